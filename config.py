@@ -22,12 +22,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.app.features import installed, settings_of, wanted
-from server.core import setting_doubts, setting_problems
+from server.core import setting_problems
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
-from server.core.feature_settings import FeatureSettings
-from server.core.secret_rules import MAKE_A_SECRET, secret_weakness, short_code
-from server.core.setting_fields import (
+from server.core.feature_settings import (
+    FeatureSettings,
     flag,
     list_of,
     names,
@@ -39,8 +38,11 @@ from server.core.setting_fields import (
     whole,
 )
 from server.core.setting_problems import (
+    MAKE_A_SECRET,
     Problems,
+    secret_weakness,
     sentences_of,
+    short_code,
     unused_lines,
     unused_variables,
 )
@@ -305,12 +307,12 @@ def _features(env_file: str | Path | None, given: object) -> tuple[str, ...]:
 def _doubts(settings: Settings) -> list[str]:
     code = settings.access_code.get_secret_value()
     return [
-        *setting_doubts.access(
+        *setting_problems.access(
             code, settings.metrics_token.get_secret_value(), required=settings.require_auth
         ),
-        *setting_doubts.engine(settings.response_max_tokens, settings.model_max_tokens),
+        *setting_problems.engine(settings.response_max_tokens, settings.model_max_tokens),
         *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),
-        *setting_doubts.transport(
+        *setting_problems.transport(
             settings.turn_urls,
             settings.udp_port_range,
             settings.sessions_here,

@@ -23,7 +23,7 @@ from server.core.frames import Frame
 from server.features.recall.memory import Kept, Recall, before, during, grid_of
 from server.media.picture import encode
 from server.media.picture.planes import Scratch
-from server.models.past_time import span_in
+from server.models.routing import span_in
 from server.shared.attention.attention import Attention
 
 CLASSES = ("still", "noisy", "flickering", "shaken", "busy")

@@ -17,12 +17,9 @@ from server.core.aio import TaskSet
 from server.core.errors import Busy, Draining
 from server.core.frames import Kind
 from server.core.metrics import Metrics
-from server.models.scheduler.background_share import BackgroundShare
-from server.models.scheduler.engine_share import MOST, EngineShare
-from server.models.scheduler.failover import Engines, Failover
 from server.models.scheduler.fair_queue import BACKGROUND, FairQueue, Full
-from server.models.scheduler.job import Job
-from server.models.scheduler.run import CLOSE_SECONDS, JobRun
+from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, JobRun
+from server.models.scheduler.shares import MOST_AT_ONCE, BackgroundShare, EngineShare
 
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2
@@ -54,7 +51,7 @@ class Inference:
         if max_concurrent < 0:
             raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 0")
         self._engines = engines
-        self._max_concurrent = max_concurrent or MOST
+        self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._metrics = metrics
         self._failover = Failover(engines, settle_seconds)
         self._clock = clock

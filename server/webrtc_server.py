@@ -23,24 +23,26 @@ from aiortc.sdp import candidate_from_sdp
 
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
-from server.media.answer import whole_answer
 from server.media.camera import Camera, Feed
-from server.media.offer import (
-    DECODABLE,
-    MAX_CANDIDATES,
-    Offer,
-    check_offer,
-    is_mdns,
-    is_unreachable,
-)
 from server.media.patches.gathering import Gathering
 from server.media.patches.ice_restart import IceRestart
 from server.media.patches.receiver import CameraReceiver, install
-from server.media.sdpfrag import Credentials, Fragment, make_fragment
+from server.media.sdp import (
+    DECODABLE,
+    MAX_CANDIDATES,
+    Credentials,
+    Fragment,
+    Offer,
+    check_offer,
+    find_voice,
+    is_mdns,
+    is_unreachable,
+    make_fragment,
+    whole_answer,
+)
 from server.media.sound.line import VoiceLine
 from server.media.sound.section import SoundSection
 from server.media.video.decode import DecodePool, give_memory_back
-from server.media.voice_section import find_voice
 
 log = logging.getLogger(__name__)
 

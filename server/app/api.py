@@ -19,9 +19,8 @@ from server.web.http_errors import ErrorForm, add_error_form
 if TYPE_CHECKING:
     from config import Settings
     from server.app.program import Program
-    from server.session.operators import OperatorPart
-    from server.session.part import MakePart
-    from server.web.way_in import WayIn
+    from server.session.part import MakePart, OperatorPart
+    from server.web.request_guard import WayIn
 
 
 class Api:

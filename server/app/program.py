@@ -50,17 +50,15 @@ from server.models.openai.retry import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
 from server.session.feature_parts import SessionFeatures
-from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.request.parts import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.web.connection_guard import ConnectionGuard
 from server.web.connections import Connections
 from server.web.context import AccessSettings, Services
-from server.web.gauges import Limits, add_gauges
-from server.web.health import Health
+from server.web.health import Health, Limits, add_gauges
+from server.web.request_guard import ConnectionGuard, WayIn
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.turn_watch import RelayWatch
-from server.web.way_in import WayIn
 from server.web.websocket import SocketServer
 from server.webrtc_server import WebRTCServer
 

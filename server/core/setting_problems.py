@@ -6,14 +6,15 @@ The sentences never have a secret's text.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from server.core.secret_rules import MAKE_A_SECRET, MIN_OPERATOR_CHARS, secret_weakness
 from server.core.setting_text import shown
 from server.core.tls_files import MIN_SECRET_CHARS
 
@@ -123,3 +124,73 @@ def sentences_of(
         sentence = f"{name.upper()} is {value_shown}{why}. Allowed: {fields[name].description}."
         sentences[sentence] = None
     return list(sentences)
+
+
+# Doubts about settings that are allowed but probably not meant: a function for each subject.
+# Pure. The sentences never have a secret's text.
+
+
+def access(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
+    """`required`: REQUIRE_AUTH."""
+    if required and not code:
+        yield "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
+    if code and len(code) < 8:
+        yield f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
+    if metrics_token and len(metrics_token) < MIN_OPERATOR_CHARS:
+        yield (
+            f"METRICS_TOKEN has only {len(metrics_token)} characters and can be guessed; make a long one with:"
+            f" {MAKE_A_SECRET}"
+        )
+
+
+def engine(answer_tokens: int, context: int) -> Iterator[str]:
+    """`answer_tokens`: RESPONSE_MAX_TOKENS; `context`: MODEL_MAX_TOKENS."""
+    if answer_tokens >= context // 2:
+        yield (
+            f"RESPONSE_MAX_TOKENS is {answer_tokens}, at least half of MODEL_MAX_TOKENS ({context}): answers will be cut"
+            " to leave room for the question."
+        )
+
+
+def transport(
+    turn_urls: Sequence[str], ports: tuple[int, int] | None, sessions: int, *, turn_secret: bool
+) -> Iterator[str]:
+    """`ports`: UDP_PORT_RANGE; `sessions`: MAX_SESSIONS; `turn_secret`: TURN_SECRET is set."""
+    if turn_secret and not turn_urls:
+        yield "TURN_SECRET is set but TURN_URLS is empty, so no relay is offered."
+    if ports and (count := ports[1] - ports[0] + 1) < sessions:
+        yield (
+            f"UDP_PORT_RANGE has {count} ports, fewer than MAX_SESSIONS ({sessions}): each camera takes one, and one more"
+            " while it reconnects. Cameras beyond that are refused."
+        )
+
+
+# Judge secrets that people choose, and make some. Pure, but for chance.
+
+MIN_OPERATOR_CHARS = 16
+
+MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+
+_PLACEHOLDER = re.compile(
+    r"change.?(me|this|it)|replace|your[-_ ]|placeholder|example|secret|passwor[dt]|dummy|default|12345678",
+    re.IGNORECASE,
+)
+
+
+def secret_weakness(secret: str) -> str:
+    """Say how a signing key is weak, as the end of a sentence that begins with its name; "" for a good one."""
+    if not secret:
+        return "is empty"
+    if len(secret) < MIN_SECRET_CHARS:
+        return f"has only {len(secret)} characters"
+    if secret.startswith(("-----BEGIN", "ssh-")):
+        return "is a public or private key, which must not sign tokens as a shared secret"
+    if _PLACEHOLDER.search(secret) or len(set(secret)) < 8:
+        return "is a placeholder or easily guessed"
+    return ""
+
+
+def short_code() -> str:
+    """Make a code of 50 random bits to type on a phone, of letters and digits that do not look alike."""
+    letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
+    return f"{letters[:5]}-{letters[5:]}"

@@ -17,8 +17,8 @@ from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import RampStep, Sender, SenderProfile
 from server.core.metrics import Metrics
+from server.media.path_rate import Limits, sender_plan
 from server.media.picture.luma import Luma, SceneReader, unwritten
-from server.media.rate.sender_plan import Limits, sender_plan
 from server.media.video.camera_state import CameraWatch
 from server.media.video.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
 

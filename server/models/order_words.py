@@ -10,7 +10,7 @@ import re
 from enum import StrEnum
 
 from server.models import order_tables as tables
-from server.models.read_words import bare
+from server.models.routing import bare
 
 # No order but that of a watch is longer.
 _MOST_CHARS = 80

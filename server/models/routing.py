@@ -4,12 +4,84 @@ spot in it, or its text over several pictures. Pure.
 
 from __future__ import annotations
 
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
 from enum import StrEnum
 
 from server.core.frames import Detail, Route
-from server.models.matching import ends, plain, word_pattern
-from server.models.past_time import span_of
-from server.models.read_words import wants_reading
+
+# Match words of questions and rows of print: text without case and accents, patterns of words.
+# Pure.
+
+# Vowel signs and other marks of Devanagari, which are parts of words but not of `\w`; for a
+# character class
+WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
+
+
+# Characters read at each end of a long question: a question comes before or after what it quotes.
+_PART = 300
+
+_DEVANAGARI = re.compile(r"[\u0900-\u097f]")
+
+
+# Letters that people write in place of each other, and marks that they leave out
+_ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
+
+
+def plain(text: str) -> str:
+    """Lower case without accents, for comparing words.
+
+    Scripts without case or accents stay as they are.
+    """
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    # Marks beyond Latin, Greek and Cyrillic (dakuten, vowel signs) belong to the letter.
+    bare = "".join(char for char in folded if not "\u0300" <= char <= "\u036f")
+    return unicodedata.normalize("NFC", bare).translate(_ALIKE)
+
+
+def ends(question: str) -> str:
+    """Return a question with single spaces, and of a long one the beginning and the end.
+
+    It has 620 characters at most: what looks for words in it takes time in proportion to the words.
+    """
+    question = question.strip()
+    if len(question) > 4 * _PART:
+        question = f"{question[: 2 * _PART]} … {question[-2 * _PART :]}"
+    # One letter may stand for eighteen.
+    question = " ".join(unicodedata.normalize("NFKC", question).split())
+    if len(question) > 2 * _PART:
+        question = f"{question[:_PART]} … {question[-_PART:]}"
+    return question
+
+
+def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
+    """A pattern to search `plain` text with; both lists are separated by commas.
+
+    `words` are whole words, beginnings of words (ending in *) and phrases; `parts` match anywhere.
+    """
+
+    def longest_first(entries: str) -> list[str]:
+        return sorted({plain(entry.strip()) for entry in entries.split(",")}, key=len, reverse=True)
+
+    def choice(entries: list[str], begin: str, end: str, more: str) -> str:
+        found = [
+            re.escape(entry.rstrip("*")) + (more if entry.endswith("*") else "")
+            for entry in entries
+        ]
+        return rf"{begin}(?:{'|'.join(found)}){end}"
+
+    entries = [entry for entry in longest_first(words) if entry]
+    marked = [entry for entry in entries if _DEVANAGARI.search(entry)]
+    plainer = [entry for entry in entries if not _DEVANAGARI.search(entry)]
+    choices = [choice(plainer, r"\b", r"\b", r"\w*")] if plainer else []
+    if marked:
+        letter = rf"[\w{WORD_MARKS}]"
+        choices.append(choice(marked, rf"(?<!{letter})", rf"(?!{letter})", f"{letter}*"))
+    choices += [re.escape(part) for part in longest_first(parts) if part]
+    return re.compile("|".join(choices))
+
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and
 # phrases. They are compared as `plain` text. A word too many costs visual tokens; a word too few
@@ -330,3 +402,330 @@ def _signs(text: str) -> set[_Sign]:
             covered[start : start + length] = b"\1" * length
             found.add(sign)
     return found
+
+
+# Find the time that a question about the past names: "two minutes ago", "in the last minute",
+# "since I started". Pure.
+
+_SECOND, _MINUTE, _HOUR = 1.0, 60.0, 3600.0
+
+
+# Words of these lengths of time, by language; see `word_pattern`. Where words stand without spaces, as parts
+UNIT_WORDS: dict[str, tuple[str, str, str]] = {
+    "en": ("second, seconds, sec, secs", "minute, minutes, min, mins", "hour, hours"),
+    "de": ("sekunde, sekunden", "minute, minuten", "stunde, stunden"),
+    "fr": ("seconde, secondes", "minute, minutes", "heure, heures"),
+    "es": ("segundo, segundos", "minuto, minutos", "hora, horas"),
+    "it": ("secondo, secondi", "minuto, minuti", "ora, ore"),
+    "pt": ("segundo, segundos", "minuto, minutos", "hora, horas"),
+    "nl": ("seconde, seconden", "minuut, minuten", "uur, uren"),
+    "pl": ("sekund*", "minut*, minuci*", "godzin*"),
+    "ru": ("секунд*", "минут*", "час, часа, часов"),
+    "tr": ("saniye*", "dakika*", "saat, saatte"),
+    "uk": ("секунд*", "хвилин*", "годин*"),
+    "ar": ("ثانية, ثواني, ثوان, الثواني", "دقيقة, دقائق, الدقيقة, الدقائق", "ساعة, ساعات, الساعة"),
+    "hi": ("सेकंड*, सेकेंड*", "मिनट*", "घंटे, घंटा, घंटों"),
+}
+
+UNIT_PARTS: dict[str, tuple[str, str, str]] = {
+    "zh": ("秒钟, 秒鐘, 秒", "分钟, 分鐘", "小时, 小時"),
+    "ja": ("秒間, 秒", "分間, 分", "時間"),
+    "ko": ("초", "분", "시간"),
+}
+
+
+# Of them, those of several without a number: about so many
+_SOME = 4.0
+
+MANY_WORDS = (
+    "seconds, minutes, hours, sekunden, minuten, stunden, secondes, heures, segundos, minutos, horas, secondi, minuti, ore, "
+    "seconden, uren, sekundy, minuty, godziny, секунды, минуты, часы, секунди, хвилини, години, ثواني, دقائق, الثواني, الدقائق"
+)
+
+
+# Two of them in one word
+TWO_WORDS: tuple[str, str, str] = ("ثانيتين", "دقيقتين", "ساعتين")
+
+
+# Words of numbers
+NUMBER_WORDS: dict[float, str] = {
+    0.5: "half, half a, halbe, halben, demi, demie, une demi, medio, media, mezzo, mezza, meio, meia, halve, pół, пол, пів, "
+    "yarım, نصف, आधा, आधे",
+    1: "a, an, one, ein, eine, einer, einem, einen, un, une, una, um, uma, een, één, jedną, jedna, одну, одна, bir, एक, واحدة",
+    2: "two, a couple of, couple of, couple, zwei, deux, dos, due, dois, duas, twee, dwie, две, пару, iki, дві, दो",
+    3: "three, drei, trois, tres, tre, três, drie, trzy, три, üç, तीन, ثلاث",
+    4: "four, a few, few, several, some, vier, ein paar, paar, einige, einigen, wenigen, quatre, quelques, cuatro, unos, unas, "
+    "pocos, quattro, qualche, pochi, alcuni, quatro, alguns, poucos, enkele, cztery, kilka, четыре, несколько, dört, "
+    "birkaç, чотири, кілька, декілька, चार, कुछ, أربع, بضع",
+    5: "five, fünf, cinq, cinco, cinque, vijf, pięć, пять, beş, п'ять, पाँच, पांच, خمس",
+    6: "six, sechs, seis, sei, zes, sześć, шесть, altı, шість, छह, छः, ست",
+    7: "seven, sieben, sept, siete, sette, sete, zeven, siedem, семь, yedi, сім, सात, سبع",
+    8: "eight, acht, huit, ocho, otto, oito, osiem, восемь, sekiz, вісім, आठ, ثماني, ثمان",
+    9: "nine, neun, neuf, nueve, nove, negen, dziewięć, девять, dokuz, дев'ять, नौ, تسع",
+    10: "ten, zehn, dix, diez, dieci, dez, tien, dziesięć, десять, on, десять, दस, عشر",
+    15: "fifteen, fünfzehn, quinze, quince, quindici, vijftien, piętnaście, пятнадцать, on beş, п'ятнадцять, पंद्रह, خمس عشرة",
+    20: "twenty, zwanzig, vingt, veinte, venti, vinte, twintig, dwadzieścia, двадцать, yirmi, двадцять, बीस, عشرين",
+    30: "thirty, dreißig, trente, treinta, trenta, trinta, dertig, trzydzieści, тридцать, otuz, тридцять, तीस, ثلاثين",
+}
+
+NUMBER_PARTS: dict[float, str] = {
+    0.5: "半",
+    1: "一, 일, 한",
+    2: "两, 兩, 二, 이, 두",
+    3: "三, 삼, 세",
+    4: "四, 几, 幾, 数, 사, 네, 몇",
+    5: "五, 오",
+    6: "六, 육",
+    7: "七, 칠",
+    8: "八, 팔",
+    9: "九, 구",
+    10: "十, 십",
+    15: "十五, 십오",
+    20: "二十, 이십",
+    30: "三十, 삼십",
+}
+
+
+# So long ago: these stand right before the number, or right behind the length of time
+AGO_BEFORE = "vor, il y a, hace, há, faz, قبل, منذ"
+
+AGO_AFTER = "ago, earlier, back, fa, atrás, geleden, eerder, terug, temu, wcześniej, назад, önce, evvel, тому, पहले"
+
+AGO_AFTER_PARTS = "前, 之前, 以前, くらい前, ぐらい前, ほど前, 전, 쯤 전, 정도 전"
+
+
+# In the last so much time
+LAST_WORDS = (
+    "last, past, previous, letzte, letzten, letzter, vergangenen, vergangene, dernier*, dernièr*, último*, última*, ultim*, "
+    "laatste, afgelopen, ostatni*, последн*, за, son, останн*, الأخيرة, الماضية, آخر, पिछले, पिछली, आखिरी"
+)
+
+LAST_PARTS = "过去, 過去, 最近, 最后, 最後, この, 直近, 지난, 최근"
+
+
+# Since the beginning
+START_WORDS: dict[str, str] = {
+    "en": "since i started, since we started, since you started, since i began, since the start, since the beginning, so far, "
+    "all this time, the whole time",
+    "de": "seit ich angefangen, seit ich gestartet, seit ich begonnen, seit dem start, seit beginn, seit anfang, von anfang an, "
+    "bisher, die ganze zeit",
+    "fr": "depuis que j'ai commencé, depuis le début, depuis le départ, jusqu'ici, jusqu'à présent, tout le temps",
+    "es": "desde que empecé, desde que comencé, desde el principio, desde el inicio, hasta ahora, todo el tiempo",
+    "it": "da quando ho iniziato, da quando ho cominciato, dall'inizio, finora, fino a ora, tutto il tempo",
+    "pt": "desde que comecei, desde o início, desde o começo, até agora, o tempo todo",
+    "nl": "sinds ik begon, sinds ik ben begonnen, sinds het begin, vanaf het begin, tot nu toe, de hele tijd",
+    "pl": "odkąd zacząłem, odkąd zaczęłam, od początku, od startu, do tej pory, do teraz, cały czas",
+    "ru": "с тех пор как я начал*, с самого начала, с начала, до сих пор, всё это время, всё время",
+    "tr": "başladığımdan beri, başından beri, baştan beri, şimdiye kadar, bunca zaman",
+    "uk": "відколи я почав*, відтоді як я почав*, від початку, з самого початку, дотепер, досі, весь час",
+    "ar": "منذ أن بدأت, منذ البداية, من البداية, حتى الآن, طوال الوقت",
+    "hi": "जब से मैंने शुरू, शुरू से, शुरुआत से, अब तक, पूरे समय",
+}
+
+START_PARTS: dict[str, str] = {
+    "zh": "自从我开始, 自從我開始, 从我开始, 從我開始, 从开始, 從開始, 一开始, 一開始, 到目前为止, 到目前為止, 迄今",
+    "ja": "始めてから, 開始してから, 最初から, 今まで, これまで",
+    "ko": "시작한 후, 시작한 뒤, 시작한 이후, 시작하고 나서, 처음부터, 지금까지",
+}
+
+
+# People guess: a time ago may be half of its unit more or less, and this share of it, and some seconds.
+_GUESSED, _MARGIN = 0.35, 5.0
+
+
+# Characters before a length of time, and behind it, in which its number and "last" and "ago" stand
+_BEFORE, _BEHIND = 28, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in the past, in seconds before the question. `since` may be infinite, `until` is less and at least 0."""
+
+    since: float
+    until: float
+
+
+def span_in(question: str) -> Span | None:
+    """Find the time that a question names; None without one. The last one counts."""
+    return span_of(plain(ends(question)))
+
+
+def span_of(text: str) -> Span | None:
+    """Find the time that a `plain` text of bounded length names."""
+    for match in reversed(list(_UNIT.finditer(text))):
+        before = text[max(0, match.start() - _BEFORE) : match.start()]
+        behind = text[match.end() : match.end() + _BEHIND]
+        seconds, unit = _length(match[0], before)
+        if seconds and _LAST.search(f"{before}{match[0]}{behind}"):
+            return Span(seconds, 0.0)
+        ago = _AGO_AFTER.match(behind.lstrip()) or _AGO_BEFORE.search(before)
+        if seconds and ago and unit < _HOUR:
+            margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
+            return Span(seconds + margin, max(0.0, seconds - margin))
+    return Span(math.inf, 0.0) if _START.search(text) else None
+
+
+def _length(word: str, before: str) -> tuple[float, float]:
+    """Return the seconds of a length of time, 0 when it is none, and those of its unit."""
+    if (unit := _TWO.get(word)) is not None:
+        return 2 * unit, unit
+    unit = next(unit for unit, pattern in _UNITS.items() if pattern.fullmatch(word))
+    numbers = list(_NUMBER.finditer(before))
+    if numbers:
+        number = numbers[-1][0]
+        return (float(number) if number.isdecimal() else _NUMBERS[number]) * unit, unit
+    if _PARTS.fullmatch(word):
+        # A character with other meanings
+        return 0.0, unit
+    return (_SOME if _MANY.fullmatch(word) else 1.0) * unit, unit
+
+
+def _joined(tables: dict[str, tuple[str, str, str]], at: int) -> str:
+    return ",".join(words[at] for words in tables.values())
+
+
+def _choices(tables: dict[float, str]) -> str:
+    return ",".join(tables.values())
+
+
+_UNITS = {
+    unit: word_pattern(_joined(UNIT_WORDS, at), _joined(UNIT_PARTS, at))
+    for at, unit in enumerate((_SECOND, _MINUTE, _HOUR))
+}
+
+_ALL_PARTS = ",".join(_joined(UNIT_PARTS, at) for at in range(3))
+
+_UNIT = word_pattern(
+    ",".join([*(_joined(UNIT_WORDS, at) for at in range(3)), *TWO_WORDS]), _ALL_PARTS
+)
+
+_PARTS = word_pattern(_ALL_PARTS)
+
+_TWO = {plain(word): unit for word, unit in zip(TWO_WORDS, _UNITS, strict=True)}
+
+_MANY = word_pattern(MANY_WORDS)
+
+_NUMBERS = {
+    plain(word.strip()): value
+    for tables in (NUMBER_WORDS, NUMBER_PARTS)
+    for value, words in tables.items()
+    for word in words.split(",")
+}
+
+_NUMBER = re.compile(
+    rf"\d{{1,4}}|{word_pattern(_choices(NUMBER_WORDS), _choices(NUMBER_PARTS)).pattern}"
+)
+
+_AGO_BEFORE = word_pattern(AGO_BEFORE)
+
+_AGO_AFTER = word_pattern(AGO_AFTER, AGO_AFTER_PARTS)
+
+_LAST = word_pattern(LAST_WORDS, LAST_PARTS)
+
+_START = word_pattern(",".join(START_WORDS.values()), ",".join(START_PARTS.values()))
+
+
+# Words that ask for a text to be read on over several pictures, and words that end it. Pure.
+
+# By language. "Read this" alone asks for the text of one picture; see `routing.DETAIL_WORDS`.
+READ_WORDS: dict[str, str] = {
+    "en": "read this to me, read that to me, read it to me, read these to me, read them to me, read to me, read me this, "
+    "read me that, read me the page, read me the text, read me the label, read me the letter, read me everything, "
+    "read the page to me, read the text to me, read the label to me, read the letter to me, read this page to me, "
+    "read this text to me, read this label to me, read this letter to me, read all of this to me, read everything to me, "
+    "read this aloud, read it aloud, read aloud, read this out loud, read it out loud, read out loud, read on, keep reading, "
+    "continue reading, go on reading",
+    "de": "lies mir vor, lies mir das vor, lies mir dies vor, lies mir dieses vor, lies mir den text vor, lies mir die seite vor, "
+    "lies mir das etikett vor, lies mir den brief vor, lies mir alles vor, lies mir das bitte vor, lies es mir vor, "
+    "lies das mir vor, lesen sie mir vor, lesen sie mir das vor, lesen sie es mir vor, mir das vorlesen, es mir vorlesen, mir vorlesen, laut vorlesen, lies laut vor, "
+    "lies das laut vor, lies weiter, weiter vorlesen, weiterlesen",
+    "fr": "lis-moi ça, lis-moi cela, lis-moi ceci, lis-moi tout, lis-moi le texte, lis-moi ce texte, lis-moi la page, "
+    "lis-moi cette page, lis-moi l'étiquette, lis-moi cette étiquette, lis-moi la lettre, lis-moi cette lettre, lisez-moi ça, lisez-moi cela, lisez-moi ceci, lisez-moi tout, lis-le-moi, "
+    "lisez-le-moi, me lire ça, me lire cela, me le lire, lis à haute voix, lis à voix haute, lis ça à haute voix, lis ça à voix haute, "
+    "continue à lire, continue de lire",
+    "es": "léeme esto, léeme eso, léeme todo, léeme el texto, léeme este texto, léeme la página, léeme esta página, "
+    "léeme la etiqueta, léeme la carta, léemelo, leerme esto, leerme eso, leérmelo, léame esto, léamelo, lee en voz alta, "
+    "lee esto en voz alta, leer en voz alta, sigue leyendo",
+    "it": "leggimi questo, leggimi tutto, leggimi il testo, leggimi la pagina, leggimi questa pagina, leggimi l'etichetta, "
+    "leggimelo, leggermi questo, leggermelo, leggi ad alta voce, leggilo ad alta voce, continua a leggere",
+    "pt": "lê isto para mim, lê isso para mim, lê para mim, lê-me isto, lê-me isso, leia isto para mim, leia isso para mim, "
+    "leia para mim, leia-me isto, ler isto para mim, ler isso para mim, lê em voz alta, leia em voz alta, continua a ler, continue lendo",
+    "nl": "lees me voor, lees me dit voor, lees me dat voor, lees mij voor, lees mij dit voor, lees dit aan mij voor, "
+    "lees het aan mij voor, lees het me voor, me voorlezen, hardop voorlezen, lees hardop, lees verder, verder lezen",
+    "pl": "przeczytaj mi to, przeczytaj mi, czytaj mi, przeczytaj na głos, przeczytaj to na głos, czytaj na głos, czytaj dalej",
+    "ru": "прочитай мне, прочитай мне это, прочитай это мне, прочти мне, прочти мне это, прочитайте мне, почитай мне, "
+    "читай мне, прочитай вслух, прочитай это вслух, прочти вслух, читай вслух, читай дальше",
+    "tr": "bana oku, bunu bana oku, bana bunu oku, şunu bana oku, hepsini bana oku, metni bana oku, sayfayı bana oku, "
+    "etiketi bana oku, sesli oku, bunu sesli oku, yüksek sesle oku, okumaya devam et, devamını oku",
+    "uk": "прочитай мені, прочитай мені це, прочитай це мені, прочитайте мені, читай мені, почитай мені, "
+    "прочитай уголос, прочитай вголос, прочитай це вголос, читай уголос, читай вголос, читай далі",
+    "ar": "اقرأ لي, اقرأ لي هذا, اقرأ هذا لي, اقرأه لي, اقرأها لي, اقرأ لي النص, اقرأ لي الصفحة, اقرأ بصوت عال, "
+    "اقرأ هذا بصوت عال, تابع القراءة, واصل القراءة",
+    "hi": "मुझे पढ़कर सुनाओ, यह मुझे पढ़कर सुनाओ, पढ़कर सुनाओ, पढ़कर सुनाइए, पढ़ कर सुनाओ, पढ़ कर सुनाइए, "
+    "मुझे पढ़ के सुनाओ, ज़ोर से पढ़ो, जोर से पढ़ो, पढ़ते रहो, आगे पढ़ो",
+}
+
+READ_PARTS: dict[str, str] = {
+    "zh": "读给我听, 讀給我聽, 念给我听, 念給我聽, 读给我, 念给我, 讀給我, 念給我, 读出来, 讀出來, 念出来, 念出來, 大声读, 大聲讀, 朗读, 朗讀, 继续读, 繼續讀, 接着读, 接著讀",
+    "ja": "読み上げ, 読んで聞かせ, 声に出して読, 音読, 続きを読",
+    "ko": "소리 내어 읽, 소리내어 읽, 소리 내서 읽, 소리내서 읽, 나에게 읽어, 나한테 읽어, 저에게 읽어, 낭독, 계속 읽",
+}
+
+
+# A whole question of these words, with courtesies, ends it.
+STOP_WORDS: dict[str, str] = {
+    "en": "stop, stop it, stop reading, stop now, enough, that's enough, quiet, be quiet, cancel",
+    "de": "stopp, stop, halt, hör auf, aufhören, genug, das reicht, reicht, ruhe, abbrechen, schluss",
+    "fr": "arrête, arrêtez, arrête-toi, arrête de lire, stop, assez, ça suffit, silence",
+    "es": "para, pare, parar, detente, basta, alto, silencio, ya basta, deja de leer",
+    "it": "ferma, fermati, basta, stop, smetti, smettila, silenzio",
+    "pt": "para, pare, parar, chega, basta, silêncio",
+    "nl": "stop, stoppen, genoeg, hou op, houd op, ophouden, stil",
+    "pl": "stop, dość, wystarczy, przestań, cisza, koniec",
+    "ru": "стоп, хватит, достаточно, остановись, остановитесь, перестань, тихо, замолчи",
+    "zh": "停, 停下, 停止, 停下来, 停下來, 别读了, 別讀了, 不要读了, 够了, 夠了, 好了",
+    "ja": "止めて, やめて, ストップ, 止まれ, もういい",
+    "ko": "그만, 멈춰, 스톱, 정지, 됐어, 그만해",
+    "tr": "dur, durdur, yeter, tamam yeter, sus, kes, bitir, okumayı bırak",
+    "uk": "стоп, досить, годі, зупинись, зупиніться, припини, тихо, замовкни",
+    "ar": "توقف, قف, كفى, يكفي, اسكت, صمت, أوقف القراءة",
+    "hi": "रुको, रुकिए, रुक जाओ, बस, बस करो, बंद करो, चुप, काफ़ी है",
+}
+
+_COURTESIES = "please, now, okay, ok, thanks, thank you, bitte, danke, jetzt, s'il te plaît, s'il vous plaît, merci, por favor, "
+
+_COURTESIES += "gracias, ahora, per favore, grazie, obrigado, obrigada, alsjeblieft, alstublieft, dank je, proszę, dziękuję, пожалуйста, спасибо, "
+
+_COURTESIES += "lütfen, teşekkürler, şimdi, будь ласка, дякую, من فضلك, شكرا, कृपया, धन्यवाद"
+
+
+# Of languages that write them without a space
+_COURTESY_PARTS = "请, 請, ください, 下さい, 주세요, 줘"
+
+_READ = word_pattern(",".join(READ_WORDS.values()), ",".join(READ_PARTS.values()))
+
+_STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",") if word}
+
+_COURTESY = word_pattern(_COURTESIES, _COURTESY_PARTS)
+
+
+# No command is longer.
+_MOST_STOP = 60
+
+
+def wants_reading(text: str) -> bool:
+    """Find whether a question, as `plain` text, asks for a text to be read on."""
+    return _READ.search(text) is not None
+
+
+def bare(said: str) -> str:
+    """Return what somebody says as `plain` words, without courtesies and punctuation."""
+    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _COURTESY.sub(" ", plain(said)))
+    return " ".join(words.split())
+
+
+def is_stop(question: str) -> bool:
+    """Find whether somebody says nothing but that it is enough."""
+    if len(question) > _MOST_STOP:
+        return False
+    return bare(question) in _STOP

@@ -20,18 +20,16 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Kind, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
-from server.media.picture.hindrance import WORDS, Hindrance, is_black
+from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models.base import Capabilities, EarlierPicture, EngineRequest
 from server.models.camera_words import captions
 from server.models.order_words import Order, order_in
-from server.models.read_words import is_stop
-from server.models.routing import choose
+from server.models.routing import choose, is_stop
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
 from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
 from server.session.request.builder import RequestBuilder
-from server.session.request.history import History
-from server.session.request.parts import NO_EXTRAS, Extras, Prepared, View
-from server.session.request.sent_pictures import SentPictures
+from server.session.request.parts import NO_EXTRAS, Extras, History, Prepared, View
+from server.session.request.picture_reuse import SentPictures
 
 # What takes the place of the ways that features add: where they are off, and for other cameras than
 # the session's own

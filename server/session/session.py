@@ -24,17 +24,13 @@ from server.core.states import Steps
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
 from server.models.base import Engine
-from server.session.background import Background
-from server.session.feature_parts import FeatureParts, SessionFeatures
+from server.session.feature_parts import Background, FeatureParts, SessionFeatures
 from server.session.part import SessionContext
 from server.session.questions import Questions
 from server.session.request.builder import Allowance, RequestBuilder
-from server.session.request.history import History
 from server.session.request.outbox import Outbox
-from server.session.request.picture_reuse import PictureReuse
-from server.session.request.preferences import Preferences
-from server.session.request.sent_pictures import SentPictures
-from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.request.parts import History, Preferences, SessionLimits, SessionTools
+from server.session.request.picture_reuse import PictureReuse, SentPictures
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}

@@ -17,9 +17,9 @@ from server.core import messages as wire
 from server.core.close_codes import Close
 from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.session.operators import Operators
-from server.web.connection_guard import ConnectionGuard
+from server.session.part import Operators
 from server.web.connections import PROVEN
+from server.web.request_guard import ConnectionGuard
 from server.web.session_socket import Closing, SessionSocket, SocketState, closing_for
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from server.features.builtin.conditions import ABLE
 from server.features.grants.grants import MAX_GRANTS
 from server.features.pairing.pairing import ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
 from server.media.turn_check import RelayProblem
-from server.web.way_in import ASK
+from server.web.request_guard import ASK
 from tests.support.words import CLIENT, LANGUAGES, Forms, say, table
 
 SERVER = CLIENT.parent / "server"

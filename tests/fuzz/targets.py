@@ -36,15 +36,16 @@ from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.features.generation.videos_api import read_video
 from server.features.pointing import boxes as pointing
-from server.media.offer import (
+from server.media.patches import datagrams, receiver
+from server.media.sdp import (
     MAX_CANDIDATES,
     check_offer,
+    find_voice,
     is_mdns,
     is_other_component,
     is_unreachable,
+    parse_fragment,
 )
-from server.media.patches import datagrams, receiver
-from server.media.sdpfrag import parse_fragment
 from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
@@ -53,7 +54,6 @@ from server.media.video.decode import MAX_SIDE, CheckedFrames, open_decoder
 from server.media.video.h264 import H264Frames
 from server.media.video.payload import Packet
 from server.media.video.video_stream import READABLE
-from server.media.voice_section import find_voice
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.shared.watch_answers import read_answers
 from server.web.middleware import plain_path

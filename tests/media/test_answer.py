@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.answer import whole_answer
-from server.media.offer import check_offer
+from server.media.sdp import check_offer, whole_answer
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 # aiortc's answer for the camera's section alone.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import TooLarge, UnusableOffer
-from server.media.offer import (
+from server.media.sdp import (
     MAX_CANDIDATES,
     MAX_CODECS,
     MAX_FINGERPRINTS,

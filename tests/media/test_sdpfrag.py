@@ -9,14 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, TooLarge
-from server.media.offer import (
+from server.media.sdp import (
+    MAX_CANDIDATE_CHARS,
     MAX_CANDIDATES,
     MAX_MEDIA_SECTIONS,
     MAX_SDP_BYTES,
+    Credentials,
     Offer,
     check_offer,
+    make_fragment,
+    parse_fragment,
 )
-from server.media.sdpfrag import MAX_CANDIDATE_CHARS, Credentials, make_fragment, parse_fragment
 
 CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host"
 # As RFC 9725 section 4.3.2 has it, but for the number of candidates.

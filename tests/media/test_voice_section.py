@@ -6,9 +6,7 @@ import time
 
 import pytest
 
-from server.media.answer import whole_answer
-from server.media.offer import check_offer
-from server.media.voice_section import VoiceSection, find_voice
+from server.media.sdp import VoiceSection, check_offer, find_voice, whole_answer
 
 TRANSPORT = "a=ice-ufrag:F9gI\na=ice-pwd:JvOeLoBMrnEvkFyFZVtVYGPh\na=fingerprint:sha-256 7B:8B\na=setup:actpass\n"
 VIDEO = (

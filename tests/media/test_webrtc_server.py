@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from scripts.bench.live_encoder import Scene
 from server.core.errors import BadRequest, NotFound, QwenCameraError, TooLarge, UnusableOffer
 from server.core.frames import CameraState
-from server.media.offer import MAX_CANDIDATES, MAX_SDP_BYTES
 from server.media.patches.datagrams import DrainedTls
+from server.media.sdp import MAX_CANDIDATES, MAX_SDP_BYTES
 from server.media.video import camera_state
 from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 from tests.support.timing import NEVER_SECONDS

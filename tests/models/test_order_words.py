@@ -8,9 +8,8 @@ from typing import get_args
 import pytest
 
 from server.core.messages import Transcript
-from server.models.matching import plain
 from server.models.order_words import WORDS, Order, order_in
-from server.models.read_words import bare, is_stop, wants_reading
+from server.models.routing import bare, is_stop, plain, wants_reading
 from tests.support.languages import LANGUAGES
 from tests.support.words import CLIENT, say
 

@@ -7,8 +7,17 @@ import math
 import pytest
 
 from server.core.frames import Route
-from server.models.past_time import START_PARTS, START_WORDS, UNIT_PARTS, UNIT_WORDS, Span, span_in
-from server.models.routing import PAST_PARTS, PAST_WORDS, route_of
+from server.models.routing import (
+    PAST_PARTS,
+    PAST_WORDS,
+    START_PARTS,
+    START_WORDS,
+    UNIT_PARTS,
+    UNIT_WORDS,
+    Span,
+    route_of,
+    span_in,
+)
 
 # By language: two minutes ago, in the last minute, ten seconds ago
 QUESTIONS = {

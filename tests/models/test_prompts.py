@@ -12,7 +12,7 @@ from server.core.frames import Kind, Picture, Verbosity
 from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
 from server.models.control_tokens import ControlTokens
-from server.models.recollection import captions
+from server.models.prompts import captions
 
 
 def picture() -> Picture:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from server.core.frames import Detail, Route
-from server.models.matching import plain
-from server.models.read_words import (
+from server.models.routing import (
     READ_PARTS,
     READ_WORDS,
     STOP_WORDS,
+    choose,
     is_stop,
+    plain,
+    route_of,
     wants_reading,
 )
-from server.models.routing import choose, route_of
 from tests.support.languages import LANGUAGES
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.models.recollection import captions, cited
+from server.models.prompts import captions, cited
 
 
 def test_each_picture_has_its_number_and_age() -> None:

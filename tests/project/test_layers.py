@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 ORDER = (
     "core",
     "media.picture",
-    "media.rate",
     "media",
     "media.video",
     "media.patches",
@@ -65,14 +64,13 @@ AIOICE = {"media.patches", "media.turn_check"}
 PURE: dict[str, set[str]] = {
     "core": {"aio"},
     "media.picture": set(),
-    "media.rate": set(),
     "media": {"turn_check"},
     "media.video": {"decode", "video_stream"},
     "media.sound": {"section"},
     "media.camera": {"camera"},
     "access": set(),
     "models": {"selector"},
-    "models.scheduler": {"run", "failover"},
+    "models.scheduler": {"job"},
     "shared": {"network"},
     "shared.attention": set(),
 }
@@ -317,7 +315,7 @@ MEASURED = {
     "gate.py": {"shared.attention.gate", "media.picture.planes", "media.picture.luma"},
     "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {
-        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.past_time"),
+        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.routing"),
         *("features.recall.grids", "features.recall.memory", "media.picture.encode"),
     },
     "room_talk.py": {

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from server.core.frames import Frame
-from server.session.background import Background
+from server.session.feature_parts import Background
 from server.session.part import BackgroundPart
 from tests.support.rooms import Room, room
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.session.operators import Operators
+from server.session.part import Operators
 from server.session.request.outbox import Outbox
 
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.link import Link
-from server.media.rate.rate import CAP_FIRST, PathRate
-from server.media.rate.sender_plan import TOP, SenderPlan, sender_plan
+from server.media.path_rate import CAP_FIRST, TOP, PathRate, SenderPlan, sender_plan
 
 PROPAGATION_S = 0.02
 # Payload of a full packet, and its RTP header with extensions and SRTP tag, bytes.

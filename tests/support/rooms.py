@@ -41,9 +41,8 @@ from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
 from server.session.feature_parts import SessionFeatures
 from server.session.part import MakePart, SessionContext
-from server.session.request.history import History
 from server.session.request.outbox import Outbox, Reader
-from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.request.parts import History, SessionLimits, SessionTools
 from server.session.session import Session
 from tests.support.fakes import FakeEngine, FakeEngines
 

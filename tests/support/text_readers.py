@@ -16,8 +16,7 @@ from server.features.voice_out.sentences import Sentences, spoken
 from server.models import (
     control_tokens,
     order_words,
-    read_words,
-    recollection,
+    prompts,
     routing,
 )
 from server.models.reply import SLICE_CHARS, AnswerText
@@ -57,8 +56,8 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
         lambda text: routing.choose(text, Detail.AUTO, None),
         MAX_QUESTION_CHARS,
     ),
-    "words to be read": (read_words.wants_reading, MAX_QUESTION_CHARS),
-    "a stop": (read_words.is_stop, MAX_QUESTION_CHARS),
+    "words to be read": (routing.wants_reading, MAX_QUESTION_CHARS),
+    "a stop": (routing.is_stop, MAX_QUESTION_CHARS),
     "a short question's intent": (intents.understand, 40),
     "an answer's language": (intents.language_of, 300),
     "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
@@ -70,5 +69,5 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a line of a log": (redact, 2_000),
     "an error": (plain, 2_000),
     "a picture's address": (address, 2_000),
-    "pictures that an answer names": (lambda text: recollection.cited(text, 8), 4_000),
+    "pictures that an answer names": (lambda text: prompts.cited(text, 8), 4_000),
 }

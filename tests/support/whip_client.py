@@ -11,7 +11,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.media.patches.ice_restart import IceRestart
-from server.media.sdpfrag import MEDIA_TYPE, make_fragment, parse_fragment
+from server.media.sdp import MEDIA_TYPE, make_fragment, parse_fragment
 from tests.support.clients import Page, http, open_page, take_token
 from tests.support.fakes_rtc import Peer, camera_peer
 from tests.support.running import Running

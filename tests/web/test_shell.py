@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.web.routes import CLIENT_FILES
-from server.web.shell import WORKER, Contents, Shell, integrity
+from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity
 from tests.support.running import running
 
 

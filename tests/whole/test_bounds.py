@@ -20,10 +20,10 @@ from server.access import limits as guesses
 from server.core import addresses, messages
 from server.core.close_codes import Close
 from server.core.messages import Error
-from server.core.secret_rules import MIN_OPERATOR_CHARS
+from server.core.setting_problems import MIN_OPERATOR_CHARS
 from server.features.cameras import stills
 from server.features.hosting import operator_channel
-from server.media import offer
+from server.media import sdp as offer
 from server.media.patches import datagrams
 from server.media.picture import encode
 from server.media.video import assemble, decode, h264

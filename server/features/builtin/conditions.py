@@ -14,7 +14,7 @@ from functools import cache
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, Language, language
-from server.models.matching import WORD_MARKS, ends, plain
+from server.models.routing import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (

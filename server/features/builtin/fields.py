@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from server.models.matching import plain, word_pattern
+from server.models.routing import plain, word_pattern
 
 _MONTHS = {
     name: number

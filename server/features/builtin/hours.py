@@ -13,7 +13,7 @@ from server.features.builtin.fields import times
 from server.features.builtin.language import language
 from server.features.builtin.lines import Row
 from server.features.builtin.tables import names_it
-from server.models.matching import plain, word_pattern
+from server.models.routing import plain, word_pattern
 
 # Languages whose names of days may stand on signs that can be read; the first one that has a name
 # decides: "do" is Thursday in German and Dutch.

@@ -10,7 +10,7 @@ from itertools import islice
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.wants import SOCIAL, Want
-from server.models.matching import WORD_MARKS, ends, plain
+from server.models.routing import WORD_MARKS, ends, plain
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.wants import Want
-from server.models.matching import word_pattern
+from server.models.routing import word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
 # The order settles ties.

@@ -16,7 +16,7 @@ from server.features.builtin.lines import LEAST_SCORE, Corners, Piece
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
-from server.models.matching import plain
+from server.models.routing import plain
 
 Bgr = NDArray[np.uint8]
 MOST = 8

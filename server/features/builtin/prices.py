@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from server.features.builtin.fields import dates, letters, matches, unique
 from server.features.builtin.lines import Row
 from server.features.builtin.tables import names_it
-from server.models.matching import plain, word_pattern
+from server.models.routing import plain, word_pattern
 
 # Words of print are in the languages whose letters the engine reads.
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from server.features.builtin.lines import Cell, Row
-from server.models.matching import plain
+from server.models.routing import plain
 
 # Names of one thing on signs, in several languages
 _SYNONYMS = tuple(

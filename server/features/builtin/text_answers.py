@@ -10,7 +10,7 @@ from server.features.builtin.price_answers import price
 from server.features.builtin.speaker import SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
-from server.models.matching import plain
+from server.models.routing import plain
 
 _GENERAL = frozenset(
     plain_words(

@@ -28,7 +28,7 @@ from server.features.builtin.locate import around, colour_boxes
 from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.media.picture.luma import is_dark, small_luma
-from server.models.matching import plain
+from server.models.routing import plain
 
 Bgr = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from server.features.cameras.messages import Still
 from server.media.camera import Camera
 from server.media.picture.encode import data_url
 from server.session.request.outbox import Outbox
-from server.session.request.session_tools import SessionTools
+from server.session.request.parts import SessionTools
 
 # Least time between two stills
 STILL_SECONDS = 1.0

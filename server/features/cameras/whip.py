@@ -25,11 +25,11 @@ from server.core.errors import (
 from server.features.cameras.admission import connection_key, read_token
 from server.features.cameras.cameras import admitted, cameras_of
 from server.media.camera import Camera
-from server.media.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
+from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.context import Services
 from server.web.http_errors import MethodNotAllowed, error_response
-from server.web.offers import connect_camera
 from server.web.request_guard import RequestGuard
+from server.web.routes import connect_camera
 from server.webrtc_server import PeerConnection
 
 ENDPOINT = "/api/whip"

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 
-from server.core.feature_settings import FeatureSettings
-from server.core.secret_rules import MAKE_A_SECRET, secret_weakness
-from server.core.setting_fields import checked_secret, secret, whole
+from server.core.feature_settings import FeatureSettings, checked_secret, secret, whole
+from server.core.setting_problems import MAKE_A_SECRET, secret_weakness
 from server.core.setting_text import HOST
 from server.core.tls_files import MIN_SECRET_CHARS
 

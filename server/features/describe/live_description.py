@@ -12,7 +12,7 @@ from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Length, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import DescribeSettings, Unchanged
-from server.media.picture.hindrance import Hindrance, hindrance
+from server.media.picture.luma import Hindrance, hindrance
 from server.models.prompts import begins_unchanged, describing, is_unchanged
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext

@@ -13,7 +13,7 @@ from server.core.errors import BadRequest, Busy, Conflict, PictureBlack, QwenCam
 from server.core.frames import Detail, Frame, Kind, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.media.camera import Asked
-from server.media.picture.hindrance import WORDS, Hindrance, is_black
+from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models.base import Turn
 from server.models.conversation import Conversation
 from server.models.routing import choose

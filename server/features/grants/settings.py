@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.feature_settings import FeatureSettings
-from server.core.setting_fields import whole
+from server.core.feature_settings import FeatureSettings, whole
 
 
 class GrantSettings(FeatureSettings):

@@ -12,8 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from server.core.feature_settings import FeatureSettings
-from server.core.setting_fields import checked_secret, flag, path, secret, word
+from server.core.feature_settings import FeatureSettings, checked_secret, flag, path, secret, word
 from server.core.setting_text import shown
 from server.core.tls_files import authority_reason
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from server.access.revoked import Revoked
 from server.auth import Claims, Signer, TokenRefused
 from server.core.redact import session_hash
-from server.web.way_in import Device
+from server.web.request_guard import Device
 
 COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below

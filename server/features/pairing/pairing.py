@@ -23,8 +23,7 @@ from server.features.pairing.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS,
 from server.session_manager import SessionManager
 from server.web.context import Services
 from server.web.http_errors import error_response
-from server.web.request_guard import RequestGuard
-from server.web.way_in import ASK, Device, TokenBody, WayIn
+from server.web.request_guard import ASK, Device, RequestGuard, TokenBody, WayIn
 
 log = logging.getLogger(__name__)
 

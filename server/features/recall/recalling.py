@@ -17,12 +17,12 @@ from server.core.metrics import Metrics
 from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
-from server.media.picture.media import MIN_FRAMES, smart_nframes
+from server.media.picture.encode import MIN_FRAMES, smart_nframes
 from server.media.picture.planes import U8
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
 from server.models.base import Capabilities, EarlierPicture
-from server.models.past_time import Span, span_in
-from server.models.recollection import captions
+from server.models.prompts import captions
+from server.models.routing import Span, span_in
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Asking
 from server.session.request.parts import Extras, MakeEarlier, Prepared, View

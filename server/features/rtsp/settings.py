@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from server.core.feature_settings import FeatureSettings
-from server.core.setting_fields import path
+from server.core.feature_settings import FeatureSettings, path
 from server.core.tls_files import unreadable
 from server.features.rtsp.camera_list import StandingCamera, read_list
 

@@ -7,8 +7,15 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from server.core.feature_settings import FeatureSettings
-from server.core.setting_fields import BaseUrl, checksum, flag, path, secret, text
+from server.core.feature_settings import (
+    BaseUrl,
+    FeatureSettings,
+    checksum,
+    flag,
+    path,
+    secret,
+    text,
+)
 
 
 class VoiceInSettings(FeatureSettings):

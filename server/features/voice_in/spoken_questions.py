@@ -30,7 +30,7 @@ from server.features.voice_in.recogniser import Recogniser, Words
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
 from server.models.order_words import order_in
-from server.models.read_words import is_stop
+from server.models.routing import is_stop
 from server.session.part import SessionContext
 from server.session.request.answers import Spoken
 from server.session.request.builder import RequestBuilder

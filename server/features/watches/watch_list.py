@@ -12,10 +12,10 @@ from server.core.frames import CameraState
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
 from server.media.camera import Camera
-from server.media.picture.hindrance import Hindrance, hindrance
+from server.media.picture.luma import Hindrance, hindrance
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
-from server.session.request.session_tools import SessionTools
+from server.session.request.parts import SessionTools
 from server.shared.watch_answers import MAX_CONDITION_CHARS
 
 # The state of a watch that could look, but for something around it

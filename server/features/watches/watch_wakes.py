@@ -14,7 +14,7 @@ from server.features.watches.watch_request import changed_box, unit_of
 from server.media.picture.luma import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance
-from server.session.request.session_tools import SessionTools
+from server.session.request.parts import SessionTools
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import WHOLE, Change, Why
 from server.shared.watch_answers import Answer

@@ -31,8 +31,7 @@ from server.models.base import Capabilities, EarlierPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import Extras, View
-from server.session.request.session_tools import SessionTools
+from server.session.request.parts import Extras, SessionTools, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, scene_change
 from server.shared.watch_answers import BEFORE, SCHEMA, Answer, question, second_question

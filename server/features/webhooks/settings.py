@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from server.core.feature_settings import FeatureSettings
-from server.core.setting_fields import path
+from server.core.feature_settings import FeatureSettings, path
 from server.core.setting_text import shown
 from server.features.webhooks.webhook_list import Webhook, WebhookList, read_webhooks
 

@@ -17,7 +17,7 @@ import aioice.ice
 import aioice.stun
 import pylibsrtp
 
-from server.media.offer import MAX_CANDIDATES
+from server.media.sdp import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
 

@@ -45,7 +45,7 @@ from aiortc.rtp import (
 
 from server.core.aio import TaskSet
 from server.media.patches import datagrams
-from server.media.rate.rate import PathRate
+from server.media.path_rate import PathRate
 from server.media.video import color_space
 from server.media.video.decode import DecodePool
 from server.media.video.video_stream import FrameSink, VideoStream

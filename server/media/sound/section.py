@@ -23,10 +23,15 @@ from numpy.typing import NDArray
 
 from server.core.aio import TaskSet
 from server.core.sound import Sound
+from server.media.sdp import LEVEL_URI, VoiceSection
 from server.media.sound.line import FRAME, RATE, VoiceLine
-from server.media.sound.microphone import OFF_SECONDS, MicrophoneStream, SoundBudget
-from server.media.sound.opus import RTP_HZ, OpusEncoder
-from server.media.voice_section import LEVEL_URI, VoiceSection
+from server.media.sound.microphone import (
+    OFF_SECONDS,
+    RTP_HZ,
+    MicrophoneStream,
+    OpusEncoder,
+    SoundBudget,
+)
 
 FRAME_SECONDS = FRAME / RATE
 # Silent packets behind speech: without them the listener's decoder stretches its last sound.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from server.media.rate.rate import WindowMinimum
+from server.media.path_rate import WindowMinimum
 
 RTP_HZ = 90_000
 # Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.core.frames import FRAME_FACTOR
-from server.media.picture.media import MIN_FRAMES
+from server.media.picture.encode import MIN_FRAMES
 from server.models import prompts
 from server.models.base import EngineRequest
 from server.models.control_tokens import ControlTokens

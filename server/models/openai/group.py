@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from server.models.base import Capabilities, Chunk, EngineRequest, EngineState, EngineStatus
-from server.models.openai import rendezvous
-from server.models.openai.asking import asked
 from server.models.openai.chat_client import TimeLimits
-from server.models.openai.engine import OpenAIEngine
+from server.models.openai.engine import OpenAIEngine, asked
 from server.models.openai.retry import ATTEMPTS, Fault, Reason
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class EngineGroup:
     """Servers of one model, at different addresses.
 
     Those that answer with the model that most of them have are used, each session at the one that
-    `rendezvous.order` gives for its name, which `session_key` makes. Owner of the rest of those that
+    `by_preference` gives for its name, which `session_key` makes. Owner of the rest of those that
     failed.
 
     Bounds of servers of VLLM_BASE_URL that failed, of several: asked last for 5 s; VLLM_BASE_URL
@@ -140,7 +139,7 @@ class EngineGroup:
             if one.status.model == model
             and one.status.state in (EngineState.READY, EngineState.BUSY)
         ]
-        first = rendezvous.order(self._session_key(session_id), able or list(self._members))
+        first = by_preference(self._session_key(session_id), able or list(self._members))
         # Stable: those that rest keep their order, behind the others.
         first.sort(key=lambda address: self._rests.get(address, 0.0) > now)
         return [self._members[address] for address in first]
@@ -228,3 +227,18 @@ def _common(found: Sequence[Capabilities]) -> Capabilities:
 
 def _least(found: Iterable[int | None]) -> int | None:
     return min((one for one in found if one is not None), default=None)
+
+
+# Keep a session at one of several servers: rendezvous hashing. Pure.  Each pair of session and
+# server has a score, and the best server wins (Thaler and Ravishankar, 1998). When a server goes,
+# its sessions spread over the others; no other session moves. Nothing is stored, so all processes
+# with the same servers choose the same one.
+
+
+def by_preference(session: str, servers: Sequence[str]) -> list[str]:
+    """Return the servers as a session prefers them."""
+    return sorted(servers, key=lambda server: (_score(session, server), server), reverse=True)
+
+
+def _score(session: str, server: str) -> bytes:
+    return hashlib.blake2b(f"{session}\n{server}".encode(), digest_size=8).digest()

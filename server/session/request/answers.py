@@ -17,7 +17,7 @@ from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.base import EarlierPicture, Engine, EngineRequest
-from server.models.recollection import cited
+from server.models.prompts import cited
 from server.models.scheduler.job import Job, Result
 
 

@@ -14,7 +14,7 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
 from server.core.frames import FRAME_FACTOR, Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
-from server.media.picture.media import MIN_FRAMES
+from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.hearing import (
     LEAST_SCENE_SECONDS,
@@ -23,13 +23,21 @@ from server.models.hearing import (
     fault,
     unheard,
 )
-from server.models.prompts import estimate_tokens, in_language, prompt_tokens
-from server.models.recollection import video_caption
+from server.models.prompts import estimate_tokens, in_language, prompt_tokens, video_caption
 from server.models.scheduler.job import Job, Result, Sink
-from server.session.request.history import History, newest_fitting, turn_tokens
-from server.session.request.parts import NO_EXTRAS, AudioIn, Extras, Prepared, View
-from server.session.request.preferences import Preferences
-from server.session.request.session_tools import SessionLimits, SessionTools
+from server.session.request.parts import (
+    NO_EXTRAS,
+    AudioIn,
+    Extras,
+    History,
+    Preferences,
+    Prepared,
+    SessionLimits,
+    SessionTools,
+    View,
+    newest_fitting,
+    turn_tokens,
+)
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16

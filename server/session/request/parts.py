@@ -1,16 +1,23 @@
-"""The parts of a request, before it is built: the view, its picture, and what only some have."""
+"""What requests are built from: the view and its picture, what only some have, a session's history and
+preferences, and what all sessions share."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Frame, Picture, Region, Scene
+from server.core.frames import Detail, Frame, Picture, Region, Scene, Verbosity
+from server.core.metrics import Metrics
 from server.core.sound import Sound
+from server.inference import Inference
+from server.media.picture.planes import Scratch
+from server.media.picture.prepare import PicturePreparer
 from server.media.sound.pcm import VoiceChunk
-from server.models.base import Capabilities, EarlierPicture, Turn
+from server.models.base import Capabilities, EarlierPicture, Engine, Turn
 from server.models.conversation import Conversation
+from server.models.prompts import estimate_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +113,212 @@ class AudioIn(Protocol):
 
     @property
     def recent(self) -> Recent: ...
+
+
+# The settings that a client sends.
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The client's settings; see `messages.Settings`."""
+
+    sample_rate: float | None = None
+    # Tokens of an answer, within the setting's limit
+    max_tokens: int | None = None
+    language: str = ""
+    # Of the words on the client's page; "" for English
+    page_language: str = ""
+    thumbnails: bool = False
+    # Of the change gates; None: the server's setting
+    sensitivity: float | None = None
+    # Words of an answer
+    verbosity: Verbosity = Verbosity.NORMAL
+
+
+# A session's chat history: bounded in tokens and turns, in memory only. Pure.
+
+# Marks, roles and line ends that a chat template puts around a question and an answer.
+_TURN_TOKENS = 12
+
+
+class History:
+    """The newest turns of a chat.
+
+    A model server reuses what it computed for a prompt as long as the prompt begins as before (vLLM's prefix cache).
+    Dropping the oldest turn with every new one would change that beginning each time, so when a bound is reached the
+    history is cut to half of it, and then grows again.
+
+    Bounds of chat history: tokens and turns; the oldest are dropped.
+    """
+
+    def __init__(self, *, max_tokens: int = 4096, max_turns: int = 32) -> None:
+        if max_tokens < 64 or max_turns < 2:
+            raise ValueError(
+                f"a history holds at least 64 tokens and 2 turns, not {max_tokens} and {max_turns}"
+            )
+        self._max_tokens = max_tokens
+        self._max_turns = max_turns
+        # Oldest first, each with its estimated tokens.
+        self._turns: list[tuple[Turn, int]] = []
+        # Their numbers, and the ids of their questions
+        self._kept: list[tuple[int, str]] = []
+        self._tokens = 0
+        # Turns stored since the beginning
+        self.added = 0
+        # Turns before this index are not sent to the engine: they exceeded a smaller budget.
+        self._start = 0
+        # That budget
+        self._cut_at = 0
+        # The last budget given to `turns`.
+        self._budget = 0
+        # Called after a turn was added or removed
+        self.on_change: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens of all stored turns; at most `max_tokens`."""
+        return self._tokens
+
+    def add(self, question: str, answer: str, id: str = "") -> int | None:
+        """Store a turn; return its number. One without a question or an answer is not kept: None.
+
+        A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
+        """
+        if not question.strip() or not answer.strip():
+            return None
+        part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
+        turn = Turn(_shorten(question, part), _shorten(answer, part))
+        cost = turn_tokens(turn)
+        self._turns.append((turn, cost))
+        self._tokens += cost
+        self.added += 1
+        self._kept.append((self.added, id))
+        if self._tokens > self._max_tokens or len(self._turns) > self._max_turns:
+            first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
+            del self._turns[:first], self._kept[:first]
+            self._tokens = sum(cost for _, cost in self._turns)
+            self._start = max(0, self._start - first)
+        self.on_change()
+        return self.added
+
+    def remove(self, number: int) -> None:
+        """Remove the newest turn if it is the one with this number, which `add` returned."""
+        if not self._turns or number != self.added or self._kept[-1][0] != number:
+            return
+        _, cost = self._turns.pop()
+        self._kept.pop()
+        self._tokens -= cost
+        self.added -= 1
+        self._start = min(self._start, len(self._turns))
+        self.on_change()
+
+    def all(self) -> list[Turn]:
+        """Return all stored turns, oldest first."""
+        return [turn for turn, _ in self._turns]
+
+    def drop(self, id: str) -> None:
+        """Forget the turns of the question with this id. The numbers of the others stay.
+
+        Of an earlier session's chat no ids are known: with one that is not found all of it goes.
+        """
+        wanted = id if any(own == id for _, own in self._kept) else ""
+        for index in reversed([at for at, (_, own) in enumerate(self._kept) if own == wanted]):
+            self._tokens -= self._turns[index][1]
+            del self._turns[index], self._kept[index]
+            if index < self._start:
+                self._start -= 1
+            self.on_change()
+
+    def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
+        """Return the newest turns that fit into a budget, oldest first, whole and without a gap.
+
+        When not all of them fit, half of the budget is used: the rest is for the turns to come.
+        """
+        self._budget = budget_tokens
+        if budget_tokens > 2 * self._cut_at:
+            # Far more room than when it was cut: another engine, most likely.
+            self._start = 0
+        if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
+            self._cut_at = max(0, budget_tokens)
+            self._start = self._fitting(budget_tokens // 2, self._max_turns)
+            if self._start == len(self._turns):
+                # The newest alone may have more than half.
+                self._start = self._fitting(budget_tokens, 1)
+        return tuple(turn for turn, _ in self._turns[self._start :])
+
+    def leave_out(self, count: int) -> None:
+        """Leave out this many of the oldest turns that `turns` returned last, because they did not fit."""
+        self._start = min(len(self._turns), self._start + count)
+        self._cut_at = self._budget
+
+    def clear(self) -> None:
+        self._turns.clear()
+        self._kept.clear()
+        self._tokens = self._start = self._cut_at = self._budget = 0
+
+    def _fitting(self, tokens: int, count: int) -> int:
+        """Return the index of the first of the newest turns within both bounds."""
+        first = len(self._turns)
+        while first > 0 and len(self._turns) - first < count:
+            tokens -= self._turns[first - 1][1]
+            if tokens < 0:
+                break
+            first -= 1
+        return first
+
+
+def turn_tokens(turn: Turn) -> int:
+    """Estimate the tokens of a turn in a prompt, like `estimate_tokens`."""
+    return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
+
+
+def newest_fitting(turns: Sequence[Turn], budget_tokens: int) -> tuple[Turn, ...]:
+    """Return the newest of these turns that fit into a budget, oldest first, whole and without a gap."""
+    first, left = len(turns), budget_tokens
+    while first > 0 and (left := left - turn_tokens(turns[first - 1])) >= 0:
+        first -= 1
+    return tuple(turns[first:])
+
+
+def _shorten(text: str, tokens: int) -> str:
+    if estimate_tokens(text) <= tokens:
+        return text
+    # The ellipsis takes up to two.
+    while (estimate := estimate_tokens(text)) > tokens - 2:
+        text = text[: min(len(text) - 1, len(text) * max(0, tokens - 2) // estimate)]
+    return text.rstrip() + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """The part of the settings that applies to every session."""
+
+    sample_rate: float
+    # Tokens of an answer
+    max_tokens: int
+    # Tokens of prompt and answer together; an engine's own smaller limit holds.
+    context_length: int
+    # Seconds without activity after which a session ends
+    timeout: int
+    # Of the change gate, 0.25 to 4
+    sensitivity: float = 1.0
+    # Visual tokens of one session's background work
+    background_tokens_per_minute: int = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTools:
+    """The parts that all sessions share."""
+
+    inference: Inference
+    current_engine: Callable[[], Engine]
+    preparer: PicturePreparer
+    prepare_pool: ThreadPoolExecutor
+    metrics: Metrics
+    # Working memory of all change gates
+    scratch: Scratch
+    # Tells a text's language, for its voice; None where it is not known
+    language_of: Callable[[str], str | None] = lambda _: None

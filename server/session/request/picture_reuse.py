@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
-from server.core.frames import CameraState, Detail, Frame, Kind
+from server.core.frames import CameraState, Detail, Frame, Kind, Picture
 from server.media.camera import Camera
 from server.media.picture.likeness import Likeness
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import RequestBuilder
-from server.session.request.history import History
-from server.session.request.parts import Extras, Prepared, View
-from server.session.request.session_tools import SessionTools
+from server.session.request.parts import Extras, History, Prepared, SessionTools, View
 
 # Least time between two pictures that are sent ahead, seconds
 AHEAD_SECONDS = 2.0
@@ -224,3 +228,94 @@ def _with_frame(sent: _Sent, view: View) -> Prepared:
         scene=view.scene or picture.scene,
     )
     return replace(sent.prepared, picture=same)
+
+
+# The newest pictures that engines got with one session's questions, in memory only. Pure.
+
+# Bounds of one session: pictures, and their bytes. Pixels of engines that want no JPEG count, too.
+MOST_PICTURES = 12
+
+MOST_BYTES = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SentPicture:
+    """A picture as an engine got it: a JPEG, or BGR pixels. Exactly one is set."""
+
+    answer: str
+    jpeg: bytes | None
+    bgr: NDArray[np.uint8] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        if self.jpeg is not None:
+            return len(self.jpeg)
+        return self.bgr.nbytes if self.bgr is not None else 0
+
+
+class SentPictures:
+    """Keeps pictures by a random id until newer ones take their room, or somebody drops them.
+
+    `count(what, number)` counts them: "kept", "dropped" by a person, "full" (newer ones took their
+    room), "large" (larger than all may be).
+
+    Bounds of pictures that engines got with answers: 12 and 6 MiB; the oldest go for newer ones,
+    and an answer's when it is deleted.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[str, int], None],
+        *,
+        most: int = MOST_PICTURES,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._count = count
+        self._most = most
+        self._most_bytes = most_bytes
+        # Oldest first
+        self._pictures: OrderedDict[str, SentPicture] = OrderedDict()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def keep(self, answer: str, picture: Picture) -> str | None:
+        """Keep the picture of an answer; return its id, None for one that is larger than all may be.
+
+        An id comes only once, also in another session or after a restart.
+        """
+        sent = SentPicture(answer, picture.jpeg, picture.bgr)
+        if sent.size > self._most_bytes:
+            self._count("large", 1)
+            return None
+        self._count("kept", 1)
+        id = secrets.token_hex(8)
+        self._pictures[id] = sent
+        self.size += sent.size
+        full = 0
+        while len(self._pictures) > self._most or self.size > self._most_bytes:
+            self.size -= self._pictures.popitem(last=False)[1].size
+            full += 1
+        if full:
+            self._count("full", full)
+        return id
+
+    def get(self, id: str) -> SentPicture | None:
+        return self._pictures.get(id)
+
+    def drop(self, answer: str) -> None:
+        """Forget the pictures of one answer."""
+        own = [id for id, sent in self._pictures.items() if sent.answer == answer]
+        for id in own:
+            self.size -= self._pictures.pop(id).size
+        if own:
+            self._count("dropped", len(own))
+
+    def clear(self) -> None:
+        """Forget all."""
+        if self._pictures:
+            self._count("dropped", len(self._pictures))
+        self._pictures.clear()
+        self.size = 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from server.core import messages as wire
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY
-from server.media.picture.alignment import Pose, Reference
+from server.media.picture.likeness import Pose, Reference
 from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, Planes, Scratch, clip
 from server.shared.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 from server.shared.attention.luma_change import LumaChange

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from server.media.picture.alignment import Pose, Reference, local_range
+from server.media.picture.likeness import Pose, Reference, local_range
 from server.media.picture.planes import F32, HEIGHT, SIZE, WIDTH, Scratch, clip
 from server.shared.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 

@@ -14,7 +14,7 @@ from server.features.builtin import language as module
 from server.features.builtin.intents import languages_of, understand
 from server.features.builtin.language import LANGUAGES, language, plural
 from server.features.builtin.wants import Want
-from server.models.matching import plain
+from server.models.routing import plain
 from tests.support.words import CLIENT, say
 from tests.support.words import LANGUAGES as CLIENT_LANGUAGES
 

@@ -12,7 +12,7 @@ from server.core.errors import HandoverRefused
 from server.core.messages import ServerMessage
 from server.features.cluster.handover import MAX_TRIES, HandingOver, Handovers
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
-from server.session.request.history import History
+from server.session.request.parts import History
 
 tokens = TokenIssuer("t" * 40, 600)
 

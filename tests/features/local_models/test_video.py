@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.models.base import EarlierPicture, Finished
-from server.models.recollection import captions
+from server.models.prompts import captions
 from tests.features.local_models.test_engine import local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.answers import collect

@@ -21,7 +21,7 @@ from server.features.recall.recalling import Recalling, RecallLimits, counter
 from server.media.picture.encode import Bgr
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
-from server.session.request.session_tools import SessionLimits
+from server.session.request.parts import SessionLimits
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 

@@ -29,7 +29,7 @@ from server.models.prompts import SPOKEN_TURN
 from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
-from server.session.request.preferences import Preferences
+from server.session.request.parts import Preferences
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, bare_context, room

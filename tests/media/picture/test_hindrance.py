@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.core.frames import Scene
-from server.media.picture.hindrance import WORDS, Hindrance, hindrance
+from server.media.picture.luma import WORDS, Hindrance, hindrance
 
 
 @pytest.mark.parametrize(

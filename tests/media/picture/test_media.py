@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.media.picture.media import MAX_FRAMES, MIN_FRAMES, smart_nframes
+from server.media.picture.encode import MAX_FRAMES, MIN_FRAMES, smart_nframes
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.core.sound import SOUND_RATE
 from server.media.sound.line import FRAME, RATE
-from server.media.sound.opus import MOST_SAMPLES, OpusDecoder, OpusEncoder, duration
+from server.media.sound.microphone import MOST_SAMPLES, OpusDecoder, OpusEncoder, duration
 
 
 def packets(seconds: float, hertz: float = 440) -> list[bytes]:

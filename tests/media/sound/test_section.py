@@ -10,12 +10,11 @@ import pytest
 from aiortc.rtp import RtpPacket
 
 from server.core.sound import Sound
+from server.media.sdp import VoiceSection
 from server.media.sound import section as sound_section
 from server.media.sound.line import FRAME, RATE, VoiceLine
-from server.media.sound.microphone import MOST_BURST
-from server.media.sound.opus import OpusDecoder
+from server.media.sound.microphone import MOST_BURST, OpusDecoder
 from server.media.sound.section import SILENT_PACKETS, SoundSection
-from server.media.voice_section import VoiceSection
 from tests.media.sound.test_opus import packets
 
 SPEECH = packets(0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from server.models.openai.rendezvous import order
+from server.models.openai.group import by_preference
 
 SERVERS = [f"http://10.0.0.{n}:8001/v1" for n in range(1, 5)]
 SESSIONS = [f"{n:032x}" for n in range(2000)]
@@ -12,12 +12,12 @@ SESSIONS = [f"{n:032x}" for n in range(2000)]
 
 def test_a_session_has_the_same_order_however_the_servers_are_listed() -> None:
     for session in SESSIONS[:50]:
-        assert order(session, SERVERS) == order(session, SERVERS[::-1])
-        assert sorted(order(session, SERVERS)) == SERVERS
+        assert by_preference(session, SERVERS) == by_preference(session, SERVERS[::-1])
+        assert sorted(by_preference(session, SERVERS)) == SERVERS
 
 
 def test_sessions_spread_evenly() -> None:
-    counts = Counter(order(session, SERVERS)[0] for session in SESSIONS)
+    counts = Counter(by_preference(session, SERVERS)[0] for session in SESSIONS)
     assert all(400 < counts[server] < 600 for server in SERVERS)
 
 
@@ -27,7 +27,7 @@ def test_only_the_sessions_of_a_lost_server_move_and_spread() -> None:
     left = [one for one in SERVERS if one != lost]
     moved = Counter[str]()
     for session in SESSIONS:
-        before, after = order(session, SERVERS), order(session, left)
+        before, after = by_preference(session, SERVERS), by_preference(session, left)
         if before[0] == lost:
             assert after[0] == before[1]
             moved[after[0]] += 1

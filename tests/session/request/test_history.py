@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server.models.base import Turn
 from server.models.prompts import estimate_tokens
-from server.session.request.history import History
+from server.session.request.parts import History
 
 
 def filled(count: int, *, max_tokens: int = 4096, max_turns: int = 32) -> History:

@@ -9,7 +9,7 @@ import pytest
 
 from server.core.frames import Picture
 from server.core.messages import Chat, ClearRecall, DeleteAnswer
-from server.session.request.sent_pictures import SentPictures
+from server.session.request.picture_reuse import SentPictures
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, room
 

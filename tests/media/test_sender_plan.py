@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.rate.sender_plan import TOP, sender_plan
+from server.media.path_rate import TOP, sender_plan
 
 
 def test_a_wide_path_needs_no_ramp() -> None:

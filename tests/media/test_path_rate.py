@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.link import GreedyFlow, Link, SteadyFlow
-from server.media.rate.rate import CAP_FIRST, PathRate
-from server.media.rate.sender_plan import TOP
+from server.media.path_rate import CAP_FIRST, TOP, PathRate
 from tests.support.path_simulation import Simulation, typing
 
 # links

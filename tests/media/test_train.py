@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.rate.rate import OVERHEAD, Train
+from server.media.path_rate import OVERHEAD, Train
 
 
 def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> Train:

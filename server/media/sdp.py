@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from server.core.errors import TooLarge, UnusableOffer
+from server.core.errors import BadRequest, TooLarge, UnusableOffer
 
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
@@ -353,3 +355,302 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
         f"None of the offered video codecs can be decoded here{given}. "
         f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
     )
+
+
+# Read and write SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9).
+# Pure, bounded.
+
+# Characters of a candidate; browsers write about 120.
+MAX_CANDIDATE_CHARS = 2000
+
+MEDIA_TYPE = "application/trickle-ice-sdpfrag"
+
+
+# ice-char of RFC 8839 section 5.4.
+_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
+
+_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}", re.ASCII)
+
+_MID = re.compile(r"[!-~]{1,64}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Credentials:
+    """The ICE credentials of one section; of all sections without a name and an index.
+
+    Empty when it has none.
+    """
+
+    mid: str | None = None
+    index: int | None = None
+    ufrag: str = ""
+    pwd: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A client's candidates and ICE credentials: sections outside of a bundle have their own (RFC
+    8840 section 9).
+    """
+
+    # Those of all sections first
+    credentials: tuple[Credentials, ...]
+    # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
+    candidates: tuple[dict[str, Any], ...]
+
+    def of(self, offer: Offer) -> Credentials:
+        """Return the credentials for the transport of the offer's camera; empty ones when the
+        fragment has none.
+        """
+        own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
+        if own:
+            return own[-1]
+        # Some clients name another section of the bundle, whose credentials are the same.
+        alike = len({(one.ufrag, one.pwd) for one in self.credentials}) == 1
+        return self.credentials[0] if alike else Credentials()
+
+
+def parse_fragment(text: str) -> Fragment:
+    """Parse a fragment. The end of its candidates is ignored, because nothing waits for it.
+
+    Raises TooLarge above 64 KiB, BadRequest for a malformed fragment.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_SDP_BYTES:
+        raise TooLarge(f"The fragment has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
+    session = section = Credentials()
+    credentials = [session]
+    candidates: list[dict[str, Any]] = []
+    # Values of the current section's credentials.
+    given = set[str]()
+    # Index and name of the current media section; None before the first.
+    index: int | None = None
+    mid: str | None = None
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if line.startswith("m="):
+            index, mid = 0 if index is None else index + 1, None
+            section = Credentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
+            credentials.append(section)
+            given = set[str]()
+            if index >= MAX_MEDIA_SECTIONS:
+                raise BadRequest(f"The fragment has more than {MAX_MEDIA_SECTIONS} media sections.")
+        elif line.startswith("a=mid:"):
+            mid = line[6:]
+            if _MID.fullmatch(mid) is None:
+                raise BadRequest(
+                    'A name of a media section ("a=mid") in the fragment is malformed.'
+                )
+            section.mid = mid
+        elif line.startswith("a=ice-ufrag:"):
+            section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
+        elif line.startswith("a=ice-pwd:"):
+            section.pwd = _one("pwd", line[10:], _PWD, given)
+        elif line.startswith("a=candidate:"):
+            if len(candidates) >= MAX_CANDIDATES:
+                raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
+            if len(line) > MAX_CANDIDATE_CHARS:
+                raise BadRequest(
+                    f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
+                )
+            candidates.append(
+                {"candidate": line[2:], "sdpMid": mid, "sdpMLineIndex": None if mid else index}
+            )
+        elif line and not re.match(r"[a-z]=", line, re.ASCII):
+            raise BadRequest(
+                "This is no SDP fragment: every line of one begins with a letter and =."
+            )
+    return Fragment(tuple(one for one in credentials if one.ufrag or one.pwd), tuple(candidates))
+
+
+def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:
+    """Return a credential that is well-formed and the only one of its section; `given` holds those
+    before it.
+    """
+    if pattern.fullmatch(value) is None:
+        raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
+    if any(one.startswith(f"{name} ") and one != f"{name} {value}" for one in given):
+        raise BadRequest(f"A section of the fragment has two different ice-{name}s. It has one.")
+    given.add(f"{name} {value}")
+    return value
+
+
+def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Sequence[str]) -> str:
+    """Write our side as a fragment. `candidates`: all of ours, without "candidate:"."""
+    lines = [
+        f"a=group:BUNDLE {mid}",
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF 0",
+        f"a=mid:{mid}",
+        f"a=ice-ufrag:{ufrag}",
+        f"a=ice-pwd:{pwd}",
+        *(f"a=candidate:{candidate}" for candidate in candidates),
+        "a=end-of-candidates",
+    ]
+    return "\r\n".join([*lines, ""])
+
+
+# Build the SDP answer to a whole offer from the answer to its camera section. Pure.  The other
+# sections of the camera's BUNDLE group share its transport and, but for the one that carries
+# voice, are answered as inactive, so that the group keeps its order and its first section (RFC
+# 9143 section 7.3). All sections outside of the group are rejected with port 0 (RFC 3264 section
+# 6).  RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of
+# that section: browsers stop its transceiver (RFC 9429 section 5.11), so a second camera cannot
+# take over when the first one is stopped, and Chromium then fails to offer under max-bundle.
+# Without the group's first section it does not take the answer at all (Chromium 156). An inactive
+# section costs nothing, since nothing is sent for it.
+
+# Attributes of a data channel that never opens; parsers require them all the same (RFC 8841).
+_DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
+
+
+def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | None = None) -> str:
+    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone.
+
+    `voice`: the audio section that is used, and the SSRC that we send in it.
+    """
+    lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
+    at = next(n for n, line in enumerate(lines) if line.startswith("m="))
+    head, media = lines[:at], lines[at:]
+    mids = " ".join(offer.sections[n].mid for n in offer.bundle)
+    # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the
+    # wrong track, so no picture arrives: such a section gets port 9. webrtcbin is recognised by its
+    # section names: kind and number.
+    counted = all(s.mid == f"{s.kind}{n}" for n, s in enumerate(offer.sections))
+    out = [*head, f"a=group:BUNDLE {mids}"] if offer.grouped else head
+    for number, section in enumerate(offer.sections):
+        if number == offer.camera:
+            out += media
+        elif voice is not None and number == voice[0].number:
+            out += voice[0].lines(section, *_transport(media), voice[1])
+        elif number in offer.bundle:
+            out += _unused(section, media)
+        else:
+            port = "9" if number < offer.camera and counted else "0"
+            out += _rejected(section, port, media)
+    return "\r\n".join([*out, ""])
+
+
+def _unused(section: Section, media: list[str]) -> list[str]:
+    """Answer an unused section of the camera's group; `media`: the lines of the camera's answer."""
+    port, lines = _transport(media)
+    return _agreed(section, port, section.first_format(), lines)
+
+
+def _transport(media: list[str]) -> tuple[str, list[str]]:
+    """Return the port and the transport's lines of the camera's answer, its connection line first."""
+    port = media[0].split(" ")[1]
+    return port, [line for line in media if line.startswith(("c=", *TRANSPORT))]
+
+
+def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
+    """Reject a section. It keeps credentials and a codec, because webrtcbin and werift refuse it
+    without.
+    """
+    kept = [line for line in media if line.startswith(TRANSPORT)]
+    lines = [line for line in kept if not line.startswith(CANDIDATES)]
+    return _agreed(section, port, section.first_format(), ["c=IN IP4 0.0.0.0", *lines])
+
+
+def _agreed(section: Section, port: str, chosen: str, transport: list[str]) -> list[str]:
+    lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
+    if section.kind == "application":
+        # The form of older browsers where the offer has it, else that of RFC 8841.
+        old = [line for line in section.lines if line.startswith("a=sctpmap:")]
+        lines += old or _DATA
+    else:
+        about = (f"a=rtpmap:{chosen} ", f"a=fmtp:{chosen} ")
+        lines += ["a=inactive", "a=rtcp:9 IN IP4 0.0.0.0", "a=rtcp-mux"]
+        lines += [line for line in section.lines if line.startswith(about)]
+    if section.mid:
+        lines.append(f"a=mid:{section.mid}")
+    return lines + transport[1:]
+
+
+# The audio section of an offer, and its part of the answer. Pure.  Only a section in the camera's
+# BUNDLE group can be used: it shares the camera's transport. Sources: RFC 9429 (JSEP), RFC 7587
+# (Opus in SDP), RFC 6464 (audio levels).
+
+LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+
+
+# Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
+_RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
+
+_EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSection:
+    """An offered audio section over which both sides can send."""
+
+    # Its index among the offer's sections, and its name
+    number: int
+    mid: str
+    # Payload type of Opus
+    payload_type: int
+    # Id of the header extension for audio levels; 0 without one
+    level_id: int
+    # The client may send a microphone, and wants to play what we send.
+    receives: bool
+    sends: bool
+
+    def lines(self, section: Section, port: str, transport: list[str], ssrc: int) -> list[str]:
+        """Return this section of the answer. `transport`: the lines of the camera's transport, its
+        connection line first; `ssrc`: that of our stream."""
+        lines = [
+            f"m=audio {port} {section.protocol} {self.payload_type}",
+            transport[0],
+            f"a={self._direction()}",
+            "a=rtcp:9 IN IP4 0.0.0.0",
+            "a=rtcp-mux",
+            f"a=rtpmap:{self.payload_type} opus/48000/2",
+            f"a=fmtp:{self.payload_type} {_RECEIVE}",
+            f"a=mid:{self.mid}",
+        ]
+        if self.level_id and self.receives:
+            lines.append(f"a=extmap:{self.level_id} {LEVEL_URI}")
+        if self.sends:
+            lines += ["a=msid:voice voice", f"a=ssrc:{ssrc} cname:voice"]
+        return lines + transport[1:]
+
+    def _direction(self) -> str:
+        if self.receives and self.sends:
+            return "sendrecv"
+        return "recvonly" if self.receives else "sendonly"
+
+
+def find_voice(offer: Offer) -> VoiceSection | None:
+    """Return the first audio section that both sides can use; None for none."""
+    if not offer.grouped:
+        return None
+    taken = {kind for number in offer.bundle for kind in _payload_types(offer, number, "video")}
+    for number in offer.bundle:
+        section = offer.sections[number]
+        if section.kind != "audio" or section.direction == "inactive" or not section.mid:
+            continue
+        described = {line.lower() for line in section.lines if line.startswith("a=rtpmap:")}
+        for payload_type, codec in section.codecs.items():
+            stereo = f"a=rtpmap:{payload_type} opus/48000/2" in described
+            possible = int(payload_type) < 128 and payload_type not in taken
+            if codec == "OPUS" and stereo and possible:
+                return VoiceSection(
+                    number,
+                    section.mid,
+                    int(payload_type),
+                    _level_id(section),
+                    receives=section.direction in ("sendrecv", "sendonly"),
+                    sends=section.direction in ("sendrecv", "recvonly"),
+                )
+    return None
+
+
+def _payload_types(offer: Offer, number: int, kind: str) -> list[str]:
+    section = offer.sections[number]
+    return section.formats if section.kind == kind else []
+
+
+def _level_id(section: Section) -> int:
+    for line in section.lines:
+        match = _EXTENSION.match(line)
+        if match and match.group(2) == LEVEL_URI:
+            return int(match.group(1))
+    return 0

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.media.rate.rate import WindowMinimum
+from server.media.path_rate import WindowMinimum
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
