@@ -23,7 +23,7 @@ from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, s
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.features.watches.rule import Ask, Look, Order, Watches
-from server.features.watches.watch_request import crop_region
+from server.features.watches.watch_list import crop_region
 from server.features.watches.watch_wakes import WatchWakes
 from server.media.picture.grounding import Box
 from server.media.picture.planes import Scratch

@@ -24,7 +24,7 @@ from benchmarks.browser import ARGS, find_chromium
 from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
-from server.features.pairing.devices import COOKIE
+from server.features.pairing.pairing import COOKIE
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI

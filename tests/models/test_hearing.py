@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
-from server.models import hearing, prompts
+from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
-from server.models.hearing import MOST_SECONDS, audio_tokens, fault, without_sound
 from server.models.openai import sender
 from server.models.openai.engine import OpenAIEngine
+from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
 from tests.models.openai.test_engine import collect, picture
 from tests.models.openai.test_engine import request as plain_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -111,7 +111,7 @@ async def test_media_are_resolved_once_a_request(
 
     def part(sound: Sound) -> dict[str, Any]:
         made.append(sound)
-        return hearing.audio_part(sound)
+        return prompts.audio_part(sound)
 
     monkeypatch.setattr(sender, "audio_part", part)
     fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"temperature"}

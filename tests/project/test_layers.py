@@ -333,7 +333,7 @@ MEASURED = {
     "watch_scenes.py": {"shared.watch_answers"},
     "watch_minutes.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
-        *("shared.watch_answers", "features.watches.rule", "features.watches.watch_request"),
+        *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
         *("features.watches.watch_wakes", "media.picture.grounding"),
     },
     "watch_rule.py": {

@@ -32,7 +32,7 @@ MOST_SECONDS = 0.005
 # Patterns that are only matched with a whole text or at its beginning, which is short
 ANCHORED = {
     "server.features.cluster.replicas._NAMED",
-    "server.features.cameras.admission._PARTS",
+    "server.features.cameras.cameras._PARTS",
     "server.auth._COMPACT",
     "server.models.control_tokens._PIPED",
     "server.features.builtin.measures._SERIAL",

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from cryptography import x509
 
-from server.features.pairing.devices import COOKIE
+from server.features.pairing.pairing import COOKIE
 from tests.support.fakes_server import free_port
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
 from tests.support.wheels import write_empty_locks

@@ -20,8 +20,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Frame, Route
 from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
-from server.features.cameras.admission import OWN
-from server.features.cameras.cameras import cameras_of
+from server.features.cameras.cameras import OWN, cameras_of
 from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass

@@ -16,8 +16,7 @@ from server.features.hosting.catalogue.entry import Ability, Model, ModelType, R
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager
-from server.features.hosting.model_run import GpuFree, Loader, MakePlan
-from server.features.hosting.planner import Planner, usable_port
+from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus

@@ -10,7 +10,7 @@ from server.core.frames import Detail
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.core.redact import plain, redact
 from server.features.builtin import intents
-from server.features.openai_api.camera_urls import read_url
+from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
 from server.features.voice_out.sentences import Sentences, spoken
 from server.models import (

@@ -19,7 +19,7 @@ from server.features.watches.alerts import KeptAlerts
 from server.main import main
 from server.media.picture import encode
 from server.media.sound.line import Player
-from server.models import hearing
+from server.models import prompts as hearing
 
 # A frame's ways, and their places: methods that get its JPEG, and functions that encode it
 WAYS: dict[str, tuple[Any, str]] = {

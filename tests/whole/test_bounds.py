@@ -22,7 +22,7 @@ from server.core.close_codes import Close
 from server.core.messages import Error
 from server.core.setting_problems import MIN_OPERATOR_CHARS
 from server.features.cameras import stills
-from server.features.hosting import operator_channel
+from server.features.hosting import hosting as operator_channel
 from server.media import sdp as offer
 from server.media.patches import datagrams
 from server.media.picture import encode

@@ -6,12 +6,9 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 
 from server.features.builtin import (
-    code_answers,
     locate,
     look_answers,
-    price_answers,
     text_answers,
-    time_answers,
 )
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
@@ -31,7 +28,7 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.COLOUR: look_answers.colour,
     Want.LIGHT: look_answers.light,
     Want.SHARP: look_answers.sharp,
-    Want.CODE: code_answers.code,
+    Want.CODE: text_answers.code,
     Want.SUMMARY: look_answers.summary,
     Want.OTHER: look_answers.cannot,
 }
@@ -40,29 +37,29 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.SAYS: text_answers.says,
     Want.TRANSLATE: text_answers.read_instead,
     Want.SUMMARISE: text_answers.read_instead,
-    Want.PASSWORD: code_answers.password,
-    Want.NETWORK: code_answers.network,
+    Want.PASSWORD: text_answers.password,
+    Want.NETWORK: text_answers.network,
     Want.EMAIL: text_answers.contact,
     Want.PHONE: text_answers.contact,
     Want.URL: text_answers.contact,
-    Want.LEADS: code_answers.leads,
+    Want.LEADS: text_answers.leads,
     Want.READ: text_answers.read,
     Want.NUMBER: text_answers.number,
-    Want.SAFE: code_answers.safe,
+    Want.SAFE: text_answers.safe,
 }
 # Wants that only text answers
 _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
-    Want.MONEY_BACK: price_answers.money_back,
-    Want.TOTAL: price_answers.total,
-    Want.PRICE: price_answers.price,
-    Want.CHEAPEST: price_answers.cheapest,
-    Want.DEAREST: price_answers.dearest,
-    Want.UNIT_PRICE: price_answers.unit_price,
-    Want.HOURS: time_answers.opening,
-    Want.DEPARTURE: time_answers.departure,
-    Want.EXPIRY: time_answers.expiry,
-    Want.TIME: time_answers.time,
-    Want.DATE: time_answers.date,
+    Want.MONEY_BACK: text_answers.money_back,
+    Want.TOTAL: text_answers.total,
+    Want.PRICE: text_answers.price,
+    Want.CHEAPEST: text_answers.cheapest,
+    Want.DEAREST: text_answers.dearest,
+    Want.UNIT_PRICE: text_answers.unit_price,
+    Want.HOURS: text_answers.opening,
+    Want.DEPARTURE: text_answers.departure,
+    Want.EXPIRY: text_answers.expiry,
+    Want.TIME: text_answers.time,
+    Want.DATE: text_answers.date,
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
     **dict.fromkeys(MEASURES, text_answers.measure),
@@ -165,15 +162,15 @@ def _answer(s: Speaker) -> Answer:
         if s.facts.text_broken:
             return s.say("broken"), ""
         if want is Want.SAFE:
-            return code_answers.safe(s)
+            return text_answers.safe(s)
         return s.no_text()
     if want in _READS:
         return _READS[want](s)
     if not s.rows and want is Want.LOOKUP:
-        return code_answers.code_sentence(s), s.say("cannot_here")
+        return text_answers.code_sentence(s), s.say("cannot_here")
     if not s.rows:
         # Codes are all that there is.
         return (
             s.say("broken") if s.facts.text_broken else s.no_text()[0]
-        ), code_answers.code_sentence(s)
+        ), text_answers.code_sentence(s)
     return _ROWS[want](s)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from server.features.builtin import colours
-from server.features.builtin.code_answers import code_sentence
 from server.features.builtin.speaker import SOME, Answer, Speaker
+from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import calendar
+import datetime as dt
 import re
 
-from server.features.builtin import fields, measures, prices, tables
-from server.features.builtin.code_answers import code_sentence
-from server.features.builtin.price_answers import price
-from server.features.builtin.speaker import SOME, Answer, Speaker
+from server.features.builtin import codes, fields, measures, prices, tables
+from server.features.builtin.fields import letters
+from server.features.builtin.speaker import ITEMS, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -144,3 +145,314 @@ def contact(s: Speaker) -> Answer:
     if found:
         return s.say(want.value, value=s.items(found)), s.scripts()
     return s.say(f"none_{want.value}"), s.seen()
+
+
+# Answers about codes, links and Wi-Fi networks. Pure.
+
+_PASSWORD = ("password",)
+
+_NETWORK = ("wifi", "ssid", "network", "wlan", "netzwerk", "réseau", "red")
+
+
+def code_sentence(s: Speaker) -> str:
+    """Return all codes in one line."""
+    found = codes.network(s.codes)
+    said = []
+    for code in s.codes:
+        if found is not None and code is found.code and found.password:
+            said.append(
+                s.say("code_wifi", format=code.name, name=found.name, password=found.password)
+            )
+        elif found is not None and code is found.code:
+            said.append(s.say("open_network", name=found.name))
+        else:
+            said.append(s.say("code", format=code.name, text=code.text))
+    return s.capital("; ".join(said))
+
+
+def code(s: Speaker) -> Answer:
+    if s.codes:
+        return code_sentence(s), ""
+    return s.say("no_code"), ""
+
+
+def leads(s: Speaker) -> Answer:
+    """Answer with the address in a code, else with the one that is printed."""
+    for texts in ([code.text for code in s.codes], [row.text for row in s.rows]):
+        if found := fields.urls(texts):
+            return s.say("url", value=s.items(found)), ""
+    if s.codes:
+        return code_sentence(s), ""
+    return s.say("no_code"), s.seen()
+
+
+def safe(s: Speaker) -> Answer:
+    """Name the host that a link leads to; the engine cannot know whether it is safe."""
+    links = fields.urls(s.texts)
+    if not links:
+        return s.say("safe_none"), s.seen()
+    hosts = list(dict.fromkeys(codes.host(link) for link in links))[:ITEMS]
+    shown = ", ".join(hosts)
+    return s.say("safe", host=shown), s.say("safe_hint", host=shown)
+
+
+def password(s: Speaker) -> Answer:
+    """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
+    found = codes.network(s.codes)
+    if found is not None and found.password:
+        return (
+            s.say("password", value=found.password),
+            s.say("network", value=found.name),
+        )
+    printed = tables.beside(s.rows, _PASSWORD)
+    if printed is not None:
+        return s.say("printed_password", value=printed.value), s.say("alike")
+    if found is not None:
+        return s.say("open_network", name=found.name), ""
+    return s.say("none_password"), s.seen()
+
+
+def network(s: Speaker) -> Answer:
+    found = codes.network(s.codes)
+    if found is not None:
+        return s.say("network", value=found.name), (
+            s.say("password", value=found.password) if found.password else ""
+        )
+    printed = tables.beside(s.rows, ("ssid",)) or tables.beside(s.rows, _NETWORK)
+    if printed is not None:
+        return s.say("network", value=printed.value), s.row(
+            printed.row, printed.value, printed.label
+        )
+    return s.say("none_network"), s.seen()
+
+
+# Answers about prices: of a thing, in total, by the kilo. Pure.
+
+
+def total(s: Speaker) -> Answer:
+    found = prices.total(s.rows)
+    if found is not None:
+        return s.say("total", value=found.text), s.row(found.row, found.text)
+    return s.say("no_total"), _prices_read(s)
+
+
+def money_back(s: Speaker) -> Answer:
+    found = prices.money_back(s.rows)
+    if found is not None:
+        return s.say("money_back", value=found.text), s.row(found.row, found.text)
+    return s.say("none_price"), s.seen()
+
+
+def price(s: Speaker) -> Answer:
+    """Answer with the named thing's price, else with the only or largest one, else with all."""
+    if s.words:
+        found = prices.item(s.rows, s.words)
+        if found is not None:
+            return s.say("item", label=found.label, value=found.text), s.row(
+                found.row, found.text, found.label
+            )
+    sum_of_all = prices.total(s.rows)
+    tags = prices.tags(s.rows)
+    if not tags:
+        by_unit = prices.unit_price(s.rows)
+        if by_unit is not None:
+            return unit_price(s)
+        return s.say("none_price"), s.seen()
+    if sum_of_all is not None and not s.words:
+        return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
+    target = " ".join(s.words)
+    if target and sum_of_all is not None:
+        return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
+    if len(tags) == 1 or tags[0].row.height > 1.3 * tags[1].row.height:
+        first = tags[0]
+        named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
+        if target and not named:
+            return s.say("price_alone", value=first.text, target=target), s.seen()
+        return s.say("price", value=first.text), s.row(first.row, first.text)
+    if target and len(s.words) <= 2:
+        return s.say("no_item", target=target), s.prices_of("other_prices", tags)
+    if (holds := prices.current(tags)) is not None:
+        return s.say("price", value=holds.text), s.scripts(s.prices_of("other_prices", tags))
+    return s.prices_of("prices", tags, count=len(tags)), s.scripts()
+
+
+def cheapest(s: Speaker) -> Answer:
+    """Answer with the thing of the lowest price; one price alone is told as it is."""
+    return _extreme(s, highest=False)
+
+
+def dearest(s: Speaker) -> Answer:
+    """Answer with the thing of the highest price; one price alone is told as it is."""
+    return _extreme(s, highest=True)
+
+
+def _extreme(s: Speaker, *, highest: bool) -> Answer:
+    found = prices.extreme(s.rows, highest=highest)
+    if not found:
+        return price(s)
+    if not letters(found[0].label):
+        return s.say("price", value=found[0].text), s.scripts()
+    said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
+    return s.sentence(*said), s.scripts()
+
+
+def unit_price(s: Speaker) -> Answer:
+    found = prices.unit_price(s.rows, s.words)
+    if found is not None:
+        return s.say("unit_price", value=found.text, unit=found.label), s.row(
+            found.row, found.text, found.label
+        )
+    return s.say("none_price"), s.seen()
+
+
+def _prices_read(s: Speaker) -> str:
+    tags = prices.tags(s.rows)
+    if not tags:
+        return s.seen()
+    return s.scripts(s.say("other_prices", items=s.items((one.text for one in tags), ITEMS)))
+
+
+# Answers about dates, times, opening hours and departures. Pure.
+
+# Words of a question about departures that name no destination
+_TRAVEL = frozenset(
+    plain_words(
+        "train bus tram flight next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
+        "leave leaves depart departs time uhr heure hora does when"
+    )
+)
+
+
+# Words with which a question is about an arrival, not a departure
+_ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "прибы", "到达")
+
+
+def expiry(s: Speaker) -> Answer:
+    texts = [row.text for row in s.rows]
+    named = fields.expiry(texts)
+    if named is not None:
+        return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
+    if any(fields.dates(text) for text in texts):
+        # No row calls one of them an expiry date, so they are only listed below.
+        return s.say("none_expiry"), date(s)[0]
+    return s.say("none_expiry"), s.seen()
+
+
+def date(s: Speaker) -> Answer:
+    timed = [row for row in s.rows if fields.dates(row.text)]
+    named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
+    found = list(
+        dict.fromkeys(one.text for row in named or timed for one in fields.dates(row.text))
+    )
+    if len(found) == 1:
+        second = s.row((named or timed)[0], found[0])
+        return s.say("date", value=found[0]), second
+    if found:
+        return s.say("values", items=s.items(found)), s.scripts()
+    if fields.times(s.texts):
+        return time(s)
+    return s.say("none_date"), s.seen()
+
+
+def time(s: Speaker) -> Answer:
+    leaves = fields.departure(s.rows, s.words) if s.words else None
+    if leaves is not None:
+        return _named(s, leaves)
+    timed = [row for row in s.rows if fields.times([row.text])]
+    if not timed:
+        return s.say("none_time"), s.seen()
+    largest = max(timed, key=lambda row: row.height)
+    found = fields.times([row.text for row in timed])
+    if len(found) == 1 or largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]:
+        shown = fields.times([largest.text])[0]
+        return s.say("time", value=shown), s.row(largest, shown)
+    return s.say("values", items=s.items(found)), s.scripts()
+
+
+def opening(s: Speaker) -> Answer:
+    found = fields.openings(s.rows)
+    if not found and s.intent.yes_no and s.words:
+        # "Is the door open?"
+        return s.say("cannot_here"), s.seen()
+    if not found:
+        return s.say("none_hours"), s.seen()
+    everything = s.items((one.text for one in found), 7)
+    day = s.intent.weekday
+    if day is None and s.intent.in_days is not None:
+        day = (s.today.weekday() + s.intent.in_days) % 7
+    if (said := _now(s, found)) is not None:
+        return said, s.say("hours", items=everything)
+    if day is not None:
+        here = [one.text for one in found if day in one.days]
+        if here:
+            return s.say("hours_day", items=s.items(here)), s.scripts()
+        if any(one.days for one in found):
+            return s.say("no_day"), s.say("hours", items=everything)
+    return s.say("hours", items=everything), s.scripts()
+
+
+def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
+    """Say whether it is open now, and until when; None for a question about another time."""
+    intent = s.intent
+    if s.clock is None or not intent.yes_no or intent.weekday is not None or intent.in_days:
+        return None
+    if fields.names_closed(intent.asked):
+        return None
+    today = [one for one in found if not one.days or s.today.weekday() in one.days]
+    ends = (fields.until(one.text, s.clock) for one in today)
+    end = next((one for one in ends if one is not None), None)
+    now = s.clock.strftime("%H:%M")
+    return s.say("open_now", value=end, now=now) if end else s.say("closed_now", now=now)
+
+
+def departure(s: Speaker) -> Answer:
+    words = [word for word in s.words if word not in _TRAVEL]
+    cross = tables.crossing(s.rows, words) if len(words) > 1 else None
+    if cross is not None:
+        return s.crossed(cross)
+    places = [word for word in words if len(word) > 2]
+    found = fields.departure(s.rows, places) if places else None
+    if found is None and places:
+        near = tables.beside(s.rows, places)
+        if near is not None:
+            return s.beside(near)
+    if found is None and not places:
+        found = fields.first_departure(s.rows)
+    if found is None:
+        return s.say("cannot_here"), s.seen()
+    if places and s.intent.asked.startswith(_ARRIVALS):
+        return _named(s, found)
+    return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _named(s: Speaker, found: fields.Departure) -> Answer:
+    """Answer with a time and the word beside it."""
+    cells = [cell.text for cell in found.row.cells]
+    label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
+    if found.time in label or not label:
+        return s.say("time", value=found.time), s.row(found.row, found.time)
+    return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
+
+
+def _passed(s: Speaker, date: fields.Date) -> str:
+    """Say whether a day has passed; "" when that depends on which number is the month."""
+    ends = _last_days(date)
+    if not ends:
+        return ""
+    if all(end < s.today for end in ends):
+        return s.say("is_past")
+    return s.say("is_ahead") if all(end > s.today for end in ends) else ""
+
+
+def _last_days(date: fields.Date) -> list[dt.date]:
+    """Return the last day that a date can mean, for each possible order of day and month."""
+    if date.year is None:
+        return []
+    orders = [(date.month, date.day)]
+    if date.day is not None and date.day <= 12 and "/" in date.text and date.day != date.month:
+        orders.append((date.day, date.month))
+    found = []
+    for month, day in orders:
+        last = calendar.monthrange(date.year, month)[1]
+        found.append(dt.date(date.year, month, min(day or last, last)))
+    return found

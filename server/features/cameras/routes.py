@@ -12,8 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.auth import Claims
 from server.core.errors import Unauthorized
-from server.features.cameras.admission import INVITED_SECONDS, MAX_CHARS, OWN, read_code
-from server.features.cameras.cameras import Cameras, cameras_of, invite
+from server.features.cameras.cameras import (
+    INVITED_SECONDS,
+    MAX_CHARS,
+    OWN,
+    Cameras,
+    cameras_of,
+    invite,
+    read_code,
+)
 from server.features.cameras.whip import CameraGuard
 from server.web.context import Services
 

@@ -22,8 +22,7 @@ from server.core.errors import (
     PreconditionRequired,
     UnsupportedMediaType,
 )
-from server.features.cameras.admission import connection_key, read_token
-from server.features.cameras.cameras import admitted, cameras_of
+from server.features.cameras.cameras import admitted, cameras_of, connection_key, read_token
 from server.media.camera import Camera
 from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.context import Services

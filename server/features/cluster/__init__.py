@@ -17,8 +17,7 @@ def register(api: Api) -> None:
     """Have this process share limits and sessions with the others that REDIS_URL joins."""
     from server.auth import signing_key
     from server.features.cluster.cluster import Cluster
-    from server.features.cluster.draining import OperatorDrain, add_routes
-    from server.features.cluster.handover import HandingOver, Handovers
+    from server.features.cluster.handover import HandingOver, Handovers, OperatorDrain, add_routes
     from server.features.cluster.messages import HandoverSettings, Resume
     from server.features.cluster.replicas import HomeProcess, full_name
     from server.features.cluster.settings import ClusterSettings
@@ -34,7 +33,7 @@ def register(api: Api) -> None:
     store = None
     if url := own.redis_url.get_secret_value():
         # Its library takes 0.1 s to load.
-        from server.features.cluster.redis_store import RedisStore
+        from server.features.cluster.replicas import RedisStore
 
         store = RedisStore(url, secret, on_failure=failures.inc)
         access.share(Counts(store, settings.rate_limit_per_minute))

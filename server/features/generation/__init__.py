@@ -16,7 +16,7 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models that make videos or sound, and let operators use them."""
-    from server.features.generation.assembly import MediaModel
+    from server.features.generation.generator import MediaModel
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import Workshop, add_routes
     from server.features.generation.runtime import GeneratorRuntime, VideosRuntime, make_runtime

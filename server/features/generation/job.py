@@ -15,9 +15,9 @@ from typing import Any
 from server.core.aio import TaskSet
 from server.core.errors import Busy, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.features.generation.assembly import Assembly, MediaModel
 from server.features.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
 from server.features.generation.files import Made
+from server.features.generation.generator import Assembly, MediaModel
 
 log = logging.getLogger(__name__)
 

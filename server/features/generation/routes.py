@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
-from server.features.generation.assembly import MediaModel
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.features.generation.files import Made, cover
+from server.features.generation.generator import MediaModel
 from server.features.generation.job import GenerationJob
 from server.features.hosting.catalogue.entry import Ability, Model
 from server.media.picture.prepare import PicturePreparer

@@ -15,8 +15,11 @@ from server.core.errors import Busy, Conflict, Internal, PageClosed, QwenCameraE
 from server.core.frames import Frame
 from server.features.grants import messages
 from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, ended
-from server.features.grants.program_question import ProgramQuestion, ProgramQuestions
-from server.features.grants.program_watches import ProgramWatches
+from server.features.grants.program_question import (
+    ProgramQuestion,
+    ProgramQuestions,
+    ProgramWatches,
+)
 from server.media.picture.encode import data_url
 from server.session.part import SessionContext, SessionPart
 from server.session.session import Session

@@ -18,8 +18,7 @@ from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
-from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.program_watches import MOST_WAIT
+from server.features.grants.program_question import MOST_WAIT, ProgramQuestion
 from server.shared.watch_answers import MAX_CONDITION_CHARS
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from server.features.hosting.model_run import (
     ModelRun,
     Selector,
     Tools,
+    usable_port,
 )
-from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import OnLine, Plan, Runtime, StartFailed, refined
 from server.features.hosting.status import (
     ManagerState,

@@ -32,7 +32,7 @@ from server.models.base import (
     Finished,
     Usage,
 )
-from server.models.hearing import checked, without_sound
+from server.models.prompts import checked, without_sound
 from server.models.reply import Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed

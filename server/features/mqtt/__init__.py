@@ -17,8 +17,8 @@ def register(api: Api) -> None:
     from server.features.mqtt.discovery import Topics
     from server.features.mqtt.messages import SetHomeAssistant
     from server.features.mqtt.mqtt import Mqtt, MqttPlan
-    from server.features.mqtt.session_part import HomeAssistantDevice
     from server.features.mqtt.settings import MqttSettings
+    from server.features.mqtt.visitors import HomeAssistantDevice
 
     settings = MqttSettings.of(api.settings)
     plan = MqttPlan(

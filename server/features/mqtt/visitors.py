@@ -16,8 +16,10 @@ from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.features.mqtt.discovery import VISITOR, Device, Seen, Topics, configs, one_line
 from server.features.mqtt.incoming import Incoming
+from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.outgoing import Message, MqttMetrics
 from server.features.mqtt.states import States
+from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
 # Devices at a time; one more is refused and counted.
@@ -209,3 +211,35 @@ def _own_name(session: Session) -> str:
     """Return the person's name for the session's own camera; "" for none."""
     cameras = session.part("cameras")
     return cameras.own_name if cameras is not None else ""
+
+
+# One session as a device of Home Assistant, by its person's word: none, until the person says so.
+
+
+class HomeAssistantDevice(SessionPart):
+    """One session's consent. It begins empty, holds for the session, and ends at once."""
+
+    def __init__(self, context: SessionContext, visitors: Visitors) -> None:
+        self._context = context
+        self._visitors = visitors
+        self.handlers = {SetHomeAssistant: self.choose}
+
+    def choose(self, message: SetHomeAssistant) -> None:
+        """Become a device, or end it. Raises Conflict when there are too many, RateLimited."""
+        try:
+            if message.on:
+                self._visitors.begin(self._context.id)
+            else:
+                self._visitors.end(self._context.id)
+        finally:
+            self.greet()
+
+    def greet(self) -> None:
+        """Tell the client where Home Assistant is, and whether this camera is a device of it."""
+        visitors = self._visitors
+        self._context.outbox.put(
+            HomeAssistant(host=visitors.host, on=visitors.has(self._context.id))
+        )
+
+    def alerted(self, alert: Alert) -> None:
+        self._visitors.alerted(alert)

@@ -20,8 +20,7 @@ from server.features.grants.program_question import (
     ProgramQuestions,
 )
 from server.features.grants.programs import Programs
-from server.features.openai_api.camera_urls import PictureChoice
-from server.features.openai_api.request import ChatRequest
+from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture
 from server.models.conversation import ToolCall

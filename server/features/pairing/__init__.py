@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Let paired devices in; show codes on the terminal where PAIRING_HOSTS names this machine."""
     from server.core.aio import TaskSet
-    from server.features.pairing.devices import Devices
-    from server.features.pairing.pairing import DEVICE, Pairing
+    from server.features.pairing.pairing import DEVICE, Devices, Pairing
     from server.features.pairing.settings import PairingSettings
 
     settings, access = api.settings, api.access

@@ -13,8 +13,7 @@ from typing import TextIO
 
 import segno
 
-from server.features.pairing.devices import Devices
-from server.features.pairing.pairing import PAIRING_SECONDS, PairingCodes
+from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCodes
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from server.core.feature_settings import FeatureSettings, path
 from server.core.tls_files import unreadable
-from server.features.rtsp.camera_list import StandingCamera, read_list
+from server.shared.operator_list import NAME, check_table, read_tables
 
 
 class RtspSettings(FeatureSettings):
@@ -26,3 +30,132 @@ class RtspSettings(FeatureSettings):
 
 
 SETTINGS = RtspSettings
+
+
+# The list of the house's cameras (STANDING_CAMERAS): a TOML file of the operator's. Pure.
+
+# Most cameras of one server: each has a process of its own.
+MOST_CAMERAS = 16
+
+
+# Watches of a session (features/watches/rule.py), and characters of a watch's condition
+MOST_WATCHES = 8
+
+MOST_CHARACTERS = 200
+
+_DEVICE = re.compile(r"/dev/video\d{1,3}", re.ASCII)
+
+_URL = re.compile(
+    r"(?:rtsps?|https?)://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
+    r"(?:/[\x21-\x7e]{0,1024})?",
+    re.ASCII,
+)
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
+
+_TEXTS = ("name", "url", "user", "password", "ca")
+
+_FLAGS = ("describe", "clear_password", "mqtt")
+
+_LISTS = ("watches", "engines")
+
+
+@dataclass(frozen=True, slots=True)
+class StandingCamera:
+    """One camera of the list."""
+
+    name: str
+    # rtsp://, rtsps://, http://, https:// without a user, or a device like /dev/video0
+    url: str = field(repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    # A PEM file with the authority of its certificate; "" for the system's
+    ca: str = ""
+    # Its password may go unencrypted and unhashed.
+    clear_password: bool = False
+    describe: bool = False
+    # The broker of MQTT_URL gets what it tells, and may order looks.
+    mqtt: bool = False
+    # Conditions to watch for, in words
+    watches: tuple[str, ...] = ()
+    # Other machines whose engines may get its pictures
+    engines: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Its address without path and query, which may hold secrets."""
+        if self.url.startswith("/"):
+            return self.url
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def read_list(path: Path) -> tuple[StandingCamera, ...]:
+    """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
+    found, others_read = read_tables(path, "camera")
+    cameras = _cameras(found["camera"])
+    if others_read and any(one.password for one in cameras):
+        raise ValueError(
+            "which has passwords and can be read by others than its owner; chmod 600 changes that"
+        )
+    return cameras
+
+
+def _cameras(entries: list[Any]) -> tuple[StandingCamera, ...]:
+    if len(entries) > MOST_CAMERAS:
+        raise ValueError(f"which has {len(entries)} cameras; at most {MOST_CAMERAS} are allowed")
+    cameras = tuple(_camera(number, entry) for number, entry in enumerate(entries, 1))
+    names = [one.name for one in cameras]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ValueError(f"in which two cameras have the name {twice}")
+    return cameras
+
+
+def _camera(number: int, entry: Any) -> StandingCamera:
+    which = f"whose camera {number}"
+    check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1100)
+    for name in _LISTS:
+        items = entry.get(name, [])
+        if not isinstance(items, list) or not all(
+            isinstance(one, str) and 0 < len(one.strip()) <= MOST_CHARACTERS for one in items
+        ):
+            raise ValueError(
+                f"{which} has {name} that are not a list of texts of 1 to {MOST_CHARACTERS} characters"
+            )
+    _check(which, entry)
+    return StandingCamera(
+        **{name: entry[name] for name in (*_TEXTS, *_FLAGS) if name in entry},
+        watches=tuple(one.strip() for one in entry.get("watches", [])),
+        engines=tuple(one.strip().lower() for one in entry.get("engines", [])),
+    )
+
+
+def _check(which: str, entry: dict[str, Any]) -> None:
+    if NAME.fullmatch(entry.get("name", "")) is None:
+        raise ValueError(
+            f"{which} has no name of 1 to 32 characters of a to z, 0 to 9 and - between them"
+        )
+    url = entry.get("url", "")
+    if _URL.fullmatch(url) is None and _DEVICE.fullmatch(url) is None:
+        raise ValueError(
+            f"{which} has no url like rtsp://192.168.1.20:554/stream, rtsps://, http://, https:// or /dev/video0;"
+            " its user and password belong in the keys user and password"
+        )
+    if not url.startswith("/") and not _has_port(url):
+        raise ValueError(f"{which} has a url with a port outside of 1 to 65535")
+    if entry.get("password") and not entry.get("user"):
+        raise ValueError(f"{which} has a password but no user")
+    if ":" in entry.get("user", ""):
+        raise ValueError(f"{which} has a user with a colon, which no camera takes")
+    if len(entry.get("watches", [])) > MOST_WATCHES:
+        raise ValueError(f"{which} has more than {MOST_WATCHES} watches")
+    if any(_HOST.fullmatch(one.strip()) is None for one in entry.get("engines", [])):
+        raise ValueError(f"{which} has engines that are not host names such as gpu.example.org")
+
+
+def _has_port(url: str) -> bool:
+    """Find whether the port of a URL is one, or none is named."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

@@ -12,9 +12,8 @@ from server.core.aio import log_failure
 from server.core.alert import Alert
 from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.features.rtsp.camera_list import StandingCamera
-from server.features.rtsp.reader import AWAKE_FPS, Reader
-from server.features.rtsp.reconnect import StandingState
+from server.features.rtsp.reader import AWAKE_FPS, Reader, StandingState
+from server.features.rtsp.settings import StandingCamera
 from server.features.rtsp.worker.trouble import Trouble
 from server.session.session import Session
 from server.session_manager import SessionManager

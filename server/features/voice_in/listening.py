@@ -24,7 +24,7 @@ from server.features.voice_in import messages
 from server.features.voice_in.detector import CHUNK, Chunk, Detector, Onset, SpeechModel
 from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
 from server.features.voice_in.messages import ListeningState, MicrophoneSettings, PushToTalk
-from server.features.voice_in.recogniser import Recogniser
+from server.features.voice_in.server_recogniser import Recogniser
 from server.features.voice_in.spoken_questions import Recognising, SoundRing, SpokenQuestions
 from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECONDS, TurnJudge
 from server.features.voice_in.turns import (

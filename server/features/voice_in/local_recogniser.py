@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.core.errors import Draining, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.core.sound import Sound
-from server.features.voice_in.recogniser import (
+from server.features.voice_in.server_recogniser import (
     MOST_WORDS_CHARS,
     Pieces,
     Recogniser,

@@ -26,7 +26,7 @@ from server.core.errors import (
 )
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.recogniser import Recogniser, Words
+from server.features.voice_in.server_recogniser import Recogniser, Words
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
 from server.models.order_words import order_in

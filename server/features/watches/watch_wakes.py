@@ -10,7 +10,7 @@ from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region
 from server.features.watches.rule import Ask, Look, Watches
-from server.features.watches.watch_request import changed_box, unit_of
+from server.features.watches.watch_list import changed_box, unit_of
 from server.media.picture.luma import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance

@@ -16,8 +16,8 @@ from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Ask, Firing, Look, Order, Watches
-from server.features.watches.watch_list import WatchList
-from server.features.watches.watch_request import (
+from server.features.watches.watch_list import (
+    WatchList,
     WatchSink,
     answer_tokens,
     crop_region,

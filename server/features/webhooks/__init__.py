@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Send alerts to the receivers of WEBHOOKS: of fixed cameras, and of visitors who agree."""
     from server.features.webhooks.messages import Forward
-    from server.features.webhooks.routes import add_routes
-    from server.features.webhooks.session_part import Forwarding
     from server.features.webhooks.settings import WebhookSettings
-    from server.features.webhooks.webhooks import Webhooks
+    from server.features.webhooks.webhooks import Forwarding, Webhooks, add_routes
 
     listed = WebhookSettings.of(api.settings).webhook_list()
     webhooks = Webhooks(listed, api.metrics, new_id=api.new_session_id)

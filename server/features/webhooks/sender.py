@@ -13,8 +13,8 @@ import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from server.features.webhooks import waiting as retry
+from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import Trouble, Verdict
-from server.features.webhooks.webhook_list import Webhook
 from server.shared import network
 
 # Seconds of an attempt in all

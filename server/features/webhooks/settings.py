@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from server.core.feature_settings import FeatureSettings, path
 from server.core.setting_text import shown
-from server.features.webhooks.webhook_list import Webhook, WebhookList, read_webhooks
+from server.shared.operator_list import NAME, check_table, read_tables
 
 
 class WebhookSettings(FeatureSettings):
@@ -51,3 +58,170 @@ class WebhookSettings(FeatureSettings):
 
 
 SETTINGS = WebhookSettings
+
+
+# The operator's list of webhooks (WEBHOOKS): a TOML file that says who gets which alerts. Pure.
+
+# Most receivers of one server
+MOST_WEBHOOKS = 8
+
+
+# Bytes of a secret, as Standard Webhooks has them
+SECRET_BYTES = (24, 64)
+
+_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
+    r"(?:/[\x21\x22\x24-\x7e]{0,1024})?",
+    re.ASCII,
+)
+
+_TEXTS = ("name", "url", "secret", "evidence", "ca")
+
+_FLAGS = ("people", "private")
+
+_LISTS = ("cameras",)
+
+
+class Evidence(StrEnum):
+    """The way of an alert's picture."""
+
+    INLINE = "inline"
+    LINK = "link"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One receiver of the list."""
+
+    name: str
+    # Its path and query may hold a secret of the receiver's.
+    url: str = field(repr=False)
+    # whsec_ and base64
+    secret: str = field(repr=False)
+    evidence: Evidence = Evidence.INLINE
+    # A PEM file with the authority of its certificate; "" for the system's
+    ca: str = ""
+    # The names of cameras of the house whose alerts it gets; "*" is every one
+    cameras: tuple[str, ...] = ()
+    # It is offered to visitors, and gets the alerts of those who agree.
+    people: bool = False
+    # It may be in this machine's own networks, and without TLS.
+    private: bool = False
+
+    @property
+    def host(self) -> str:
+        """Its host, with the port if one is named."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def key(self) -> bytes:
+        return base64.b64decode(self.secret.removeprefix("whsec_"))
+
+    def hears(self, camera: str) -> bool:
+        """Find whether it gets the alerts of a camera of the house."""
+        return camera in self.cameras or "*" in self.cameras
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookList:
+    webhooks: tuple[Webhook, ...] = ()
+    # The address under which receivers reach this server, for links; "" for none
+    address: str = ""
+
+
+def read_webhooks(path: Path) -> WebhookList:
+    """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
+    found, others_read = read_tables(path, "webhook", "address")
+    if others_read and found["webhook"]:
+        raise ValueError(
+            "which has secrets and can be read by others than its owner; chmod 600 changes that"
+        )
+    address = found.get("address", "")
+    if address and not _is_address(address):
+        raise ValueError("whose address is not a URL like https://cam.example.org, without a path")
+    entries = found["webhook"]
+    if len(entries) > MOST_WEBHOOKS:
+        raise ValueError(f"which has {len(entries)} webhooks; at most {MOST_WEBHOOKS} are allowed")
+    webhooks = tuple(_webhook(number, entry) for number, entry in enumerate(entries, 1))
+    names = [one.name for one in webhooks]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ValueError(f"in which two webhooks have the name {twice}")
+    if not address and any(one.evidence is Evidence.LINK for one in webhooks):
+        raise ValueError(
+            'which has evidence = "link" but no address; write address = "https://cam.example.org" at its top, under which'
+            " receivers reach this server"
+        )
+    return WebhookList(webhooks, address.rstrip("/"))
+
+
+def _is_address(address: Any) -> bool:
+    if not isinstance(address, str) or _URL.fullmatch(address) is None:
+        return False
+    return _has_port(address) and urlsplit(address).path in ("", "/") and "?" not in address
+
+
+def _webhook(number: int, entry: Any) -> Webhook:
+    which = f"whose webhook {number}"
+    check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1300)
+    _check(which, entry)
+    return Webhook(
+        **{
+            name: entry[name] for name in (*_TEXTS, *_FLAGS) if name in entry and name != "evidence"
+        },
+        evidence=Evidence(entry.get("evidence", Evidence.INLINE)),
+        cameras=tuple(entry.get("cameras", [])),
+    )
+
+
+def _check(which: str, entry: dict[str, Any]) -> None:
+    if NAME.fullmatch(entry.get("name", "")) is None:
+        raise ValueError(
+            f"{which} has no name of 1 to 32 characters of a to z, 0 to 9 and - between them"
+        )
+    url = entry.get("url", "")
+    if _URL.fullmatch(url) is None or not _has_port(url):
+        raise ValueError(
+            f"{which} has no url like https://hooks.example.org/camera, with a port of 1 to 65535 if any, without a user"
+            " and a fragment"
+        )
+    if url.startswith("http:") and not entry.get("private"):
+        raise ValueError(
+            f"{which} has an http url: pictures would go unencrypted. Use https, or set private = true for a receiver in"
+            " your own network"
+        )
+    if not _is_secret(entry.get("secret", "")):
+        raise ValueError(
+            f"{which} has no secret of whsec_ and the base64 of {SECRET_BYTES[0]} to {SECRET_BYTES[1]} random bytes; make one"
+            ' with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    if entry.get("evidence", "inline") not in list(Evidence):
+        raise ValueError(f"{which} has evidence that is not one of {', '.join(Evidence)}")
+    cameras = entry.get("cameras", [])
+    if not isinstance(cameras, list) or not all(
+        isinstance(one, str) and (one == "*" or NAME.fullmatch(one)) for one in cameras
+    ):
+        raise ValueError(f'{which} has cameras that are neither a list of camera names nor ["*"]')
+    if not cameras and not entry.get("people"):
+        raise ValueError(
+            f'{which} gets no alerts: name cameras of the house, such as cameras = ["front-door"], or set'
+            " people = true"
+        )
+
+
+def _is_secret(text: str) -> bool:
+    if not text.startswith("whsec_"):
+        return False
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return SECRET_BYTES[0] <= len(key) <= SECRET_BYTES[1]
+
+
+def _has_port(url: str) -> bool:
+    """Find whether the port of a URL is one, or none is named."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

@@ -17,12 +17,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from fastapi import Response
+
+from server.app.api import Api
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.alert import Alert, time_text
-from server.core.errors import NotFound
+from server.core.errors import BadRequest, NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
+from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
 from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import (
     DeadLetter,
     DeadLetters,
@@ -31,7 +36,7 @@ from server.features.webhooks.waiting import (
     Verdict,
     Waiting,
 )
-from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
+from server.session.part import SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
 
@@ -475,3 +480,105 @@ class Links:
 
     def clear(self) -> None:
         self._linked.clear()
+
+
+# The webhooks to which a person lets the alerts of one session go: none, until the person says
+# so.
+
+
+class Forwarding(SessionPart):
+    """One session's consent. It begins empty, holds for the session, and ends at once."""
+
+    def __init__(self, context: SessionContext, webhooks: Webhooks) -> None:
+        self._context = context
+        self._webhooks = webhooks
+        self._agreed: tuple[str, ...] = ()
+        self.handlers = {Forward: self.choose}
+
+    def choose(self, message: Forward) -> None:
+        """Let alerts go to these webhooks alone, from now on. Nothing more leaves for those before.
+
+        Raises BadRequest for an unknown one; all stays as it was.
+        """
+        offered = [one.name for one in self._webhooks.offered]
+        if unknown := [name for name in message.webhooks if name not in offered]:
+            allowed = ", ".join(offered) or "none"
+            self.greet()
+            raise BadRequest(
+                f'"webhooks" has {unknown[0]}, which is not offered. Allowed: {allowed}.'
+            )
+        self._agreed = tuple(dict.fromkeys(message.webhooks))
+        self._webhooks.end(self._context.id, kept=self._agreed)
+        self.greet()
+
+    def greet(self) -> None:
+        """Tell the client which webhooks there are, and which of them get the alerts."""
+        offers = [
+            WebhookOffer(name=one.name, host=one.host, on=one.name in self._agreed)
+            for one in self._webhooks.offered
+        ]
+        if offers:
+            self._context.outbox.put(WebhookOffers(webhooks=offers))
+
+    def alerted(self, alert: Alert) -> None:
+        if self._agreed:
+            self._webhooks.alert_for(alert, self._agreed)
+
+
+# The routes of webhooks: for operators their state, a test and the alerts that were given up; for
+# receivers pictures.
+
+PREFIX = "/api/operator/webhooks"
+
+
+def add_routes(api: Api, webhooks: Webhooks) -> None:
+    router = api.operator_router(PREFIX)
+
+    @router.get("")
+    async def listed() -> dict[str, object]:
+        """The receivers of webhooks, and the alerts that were given up.
+
+        `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
+        (a word; empty for none), `detail` (a sentence), `status` (of the last answer; 0 for none),
+        `cameras`, `people`, `evidence`, `waiting`, `delivered`, `failed` (attempts). `dead`: a list
+        of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
+        `since_seconds`.
+        """
+        return webhooks.seen()
+
+    @router.post("/{name}/test", status_code=202)
+    async def test(name: str) -> dict[str, object]:
+        """Send a signed test without a picture. 202 and the same."""
+        webhooks.test(name)
+        return webhooks.seen()
+
+    @router.post("/dead", status_code=202)
+    async def again_all() -> dict[str, object]:
+        """Send all alerts again that were given up. 202 and the same, with `sent`."""
+        return {"sent": webhooks.again_all(), **webhooks.seen()}
+
+    @router.post("/dead/{id}", status_code=202)
+    async def again(id: str) -> dict[str, object]:
+        """Send this one again. 202 and the same."""
+        webhooks.again(id)
+        return webhooks.seen()
+
+    @router.delete("/dead/{id}")
+    async def forget(id: str) -> dict[str, object]:
+        """Drop this one. The same."""
+        webhooks.forget(id)
+        return webhooks.seen()
+
+    # The word in an address has 256 random bits, and is all that it asks for; the id before it leads balancers to the
+    # process that has the picture.
+    @api.router().get("/at/{process}/evidence/{word}")
+    async def picture(process: str, word: str) -> Response:
+        """The JPEG of an alert, for a minute, to a receiver that got its address; the word in it is
+        all that it asks for. Else 404.
+        """
+        jpeg = webhooks.links.get(word, time.monotonic())
+        if jpeg is None:
+            raise NotFound(
+                "There is no picture here. Its address lives a minute: fetch it as soon as the alert comes."
+            )
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -15,7 +15,6 @@ from server.core.frames import Picture
 from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.models.base import EngineRequest, Finished
-from server.models.hearing import audio_part, checked, fault, without_sound
 from server.models.openai import upstream
 from server.models.openai.chat_client import ChatClient, Dropped, NotChat, Refused, Unreachable
 from server.models.openai.chat_request import (
@@ -27,6 +26,7 @@ from server.models.openai.chat_request import (
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.retry import Fault, Reason
+from server.models.prompts import audio_part, checked, fault, without_sound
 from server.models.thinking import Thinking
 
 # Statuses of servers that take no video or no sound, or not in this form; 0 is an event without a

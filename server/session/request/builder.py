@@ -16,14 +16,17 @@ from server.core.frames import FRAME_FACTOR, Detail, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
-from server.models.hearing import (
+from server.models.prompts import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
     audio_tokens,
+    estimate_tokens,
     fault,
+    in_language,
+    prompt_tokens,
     unheard,
+    video_caption,
 )
-from server.models.prompts import estimate_tokens, in_language, prompt_tokens, video_caption
 from server.models.scheduler.job import Job, Result, Sink
 from server.session.request.parts import (
     NO_EXTRAS,

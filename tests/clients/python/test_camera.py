@@ -12,7 +12,7 @@ import pytest_asyncio
 import qwen_camera
 from qwen_camera import Camera
 
-from server.features.grants.program_watches import MAX_WATCHES
+from server.features.grants.program_question import MAX_WATCHES
 from tests.clients.python.desk import JPEG, MODEL, Desk, desk_of
 from tests.support.clients import soon
 from tests.support.fakes_openai import Behaviour

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.builtin import codes, fields, hours, measures, prices, tables
+from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.lines import Piece, Row, legible, reading_order, row_of, upright
 from server.features.builtin.wants import Want
 
@@ -319,12 +319,12 @@ def test_a_figure_is_whole_and_has_the_unit_asked_for(
 )
 def test_days_of_the_week_are_found_in_any_language(row: str, days: set[int]) -> None:
     """Alone and from one to another."""
-    assert hours.weekdays(row) == days
+    assert fields.weekdays(row) == days
 
 
 def test_hours_below_their_days_belong_to_them() -> None:
     """A row of days without hours waits for the next one."""
-    found = hours.openings(rows_of("Mon - Fri", "9:00 - 18:00", "Sunday closed"))
+    found = fields.openings(rows_of("Mon - Fri", "9:00 - 18:00", "Sunday closed"))
     assert [one.text for one in found] == ["Mon - Fri 9:00 - 18:00", "Sunday closed"]
 
 
@@ -439,7 +439,7 @@ def test_no_text_breaks_the_finders(text: str) -> None:
     prices.unit_price(made)
     prices.item(made, text.split())
     tables.beside(made, text.split())
-    hours.openings(made)
+    fields.openings(made)
     for want in Want:
         measures.measures(made, want)
     codes.network([codes.Code(text, "QR Code")])

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from server.core.errors import BadRequest
-from server.features.cameras.admission import (
+from server.features.cameras.cameras import (
     AWAY_SECONDS,
     INVITED_SECONDS,
     MAX_NAME_CHARS,

@@ -15,7 +15,7 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.features.cameras import admission, cameras
+from server.features.cameras import cameras
 from server.features.cameras.cameras import cameras_of
 from server.features.cameras.routes import qr_rows
 from server.media import camera as camera_module
@@ -303,7 +303,7 @@ async def test_cameras_end_with_the_session(guest: Visitor, other_encoder: LiveE
 async def test_a_place_that_nobody_takes_ends_by_itself(
     guest: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "INVITED_SECONDS", 0.2)
+    monkeypatch.setattr(cameras, "INVITED_SECONDS", 0.2)
     session = guest.run.program.sessions.find(guest.session_id)
     async with http(guest.run) as client:
         invited = await invite(guest, client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.auth import TokenIssuer
-from server.features.cameras.admission import (
+from server.features.cameras.cameras import (
     MAX_CHARS,
     make_code,
     make_token,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.features.cluster import draining, redis_store
+from server.features.cluster import handover, replicas
 from tests.features.cluster.test_moving import SECRET, arrive
 from tests.support.clients import http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
@@ -33,7 +33,7 @@ METHODS = ("GET", "POST", "DELETE")
 @pytest_asyncio.fixture
 async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Running]]:
     """Gateways h1 and h2 that know each other."""
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         both = [
@@ -84,8 +84,8 @@ async def test_people_go_on_while_the_process_runs(
     the log say so; a client that cannot go stays, and comes back on a new socket. The stop that
     follows tells nobody twice.
     """
-    monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
-    caplog.set_level(logging.INFO, "server.features.cluster.draining")
+    monkeypatch.setattr(handover, "NOTICE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "server.features.cluster.handover")
     one, other = two
     page, _ = await arrive(one)
     granted = await take_token(one)
@@ -136,13 +136,13 @@ async def test_an_order_that_was_a_mistake(
     two: list[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taken back before anybody heard of it, nothing has happened; the order given twice is one."""
-    monkeypatch.setattr(draining, "NOTICE_SECONDS", NEVER_SECONDS)
+    monkeypatch.setattr(handover, "NOTICE_SECONDS", NEVER_SECONDS)
     one, other = two
     page, _ = await arrive(one)
     for _ in range(2):
         state = await ordered(one, "POST")
         assert state["draining"]
-        assert 0 < state["notice_seconds"] <= draining.NOTICE_SECONDS
+        assert 0 < state["notice_seconds"] <= handover.NOTICE_SECONDS
     assert (await take_token(one))["session_id"].startswith("h2-")
     after = await ordered(one, "DELETE")
     assert (after["draining"], after["people"], after["moved"]) == (False, 1, 0)
@@ -160,7 +160,7 @@ async def test_without_room_elsewhere_people_stay(
     two: list[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until there is some."""
-    monkeypatch.setattr(draining, "NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(handover, "NOTICE_SECONDS", 0.0)
     one, other = two
     page, _ = await arrive(one)
     await ordered(other, "POST")

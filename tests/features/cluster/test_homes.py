@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.auth import new_session_id
-from server.features.cameras.admission import make_token
+from server.features.cameras.cameras import make_token
 from server.features.cluster.replicas import HomeProcess
 from tests.support.clients import http, open_page, take_token
 from tests.support.running import running

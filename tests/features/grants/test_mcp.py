@@ -23,7 +23,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.grants.grants import MESSAGE_BURST, MESSAGE_RATE
-from server.features.grants.program_watches import MAX_WATCHES
+from server.features.grants.program_question import MAX_WATCHES
 from server.features.grants.programs import programs_of
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing

@@ -28,8 +28,7 @@ from server.core.frames import Detail, Route
 from server.core.messages import Chat, Settings
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
-from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.program_watches import MAX_WATCHES
+from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch

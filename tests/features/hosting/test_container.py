@@ -23,8 +23,8 @@ from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.launch import typed
-from server.features.hosting.container import Container, left_over, own_name
 from server.features.hosting.runtime import Plan
+from server.features.hosting.server_runtime import Container, left_over, own_name
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, EngineRequest
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
@@ -207,7 +207,7 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from server.features.hosting.container import own_name\n"
+        "from server.features.hosting.server_runtime import own_name\n"
         "from tests.features.hosting.test_container import load, managing\n"
         "async def main():\n"
         "    async with managing(sys.argv[1], Path(sys.argv[2])) as one:\n"

@@ -22,7 +22,7 @@ from server.core.errors import BadRequest, Conflict, Draining, EngineError, Engi
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.planner import usable_port
+from server.features.hosting.model_run import usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState

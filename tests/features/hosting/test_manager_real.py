@@ -17,7 +17,7 @@ import pytest
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.planner import usable_port
+from server.features.hosting.model_run import usable_port
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta
 from server.shared.processes.keeper import descendants

@@ -22,8 +22,7 @@ from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.modes import Host
-from server.features.hosting.hosting import Hosting
-from server.features.hosting.operator_channel import report
+from server.features.hosting.hosting import Hosting, report
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from server.features.hosting.catalogue.entry import Catalogue, ModelType, RunMode
 from server.features.hosting.catalogue.modes import Host, HostGpu, Vendor
+from server.features.hosting.hosting import report
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.messages import Answering
-from server.features.hosting.operator_channel import report
 from server.features.hosting.routes import listed, machine, troubles
 from server.features.hosting.status import ManagerState, ManagerStatus, Released
 

@@ -12,7 +12,7 @@ import pytest
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Device, Topics, configs
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
-from server.features.rtsp.camera_list import StandingCamera
+from server.features.rtsp.settings import StandingCamera
 from server.features.rtsp.standing import StandingCameras
 
 SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))

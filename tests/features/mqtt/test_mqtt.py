@@ -14,7 +14,7 @@ from server.features.mqtt.link import Link
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.mqtt.outgoing import Message
 from server.features.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
-from server.features.rtsp.camera_list import StandingCamera
+from server.features.rtsp.settings import StandingCamera
 from server.features.rtsp.standing import CameraReport, StandingCameras
 
 TOPICS = Topics("p", "homeassistant")

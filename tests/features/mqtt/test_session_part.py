@@ -11,8 +11,7 @@ from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest, Conflict
 from server.core.messages import Parser
 from server.features.mqtt.messages import SetHomeAssistant
-from server.features.mqtt.session_part import HomeAssistantDevice
-from server.features.mqtt.visitors import Visitors
+from server.features.mqtt.visitors import HomeAssistantDevice, Visitors
 from server.session.request.outbox import Outbox
 from tests.support.rooms import bare_context
 

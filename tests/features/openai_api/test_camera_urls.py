@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, UploadRefused
-from server.features.openai_api.camera_urls import MOST_FRAMES, PictureChoice, read_url
+from server.features.openai_api.request import MOST_FRAMES, PictureChoice, read_url
 
 
 def test_the_forms() -> None:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.errors import WrongModel
-from server.features.openai_api.camera_urls import PictureChoice
 from server.features.openai_api.errors import PictureRefused, Refused
-from server.features.openai_api.request import ChatRequest, read
+from server.features.openai_api.request import ChatRequest, PictureChoice, read
 from server.models.conversation import Shown, Speaker, ToolCall, Words
 
 TOOL = {

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from server.auth import Claims, Signer
-from server.features.pairing import devices
-from server.features.pairing.devices import COOKIE, DEVICE_SECONDS, Devices, kind_of
+from server.features.pairing import pairing as devices
+from server.features.pairing.pairing import COOKIE, DEVICE_SECONDS, Devices, kind_of
 from tests.support.clients import http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from server.features.rtsp.camera_list import MOST_CAMERAS, StandingCamera, read_list
-from server.features.rtsp.settings import RtspSettings
+from server.features.rtsp.settings import MOST_CAMERAS, RtspSettings, StandingCamera, read_list
 
 SECRET = "hunter2-of-the-door"
 DOOR = f"""

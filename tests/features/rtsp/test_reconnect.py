@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.rtsp.reconnect import (
+from server.features.rtsp.reader import (
     FIRST_PICTURE_SECONDS,
     GOOD_SECONDS,
     LAST_MENDED_PAUSE,

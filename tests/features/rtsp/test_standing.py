@@ -21,7 +21,7 @@ import pytest
 from cryptography import x509
 
 from scripts.certificates import make_authority, make_leaf, pem
-from server.features.rtsp import reconnect
+from server.features.rtsp import reader as reconnect
 from tests.features.rtsp.scripted import answer, begun, flat_jpeg, jpeg_camera, red_jpeg, scripted
 from tests.peers.processes import RTSP, PeerProcess, no_rtsp, peer_process
 from tests.support.clients import http, metric, open_page, soon

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from server.features.rtsp.camera_list import MOST_CAMERAS, read_list
+from server.features.rtsp.settings import MOST_CAMERAS, read_list
 from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.features.rtsp.test_standing import CAMERAS, OPERATOR, RED, rtsp, until
 from tests.peers.processes import no_rtsp

@@ -13,7 +13,7 @@ import pytest
 from server.core.errors import Draining, SpeechUnavailable
 from server.core.sound import Sound
 from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
-from server.features.voice_in.recogniser import Words
+from server.features.voice_in.server_recogniser import Words
 
 SOUND = Sound(np.zeros(16_000, np.int16), 0.0)
 

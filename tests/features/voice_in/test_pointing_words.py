@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.features.voice_in.recogniser import WordTime
+from server.features.voice_in.server_recogniser import WordTime
 from server.features.voice_in.spoken_questions import Pointing, find_pointing
 
 

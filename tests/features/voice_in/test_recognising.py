@@ -11,7 +11,7 @@ from server.core.errors import NotConfirmed, SpeechUnavailable
 from server.core.messages import Confirm, Settings
 from server.core.sound import Sound
 from server.features.voice_in.listening import ListeningTools
-from server.features.voice_in.recogniser import Words
+from server.features.voice_in.server_recogniser import Words
 from server.features.voice_in.spoken_questions import Recognising
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import room

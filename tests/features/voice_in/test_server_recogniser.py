@@ -10,8 +10,12 @@ import pytest_asyncio
 
 from server.core.errors import SpeechFailed, SpeechRefused
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.recogniser import MOST_SOUND_SECONDS, Recogniser, Words
-from server.features.voice_in.server_recogniser import ServerRecogniser
+from server.features.voice_in.server_recogniser import (
+    MOST_SOUND_SECONDS,
+    Recogniser,
+    ServerRecogniser,
+    Words,
+)
 from tests.support.transcription_server import TranscriptionServer
 
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)

@@ -22,8 +22,12 @@ from server.core.errors import (
     SpeechUnavailable,
 )
 from server.core.sound import Sound
-from server.features.voice_in.recogniser import MOST_WORDS_CHARS, Words, WordTime
-from server.features.voice_in.server_recogniser import Transcriptions
+from server.features.voice_in.server_recogniser import (
+    MOST_WORDS_CHARS,
+    Transcriptions,
+    Words,
+    WordTime,
+)
 from server.shared.speech.speech_server import SpeechLimits
 from tests.support.transcription_server import TranscriptionServer
 

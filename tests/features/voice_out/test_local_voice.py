@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scripts.bench import voice_engine as measured
 from server.core.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
-from server.features.voice_out.local_voice import LocalVoice
+from server.features.voice_out.service import LocalVoice
 from server.media.sound.pcm import VoiceChunk
 from tests.real_model.server import PYTHON
 from tests.support import local_voice

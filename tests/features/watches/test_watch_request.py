@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit, Region
-from server.features.watches.watch_request import (
+from server.features.watches.watch_list import (
     answer_tokens,
     crop_region,
     early_answer,

@@ -17,8 +17,8 @@ import pytest
 
 from server.core.alert import Alert, AlertSource
 from server.features.webhooks.sender import Sender
+from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import Trouble
-from server.features.webhooks.webhook_list import Webhook, read_webhooks
 from server.features.webhooks.webhooks import body, headers
 from tests.features.rtsp.scripted import begun, flat_jpeg, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving

@@ -14,8 +14,8 @@ import pytest
 
 from scripts.certificates import LOOPBACK, general_names, make_authority, make_leaf, pem
 from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import Trouble, Verdict
-from server.features.webhooks.webhook_list import Webhook
 from server.shared import network
 from tests.features.webhooks.receiver import SECRET, receiving
 from tests.support.timing import at_once

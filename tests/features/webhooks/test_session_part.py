@@ -14,9 +14,8 @@ from server.core.errors import BadRequest
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.features.webhooks.messages import Forward
-from server.features.webhooks.session_part import Forwarding
-from server.features.webhooks.webhook_list import Webhook, WebhookList
-from server.features.webhooks.webhooks import Webhooks
+from server.features.webhooks.settings import Webhook, WebhookList
+from server.features.webhooks.webhooks import Forwarding, Webhooks
 from server.session.request.outbox import Outbox
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import soon

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from server.features.webhooks.settings import WebhookSettings
-from server.features.webhooks.webhook_list import (
+from server.features.webhooks.settings import (
     MOST_WEBHOOKS,
     Evidence,
     WebhookList,
+    WebhookSettings,
     read_webhooks,
 )
 from tests.features.webhooks.receiver import SECRET

@@ -17,8 +17,8 @@ from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.sender import Sender
+from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
-from server.features.webhooks.webhook_list import Evidence, Webhook, WebhookList
 from server.features.webhooks.webhooks import Webhooks
 from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, receiving
 from tests.support.clients import soon

@@ -15,7 +15,7 @@ from server.core.messages import Chat
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models.base import Capabilities, EarlierPicture, EngineRequest, Usage
-from server.models.hearing import audio_tokens
+from server.models.prompts import audio_tokens
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import estimate
 from server.session.request.parts import NO_EXTRAS, Extras, View
