@@ -12,7 +12,7 @@ import cv2
 
 from server.core import core_dumps
 from server.media.picture.luma import SceneReader
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.shared.attention.gate import ChangeGate, Why
 from tests.shared.attention.clip_classes import (
     busy_clips,
@@ -102,7 +102,7 @@ def cost(looks: int) -> None:
     cv2.setNumThreads(1)
     for clip in still_clips(16, (1,)):
         sent = [packet for _, packet in packets(clip)]
-        gate, scene = ChangeGate(Scratch()), SceneReader()
+        gate, scene = ChangeGate(BufferPool()), SceneReader()
         alone: list[float] = []
         both: list[float] = []
         number = 0

@@ -16,7 +16,7 @@ import cv2
 
 from server.core import core_dumps
 from server.media.picture.likeness import Likeness
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from tests.shared.attention.clip_classes import (
     color_clip,
     digit_clip,
@@ -41,7 +41,7 @@ SENT = 0.5
 
 def reused(clip: Clip) -> list[bool]:
     """Ask as people do who ask on; find of each later question whether it shares the picture sent last."""
-    scratch = Scratch()
+    scratch = BufferPool()
     found = []
     sent: Likeness | None = None
     for at, image in frames(clip):
@@ -58,7 +58,7 @@ def reused(clip: Clip) -> list[bool]:
 
 def old(clip: Clip) -> tuple[int, int]:
     """Count the changes after which any frame would have shared the picture from before, and all changes."""
-    scratch = Scratch()
+    scratch = BufferPool()
     shown = [(at, Likeness(image, scratch)) for at, image in frames(clip)]
     ends = [*(event.at for event in clip.events[1:]), clip.seconds]
     missed = 0

@@ -22,7 +22,7 @@ from server.core import core_dumps
 from server.core.frames import Frame
 from server.features.recall.memory import Kept, Recall, before, during, grid_of
 from server.media.picture import encode
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.models.routing import span_in
 from server.shared.attention.attention import Attention
 
@@ -74,7 +74,7 @@ def run(kind: str, seconds: float, seed: int, result: Result) -> None:
     rng = random.Random(seed)
     events = happens(seconds, rng)
     stage = Stage(kind, events, seed)
-    attention, recall = Attention(Scratch()), Recall(SECONDS, MEGABYTES * 2**20)
+    attention, recall = Attention(BufferPool()), Recall(SECONDS, MEGABYTES * 2**20)
     questions = [rng.uniform(SECONDS, seconds) for _ in range(int(seconds / 20))]
     at = 0.0
     while at < seconds:

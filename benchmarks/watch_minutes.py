@@ -24,9 +24,9 @@ from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.features.watches.rule import Ask, Look, Order, Watches
 from server.features.watches.watch_list import crop_region
-from server.features.watches.watch_wakes import WatchWakes
+from server.features.watches.watch_triggers import WatchTriggers
 from server.media.picture.grounding import Box
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.models.base import Capabilities
 from server.shared.attention.attention import Attention
 from server.shared.watch_answers import Answer
@@ -81,8 +81,8 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     tools = SimpleNamespace(
         current_engine=lambda: SimpleNamespace(status=SimpleNamespace(capabilities=capabilities))
     )
-    wakes = WatchWakes(
-        attention=Attention(Scratch()),
+    wakes = WatchTriggers(
+        attention=Attention(BufferPool()),
         rule=rule,
         frames=cast(Any, frames),
         allowance=cast(Any, SimpleNamespace(left=lambda now: True)),

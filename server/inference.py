@@ -235,7 +235,7 @@ class Inference:
     def _pop_background(self, *, ahead_only: bool) -> JobRun | None:
         """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
         if ahead_only:
-            return self._queue.pop((Kind.AHEAD,), self._held_back)
+            return self._queue.pop((Kind.PREFILL,), self._held_back)
         run = None
         if self._watches_before >= _MOST_WATCHES:
             run = self._queue.pop(BACKGROUND[1:], self._held_back)
@@ -247,7 +247,7 @@ class Inference:
 
     def _begun(self, run: JobRun) -> None:
         """Note that a background prompt was read; another one may begin."""
-        ahead = run.job.kind is Kind.AHEAD
+        ahead = run.job.kind is Kind.PREFILL
         if not ahead and run.asked_at is not None and run.begun_at is not None:
             self._share.begun(run.begun_at - run.asked_at, run.begun_at)
         self._fill()
@@ -294,11 +294,11 @@ class Inference:
             self._answer_seconds += _MEAN_WEIGHT * (now - run.slot_at - self._answer_seconds)
             if job.kind is Kind.CHAT and run.asked_at is not None and run.begun_at is not None:
                 seconds = run.begun_at - run.asked_at
-                self._share.answered(run.likes, seconds, now, job.session_id)
+                self._share.answered(run.cost_class, seconds, now, job.session_id)
                 engine = run.engine
                 if engine is not None and engine.status.capabilities.max_concurrency is None:
                     self._engine_share.answered(
-                        run.likes,
+                        run.cost_class,
                         seconds,
                         before=run.before,
                         asked_at=run.asked_at,

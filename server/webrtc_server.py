@@ -23,7 +23,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
-from server.media.camera import Camera, Feed
+from server.media.camera import Camera, CameraConnection
 from server.media.patches.gathering import Gathering
 from server.media.patches.ice_restart import IceRestart
 from server.media.patches.receiver import CameraReceiver, install
@@ -61,7 +61,7 @@ class PeerConnection:
         self,
         key: str,
         offer: Offer,
-        feed: Feed,
+        feed: CameraConnection,
         closed: Callable[[PeerConnection], None],
         gathering: Gathering,
         connect_seconds: float = CONNECT_SECONDS,
@@ -275,13 +275,13 @@ class WebRTCServer:
         sdp: str,
         camera: Camera,
         *,
-        steered: bool = True,
+        sender_controlled: bool = True,
         voice: VoiceLine | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> str:
         """Answer an offer for the camera `key`, and replace its older connection.
 
-        `steered`: True when the page sends, which follows our limits and has the page's clock.
+        `sender_controlled`: True when the page sends, which follows our limits and has the page's clock.
         `voice`: the line for the offer's audio section; None: it is not used.
         `check` is called before the replacement, and raises to refuse it.
 
@@ -289,7 +289,7 @@ class WebRTCServer:
         connection then stays.
         """
         offer = check_offer(sdp)
-        feed = camera.new_feed(steered=steered)
+        feed = camera.new_connection(sender_controlled=sender_controlled)
 
         def closed(connection: PeerConnection) -> None:
             if self._connections.get(key) is connection:
@@ -306,7 +306,7 @@ class WebRTCServer:
             connection._over = True
             await connection._pc.close()
             raise
-        camera.open_feed(feed)
+        camera.open_connection(feed)
         connection.open()
         camera.request_key_frame = connection.request_key_frame
         old = self._connections.pop(key, None)

@@ -39,7 +39,7 @@ from server.core.tls_files import authority_der, certificate_names
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
 from server.media.patches.gathering import Gathering
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models.base import Engine
@@ -144,7 +144,7 @@ class Program:
             preparer=self.preparer,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
-            scratch=Scratch(),
+            scratch=BufferPool(),
             language_of=lambda text: self.language_of(text),
         )
         # Those that tests and the routes use most

@@ -31,7 +31,7 @@ class Kind(StrEnum):
     PROGRAM = "program"
     DESCRIBE = "describe"
     # A picture without its question, which somebody types: a model server keeps what it computes for it.
-    AHEAD = "ahead"
+    PREFILL = "prefill"
 
 
 class Detail(StrEnum):

@@ -1,6 +1,6 @@
 """One session's camera: its newest frame, its state, and the limits its sender should keep to.
 
-It lives as long as the session. Connections come and go, each with a `Feed` of its own (feed.py).
+It lives as long as the session. Connections come and go, each with a `CameraConnection` of its own (feed.py).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Camera:
         self._metrics = metrics
         self._clock = clock
         # The connection that sends; None while there is none.
-        self._feed: Feed | None = None
+        self._feed: CameraConnection | None = None
         # State of that connection, or of the last one.
         self._watch = CameraWatch()
         self._newest: Frame | None = None
@@ -100,13 +100,13 @@ class Camera:
         # Called when the sender's limits change; the argument is the time to stay awake in ms, or None.
         self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
 
-    def new_feed(self, *, steered: bool = True) -> Feed:
-        """Create the feed of a connection that is being set up; `open_feed` makes it the current one."""
-        return Feed(self, self._metrics, steered=steered)
+    def new_connection(self, *, sender_controlled: bool = True) -> CameraConnection:
+        """Create the feed of a connection that is being set up; `open_connection` makes it the current one."""
+        return CameraConnection(self, self._metrics, sender_controlled=sender_controlled)
 
-    def open_feed(self, feed: Feed | None = None) -> Feed:
+    def open_connection(self, feed: CameraConnection | None = None) -> CameraConnection:
         """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
-        self._feed = feed or self.new_feed()
+        self._feed = feed or self.new_connection()
         self._watch = self._feed.watch
         self._scene.forget()
         self._sending.forget_path()
@@ -130,7 +130,7 @@ class Camera:
         return self._scene.scene
 
     @property
-    def feed(self) -> Feed | None:
+    def feed(self) -> CameraConnection | None:
         """The connection that sends; None while there is none."""
         return self._feed
 
@@ -145,9 +145,9 @@ class Camera:
         return self._newest.arrived if self._newest is not None else self._dark_since
 
     @property
-    def steered(self) -> bool:
+    def sender_controlled(self) -> bool:
         """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
-        return self._feed is None or self._feed.steered
+        return self._feed is None or self._feed.sender_controlled
 
     def state(self) -> CameraState | None:
         """Return the camera's state now; None before the first camera was offered."""
@@ -406,7 +406,7 @@ def no_camera() -> NoCamera:
 
 
 def no_frame(state: CameraState, refusal: str, seconds: float) -> CameraStalled | CameraFrozen:
-    """Say why no frame came within `seconds`. `refusal`: "" or why pictures are refused (`Feed`)."""
+    """Say why no frame came within `seconds`. `refusal`: "" or why pictures are refused (`CameraConnection`)."""
     if state is CameraState.FROZEN:
         return CameraFrozen(
             "The camera is connected but its picture stands still: it delivers no new frames. Check that "
@@ -619,11 +619,11 @@ def _checked(rate: float) -> float:
 # The writing end of a camera: one connection's receiver reports frames, packets and drops to it.
 
 
-class FeedReader(Protocol):
+class ConnectedCamera(Protocol):
     """The session's camera, which receives the calls of its current feed."""
 
     @property
-    def feed(self) -> Feed | None: ...
+    def feed(self) -> CameraConnection | None: ...
     def take(self, frame: Frame) -> None: ...
     def connected(self) -> None: ...
     def rate_changed(self, cap: int, frame_rate: int) -> None: ...
@@ -631,14 +631,16 @@ class FeedReader(Protocol):
     def end(self) -> None: ...
 
 
-class Feed:
+class CameraConnection:
     """One connection's state and its way to the camera. A replaced feed no longer reaches the camera."""
 
-    def __init__(self, camera: FeedReader, metrics: Metrics, *, steered: bool = True) -> None:
-        """`steered`: the page sends and follows our limits; False for a device with its own rate and clock."""
+    def __init__(
+        self, camera: ConnectedCamera, metrics: Metrics, *, sender_controlled: bool = True
+    ) -> None:
+        """`sender_controlled`: the page sends and follows our limits; False for a device with its own rate and clock."""
         self._camera = camera
         self._metrics = metrics
-        self.steered = steered
+        self.sender_controlled = sender_controlled
         # The first codec of the answer, which a browser then sends; "" before the answer.
         self.codec = ""
         self.watch = CameraWatch()
@@ -663,7 +665,7 @@ class Feed:
         self._seen = True
         self.refusal = ""
         # Questions carry the page's clock, which is not this device's.
-        if not self.steered:
+        if not self.sender_controlled:
             frame = replace(frame, captured_sender=None, clock_doubted=False)
         self._camera.take(frame)
 

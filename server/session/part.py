@@ -16,13 +16,13 @@ from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
-from server.session.request.answers import Asking, Shot, Spoken
+from server.session.request.answers import PendingQuestion, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import (
-    Extras,
     History,
     Prepared,
+    RequestOptions,
     SessionLimits,
     SessionTools,
     View,
@@ -134,7 +134,11 @@ class QuestionRoute(Protocol):
     prepares: bool
 
     async def run(
-        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+        self,
+        pending: PendingQuestion,
+        view: View,
+        prepared: Prepared | None,
+        options: RequestOptions,
     ) -> None:
         """Queue the question, which has its sink, and set its job; or ask until it ends, and set what stops it.
 
@@ -144,14 +148,18 @@ class QuestionRoute(Protocol):
 
 
 # Gets the session's own camera's frame of a question, and True for a held one.
-OwnFrame = Callable[[Asking], Awaitable[tuple[Frame, bool]]]
+OwnFrame = Callable[[PendingQuestion], Awaitable[tuple[Frame, bool]]]
 
 
 class Shooter(Protocol):
     """Gets the frames of questions, in place of the one of the session's own camera."""
 
     async def shots(
-        self, asking: Asking, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+        self,
+        pending: PendingQuestion,
+        needs: Capabilities,
+        own: OwnFrame,
+        waits: Callable[[], None],
     ) -> tuple[Shot, ...]:
         """Wait for the frames, of which the last one is the request's own. Raises QwenCameraError."""
         ...

@@ -26,9 +26,9 @@ from server.models.camera_words import captions
 from server.models.order_words import Order, order_in
 from server.models.routing import choose, is_stop
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
-from server.session.request.answers import AnswerSink, Asking, Shot, Spoken
+from server.session.request.answers import AnswerPublisher, PendingQuestion, Shot, Spoken
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import NO_EXTRAS, Extras, History, Prepared, View
+from server.session.request.parts import NO_OPTIONS, History, Prepared, RequestOptions, View
 from server.session.request.picture_reuse import SentPictures
 
 # What takes the place of the ways that features add: where they are off, and for other cameras than
@@ -38,7 +38,7 @@ PLAIN_ROUTES = {Route.PAST: Route.NOW, Route.WHERE: Route.NOW, Route.READ: Route
 log = logging.getLogger(__name__)
 
 
-class Questions:
+class QuestionService:
     """The running question of one session, its held frame, and the end of its last question.
 
     All methods are called on the event loop; questions and holds run as tasks of the session.
@@ -78,14 +78,14 @@ class Questions:
         self.speaker = Speaker()
         self._pictures = sent
         # The question whose answer was spoken last; None before
-        self._voiced: Asking | None = None
+        self._voiced: PendingQuestion | None = None
         # The running question; None without one
-        self._asking: Asking | None = None
+        self._pending: PendingQuestion | None = None
         # The key and end of the last question, for a client that missed it; None before
         self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
         # The last spoken question with its frame, whose words may be corrected; None before, and
         # after a typed one
-        self._spoken: Asking | None = None
+        self._spoken: PendingQuestion | None = None
         self._numbers = itertools.count(1)
 
     def speak_with(self, speaker: Speaker) -> None:
@@ -106,28 +106,28 @@ class Questions:
     @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
-        asking = self._asking
-        return asking is not None and asking.job is None and asking.steps is None
+        pending = self._pending
+        return pending is not None and pending.job is None and pending.steps is None
 
     @property
     def running(self) -> bool:
         """True while a question waits or runs."""
-        return self._asking is not None
+        return self._pending is not None
 
     def _known(self, key: tuple[str, float]) -> bool:
         """Find whether a question was taken before; if so, send its messages again."""
         if self._ended is not None and self._ended[0] == key:
             self._outbox.put(self._ended[1])
             return True
-        if self._asking is None or self._asking.key != key:
+        if self._pending is None or self._pending.key != key:
             return False
-        if self._asking.sink is not None:
-            self._asking.sink.again()
+        if self._pending.sink is not None:
+            self._pending.sink.again()
         return True
 
-    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
-        if asking.key is not None and message is not None and not asking.abandoned:
-            self._ended = (asking.key, message)
+    def _remember_end(self, pending: PendingQuestion, message: wire.ServerMessage | None) -> None:
+        if pending.key is not None and message is not None and not pending.abandoned:
+            self._ended = (pending.key, message)
 
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
         """Ask, in place of the running question; a repeated message gets the same answer again.
@@ -151,14 +151,14 @@ class Questions:
         )
         id = message.id or f"a{next(self._numbers)}"
         route, detail = choose(message.content, message.detail, message.route)
-        asking = Asking(
+        pending = PendingQuestion(
             id=id, question=message.content, asked=asked, route=route, key=key, spoken=spoken
         )
-        self._begin(asking, detail)
+        self._begin(pending, detail)
 
     def _stopped(self, id: str | None, spoken: Spoken | None) -> bool:
         """End what is read, or what somebody said over an answer; False when it is a question."""
-        running = self._asking
+        running = self._pending
         if spoken is None and (running is None or running.steps is None):
             return False
         self.speaker.interrupt("user")
@@ -168,7 +168,7 @@ class Questions:
             self._outbox.put(wire.Transcript(id=id, text="", final=True, order="stop"))
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
-            stop = Asking(id=id, question="", asked=asked)
+            stop = PendingQuestion(id=id, question="", asked=asked)
             self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
         return True
 
@@ -194,7 +194,7 @@ class Questions:
             if last.turn is not None:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
-        asking = Asking(
+        pending = PendingQuestion(
             id=last.id,
             question=message.text,
             asked=Asked(at=time.monotonic(), wall=time.time(), sent=None),
@@ -205,57 +205,57 @@ class Questions:
             shots=last.shots,
             corrected=True,
         )
-        self._begin(asking, detail)
+        self._begin(pending, detail)
 
-    def _begin(self, asking: Asking, detail: Detail) -> None:
+    def _begin(self, pending: PendingQuestion, detail: Detail) -> None:
         if self._tools.inference.draining:
             # Before the running answer is replaced, which may still finish
             self._send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
-                asking.id,
+                pending.id,
             )
             return
         self.speaker.interrupt("replaced")
         self.cancel(None, "replaced")
-        self._asking = asking
-        self._spoken = asking if asking.spoken is not None else None
-        asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
+        self._pending = pending
+        self._spoken = pending if pending.spoken is not None else None
+        pending.task = self._tasks.spawn(self._ask(pending, detail), name="question")
         if self._hold.empty:
             self._camera.wake()
 
-    async def _ask(self, asking: Asking, detail: Detail) -> None:
+    async def _ask(self, pending: PendingQuestion, detail: Detail) -> None:
         """Queue a question; its answer goes on without this task."""
         try:
-            await self._submit(asking, detail)
+            await self._submit(pending, detail)
         except QwenCameraError as error:
-            self._not_asked(asking, error)
+            self._not_asked(pending, error)
         except Exception as exc:  # noqa: BLE001
             # A bug must not leave a question without an end. The exception's text is not logged,
             # since it may hold what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
             self._not_asked(
-                asking,
+                pending,
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
 
-    async def _submit(self, asking: Asking, detail: Detail) -> None:
+    async def _submit(self, pending: PendingQuestion, detail: Detail) -> None:
         """Wait for the question's frame, and queue it, or find the answer in the way of its route.
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
-        if self._shooter() is not None or asking.shots is not None:
-            await self._submit_around(asking, detail)
+        if self._shooter() is not None or pending.shots is not None:
+            await self._submit_around(pending, detail)
             return
-        frame, held = await self._frame_for(asking)
-        if asking.route is Route.READ and (held or asking.corrected):
+        frame, held = await self._frame_for(pending)
+        if pending.route is Route.READ and (held or pending.corrected):
             # There is one picture of it.
-            asking.route = Route.DETAIL
-        route = self._routes.get(asking.route)
+            pending.route = Route.DETAIL
+        route = self._routes.get(pending.route)
         if route is None:
-            asking.route = PLAIN_ROUTES.get(asking.route, asking.route)
-        if asking.spoken is not None:
-            asking.frame, asking.held = frame, held
-        waited = time.monotonic() - asking.asked.at
+            pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
+        if pending.spoken is not None:
+            pending.frame, pending.held = frame, held
+        waited = time.monotonic() - pending.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         view = View(frame, detail, self._camera.scene, held)
         prepared = None
@@ -264,163 +264,167 @@ class Questions:
             prepared = await self._reuse.prepare(view, needs)
             if not needs.wants_pixels and is_black(prepared.picture.scene, frame):
                 raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
-        asking.sink = self._sink(asking, waited)
-        extras = self._extras(asking)
+        pending.sink = self._sink(pending, waited)
+        options = self._options(pending)
         if route is not None:
-            await route.run(asking, view, prepared, extras)
+            await route.run(pending, view, prepared, options)
         else:
-            asking.job = self._requests.submit(
-                asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+            pending.job = self._requests.submit(
+                pending.question, Kind.CHAT, view, pending.sink, prepared, options
             )
 
-    async def _submit_around(self, asking: Asking, detail: Detail) -> None:
+    async def _submit_around(self, pending: PendingQuestion, detail: Detail) -> None:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
-        asking.route = PLAIN_ROUTES.get(asking.route, asking.route)
+        pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
         needs = self._tools.current_engine().status.capabilities
         # Where its words were corrected, they are about the frames that it had.
-        taken = asking.shots
+        taken = pending.shots
         if taken is None:
             shooter = self._shooter()
             assert shooter is not None
-            taken = await shooter.shots(asking, needs, self._frame_for, lambda: self._waits(asking))
-        if asking.spoken is not None:
+            taken = await shooter.shots(
+                pending, needs, self._frame_for, lambda: self._waits(pending)
+            )
+        if pending.spoken is not None:
             # Its words may be corrected.
-            asking.shots = taken
-        waited = time.monotonic() - asking.asked.at
+            pending.shots = taken
+        waited = time.monotonic() - pending.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         view = _view_of(taken[-1], detail)
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
-        asking.sink = self._sink(asking, waited, taken)
-        extras = _with_others(self._extras(asking), taken, detail, self._requests)
-        asking.job = self._requests.submit(
-            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+        pending.sink = self._sink(pending, waited, taken)
+        options = _with_others(self._options(pending), taken, detail, self._requests)
+        pending.job = self._requests.submit(
+            pending.question, Kind.CHAT, view, pending.sink, prepared, options
         )
 
-    def _waits(self, asking: Asking) -> None:
-        self._outbox.put(wire.Waiting(id=asking.id))
+    def _waits(self, pending: PendingQuestion) -> None:
+        self._outbox.put(wire.Waiting(id=pending.id))
 
-    def _sink(self, asking: Asking, waited: float, shots: Sequence[Shot] = ()) -> AnswerSink:
+    def _sink(
+        self, pending: PendingQuestion, waited: float, shots: Sequence[Shot] = ()
+    ) -> AnswerPublisher:
         """Make what takes the answer. `waited`: seconds for its frame; `shots`: those of several cameras."""
-        return AnswerSink(
-            id=asking.id,
+        return AnswerPublisher(
+            id=pending.id,
             kind=Kind.CHAT,
             outbox=self._outbox,
-            began=asking.asked.at,
+            began=pending.asked.at,
             wait_seconds=waited,
-            route=asking.route,
-            word=asking.spoken.word if asking.spoken is not None else None,
-            on_end=lambda text, whole: self._answered(asking, text, whole),
-            on_error=lambda error: self._broke(asking, error),
-            on_sent=lambda request: self._sent(asking, request),
+            route=pending.route,
+            word=pending.spoken.word if pending.spoken is not None else None,
+            on_end=lambda text, whole: self._answered(pending, text, whole),
+            on_error=lambda error: self._broke(pending, error),
+            on_sent=lambda request: self._sent(pending, request),
             on_counted=self._requests.learn,
-            on_started=lambda: self._speak(asking),
-            on_text=lambda text: self.speaker.write(asking.id, text),
+            on_started=lambda: self._speak(pending),
+            on_text=lambda text: self.speaker.write(pending.id, text),
             keep=self._pictures.keep,
             shots=shots,
         )
 
-    def _extras(self, asking: Asking) -> Extras:
-        extras = NO_EXTRAS
-        if (spoken := asking.spoken) is not None and not asking.corrected:
-            extras = replace(extras, spoken=True, sound=spoken.sound)
+    def _options(self, pending: PendingQuestion) -> RequestOptions:
+        options = NO_OPTIONS
+        if (spoken := pending.spoken) is not None and not pending.corrected:
+            options = replace(options, spoken=True, sound=spoken.sound)
         if self.speaker.can_play:
-            extras = replace(extras, on_speech=lambda chunk: self.speaker.play(asking.id, chunk))
-        return extras
+            options = replace(options, on_speech=lambda chunk: self.speaker.play(pending.id, chunk))
+        return options
 
-    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
+    async def _frame_for(self, pending: PendingQuestion) -> tuple[Frame, bool]:
         """Return the frame for a question, and True when it is a held one."""
-        asked = asking.asked
-        if asking.frame is not None:
+        asked = pending.asked
+        if pending.frame is not None:
             # Its words were corrected: they are about the frame that it had.
-            return asking.frame, asking.held
+            return pending.frame, pending.held
 
         def waits() -> None:
-            self._waits(asking)
+            self._waits(pending)
 
         if await self._hold.chosen(waits):
             # A hold came before the question.
             asked = replace(asked, at=time.monotonic())
         if self._hold.frame is not None:
             return self._hold.frame, True
-        if asking.spoken is not None and asking.spoken.frame is not None:
-            return asking.spoken.frame, False
+        if pending.spoken is not None and pending.spoken.frame is not None:
+            return pending.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
-    def _sent(self, asking: Asking, request: EngineRequest) -> None:
+    def _sent(self, pending: PendingQuestion, request: EngineRequest) -> None:
         self._reuse.started(request)
-        asking.by_engine = request.speak
+        pending.by_engine = request.speak
 
-    def _broke(self, asking: Asking, error: QwenCameraError) -> None:
+    def _broke(self, pending: PendingQuestion, error: QwenCameraError) -> None:
         # The engine may not have got its picture.
         self._reuse.forget()
-        self._failed(asking, error)
+        self._failed(pending, error)
 
-    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
-        if self._asking is asking:
-            self._asking = None
-        asking.drop_sound()
-        self._failed(asking, error)
+    def _not_asked(self, pending: PendingQuestion, error: QwenCameraError) -> None:
+        if self._pending is pending:
+            self._pending = None
+        pending.drop_sound()
+        self._failed(pending, error)
 
-    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
-        self._send_error(error, asking.id)
-        self._remember_end(asking, wire.Error.of(error, asking.id))
+    def _failed(self, pending: PendingQuestion, error: QwenCameraError) -> None:
+        self._send_error(error, pending.id)
+        self._remember_end(pending, wire.Error.of(error, pending.id))
 
-    def _speak(self, asking: Asking) -> None:
-        self._voiced = asking
-        self.speaker.begin(asking.id, by_engine=asking.by_engine)
+    def _speak(self, pending: PendingQuestion) -> None:
+        self._voiced = pending
+        self.speaker.begin(pending.id, by_engine=pending.by_engine)
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
-        asking = self._voiced
-        if asking is None or asking.id != id:
+        pending = self._voiced
+        if pending is None or pending.id != id:
             return
-        asking.heard = heard
-        if asking.turn is not None:
-            self._history.remove(asking.turn)
-            asking.turn = self._history.add(asking.words, heard, id) if heard else None
-        if self._asking is asking:
+        pending.heard = heard
+        if pending.turn is not None:
+            self._history.remove(pending.turn)
+            pending.turn = self._history.add(pending.words, heard, id) if heard else None
+        if self._pending is pending:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
-    def _answered(self, asking: Asking, text: str, whole: bool) -> None:
+    def _answered(self, pending: PendingQuestion, text: str, whole: bool) -> None:
         self._touch()
-        asking.drop_sound()
-        if asking.heard is not None:
-            text, whole = asking.heard, True
+        pending.drop_sound()
+        if pending.heard is not None:
+            text, whole = pending.heard, True
         elif whole or not text:
             # One that failed is spoken as far as it came.
-            self.speaker.finish(asking.id)
+            self.speaker.finish(pending.id)
         else:
             self.speaker.drop()
         if whole and text:
-            asking.turn = self._history.add(asking.words, text, asking.id)
-        if asking.sink is not None:
-            self._remember_end(asking, asking.sink.response)
-        if self._asking is asking:
-            self._asking = None
+            pending.turn = self._history.add(pending.words, text, pending.id)
+        if pending.sink is not None:
+            self._remember_end(pending, pending.sink.response)
+        if self._pending is pending:
+            self._pending = None
 
     def cancel(self, id: str | None, reason: str) -> None:
         """Stop the running question, if it has this id; None: in any case."""
-        asking = self._asking
-        if asking is None or (id is not None and id != asking.id):
+        pending = self._pending
+        if pending is None or (id is not None and id != pending.id):
             return
-        self._asking = None
-        asking.abandoned = reason == "socket_closed"
-        if asking.steps is not None:
-            if asking.task is not None:
-                asking.task.cancel()
-            asking.steps.stop(reason)
+        self._pending = None
+        pending.abandoned = reason == "socket_closed"
+        if pending.steps is not None:
+            if pending.task is not None:
+                pending.task.cancel()
+            pending.steps.stop(reason)
             return
-        if asking.job is not None:
-            self._tools.inference.cancel(asking.job, reason)
+        if pending.job is not None:
+            self._tools.inference.cancel(pending.job, reason)
             return
         # It still waits for its frame, so no engine has it.
-        if asking.task is not None:
-            asking.task.cancel()
-        asking.drop_sound()
+        if pending.task is not None:
+            pending.task.cancel()
+        pending.drop_sound()
         self._tools.metrics.cancellations.labels(reason).inc()
-        response = asking.cancelled(self._tools.current_engine(), reason)
+        response = pending.cancelled(self._tools.current_engine(), reason)
         self._outbox.put(response)
-        self._remember_end(asking, response)
+        self._remember_end(pending, response)
 
     def drop(self, id: str | None) -> None:
         """Stop and forget a question, its answer and its pictures; None: all of them."""
@@ -524,8 +528,8 @@ def _view_of(shot: Shot, detail: Detail) -> View:
 
 
 def _with_others(
-    extras: Extras, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
-) -> Extras:
+    options: RequestOptions, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
+) -> RequestOptions:
     """Add the pictures of all cameras but the last one, whose picture is the request's own."""
     words = captions([shot.name for shot in taken])
     before = list(zip(taken[:-1], words, strict=False))
@@ -540,7 +544,7 @@ def _with_others(
         ]
 
     return replace(
-        extras,
+        options,
         earlier=make if before else None,
         together=bool(before),
         caption=words[-1],

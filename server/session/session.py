@@ -26,7 +26,7 @@ from server.media.sound.line import VoiceLine
 from server.models.base import Engine
 from server.session.feature_parts import Background, FeatureParts, SessionFeatures
 from server.session.part import SessionContext
-from server.session.questions import Questions
+from server.session.questions import QuestionService
 from server.session.request.builder import Allowance, RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionTools
@@ -264,7 +264,7 @@ class Session:
         self._parts.features.reported()
 
     def _send_sender(self, wake_ms: int | None) -> None:
-        if not self.camera.steered:
+        if not self.camera.sender_controlled:
             return  # another device sends at its own rate, and the page has nothing to apply it to
         self.outbox.put(self.camera.sender(wake_ms))
 
@@ -353,7 +353,7 @@ class SessionParts:
         self.sent_pictures = SentPictures(
             lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
         )
-        self.questions = Questions(
+        self.questions = QuestionService(
             context,
             history=self.history,
             sent=self.sent_pictures,
@@ -454,7 +454,7 @@ def status_of(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -
     engine_status = engine.status
     return wire.Status(
         camera=camera.state(),
-        source=("page" if camera.steered else "whip") if camera.offered else None,
+        source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
         black=scene.black if scene is not None else None,

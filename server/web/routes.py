@@ -187,7 +187,7 @@ def create_router(
         - `status` (`ok`, `unavailable`), `ready`, `draining`, `version`, `uptime_seconds`, and
           `reason` while not ready
         - `engine`: `name`, `state`, `reachable`, `detail`
-        - `queue_depth`: integers by kind: `chat`, `watch`, `program`, `describe`, `ahead`
+        - `queue_depth`: integers by kind: `chat`, `watch`, `program`, `describe`, `prefill`
 
         With `METRICS_TOKEN` or `OPERATOR_TOKEN` as the bearer, or where neither is set from the
         server's own machine under a loopback name and through no proxy, also:
@@ -290,7 +290,7 @@ def create_router(
             issued = guard.issue(services.sessions.replicas.new_id())
             claims, extra = issued.claims, with_token(issued)
         session, sdp = await connect_camera(
-            services, claims, body.sdp, steered=True, attempt=attempt_of(request)
+            services, claims, body.sdp, sender_controlled=True, attempt=attempt_of(request)
         )
         return extra | {
             "sdp": sdp,
@@ -416,10 +416,10 @@ async def connect_camera(
     claims: Claims,
     sdp: str,
     *,
-    steered: bool,
+    sender_controlled: bool,
     attempt: Attempt | None = None,
 ) -> tuple[Session, str]:
-    """Answer an offer for the session of a token; a first offer begins it. `steered`: see `Feed`.
+    """Answer an offer for the session of a token; a first offer begins it. `sender_controlled`: see `CameraConnection`.
 
     Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session
     ends meanwhile, Conflict when its page has made a newer offer.
@@ -432,9 +432,9 @@ async def connect_camera(
             session_id,
             sdp,
             session.camera,
-            steered=steered,
+            sender_controlled=sender_controlled,
             # Another device's microphone is not the visitor's.
-            voice=session.voice if steered else None,
+            voice=session.voice if sender_controlled else None,
             check=lambda: session.offers.check(attempt),
         )
     if session.state is SessionState.ENDED:

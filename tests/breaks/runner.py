@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 from tests.breaks.promises import ROOT, Break
 
 # prctl(2)
@@ -126,8 +126,8 @@ def _end_all() -> None:
     """End what a test has started and left, as broken code may: whoever lost its parent is a child
     of this process.
     """
-    while keeper.descendants(os.getpid()):
-        keeper.kill_below(os.getpid())
+    while reaper.descendants(os.getpid()):
+        reaper.kill_below(os.getpid())
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -50,8 +50,8 @@ NOT_OPENED = r"WebSocket connection to .* failed"
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
     """Create the certificate of run.sh --https for this machine."""
-    keeper = Keeper(tmp_path_factory.mktemp("certificate"))
-    return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
+    reaper = Keeper(tmp_path_factory.mktemp("certificate"))
+    return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 
 def https(issued: Issued) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
@@ -221,12 +221,12 @@ def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> N
     read = (
         "import time; print(open('/proc/self/coredump_filter').read(), flush=True); time.sleep(60)"
     )
-    words = keeper.command(1.0, [sys.executable, "-I", "-S", "-c", read], lifeline=3)
+    words = reaper.command(1.0, [sys.executable, "-I", "-S", "-c", read], lifeline=3)
     with started(["sh", "-c", 'exec 3<&0; exec "$@"', "sh", *words], tmp_path) as process:
         assert process.stdout is not None
         assert int(process.stdout.readline(), 16) == 0
         assert shut(process.pid)
-        (engine,) = keeper.descendants(process.pid)
+        (engine,) = reaper.descendants(process.pid)
         limits = Path(f"/proc/{engine}/limits").read_text().splitlines()
         limit = next(line for line in limits if "core file" in line)
         assert limit.split()[4:6] == ["0", "0"]

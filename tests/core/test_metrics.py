@@ -124,7 +124,7 @@ ALLOWED: dict[str, set[str]] = {
         *("open", "full", "draining"),
         *("ready", "loading", "unreachable", "busy", "misconfigured"),
     },
-    "kind": {"chat", "watch", "program", "describe", "ahead", "video", "sound"},
+    "kind": {"chat", "watch", "program", "describe", "prefill", "video", "sound"},
     "engine": {"vllm", "local", "builtin"},
     "reason": {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),

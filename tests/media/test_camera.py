@@ -21,7 +21,7 @@ from server.media.camera import (
     WAKE_MS,
     Asked,
     Camera,
-    Feed,
+    CameraConnection,
 )
 from tests.support.fakes_clock import run_clock
 
@@ -60,8 +60,8 @@ class Bench:
         self.camera.on_sender = self.wakes.append
         self.feed = self.open()
 
-    def open(self) -> Feed:
-        feed = self.camera.open_feed()
+    def open(self) -> CameraConnection:
+        feed = self.camera.open_connection()
         self.camera.request_key_frame = self._key_frame
         return feed
 
@@ -74,7 +74,7 @@ class Bench:
         *,
         sender: float | None = None,
         image: av.VideoFrame = SHARP,
-        feed: Feed | None = None,
+        feed: CameraConnection | None = None,
         doubted: bool = False,
     ) -> Frame:
         """A frame comes; `captured` is its capture time by this machine's clock, `sender` by the page's."""
@@ -161,7 +161,7 @@ def test_a_clock_that_is_not_believed_is_told() -> None:
             assert bench.camera.clock_doubted is doubted
         assert told == [True, False, True, False]
         bench.frame(doubted=True)
-        whip = bench.camera.open_feed(bench.camera.new_feed(steered=False))
+        whip = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
         bench.frame(doubted=True, feed=whip)
         assert not bench.camera.clock_doubted
 
@@ -220,7 +220,7 @@ def test_pictures_that_were_refused_for_their_size_are_told() -> None:
         with pytest.raises(CameraStalled, match="3 s"):
             await bench.camera.frame_after(asked())
         bench.feed.refused("memory")
-        old, bench.feed = bench.feed, bench.camera.open_feed()
+        old, bench.feed = bench.feed, bench.camera.open_connection()
         old.refused("memory")
         with pytest.raises(CameraStalled, match="3 s"):
             await bench.camera.frame_after(asked())
@@ -265,7 +265,7 @@ def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None:
         bench.feed.connected()
         assert bench.wakes == wakes
         old = bench.feed
-        bench.camera.open_feed()
+        bench.camera.open_connection()
         old.connected()
         assert bench.wakes == wakes
 
@@ -327,7 +327,7 @@ def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
 
         with pytest.raises(CameraFrozen):
             await bench.camera.frame_after(asked(), waits)
-        bench.feed = bench.camera.open_feed()
+        bench.feed = bench.camera.open_connection()
         bench.feed.refused("memory")
         with pytest.raises(CameraStalled, match="1920×1080"):
             await bench.camera.frame_after(asked(), waits)
@@ -701,11 +701,11 @@ def test_asking_for_a_key_frame_wakes_the_sender() -> None:
         bench = Bench()
         woken: list[int | None] = []
         bench.camera.on_sender = woken.append
-        old = bench.camera.open_feed()
+        old = bench.camera.open_connection()
         woken.clear()
         old.key_frame_asked()
         assert woken == [1000]
-        bench.camera.open_feed()
+        bench.camera.open_connection()
         old.key_frame_asked()
         assert woken == [1000]
 

@@ -41,7 +41,7 @@ def zeros(luma: int = 0, chroma: int = 0) -> Frame:
 
 async def test_memory_that_nobody_drew_into_is_left_out(bench: Bench) -> None:
     """A sender's first pictures may be all zeros, which shows as green; a black one is a picture."""
-    feed = bench.camera.open_feed()
+    feed = bench.camera.open_connection()
     feed.frame(zeros())
     assert bench.camera.newest is None
     assert bench.skipped("unwritten") == 1
@@ -58,18 +58,18 @@ async def test_memory_that_nobody_drew_into_is_left_out(bench: Bench) -> None:
 
 async def test_each_connection_begins_anew(bench: Bench) -> None:
     """A new connection has neither the refusal nor the doubted clock of the one before."""
-    old = bench.camera.open_feed()
+    old = bench.camera.open_connection()
     old.refused("memory")
     old.clock_doubted = True
-    new = bench.camera.open_feed()
+    new = bench.camera.open_connection()
     assert (new.refusal, new.clock_doubted, bench.camera.clock_doubted) == ("", False, False)
     bench.camera.close()
 
 
 async def test_a_feed_whose_place_was_taken_changes_nothing(bench: Bench) -> None:
     """Packets of an older connection still come for a moment."""
-    old = bench.camera.open_feed()
-    new = bench.camera.open_feed()
+    old = bench.camera.open_connection()
+    new = bench.camera.open_connection()
     told: list[int | None] = []
     bench.camera.on_sender = told.append
     old.frame(make_frame())
@@ -87,8 +87,8 @@ async def test_a_feed_whose_place_was_taken_changes_nothing(bench: Bench) -> Non
 
 async def test_another_devices_clock_is_not_the_pages(bench: Bench) -> None:
     """Its stamps are not compared with when the page sent a question."""
-    feed = bench.camera.new_feed(steered=False)
-    bench.camera.open_feed(feed)
+    feed = bench.camera.new_connection(sender_controlled=False)
+    bench.camera.open_connection(feed)
     feed.frame(replace(make_frame(), captured_sender=1.0, clock_doubted=True))
     newest = bench.camera.newest
     assert newest is not None

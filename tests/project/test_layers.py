@@ -334,7 +334,7 @@ MEASURED = {
     "watch_minutes.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
         *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
-        *("features.watches.watch_wakes", "media.picture.grounding"),
+        *("features.watches.watch_triggers", "media.picture.grounding"),
     },
     "watch_rule.py": {
         *("shared.watch_answers", "features.watches.rule", "media.picture.grounding"),

@@ -112,7 +112,7 @@ def environment(folder: Path) -> Path:
     return folder
 
 
-class Scratch:
+class BufferPool:
     """This project in a folder of its own, installed, with a server that tells what it was started
     with.
     """
@@ -202,12 +202,12 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def installed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Scratch:
-    return Scratch(tmp_path_factory.mktemp("choose"), hub)
+def installed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> BufferPool:
+    return BufferPool(tmp_path_factory.mktemp("choose"), hub)
 
 
 @pytest.fixture
-def scratch(installed: Scratch) -> Iterator[Scratch]:
+def scratch(installed: BufferPool) -> Iterator[BufferPool]:
     """Without what the test before it fetched and chose."""
     yield installed
     shutil.rmtree(installed.home / "models", ignore_errors=True)
@@ -218,7 +218,7 @@ def scratch(installed: Scratch) -> Iterator[Scratch]:
     installed.hub.status = 0
 
 
-def test_a_model_is_fetched_once_and_remembered(scratch: Scratch) -> None:
+def test_a_model_is_fetched_once_and_remembered(scratch: BufferPool) -> None:
     """Later starts take it without a network, until it is forgotten; its files stay."""
     first = scratch.run("--model", "tiny")
     assert first.returncode == 0, first.stderr
@@ -238,7 +238,7 @@ def test_a_model_is_fetched_once_and_remembered(scratch: Scratch) -> None:
     assert scratch.hub.asked == []
 
 
-def test_what_the_settings_name_goes_before_what_is_remembered(scratch: Scratch) -> None:
+def test_what_the_settings_name_goes_before_what_is_remembered(scratch: BufferPool) -> None:
     """LOCAL_MODEL of the environment or .env; what is asked for now goes before all."""
     (scratch.root / ".venv" / "model").write_text(f"{scratch.home}\n")
     assert scratch.started_with() == str(scratch.home)
@@ -249,7 +249,7 @@ def test_what_the_settings_name_goes_before_what_is_remembered(scratch: Scratch)
     assert "still names one" in scratch.run("--model", "none").stderr
 
 
-def test_a_model_that_is_gone_is_said(scratch: Scratch) -> None:
+def test_a_model_that_is_gone_is_said(scratch: BufferPool) -> None:
     """The server starts without it, and both ways on are named."""
     (scratch.root / ".venv" / "model").write_text(f"{scratch.home}/nothing\n")
     done = scratch.run()
@@ -258,7 +258,7 @@ def test_a_model_that_is_gone_is_said(scratch: Scratch) -> None:
     assert "--model none" in done.stderr
 
 
-def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
+def test_a_folder_is_taken_as_it_is(scratch: BufferPool) -> None:
     """By a path from where the command is given; one whose shards are missing is not."""
     own = scratch.home / "models" / "own one"
     own.mkdir(parents=True)
@@ -284,7 +284,7 @@ def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
     assert scratch.hub.asked == []
 
 
-def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) -> None:
+def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool) -> None:
     """Files of another commit or size do not count."""
     assert scratch.started_with("--model", "tiny") == str(scratch.folder)
     known = json.loads((scratch.folder / "model-files.json").read_text())
@@ -310,7 +310,7 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) ->
     assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
 
 
-def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) -> None:
+def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPool) -> None:
     """One that makes videos answers no questions: the message says where it is started."""
     done = scratch.run("--model", "video")
     assert done.stdout.strip() == "started with None", done.stderr
@@ -332,7 +332,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) 
     ],
 )
 def test_what_can_not_be_is_said(
-    scratch: Scratch, args: list[str], more: dict[str, str], says: str
+    scratch: BufferPool, args: list[str], more: dict[str, str], says: str
 ) -> None:
     """A sentence without a traceback, no server, and nothing is remembered."""
     done = scratch.run("--model", *args, cwd=Path("/"), **more)
@@ -343,7 +343,7 @@ def test_what_can_not_be_is_said(
     assert not (scratch.root / ".venv" / "model").exists()
 
 
-def test_without_the_hub_the_ways_on_are_named(scratch: Scratch) -> None:
+def test_without_the_hub_the_ways_on_are_named(scratch: BufferPool) -> None:
     """Before anything is installed for a model that cannot be had; without --model it starts."""
     (scratch.root / ".venv-models" / "models.stamp").unlink(missing_ok=True)
     done = scratch.run("--model", "tiny", HF_ENDPOINT="http://127.0.0.1:1")
@@ -355,7 +355,7 @@ def test_without_the_hub_the_ways_on_are_named(scratch: Scratch) -> None:
     assert scratch.started_with() == "None"
 
 
-def test_stopped_while_the_hub_is_looked_at(scratch: Scratch) -> None:
+def test_stopped_while_the_hub_is_looked_at(scratch: BufferPool) -> None:
     """No traceback, the usual status, and nothing is remembered."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -377,7 +377,7 @@ def test_stopped_while_the_hub_is_looked_at(scratch: Scratch) -> None:
 
 
 @pytest.mark.skipif(any(sign.exists() for sign in GPU_SIGNS), reason="a GPU has memory, too")
-def test_a_model_that_can_not_fit_is_not_fetched(scratch: Scratch) -> None:
+def test_a_model_that_can_not_fit_is_not_fetched(scratch: BufferPool) -> None:
     """The error names the needed space, the free space, and the remedy."""
     done = scratch.run("--model", "heavy")
     assert done.returncode == 1
@@ -385,7 +385,7 @@ def test_a_model_that_can_not_fit_is_not_fetched(scratch: Scratch) -> None:
     assert scratch.hub.asked == []
 
 
-def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:
+def test_a_python_of_ones_own_is_taken(scratch: BufferPool) -> None:
     """With ENGINE_PYTHON nothing is installed; one without the libraries is refused with the
     command for them.
     """
@@ -401,7 +401,7 @@ def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:
     assert "requirements-models.txt" not in done.stderr
 
 
-def test_what_can_not_be_installed_stops_it(scratch: Scratch) -> None:
+def test_what_can_not_be_installed_stops_it(scratch: BufferPool) -> None:
     """Before anything is fetched, with the ways on."""
     lock = scratch.root / "locks" / "requirements-models.txt"
     lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
@@ -413,7 +413,7 @@ def test_what_can_not_be_installed_stops_it(scratch: Scratch) -> None:
     assert scratch.hub.asked == []
 
 
-def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path: Path) -> None:
+def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: BufferPool, tmp_path: Path) -> None:
     """Its size comes first; for the tests alone, which skip, it is not."""
     requirements = scratch.root / "requirements-models.txt"
     requirements.write_text('torch==9.9.9+cpu; sys_platform == "linux"\n')
@@ -466,7 +466,7 @@ async def test_the_cameras_questions_are_answered_by_it(
         if path.is_file()
     }
     hub.models["someone/tiny-vl"] = Model({COMMIT: files}, {"main": COMMIT})
-    scratch = Scratch(tmp_path, hub, whole=True)
+    scratch = BufferPool(tmp_path, hub, whole=True)
     assert scratch.run("--install", "--model", "tiny", TRUST_REMOTE_CODE="true").returncode == 0
     port = free_port()
     base = f"http://127.0.0.1:{port}"

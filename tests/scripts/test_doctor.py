@@ -156,8 +156,8 @@ async def test_a_wrong_code_and_wrong_settings(
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
-    keeper = Keeper(tmp_path_factory.mktemp("certificate"))
-    return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
+    reaper = Keeper(tmp_path_factory.mktemp("certificate"))
+    return reaper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 
 @pytest.mark.slow

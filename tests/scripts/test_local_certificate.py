@@ -255,13 +255,13 @@ def test_what_can_not_be_used_is_made_anew(name: str, how: str, tmp_path: Path) 
     """
     issued, leaf, _ = provide(tmp_path)
     with damaged(issued.server.parent / name, how):
-        keeper = Keeper(tmp_path)
-        again = keeper.provide(HOME, "on vm", NOW)
+        reaper = Keeper(tmp_path)
+        again = reaper.provide(HOME, "on vm", NOW)
     assert again.new_authority is (name == "authority.pem")
     renewed = x509.load_pem_x509_certificate(again.server.read_bytes())
     assert renewed != leaf
     shake_hands(again.server, again.authority, "192.168.1.5")
-    told = " ".join(keeper.remarks)
+    told = " ".join(reaper.remarks)
     assert ("made anew" in told and name in told) is (how != "gone" or name == "authority.pem")
 
 
@@ -277,23 +277,23 @@ def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
     """From start to start, for its owner alone; made anew when that is asked for, or when others
     could have read it.
     """
-    keeper = Keeper(tmp_path)
-    path = keeper.device_key()
+    reaper = Keeper(tmp_path)
+    path = reaper.device_key()
     first = read_secret(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert Keeper(tmp_path).device_key() == path
     assert read_secret(path) == first
-    assert not keeper.remarks
-    keeper.device_key(renew=True)
+    assert not reaper.remarks
+    reaper.device_key(renew=True)
     second = read_secret(path)
     assert second != first
     path.chmod(0o640)
-    keeper.device_key()
+    reaper.device_key()
     assert read_secret(path) not in (first, second)
     path.write_text("short")
-    keeper.device_key()
+    reaper.device_key()
     assert len(read_secret(path)) == 64
-    assert len(keeper.remarks) == 2
+    assert len(reaper.remarks) == 2
 
 
 def test_the_command_prints_settings(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def around(one: Room, number: int) -> dict[str, Any]:
     cameras = cameras_of(one.session)
     if not cameras.several:
         cameras.invite("Desk")
-        cameras.camera(cameras.ids[0]).open_feed()
+        cameras.camera(cameras.ids[0]).open_connection()
         cameras.choose([OWN, *cameras.ids])
     id = f"q{number}"
     one.session.handle(Chat(type="chat", content="Where is the cup?", id=id))

@@ -105,11 +105,11 @@ async def test_places_are_not_held_by_those_who_show_nothing() -> None:
         for session in (talks, silent, shows):
             sessions.attach(session, sockets[session.id])
             session.camera._dark_since -= 120
-        feed = shows.camera.open_feed()
+        feed = shows.camera.open_connection()
         feed.frame(make_frame())
         with pytest.raises(Busy):
             sessions.open("new")
-        silent.camera.open_feed()
+        silent.camera.open_connection()
         for session, ago in ((talks, 62), (silent, 70), (shows, 1000)):
             session.camera._dark_since -= ago
             session.touch()
@@ -131,7 +131,7 @@ async def test_what_shows_nothing_holds_no_place() -> None:
         sessions.attach(silent, Socket())
         silent.camera._dark_since -= 181
         cameras_of(silent).invite("")
-        silent.camera.open_feed().ended()
+        silent.camera.open_connection().ended()
         sessions.open("other")
         sessions.open("new")
         assert "silent" not in sessions

@@ -114,8 +114,8 @@ class Managed:
 
     def pid(self) -> int:
         """Of the program, not of what keeps it."""
-        keeper = self.outermost()
-        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        reaper = self.outermost()
+        children = Path(f"/proc/{reaper}/task/{reaper}/children").read_text().split()
         return int(children[0])
 
     def outermost(self) -> int:

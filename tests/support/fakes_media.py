@@ -66,7 +66,7 @@ def vp8_parts(frame: bytes, timestamp: int) -> list[RtpPart]:
 
 @dataclass
 class RecordingCamera:
-    """Takes a stream's frames as `server.media.camera.Feed` does, and keeps them."""
+    """Takes a stream's frames as `server.media.camera.CameraConnection` does, and keeps them."""
 
     frames: list[Frame] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)

@@ -34,8 +34,8 @@ from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
 from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
 from server.features.watches.watching import Watching
 from server.inference import Inference
-from server.media.camera import Feed
-from server.media.picture.planes import Scratch
+from server.media.camera import CameraConnection
+from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
@@ -119,12 +119,12 @@ class Room:
         # Assign to `current`: another engine answers from then on.
         self.engines = engines
         self.reader: Reader = session.outbox.attach()
-        self._feed: Feed | None = None
+        self._feed: CameraConnection | None = None
         self._frames = 0
         self._captured = 0.0
 
     def camera(self) -> None:
-        self._feed = self.session.camera.open_feed()
+        self._feed = self.session.camera.open_connection()
 
     def frame(self, *, captured: float | None = None, **more: Any) -> Frame:
         """A new frame arrives: fresh enough for any question before it, and a sampling period after the last one."""
@@ -171,7 +171,7 @@ def make_tools(
         preparer=PicturePreparer(filters, 512),
         prepare_pool=pools.prepare,
         metrics=metrics,
-        scratch=Scratch(),
+        scratch=BufferPool(),
     )
 
 

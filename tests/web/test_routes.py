@@ -153,7 +153,7 @@ async def test_health_of_a_server_that_can_answer(client: httpx.AsyncClient) -> 
     assert body["engine"]["name"] == "vllm"
     assert body["engine"]["model"] == "fake-vl"
     assert body["engine"]["reachable"] is True
-    kinds = ("chat", "watch", "program", "describe", "ahead")
+    kinds = ("chat", "watch", "program", "describe", "prefill")
     assert body["queue_depth"] == dict.fromkeys(kinds, 0)
     assert {"version", "uptime_seconds", "sessions", "cameras"} <= body.keys()
     assert (await client.get("/health/live")).status_code == 200

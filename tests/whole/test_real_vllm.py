@@ -20,7 +20,7 @@ from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.status import ManagerState
 from server.models.base import EarlierPicture, Finished
 from server.models.prompts import captions
-from server.shared.processes.keeper import descendants
+from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.support.engine_plans import Managed, managed_for_real

@@ -20,7 +20,7 @@ from server.features.recall.memory import Kept, Recall
 from server.features.recall.recalling import Recalling
 from server.features.watches.alerts import KeptAlert, KeptAlerts
 from server.features.watches.rule import Order, Watches
-from server.features.watches.watch_wakes import WatchFrames
+from server.features.watches.watch_triggers import WatchFrames
 from server.features.watches.watching import Watching
 from server.session.session import Session
 from server.shared.watch_answers import conditions_in

@@ -30,7 +30,7 @@ from server.media.camera import Asked, Camera
 from server.models.base import Capabilities
 from server.models.camera_words import unnamed
 from server.session.part import OwnFrame, SessionContext, SessionPart
-from server.session.request.answers import Asking, Shot
+from server.session.request.answers import PendingQuestion, Shot
 from server.session.request.builder import too_many_pictures
 from server.session.session import Session
 from server.session_manager import SessionManager
@@ -207,7 +207,11 @@ class Cameras(SessionPart):
         return self if self._chosen != (OWN,) else None
 
     async def shots(
-        self, asking: Asking, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+        self,
+        pending: PendingQuestion,
+        needs: Capabilities,
+        own: OwnFrame,
+        waits: Callable[[], None],
     ) -> tuple[Shot, ...]:
         """Wait for a frame of each chosen camera, all within the time that one has.
 
@@ -222,10 +226,10 @@ class Cameras(SessionPart):
             try:
                 camera = self.camera(label.id)
                 if label.id == OWN:
-                    (frame, held), scene = await own(asking), camera.scene
+                    (frame, held), scene = await own(pending), camera.scene
                 else:
                     # Another device has a clock of its own: the time of the question here counts.
-                    asked = Asked(at=asking.asked.at, wall=asking.asked.wall, sent=None)
+                    asked = Asked(at=pending.asked.at, wall=pending.asked.wall, sent=None)
                     frame, held = await camera.frame_after(asked, waits), False
                     scene = camera.scene_of(frame)
             except (CameraError, NotFound) as error:

@@ -201,11 +201,11 @@ async def _text(request: Request, media_type: str, what: str) -> str:
 async def _connect(services: Services, sender: Sender, sdp: str) -> str:
     """Answer an offer for a session's own camera, or for a further one, which begins no session."""
     if sender.claims is not None:
-        _, answer = await connect_camera(services, sender.claims, sdp, steered=False)
+        _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
         return answer
     assert sender.camera is not None
     return await services.webrtc.connect(
-        sender.key, sdp, sender.camera, steered=False, check=sender.check
+        sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
     )
 
 

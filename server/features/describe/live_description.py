@@ -16,9 +16,9 @@ from server.media.picture.luma import Hindrance, hindrance
 from server.models.prompts import begins_unchanged, describing, is_unchanged
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import AnswerSink
+from server.session.request.answers import AnswerPublisher
 from server.session.request.outbox import Outbox
-from server.session.request.parts import NO_EXTRAS, Extras, View
+from server.session.request.parts import NO_OPTIONS, RequestOptions, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, Why, scene_change
 
@@ -65,7 +65,7 @@ class LiveDescription(BackgroundPart):
         # True: it goes on while no socket is open
         self._fixed = False
         # The description that waits or runs; None without one
-        self._sink: _DescriptionSink | None = None
+        self._sink: _DescriptionPublisher | None = None
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
 
@@ -165,24 +165,24 @@ class LiveDescription(BackgroundPart):
         question = describing(self._prompt, self._length, last)
         # With the request: the camera may show another scene when it starts.
         view = View(frame, Detail.LOW, scene)
-        sink = _DescriptionSink(id, last, self._outbox, self._ended, self._failed)
+        sink = _DescriptionPublisher(id, last, self._outbox, self._ended, self._failed)
         self._sink = sink
         try:
-            self._requests.submit(question, Kind.DESCRIBE, view, sink, extras=self._extras())
+            self._requests.submit(question, Kind.DESCRIBE, view, sink, options=self._options())
         except (Draining, NotConfirmed) as error:
             # It goes on by itself after the confirmation.
             self._failed(error, None)
             sink.error = True
             self._ended(sink, "", whole=False, same=False)
 
-    def _extras(self) -> Extras:
+    def _options(self) -> RequestOptions:
         """Have a description that nobody worded in the page's language."""
         wishes = self._requests.preferences
         if wishes.language or self._prompt.strip():
-            return NO_EXTRAS
-        return Extras(own_language=wishes.page_language or None)
+            return NO_OPTIONS
+        return RequestOptions(own_language=wishes.page_language or None)
 
-    def _ended(self, sink: _DescriptionSink, text: str, *, whole: bool, same: bool) -> None:
+    def _ended(self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool) -> None:
         if sink is not self._sink:
             return  # a newer frame took its turn
         self._sink = None
@@ -207,7 +207,7 @@ class LiveDescription(BackgroundPart):
             self._context.send_error(error, id)
 
 
-class _DescriptionSink(AnswerSink):
+class _DescriptionPublisher(AnswerPublisher):
     """Holds a description back until it is clear that it says something new."""
 
     def __init__(

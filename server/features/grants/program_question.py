@@ -30,8 +30,8 @@ from server.models.conversation import Conversation
 from server.models.routing import choose
 from server.models.scheduler.job import Job, Result
 from server.session.part import QuestionRoute, SessionContext
-from server.session.request.answers import AnswerSink, Asking
-from server.session.request.parts import Extras, MakeEarlier, Prepared, View, Wording
+from server.session.request.answers import AnswerPublisher, PendingQuestion
+from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View, Wording
 
 if TYPE_CHECKING:
     from server.features.pointing.pointing import Pointing
@@ -212,7 +212,7 @@ class ProgramQuestions:
             on_text(text)
 
         into = Collected(heard_of)
-        sink = AnswerSink(
+        sink = AnswerPublisher(
             id=id,
             kind=Kind.CHAT,
             outbox=into,
@@ -223,20 +223,20 @@ class ProgramQuestions:
             on_error=into.failed,
             on_counted=lambda engine, request, result: on_result(result),
         )
-        extras = Extras(
+        options = RequestOptions(
             program=program,
             turns=question.turns,
             schema=question.schema,
             max_tokens=question.max_tokens,
         )
         if chat is not None:
-            extras = replace(
-                extras,
+            options = replace(
+                options,
                 conversation=chat.conversation,
                 earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
                 wording=chat.check,
             )
-        asking = Asking(
+        pending = PendingQuestion(
             id=id,
             question=question.words,
             asked=Asked(at=began, wall=time.time(), sent=None),
@@ -249,10 +249,10 @@ class ProgramQuestions:
             Route.WHERE: self._pointing,
         }
         if (way := ways.get(route)) is not None:
-            await way.run(asking, view, prepared, extras)
+            await way.run(pending, view, prepared, options)
         else:
-            asking.job = self._requests.submit(
-                question.words, Kind.CHAT, view, sink, prepared, extras
+            pending.job = self._requests.submit(
+                question.words, Kind.CHAT, view, sink, prepared, options
             )
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -260,9 +260,9 @@ class ProgramQuestions:
         except TimeoutError:
             raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
         finally:
-            self._stop(asking.job)
+            self._stop(pending.job)
             # They keep the error that this call raises, which keeps the view.
-            del asking, sink, into
+            del pending, sink, into
         if response.finish_reason == "cancelled":
             if not heard:
                 return None

@@ -23,7 +23,7 @@ from server.features.mqtt.visitors import Visitors
 from server.session.session import Session
 
 if TYPE_CHECKING:
-    from server.features.rtsp.standing import CameraReport, StandingCameras
+    from server.features.rtsp.fixed_cameras import CameraReport, FixedCameras
 
 # Seconds between two looks at what the cameras would tell
 STEP_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Mqtt:
         self,
         plan: MqttPlan,
         listed: Sequence[ListedCamera],
-        cameras: StandingCameras | None,
+        cameras: FixedCameras | None,
         metrics: Metrics,
         version: str,
         *,

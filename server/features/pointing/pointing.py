@@ -13,8 +13,8 @@ from server.media.picture.grounding import Box, to_frame
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import AnswerSink, Asking
-from server.session.request.parts import Extras, Prepared, View, Wording
+from server.session.request.answers import AnswerPublisher, PendingQuestion
+from server.session.request.parts import Prepared, RequestOptions, View, Wording
 
 log = logging.getLogger(__name__)
 
@@ -29,25 +29,29 @@ class Pointing(SessionPart):
         self.routes = {Route.WHERE: self}
 
     async def run(
-        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+        self,
+        pending: PendingQuestion,
+        view: View,
+        prepared: Prepared | None,
+        options: RequestOptions,
     ) -> None:
         """Queue the question; its job is the second look's once that is queued."""
-        assert asking.sink is not None
+        assert pending.sink is not None
         requests = self._requests
         # Nobody wants to hear the list of places, and the words say what is meant.
-        extras = replace(extras, on_speech=None, spoken=False, sound=None)
+        options = replace(options, on_speech=None, spoken=False, sound=None)
 
-        def pointed(wording: Wording) -> Extras:
-            return replace(extras, where=True, wording=wording, max_tokens=boxes.MAX_TOKENS)
+        def pointed(wording: Wording) -> RequestOptions:
+            return replace(options, where=True, wording=wording, max_tokens=boxes.MAX_TOKENS)
 
         def look_again(region: Region, second: SecondLook) -> None:
             part = replace(view, region=region, detail=Detail.HIGH)
             again = pointed(_wording_again)
-            asking.job = requests.submit(asking.question, Kind.CHAT, part, second, extras=again)
+            pending.job = requests.submit(pending.question, Kind.CHAT, part, second, options=again)
 
-        first = FirstLook(asking.sink, look_again)
-        asking.job = requests.submit(
-            asking.question, Kind.CHAT, view, first, prepared, extras=pointed(_wording)
+        first = FirstLook(pending.sink, look_again)
+        pending.job = requests.submit(
+            pending.question, Kind.CHAT, view, first, prepared, options=pointed(_wording)
         )
 
 
@@ -65,7 +69,7 @@ class FirstLook:
     """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
 
     def __init__(
-        self, answer: AnswerSink, look_again: Callable[[Region, SecondLook], None]
+        self, answer: AnswerPublisher, look_again: Callable[[Region, SecondLook], None]
     ) -> None:
         self.id = answer.id
         self._answer = answer

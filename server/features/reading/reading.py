@@ -18,8 +18,8 @@ from server.models import prompts
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import AnswerSink, Asking
-from server.session.request.parts import Extras, Prepared, View
+from server.session.request.answers import AnswerPublisher, PendingQuestion
+from server.session.request.parts import Prepared, RequestOptions, View
 from server.shared.aim import advise_reading
 from server.shared.attention.attention import Attention
 
@@ -50,18 +50,24 @@ class ReadingOn(SessionPart):
         self.routes = {Route.READ: self}
 
     async def run(
-        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+        self,
+        pending: PendingQuestion,
+        view: View,
+        prepared: Prepared | None,
+        options: RequestOptions,
     ) -> None:
         """Read the text to its end."""
-        assert asking.sink is not None
-        asking.steps = reading = Reading(asking.sink, self._context, self._looker)
+        assert pending.sink is not None
+        pending.steps = reading = Reading(pending.sink, self._context, self._looker)
         await reading.run(view.frame)
 
 
 class Reading:
     """One text that is read. `run` is the task of its question; `stop` ends it from outside."""
 
-    def __init__(self, answer: AnswerSink, context: SessionContext, looker: Looker | None) -> None:
+    def __init__(
+        self, answer: AnswerPublisher, context: SessionContext, looker: Looker | None
+    ) -> None:
         """`answer` gets the lines as they are read. While some of them are still to be heard, nobody
         is expected to move on. `looker`: None where nothing finds text.
         """
@@ -166,10 +172,10 @@ class Reading:
         """
         look = _Look(self._answer.id, self._started)
         tail = self._text.tail(_TAIL_CHARS)
-        extras = Extras(reading=True)
+        options = RequestOptions(reading=True)
         try:
             self._job = self._requests.submit(
-                prompts.reading(tail), Kind.CHAT, view, look, None, extras
+                prompts.reading(tail), Kind.CHAT, view, look, None, options
             )
             result = await look.result
         except QwenCameraError:

@@ -24,8 +24,8 @@ from server.models.base import Capabilities, EarlierPicture
 from server.models.prompts import captions
 from server.models.routing import Span, span_in
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import Asking
-from server.session.request.parts import Extras, MakeEarlier, Prepared, View
+from server.session.request.answers import PendingQuestion
+from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change
 
@@ -172,8 +172,8 @@ class Recalling(BackgroundPart):
         """Compare nothing across connections; forget the pictures of another device's camera."""
         if self._attention is not None:
             self._attention.forget()
-        if self._camera.steered != self._steered:
-            self._steered = self._camera.steered
+        if self._camera.sender_controlled != self._steered:
+            self._steered = self._camera.sender_controlled
             # Pictures of one camera are no past of another one.
             self.clear()
 
@@ -209,18 +209,22 @@ class Recalling(BackgroundPart):
     # Questions
 
     async def run(
-        self, asking: Asking, view: View, prepared: Prepared | None, extras: Extras
+        self,
+        pending: PendingQuestion,
+        view: View,
+        prepared: Prepared | None,
+        options: RequestOptions,
     ) -> None:
         """Queue a question about the recent past."""
-        assert asking.sink is not None
-        extras = replace(
-            extras,
-            earlier=self.earlier(view, asking.question, asking.since),
+        assert pending.sink is not None
+        options = replace(
+            options,
+            earlier=self.earlier(view, pending.question, pending.since),
             past=True,
-            scene_sound=not extras.program,
+            scene_sound=not options.program,
         )
-        asking.job = self._requests.submit(
-            asking.question, Kind.CHAT, view, asking.sink, prepared, extras
+        pending.job = self._requests.submit(
+            pending.question, Kind.CHAT, view, pending.sink, prepared, options
         )
 
     def earlier(self, view: View, question: str, since: float = 0.0) -> MakeEarlier:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
+    from server.features.rtsp.fixed_cameras import FixedCameras
     from server.features.rtsp.routes import add_routes
     from server.features.rtsp.settings import RtspSettings
-    from server.features.rtsp.standing import StandingCameras
 
     listed = RtspSettings.of(api.settings).listed_cameras()
-    cameras = StandingCameras(
+    cameras = FixedCameras(
         listed, api.sessions, api.metrics, api.new_session_id, on_alert=api.alert
     )
     api.run("fixed cameras", start=cameras.start, close=cameras.close)

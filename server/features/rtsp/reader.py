@@ -18,9 +18,9 @@ from prometheus_client import Counter
 
 from server.core.aio import TaskSet, supervise
 from server.core.frames import Frame
-from server.features.rtsp.settings import StandingCamera
+from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.trouble import Trouble
-from server.media.camera import Camera, Feed
+from server.media.camera import Camera, CameraConnection
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
@@ -62,7 +62,7 @@ class Reader:
 
     def __init__(
         self,
-        camera: StandingCamera,
+        camera: FixedCamera,
         into: Camera,
         failures: Counter,
         wanted: Callable[[], float],
@@ -79,7 +79,7 @@ class Reader:
         self.life = Reconnect(clock())
         self.facts = Facts()
         self._worker: WorkerProcess | None = None
-        self._feed: Feed | None = None
+        self._feed: CameraConnection | None = None
         # The rate that the process got last; None before
         self._rate: float | None = None
         # The reason that the process gave for its end; None before
@@ -91,7 +91,7 @@ class Reader:
 
     def hurry(self) -> None:
         """Try again now, because an operator has mended something."""
-        if self.life.state is StandingState.WAITING:
+        if self.life.state is FixedCameraState.WAITING:
             self.life.due = self._clock()
 
     def asked(self) -> None:
@@ -99,7 +99,7 @@ class Reader:
         worker, rate = self._worker, self._wanted()
         if worker is None:
             return
-        if self.life.state is not StandingState.LIVE:
+        if self.life.state is not FixedCameraState.LIVE:
             rate = max(rate, AWAKE_FPS)
         if rate != self._rate:
             self._rate = rate
@@ -160,8 +160,8 @@ class Reader:
             case "playing":
                 codec = str(header["codec"])
                 self.facts.codec = codec if codec in _CODECS else ""
-                self._feed = self._into.new_feed(steered=False)
-                self._into.open_feed(self._feed)
+                self._feed = self._into.new_connection(sender_controlled=False)
+                self._into.open_connection(self._feed)
                 self._feed.connected()
             case "alive":
                 self._alive(float(header["at"]), float(header["fps"]))
@@ -171,7 +171,7 @@ class Reader:
                 self.facts.dropped = dropped
             case "frame":
                 frame = _frame(message, self._clock())
-                if self.life.state is not StandingState.LIVE:
+                if self.life.state is not FixedCameraState.LIVE:
                     self.life.live(self._clock())
                     log.info("a standing camera is live", extra={"kind": self.facts.codec})
                 if self._feed is not None:
@@ -278,7 +278,7 @@ NEEDS_PERSON = frozenset(
 )
 
 
-class StandingState(StrEnum):
+class FixedCameraState(StrEnum):
     CONNECTING = "connecting"
     LIVE = "live"
     WAITING = "waiting"
@@ -292,7 +292,7 @@ class Reconnect:
     """
 
     def __init__(self, now: float) -> None:
-        self.state = StandingState.WAITING
+        self.state = FixedCameraState.WAITING
         # Why there is no picture; None while there is one, and before the first failure.
         self.trouble: Trouble | None = None
         self.detail = ""
@@ -305,30 +305,32 @@ class Reconnect:
 
     def begin(self, now: float) -> None:
         """Note that an attempt begins."""
-        self.state = StandingState.CONNECTING
+        self.state = FixedCameraState.CONNECTING
         self._began = now
 
     def live(self, now: float) -> None:
         """Note its first picture."""
-        self.state = StandingState.LIVE
+        self.state = FixedCameraState.LIVE
         self.trouble, self.detail = None, ""
         self.since = self._began = now
 
     def too_late(self, now: float) -> bool:
         """Find whether an attempt has had no picture for too long."""
-        return self.state is StandingState.CONNECTING and now >= self._began + FIRST_PICTURE_SECONDS
+        return (
+            self.state is FixedCameraState.CONNECTING and now >= self._began + FIRST_PICTURE_SECONDS
+        )
 
     def fail(self, now: float, trouble: Trouble, chance: float, detail: str = "") -> float:
         """Note the end of an attempt or a connection; return the seconds until the next one.
 
         `chance`: 0 to 1, random.
         """
-        was_live = self.state is StandingState.LIVE
+        was_live = self.state is FixedCameraState.LIVE
         if was_live:
             if now - self._began >= GOOD_SECONDS:
                 self._failures = 0
             self.since = now
-        self.state = StandingState.WAITING
+        self.state = FixedCameraState.WAITING
         self.trouble, self.detail = trouble, detail
         first, last = (
             (MENDED_PAUSE, LAST_MENDED_PAUSE)

@@ -15,7 +15,7 @@ from server.core import messages as wire
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout
 from server.core.messages.base import MAX_QUESTION_CHARS
-from server.features.rtsp.standing import StandingCameras
+from server.features.rtsp.fixed_cameras import FixedCameras
 from server.media.camera import Asked
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
@@ -25,7 +25,7 @@ PREFIX = "/api/operator/cameras"
 _AT_ONCE = 2
 
 
-def add_routes(api: Api, cameras: StandingCameras) -> None:
+def add_routes(api: Api, cameras: FixedCameras) -> None:
     router, services = api.operator_router(PREFIX), api.services
     making = asyncio.Semaphore(_AT_ONCE)
 

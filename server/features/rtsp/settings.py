@@ -25,7 +25,7 @@ class RtspSettings(FeatureSettings):
             "docs/standing.md shows such a file.",
         )
 
-    def listed_cameras(self) -> tuple[StandingCamera, ...]:
+    def listed_cameras(self) -> tuple[FixedCamera, ...]:
         return read_list(self.standing_cameras) if self.standing_cameras is not None else ()
 
 
@@ -61,7 +61,7 @@ _LISTS = ("watches", "engines")
 
 
 @dataclass(frozen=True, slots=True)
-class StandingCamera:
+class FixedCamera:
     """One camera of the list."""
 
     name: str
@@ -90,7 +90,7 @@ class StandingCamera:
         return f"{parts.scheme}://{parts.netloc}"
 
 
-def read_list(path: Path) -> tuple[StandingCamera, ...]:
+def read_list(path: Path) -> tuple[FixedCamera, ...]:
     """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
     found, others_read = read_tables(path, "camera")
     cameras = _cameras(found["camera"])
@@ -101,7 +101,7 @@ def read_list(path: Path) -> tuple[StandingCamera, ...]:
     return cameras
 
 
-def _cameras(entries: list[Any]) -> tuple[StandingCamera, ...]:
+def _cameras(entries: list[Any]) -> tuple[FixedCamera, ...]:
     if len(entries) > MOST_CAMERAS:
         raise ValueError(f"which has {len(entries)} cameras; at most {MOST_CAMERAS} are allowed")
     cameras = tuple(_camera(number, entry) for number, entry in enumerate(entries, 1))
@@ -111,7 +111,7 @@ def _cameras(entries: list[Any]) -> tuple[StandingCamera, ...]:
     return cameras
 
 
-def _camera(number: int, entry: Any) -> StandingCamera:
+def _camera(number: int, entry: Any) -> FixedCamera:
     which = f"whose camera {number}"
     check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1100)
     for name in _LISTS:
@@ -123,7 +123,7 @@ def _camera(number: int, entry: Any) -> StandingCamera:
                 f"{which} has {name} that are not a list of texts of 1 to {MOST_CHARACTERS} characters"
             )
     _check(which, entry)
-    return StandingCamera(
+    return FixedCamera(
         **{name: entry[name] for name in (*_TEXTS, *_FLAGS) if name in entry},
         watches=tuple(one.strip() for one in entry.get("watches", [])),
         engines=tuple(one.strip().lower() for one in entry.get("engines", [])),

@@ -353,7 +353,7 @@ def early_answer(text: str, name: str) -> Answer | None:
     return read_answers(entry, {name}).get(name)
 
 
-class WatchSink:
+class WatchObserver:
     """Collects one request's answer. Calls `on_text` for each piece, then `on_answer` or `on_error`."""
 
     def __init__(
@@ -362,9 +362,9 @@ class WatchSink:
         names: tuple[str, ...],
         region: Region,
         *,
-        on_text: Callable[[WatchSink], None],
-        on_answer: Callable[[WatchSink, Mapping[str, Answer], Result], None],
-        on_error: Callable[[WatchSink, QwenCameraError | None], None],
+        on_text: Callable[[WatchObserver], None],
+        on_answer: Callable[[WatchObserver, Mapping[str, Answer], Result], None],
+        on_error: Callable[[WatchObserver, QwenCameraError | None], None],
     ) -> None:
         """`region`: the part of the frame that the picture shows. `on_error` gets None when it was stopped."""
         self.id = id

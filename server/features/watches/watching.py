@@ -18,20 +18,20 @@ from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Ask, Firing, Look, Order, Watches
 from server.features.watches.watch_list import (
     WatchList,
-    WatchSink,
+    WatchObserver,
     answer_tokens,
     crop_region,
     detail_for,
     in_shares,
 )
-from server.features.watches.watch_wakes import WatchFrames, WatchWakes
+from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.camera import Camera
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EarlierPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import Extras, SessionTools, View
+from server.session.request.parts import RequestOptions, SessionTools, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, scene_change
 from server.shared.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
@@ -80,7 +80,7 @@ class Watching(BackgroundPart):
         self._list = WatchList(
             self._rule, context.outbox, context.camera, context.requests, tools, self._now, wall
         )
-        self._wakes = WatchWakes(
+        self._wakes = WatchTriggers(
             attention=Attention(tools.scratch, sensitivity=context.limits.sensitivity),
             rule=self._rule,
             frames=self._frames,
@@ -246,7 +246,7 @@ class Watching(BackgroundPart):
         self._context.wants_changed()
         self._list.report()
 
-    def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
+    def _heard_of(self, ask: Ask, sink: WatchObserver) -> None:
         """Alert for a second look as soon as all but its reason is there."""
         if ask.look is not Look.SECOND or ask.votes or self._early is not None:
             return
@@ -261,7 +261,7 @@ class Watching(BackgroundPart):
             self._fire(firing, ask)
 
     def _answered(
-        self, ask: Ask, sink: WatchSink, answers: Mapping[str, Answer], result: Result
+        self, ask: Ask, sink: WatchObserver, answers: Mapping[str, Answer], result: Result
     ) -> None:
         if self._ended:
             return
@@ -352,8 +352,8 @@ class WatchQueue:
         tools: SessionTools,
         frames: WatchFrames,
         order: Callable[[str], Order | None],
-        on_text: Callable[[Ask, WatchSink], None],
-        on_answer: Callable[[Ask, WatchSink, Mapping[str, Answer], Result], None],
+        on_text: Callable[[Ask, WatchObserver], None],
+        on_answer: Callable[[Ask, WatchObserver, Mapping[str, Answer], Result], None],
         on_error: Callable[[Ask, QwenCameraError | None, bool], None],
     ) -> None:
         """`order` finds the order of a watch; `on_error` gets True when the request is made again.
@@ -427,7 +427,7 @@ class WatchQueue:
             return [EarlierPicture(picture, BEFORE)] if picture is not None else []
 
         self._numbers += 1
-        sink = WatchSink(
+        sink = WatchObserver(
             f"w{self._numbers}",
             tuple(conditions),
             region or Region(0, 0, frame.width, frame.height),
@@ -441,7 +441,7 @@ class WatchQueue:
                 Kind.WATCH,
                 View(frame, detail, self._camera.scene, region=region),
                 sink,
-                extras=Extras(
+                options=RequestOptions(
                     earlier if before is not None else None,
                     SCHEMA,
                     answer_tokens(len(conditions)),
@@ -451,7 +451,7 @@ class WatchQueue:
         except (Draining, NotConfirmed) as error:
             self._failed(ask, error)
 
-    def _heard_of(self, ask: Ask, sink: WatchSink) -> None:
+    def _heard_of(self, ask: Ask, sink: WatchObserver) -> None:
         if self._running is ask:
             self._on_text(ask, sink)
 

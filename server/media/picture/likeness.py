@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.media.picture.luma import luma_plane
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, Planes, Scratch, chroma_planes
+from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, chroma_planes
 
 if TYPE_CHECKING:
     import av
@@ -207,7 +207,7 @@ class Reference:
         )
         self._weighted = np.empty_like(self._slopes)
 
-    def align(self, luma: F32, scratch: Scratch) -> Pose:
+    def align(self, luma: F32, scratch: BufferPool) -> Pose:
         """Find motion and light of a look by robust least squares against this reference."""
         blurred = scratch.blurred
         _blur(luma, blurred)
@@ -317,7 +317,7 @@ _KERNEL = np.ones((3, 3), np.uint8)
 class Likeness:
     """The small planes of one frame (340 kB at 1280×720; 1.1 MB in detail)."""
 
-    def __init__(self, image: av.VideoFrame, scratch: Scratch, *, detail: bool = False) -> None:
+    def __init__(self, image: av.VideoFrame, scratch: BufferPool, *, detail: bool = False) -> None:
         """`detail`: blocks of half the size, for questions about small print; noise then counts as a difference more often.
 
         Raises ValueError for a pixel format without a luma plane of bytes.
@@ -339,7 +339,7 @@ class Likeness:
         rows, columns = self._luma.shape
         return rows // 2, columns // 2
 
-    def alike(self, later: Likeness, scratch: Scratch) -> bool:
+    def alike(self, later: Likeness, scratch: BufferPool) -> bool:
         """Return True when a later frame shows no more than this one: no block of 8 px differs by more than noise does."""
         if (
             self._size != later._size

@@ -33,7 +33,7 @@ class Planes:
         # A block's height by its width, in the camera's pixels: 1 for 16:9
         self.ratio = 1.0
 
-    def read(self, image: av.VideoFrame, scratch: Scratch) -> None:
+    def read(self, image: av.VideoFrame, scratch: BufferPool) -> None:
         """Read another frame. Raises ValueError for a format without a luma plane of bytes."""
         luma = luma_plane(image)
         height, width = luma.shape
@@ -69,7 +69,7 @@ class Planes:
         """Find whether both have the same shape, so that their blocks show the same places."""
         return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
 
-    def _shrink(self, plane: U8, target: U8, scratch: Scratch) -> None:
+    def _shrink(self, plane: U8, target: U8, scratch: BufferPool) -> None:
         """Halve as often as possible (five times as fast as one step), then resize to `target`."""
         rows, columns = target.shape[::-1] if self.turned else target.shape
         first = True
@@ -132,7 +132,7 @@ _HALVED = 960 * 540
 _QUARTERED = 480 * 270
 
 
-class Scratch:
+class BufferPool:
     """Arrays (2 MB) that each look overwrites before reading; nothing in them outlives it.
 
     A look holds `lock`, so looks of several threads take turns. A new temporary of 57 kB costs

@@ -28,7 +28,7 @@ READABLE = frozenset({"yuv420p", "yuvj420p"})
 
 
 class FrameSink(Protocol):
-    """Receives a camera's frames and events on the event loop (see `server.media.camera.Feed`)."""
+    """Receives a camera's frames and events on the event loop (see `server.media.camera.CameraConnection`)."""
 
     def frame(self, frame: Frame) -> None: ...
     def packet(self, now: float) -> None: ...

@@ -21,7 +21,7 @@ from server.core.frames import Kind
 
 T = TypeVar("T", bound=Hashable)
 
-BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.AHEAD)
+BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.PREFILL)
 
 
 class Full(Exception):

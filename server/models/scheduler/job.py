@@ -150,7 +150,7 @@ class JobRun:
     # Jobs without words yet when it got its slot
     before: int = 0
     # Requests with equal values take about as long to their first token; None before the request
-    likes: Hashable = None
+    cost_class: Hashable = None
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
     # Some sound of the answer has come.
@@ -221,7 +221,7 @@ class JobRun:
         self.known_tokens = picture.visual_tokens if reused else 0
         words = len(request.question) + sum(len(t.question) + len(t.answer) for t in request.turns)
         size = request.visual_tokens // 256, words // 1000
-        self.likes = (engine.name, engine.status.model, *size, reused)
+        self.cost_class = (engine.name, engine.status.model, *size, reused)
         self.job.sink.started(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
@@ -233,7 +233,7 @@ class JobRun:
         self._begin_words()
         if self.first_at is None and self.asked_at is not None:
             self.first_at = self.clock()
-            if self.job.kind is not Kind.AHEAD:
+            if self.job.kind is not Kind.PREFILL:
                 self.metrics.first_token.observe(self.first_at - self.asked_at)
         self.pieces.append(text)
         self.chars_left -= len(text)
@@ -419,7 +419,7 @@ class Result:
     calls: tuple[ToolCall, ...] = ()
 
 
-class Sink(Protocol):
+class JobObserver(Protocol):
     """Receives a job's progress: `started`, then `thought`s and `delta`s, then one of `finished`
     and `failed`.
 
@@ -459,7 +459,7 @@ class Job:
     # Builds the request for an engine, within the slot. Called again when another engine takes
     # over. Raises CameraError when there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
-    sink: Sink
+    sink: JobObserver
     id: str
     # Plays the answer's sound, from an engine that speaks itself
     on_speech: Callable[[VoiceChunk], None] = lambda _: None

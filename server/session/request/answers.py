@@ -61,7 +61,7 @@ class Running(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Asking:
+class PendingQuestion:
     """A question that has not ended."""
 
     id: str
@@ -76,7 +76,7 @@ class Asking:
     # In the queue or running; None before
     job: Job | None = None
     # Its sink; None before there is a frame
-    sink: AnswerSink | None = None
+    sink: AnswerPublisher | None = None
     # None for a typed question
     spoken: Spoken | None = None
     # Its words were corrected: its sound counts no more.
@@ -132,7 +132,7 @@ class Asking:
 def _nothing(*_: object) -> None: ...
 
 
-class AnswerSink:
+class AnswerPublisher:
     """Turns one job's progress into messages.
 
     Calls `on_end(text, whole)` and `on_error(error)` of the session; `on_counted` with the request

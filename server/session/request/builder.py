@@ -27,14 +27,14 @@ from server.models.prompts import (
     unheard,
     video_caption,
 )
-from server.models.scheduler.job import Job, Result, Sink
+from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.request.parts import (
-    NO_EXTRAS,
+    NO_OPTIONS,
     AudioIn,
-    Extras,
     History,
     Preferences,
     Prepared,
+    RequestOptions,
     SessionLimits,
     SessionTools,
     View,
@@ -46,7 +46,7 @@ from server.session.request.parts import (
 _LEAST_ANSWER_TOKENS = 16
 
 
-class JobSink(Sink, Protocol):
+class RequestObserver(JobObserver, Protocol):
     """A sink that has the id of its messages."""
 
     @property
@@ -111,9 +111,9 @@ class RequestBuilder:
         question: str,
         kind: Kind,
         view: View,
-        sink: JobSink,
+        sink: RequestObserver,
         prepared: Prepared | None = None,
-        extras: Extras = NO_EXTRAS,
+        options: RequestOptions = NO_OPTIONS,
     ) -> Job:
         """Queue a question about a view; its request is built when its turn comes.
 
@@ -131,19 +131,19 @@ class RequestBuilder:
                 picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
             else:
                 picture = await self.prepare(
-                    view, needs, unseen=kind is Kind.WATCH, shown=bool(extras.program)
+                    view, needs, unseen=kind is Kind.WATCH, shown=bool(options.program)
                 )
             earlier: Sequence[EarlierPicture] = ()
-            takes_more = needs.max_pictures != 1 or needs.video or extras.together
-            if extras.earlier is not None and takes_more:
-                earlier = await extras.earlier(needs)
+            takes_more = needs.max_pictures != 1 or needs.video or options.together
+            if options.earlier is not None and takes_more:
+                earlier = await options.earlier(needs)
                 # They belong to this question, so the picture behind them does, too.
                 sent_at_turn = None
             if needs.audio_in and not resolved:
-                resolved.append(self._sound(extras, picture, earlier))
-            sound, use = resolved[0] if needs.audio_in else _deaf(extras)
+                resolved.append(self._sound(options, picture, earlier))
+            sound, use = resolved[0] if needs.audio_in else _deaf(options)
             return self.request(
-                *(question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn),
+                *(question, kind, engine, picture, view.detail, options, earlier, sent_at_turn),
                 sound=sound,
                 sound_use=use,
             )
@@ -151,15 +151,15 @@ class RequestBuilder:
         # A program's question has its own place in the queue, so that the person's never waits for it.
         job = Job(
             session_id=(
-                f"{self._session_id}/{extras.program}" if extras.program else self._session_id
+                f"{self._session_id}/{options.program}" if options.program else self._session_id
             ),
-            kind=Kind.PROGRAM if extras.program else kind,
+            kind=Kind.PROGRAM if options.program else kind,
             make_request=make_request,
             sink=sink,
             id=sink.id,
         )
-        if extras.on_speech is not None:
-            job.on_speech = extras.on_speech
+        if options.on_speech is not None:
+            job.on_speech = options.on_speech
         self._tools.inference.submit(job)
         return job
 
@@ -170,7 +170,7 @@ class RequestBuilder:
         engine: Engine,
         picture: Picture,
         detail: Detail,
-        extras: Extras = NO_EXTRAS,
+        options: RequestOptions = NO_OPTIONS,
         earlier: Sequence[EarlierPicture] = (),
         sent_at_turn: int | None = None,
         *,
@@ -187,51 +187,51 @@ class RequestBuilder:
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
-        if extras.spoken and sound is None and not question.strip():
+        if options.spoken and sound is None and not question.strip():
             raise unheard(sound_use or SoundUse.MISSING)
         context = self.context(capabilities)
-        wanted = min(extras.max_tokens or self.max_tokens(capabilities), context // 2)
-        if extras.program:
-            wanted = min(extras.max_tokens or wanted, self._limits.max_tokens, context // 2)
+        wanted = min(options.max_tokens or self.max_tokens(capabilities), context // 2)
+        if options.program:
+            wanted = min(options.max_tokens or wanted, self._limits.max_tokens, context // 2)
         scale = self._scale.of(_key(engine))
         bare = EngineRequest(
             session_id=self._session_id,
             kind=kind,
-            question=extras.wording(question, capabilities) if extras.wording else question,
+            question=options.wording(question, capabilities) if options.wording else question,
             picture=picture,
-            language=(self.preferences.language or None) if not extras.program else None,
-            own_language=extras.own_language,
+            language=(self.preferences.language or None) if not options.program else None,
+            own_language=options.own_language,
             verbosity=(
                 self.preferences.verbosity
-                if kind is not Kind.WATCH and not extras.program
+                if kind is not Kind.WATCH and not options.program
                 else Verbosity.NORMAL
             ),
             detail=detail,
             earlier=tuple(earlier),
-            schema=extras.schema,
-            where=extras.where,
-            past=extras.past,
-            reading=extras.reading,
-            caption=extras.caption,
-            camera=extras.camera,
-            conversation=extras.conversation,
+            schema=options.schema,
+            where=options.where,
+            past=options.past,
+            reading=options.reading,
+            caption=options.caption,
+            camera=options.camera,
+            conversation=options.conversation,
             sound=sound,
-            sound_is_question=extras.spoken and sound is not None,
+            sound_is_question=options.spoken and sound is not None,
             sound_use=sound_use,
-            speak=extras.on_speech is not None and capabilities.speech_out,
-            video=extras.past and capabilities.video and filmable(earlier),
+            speak=options.on_speech is not None and capabilities.speech_out,
+            video=options.past and capabilities.video and filmable(earlier),
             turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
-        most = capabilities.most_pictures(extras.together)
+        most = capabilities.most_pictures(options.together)
         if most is not None and not bare.video:
             bare = with_newest(bare, most - 1)
         while (
             tokens_left := context - math.ceil(scale * estimate(bare))
         ) < wanted and bare.earlier:
             bare = with_newest(bare, len(bare.earlier) - 1, most)
-        if extras.together and len(bare.earlier) < len(earlier):
+        if options.together and len(bare.earlier) < len(earlier):
             raise too_many_pictures(len(bare.earlier) + 1)
-        if extras.conversation is not None and (
+        if options.conversation is not None and (
             len(bare.earlier) < len(earlier) or tokens_left < _LEAST_ANSWER_TOKENS
         ):
             raise TooLong(
@@ -241,26 +241,26 @@ class RequestBuilder:
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
         budget = max(0, tokens_left - max_tokens) / scale
         self.allowance.spent(
-            Kind.PROGRAM if extras.program else kind,
+            Kind.PROGRAM if options.program else kind,
             bare.visual_tokens,
             time.monotonic(),
             heard=audio_tokens(bare.sound),
         )
-        if extras.program:
-            turns = newest_fitting(extras.turns, int(budget))
-        elif kind in (Kind.CHAT, Kind.AHEAD) and not extras.reading:
+        if options.program:
+            turns = newest_fitting(options.turns, int(budget))
+        elif kind in (Kind.CHAT, Kind.PREFILL) and not options.reading:
             turns = self._history.turns(int(budget))
         else:
             turns = ()
         return replace(bare, turns=turns, max_tokens=max_tokens)
 
     def _sound(
-        self, extras: Extras, picture: Picture, earlier: Sequence[EarlierPicture]
+        self, options: RequestOptions, picture: Picture, earlier: Sequence[EarlierPicture]
     ) -> tuple[Sound | None, SoundUse | None]:
         """Return the sound of a request, and its use; the spoken question before the scene's."""
-        sound = extras.sound
-        if sound is None and not extras.spoken:
-            if not extras.scene_sound or self.audio_in is None or not self.audio_in.on:
+        sound = options.sound
+        if sound is None and not options.spoken:
+            if not options.scene_sound or self.audio_in is None or not self.audio_in.on:
                 return None, None
             # A held picture is older than what is heard now.
             until = time.monotonic() if picture.held else picture.captured
@@ -295,9 +295,9 @@ def too_many_pictures(most: int) -> TooManyCameras:
     )
 
 
-def _deaf(extras: Extras) -> tuple[Sound | None, SoundUse | None]:
+def _deaf(options: RequestOptions) -> tuple[Sound | None, SoundUse | None]:
     """Return no sound for an engine that cannot hear, and say so of a spoken question."""
-    return None, SoundUse.DEAF if extras.spoken else None
+    return None, SoundUse.DEAF if options.spoken else None
 
 
 def _key(engine: Engine) -> str:

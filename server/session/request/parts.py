@@ -12,7 +12,7 @@ from server.core.frames import Detail, Frame, Picture, Region, Scene, Verbosity
 from server.core.metrics import Metrics
 from server.core.sound import Sound
 from server.inference import Inference
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities, EarlierPicture, Engine, Turn
@@ -50,7 +50,7 @@ MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[EarlierPicture]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class RequestOptions:
     """The parts of a request that only some have."""
 
     # Made when the request's turn comes; not called for an engine that takes one picture
@@ -90,7 +90,7 @@ class Extras:
     conversation: Conversation | None = None
 
 
-NO_EXTRAS = Extras()
+NO_OPTIONS = RequestOptions()
 
 
 class Recent(Protocol):
@@ -319,6 +319,6 @@ class SessionTools:
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
     # Working memory of all change gates
-    scratch: Scratch
+    scratch: BufferPool
     # Tells a text's language, for its voice; None where it is not known
     language_of: Callable[[str], str | None] = lambda _: None

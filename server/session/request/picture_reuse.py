@@ -22,14 +22,14 @@ from server.media.picture.likeness import Likeness
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import Extras, History, Prepared, SessionTools, View
+from server.session.request.parts import History, Prepared, RequestOptions, SessionTools, View
 
 # Least time between two pictures that are sent ahead, seconds
 AHEAD_SECONDS = 2.0
 # The same after the pauses of somebody who speaks
 SAID_SECONDS = 0.4
 # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
-_ONE_TOKEN = Extras(max_tokens=1)
+_ONE_TOKEN = RequestOptions(max_tokens=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,8 @@ class PictureReuse:
             # Again, because preparing takes a moment.
             if sent_before or not self._idle():
                 return
-            sink = _AheadSink(f"p{next(self._numbers)}", self._tools, self)
-            self._job = self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
+            sink = _PrefillObserver(f"p{next(self._numbers)}", self._tools, self)
+            self._job = self._requests.submit("", Kind.PREFILL, view, sink, prepared, _ONE_TOKEN)
         except QwenCameraError:
             # The question itself reports what is wrong.
             return
@@ -190,7 +190,7 @@ class PictureReuse:
                 self._task = None
 
 
-class _AheadSink:
+class _PrefillObserver:
     """Counts pictures that went ahead; nobody gets the answer."""
 
     def __init__(self, id: str, tools: SessionTools, reuse: PictureReuse) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from server.core.frames import Frame
 from server.media.picture.luma import luma_plane
-from server.media.picture.planes import F32, U8, Planes, Scratch
+from server.media.picture.planes import F32, U8, BufferPool, Planes
 from server.shared.attention.evidence import Activity
 from server.shared.attention.gate import (
     LOOK_SECONDS,
@@ -35,7 +35,7 @@ class Attention:
     frame replaces it.
     """
 
-    def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
+    def __init__(self, scratch: BufferPool, *, sensitivity: float = 1.0) -> None:
         """Raises ValueError for a sensitivity beyond 0.25 to 4."""
         check_sensitivity(sensitivity)
         self._scratch = scratch
@@ -43,7 +43,7 @@ class Attention:
         # None before the first look
         self._gate: ChangeGate | None = None
         # None before the first glance
-        self._glance: Glance | None = None
+        self._glance: EarlyCheck | None = None
         self._pace = Pace()
         # Looks are compared with the frame of the request that runs.
         self._ahead = False
@@ -81,7 +81,7 @@ class Attention:
         if self._gate is None:
             return None
         if self._glance is None:
-            self._glance = Glance()
+            self._glance = EarlyCheck()
         if not self._glance.differs(frame.image, frame.captured):
             return None
         return self._gate.look_early(frame.image)
@@ -181,7 +181,7 @@ _CELLS, _LEAST, _DEVIATIONS = 3, 5.0, 4.0
 _MOST, _SECONDS, _APART = 3.0, 2.0, 0.15
 
 
-class Glance:
+class EarlyCheck:
     """One camera's glances. Holds 12 kB. One caller at a time; `now` is the frame's capture time.
 
     Bounds of early looks at frames between two samples, which watches take: three at once, then

@@ -13,7 +13,7 @@ import numpy as np
 from server.core import messages as wire
 from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY
 from server.media.picture.likeness import Pose, Reference
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, Planes, Scratch, clip
+from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, clip
 from server.shared.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 from server.shared.attention.luma_change import LumaChange
 
@@ -85,7 +85,7 @@ class PrintChange:
         pose: Pose,
         passed: float,
         sensitivity: float,
-        scratch: Scratch,
+        scratch: BufferPool,
     ) -> Patch:
         """Find the best patch that this look and the last one share."""
         deviation = _deviation(reference, planes.fine, pose, scratch)
@@ -110,7 +110,7 @@ class PrintChange:
         self._learn(deviation, passed, wide, scratch)
         return patch
 
-    def _learn(self, deviation: F32, passed: float, wide: bool, scratch: Scratch) -> None:
+    def _learn(self, deviation: F32, passed: float, wide: bool, scratch: BufferPool) -> None:
         self._varies.learn(deviation, passed, scratch.limit, scratch.half)
         self._looks += 1
         if wide:
@@ -123,7 +123,7 @@ class PrintChange:
         self._learned += 1
 
 
-def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: Scratch) -> F32:
+def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: BufferPool) -> F32:
     """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
     if not pose.still:
         pose.warp(fine, scratch.fine_warped)
@@ -220,7 +220,7 @@ class ChangeGate:
     looks, so that leaves and screens wake less; `busy` is their share of the picture.
     """
 
-    def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
+    def __init__(self, scratch: BufferPool, *, sensitivity: float = 1.0) -> None:
         """Cameras share `scratch`. `sensitivity`: 0.25 to 4; more finds weaker, smaller changes."""
         self._scratch = scratch
         self.sensitivity = sensitivity
@@ -421,7 +421,7 @@ class ChromaChange:
         pose: Pose,
         passed: float,
         sensitivity: float,
-        scratch: Scratch,
+        scratch: BufferPool,
     ) -> Patch:
         """Find the best patch of this look alone, or that this look and the last one share.
 

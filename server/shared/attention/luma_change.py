@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from server.media.picture.likeness import Pose, Reference, local_range
-from server.media.picture.planes import F32, HEIGHT, SIZE, WIDTH, Scratch, clip
+from server.media.picture.planes import F32, HEIGHT, SIZE, WIDTH, BufferPool, clip
 from server.shared.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 
 # Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
@@ -51,7 +51,7 @@ class LumaChange:
         self.activity.restart()
         self._two_looks.forget()
 
-    def busy(self, scratch: Scratch) -> float:
+    def busy(self, scratch: BufferPool) -> float:
         """Return the share of blocks that always move, in which only a stronger change counts."""
         marks = scratch.bytes_a
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
@@ -64,7 +64,7 @@ class LumaChange:
         pose: Pose,
         passed: float,
         sensitivity: float,
-        scratch: Scratch,
+        scratch: BufferPool,
     ) -> tuple[Patch, Patch]:
         """Find the best patch of this look, and the best that the last look shares.
 
@@ -89,14 +89,14 @@ class LumaChange:
         return now, best_patch(both, strength, rules)
 
     def glance(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: Scratch
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
     ) -> Patch:
         """Find the best patch of this look alone, and learn nothing from it."""
         _, strength = self._strength(reference, warped, pose, sensitivity, scratch)
         return self._at_once(strength, sensitivity, scratch)
 
     def _strength(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: Scratch
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
     ) -> tuple[F32, F32]:
         """Return the differences and their ratio to the threshold; `share` is of those above it."""
         difference = self._difference(reference, warped, pose, scratch)
@@ -109,13 +109,15 @@ class LumaChange:
         self.share = cv2.countNonZero(scratch.hot) / SIZE
         return difference, strength
 
-    def _at_once(self, strength: F32, sensitivity: float, scratch: Scratch) -> Patch:
+    def _at_once(self, strength: F32, sensitivity: float, scratch: BufferPool) -> Patch:
         """Return the best patch for which one look is enough."""
         if self.share < _AT_ONCE.area / sensitivity:
             return Patch(self.share / _AT_ONCE.area * sensitivity)
         return best_patch(scratch.hot, strength, (_AT_ONCE.scaled(sensitivity),))
 
-    def _difference(self, reference: Reference, warped: F32, pose: Pose, scratch: Scratch) -> F32:
+    def _difference(
+        self, reference: Reference, warped: F32, pose: Pose, scratch: BufferPool
+    ) -> F32:
         """Return the grey-level difference without motion, light, bands and wide shades."""
         lit, work = scratch.a, scratch.b
         reference.lit(pose, lit, work)
@@ -145,7 +147,7 @@ class LumaChange:
         return difference
 
     def _threshold(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: Scratch
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
     ) -> F32:
         threshold = np.multiply(self.activity.level, _DEVIATIONS, out=scratch.threshold)
         least = (_LEAST + _LIGHT * abs(pose.gain)) / sensitivity

@@ -2,7 +2,7 @@
 it started.
 
 Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds
-framed pipes. Each runs below a `keeper`, which ends it when this program is gone.
+framed pipes. Each runs below a `reaper`, which ends it when this program is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from server.core.errors import OperatorError
 from server.core.redact import Redactor, plain
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class ChildProcess:
             os.set_blocking(self._log, False)
             # Fork and exec in one step, nothing of ours runs between.
             process = subprocess.Popen(
-                keeper.command(self._grace, self._argv, self._after, lifeline=held),
+                reaper.command(self._grace, self._argv, self._after, lifeline=held),
                 env=self._env,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -186,8 +186,8 @@ class ChildProcess:
             return
         self._close_lifeline()
         try:
-            after = keeper.AFTER_SECONDS if self._after else 0.0
-            async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS + after):
+            after = reaper.AFTER_SECONDS if self._after else 0.0
+            async with asyncio.timeout(self._grace + 2 * reaper.KILL_SECONDS + after):
                 await self.ended.wait()
         except TimeoutError:
             log.warning("a child's processes are killed together")

@@ -32,7 +32,7 @@ from server.features.generation.files import Made
 from server.features.generation.generator import Generator, LoadingFailed
 from server.features.generation.job import GenerationJob, JobState
 from server.features.generation.runtime import GeneratorRuntime
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import environment
 from tests.real_model.server import PYTHON, ROOT, run_module
@@ -242,7 +242,7 @@ async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: 
     model = workers["words"]
     pid = model.pid
     assert pid is not None
-    (worker,) = keeper.descendants(pid)
+    (worker,) = reaper.descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
     messages = model.make(fields(large))
     assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]

@@ -243,7 +243,7 @@ async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
         session = await one.program.sessions.admit("somebody")
         token = tokens.issue("somebody").token
         assert await ask(token) == (503, "no_camera")
-        feed = session.camera.open_feed()
+        feed = session.camera.open_connection()
         frame = make_frame(captured=time.monotonic())
         feed.packet(time.monotonic())
         feed.frame(frame)
@@ -274,7 +274,7 @@ async def test_the_first_frame_is_filtered() -> None:
     async with desk("first", paints) as one:
         session = await one.program.sessions.admit("somebody")
         token = one.program.tokens.issue("somebody").token
-        feed = session.camera.open_feed()
+        feed = session.camera.open_connection()
         feed.packet(time.monotonic())
         feed.frame(make_frame(captured=time.monotonic()))
         status, _ = await one.ask("POST", "/api/engine/video", **VIDEO, camera=token)

@@ -222,7 +222,7 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("keeper", [False, True], ids=["program", "program and keeper"])
 async def test_no_container_outlives_the_program(
-    program: str, tmp_path: Path, keeper: bool
+    program: str, tmp_path: Path, reaper: bool
 ) -> None:
     """kill -9 of the program: gone in seconds, though it does not listen to SIGTERM.
 
@@ -233,18 +233,18 @@ async def test_no_container_outlives_the_program(
         assert first.stdout is not None
         line = await asyncio.to_thread(first.stdout.readline)
         name, pid = line.split()
-        if keeper:
+        if reaper:
             os.kill(int(pid), signal.SIGSTOP)
         first.kill()
-    assert name in containers.names(program) or not keeper
-    if keeper:
+    assert name in containers.names(program) or not reaper
+    if reaper:
         os.kill(int(pid), signal.SIGKILL)
     other = containers.run(
         *(program, "create", "--name", "qwen-camera-engine-of-somebody", containers.IMAGE, "true")
     )
     assert other.returncode == 0
     try:
-        if keeper:
+        if reaper:
             async with managing(program, folder) as one:
                 await load(one)
                 assert name not in containers.names(program)

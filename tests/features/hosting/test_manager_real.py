@@ -20,7 +20,7 @@ from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.model_run import usable_port
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta
-from server.shared.processes.keeper import descendants
+from server.shared.processes.reaper import descendants
 from tests.real_model.server import ASK_COLOR, ASK_SONG
 from tests.support.engine_plans import Managed, managed_for_real
 from tests.support.timing import AT_ONCE_SECONDS

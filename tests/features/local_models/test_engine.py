@@ -50,7 +50,7 @@ from server.models.base import (
 from server.models.conversation import Conversation, Message, Shown, Speaker, Words
 from server.models.prompts import system_text
 from server.models.thinking import ThinkingLimits
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 from tests.real_model.server import (
     ASK_COLOR,
     ASK_SONG,
@@ -336,7 +336,7 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
         assert (await engine.probe()).ready
         song = await begun(engine)
         assert engine.pid is not None
-        (worker,) = keeper.descendants(engine.pid)
+        (worker,) = reaper.descendants(engine.pid)
         os.kill(worker, signal.SIGSTOP)
 
         async def look() -> None:

@@ -12,15 +12,15 @@ import pytest
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Device, Topics, configs
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
-from server.features.rtsp.settings import StandingCamera
-from server.features.rtsp.standing import StandingCameras
+from server.features.rtsp.fixed_cameras import FixedCameras
+from server.features.rtsp.settings import FixedCamera
 
 SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))
 TOPICS = Topics("qwen-camera", "homeassistant")
 # Words of an operator's that could be taken for more than words
 ODD = 'a "parcel" {{ states("lock.door") }} / + # lies'
 WATCHES = ("anything moves", ODD, "甲" * 200)
-CAMERA = StandingCamera(
+CAMERA = FixedCamera(
     "front-door",
     "rtsp://192.168.1.20/secret-path",
     user="viewer",
@@ -30,9 +30,7 @@ CAMERA = StandingCamera(
     watches=WATCHES,
 )
 # As the program makes them
-MADE = Mqtt(
-    MqttPlan(None, "", TOPICS), (CAMERA,), cast(StandingCameras, None), Metrics("0"), "1.2.3"
-)
+MADE = Mqtt(MqttPlan(None, "", TOPICS), (CAMERA,), cast(FixedCameras, None), Metrics("0"), "1.2.3")
 FOUND = MADE._configs
 BY_TOPIC = pytest.mark.parametrize("topic", FOUND)
 

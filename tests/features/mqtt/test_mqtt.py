@@ -14,12 +14,12 @@ from server.features.mqtt.link import Link
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.mqtt.outgoing import Message
 from server.features.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
-from server.features.rtsp.settings import StandingCamera
-from server.features.rtsp.standing import CameraReport, StandingCameras
+from server.features.rtsp.fixed_cameras import CameraReport, FixedCameras
+from server.features.rtsp.settings import FixedCamera
 
 TOPICS = Topics("p", "homeassistant")
-DOOR = StandingCamera("door", "/dev/video0", mqtt=True, describe=True, watches=("a dog",))
-YARD = StandingCamera("yard", "/dev/video1", watches=("a dog",))
+DOOR = FixedCamera("door", "/dev/video0", mqtt=True, describe=True, watches=("a dog",))
+YARD = FixedCamera("yard", "/dev/video1", watches=("a dog",))
 WATCH = TOPICS.watch("door", watch_key("a dog"))
 PICTURE = TOPICS.evidence("door", watch_key("a dog"))
 
@@ -43,7 +43,7 @@ class House:
         self.now = 0.0
         self.wire = Wire()
         plan = MqttPlan(None, "", TOPICS)
-        cameras = cast(StandingCameras, None)
+        cameras = cast(FixedCameras, None)
         self.mqtt = Mqtt(plan, (DOOR, YARD), cameras, Metrics("0"), "1", clock=lambda: self.now)
         self.mqtt._link = cast(Link, self.wire)
 

@@ -24,7 +24,7 @@ from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.mqtt.outgoing import Message
 from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.visitors import CHANGES_AT_ONCE, MOST_VISITORS, Visitors
-from server.features.rtsp.standing import StandingCameras
+from server.features.rtsp.fixed_cameras import FixedCameras
 from server.features.watches.messages import WatchInfo
 from server.session.session import Session
 from tests.support.clients import metric, page_of, soon, visitor
@@ -98,7 +98,7 @@ class House:
         self.people = {"a": Person([watch("w1", "a dog"), watch("program:x:1", "a cat")])}
         self.wire, self.metrics = Wire(), Metrics("0")
         plan = MqttPlan(MqttAddress("home", 1883, False), "", TOPICS, **{"visitors": True, **more})
-        cameras = cast(StandingCameras, None)
+        cameras = cast(FixedCameras, None)
         self.mqtt = Mqtt(
             plan, (), cameras, self.metrics, "1", find=self.find, clock=lambda: self.now
         )

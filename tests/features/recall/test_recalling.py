@@ -251,7 +251,7 @@ async def test_the_past_is_dropped(how: str) -> None:
         elif how == "switched off":
             session.handle(settings(recall=False))
         elif how == "another device":
-            session.camera.open_feed(session.camera.new_feed(steered=False))
+            session.camera.open_connection(session.camera.new_connection(sender_controlled=False))
         else:
             await session.close("session_ended")
         assert (kept(one), recalling(one).size, recalling(one)._recall) == (0, 0, None)

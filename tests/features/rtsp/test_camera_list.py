@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from server.features.rtsp.settings import MOST_CAMERAS, RtspSettings, StandingCamera, read_list
+from server.features.rtsp.settings import MOST_CAMERAS, FixedCamera, RtspSettings, read_list
 
 SECRET = "hunter2-of-the-door"
 DOOR = f"""
@@ -98,7 +98,7 @@ def test_passwords_are_for_the_owner_alone(tmp_path: Path) -> None:
         load(env_file=None, standing_cameras=str(written(tmp_path, DOOR)))
     ).standing_cameras
     plain = written(tmp_path, '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n', 0o644)
-    assert read_list(plain) == (StandingCamera("a", "rtsp://host/x"),)
+    assert read_list(plain) == (FixedCamera("a", "rtsp://host/x"),)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from server.features.rtsp.reader import (
     LAST_PAUSE,
     LEAST_SHARE,
     MENDED_PAUSE,
+    FixedCameraState,
     Reconnect,
-    StandingState,
 )
 from server.features.rtsp.worker.trouble import Trouble
 
@@ -43,7 +43,7 @@ def test_a_good_connection_makes_the_next_pause_short() -> None:
     life.live(100.0)
     assert life.trouble is None
     assert life.fail(100.0 + GOOD_SECONDS, Trouble.ENDED, 1.0) == 1
-    assert (life.state, life.since) == (StandingState.WAITING, 100.0 + GOOD_SECONDS)
+    assert (life.state, life.since) == (FixedCameraState.WAITING, 100.0 + GOOD_SECONDS)
 
 
 def test_since_when_there_is_no_picture() -> None:

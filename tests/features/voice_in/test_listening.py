@@ -274,7 +274,7 @@ async def test_the_picture_goes_ahead_at_the_pause() -> None:
         await one.hear(said(after=0.3))
         one.show()
         await until(lambda: len(engine.requests) == 1)
-        assert engine.requests[0].kind is Kind.AHEAD
+        assert engine.requests[0].kind is Kind.PREFILL
         assert engine.requests[0].max_tokens == 1
         await one.hear(hiss(0.7))
         await one.one.next("response")
@@ -350,7 +350,7 @@ async def test_the_picture_goes_ahead_of_an_unfinished_turn(tmp_path: Path) -> N
         await one.hear(sound[:cut])
         one.show()
         await until(lambda: engine.open == 1)
-        assert engine.requests[0].kind is Kind.AHEAD
+        assert engine.requests[0].kind is Kind.PREFILL
         engine.hold(0)
         await one.hear(sound[cut:])
         await until(lambda: engine.aborted == 1)

@@ -779,5 +779,5 @@ async def test_another_camera_is_not_compared_with_the_one_before() -> None:
         await guard.calm()
         frames = one.session.part("watches")._frames
         assert len(frames) == 1
-        one.session.camera.open_feed()
+        one.session.camera.open_connection()
         assert len(frames) == 0

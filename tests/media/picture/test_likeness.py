@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.media.picture.likeness import Likeness
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from tests.shared.attention.clip_classes import (
     color_clip,
     digit_clip,
@@ -35,7 +35,7 @@ SETTLED = 4.0
 
 def found_alike(clip: Clip) -> list[tuple[float, bool]]:
     """Compare each settled frame with the first of them."""
-    scratch = Scratch()
+    scratch = BufferPool()
     kept: Likeness | None = None
     found = []
     for at, image in frames(clip):
@@ -92,7 +92,7 @@ def test_no_change_is_missed(clip: Clip, swaying: bool) -> None:
     """From the frame before it until the next one, but for the first, which a faint digit needs to be encoded."""
     if swaying:
         clip = replace(clip, see=tripod, noise=5.0)
-    scratch = Scratch()
+    scratch = BufferPool()
     shown = [(at, Likeness(image, scratch)) for at, image in frames(clip)]
     ends = [*(event.at for event in clip.events[1:]), clip.seconds]
     for event, end in zip(clip.events, ends, strict=True):
@@ -135,7 +135,7 @@ def test_a_lamp_is_seen() -> None:
 @pytest.mark.parametrize("height", [9, 12, 16])
 def test_a_small_digit_is_seen_in_detail(height: int) -> None:
     """One of 128.50 and 126.50, a few pixels high, with a camera's noise."""
-    noise, scratch = np.random.default_rng(5), Scratch()
+    noise, scratch = np.random.default_rng(5), BufferPool()
 
     def shown(text: str) -> av.VideoFrame:
         planes = np.full((720 * 3 // 2, 1280), 128, np.uint8)
@@ -154,14 +154,14 @@ def test_a_small_digit_is_seen_in_detail(height: int) -> None:
 
 def test_another_size_is_another_picture() -> None:
     small, large = make_frame(scene=1), make_frame(scene=1, width=640, height=480)
-    scratch = Scratch()
+    scratch = BufferPool()
     one = Likeness(small.image, scratch)
     assert not one.alike(Likeness(large.image, scratch), scratch)
     assert not one.alike(Likeness(small.image, scratch, detail=True), scratch)
 
 
 def test_a_frame_is_like_itself_at_any_size() -> None:
-    scratch = Scratch()
+    scratch = BufferPool()
     for width, height in ((2, 2), (16, 16), (320, 240), (240, 320), (1920, 1080)):
         image = make_frame(scene=1, width=width, height=height).image
         assert Likeness(image, scratch).alike(Likeness(image, scratch), scratch)
@@ -173,5 +173,5 @@ def test_thin_color_alone_is_seen() -> None:
     planes: NDArray[Any] = frame.image.to_ndarray()
     planes[480:][20:60, :] = 200
     other = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-    scratch = Scratch()
+    scratch = BufferPool()
     assert not Likeness(frame.image, scratch).alike(Likeness(other, scratch), scratch)

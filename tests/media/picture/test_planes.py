@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from server.media.picture.planes import Planes, Scratch
+from server.media.picture.planes import BufferPool, Planes
 
 
 def ramp(width: int, height: int) -> av.VideoFrame:
@@ -25,7 +25,7 @@ def ramp(width: int, height: int) -> av.VideoFrame:
 def test_means_of_any_size(width: int, height: int) -> None:
     """160×90 blocks from left to right, whatever the camera."""
     planes = Planes()
-    planes.read(ramp(width, height), Scratch())
+    planes.read(ramp(width, height), BufferPool())
     assert not planes.turned
     assert planes.ratio == pytest.approx(height / width * 16 / 9)
     across = planes.luma.mean(0)
@@ -40,7 +40,7 @@ def test_means_of_any_size(width: int, height: int) -> None:
 def test_upright_pictures_lie_on_their_side(width: int, height: int) -> None:
     """The longer side is always the wider one, so that blocks are about square."""
     planes = Planes()
-    planes.read(ramp(width, height), Scratch())
+    planes.read(ramp(width, height), BufferPool())
     assert planes.turned
     assert planes.luma.mean(1) == pytest.approx(np.linspace(20, 230, 90), abs=4)
     assert planes.chroma[0].mean(0) == pytest.approx(np.linspace(60, 200, 80), abs=4)
@@ -53,9 +53,9 @@ def test_formats(name: str) -> None:
     """8-bit planar ones give what 4:2:0 gives; grey has its chroma in the middle."""
     image = ramp(1280, 720)
     expected, planes = Planes(), Planes()
-    expected.read(image, Scratch())
-    planes.read(image, Scratch())
-    planes.read(image.reformat(format=name), Scratch())
+    expected.read(image, BufferPool())
+    planes.read(image, BufferPool())
+    planes.read(image.reformat(format=name), BufferPool())
     if name != "yuvj420p" and name != "gray":
         assert planes.luma == pytest.approx(expected.luma, abs=1)
         assert planes.chroma == pytest.approx(expected.chroma, abs=2)
@@ -66,15 +66,15 @@ def test_formats(name: str) -> None:
 def test_packed_pictures_are_refused() -> None:
     """The sentence names the format."""
     with pytest.raises(ValueError, match="bgr24"):
-        Planes().read(av.VideoFrame(64, 64, "bgr24"), Scratch())
+        Planes().read(av.VideoFrame(64, 64, "bgr24"), BufferPool())
 
 
 def test_copies_stay() -> None:
     """The next look does not overwrite a copy of the planes."""
     planes = Planes()
-    planes.read(ramp(1280, 720), Scratch())
+    planes.read(ramp(1280, 720), BufferPool())
     kept = planes.copy()
     assert kept.alike(planes)
-    planes.read(ramp(720, 1280), Scratch())
+    planes.read(ramp(720, 1280), BufferPool())
     assert not kept.alike(planes)
     assert kept.luma.mean(0) == pytest.approx(np.linspace(20, 230, 160), abs=3)

@@ -51,7 +51,7 @@ def test_a_server_that_loads_is_left_for_another_one_only() -> None:
     assert Retries(Kind.CHAT, 100).pause(fault(Reason.LOADING), others=True, now=0) == 0.0
 
 
-@pytest.mark.parametrize("kind", [Kind.WATCH, Kind.DESCRIBE, Kind.AHEAD])
+@pytest.mark.parametrize("kind", [Kind.WATCH, Kind.DESCRIBE, Kind.PREFILL])
 def test_background_work_only_gets_another_connection(kind: Kind) -> None:
     """It comes again by itself, and a busy or failing server gets no more of it."""
     for reason in (Reason.FAILED, Reason.BUSY, Reason.LOADING):

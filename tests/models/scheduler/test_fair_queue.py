@@ -63,8 +63,8 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
     queue.push("a", DESCRIBE, "describe")
     assert queue.push("a", WATCH, "watch").replaced == "describe"
     assert queue.push("a", DESCRIBE, "late").replaced == "late"
-    assert queue.push("a", Kind.AHEAD, "ahead").replaced == "ahead"
-    assert queue.depth() == {CHAT: 0, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    assert queue.push("a", Kind.PREFILL, "ahead").replaced == "ahead"
+    assert queue.depth() == {CHAT: 0, WATCH: 1, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     assert drained(queue) == ["watch"]
 
 

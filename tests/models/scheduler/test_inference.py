@@ -187,7 +187,7 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
         job, sink = make_job(session, kind, question=question)
         inference.submit(job)
         sinks.append(sink)
-    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     await until(lambda: engine.open == 1)
     engine.release()
     await until(lambda: all(sink.ended for sink in sinks))
@@ -256,7 +256,7 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
     for job, _ in more:
         inference.submit(job)
     assert inference.running == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     engine.release()
     await until(lambda: all(sink.ended for _, sink in jobs + more))
     assert engine.most_open == 2
@@ -335,7 +335,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     inference.submit(make_job("c")[0])
     assert isinstance(waiting_sink.error, Busy)
     assert count(metrics, "inferences_total", kind="describe", result="dropped") == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.AHEAD: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
 
 
 async def test_a_question_preempts_the_newest_background_job(
@@ -1033,7 +1033,7 @@ async def test_prompts_of_background_work_are_few_after_a_question(build: Build)
     await until(lambda: sink.ended)
     jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(6)])
     await until(lambda: sum(sink.ended for _, sink in jobs) == 3)
-    ahead, told = make_job("a", Kind.AHEAD)
+    ahead, told = make_job("a", Kind.PREFILL)
     inference.submit(ahead)
     await until(lambda: told.ended)
     await turns()

@@ -38,7 +38,7 @@ def test_questions_are_counted_and_not_bounded() -> None:
     allowance = Allowance(600, 0.0)
     for _ in range(10):
         allowance.spent(Kind.CHAT, 1000, 0.0)
-    allowance.spent(Kind.AHEAD, 100, 0.0)
+    allowance.spent(Kind.PREFILL, 100, 0.0)
     assert allowance.left(0.0)
     assert (allowance.questions, allowance.background) == (10, 1)
     assert allowance.visual_tokens == 10_100

@@ -16,7 +16,7 @@ from server.media.camera import Asked
 from server.media.picture.encode import data_url
 from server.models.base import Usage
 from server.models.scheduler.job import Result
-from server.session.request.answers import AnswerSink, Asking, frame_info
+from server.session.request.answers import AnswerPublisher, PendingQuestion, frame_info
 from server.session.request.outbox import Outbox
 from tests.support.fakes import FakeEngine, make_picture, make_request
 
@@ -41,7 +41,7 @@ class Told:
         self.reader = self.outbox.attach()
         self.ends: list[tuple[str, bool]] = []
         self.errors: list[QwenCameraError] = []
-        self.sink = AnswerSink(
+        self.sink = AnswerPublisher(
             id="q1",
             kind=kind,
             outbox=self.outbox,
@@ -122,7 +122,7 @@ async def test_errors_go_to_the_session() -> None:
 async def test_a_question_stopped_before_its_frame() -> None:
     """The response has no text, no frame, and says how long it waited."""
     asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
-    asking = Asking(id="q", question="?", asked=asked)
+    asking = PendingQuestion(id="q", question="?", asked=asked)
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
         message = json.loads(asking.cancelled(FakeEngine(), reason).encode())
         assert message["finish_reason"] == finish

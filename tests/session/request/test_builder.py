@@ -18,7 +18,7 @@ from server.models.base import Capabilities, EarlierPicture, EngineRequest, Usag
 from server.models.prompts import audio_tokens
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import estimate
-from server.session.request.parts import NO_EXTRAS, Extras, View
+from server.session.request.parts import NO_OPTIONS, RequestOptions, View
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room
 
@@ -52,7 +52,7 @@ def counted(metrics: Metrics) -> float:
 
 
 async def asked(
-    one: Room, *tokens: int, extras: Extras = NO_EXTRAS, widths: Sequence[int] = ()
+    one: Room, *tokens: int, options: RequestOptions = NO_OPTIONS, widths: Sequence[int] = ()
 ) -> EngineRequest:
     """A watch's request with earlier pictures that cost so many tokens, and have these widths."""
 
@@ -71,7 +71,7 @@ async def asked(
         Kind.WATCH,
         View(make_frame(), Detail.LOW, None),
         sink,
-        extras=replace(extras, earlier=earlier),
+        options=replace(options, earlier=earlier),
     )
     assert job.kind is Kind.WATCH
     await until(lambda: sink.result is not None)
@@ -115,7 +115,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
             Kind.WATCH,
             View(make_frame(), Detail.LOW, None),
             sink,
-            extras=Extras(none),
+            options=RequestOptions(none),
         )
         await until(lambda: sink.result is not None)
         assert sink.request is not None
@@ -127,19 +127,19 @@ async def test_the_tokens_of_the_words_for_a_language_count() -> None:
         requests = one.session._parts.requests
         made = requests.request(
             *("Which?", Kind.DESCRIBE, one.engine, make_picture(), Detail.LOW),
-            Extras(own_language="ar"),
+            RequestOptions(own_language="ar"),
         )
         assert estimate(made) > estimate(replace(made, own_language=None))
 
 
-PAST = Extras(past=True)
+PAST = RequestOptions(past=True)
 
 
 async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -> None:
     """Two frames have the tokens of one; the number of pictures that the engine takes does not bind."""
     engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=1))
     async with room(engine) as one:
-        request = await asked(one, *[100] * 6, extras=PAST)
+        request = await asked(one, *[100] * 6, options=PAST)
         assert (request.video, len(request.earlier)) == (True, 6)
         assert request.visual_tokens - request.picture.visual_tokens == 300
         assert not (await asked(one, *[100] * 6)).video
@@ -155,7 +155,7 @@ async def test_too_few_uneven_or_unequal_pictures_are_no_video(
     """A video's frames have one size, and go in pairs."""
     engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=3))
     async with room(engine) as one:
-        request = await asked(one, *tokens, extras=PAST, widths=widths)
+        request = await asked(one, *tokens, options=PAST, widths=widths)
         assert (request.video, len(request.earlier)) == (False, 2)
 
 
@@ -163,9 +163,9 @@ async def test_a_video_that_does_not_fit_loses_its_oldest_pair() -> None:
     """And becomes pictures when few frames are left."""
     engine = FakeEngine(capabilities=Capabilities(video=True, context_length=4096))
     async with room(engine) as one:
-        request = await asked(one, *[900] * 8, extras=PAST)
+        request = await asked(one, *[900] * 8, options=PAST)
         assert (request.video, len(request.earlier)) == (True, 6)
-        request = await asked(one, *[2500] * 4, extras=PAST)
+        request = await asked(one, *[2500] * 4, options=PAST)
         assert (request.video, len(request.earlier)) == (False, 1)
 
 
@@ -173,9 +173,9 @@ async def test_a_request_may_state_its_own_answer() -> None:
     """Schema and tokens go to the engine; half of the context stays the most."""
     schema = {"type": "object"}
     async with room(FakeEngine(capabilities=Capabilities(context_length=1024))) as one:
-        request = await asked(one, extras=Extras(schema=schema, max_tokens=400))
+        request = await asked(one, options=RequestOptions(schema=schema, max_tokens=400))
         assert (request.schema, request.max_tokens) == (schema, 400)
-        assert (await asked(one, extras=Extras(max_tokens=4000))).max_tokens <= 512
+        assert (await asked(one, options=RequestOptions(max_tokens=4000))).max_tokens <= 512
 
 
 # Sound
@@ -212,14 +212,14 @@ class FakeEar:
 
 
 async def sounding(
-    one: Room, extras: Extras, question: str = "Which?", heard: Sound | None = None
+    one: Room, options: RequestOptions, question: str = "Which?", heard: Sound | None = None
 ) -> Heard:
     """Ask, where the microphone has heard this."""
     ear = FakeEar(heard)
     one.session._parts.requests.audio_in = ear
     sink = Heard()
     view = View(make_frame(captured=100.0), Detail.LOW, None)
-    one.session._parts.requests.submit(question, Kind.CHAT, view, sink, extras=extras)
+    one.session._parts.requests.submit(question, Kind.CHAT, view, sink, options=options)
     await until(lambda: sink.result is not None or sink.error is not None)
     assert len(ear.asked) <= 1
     for span in ear.asked:
@@ -230,13 +230,17 @@ async def sounding(
 async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
     """Sound that is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        sink = await sounding(one, Extras(sound=SAID, spoken=True, scene_sound=True), heard=SCENE)
+        sink = await sounding(
+            one, RequestOptions(sound=SAID, spoken=True, scene_sound=True), heard=SCENE
+        )
         assert sink.request is not None
         assert sink.request.sound is SAID
         assert sink.request.sound_is_question
         assert sink.request.sound_use is SoundUse.HEARD
         short = replace(SAID, samples=SAID.samples[:10])
-        sink = await sounding(one, Extras(sound=short, spoken=True, scene_sound=True), heard=SCENE)
+        sink = await sounding(
+            one, RequestOptions(sound=short, spoken=True, scene_sound=True), heard=SCENE
+        )
         assert sink.request is not None
         assert (sink.request.sound, sink.request.sound_use) == (None, SoundUse.EMPTY)
 
@@ -244,12 +248,12 @@ async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
 async def test_the_scenes_sound_goes_with_pictures() -> None:
     """The seconds before the frame; it is no question."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        sink = await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        sink = await sounding(one, RequestOptions(scene_sound=True), heard=SCENE)
         assert sink.request is not None
         assert sink.request.sound is SCENE
         assert not sink.request.sound_is_question
         # A question that is about neither the past nor a watch goes as before.
-        sink = await sounding(one, NO_EXTRAS, heard=SCENE)
+        sink = await sounding(one, NO_OPTIONS, heard=SCENE)
         assert sink.request is not None
         assert (sink.request.sound, sink.request.sound_use) == (None, None)
 
@@ -277,7 +281,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
             allowance = one.session.allowance
             allowance._rate = 0.0
             before = allowance._left
-            request = await asked(one, extras=Extras(scene_sound=True))
+            request = await asked(one, options=RequestOptions(scene_sound=True))
             assert (request.sound is None) == (sound is None)
             spent.append(before - allowance._left)
     assert spent[1] - spent[0] == audio_tokens(SCENE)
@@ -290,9 +294,9 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
             if ear is not None:
                 ear.on = False
             one.session._parts.requests.audio_in = ear
-            request = await asked(one, 100, extras=Extras(scene_sound=True))
+            request = await asked(one, 100, options=RequestOptions(scene_sound=True))
             assert (request.sound, request.sound_use) == (None, None)
-        sink = await sounding(one, Extras(scene_sound=True), heard=None)
+        sink = await sounding(one, RequestOptions(scene_sound=True), heard=None)
         assert sink.request is not None
         assert sink.request.sound_use is SoundUse.MISSING
 
@@ -300,11 +304,11 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
 async def test_engines_that_cannot_hear_never_get_sound() -> None:
     """Not even the person's; the words go, with a note. Nothing is read from the microphone."""
     async with room(FakeEngine()) as one:
-        for extras, use in (
-            (Extras(sound=SAID, spoken=True), SoundUse.DEAF),
-            (Extras(scene_sound=True), None),
+        for options, use in (
+            (RequestOptions(sound=SAID, spoken=True), SoundUse.DEAF),
+            (RequestOptions(scene_sound=True), None),
         ):
-            sink = await sounding(one, extras, heard=SCENE)
+            sink = await sounding(one, options, heard=SCENE)
             assert sink.request is not None
             assert (sink.request.sound, sink.request.sound_use) == (None, use)
             assert sink.request.question == "Which?"
@@ -325,11 +329,11 @@ async def test_a_question_with_neither_words_nor_sound(
 ) -> None:
     """The person reads why, and what to do; with words they go alone."""
     async with room(FakeEngine(capabilities=needs)) as one:
-        sink = await sounding(one, Extras(sound=sound, spoken=True), "", heard=SCENE)
+        sink = await sounding(one, RequestOptions(sound=sound, spoken=True), "", heard=SCENE)
         assert isinstance(sink.error, EngineRefused)
         assert words in sink.error.visitor_message
         assert one.engine.requests == []
-        sink = await sounding(one, Extras(sound=sound, spoken=True), heard=SCENE)
+        sink = await sounding(one, RequestOptions(sound=sound, spoken=True), heard=SCENE)
         assert sink.request is not None
         assert sink.request.sound is None
         assert sink.request.sound_use not in (None, SoundUse.HEARD)
@@ -341,7 +345,7 @@ async def test_sound_is_resolved_once_a_request() -> None:
         one.engine.fail_with = EngineUnavailable("gone")
         spare = FakeEngine("spare", capabilities=HEARS)
         one.engines.spares.append(spare)
-        await sounding(one, Extras(scene_sound=True), heard=SCENE)
+        await sounding(one, RequestOptions(scene_sound=True), heard=SCENE)
         assert [request.sound for request in one.engine.requests] == [SCENE]
         assert [request.sound for request in spare.requests] == [SCENE]
 
@@ -351,7 +355,7 @@ async def test_sound_needs_the_consent_that_pictures_need() -> None:
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.engines.current = FakeEngine(capabilities=HEARS, elsewhere="gpu.example.org")
         with pytest.raises(NotConfirmed):
-            await sounding(one, Extras(sound=SAID, spoken=True))
+            await sounding(one, RequestOptions(sound=SAID, spoken=True))
         assert one.engines.current.requests == []
 
 
@@ -362,14 +366,14 @@ async def test_sound_takes_room_in_the_context() -> None:
             one.session._parts.history.add(
                 f"A question of some words {n}?", "An answer of some words."
             )
-        bare = await sounding(one, NO_EXTRAS)
+        bare = await sounding(one, NO_OPTIONS)
         one.session._parts.history.clear()
         for n in range(20):
             one.session._parts.history.add(
                 f"A question of some words {n}?", "An answer of some words."
             )
         long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
-        heard = await sounding(one, Extras(sound=long, spoken=True))
+        heard = await sounding(one, RequestOptions(sound=long, spoken=True))
         assert bare.request is not None
         assert heard.request is not None
         assert len(heard.request.turns) < len(bare.request.turns)

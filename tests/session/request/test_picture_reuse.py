@@ -230,7 +230,7 @@ async def test_typing_sends_the_picture_ahead() -> None:
         table = Table(one)
         await table.type(1)
         (ahead,) = table.requests
-        assert (ahead.kind, ahead.max_tokens) == (Kind.AHEAD, 1)
+        assert (ahead.kind, ahead.max_tokens) == (Kind.PREFILL, 1)
         assert not [m for m in await one.rest() if m["type"] in ("started", "delta", "response")]
         answer = await table.ask(1, "What is it?")
         assert answer["frame"]["unchanged_since"] < answer["frame"]["captured_at"]

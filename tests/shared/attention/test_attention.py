@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, Why
 from tests.support.rooms import make_frame
@@ -18,7 +18,7 @@ def look(attention: Attention, scene: int, at: float, *, mark: bool = False) -> 
 
 def test_it_compares_with_the_frame_that_was_asked_about() -> None:
     """Also when later frames were looked at before the answer came."""
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     first = look(attention, 1, 0.0)
     assert (first.why, attention.due(first, 0.0)) == (Why.FIRST, True)
     attention.asked(first, 0.0)
@@ -29,14 +29,14 @@ def test_it_compares_with_the_frame_that_was_asked_about() -> None:
 
 
 def test_a_frame_soon_after_a_look_is_not_looked_at() -> None:
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     look(attention, 1, 0.0)
     assert attention.look(make_frame(scene=2, captured=0.3)) is None
 
 
 def test_after_a_failure_it_waits_longer_each_time() -> None:
     """1, then 2 seconds; a retry ends the wait, and so does another stream."""
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     change = look(attention, 1, 0.0)
     for now, pause in ((0.0, 1.0), (1.0, 2.0)):
         attention.asked(change, now)
@@ -52,7 +52,7 @@ def test_after_a_failure_it_waits_longer_each_time() -> None:
 
 
 def test_a_dropped_request_may_be_repeated_at_once() -> None:
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     change = look(attention, 1, 0.0)
     attention.asked(change, 0.0)
     attention.dropped()
@@ -60,7 +60,7 @@ def test_a_dropped_request_may_be_repeated_at_once() -> None:
 
 
 def test_sensitivity_has_bounds() -> None:
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     attention.sensitive(4.0)
     for beyond in (0.2, 4.1):
         with pytest.raises(ValueError, match=r"allowed are 0.25 to 4"):
@@ -68,7 +68,7 @@ def test_sensitivity_has_bounds() -> None:
 
 
 def test_the_small_picture_is_that_of_the_last_look() -> None:
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     look(attention, 1, 0.0)
     assert attention.small.shape == (90, 160)
     look(attention, 1, 0.5)
@@ -79,7 +79,7 @@ def test_the_small_picture_is_that_of_the_last_look() -> None:
 
 def test_it_takes_memory_from_its_first_look_until_it_forgets() -> None:
     """Two more megabytes for each visitor who wants no background work would be many."""
-    attention = Attention(Scratch(), sensitivity=2.0)
+    attention = Attention(BufferPool(), sensitivity=2.0)
     assert attention._gate is None
     attention.asked(look(attention, 1, 0.0), 0.0)
     assert attention._gate is not None
@@ -94,7 +94,7 @@ def test_it_takes_memory_from_its_first_look_until_it_forgets() -> None:
 
 def test_a_change_that_stays_differs_from_before() -> None:
     """Until the scene is as it was before the last request; without an earlier one nothing differs."""
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
 
     def ask(scene: int, at: float, *, mark: bool = False) -> None:
         attention.asked(look(attention, scene, at, mark=mark), at, ahead=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.media.picture.planes import Scratch
+from server.media.picture.planes import BufferPool
 from server.shared.attention.gate import LOOK_SECONDS, WHOLE, Change, ChangeGate, Why
 from tests.shared.attention.clip_classes import (
     busy_clips,
@@ -101,7 +101,7 @@ def with_box(luma: U8, box: tuple[int, int, int, int], by: int = 40) -> U8:
 
 def answered(image: av.VideoFrame, *, sensitivity: float = 1.0) -> ChangeGate:
     """A gate whose last answer was about this frame, at 0 s."""
-    gate = ChangeGate(Scratch(), sensitivity=sensitivity)
+    gate = ChangeGate(BufferPool(), sensitivity=sensitivity)
     assert gate.look(image, 0.0).why is Why.FIRST
     gate.answered(gate.seen.copy())
     return gate
@@ -115,7 +115,7 @@ def looks(gate: ChangeGate, image: av.VideoFrame, first: int, count: int) -> lis
 def test_first_look_is_a_change() -> None:
     """Without a reference all of it is new, again after another stream began."""
     image = drawn(textured())
-    gate = ChangeGate(Scratch())
+    gate = ChangeGate(BufferPool())
     assert gate.look(image, 0.0) == Change(Why.FIRST, 1.0, WHOLE, 0.0)
     gate.answered(gate.seen.copy())
     assert not gate.look(image, 0.5).changed
@@ -125,7 +125,7 @@ def test_first_look_is_a_change() -> None:
 
 def test_looks_are_rare() -> None:
     """At most one every 0.4 s of capture time, and again when that goes back."""
-    gate = ChangeGate(Scratch())
+    gate = ChangeGate(BufferPool())
     assert gate.due(7.0)
     gate.look(drawn(textured()), 7.0)
     assert not gate.due(7.0 + LOOK_SECONDS * 0.9)
@@ -250,7 +250,7 @@ def test_sensitivity() -> None:
         seen[sensitivity] = any(change.changed for change in looks(gate, faint, 5, 4))
     assert seen == {1.0: False, 4.0: True}
     with pytest.raises(ValueError, match=r"0\.25 to 4"):
-        ChangeGate(Scratch(), sensitivity=9.0)
+        ChangeGate(BufferPool(), sensitivity=9.0)
 
 
 @pytest.mark.slow
@@ -287,7 +287,7 @@ def test_cameras_share_the_scratch() -> None:
     pictures = [drawn(luma), drawn(with_box(luma, (600, 300, 900, 500)))]
     others = [drawn(other), drawn(with_box(other, (100, 100, 300, 300)))]
 
-    def alone(images: list[av.VideoFrame], scratch: Scratch) -> list[Change]:
+    def alone(images: list[av.VideoFrame], scratch: BufferPool) -> list[Change]:
         gate = ChangeGate(scratch)
         changes = []
         for number in range(30):
@@ -296,8 +296,8 @@ def test_cameras_share_the_scratch() -> None:
                 gate.answered(gate.seen.copy())
         return changes
 
-    expected = alone(pictures, Scratch()), alone(others, Scratch())
-    scratch = Scratch()
+    expected = alone(pictures, BufferPool()), alone(others, BufferPool())
+    scratch = BufferPool()
     found: dict[int, list[Change]] = {}
     threads = [
         threading.Thread(

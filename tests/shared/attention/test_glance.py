@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from server.media.picture.planes import Scratch
-from server.shared.attention.attention import Attention, Glance
+from server.media.picture.planes import BufferPool
+from server.shared.attention.attention import Attention, EarlyCheck
 from server.shared.attention.gate import Why
 from tests.shared.attention.clip_classes import object_clip, still_clips
 from tests.shared.attention.watching import watch
@@ -29,7 +29,7 @@ def drawn(seed: int = 1, *, mark: int = 0, light: int = 0) -> av.VideoFrame:
 
 def test_a_thing_is_noticed_and_noise_and_light_are_not() -> None:
     """Two in a hundred of the picture are enough."""
-    glance = Glance()
+    glance = EarlyCheck()
     assert not glance.differs(drawn(), 0.0)
     glance.looked(drawn(), 0.0)
     assert not glance.differs(drawn(2), 0.1)
@@ -39,7 +39,7 @@ def test_a_thing_is_noticed_and_noise_and_light_are_not() -> None:
 
 def test_what_it_noticed_once_is_noticed_no_more() -> None:
     """The early look was about this very frame."""
-    glance = Glance()
+    glance = EarlyCheck()
     glance.looked(drawn(), 0.0)
     assert glance.differs(drawn(2, mark=140), 0.1)
     assert not glance.differs(drawn(3, mark=140), 0.4)
@@ -48,7 +48,7 @@ def test_what_it_noticed_once_is_noticed_no_more() -> None:
 
 def test_early_looks_are_few_where_everything_moves() -> None:
     """Three at once, then one in two seconds: on average a look comes at most every 0.4 s."""
-    glance = Glance()
+    glance = EarlyCheck()
     glance.looked(drawn(), 0.0)
     frames = [drawn(1, mark=140), drawn(2)]
     found = [
@@ -61,7 +61,7 @@ def test_early_looks_are_few_where_everything_moves() -> None:
 
 def test_what_always_moves_is_learned() -> None:
     """Looks teach it how much each part usually differs."""
-    glance = Glance()
+    glance = EarlyCheck()
     for number in range(20):
         glance.looked(drawn(number, mark=140 * (number % 2)), number / 2)
     assert not glance.differs(drawn(1, mark=0), 9.6)
@@ -69,7 +69,7 @@ def test_what_always_moves_is_learned() -> None:
 
 def test_an_early_look_finds_what_is_clear_and_teaches_the_gate_nothing() -> None:
     """The next look comes when it would have come without it, and compares with the same frame."""
-    attention = Attention(Scratch())
+    attention = Attention(BufferPool())
     assert attention.glance(make_frame(scene=2, captured=0.1)) is None, "nothing to compare with"
     first = attention.look(make_frame(scene=1, captured=0.2))
     assert first is not None

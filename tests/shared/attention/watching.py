@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from server.media.picture.planes import Scratch
-from server.shared.attention.attention import Glance, Pace
+from server.media.picture.planes import BufferPool
+from server.shared.attention.attention import EarlyCheck, Pace
 from server.shared.attention.gate import Change, ChangeGate, Why
 from tests.shared.attention.clips import WARM_UP, Clip, Event, frames
 
@@ -50,10 +50,10 @@ def watch(
 
     `glances`: as watches do, which look early at a frame between two looks that differs.
     """
-    gate = ChangeGate(Scratch(), sensitivity=sensitivity)
+    gate = ChangeGate(BufferPool(), sensitivity=sensitivity)
     pace = Pace()
     watched = Watched(clip)
-    glance = Glance()
+    glance = EarlyCheck()
     rest = -9.0
     for at, image in frames(clip):
         began = time.thread_time()

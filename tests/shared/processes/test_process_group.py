@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server.shared.processes import keeper
+from server.shared.processes import reaper
 from server.shared.processes.process import ChildProcess
 from server.shared.processes.worker_process import WorkerProcess, environment
 from tests.support.children import alive
@@ -101,10 +101,10 @@ def test_what_a_keeper_kills_is_below_it(monkeypatch: pytest.MonkeyPatch) -> Non
     """A number that became another's after the processes were listed gets no signal."""
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
         lists = [[stranger.pid], []]
-        monkeypatch.setattr(keeper, "descendants", lambda _: lists.pop(0) if lists else [])
-        keeper.kill_below(os.getpid())
+        monkeypatch.setattr(reaper, "descendants", lambda _: lists.pop(0) if lists else [])
+        reaper.kill_below(os.getpid())
         with pytest.raises(subprocess.TimeoutExpired):
             stranger.wait(0.3)
         lists = [[stranger.pid], [stranger.pid]]
-        keeper.kill_below(os.getpid())
+        reaper.kill_below(os.getpid())
         assert stranger.wait(5) == -signal.SIGKILL

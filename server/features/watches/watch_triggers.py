@@ -36,7 +36,7 @@ _SOUNDS_APART = 3.0
 _MOST_APART = 600.0
 
 
-class WatchWakes:
+class WatchTriggers:
     """Decides about each frame whether a request begins. Belongs to the event loop.
 
     In the dark a gate sees noise, and takes what became of the light for another exposure. So the

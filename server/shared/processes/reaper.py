@@ -110,7 +110,7 @@ def kill_below(pid: int) -> None:
 
 def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
     """Start the program; return its process id."""
-    keeper = os.getpid()
+    reaper = os.getpid()
     # Our handlers would take a signal that comes before exec, and the program would never get it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUPS_SIGNALS)
     pid = os.fork()
@@ -125,7 +125,7 @@ def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
             libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
         # Python ignores it, and what is ignored stays so.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        if os.getppid() == keeper:
+        if os.getppid() == reaper:
             os.execvp(words[0], words)
     except OSError as error:
         os.write(2, f"{words[0]} cannot be started ({error.strerror}).\n".encode())

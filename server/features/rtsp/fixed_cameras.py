@@ -12,8 +12,8 @@ from server.core.aio import log_failure
 from server.core.alert import Alert
 from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.features.rtsp.reader import AWAKE_FPS, Reader, StandingState
-from server.features.rtsp.settings import StandingCamera
+from server.features.rtsp.reader import AWAKE_FPS, FixedCameraState, Reader
+from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.trouble import Trouble
 from server.session.session import Session
 from server.session_manager import SessionManager
@@ -53,7 +53,7 @@ SENTENCES = {
 
 @dataclass(slots=True)
 class _One:
-    camera: StandingCamera
+    camera: FixedCamera
     session: Session
     reader: Reader
     # Until when somebody has asked for pictures, monotonic seconds
@@ -66,7 +66,7 @@ class _One:
 class CameraReport:
     """A camera as other programs of the house hear of it."""
 
-    camera: StandingCamera
+    camera: FixedCamera
     live: bool
     # The last description; "" before the first
     described: str
@@ -74,12 +74,12 @@ class CameraReport:
     watches: dict[str, bool | None]
 
 
-class StandingCameras:
+class FixedCameras:
     """Owner of the house's cameras. `start` begins their sessions, `close` ends their processes."""
 
     def __init__(
         self,
-        cameras: Sequence[StandingCamera],
+        cameras: Sequence[FixedCamera],
         sessions: SessionManager,
         metrics: Metrics,
         new_id: Callable[[], str],
@@ -106,7 +106,7 @@ class StandingCameras:
             ("state",),
             lambda: {
                 (state.value,): sum(one.reader.life.state is state for one in self._ones.values())
-                for state in StandingState
+                for state in FixedCameraState
             },
         )
 
@@ -118,7 +118,7 @@ class StandingCameras:
             self._ones[camera.name] = one = self._make(camera)
             one.reader.start()
 
-    def _make(self, camera: StandingCamera) -> _One:
+    def _make(self, camera: FixedCamera) -> _One:
         session = self._sessions.stand(self._new_id())
         session.stand(camera.engines, self._on_alert, camera.name)
         reader = Reader(camera, session.camera, self._failures, lambda: self._wanted(one))
@@ -184,7 +184,7 @@ class StandingCameras:
         known = {info.id: info for info in watching.watches()} if watching is not None else {}
         return CameraReport(
             one.camera,
-            one.reader.life.state is StandingState.LIVE,
+            one.reader.life.state is FixedCameraState.LIVE,
             _described(one.session),
             {
                 condition: watch.holds if (watch := known.get(_watch_id(number))) else None
@@ -234,7 +234,7 @@ class StandingCameras:
             "sends": life.detail,
             "since_seconds": max(0, round(now - life.since)),
             "retry_seconds": (
-                max(0, round(life.due - now)) if life.state is StandingState.WAITING else None
+                max(0, round(life.due - now)) if life.state is FixedCameraState.WAITING else None
             ),
             "codec": facts.codec,
             "fps": facts.fps,
