@@ -529,9 +529,10 @@ async def test_many_alerts_are_bounded_and_sent_two_at_a_time() -> None:
             guard.say(type="ack", id=guard.alerts()[seen]["id"])
             seen += 1
             await guard.quiet()
-        assert [alert["watch"] for alert in guard.alerts()] == [
-            f"k{part}{number}" for part in (1, 2) for number in range(8)
-        ]
+        # Those of one answer come as their pictures are ready.
+        watches = [alert["watch"] for alert in guard.alerts()]
+        assert sorted(watches[:8]) == [f"k1{number}" for number in range(8)]
+        assert sorted(watches[8:]) == [f"k2{number}" for number in range(8)]
         assert seen == MAX_ALERTS
         text = one.tools.metrics.render().decode()
         assert "qwen_camera_alerts_dropped_total 8.0" in text
