@@ -17,9 +17,15 @@ from server.core.aio import TaskSet
 from server.core.errors import Busy, Draining
 from server.core.frames import Kind
 from server.core.metrics import Metrics
-from server.models.scheduler.fair_queue import BACKGROUND, FairQueue, Full
+from server.models.scheduler.fairness import (
+    BACKGROUND,
+    MOST_AT_ONCE,
+    BackgroundShare,
+    EngineShare,
+    FairQueue,
+    Full,
+)
 from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, JobRun
-from server.models.scheduler.shares import MOST_AT_ONCE, BackgroundShare, EngineShare
 
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2

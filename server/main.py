@@ -48,8 +48,7 @@ def main() -> int:
     for warning in settings.warnings:
         log.warning(warning)
     # Once the settings are right: the program takes a second to import.
-    from server.web.sd_notify import Notifier
-    from server.web.serving import DrainingServer, listening_problem, uvicorn_config
+    from server.web.serving import DrainingServer, Notifier, listening_problem, uvicorn_config
 
     # Before the engines are built, which takes a second.
     if problem := listening_problem(settings.host, settings.port):

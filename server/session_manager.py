@@ -12,8 +12,7 @@ from server.access.replicas import Replicas
 from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
 from server.core.aio import TaskSet, log_failure, supervise
-from server.core.close_codes import Close
-from server.core.errors import Busy, Conflict, Draining, NotFound
+from server.core.errors import Busy, Close, Conflict, Draining, NotFound
 from server.core.redact import session_hash
 from server.session import entries
 from server.session.entries import Entry, Seen, Socket, longest_left, seen_of

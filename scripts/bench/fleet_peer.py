@@ -31,7 +31,7 @@ PULSE_SECONDS, PONG_SECONDS = 1.0, 1.0
 LOOK_SECONDS = 0.02
 # Time after connecting after which a question is sent without a live camera (client/core/live/asking.js)
 PATIENCE = 4.0
-# The server says with it that a session has ended or is not there (server/core/close_codes.py).
+# The server says with it that a session has ended or is not there (server/core/errors.py).
 NO_SESSION = 4404
 # Close codes after which the page waits for so many seconds more (client/core/live/socket.js)
 LEAST = {1013: 1.5, 4429: 30.0}

@@ -31,7 +31,7 @@ from server.core.aio import (
     watch_lag,
 )
 from server.core.alert import Alert
-from server.core.close_codes import Close
+from server.core.errors import Close
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy

@@ -17,10 +17,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from server.core import messages as wire
 from server.core.addresses import Bucket
 from server.core.aio import cancel_and_wait
-from server.core.close_codes import Close
 from server.core.errors import (
     BadRequest,
     Busy,
+    Close,
     Conflict,
     Draining,
     Forbidden,

@@ -14,8 +14,7 @@ from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
 from server.auth import Claims, TokenRefused, bearer
 from server.core import messages as wire
-from server.core.close_codes import Close
-from server.core.errors import NotFound, QwenCameraError
+from server.core.errors import Close, NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.session.part import Operators
 from server.web.connections import PROVEN

@@ -18,7 +18,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.core.addresses import Bucket
-from server.core.close_codes import Close
+from server.core.errors import Close
 from server.web.connections import PROVEN, Connections
 
 # Time for a client to read the sent data and the close code, and to answer with its own.

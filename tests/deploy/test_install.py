@@ -267,7 +267,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
     """
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
     (newer / "server/new_room.py").write_text("NEW = True\n")
-    (newer / "server/web/sd_notify.py").unlink()
+    (newer / "server/web/serving.py").unlink()
     (newer / "deploy/qwen-webrtc.service").write_text("# newer\n")
     (newer / "env.example").write_text("BRAND_NEW=1\n" + (newer / "env.example").read_text())
     home = installed / "opt/qwen-camera"
@@ -278,7 +278,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
     done = install(newer, installed)
     assert done.returncode == 0, done.stderr
     assert (home / "server/new_room.py").is_file()
-    assert not (home / "server/web/sd_notify.py").exists()
+    assert not (home / "server/web/serving.py").exists()
     assert (home / ".venv/marker").exists()
     assert (home / "mine.txt").read_text() == "mine"
     assert (home / "server/access/limits.py").read_text() == (

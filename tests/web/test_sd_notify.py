@@ -17,8 +17,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from server.core.aio import Deadline
-from server.web.sd_notify import Notifier
-from server.web.serving import STOP_SECONDS, DrainingServer
+from server.web.serving import STOP_SECONDS, DrainingServer, Notifier
 from tests.app.test_main import started
 
 
@@ -142,7 +141,7 @@ def test_what_could_not_be_said_is_said_later(
     """
     address = str(tmp_path / "notify")
     notifier = Notifier(address, watchdog=1.0)
-    with caplog.at_level(logging.WARNING, "server.web.sd_notify"):
+    with caplog.at_level(logging.WARNING, "server.web.serving"):
         notifier.ready("Listening")
         notifier.alive()
     assert len(caplog.records) == 1

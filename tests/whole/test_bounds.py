@@ -18,7 +18,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, webrtc_server
 from server.access import limits as guesses
 from server.core import addresses, messages
-from server.core.close_codes import Close
+from server.core.errors import Close
 from server.core.messages import Error
 from server.core.setting_problems import MIN_OPERATOR_CHARS
 from server.features.cameras import stills

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import server.core.errors as tree
 import server.web.http_errors
-from server.core import close_codes
-from server.core.close_codes import Close
-from server.core.errors import QwenCameraError
+from server.core.errors import Close, QwenCameraError
 from tools.references.fields import Undocumented
 from tools.references.source import comments, docstring
 from tools.references.text import join, sentence, table
@@ -47,6 +45,6 @@ def _closes() -> str:
     silent = [close.name for close in Close if not said[close.name]]
     if silent:
         raise Undocumented(f"Close.{silent[0]} needs a comment above it")
-    about = docstring(close_codes).partition("\n\n")[2]
+    about = docstring(Close).partition("\n\n")[2]
     rows = [(str(close.value), sentence(said[close.name])) for close in Close]
     return join((about, table(("code", "meaning"), rows)))

@@ -19,8 +19,7 @@ from fastapi import APIRouter
 
 from server.auth import Claims, Signer, TokenIssuer, TokenRefused
 from server.core.aio import Deadline, TaskSet, supervise
-from server.core.close_codes import Close
-from server.core.errors import Conflict, HandoverRefused
+from server.core.errors import Close, Conflict, HandoverRefused
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
 from server.features.cluster.replicas import Replica, ReplicaList
 from server.session.part import SessionContext, SessionPart

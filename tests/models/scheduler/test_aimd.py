@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.models.scheduler.shares import Aimd
+from server.models.scheduler.fairness import Aimd
 
 
 def test_it_begins_at_its_most_and_stays_in_its_bounds() -> None:

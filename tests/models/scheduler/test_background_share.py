@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from server.models.scheduler.shares import LEAST, BackgroundShare
+from server.models.scheduler.fairness import LEAST, BackgroundShare
 
 
 def slowed(times: int, share: BackgroundShare | None = None) -> BackgroundShare:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from server.models.scheduler.shares import MOST_AT_ONCE, EngineShare
+from server.models.scheduler.fairness import MOST_AT_ONCE, EngineShare
 
 MOST = 8
 PROMPT, ANSWER = 0.2, 2.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from server.core.frames import Kind
-from server.models.scheduler.fair_queue import FairQueue, Full
+from server.models.scheduler.fairness import FairQueue, Full
 
 CHAT, WATCH, DESCRIBE = Kind.CHAT, Kind.WATCH, Kind.DESCRIBE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from server.models.scheduler.shares import UsualTimes
+from server.models.scheduler.fairness import UsualTimes
 
 
 def test_the_first_time_of_a_kind_is_usual() -> None:

@@ -1,33 +1,215 @@
-"""The share of an engine that background work may have: it halves when questions slow down, and
-grows back. Pure.
+"""The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-The server that is shared tells nobody how busy it is, but the time to a question's first token does,
-also when others cause it.
+Order: an item's class is its `Kind` (questions, then watches, programs' questions, descriptions, and
+pictures ahead).
+Within a class the sessions take turns: a served one goes behind all waiting ones. Within a session
+a class keeps its order.
+
+Bounds: at most `max_size` items, and at most one background item (watch or description) per
+session. Every item that leaves is returned to the caller: replaced, evicted, popped, removed or
+dropped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from server.core.frames import Kind
+
+T = TypeVar("T", bound=Hashable)
+
+BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.PREFILL)
+
+
+class Full(Exception):
+    """The queue is full of questions; nothing was changed.
+
+    Outside the tree of errors: `Inference` raises Busy for it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed(Generic[T]):
+    """The item that left the queue by a push, possibly the pushed one itself.
+
+    At most one field is set.
+    """
+
+    # A background item replaced by another one of its session.
+    replaced: T | None = None
+    # A background item dropped from a full queue.
+    evicted: T | None = None
+
+
+class FairQueue(Generic[T]):
+    """Items are dictionary keys: use ones that compare by identity.
+
+    Every operation takes constant time, except for sessions that `skip` passes over.
+
+    Bounds of waiting work: MAX_QUEUE; questions refused with `busy`, background work dropped and
+    counted.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        if max_size < 1:
+            raise ValueError(f"max_size is {max_size}; it must be at least 1")
+        self._max_size = max_size
+        # Class to sessions (next turn first) to their items (oldest first); no session without an
+        # item.
+        self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
+            kind: OrderedDict() for kind in Kind
+        }
+        self._where: dict[T, tuple[Kind, str]] = {}
+        self._depth: dict[Kind, int] = dict.fromkeys(Kind, 0)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._where
+
+    def depth(self) -> dict[Kind, int]:
+        """Number of waiting items of each class."""
+        return dict(self._depth)
+
+    def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
+        """Add an item behind those of its class.
+
+        A background item replaces the session's waiting one of the same kind, and keeps its turn.
+        One of a more urgent kind replaces one of a less urgent kind of its session (behind the
+        others of its own kind), which is dropped when it comes later. A full queue drops a new
+        background item; a question evicts the newest item of the least urgent background class
+        instead.
+
+        Raises Full for a question when only questions wait, and ValueError for an item that is
+        already waiting.
+        """
+        if item in self._where:
+            raise ValueError("this item waits already")
+        if kind is Kind.CHAT:
+            evicted = self._make_space() if len(self) >= self._max_size else None
+            self._add(session_id, kind, item)
+            return Pushed(evicted=evicted)
+        older_kind = next((k for k in BACKGROUND if session_id in self._classes[k]), None)
+        if older_kind is None:
+            if len(self) >= self._max_size:
+                return Pushed(evicted=item)
+            self._add(session_id, kind, item)
+            return Pushed()
+        older = next(iter(self._classes[older_kind][session_id]))
+        if older_kind is kind:
+            # In place, so that the session keeps its turn.
+            items = self._classes[kind][session_id]
+            del items[older], self._where[older]
+            items[item] = None
+            self._where[item] = (kind, session_id)
+        elif BACKGROUND.index(kind) < BACKGROUND.index(older_kind):
+            self.remove(older)
+            self._add(session_id, kind, item)
+        else:
+            return Pushed(replaced=item)
+        return Pushed(replaced=older)
+
+    def pop(
+        self,
+        kinds: Collection[Kind] = tuple(Kind),
+        skip: Callable[[str, Kind], bool] | None = None,
+    ) -> T | None:
+        """Remove and return the next item of the most urgent of `kinds`; None without one.
+
+        Sessions for which `skip(session_id, kind)` is true are passed over and keep their turn.
+        """
+        for kind in Kind:
+            if kind not in kinds:
+                continue
+            waiting = self._classes[kind]
+            for session_id, items in waiting.items():
+                if skip is not None and skip(session_id, kind):
+                    continue
+                item = next(iter(items))
+                self.remove(item)
+                if session_id in waiting:
+                    waiting.move_to_end(session_id)
+                return item
+        return None
+
+    def ready_sessions(self, kind: Kind, skip: Callable[[str, Kind], bool]) -> int:
+        """Return the number of sessions with a waiting item of this class that `skip` does not pass
+        over.
+        """
+        return sum(not skip(session_id, kind) for session_id in self._classes[kind])
+
+    def remove(self, item: T) -> bool:
+        """Remove an item; False when it is not waiting."""
+        where = self._where.pop(item, None)
+        if where is None:
+            return False
+        kind, session_id = where
+        items = self._classes[kind][session_id]
+        del items[item]
+        if not items:
+            del self._classes[kind][session_id]
+        self._depth[kind] -= 1
+        return True
+
+    def _add(self, session_id: str, kind: Kind, item: T) -> None:
+        self._classes[kind].setdefault(session_id, OrderedDict())[item] = None
+        self._where[item] = (kind, session_id)
+        self._depth[kind] += 1
+
+    def _make_space(self) -> T:
+        for kind in reversed(BACKGROUND):
+            if self._classes[kind]:
+                # One item per session, and a replacement keeps its turn: the last session has the
+                # newest.
+                newest = next(iter(next(reversed(self._classes[kind].values()))))
+                self.remove(newest)
+                return newest
+        raise Full(f"all {self._max_size} places are taken by questions")
+
+
+# The share of an engine that background work may have: it halves when questions slow down, and
+# grows back. Pure.  The server that is shared tells nobody how busy it is, but the time to a
+# question's first token does, also when others cause it.
 
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
+
 LEAST, MOST = 1 / 32, 1.0
+
+
 # Gained with each question that is not slow. Against a halving with each slow one, a share of a
 # tenth stays where one question in twenty is slow.
 _GAIN = 1 / 400
+
+
 # Gained each second while nobody asks
 _IDLE_GAIN = 1 / 16
+
+
 # Least seconds between two decreases: all questions that a full engine held up are one reason.
 _DECREASE_SECONDS = 1.0
+
+
 # Least seconds between two decreases because of the same session: nobody alone slows down everybody's background work.
 _SAME_SECONDS = 30.0
+
+
 # While people ask, the prompts of background work take at most this share of the time, after so many
 # at once: no queue can take a prompt back that is under way, so one question in twenty meets one.
 _PROMPTS = 0.05
+
 _PROMPTS_AT_ONCE = 3
+
+
 # People ask in bursts: for so many seconds after a question
 _BURST_SECONDS = 60.0
+
+
 # Longest rest after a background job, and longest wait for the next prompt
 _LONGEST_REST = 10.0
 
@@ -108,10 +290,6 @@ class BackgroundShare:
         self._job_ended, self._job_seconds = now, seconds
 
 
-# A share of something that others use too: it grows by addition, and halves. Pure.  Additive
-# increase and multiplicative decrease, as of TCP's congestion control (RFC 5681): whoever shares
-# a server so needs to know nobody else, and all come to equal shares.
-
 # Seconds without an event after which it grows by itself
 _IDLE_SECONDS = 10.0
 
@@ -144,8 +322,6 @@ class Aimd:
         self._value, self.halved_at = max(self._least, self._value / 2), now
         return True
 
-
-# Usual times of kinds of questions, learned from the times themselves. Pure.
 
 # Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
 # is dropped.
@@ -180,12 +356,6 @@ class UsualTimes:
             del self._usual[next(iter(self._usual))]
         return seconds / usual
 
-
-# The number of answers that this process may have at a model server which others use too. Pure.
-# The server tells nobody who else asks it. But a question's first token comes late when more
-# requests are there than it works on at a time, and a full one refuses. The number halves then
-# and grows back, so that processes which know nothing of each other come to equal shares, and one
-# alone to all.
 
 # A first token that takes so many times as long as the quick ones of its kind is slow: a wait for
 # another answer's end takes longer than that. Less is the batch, which a server fills on purpose.
