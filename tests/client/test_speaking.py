@@ -23,9 +23,7 @@ const { Speech } = await import("/client/core/chat/speech.js");
 const { Speaking } = await import("/client/features/voice_out/speaking.js");
 const speech = new Speech(() => {});
 const speaking = new Speaking({ send: (message) => log.push(message), speech, language: () => "en",
-  mark: (id, start, end) => log.push([id, start, end]), onChange: () => log.push(speaking.id || "(none)"),
-  readWhole: (id) => log.push("whole " + id) });
-const ready = { features: { voice_out: { voice: false } } };
+  mark: (id, start, end) => log.push([id, start, end]), onChange: () => log.push(speaking.id || "(none)") });
 const say = (text, start, end) => speaking.receive({ type: "say", id: "a", text, start, end });
 """
 
@@ -109,32 +107,14 @@ async def test_the_wish_goes_to_each_new_socket_once(page: Page) -> None:
         page,
         PARTS
         + """
-        speaking.connected(true, ready); speaking.connected(true, ready);
-        speaking.connected(false, ready); speaking.connected(true, ready);
+        speaking.connected(true); speaking.connected(true);
+        speaking.connected(false); speaking.connected(true);
         speaking.off();
         return log;
         """,
     )
     wish = {"type": "settings", "speak": True}
     assert found == [wish, wish, {"type": "settings", "speak": False}]
-
-
-async def test_an_older_server_has_whole_answers_read(page: Page) -> None:
-    """It knows nothing of speech, so the page reads an answer when it is complete."""
-    found = await run(
-        page,
-        PARTS
-        + """
-        const response = { type: "response", kind: "chat", id: "a" };
-        speaking.connected(true, { features: { voice_out: { voice: true } } });
-        speaking.receive(response);
-        speaking.connected(true, { features: {} });
-        const taken = speaking.receive(response);
-        speaking.receive({ ...response, kind: "describe" });
-        return [taken, log.slice(1)];
-        """,
-    )
-    assert found == [False, ["whole a"]]
 
 
 async def test_a_browser_without_a_voice_says_at_once_that_it_is_done(page: Page) -> None:

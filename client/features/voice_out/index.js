@@ -44,7 +44,7 @@ export class SpeakEntry {
 
   /** For the part */
   #hooks() {
-    const { conversation, marks, speech, view } = this.#page.chat;
+    const { conversation, marks, speech } = this.#page.chat;
     const language = (/** @type {string} */ id) => {
       const turn = conversation.byId(id);
       return turn ? languageOfTurn(turn) : "";
@@ -59,10 +59,6 @@ export class SpeakEntry {
       verbosity: () => settings().verbosity,
       tones: () => settings().tones,
       say: (/** @type {string} */ words) => this.say(words, true),
-      readWhole: (/** @type {string} */ id) => {
-        const turn = conversation.byId(id);
-        speech.queue(id, turn ? view.words(turn) : "", language(id));
-      },
     };
   }
 

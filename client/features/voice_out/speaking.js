@@ -16,8 +16,6 @@ export class Speaking {
   #sound = new Audio();
   #connected = false;
   #reportedAt = 0;
-  // The server knows nothing of speech: a whole answer is read when it is there.
-  #old = false;
 
   /**
    * @param {Object} hooks
@@ -26,7 +24,6 @@ export class Speaking {
    * @param {(id: string) => string} hooks.language BCP 47 tag of an answer; "" where it is unknown
    * @param {(id: string, start: number, end: number) => void} hooks.mark the part of an answer that is heard; 0, 0: none
    * @param {() => void} hooks.onChange it began or ended
-   * @param {(id: string) => void} hooks.readWhole read an answer that is complete
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -39,12 +36,11 @@ export class Speaking {
     if (track) void this.#sound.play().catch(() => {}); // the next tap tries again
   }
 
-  /** @param {boolean} open the socket is @param {import("../../core/live/messages.js").Ready|null} ready */
-  connected(open, ready) {
+  /** @param {boolean} open the socket is */
+  connected(open) {
     if (open && !this.#connected) this.#hooks.send({ type: "settings", speak: true });
     if (!open) this.#ended();
     this.#connected = open;
-    this.#old = ready !== null && ready.features.voice_out === undefined;
   }
 
   /** Speak no more. */
@@ -70,7 +66,6 @@ export class Speaking {
   receive(message) {
     if (message.type === "say") this.#read(message);
     else if (message.type === "speaking") this.#state(message);
-    else if (message.type === "response" && message.kind === "chat" && this.#old) this.#hooks.readWhole(message.id);
     return message.type === "say" || message.type === "speaking";
   }
 

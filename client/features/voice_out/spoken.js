@@ -43,7 +43,7 @@ export class Spoken {
     const { say, verbosity, speech } = this.#hooks;
     if (speech.supported) this.#states ??= new SpokenStates({ say, verbosity, earcons: this.#earcons });
     this.#states?.render(facts);
-    this.#speaking.connected(facts.socket === "open", facts.ready);
+    this.#speaking.connected(facts.socket === "open");
   }
 
   /** @param {boolean} thinking a question is on its way, and no word of its answer is there */
