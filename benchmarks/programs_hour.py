@@ -57,7 +57,7 @@ CAMERAS = "/api/operator/cameras/door"
 RATE, AT_ONCE = 10, 2
 # Seconds between two requests of a program: above its rate, and of one that is within it
 EVERY, SELDOM = 1.5, 12.0
-# The button for a look at the standing camera, and the answer's facts (docs/home-assistant.md)
+# The button for a look at the standing camera, and the answer's facts (server/features/mqtt/README.md)
 LOOK, FACTS = "qwen-camera/door/look", "qwen-camera/door/answer/facts"
 # A person's question may take so much longer beside programs.
 TARGET = 1.2

@@ -3,7 +3,7 @@
 
     QWEN_CAMERA_TOKEN=... python3 scripts/mcp_bridge.py https://camera.example.org/at/SESSION/mcp
 
-docs/programs.md says how a person gives the address and the token. The token comes in the variable alone, because
+server/features/grants/README.md says how a person gives the address and the token. The token comes in the variable alone, because
 all programs of a machine can read each other's arguments. --ca names a PEM file, for a server with an authority of its own.
 """
 

@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = tuple(
     sorted(
         str(path.relative_to(ROOT))
-        for pattern in ("*.md", "docs/**/*.md", "clients/*/*.md", "deploy/**/*.md")
+        for pattern in (
+            "*.md",
+            "docs/**/*.md",
+            "server/features/*/*.md",
+            "clients/*/*.md",
+            "deploy/**/*.md",
+        )
         for path in ROOT.glob(pattern)
     )
 )

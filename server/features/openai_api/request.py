@@ -299,7 +299,7 @@ def _problem(error: ValidationError) -> Refused:
     if kind == "extra_forbidden":
         named = f'"{param}"' if known else "A field"
         return Refused(
-            f"{named} is not known here, or cannot be done. Leave it out; docs/openai.md lists all fields.",
+            f"{named} is not known here, or cannot be done. Leave it out; server/features/openai_api/README.md lists all fields.",
             param if known else None,
             "unknown_parameter",
         )

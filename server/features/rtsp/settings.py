@@ -15,14 +15,16 @@ from server.shared.operator_list import NAME, check_table, read_tables
 
 
 class RtspSettings(FeatureSettings):
-    standing_cameras: Path | None = path("a TOML file with cameras, as docs/standing.md shows")
+    standing_cameras: Path | None = path(
+        "a TOML file with cameras, as server/features/rtsp/README.md shows"
+    )
 
     def problems(self) -> Iterable[str]:
         return unreadable(
             "STANDING_CAMERAS",
             self.standing_cameras,
             read_list,
-            "docs/standing.md shows such a file.",
+            "server/features/rtsp/README.md shows such a file.",
         )
 
     def listed_cameras(self) -> tuple[FixedCamera, ...]:

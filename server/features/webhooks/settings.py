@@ -19,7 +19,9 @@ from server.shared.operator_list import NAME, check_table, read_tables
 
 
 class WebhookSettings(FeatureSettings):
-    webhooks: Path | None = path("a TOML file with webhooks, as docs/webhooks.md shows")
+    webhooks: Path | None = path(
+        "a TOML file with webhooks, as server/features/webhooks/README.md shows"
+    )
 
     def problems(self) -> Iterable[str]:
         path = self.webhooks
@@ -31,7 +33,9 @@ class WebhookSettings(FeatureSettings):
             reason = f"which cannot be read ({exc.strerror})"
         except ValueError as exc:
             reason = str(exc)
-        return [f"WEBHOOKS is {shown(path)}, {reason}. docs/webhooks.md shows such a file."]
+        return [
+            f"WEBHOOKS is {shown(path)}, {reason}. server/features/webhooks/README.md shows such a file."
+        ]
 
     def _part_problems(self, path: Path, listed: Sequence[Webhook]) -> list[str]:
         """Find authorities and cameras that are named and not there."""

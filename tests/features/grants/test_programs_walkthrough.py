@@ -1,4 +1,4 @@
-"""docs/programs.md, word for word: its commands run against a server, and its configurations can be read."""
+"""server/features/grants/README.md, word for word: its commands run against a server, and its configurations can be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.clients import page_of, take_token
 from tests.support.running import running
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "docs/programs.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "server/features/grants/README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^(?: {4}.*\n)+", TEXT, re.MULTILINE)
 CONFIGURATIONS: list[Any] = [json.loads(block) for block in BLOCKS if '"mcpServers"' in block]
 COMMANDS = [block for block in BLOCKS if block.lstrip().startswith("curl ")]

@@ -1,4 +1,4 @@
-"""docs/home-assistant.md, word for word: a broker with its rights, a camera that agreed, a press, and clearing by hand."""
+"""server/features/mqtt/README.md, word for word: a broker with its rights, a camera that agreed, a press, and clearing by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
     ),
 ]
 
-TEXT = (Path(__file__).parents[3] / "docs/home-assistant.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "server/features/mqtt/README.md").read_text(encoding="utf-8")
 BLOCKS = [
     dedent(block) for block in re.findall(r"^ *```\w*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
 ]

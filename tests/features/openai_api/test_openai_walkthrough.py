@@ -1,4 +1,4 @@
-"""docs/openai.md, word for word: its commands and programs run against a server with a live camera."""
+"""server/features/openai_api/README.md, word for word: its commands and programs run against a server with a live camera."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.features.openai_api.test_routes import Desk, desk_with
 
 pytestmark = pytest.mark.asyncio
 
-TEXT = (Path(__file__).parents[3] / "docs/openai.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "server/features/openai_api/README.md").read_text(
+    encoding="utf-8"
+)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 

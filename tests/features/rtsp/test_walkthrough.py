@@ -1,4 +1,4 @@
-"""docs/standing.md, word for word: its list is read, and its commands run against two cameras of the house."""
+"""server/features/rtsp/README.md, word for word: its list is read, and its commands run against two cameras of the house."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
-TEXT = (Path(__file__).parents[3] / "docs/standing.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "server/features/rtsp/README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
 (LIST,) = (block for block in BLOCKS if "[[camera]]" in block)
 (SETTINGS,) = (block for block in BLOCKS if "STANDING_CAMERAS" in block)

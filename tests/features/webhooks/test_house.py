@@ -83,7 +83,7 @@ async def test_without_a_list_nothing_leaves() -> None:
 
 
 def test_the_list_of_the_document(tmp_path: Path) -> None:
-    """As docs/webhooks.md has it: only the secret is ours."""
+    """As server/features/webhooks/README.md has it: only the secret is ours."""
     (block,) = re.findall(r"^ *```toml\n(.*?)^ *```", DOCUMENT, re.MULTILINE | re.DOTALL)
     path = tmp_path / "webhooks.toml"
     path.write_text(block.replace("whsec_...", SECRET), encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_list_of_the_document(tmp_path: Path) -> None:
 
 
 async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
-    """As docs/webhooks.md has it: it takes a signed message, and refuses one with another secret."""
+    """As server/features/webhooks/README.md has it: it takes a signed message, and refuses one with another secret."""
     script = DOCUMENT.split("```python\n")[1].split("```")[0]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
