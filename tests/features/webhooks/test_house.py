@@ -27,7 +27,8 @@ from tests.support.running import running
 
 pytestmark = pytest.mark.slow
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+GUIDE = Path(__file__).parents[3] / "server/features/webhooks/README.md"
+DOCUMENT = GUIDE.read_text(encoding="utf-8")
 
 
 def listed(folder: Path, receiver: Receiver, evidence: str, address: str) -> str:
