@@ -18,15 +18,23 @@ from server.core.errors import (
     PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Route
+from server.core.frames import Detail, Frame, Kind, Picture, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
-from server.models.base import Capabilities, EarlierPicture, EngineRequest
+from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.camera_words import captions
 from server.models.order_words import Order, order_in
 from server.models.routing import choose, is_stop
+from server.models.scheduler.job import Result
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
-from server.session.request.answers import AnswerPublisher, PendingQuestion, Shot, Spoken
+from server.session.request.answers import (
+    AnswerListener,
+    AnswerPublisher,
+    Beginning,
+    PendingQuestion,
+    Shot,
+    Spoken,
+)
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import NO_OPTIONS, History, Prepared, RequestOptions, View
 from server.session.request.picture_reuse import SentPictures
@@ -74,6 +82,8 @@ class QuestionService:
         self._send_error = context.send_error
         self._touch = context.touch
         self._hold = Hold(context)
+        self.learn = context.requests.learn
+        self.keep = sent.keep
         # Speaks the answers
         self.speaker = Speaker()
         self._pictures = sent
@@ -305,23 +315,15 @@ class QuestionService:
         self, pending: PendingQuestion, waited: float, shots: Sequence[Shot] = ()
     ) -> AnswerPublisher:
         """Make what takes the answer. `waited`: seconds for its frame; `shots`: those of several cameras."""
-        return AnswerPublisher(
-            id=pending.id,
-            kind=Kind.CHAT,
-            outbox=self._outbox,
-            began=pending.asked.at,
-            wait_seconds=waited,
+        beginning = Beginning(
+            at=pending.asked.at,
+            waited=waited,
             route=pending.route,
             word=pending.spoken.word if pending.spoken is not None else None,
-            on_end=lambda text, whole: self._answered(pending, text, whole),
-            on_error=lambda error: self._broke(pending, error),
-            on_sent=lambda request: self._sent(pending, request),
-            on_counted=self._requests.learn,
-            on_started=lambda: self._speak(pending),
-            on_text=lambda text: self.speaker.write(pending.id, text),
-            keep=self._pictures.keep,
             shots=shots,
         )
+        listener = _Progress(self, pending)
+        return AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
 
     def _options(self, pending: PendingQuestion) -> RequestOptions:
         options = NO_OPTIONS
@@ -350,11 +352,13 @@ class QuestionService:
             return pending.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
-    def _sent(self, pending: PendingQuestion, request: EngineRequest) -> None:
+    # What a question's answer tells
+
+    def sent(self, pending: PendingQuestion, request: EngineRequest) -> None:
         self._reuse.started(request)
         pending.by_engine = request.speak
 
-    def _broke(self, pending: PendingQuestion, error: QwenCameraError) -> None:
+    def broke(self, pending: PendingQuestion, error: QwenCameraError) -> None:
         # The engine may not have got its picture.
         self._reuse.forget()
         self._failed(pending, error)
@@ -369,7 +373,7 @@ class QuestionService:
         self._send_error(error, pending.id)
         self._remember_end(pending, wire.Error.of(error, pending.id))
 
-    def _speak(self, pending: PendingQuestion) -> None:
+    def speak(self, pending: PendingQuestion) -> None:
         self._voiced = pending
         self.speaker.begin(pending.id, by_engine=pending.by_engine)
 
@@ -385,7 +389,7 @@ class QuestionService:
         if self._pending is pending:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
-    def _answered(self, pending: PendingQuestion, text: str, whole: bool) -> None:
+    def answered(self, pending: PendingQuestion, text: str, whole: bool) -> None:
         self._touch()
         pending.drop_sound()
         if pending.heard is not None:
@@ -458,6 +462,35 @@ class QuestionService:
 
     def forget(self) -> None:
         self._hold.frame = self._ended = self._spoken = self._voiced = None
+
+
+class _Progress(AnswerListener):
+    """Takes the news of one question's answer to its service."""
+
+    def __init__(self, service: QuestionService, pending: PendingQuestion) -> None:
+        self._service = service
+        self._pending = pending
+
+    def on_sent(self, request: EngineRequest) -> None:
+        self._service.sent(self._pending, request)
+
+    def on_started(self) -> None:
+        self._service.speak(self._pending)
+
+    def on_text(self, text: str) -> None:
+        self._service.speaker.write(self._pending.id, text)
+
+    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+        self._service.learn(engine, request, result)
+
+    def on_end(self, text: str, whole: bool) -> None:
+        self._service.answered(self._pending, text, whole)
+
+    def on_error(self, error: QwenCameraError) -> None:
+        self._service.broke(self._pending, error)
+
+    def keep(self, id: str, picture: Picture) -> str | None:
+        return self._service.keep(id, picture)
 
 
 # The held frame of a session: the sharpest one since somebody held the picture.

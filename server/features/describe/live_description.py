@@ -16,7 +16,7 @@ from server.media.picture.luma import Hindrance, hindrance
 from server.models.prompts import begins_unchanged, describing, is_unchanged
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import AnswerPublisher
+from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning
 from server.session.request.outbox import Outbox
 from server.session.request.parts import NO_OPTIONS, RequestOptions, View
 from server.shared.attention.attention import Attention
@@ -207,7 +207,7 @@ class LiveDescription(BackgroundPart):
             self._context.send_error(error, id)
 
 
-class _DescriptionPublisher(AnswerPublisher):
+class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     """Holds a description back until it is clear that it says something new."""
 
     def __init__(
@@ -219,14 +219,7 @@ class _DescriptionPublisher(AnswerPublisher):
         on_error: Callable[[QwenCameraError, str | None], None],
     ) -> None:
         """`last`: the last description, "" without one. `on_end(sink, text, whole=…, same=…)`."""
-        super().__init__(
-            id=id,
-            kind=Kind.DESCRIBE,
-            outbox=outbox,
-            began=time.monotonic(),
-            on_end=lambda text, whole: on_end(self, text, whole=whole, same=False),
-            on_error=self._note_error,
-        )
+        super().__init__(id, Kind.DESCRIBE, outbox, Beginning(at=time.monotonic()), self)
         self._last = last
         self._report_end = on_end
         self._report_error = on_error
@@ -269,6 +262,9 @@ class _DescriptionPublisher(AnswerPublisher):
             super().put_started(self.frame)
         return held
 
-    def _note_error(self, error: QwenCameraError) -> None:
+    def on_end(self, text: str, whole: bool) -> None:
+        self._report_end(self, text, whole=whole, same=False)
+
+    def on_error(self, error: QwenCameraError) -> None:
         self.error = True
         self._report_error(error, self.id)

@@ -25,12 +25,17 @@ from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
-from server.models.base import Turn
+from server.models.base import Engine, EngineRequest, Turn
 from server.models.conversation import Conversation
 from server.models.routing import choose
 from server.models.scheduler.job import Job, Result
 from server.session.part import QuestionRoute, SessionContext
-from server.session.request.answers import AnswerPublisher, PendingQuestion
+from server.session.request.answers import (
+    AnswerListener,
+    AnswerPublisher,
+    Beginning,
+    PendingQuestion,
+)
 from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View, Wording
 
 if TYPE_CHECKING:
@@ -102,24 +107,32 @@ class ProgramQuestion:
             )
 
 
-class Collected:
+class Collected(AnswerListener):
     """Takes the messages about one answer in place of a client's outbox."""
 
-    def __init__(self, on_text: Callable[[str], None]) -> None:
-        self._on_text = on_text
+    def __init__(self, on_text: Callable[[str], None], chat: ChatForm | None = None) -> None:
+        self._tell = on_text
+        self._chat = chat
+        # A piece of text has come.
+        self.begun = False
         self.ended: asyncio.Future[wire.Response] = asyncio.get_running_loop().create_future()
         # An error that nobody waits for any more is none.
         self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     def put(self, message: wire.ServerMessage) -> None:
         if isinstance(message, wire.DeltaMessage):
-            self._on_text(message.text)
+            self.begun = True
+            self._tell(message.text)
         elif isinstance(message, wire.Response) and not self.ended.done():
             self.ended.set_result(message)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_error(self, error: QwenCameraError) -> None:
         if not self.ended.done():
             self.ended.set_exception(error)
+
+    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+        if self._chat is not None:
+            self._chat.on_result(result)
 
 
 class ProgramQuestions:
@@ -179,10 +192,9 @@ class ProgramQuestions:
         if not needs.wants_pixels and is_black(picture.scene, frame):
             raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         prepared = Prepared(picture, needs)
+        beginning = Beginning(at=began, waited=waited, route=route)
         for left in reversed(range(TRIES)):
-            response = await self._ask(
-                id, program, question, route, view, prepared, on_text, began, waited
-            )
+            response = await self._ask(id, program, question, beginning, view, prepared, on_text)
             if response is not None:
                 return response
             if left:
@@ -194,35 +206,15 @@ class ProgramQuestions:
         id: str,
         program: str,
         question: ProgramQuestion,
-        route: Route,
+        beginning: Beginning,
         view: View,
         prepared: Prepared,
         on_text: Callable[[str], None],
-        began: float,
-        waited: float,
     ) -> wire.Response | None:
         """Return the answer; None when a person's question took its place before it had a word."""
-        heard = False
         chat = question.chat
-        on_result = chat.on_result if chat is not None else lambda _: None
-
-        def heard_of(text: str) -> None:
-            nonlocal heard
-            heard = True
-            on_text(text)
-
-        into = Collected(heard_of)
-        sink = AnswerPublisher(
-            id=id,
-            kind=Kind.CHAT,
-            outbox=into,
-            began=began,
-            wait_seconds=waited,
-            route=route,
-            on_end=lambda text, whole: None,
-            on_error=into.failed,
-            on_counted=lambda engine, request, result: on_result(result),
-        )
+        into = Collected(on_text, chat)
+        sink = AnswerPublisher(id, Kind.CHAT, into, beginning, into)
         options = RequestOptions(
             program=program,
             turns=question.turns,
@@ -239,8 +231,8 @@ class ProgramQuestions:
         pending = PendingQuestion(
             id=id,
             question=question.words,
-            asked=Asked(at=began, wall=time.time(), sent=None),
-            route=route,
+            asked=Asked(at=beginning.at, wall=time.time(), sent=None),
+            route=beginning.route or Route.NOW,
             sink=sink,
             since=question.since,
         )
@@ -248,7 +240,7 @@ class ProgramQuestions:
             Route.PAST: self._recalling,
             Route.WHERE: self._pointing,
         }
-        if (way := ways.get(route)) is not None:
+        if (way := ways.get(pending.route)) is not None:
             await way.run(pending, view, prepared, options)
         else:
             pending.job = self._requests.submit(
@@ -261,10 +253,11 @@ class ProgramQuestions:
             raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
         finally:
             self._stop(pending.job)
+            begun = into.begun
             # They keep the error that this call raises, which keeps the view.
             del pending, sink, into
         if response.finish_reason == "cancelled":
-            if not heard:
+            if not begun:
                 return None
             raise Busy(
                 "The person's own question came first. Ask again in a moment.", retry_after=2

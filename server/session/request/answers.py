@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -129,55 +129,66 @@ class PendingQuestion:
         )
 
 
-def _nothing(*_: object) -> None: ...
+class AnswerListener:
+    """Hears how an answer goes. Each method does nothing unless it is overridden."""
+
+    def on_sent(self, request: EngineRequest) -> None:
+        """A request goes to an engine."""
+
+    def on_started(self) -> None:
+        """The engine has it."""
+
+    def on_text(self, text: str) -> None:
+        """A piece of text came."""
+
+    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+        """A request ended that was not stopped."""
+
+    def on_end(self, text: str, whole: bool) -> None:
+        """It is over. `whole`: nothing of its text is missing."""
+
+    def on_error(self, error: QwenCameraError) -> None:
+        """It failed; `on_end` follows."""
+
+    def keep(self, id: str, picture: Picture) -> str | None:
+        """Keep a picture of the answer, and return its id; None: it is not kept."""
+        return None
+
+
+_NOBODY = AnswerListener()
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known of an answer before an engine has its request."""
+
+    # Monotonic time of the question, or of the description's sampled frame
+    at: float
+    # Seconds of waiting for the frame since then
+    waited: float = 0.0
+    route: Route | None = None
+    # See `Spoken.word`
+    word: str | None = None
+    # The frames of several cameras: the last one is the request's picture, the others stand before it.
+    shots: Sequence[Shot] = ()
 
 
 class AnswerPublisher:
-    """Turns one job's progress into messages.
-
-    Calls `on_end(text, whole)` and `on_error(error)` of the session; `on_counted` with the request
-    and its result; `on_sent` with each request that goes to an engine, `on_started` when the engine
-    has it, and `on_text` with each piece of text. `keep` keeps a picture of the answer, and returns its id.
-    `shots`: the frames of several cameras, of which the last one is the request's picture, and the
-    others stand before it.
-
-    `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`:
-    time spent waiting for the frame since then. `word`: see `Spoken.word`.
-    """
+    """Turns one job's progress into messages, and tells its listener."""
 
     def __init__(
         self,
-        *,
         id: str,
         kind: Kind,
         outbox: Mailbox,
-        began: float,
-        wait_seconds: float = 0.0,
-        route: Route | None = None,
-        word: str | None = None,
-        on_end: Callable[[str, bool], None],
-        on_error: Callable[[QwenCameraError], None],
-        on_sent: Callable[[EngineRequest], None] = lambda _: None,
-        on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
-        on_started: Callable[[], None] = lambda: None,
-        on_text: Callable[[str], None] = lambda _: None,
-        keep: Callable[[str, Picture], str | None] = lambda *_: None,
-        shots: Sequence[Shot] = (),
+        beginning: Beginning,
+        listener: AnswerListener = _NOBODY,
     ) -> None:
         self.id = id
         self._kind = kind
         self._outbox = outbox
-        self._began = began
-        self._wait_seconds = wait_seconds
-        self._route = route
-        self._word = word
-        self._on_end = on_end
-        self._on_error = on_error
-        self._on_sent = on_sent
-        self._on_counted = on_counted
-        self._on_started = on_started
-        self._on_text = on_text
-        self._keep = keep
+        self._beginning = beginning
+        self._listener = listener
         self._asked: tuple[Engine, EngineRequest] | None = None
         # The frame that an engine has; None before
         self.frame: wire.FrameInfo | None = None
@@ -185,7 +196,7 @@ class AnswerPublisher:
         self._frames: list[wire.EarlierFrame] = []
         # They go as one video.
         self._video = False
-        self._shots = {shot.frame.id: shot for shot in shots}
+        self._shots = {shot.frame.id: shot for shot in beginning.shots}
         # The pictures of other cameras that it has
         self._others: list[wire.FrameInfo] = []
         # The part of its picture that was looked at again; None without
@@ -206,10 +217,10 @@ class AnswerPublisher:
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
         self._asked = (engine, request)
-        self._on_sent(request)
+        self._listener.on_sent(request)
         self.frame = self._describe(picture)
-        if self._word is not None:
-            self.frame = self.frame.model_copy(update={"word": self._word})
+        if (word := self._beginning.word) is not None:
+            self.frame = self.frame.model_copy(update={"word": word})
         beside = [one for one in request.earlier if one.picture.frame_id in self._shots]
         past = [one for one in request.earlier if one.picture.frame_id not in self._shots]
         self._others = [self._describe(one.picture) for one in beside]
@@ -219,7 +230,7 @@ class AnswerPublisher:
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
-        self._on_started()
+        self._listener.on_started()
 
     def looked_again(self, request: EngineRequest) -> None:
         """Note another picture, with which the answer goes on."""
@@ -232,7 +243,7 @@ class AnswerPublisher:
     def _describe(self, picture: Picture) -> wire.FrameInfo:
         """Describe a picture that an engine has, and keep it for a person who wants to see it."""
         frame = frame_info(picture, time.monotonic(), time.time())
-        kept: dict[str, str | None] = {"picture": self._keep(self.id, picture)}
+        kept: dict[str, str | None] = {"picture": self._listener.keep(self.id, picture)}
         if shot := self._shots.get(picture.frame_id):
             kept |= {"camera": shot.camera, "camera_name": shot.name}
         return frame.model_copy(update=kept)
@@ -255,7 +266,7 @@ class AnswerPublisher:
         if self._kind is Kind.CHAT:
             self._text.append(text)
         self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
-        self._on_text(text)
+        self._listener.on_text(text)
 
     def thought(self, text: str) -> None:
         if self._kind is Kind.CHAT:
@@ -263,7 +274,7 @@ class AnswerPublisher:
 
     def finished(self, result: Result) -> None:
         if self._asked is not None and result.cancel_reason is None:
-            self._on_counted(*self._asked, result)
+            self._listener.on_counted(*self._asked, result)
         # A description that was replaced or stopped before it began is not reported.
         if self.frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)
@@ -281,26 +292,24 @@ class AnswerPublisher:
 
     def failed(self, error: QwenCameraError) -> None:
         try:
-            self._on_error(error)
+            self._listener.on_error(error)
         finally:
             self._end("", False)
 
     def _end(self, text: str, whole: bool) -> None:
-        """Tell of the end, and drop the pictures with the ways to them: each is a cycle with its question, which may
+        """Tell of the end, and drop the pictures with the listener: each is a cycle with its question, which may
         keep a frame of a megabyte and more until Python's collector runs.
         """
-        on_end = self._on_end
+        listener, self._listener = self._listener, _NOBODY
+        self._beginning = replace(self._beginning, shots=())
         self._asked, self._shots = None, {}
-        self._on_end, self._on_error, self._keep = _nothing, _nothing, _nothing
-        self._on_sent = self._on_counted = self._on_started = self._on_text = _nothing
-        on_end(text, whole)
+        listener.on_end(text, whole)
 
     @property
     def _looked(self) -> Route | None:
         """Return the route that is really taken: into the past only with earlier pictures."""
-        if self._route is Route.PAST and not self._frames:
-            return Route.NOW
-        return self._route
+        route = self._beginning.route
+        return Route.NOW if route is Route.PAST and not self._frames else route
 
     def _sent_as(self, result: Result) -> wire.FramesSent | None:
         if not self._frames:
@@ -339,12 +348,12 @@ class AnswerPublisher:
             sound=self._sound(result),
             speech=self._speech(result),
             timings=wire.Timings(
-                wait_frame_ms=milliseconds(self._wait_seconds),
+                wait_frame_ms=milliseconds(self._beginning.waited),
                 prepare_ms=milliseconds(self._prepare_seconds),
                 queue_ms=milliseconds(result.queue_seconds),
                 first_token_ms=milliseconds(first) if first is not None else None,
                 # Not the sum of the others, because a failed and replaced engine took time, too.
-                total_ms=milliseconds(time.monotonic() - self._began),
+                total_ms=milliseconds(time.monotonic() - self._beginning.at),
             ),
             usage=wire.UsageInfo(
                 prompt_tokens=result.usage.prompt_tokens,

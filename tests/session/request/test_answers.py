@@ -16,7 +16,13 @@ from server.media.camera import Asked
 from server.media.picture.encode import data_url
 from server.models.base import Usage
 from server.models.scheduler.job import Result
-from server.session.request.answers import AnswerPublisher, PendingQuestion, frame_info
+from server.session.request.answers import (
+    AnswerListener,
+    AnswerPublisher,
+    Beginning,
+    PendingQuestion,
+    frame_info,
+)
 from server.session.request.outbox import Outbox
 from tests.support.fakes import FakeEngine, make_picture, make_request
 
@@ -33,23 +39,22 @@ RESULT = Result(
 )
 
 
-class Told:
-    """A sink with what it said to the client and to its session."""
+class Told(AnswerListener):
+    """A publisher with what it said to the client and to its session."""
 
     def __init__(self, kind: Kind = Kind.CHAT) -> None:
         self.outbox = Outbox()
         self.reader = self.outbox.attach()
         self.ends: list[tuple[str, bool]] = []
         self.errors: list[QwenCameraError] = []
-        self.sink = AnswerPublisher(
-            id="q1",
-            kind=kind,
-            outbox=self.outbox,
-            began=time.monotonic() - 0.5,
-            wait_seconds=0.03,
-            on_end=lambda text, whole: self.ends.append((text, whole)),
-            on_error=self.errors.append,
-        )
+        beginning = Beginning(at=time.monotonic() - 0.5, waited=0.03)
+        self.sink = AnswerPublisher("q1", kind, self.outbox, beginning, self)
+
+    def on_end(self, text: str, whole: bool) -> None:
+        self.ends.append((text, whole))
+
+    def on_error(self, error: QwenCameraError) -> None:
+        self.errors.append(error)
 
     def start(self, **picture: Any) -> None:
         request = replace(make_request(), picture=replace(make_picture(), **picture))
