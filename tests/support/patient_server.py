@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 
-from server.features.cluster import replicas as redis_store
+from server.features.cluster import redis_store
 from server.main import main
 
 ANSWER_SECONDS = 1.0

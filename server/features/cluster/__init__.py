@@ -33,7 +33,7 @@ def register(api: Api) -> None:
     store = None
     if url := own.redis_url.get_secret_value():
         # Its library takes 0.1 s to load.
-        from server.features.cluster.replicas import RedisStore
+        from server.features.cluster.redis_store import RedisStore
 
         store = RedisStore(url, secret, on_failure=failures.inc)
         access.share(Counts(store, settings.rate_limit_per_minute))

@@ -16,7 +16,7 @@ from server.features.cluster.shared_limits import END_SECONDS, SharedEnds, Share
 from server.session_manager import SessionManager
 
 if TYPE_CHECKING:
-    from server.features.cluster.replicas import RedisStore
+    from server.features.cluster.redis_store import RedisStore
 
 log = logging.getLogger(__name__)
 

@@ -9,27 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-)
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from server import __version__
 from server.core.aio import cancel_and_wait
-from server.features.grants import tools
-from server.features.grants.guard import Pass, ProgramGuard
-from server.web.middleware import MAX_BODY_BYTES
+from server.features.grants.guard import ProgramGuard
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -63,7 +51,7 @@ class McpEndpoint:
         """Load the server for the first program, and run it until cancelled."""
         await self._wanted.wait()
         try:
-            loaded = await asyncio.to_thread(import_module, "server.features.grants.mcp_endpoint")
+            loaded = await asyncio.to_thread(import_module, "server.features.grants.mcp_server")
         except ImportError as error:
             manager.set_exception(error)
             return
@@ -120,39 +108,3 @@ class McpEndpoint:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-# The server of the Model Context Protocol: its name, its tools, and the program that calls them.
-# Loading its package takes a quarter of a second, so `mcp_endpoint` imports this for the first
-# program.
-
-
-def create_manager() -> StreamableHTTPSessionManager:
-    """Create what reads and answers requests; nothing is kept between two of them."""
-    server: Server[Any] = Server(
-        "qwen-camera",
-        version=__version__,
-        title="A person's live camera",
-        instructions=tools.INSTRUCTIONS,
-        on_list_tools=_list,
-        on_call_tool=_call,
-    )
-    # Origin and host are checked by the guard, as for every route.
-    return StreamableHTTPSessionManager(
-        server, json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
-    )
-
-
-async def _list(
-    context: ServerRequestContext[Any, Request], params: PaginatedRequestParams | None
-) -> ListToolsResult:
-    return ListToolsResult(tools=tools.listed())
-
-
-async def _call(
-    context: ServerRequestContext[Any, Request], params: CallToolRequestParams
-) -> CallToolResult:
-    request = context.request
-    assert request is not None
-    entered: Pass = request.scope["state"][PASS]
-    return await tools.call(entered, params.name, params.arguments)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from server.features.hosting import vllm_help
 from server.features.hosting.catalogue import vllm_log
-from server.features.hosting.catalogue.choice import Host, HostGpu, Vendor
+from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader

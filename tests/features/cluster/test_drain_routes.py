@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.features.cluster import handover, replicas
+from server.features.cluster import handover, redis_store
 from tests.features.cluster.test_moving import SECRET, arrive
 from tests.support.clients import http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
@@ -33,7 +33,7 @@ METHODS = ("GET", "POST", "DELETE")
 @pytest_asyncio.fixture
 async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Running]]:
     """Gateways h1 and h2 that know each other."""
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         both = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.features.cluster import replicas
+from server.features.cluster import redis_store
 from tests.support.clients import Page, open_page, take_token
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.patient_server import ANSWER_SECONDS
@@ -38,7 +38,7 @@ async def test_people_go_on_at_another_gateway(
     """A page is asked to go when its answer is whole, others at once. Its chat is known at the other
     gateway, and an old client gets its 1013.
     """
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(FakeOpenAI())
         redis = await stack.enter_async_context(redis_server(tmp_path))

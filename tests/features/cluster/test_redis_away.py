@@ -15,7 +15,7 @@ import pytest
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request, request
 from server.core.aio import Lookups
-from server.features.cluster import replicas
+from server.features.cluster import redis_store
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -121,7 +121,7 @@ async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
         return look(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", looked)
-    monkeypatch.setattr(replicas, "TRY_SECONDS", 0.01)
+    monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.01)
     lookups = Lookups()
     asyncio.get_running_loop().set_default_executor(lookups)
     async with AsyncExitStack() as stack:

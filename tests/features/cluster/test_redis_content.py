@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from server.features.cluster import replicas
+from server.features.cluster import redis_store
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -51,7 +51,7 @@ async def test_redis_gets_nothing_of_content(
     """Neither a question, nor its answer, nor what names a person: session, token, address, hand-over.
     Limits, slots and the list of gateways are there.
     """
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(FakeOpenAI())
         server = await stack.enter_async_context(redis_server(tmp_path))

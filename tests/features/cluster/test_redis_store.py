@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from server.features.cluster import replicas
-from server.features.cluster.replicas import RedisStore
+from server.features.cluster import redis_store
+from server.features.cluster.redis_store import RedisStore
 from tests.support.clients import soon
 from tests.support.redis_server import redis_server
 
@@ -22,12 +22,12 @@ SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 ONE = "return 1"
 # In place of the real limit, which a busy machine may take for its own work.
 LIMIT = 0.5
-assert replicas.ANSWER_SECONDS == 0.1
+assert redis_store.ANSWER_SECONDS == 0.1
 
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", LIMIT)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", LIMIT)
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ async def test_a_redis_that_does_not_answer(
     """Dead or hanging: all who ask at once wait together, then nobody; told once, and used again once
     it is back.
     """
-    monkeypatch.setattr(replicas, "TRY_SECONDS", 0.1)
+    monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.1)
     caplog.set_level(logging.INFO, "server")
     async with redis_server(tmp_path) as server, store_of(server.url) as (store, failures):
         assert await store.run(ONE, []) == 1

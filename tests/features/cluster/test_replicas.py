@@ -12,14 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from server.features.cluster import replicas
-from server.features.cluster.replicas import (
-    KNOWN_SECONDS,
-    MOST_REPLICAS,
-    RedisStore,
-    Replica,
-    ReplicaList,
-)
+from server.features.cluster import redis_store, replicas
+from server.features.cluster.redis_store import RedisStore
+from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
 from server.session.entries import LEFT_SECONDS
 from tests.support.clients import http
 from tests.support.fakes_app import assert_error
@@ -215,7 +210,7 @@ async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
 @pytest.fixture
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no dead Redis."""
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
 
 
 @pytest.mark.slow
@@ -311,8 +306,8 @@ def test_the_list_is_back_before_it_is_read_again() -> None:
     """Living gateways notice Redis within its pause and report at once, before what was known is
     dropped; and it is dropped at the next reading.
     """
-    noticed = replicas.TRY_SECONDS + replicas.ANSWER_SECONDS
-    assert noticed < replicas.BACK_SECONDS < replicas.PROBE_SECONDS
+    noticed = redis_store.TRY_SECONDS + redis_store.ANSWER_SECONDS
+    assert noticed < replicas.BACK_SECONDS < redis_store.PROBE_SECONDS
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ from server.core.addresses import RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
 from server.features.cameras.cameras import cameras_of, invite
-from server.features.cluster import replicas, shared_limits
-from server.features.cluster.replicas import RedisStore
+from server.features.cluster import redis_store, shared_limits
+from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.shared_limits import (
     SLOT_SECONDS,
     TOKEN_SECONDS,
@@ -57,7 +57,7 @@ ADDRESS, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no dead Redis."""
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", ANSWER_SECONDS)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
 
 
 class Slotted(Replicas):

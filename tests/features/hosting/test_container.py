@@ -220,7 +220,7 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("keeper", [False, True], ids=["program", "program and keeper"])
+@pytest.mark.parametrize("reaper", [False, True], ids=["program", "program and keeper"])
 async def test_no_container_outlives_the_program(
     program: str, tmp_path: Path, reaper: bool
 ) -> None:

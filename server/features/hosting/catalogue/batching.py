@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.features.hosting.catalogue.choice import gigabytes
+from server.features.hosting.catalogue.machine import gigabytes
 
 # vLLM's default of --max-num-seqs in most of its versions
 MOST = 256

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -201,96 +199,3 @@ def shown(value: object) -> str:
 def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
     """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE."""
     return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)
-
-
-# Facts about a machine that runs models: GPUs, memory, installed programs.  Pure data, with
-# comparisons of versions.
-
-GB = 1_000_000_000
-
-
-class Vendor(StrEnum):
-    NVIDIA = "nvidia"
-    AMD = "amd"
-
-
-@dataclass(frozen=True, slots=True)
-class HostGpu:
-    vendor: Vendor
-    name: str
-    # None: not reported, for example for a part of a divided GPU
-    total_bytes: int | None
-    free_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Resources and programs found on a machine; by default none."""
-
-    gpus: tuple[HostGpu, ...] = ()
-    # The reason for no GPU, as a sentence; empty with one
-    gpu_trouble: str = ""
-    # 0: unknown
-    ram_total_bytes: int = 0
-    ram_free_bytes: int = 0
-    # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
-    # "diffusers", "fastapi"
-    engine_python: str | None = None
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
-    torch_device: str = ""
-    # model_types that its transformers has for answers about pictures and for speech; empty:
-    # unknown
-    model_types: frozenset[str] = frozenset()
-    # The program, its version and the flags in its help; None: not installed or not usable, with
-    # the reason in the trouble
-    vllm: str | None = None
-    vllm_version: str = ""
-    vllm_flags: frozenset[str] = frozenset()
-    # Beginning of its command line, before the model's folder
-    vllm_words: tuple[str, ...] = ("vllm", "serve")
-    # True: a build for the CPU
-    vllm_for_cpu: bool = False
-    vllm_trouble: str = ""
-    # The program whose help is being read, which may take minutes; empty: none
-    vllm_pending: str = ""
-    docker: str | None = None
-    podman: str | None = None
-    # True when this user can start containers, else a sentence with the reason
-    container_socket_ok: bool = False
-    container_trouble: str = ""
-    # True when containers can use NVIDIA's GPUs (its container toolkit)
-    nvidia_containers: bool = False
-    # True in the systemd sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
-    sandboxed: bool = False
-    # The setting TRUST_REMOTE_CODE
-    trust_remote_code: bool = False
-
-    @property
-    def container_program(self) -> str | None:
-        return self.docker or self.podman
-
-    @property
-    def gpu_total_bytes(self) -> int | None:
-        """The memory of all GPUs; None when one does not report it."""
-        totals = [gpu.total_bytes for gpu in self.gpus]
-        return None if None in totals else sum(total or 0 for total in totals)
-
-
-def gigabytes(count: int) -> str:
-    """Format a size for display: "7.5 GB", "16 GB"."""
-    return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
-
-
-def at_least(version: str, wanted: str) -> bool:
-    """Return True when a version is `wanted` or newer, by its numbers, or when either has none."""
-    mine, needed = _numbers(version), _numbers(wanted)
-    if not mine or not needed:
-        return True
-    length = max(len(mine), len(needed))
-    return mine + (0,) * (length - len(mine)) >= needed + (0,) * (length - len(needed))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.features.hosting.catalogue.choice import GB, Host, HostGpu, Vendor, at_least, gigabytes
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
 from server.features.hosting.catalogue.sizes import QUANTISED, needed
 
 __all__ = [

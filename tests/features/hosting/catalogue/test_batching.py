@@ -8,8 +8,8 @@ import re
 import pytest
 
 from server.features.hosting.catalogue import batching
-from server.features.hosting.catalogue.choice import GB
 from server.features.hosting.catalogue.entry import Catalogue
+from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     OVERHEAD_BYTES,
     before_requests,

@@ -1,0 +1,155 @@
+"""A Redis that several processes share. A request waits for it for at most ANSWER_SECONDS.
+
+Scripts do the work, so that counting and deciding are one step. Without an answer in time the
+caller uses its own limits, and Redis gets no more scripts until it takes a write again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from server.core.aio import supervise
+
+log = logging.getLogger(__name__)
+
+# Longest wait of a request for Redis, including connecting (seconds); on one machine it answers
+# within 1 ms.
+ANSWER_SECONDS = 0.1
+# Intervals of the checks while it does not answer, and while it does (seconds).
+TRY_SECONDS, PROBE_SECONDS = 1.0, 5.0
+MAX_CONNECTIONS = 8
+PREFIX = "qwen-camera"
+NOT_ASKED = "not asked yet"
+
+
+class RedisStore:
+    """Runs scripts in Redis, under keys that only this installation uses.
+
+    `secret` is common to all processes of one installation.
+
+    Bounds of rate limits and sessions of several processes: every key expires; without an answer
+    within 0.1 s each process has its own.
+    """
+
+    def __init__(
+        self, url: str, secret: str, *, on_failure: Callable[[], object] = lambda: None
+    ) -> None:
+        """`on_failure` is called after each script or probe without an answer.
+
+        Raises ValueError for a bad URL.
+        """
+        self._key = hmac.new(secret.encode(), b"names in redis", hashlib.sha256).digest()
+        self._prefix = f"{PREFIX}:{self._hash('installation', '')[:12]}"
+        self._on_failure = on_failure
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            # The older protocol, and no names: fewer steps in each new connection.
+            protocol=2,
+            driver_info=None,
+        )
+        self._redis: Redis = Redis.from_pool(pool)
+        self._scripts: dict[str, AsyncScript] = {}
+        # False before the first successful write
+        self.answers = False
+        # Class name of the error while it does not answer; empty while it does
+        self._reason = NOT_ASKED
+        self._failed = asyncio.Event()
+
+    def name(self, kind: str, text: str = "") -> str:
+        """Return the key of something; it has `text`, such as an address, as a keyed hash only."""
+        return (
+            f"{self._prefix}:{kind}:{self._hash(kind, text)}" if text else f"{self._prefix}:{kind}"
+        )
+
+    def member(self, text: str) -> str:
+        return self._hash("member", text)
+
+    def _hash(self, kind: str, text: str) -> str:
+        said = f"{kind}\0{text}".encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]
+
+    async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
+        """Run a script and return its result.
+
+        None without an answer in time, or while Redis is known to be down.
+        """
+        if not self.answers:
+            return None
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = self._redis.register_script(script)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await known(keys=list(keys), args=list(args))
+        except (RedisError, OSError, TimeoutError) as exc:
+            self._no_answer(exc)
+            return None
+
+    def _no_answer(self, exc: Exception) -> None:
+        self._on_failure()
+        news = self.answers or self._reason == NOT_ASKED
+        self._reason = type(exc).__name__
+        self.answers = False
+        self._failed.set()
+        if news:
+            # The exception's text may hold the URL, and so a password.
+            log.warning("redis does not answer", extra={"error": self._reason})
+
+    async def probe(self) -> None:
+        """Check whether Redis accepts a write, and set `answers`."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._redis.set(self.name("probe"), "1", px=60_000)
+        except (RedisError, OSError, TimeoutError) as exc:
+            self._no_answer(exc)
+            return
+        if not self.answers:
+            self.answers, self._reason = True, ""
+            log.info("redis answers")
+
+    async def watch(self, on_answers: Callable[[], Any]) -> None:
+        """Probe it until cancelled; await `on_answers()` after each probe that it answered."""
+        await supervise(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
+
+    async def _round(self, on_answers: Callable[[], Any]) -> float:
+        """Probe, and return the seconds until the next probe: fewer while Redis does not answer."""
+        await self.probe()
+        if self.answers:
+            self._failed.clear()
+            await on_answers()
+        try:
+            if self.answers:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._failed.wait()
+        except TimeoutError:
+            return 0.0
+        return TRY_SECONDS
+
+    def report(self) -> dict[str, str | bool]:
+        """Return the state of the sharing, for /health."""
+        if self.answers:
+            return {"shared": True, "reason": ""}
+        return {
+            "shared": False,
+            "reason": f"Redis does not answer ({self._reason}): until it does, limits hold for each process alone",
+        }
+
+    async def close(self) -> None:
+        await self._redis.aclose()
