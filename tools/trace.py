@@ -29,7 +29,7 @@ from server.web.serving import uvicorn_config
 
 ROOT = Path(__file__).parents[1]
 SERVER = str(ROOT / "server") + "/"
-SECONDS = 3.0
+SECONDS = 2.0
 
 Call = tuple[str, str]
 

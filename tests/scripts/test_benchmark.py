@@ -84,6 +84,7 @@ async def test_a_simulation_is_reached_from_here(tmp_path: Path) -> None:
     assert result.with_suffix(".csv").is_file()
 
 
+@pytest.mark.night
 async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
     """A short scene in which a thing comes: the table, JSON and CSV."""
     code, out, err = await run(
@@ -100,6 +101,7 @@ async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
     assert ours["delays"][0] < 5
 
 
+@pytest.mark.night
 async def test_voice_is_measured_from_here(tmp_path: Path) -> None:
     """Two spoken questions and one interruption: what was heard when, as JSON, CSV and a picture."""
     code, out, err = await run(

@@ -314,6 +314,7 @@ def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
     """A file with another hash and a package without one are refused; the first with what to do
     about it.
@@ -341,6 +342,7 @@ def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> None:
     """Nobody who asked for blurred faces gets a server that does not blur them."""
     done = bash(installed / "scripts" / "run.sh", "--with", "face-blur", env=offline())
@@ -351,6 +353,7 @@ def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_broken_venv_is_made_anew(installed: Path) -> None:
     """A Python that is gone, as after an upgrade of the system, is noticed."""
     for name in ("python", "python3"):
@@ -400,6 +403,7 @@ def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_it_says_what_it_installs_before_it_does(tmp_path: Path) -> None:
     """test.sh names all packages first; nothing runs as root before that."""
     scratch = project(tmp_path / "p")

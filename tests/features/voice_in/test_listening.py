@@ -906,6 +906,7 @@ async def test_the_next_question_replaces_the_words_before_it() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     """The ring, the frames and what waits stay within their bounds."""
     async with ear() as one:

@@ -131,6 +131,7 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
         await quick.close()
 
 
+@pytest.mark.night
 async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain and optimised, each in a process of its own, as scripts/benchmark.py --voice does."""
     monkeypatch.setitem(measured.WAYS, "optimised", "use_cuda_graphs=on")
