@@ -106,22 +106,15 @@ def test_deploys_table_of_sizes_follows_from_batching() -> None:
     weights = LARGE.weights_bytes
     free_bytes = batching.free_bytes_of(MEMORY, 0.9, weights + OVERHEAD_BYTES)
     held = free_bytes // (TOKEN_BYTES * 8192)
-    assert (
-        f"leaves about {free_bytes / GB:.0f} GB for keys and values, some {free_bytes // TOKEN_BYTES // 10_000}0,000 tokens: {held} answers"
-        in text
-    )
     step = step_seconds(weights, BANDWIDTH)
     assert f"{weights / GB:.0f} GB at 5.3 TB/s, {step * 1000:.1f} ms" in text
-    together = tokens_a_second(TOGETHER, weights, BANDWIDTH)
     floor = answers_a_second(TOGETHER, held, weights, BANDWIDTH, ANSWER_TOKENS)
-    assert f"{together:.0f} tokens a second, {floor:.1f} answers of {ANSWER_TOKENS} tokens" in text
-    full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
-    assert f"With {held} it gives {full:.0f}" in text
     # More than the memory holds are no faster.
+    full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert answers_a_second(999, held, weights, BANDWIDTH, ANSWER_TOKENS) == full
+    assert f"plan with half of what {TOGETHER} answers at a time give" in text
     planned = floor * PLANNED
     assert f"GPUs ({planned:.1f} answers/s each)" in text
-    assert f"GPUs = questions / {planned:.1f}" in text
     rows = re.findall(r"\| ([\d,]+) \| ([\d.]+) \| (\d+) \| (\d+) \| [\d.]+ GiB \|", text)
     assert len(rows) == 5
     for people, *given in rows:
