@@ -44,6 +44,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models.base import Engine
 from server.models.openai import library
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from server.models.openai.group import EngineGroup
 from server.models.openai.retry import Reason
@@ -402,12 +403,14 @@ def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[], Non
 
     members = [
         OpenAIEngine(
-            name="vllm",
-            base_url=url,
-            api_key=settings.vllm_api_key,
-            model=settings.model_name,
-            voice=settings.model_voice,
-            thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+            "vllm",
+            Endpoint(
+                url,
+                settings.vllm_api_key,
+                settings.model_name,
+                voice=settings.model_voice,
+                thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+            ),
             session_key=session_key,
             on_retry=on_retry,
             on_busy=on_busy,

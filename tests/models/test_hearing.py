@@ -16,7 +16,7 @@ from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
-from server.models.openai import sender
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
 from tests.models.openai.test_engine import collect, picture
@@ -41,7 +41,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url))
     await one.probe()
     yield one
     await one.close()
@@ -108,12 +108,13 @@ async def test_media_are_resolved_once_a_request(
 ) -> None:
     """However often it is sent: the same bytes go again."""
     made: list[Sound] = []
+    make = prompts.audio_part
 
     def part(sound: Sound) -> dict[str, Any]:
         made.append(sound)
-        return prompts.audio_part(sound)
+        return make(sound)
 
-    monkeypatch.setattr(sender, "audio_part", part)
+    monkeypatch.setattr(prompts, "audio_part", part)
     fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"temperature"}
     await collect(engine, asked())
     assert fake.count == 2

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from server.core.errors import EngineError, EngineRefused
 from server.models.base import Delta, Finished, Thought
 from server.models.control_tokens import LONGEST
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
 from server.models.thinking import ThinkingLimits
@@ -109,7 +110,7 @@ def test_thoughts_that_the_template_opened() -> None:
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     yield one
     await one.close()
 
@@ -166,7 +167,7 @@ async def test_thinking_that_is_wanted_is_not_switched_off(fake: FakeOpenAI) -> 
     """THINKING=true: it gets its tokens as soon as it is seen to think."""
     fake.thoughts = ["hm "]
     limits = ThinkingLimits(wanted=True, max_tokens=300)
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, thinking=limits)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, thinking=limits), limits=QUICK)
     try:
         assert (await asked(engine))[:2] == ("I see a cup.", "hm ")
         assert fake.last.body["max_tokens"] == 428

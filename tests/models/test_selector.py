@@ -19,7 +19,7 @@ from server.models.base import (
     EngineStatus,
     Finished,
 )
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector
 from tests.support.fakes_openai import FakeOpenAI
@@ -263,7 +263,7 @@ async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
     await fake.start()
     await fake.close()
     limits = dataclasses.replace(TimeLimits(), probe=0.5)
-    vllm = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    vllm = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
     builtin = Probed("builtin", EngineState.READY)
     async with running(vllm, builtin) as selector:
         assert selector.current is builtin

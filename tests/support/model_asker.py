@@ -21,7 +21,7 @@ from server.core.errors import EngineError
 from server.core.frames import Kind, Picture
 from server.features.generation.videos_api import VideosApi
 from server.models.base import Delta, EngineRequest
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 
 LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
@@ -51,7 +51,7 @@ async def watched(busy: list[float]) -> None:
 
 
 async def probe(url: str) -> dict[str, Any]:
-    engine = OpenAIEngine(name="vllm", base_url=url, limits=LIMITS)
+    engine = OpenAIEngine("vllm", Endpoint(url), limits=LIMITS)
     try:
         status = await engine.probe()
         return {"state": status.state, "said": status.detail, "model": status.model}
@@ -60,7 +60,7 @@ async def probe(url: str) -> dict[str, Any]:
 
 
 async def answer(url: str) -> dict[str, Any]:
-    engine = OpenAIEngine(name="vllm", base_url=url, model="m", limits=LIMITS)
+    engine = OpenAIEngine("vllm", Endpoint(url, model="m"), limits=LIMITS)
     picture = Picture("f1", 1.0, None, 64, 64, 64, 64, 9, b"\xff\xd8\xff\xd9", None, None, 0.0)
     text = ""
     try:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
 from server.session.request.parts import View
@@ -203,14 +204,14 @@ async def test_what_is_another_machine(url: str, host: str) -> None:
 
 async def test_an_engine_tells_where_it_is() -> None:
     """Before the first probe, after it, and when it fails."""
-    engine = OpenAIEngine(name="vllm", base_url="http://gpu.invalid:8001/v1")
+    engine = OpenAIEngine("vllm", Endpoint("http://gpu.invalid:8001/v1"))
     try:
         assert engine.status.elsewhere == "gpu.invalid"
         assert (await engine.probe()).elsewhere == "gpu.invalid"
     finally:
         await engine.close()
     async with FakeOpenAI() as server:
-        near = OpenAIEngine(name="vllm", base_url=server.base_url)
+        near = OpenAIEngine("vllm", Endpoint(server.base_url))
         assert (await near.probe()).elsewhere == ""
         await near.close()
 

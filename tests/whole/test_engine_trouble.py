@@ -38,7 +38,7 @@ def impatient(run: Running, limits: TimeLimits = QUICK) -> None:
     """Shorten the time limits of the server's vLLM engine."""
     engine = run.program.engines.engines[0]
     assert isinstance(engine, OpenAIEngine)
-    engine._limits = limits
+    engine.limits = limits
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from server.core.errors import EngineError, EngineFailed, EngineUnavailable
 from server.core.frames import Geometry, Kind, Picture
 from server.media.picture import encode
 from server.models.base import Chunk, EngineRequest, EngineState
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
 from tests.support.answers import collect
@@ -44,7 +45,7 @@ async def server(tiny_model: Path) -> AsyncIterator[ModelServer]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def engine(server: ModelServer) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=server.base_url, model=str(server.model))
+    one = OpenAIEngine("vllm", Endpoint(server.base_url, model=str(server.model)))
     yield one
     await one.close()
 
@@ -60,10 +61,12 @@ def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRe
 # The engine alone
 
 
-async def test_probe_of_a_server_that_lists_nothing(engine: OpenAIEngine) -> None:
+async def test_probe_of_a_server_that_lists_nothing(
+    engine: OpenAIEngine, server: ModelServer
+) -> None:
     """With MODEL_NAME it is ready, and the model's own folder tells its pixels."""
     status = await engine.probe()
-    assert (status.state, status.model) == (EngineState.READY, engine._sender._model)
+    assert (status.state, status.model) == (EngineState.READY, str(server.model))
     assert status.capabilities.geometry == Geometry(28, 784, 64 * 28 * 28)
     assert status.capabilities.context_length is None
     assert not status.capabilities.json_schema
@@ -71,7 +74,7 @@ async def test_probe_of_a_server_that_lists_nothing(engine: OpenAIEngine) -> Non
 
 async def test_without_a_name_it_says_what_to_set(server: ModelServer) -> None:
     """The served model cannot be found here."""
-    nameless = OpenAIEngine(name="vllm", base_url=server.base_url)
+    nameless = OpenAIEngine("vllm", Endpoint(server.base_url))
     status = await nameless.probe()
     await nameless.close()
     assert status.state is EngineState.MISCONFIGURED
@@ -141,14 +144,15 @@ async def test_a_question_that_waits_is_taken_back(engine: OpenAIEngine) -> None
 async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None:
     """This server answers 422 to `priority`; the visitor notices nothing, and it isn't sent again."""
     engine = OpenAIEngine(
-        name="vllm", base_url=server.base_url, model=str(server.model), priority=3
+        "vllm",
+        Endpoint(
+            server.base_url, model=str(server.model), fields={"temperature": 0.2, "priority": 3}
+        ),
     )
     try:
         for _ in range(2):
             pieces, _ = await collect(engine, request(ASK_COLOR))
             assert "".join(pieces) == "It is red."
-        assert "priority" not in engine._fields.optional
-        assert "temperature" in engine._fields.optional
     finally:
         await engine.close()
     assert server.log.read_text("utf-8").count('HTTP/1.1" 422') == 1
@@ -156,7 +160,7 @@ async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None
 
 async def test_another_model_is_an_error_that_says_so(server: ModelServer) -> None:
     """The sentence leads to MODEL_NAME, whatever status this server has for it."""
-    engine = OpenAIEngine(name="vllm", base_url=server.base_url, model="somebody/else")
+    engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="somebody/else"))
     try:
         with pytest.raises(EngineUnavailable, match="MODEL_NAME"):
             await collect(engine, request(ASK_COLOR))
@@ -174,17 +178,19 @@ async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
     assert "".join(pieces) == "It is blue."
 
 
-async def test_an_error_behind_the_role_is_an_error(engine: OpenAIEngine) -> None:
+async def test_an_error_behind_the_role_is_an_error(server: ModelServer) -> None:
     """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which
-    is never sent.
+    we never send.
     """
-    engine._fields.optional["stop"] = ["x"]
-    with pytest.raises(EngineError) as raised:
-        await collect(engine, request(ASK_COLOR))
+    endpoint = Endpoint(server.base_url, model=str(server.model), fields={"stop": ["x"]})
+    engine = OpenAIEngine("vllm", endpoint)
+    try:
+        with pytest.raises(EngineError) as raised:
+            await collect(engine, request(ASK_COLOR))
+    finally:
+        await engine.close()
     assert type(raised.value) is EngineFailed
     assert "get_vocab" not in raised.value.message
-    del engine._fields.optional["stop"]
-    assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
 
 
 # The whole program

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
 from server.models.openai.retry import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
@@ -76,8 +76,8 @@ async def routed() -> AsyncIterator[Routed]:
         router = await stack.enter_async_context(real_router(fakes))
         retried: list[Reason] = []
         engine = OpenAIEngine(
-            name="vllm",
-            base_url=router.base_url,
+            "vllm",
+            Endpoint(router.base_url),
             limits=LIMITS,
             session_key=KEYS.of,
             on_retry=retried.append,

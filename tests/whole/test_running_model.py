@@ -13,6 +13,7 @@ import dataclasses
 import os
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -24,6 +25,7 @@ from server.core.errors import EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.media.picture.encode import jpeg
 from server.models.base import EngineRequest, EngineStatus
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from tests.support.answers import collect
 from tests.support.clients import Visitor, visitor
@@ -43,8 +45,8 @@ pytestmark = [
 LONG = "Count from one to ten thousand, one number a line, and leave none out."
 
 
-def make_engine(model: str = "", priority: int | None = None) -> OpenAIEngine:
-    return OpenAIEngine(name="vllm", base_url=URL, api_key=KEY, model=model, priority=priority)
+def make_engine(model: str = "", **fields: Any) -> OpenAIEngine:
+    return OpenAIEngine("vllm", Endpoint(URL, KEY, model, fields={"temperature": 0.2, **fields}))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -111,13 +113,14 @@ async def test_an_answer_and_its_usage(engine: OpenAIEngine) -> None:
     assert 0 < end.usage.completion_tokens <= 16 < end.usage.prompt_tokens
 
 
-async def test_priority_is_taken_or_left_out(engine: OpenAIEngine) -> None:
-    """The field never costs an answer."""
-    eager = make_engine(engine.status.model, priority=-1)
+@pytest.mark.parametrize("field", [{"priority": -1}, {"temperature": 9.0}])
+async def test_a_field_is_taken_or_left_out(engine: OpenAIEngine, field: dict[str, Any]) -> None:
+    """Neither a field that it does not know nor a value that it does not take costs an answer."""
+    other = make_engine(engine.status.model, **field)
     try:
-        await collect(eager, request())
+        await collect(other, request())
     finally:
-        await eager.close()
+        await other.close()
 
 
 async def test_what_does_not_fit_says_how_much_does(engine: OpenAIEngine) -> None:
@@ -130,21 +133,17 @@ async def test_what_does_not_fit_says_how_much_does(engine: OpenAIEngine) -> Non
         await collect(engine, request(max_tokens=length + 1))
 
 
-async def test_a_refused_field_is_left_out(engine: OpenAIEngine) -> None:
-    """A value that the server does not take goes, and the answer comes."""
-    await is_vllm(engine)
-    engine._fields.optional["temperature"] = 9.0
-    await collect(engine, request())
-    assert "temperature" not in engine._fields.optional
-
-
 async def test_an_error_inside_the_stream(engine: OpenAIEngine) -> None:
     """vLLM answers 200 and then an error event to a schema that can't be: an error of ours."""
     await is_vllm(engine)
     schema = {"name": "x", "schema": {"type": "strng"}}
-    engine._fields.optional["response_format"] = {"type": "json_schema", "json_schema": schema}
-    with pytest.raises(EngineRefused) as raised:
-        await collect(engine, request())
+    form = {"type": "json_schema", "json_schema": schema}
+    wrong = make_engine(engine.status.model, response_format=form)
+    try:
+        with pytest.raises(EngineRefused) as raised:
+            await collect(wrong, request())
+    finally:
+        await wrong.close()
     assert "strng" not in raised.value.message
 
 

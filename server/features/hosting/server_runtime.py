@@ -22,6 +22,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
@@ -243,15 +244,17 @@ class ServerRuntime:
         own = launch.mode is RunMode.CONTAINER and geometry is not None
         self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
         self.engine: Engine = OpenAIEngine(
-            name="local",
-            base_url=launch.base_url,
-            api_key=key,
-            model=launch.served_name,
-            factor=geometry.factor if own and geometry is not None else None,
-            # vLLM lists its context; `transformers serve` would go through all that was ever
-            # fetched.
-            listed=self._is_vllm,
-            thinking=thinking,
+            "local",
+            Endpoint(
+                launch.base_url,
+                key,
+                launch.served_name,
+                factor=geometry.factor if own and geometry is not None else None,
+                # vLLM lists its context; `transformers serve` would go through all that was ever
+                # fetched.
+                listed=self._is_vllm,
+                thinking=thinking or ThinkingLimits(),
+            ),
         )
         self._memory = TreeMemory()
         # The process inside of the container, of which the tree is; None until it is known.
@@ -408,12 +411,14 @@ class RemoteRuntime:
         self.ended = asyncio.Event()
         geometry = model.geometry if model is not None else None
         self.engine: Engine = OpenAIEngine(
-            name="local",
-            base_url=launch.base_url,
-            api_key=api_key,
-            model=launch.served_name,
-            factor=geometry.factor if geometry is not None else None,
-            thinking=thinking,
+            "local",
+            Endpoint(
+                launch.base_url,
+                api_key,
+                launch.served_name,
+                factor=geometry.factor if geometry is not None else None,
+                thinking=thinking or ThinkingLimits(),
+            ),
         )
         self._url, self._name, self._has_key = choice.url, launch.served_name, bool(api_key)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -29,6 +29,7 @@ from server.models.openai.chat_stream import (
     read_event,
 )
 from server.models.openai.library import openai
+from server.models.thinking import ThinkingLimits
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
@@ -54,6 +55,26 @@ class TimeLimits(Seconds):
     # The whole answer.
     total: float = 120.0
     probe: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model server's address, and what is known of it beforehand.
+
+    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
+    factor. `listed` False: it is known that `model` is served, so its health is asked for and not
+    its list of models. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
+    `fields` go with each request while the server takes them.
+    """
+
+    base_url: str
+    api_key: SecretStr | str = ""
+    model: str = ""
+    factor: int | None = None
+    listed: bool = True
+    voice: str = ""
+    thinking: ThinkingLimits = field(default_factory=ThinkingLimits)
+    fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})
 
 
 class Refused(Exception):
@@ -94,28 +115,25 @@ class NotChat(Exception):
 
 
 class ChatClient:
-    """One server. `limits` is asked each time. `transport` replaces the network, in tests."""
+    """One server. `transport` replaces the network, in tests."""
 
     def __init__(
-        self,
-        base_url: str,
-        api_key: SecretStr | str,
-        limits: Callable[[], TimeLimits],
-        transport: httpx2.AsyncBaseTransport | None,
+        self, endpoint: Endpoint, limits: TimeLimits, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self._limits = limits
         # These libraries log addresses, headers and bodies at lower levels.
         for name in ("openai", "httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        self._base_url = base_url
+        key = endpoint.api_key
+        self._secret = key.get_secret_value() if isinstance(key, SecretStr) else key
+        self._base_url = endpoint.base_url
         self._on_network = transport is None
         self._http = httpx2.AsyncClient(
             transport=BoundedTransport(transport or network(_POOL), self._bounds),
             # Pictures go to the configured address and nowhere else: no proxy, no redirect.
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=limits().connect, write=10.0, pool=1.0),
+            timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
         )
         self._made: openai.AsyncOpenAI | None = None
 
@@ -144,7 +162,7 @@ class ChatClient:
     async def _is_there(self) -> None:
         """Open a connection and close it. Raises Unreachable when it is refused."""
         try:
-            async with asyncio.timeout(self._limits().connect):
+            async with asyncio.timeout(self._limits.connect):
                 _, writer = await asyncio.open_connection(*library.place(self._base_url))
         except TimeoutError:
             # The request will say so.
@@ -261,8 +279,8 @@ class ChatClient:
         limits.
         """
         if request.url.path.endswith(_CHAT):
-            return Bounds(STREAM_BYTES, self._limits().total + TAIL_SECONDS)
-        return Bounds(seconds=self._limits().probe)
+            return Bounds(STREAM_BYTES, self._limits.total + TAIL_SECONDS)
+        return Bounds(seconds=self._limits.probe)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -6,15 +6,16 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.core.frames import FRAME_FACTOR
-from server.media.picture.encode import MIN_FRAMES
+from server.core.errors import EngineFailed
+from server.core.frames import FRAME_FACTOR, Picture
+from server.media.picture.encode import MIN_FRAMES, data_url
 from server.models import prompts
-from server.models.base import EngineRequest
+from server.models.base import EngineRequest, EngineStatus
 from server.models.control_tokens import ControlTokens
 from server.models.openai import upstream
+from server.models.openai.chat_client import Endpoint
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
@@ -29,34 +30,45 @@ _PCM = "pcm16"
 _FORM_REFUSED = re.compile(r"\bpcm16\b|audio\.format|\bformat\b.{0,60}\bwav\b", re.I | re.S)
 
 
+class Media:
+    """The pictures and the sound of a request in the form that goes out; made once, however often it is
+    sent.
+
+    Raises EngineFailed for a picture that was not encoded.
+    """
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.url = _url(request.picture)
+        self.earlier = [_url(one.picture) for one in request.earlier]
+        sound = request.sound
+        heard = sound is not None and prompts.fault(sound) is None
+        self.audio = prompts.audio_part(sound) if sound is not None and heard else None
+
+
+def _url(picture: Picture) -> str:
+    if picture.jpeg is None:
+        raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+    return data_url(picture.jpeg)
+
+
 class RequestFields:
     """The fields of one server. Those that it refuses by name are left out from then on."""
 
-    def __init__(
-        self, engine: str, *, temperature: float | None, priority: int | None, voice: str = ""
-    ) -> None:
-        """`voice`: of answers that the model speaks itself; "" leaves the choice to it."""
+    def __init__(self, engine: str, endpoint: Endpoint) -> None:
         self._engine = engine
-        self._voice = voice
+        self._model = endpoint.model
+        self._voice = endpoint.voice
         self._sound_form = _PCM
-        self.optional: dict[str, Any] = {"stream_options": {"include_usage": True}}
-        if temperature is not None:
-            self.optional["temperature"] = temperature
-        if priority is not None:
-            self.optional["priority"] = priority
+        self._optional = {"stream_options": {"include_usage": True}, **endpoint.fields}
         self._max_tokens_field = "max_tokens"
         self._schema_taken = True
 
     def body(
         self,
         request: EngineRequest,
-        url: str,
-        earlier_urls: Sequence[str] = (),
+        media: Media,
+        status: EngineStatus,
         *,
-        audio: Mapping[str, Any] | None = None,
-        model: str,
-        context: int | None,
-        json_schema: bool = False,
         speech_out: bool = False,
         tokens: ControlTokens | None,
         thinking: Thinking,
@@ -65,18 +77,23 @@ class RequestFields:
 
         The answer has half of the context at most; tokens for thoughts are added.
 
-        `json_schema`: the server takes a schema for the answer. `speech_out`: it speaks unless it is
-        asked for text alone.
+        `media` may hold more earlier pictures than the request still has. `speech_out`: the server
+        speaks unless it is asked for text alone.
         """
+        context = status.capabilities.context_length
         answer = min(request.max_tokens, context // 2) if context else request.max_tokens
-        constrained = self._schema_taken and json_schema and request.schema is not None
+        takes_schema = self._schema_taken and status.capabilities.json_schema
+        constrained = takes_schema and request.schema is not None
         form = {"name": "answer", "schema": request.schema, "strict": True}
+        earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
         body = {
-            "model": model,
-            "messages": prompts.messages(request, url, earlier_urls, audio=audio, tokens=tokens),
+            "model": status.model or self._model,
+            "messages": prompts.messages(
+                request, media.url, earlier, audio=media.audio, tokens=tokens
+            ),
             "stream": True,
             self._max_tokens_field: answer + thinking.budget(context),
-            **self.optional,
+            **self._optional,
             **(self._modalities(request.speak) if speech_out else {}),
             **({_FORMAT: {"type": "json_schema", "json_schema": form}} if constrained else {}),
             **(request.conversation.fields if request.conversation is not None else {}),
@@ -106,12 +123,12 @@ class RequestFields:
     def drop(self, refusal: object, thinking: Thinking) -> bool:
         """Leave out the fields that a refusal names from now on; return True when that changes anything."""
         extra = tuple(thinking.fields())
-        named = upstream.refused_fields(refusal, (*self.optional, *extra))
+        named = upstream.refused_fields(refusal, (*self._optional, *extra))
         for name in named:
             if name in extra:
                 thinking.drop(name)
             else:
-                del self.optional[name]
+                del self._optional[name]
             log.info(
                 "the model server refuses a field", extra={"engine": self._engine, "field": name}
             )

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Protocol, TypeVar
 
 import httpx2
-from pydantic import SecretStr
 
 from server.core.errors import EngineFailed, EngineTimeout
 from server.models.base import (
@@ -28,19 +27,18 @@ from server.models.openai import upstream
 from server.models.openai.chat_client import (
     TAIL_SECONDS,
     ChatClient,
+    Endpoint,
     Refused,
     TimeLimits,
 )
-from server.models.openai.chat_request import (
-    RequestFields,
-)
+from server.models.openai.chat_request import Media, RequestFields
 from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.retry import Fault, Reason, Retries
-from server.models.openai.sender import Media, Opened, Sender
+from server.models.openai.sender import Opened, Sender
 from server.models.openai.spoken_answer import SpokenAnswer
-from server.models.reply import Reply, attempts
-from server.models.thinking import Mode, Thinking, ThinkingLimits
+from server.models.reply import Piece, Reply, attempts
+from server.models.thinking import Mode, Thinking
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +46,7 @@ log = logging.getLogger(__name__)
 class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
-    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
-    factor. `priority` is sent with each request while the server takes it. `voice`: of answers that
-    the model speaks itself. `listed` False: it is known that `model` is served, so its health is
-    asked for and not its list of models. `session_key` makes the session's name, which goes with
+    `session_key` makes the session's name, which goes with
     each question beside the request's own; None: neither does. `on_retry` gets the reason of each
     request that is sent again, and `on_busy` is called when the server refuses one since it has
     enough to do. `transport` replaces the network, in tests.
@@ -59,42 +54,31 @@ class OpenAIEngine:
 
     def __init__(
         self,
-        *,
         name: str,
-        base_url: str,
-        api_key: SecretStr | str = "",
-        model: str = "",
+        endpoint: Endpoint,
+        *,
         limits: TimeLimits | None = None,
-        temperature: float | None = 0.2,
-        factor: int | None = None,
-        priority: int | None = None,
-        voice: str = "",
-        listed: bool = True,
-        thinking: ThinkingLimits | None = None,
         session_key: Callable[[str], str] | None = None,
         on_retry: Callable[[Reason], None] = lambda _: None,
         on_busy: Callable[[], None] = lambda: None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
-        self._limits = limits or TimeLimits()
-        self._fields = RequestFields(name, temperature=temperature, priority=priority, voice=voice)
-        self._thinking = Thinking(thinking or ThinkingLimits())
+        self.limits = limits = limits or TimeLimits()
+        self._thinking = Thinking(endpoint.thinking)
         self._session_key = session_key
         self._on_retry, self._on_busy = on_retry, on_busy
-        self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
+        self._client = ChatClient(endpoint, limits, transport)
         self._server = KnownServer(
             name,
-            base_url,
+            endpoint,
             self._client,
-            model=model,
-            factor=factor,
-            listed=listed,
-            seconds=self._limits.probe,
+            seconds=limits.probe,
             busy=lambda: self._answering > 0,
             on_other_model=self._thinking.forget,
         )
-        self._sender = Sender(self._client, self._server, self._fields, self._thinking, model)
+        fields = RequestFields(name, endpoint)
+        self._sender = Sender(self._client, self._server, fields, self._thinking)
         # Answers in work
         self._answering = 0
 
@@ -119,9 +103,7 @@ class OpenAIEngine:
 
         Before the first token a request that failed is sent again (`retry.py` says when).
         """
-        asking = asked(
-            [self], request, self._limits, on_fault=self._failed, on_retry=self._on_retry
-        )
+        asking = asked([self], request, self.limits, on_fault=self._failed, on_retry=self._on_retry)
         async with aclosing(asking) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -172,76 +154,46 @@ class OpenAIEngine:
         Thoughts of a model that was not expected to think come before any text, or not at all.
         """
         now = asyncio.get_running_loop().time
-        thinking, asked = self._thinking, self._thinking.mode
-        due = min(deadline, due or now() + self._limits.first_token)
-        reply = Reply(
-            self._server.control_tokens,
-            inside=thinking.implied,
-            # Beyond what the server counts are the tokens for thoughts, which the answer may not
-            # take.
-            most=request.max_tokens if asked is Mode.BUDGET else None,
-            calls=request.conversation is not None and bool(request.conversation.tools),
-        )
+        due = min(deadline, due or now() + self.limits.first_token)
+        coming = _Coming(request, self._server, self._thinking)
         async with AsyncExitStack() as stack:
-            whole = False
             opened = None
-            spoken = SpokenAnswer()
             try:
                 opened = await self._sender.open(request, media, names, stack, due, last)
                 stream, event = opened.stream, opened.event
-                while event is not None and not reply.enough:
+                while event is not None and not coming.enough:
                     piece = read_event(event)
                     if piece.error is not None:
                         refusal = Refused(upstream.event_status(piece.error), piece.error, None)
-                        raise self._sender.refusal(refusal, begun=reply.began or spoken.begun)
-                    if piece.sound and opened.speaks:
-                        if (sound := spoken.take(piece.sound)) is not None:
-                            self._server.speech_out.spoke()
-                            yield sound
-                    elif piece.sound:
-                        self._server.speech_out.heard()
-                        self._server.learned_speech()
-                    answered = reply.answered or spoken.begun
-                    for part in piece.slices():
-                        for chunk in reply.take(part):
-                            # Another request in mid-answer would begin a second answer.
-                            if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
-                                yield chunk
-                        if part is not piece:
-                            # A whole answer in one event holds nobody else.
-                            await asyncio.sleep(0)
-                    if reply.finish and not opened.speaks:
+                        raise self._sender.refusal(refusal, begun=coming.begun)
+                    async with aclosing(coming.take(piece, opened.speaks)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    if coming.finished and not opened.speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
-                    elif reply.began:
-                        due = min(deadline, now() + self._limits.between_tokens)
+                    elif coming.reply.began:
+                        due = min(deadline, now() + self.limits.between_tokens)
                     event = await stream.next(due)
-                whole = stream.done
-                if reply.finish:
+                coming.whole = stream.done
+                if coming.finished:
                     await stream.drain()
             except TimeoutError:
-                if not reply.finish:
-                    raise self._too_slow(reply.began, now() >= deadline) from None
+                if not coming.finished:
+                    raise self._too_slow(coming.reply.began, now() >= deadline) from None
             except BrokenStream as exc:
-                if not reply.finish:
-                    failure = EngineFailed(str(exc))
-                    raise (
-                        _broken(failure)
-                        if exc.connection and not (reply.began or spoken.begun)
-                        else failure
-                    ) from None
-        try:
-            chunks = reply.end(whole=whole)
-        except EngineFailed as failure:
-            # It ended well below, and here without a token: the model's process died, or a router
-            # lost it.
-            begun = reply.began or spoken.begun
-            raise (failure if begun else _broken(failure)) from None
-        finally:
-            thinking.ended(asked, reply)
-        if opened is not None and opened.speaks and not spoken.begun:
-            opened = self._silent(opened, spoken)
-        for chunk in chunks:
-            yield opened.end(chunk) if opened is not None and isinstance(chunk, Finished) else chunk
+                if not coming.finished:
+                    raise coming.broken(EngineFailed(str(exc)), connection=exc.connection) from None
+        for chunk in self._end(coming, opened):
+            yield chunk
+
+    def _end(self, coming: _Coming, opened: Opened | None) -> list[Chunk]:
+        """Return the rest and the end of an answer. Raises as `_Coming.end` does."""
+        chunks = coming.end()
+        if opened is None:
+            return chunks
+        if opened.speaks and not coming.spoken.begun:
+            opened = self._silent(opened, coming.spoken)
+        return [opened.end(one) if isinstance(one, Finished) else one for one in chunks]
 
     def forget(self, session_id: str) -> None:
         """Nothing is remembered."""
@@ -278,22 +230,88 @@ class OpenAIEngine:
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
         if total:
             return EngineTimeout(
-                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter.",
+                f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter.",
                 public=True,
             )
         if began:
             return EngineTimeout(
-                f"The model server fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again.",
+                f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again.",
                 public=True,
             )
         return EngineTimeout(
-            f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again.",
+            f"The model server did not begin to answer within {self.limits.first_token:g} s. It may be overloaded; ask again.",
             public=True,
         )
 
 
-def _broken(failure: EngineFailed) -> Fault:
-    return Fault(Reason.BROKEN, lambda: failure)
+class _Coming:
+    """One answer as it comes: its text and calls, and its sound."""
+
+    def __init__(self, request: EngineRequest, server: KnownServer, thinking: Thinking) -> None:
+        self._server = server
+        self._thinking, self._asked = thinking, thinking.mode
+        self.reply = Reply(
+            server.control_tokens,
+            inside=thinking.implied,
+            # Beyond what the server counts are the tokens for thoughts, which the answer may not
+            # take.
+            most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
+            calls=request.conversation is not None and bool(request.conversation.tools),
+        )
+        self.spoken = SpokenAnswer()
+        # The server showed in some way that the answer is complete.
+        self.whole = False
+
+    @property
+    def begun(self) -> bool:
+        """True once a person may have seen or heard some of it."""
+        return self.reply.began or self.spoken.begun
+
+    @property
+    def enough(self) -> bool:
+        return self.reply.enough
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.reply.finish)
+
+    async def take(self, piece: Piece, speaks: bool) -> AsyncGenerator[Chunk, None]:
+        """Yield what a piece holds. `speaks`: its sound was asked for."""
+        if piece.sound and speaks:
+            if (sound := self.spoken.take(piece.sound)) is not None:
+                self._server.speech_out.spoke()
+                yield sound
+        elif piece.sound:
+            self._server.speech_out.heard()
+            self._server.learned_speech()
+        answered = self.reply.answered or self.spoken.begun
+        for part in piece.slices():
+            for chunk in self.reply.take(part):
+                # Another request in mid-answer would begin a second answer.
+                if isinstance(chunk, Delta) or self._asked is Mode.BUDGET or not answered:
+                    yield chunk
+            if part is not piece:
+                # A whole answer in one event holds nobody else.
+                await asyncio.sleep(0)
+
+    def end(self) -> list[Chunk]:
+        """Return the rest. Raises EngineFailed, or Fault for an answer without a token: the model's
+        process died, or a router lost it.
+        """
+        try:
+            return self.reply.end(whole=self.whole)
+        except EngineFailed as failure:
+            raise self.broken(failure) from None
+        finally:
+            self._thinking.ended(self._asked, self.reply)
+
+    def broken(self, failure: EngineFailed, *, connection: bool = True) -> EngineFailed | Fault:
+        """Return a failure, or the fault that another attempt may mend: the connection broke off
+        before a token.
+        """
+        if self.begun or not connection:
+            return failure
+        return Fault(Reason.BROKEN, lambda: failure)
 
 
 # The name of a session for model servers and their router: a keyed hash of its id. Pure.

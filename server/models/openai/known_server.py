@@ -21,7 +21,7 @@ from server.models.base import EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import model_choice, upstream
 from server.models.openai.bounded_http import AnswerRefused, read_json
-from server.models.openai.chat_client import ChatClient, Unreachable
+from server.models.openai.chat_client import ChatClient, Endpoint, Unreachable
 from server.models.openai.discovery import Discovery, address_of
 from server.models.openai.library import openai
 from server.models.openai.model_choice import Listed
@@ -208,41 +208,42 @@ log = logging.getLogger(__name__)
 class KnownServer:
     """Owner of a server's status.
 
-    `model`, `factor` and `listed` as in `OpenAIEngine`. `seconds` bounds a probe. `busy`
-    returns True while answers are under way. `on_other_model` is called when the server has another
+    `seconds` bounds a probe. `busy` returns True while answers are under way. `on_other_model` is called when the server has another
     model than before.
     """
 
     def __init__(
         self,
         name: str,
-        base_url: str,
+        endpoint: Endpoint,
         client: ChatClient,
         *,
-        model: str,
-        factor: int | None,
-        listed: bool,
         seconds: float,
         busy: Callable[[], bool],
         on_other_model: Callable[[], None],
     ) -> None:
         # Without credentials
-        self.address = address_of(base_url)
+        self.address = address_of(endpoint.base_url)
         self._name = name
         self._client = client
-        self._wanted = model
-        self._listed = listed or not model
+        self._wanted = endpoint.model
+        self._listed = endpoint.listed or not endpoint.model
         self._seconds = seconds
         self._busy = busy
         self._on_other_model = on_other_model
-        self._discovery = Discovery(self.address, wanted=model, factor=factor)
-        self._whereabouts = Whereabouts(base_url)
+        self._discovery = Discovery(self.address, wanted=endpoint.model, factor=endpoint.factor)
+        self._whereabouts = Whereabouts(endpoint.base_url)
         self._sight = Sight(client, self.address.removesuffix("/v1"))
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self.address}.",
             elsewhere=self._whereabouts.other,
         )
+
+    @property
+    def model(self) -> str:
+        """The model that is served, or else the one that the settings name; "" for none."""
+        return self.status.model or self._wanted
 
     @property
     def control_tokens(self) -> ControlTokens | None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.core.frames import Picture
 from server.core.sound import SoundUse
-from server.media.picture.encode import data_url
 from server.models.base import EngineRequest, Finished
 from server.models.openai import upstream
 from server.models.openai.chat_client import ChatClient, Dropped, NotChat, Refused, Unreachable
 from server.models.openai.chat_request import (
+    Media,
     RequestFields,
     as_pictures,
     fewer_pictures,
@@ -26,7 +25,7 @@ from server.models.openai.chat_request import (
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.retry import Fault, Reason
-from server.models.prompts import audio_part, checked, fault, without_sound
+from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
 
 # Statuses of servers that take no video or no sound, or not in this form; 0 is an event without a
@@ -50,6 +49,27 @@ class Opened:
     speaks: bool
     speech_refused: bool
 
+    @classmethod
+    def of(
+        cls,
+        stream: ChatStream,
+        event: bytes | None,
+        *,
+        sent: EngineRequest,
+        wanted: EngineRequest,
+    ) -> Opened:
+        """Compare the request as it was taken with the one that was asked for."""
+        return cls(
+            stream,
+            event,
+            left_out=len(wanted.turns) - len(sent.turns),
+            pictures_left_out=len(wanted.earlier) - len(sent.earlier),
+            video_refused=wanted.video and not sent.video,
+            sound_refused=wanted.sound is not None and sent.sound is None,
+            speaks=sent.speak,
+            speech_refused=wanted.speak and not sent.speak,
+        )
+
     def end(self, finished: Finished) -> Finished:
         """Return the end of its answer with the fields that were left out."""
         return dataclasses.replace(
@@ -62,37 +82,16 @@ class Opened:
         )
 
 
-class Media:
-    """The pictures and the sound of a request in the form that goes out; made once, however often it is
-    sent.
-    """
-
-    def __init__(self, request: EngineRequest) -> None:
-        self.url = _url(request.picture)
-        self.earlier = [_url(one.picture) for one in request.earlier]
-        sound = request.sound
-        self.audio = audio_part(sound) if sound is not None and fault(sound) is None else None
-
-
 class Sender:
-    """Sends the requests of one engine, and learns from refusals what its server takes.
-
-    `model`: the one that the settings name; "" for that which the server lists first.
-    """
+    """Sends the requests of one engine, and learns from refusals what its server takes."""
 
     def __init__(
-        self,
-        client: ChatClient,
-        server: KnownServer,
-        fields: RequestFields,
-        thinking: Thinking,
-        model: str,
+        self, client: ChatClient, server: KnownServer, fields: RequestFields, thinking: Thinking
     ) -> None:
         self._client = client
         self._server = server
         self._fields = fields
         self._thinking = thinking
-        self._model = model
 
     async def open(
         self,
@@ -108,53 +107,34 @@ class Sender:
 
         Raises EngineError, Fault, TimeoutError, BrokenStream.
         """
-        if not (self._server.status.model or self._model):
+        if not self._server.model:
             await self._server.probe()
-        earlier, sound = media.earlier, request.sound
-        # A refusal may have shown since the request was built that nobody hears here.
-        request = checked(request, self._server.status.capabilities.audio_in)
-        speak = request.speak
-        # It may have shown that it does not, too.
-        request = dataclasses.replace(
-            request, speak=speak and self._server.status.capabilities.speech_out
-        )
-        turns, video = len(request.turns), request.video
+        wanted = request
+        # A refusal may have shown since the request was built that nobody hears or speaks here.
+        able = self._server.status.capabilities
+        request = checked(request, able.audio_in)
+        request = dataclasses.replace(request, speak=request.speak and able.speech_out)
         fields, thinking = self._fields, self._thinking
         if request.conversation is not None:
             # A refusal may repeat what a program wrote: it counts for this request alone.
             fields, thinking = copy.deepcopy((fields, thinking))
         looked_up = False
         while True:
+            build = partial(
+                fields.body,
+                request,
+                media,
+                self._server.status,
+                speech_out=self._server.speech_out.states,
+                tokens=self._server.control_tokens,
+                thinking=thinking,
+            )
+            # A program's conversation may be long: others must not wait while it is cleaned.
+            beside = request.conversation is not None
+            body = await asyncio.to_thread(build) if beside else build()
             try:
-                build = partial(
-                    fields.body,
-                    request,
-                    media.url,
-                    earlier[len(earlier) - len(request.earlier) :],
-                    audio=media.audio,
-                    model=self._server.status.model or self._model,
-                    context=self._server.status.capabilities.context_length,
-                    json_schema=self._server.status.capabilities.json_schema,
-                    speech_out=self._server.speech_out.states,
-                    tokens=self._server.control_tokens,
-                    thinking=thinking,
-                )
-                # A program's conversation may be long: others must not wait while it is cleaned.
-                beside = request.conversation is not None
-                body = await asyncio.to_thread(build) if beside else build()
-                stream, event = await self._client.send(
-                    body, stack, due, names, spoken=request.speak
-                )
-                return Opened(
-                    stream,
-                    event,
-                    turns - len(request.turns),
-                    len(earlier) - len(request.earlier),
-                    video and not request.video,
-                    sound is not None and request.sound is None,
-                    request.speak,
-                    speak and not request.speak,
-                )
+                begun = await self._client.send(body, stack, due, names, spoken=request.speak)
+                return Opened.of(*begun, sent=request, wanted=wanted)
             except Unreachable:
                 raise Fault(Reason.REFUSED, self._server.unreachable) from None
             except NotChat as exc:
@@ -162,7 +142,6 @@ class Sender:
             except Dropped:
                 raise Fault(Reason.BROKEN, self._server.unreachable) from None
             except Refused as refusal:
-                model = self._server.status.model
                 passing = not last and upstream.is_passing(refusal.status, refusal.body)
                 if passing and not request.speak:
                     # Before a failure without a word about it is taken for one of the media; without
@@ -171,62 +150,94 @@ class Sender:
                 other = not looked_up and upstream.is_other_model(refusal.status, refusal.body)
                 if request.conversation is not None and not other:
                     request = self._of_program(request, refusal, fields, thinking)
-                    continue
-                if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
-                    continue
-                if self._fields.drop_schema(request, refusal.body):
-                    continue
-                most = upstream.most_pictures(refusal.status, refusal.body)
-                if most is not None and most <= len(request.earlier) and not request.video:
-                    self._server.learn_pictures(most)
-                    request = fewer_pictures(request, most)
-                    continue
-                if upstream.is_context_refusal(refusal.status, refusal.body):
-                    self._server.learn_context(refusal.body)
-                    if request.turns:
-                        request = fewer_turns(request)
-                        continue
-                    if request.earlier:
-                        request = fewer_pictures(request)
-                        continue
-                elif request.speak and self._may_be_speech(refusal, request):
-                    # The text alone is the surer form.
-                    if not self._fields.other_sound_form(refusal.body):
-                        if upstream.is_no_speech(refusal.status, refusal.body):
-                            self._server.speech_out.mute()
-                            self._server.learned_speech()
-                        request = dataclasses.replace(request, speak=False)
-                    continue
-                elif self._server.speech_out.states and upstream.refused_fields(
-                    refusal.body, ("modalities",)
-                ):
-                    self._server.speech_out.unasked()
-                    self._server.learned_speech()
-                    continue
-                elif request.sound is not None and self._may_be_sound(refusal, request):
-                    if upstream.is_no_sound(refusal.status, refusal.body):
-                        self._server.learn_no_sound()
-                    request = without_sound(request, SoundUse.REFUSED)
-                    continue
-                elif request.video and refusal.status in _NOT_TAKEN:
-                    # Whatever it says of it: pictures are the surer form.
-                    self._server.learn_no_video()
-                    request = as_pictures(request, self._server.status.capabilities.max_pictures)
-                    continue
-                elif upstream.is_no_picture(refusal.status, refusal.body):
-                    self._server.no_pictures(model or self._model)
-                    if (await self._server.probe()).ready and self._server.status.model != model:
-                        continue
-                    if not self._server.status.ready:
-                        # The next engine may answer.
-                        raise EngineUnavailable(self._server.status.detail) from None
-                elif other:
-                    looked_up = True
-                    if (await self._server.probe()).ready and self._server.status.model != model:
-                        continue
-                elif refusal.status in (400, 422) and self._thinking.refused():
-                    continue
-                raise self.refusal(refusal) from None
+                else:
+                    request = await self._again(request, refusal, other)
+                    looked_up = other or looked_up
+
+    async def _again(self, request: EngineRequest, refusal: Refused, other: bool) -> EngineRequest:
+        """Return a refused request as it is sent again, and learn from its refusal.
+
+        `other`: it says that the model is another one. Raises its refusal, EngineError or Fault.
+        """
+        for mend in (
+            self._without_a_field,
+            self._with_fewer_pictures,
+            self._shortened,
+            self._unspoken,
+            self._unheard,
+            self._without_video,
+        ):
+            if (mended := mend(request, refusal)) is not None:
+                return mended
+        model = self._server.status.model
+        if blind := upstream.is_no_picture(refusal.status, refusal.body):
+            self._server.no_pictures(self._server.model)
+        if blind or other:
+            if (await self._server.probe()).ready and self._server.status.model != model:
+                return request
+            if blind and not self._server.status.ready:
+                # The next engine may answer.
+                raise EngineUnavailable(self._server.status.detail) from None
+        elif refusal.status in (400, 422) and self._thinking.refused():
+            return request
+        raise self.refusal(refusal) from None
+
+    # What a refusal may be about, in the order in which it is tried. Each returns the request as it
+    # is sent again, or None when the refusal is about something else.
+
+    def _without_a_field(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        dropped = refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking)
+        return request if dropped or self._fields.drop_schema(request, refusal.body) else None
+
+    def _with_fewer_pictures(
+        self, request: EngineRequest, refusal: Refused
+    ) -> EngineRequest | None:
+        most = upstream.most_pictures(refusal.status, refusal.body)
+        if most is None or most > len(request.earlier) or request.video:
+            return None
+        self._server.learn_pictures(most)
+        return fewer_pictures(request, most)
+
+    def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        if not upstream.is_context_refusal(refusal.status, refusal.body):
+            return None
+        self._server.learn_context(refusal.body)
+        if request.turns:
+            return fewer_turns(request)
+        if request.earlier:
+            return fewer_pictures(request)
+        raise self.refusal(refusal) from None
+
+    def _unspoken(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        """Ask for another form of the answer's sound, for the text alone, or say nothing of either."""
+        status, body = refusal.status, refusal.body
+        if request.speak and self._may_be_speech(refusal, request):
+            if self._fields.other_sound_form(body):
+                return request
+            # The text alone is the surer form.
+            if upstream.is_no_speech(status, body):
+                self._server.speech_out.mute()
+                self._server.learned_speech()
+            return dataclasses.replace(request, speak=False)
+        if self._server.speech_out.states and upstream.refused_fields(body, ("modalities",)):
+            self._server.speech_out.unasked()
+            self._server.learned_speech()
+            return request
+        return None
+
+    def _unheard(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        if request.sound is None or not self._may_be_sound(refusal, request):
+            return None
+        if upstream.is_no_sound(refusal.status, refusal.body):
+            self._server.learn_no_sound()
+        return without_sound(request, SoundUse.REFUSED)
+
+    def _without_video(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        """Whatever a refusal says of a video: pictures are the surer form."""
+        if not request.video or refusal.status not in _NOT_TAKEN:
+            return None
+        self._server.learn_no_video()
+        return as_pictures(request, self._server.status.capabilities.max_pictures)
 
     def _of_program(
         self, request: EngineRequest, refusal: Refused, fields: RequestFields, thinking: Thinking
@@ -290,9 +301,3 @@ class Sender:
             and not upstream.is_no_picture(refusal.status, refusal.body)
             and not upstream.is_other_model(refusal.status, refusal.body)
         )
-
-
-def _url(picture: Picture) -> str:
-    if picture.jpeg is None:
-        raise EngineFailed("The frame was not encoded for this engine. Ask again.")
-    return data_url(picture.jpeg)

@@ -13,7 +13,7 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineU
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest
 from server.models.openai import retry
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.retry import LONGEST_WAIT, Reason
 from server.models.reply import SLICE_CHARS
@@ -65,11 +65,7 @@ async def retried() -> list[Reason]:
 @pytest_asyncio.fixture
 async def engine(fake: Counting, retried: list[Reason]) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine(
-        name="vllm",
-        base_url=fake.base_url,
-        limits=LIMITS,
-        session_key=str,
-        on_retry=retried.append,
+        "vllm", Endpoint(fake.base_url), limits=LIMITS, session_key=str, on_retry=retried.append
     )
     await one.probe()
     yield one
@@ -128,7 +124,7 @@ async def test_nothing_is_sent_again_after_the_first_token(
     fake: Counting, engine: OpenAIEngine, retried: list[Reason], behaviour: Behaviour
 ) -> None:
     fake.misbehave(behaviour, 1)
-    engine._limits = dataclasses.replace(LIMITS, between_tokens=0.3)
+    engine.limits = dataclasses.replace(LIMITS, between_tokens=0.3)
     with pytest.raises(EngineError):
         await answer(engine)
     assert (fake.count, retried) == (1, [])
@@ -189,7 +185,7 @@ async def test_a_cancelled_question_is_not_sent_again(
 async def test_a_repeat_has_what_is_left_of_the_questions_time(fake: Counting) -> None:
     """The time for the first token does not begin anew."""
     limits = dataclasses.replace(LIMITS, first_token=0.8)
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
     fake.misbehave(Behaviour.INTERNAL, 1)
     fake.first_token = 60.0
     loop = asyncio.get_running_loop()

@@ -16,7 +16,14 @@ import pytest
 import pytest_asyncio
 
 from server.models.openai import bounded_http, library
-from server.models.openai.chat_client import ChatClient, NotChat, Refused, TimeLimits, Unreachable
+from server.models.openai.chat_client import (
+    ChatClient,
+    Endpoint,
+    NotChat,
+    Refused,
+    TimeLimits,
+    Unreachable,
+)
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
@@ -24,7 +31,7 @@ BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
 
 @pytest_asyncio.fixture
 async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
-    one = ChatClient(fake.base_url, "", TimeLimits, None)
+    one = ChatClient(Endpoint(fake.base_url), TimeLimits(), None)
     yield one
     await one.close()
 
@@ -41,7 +48,7 @@ async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(httpx2, "create_ssl_context", reading)
     bounded_http._trust.cache_clear()
     for _ in range(3):
-        await ChatClient("https://model.invalid/v1", "", TimeLimits, None).close()
+        await ChatClient(Endpoint("https://model.invalid/v1"), TimeLimits(), None).close()
     assert reads == [False]
 
 
@@ -106,7 +113,7 @@ async def test_nothing_keeps_a_request_after_its_answer() -> None:
         kind = {"content-type": "text/event-stream"}
         return httpx2.Response(200, headers=kind, content=event * 3 + b"data: [DONE]\n\n")
 
-    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    client = ChatClient(Endpoint("http://h/v1"), TimeLimits(), httpx2.MockTransport(answer))
     gc.collect()
     gc.disable()
     try:
@@ -134,7 +141,7 @@ async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:
         seen.append(request)
         return httpx2.Response(200, json={"data": []})
 
-    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    client = ChatClient(Endpoint("http://h/v1"), TimeLimits(), httpx2.MockTransport(answer))
     try:
         await client.models()
         await client.get("http://h/api/ps")

@@ -9,8 +9,16 @@ import pytest
 import pytest_asyncio
 
 from server.core.errors import EngineRefused
-from server.models.base import EarlierPicture, EngineRequest, Finished, Turn
-from server.models.openai.chat_request import RequestFields, fewer_turns
+from server.models.base import (
+    EarlierPicture,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Turn,
+)
+from server.models.openai.chat_client import Endpoint
+from server.models.openai.chat_request import Media, RequestFields, fewer_turns
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import Thinking, ThinkingLimits
 from tests.models.openai.test_engine import JPEG, QUICK, collect, picture, request
@@ -29,7 +37,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     yield one
     await one.close()
 
@@ -76,11 +84,10 @@ def test_the_older_half_goes(turns: int, left: int) -> None:
 
 def sent(one: EngineRequest) -> bytes:
     """The messages as they go out, without the end of their list."""
-    fields = RequestFields("vllm", temperature=0.2, priority=None)
+    fields = RequestFields("vllm", Endpoint("http://h/v1", model="m"))
     thinking = Thinking(ThinkingLimits())
-    body = fields.body(
-        one, "data:image/jpeg;base64,xx", model="m", context=None, tokens=None, thinking=thinking
-    )
+    unasked = EngineStatus(EngineState.UNREACHABLE)
+    body = fields.body(one, Media(one), unasked, tokens=None, thinking=thinking)
     return json.dumps(json.loads(body)["messages"]).encode()[:-1]
 
 

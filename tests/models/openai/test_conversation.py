@@ -11,6 +11,7 @@ import pytest_asyncio
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models.base import EarlierPicture, EngineRequest
 from server.models.conversation import Conversation, Message, Shown, Speaker, ToolCall, Words
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from tests.models.openai.test_engine import QUICK, collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -21,7 +22,7 @@ FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type"
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     yield one
     await one.close()
 

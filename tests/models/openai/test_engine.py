@@ -27,7 +27,7 @@ from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
 from server.models.openai import retry
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
@@ -39,7 +39,7 @@ KEY = "canary-key-5a17"
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     yield one
     await one.close()
 
@@ -189,7 +189,7 @@ async def test_an_answer_that_never_ends_meets_the_total_limit(fake: FakeOpenAI)
     fake.answer_for = lambda _body, _jpeg: ["x "] * 1000
     fake.between_tokens = 0.02
     limits = dataclasses.replace(QUICK, total=0.3)
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
     try:
         texts, raised = await partial(engine)
         assert isinstance(raised, EngineTimeout)
@@ -204,7 +204,7 @@ async def test_slow_prefill_behind_an_early_role_event_has_the_first_token_limit
 ) -> None:
     """The role alone does not begin the answer: first_token goes on, not between_tokens."""
     limits = dataclasses.replace(QUICK, first_token=1.0, between_tokens=0.1)
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=limits)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
     fake.before_text = 0.3
     try:
         assert len((await collect(engine))[0]) == 4
@@ -255,7 +255,7 @@ async def test_cancelling_the_consumer_closes_the_upstream_stream(
 
 async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeOpenAI) -> None:
     """100 answers at a time, every 10th stopped: 90 are whole and nothing is left at the server."""
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
     fake.answer_for = lambda body, _jpeg: [body["messages"][-1]["content"][1]["text"], " a", " b"]
     fake.between_tokens = 0.05
 
@@ -286,7 +286,9 @@ async def test_a_refused_field_is_dropped_for_good(fake: FakeOpenAI, behaviour: 
     """The request is sent again once without what was named, and later requests never have it."""
     fake.behaviour = behaviour
     fake.refused_fields = {"stream_options", "priority"}
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, priority=3)
+    engine = OpenAIEngine(
+        "vllm", Endpoint(fake.base_url, fields={"temperature": 0.2, "priority": 3}), limits=QUICK
+    )
     try:
         assert len((await collect(engine))[0]) == 4
         assert fake.count == 2
@@ -324,7 +326,7 @@ async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: Ope
 
 async def test_a_configured_model_that_went_is_an_error_that_says_so(fake: FakeOpenAI) -> None:
     """A fixed MODEL_NAME is never replaced by another."""
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
     try:
         await engine.probe()
         fake.models = ["other-vl"]
@@ -358,7 +360,7 @@ async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
     again.
     """
     monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), transport=Dropping(drops))
     try:
         if drops < 3:
             assert len((await collect(engine))[0]) == 4
@@ -434,7 +436,7 @@ async def test_geometry_is_chosen_by_type_or_setting_never_by_name(
 ) -> None:
     """A model's name tells nothing; an override beats everything."""
     fake.card = card
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, factor=factor)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, factor=factor), limits=QUICK)
     try:
         assert (await engine.probe()).capabilities.geometry.factor == expected
     finally:
@@ -467,7 +469,7 @@ async def test_probe_tells_what_is_wrong(
 async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI) -> None:
     """While vLLM loads, its port refuses connections: both are named."""
     await fake.close()
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     try:
         status = await engine.probe()
         assert status.state is EngineState.UNREACHABLE
@@ -482,7 +484,7 @@ async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI) -> 
 
 async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI) -> None:
     """A base URL without /v1 answers 404."""
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url[:-3], limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url[:-3]), limits=QUICK)
     try:
         status = await engine.probe()
         assert status.state is EngineState.MISCONFIGURED
@@ -494,7 +496,7 @@ async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI) -> None:
 async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI) -> None:
     """`transformers serve` lists nothing and still answers."""
     fake.behaviour = Behaviour.NO_MODELS
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
     try:
         assert (await engine.probe()).ready
         assert len((await collect(engine))[0]) == 4
@@ -505,7 +507,7 @@ async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI
 async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: FakeOpenAI) -> None:
     """Its health alone decides."""
     engine = OpenAIEngine(
-        name="local", base_url=fake.base_url, model="fake-vl", limits=QUICK, listed=False
+        "local", Endpoint(fake.base_url, model="fake-vl", listed=False), limits=QUICK
     )
     try:
         before = fake.probes
@@ -548,7 +550,7 @@ async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     nameless = await engine.probe()
     assert nameless.state is EngineState.UNREACHABLE
     assert "MODEL_NAME" in nameless.detail
-    named = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    named = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
     try:
         assert (await named.probe()).ready
         assert len((await collect(named))[0]) == 4
@@ -565,7 +567,7 @@ async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
 
 async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI) -> None:
     """The sentence helps to correct MODEL_NAME."""
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="typo", limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="typo"), limits=QUICK)
     try:
         status = await engine.probe()
         assert status.state is EngineState.MISCONFIGURED
@@ -581,7 +583,7 @@ async def test_the_key_is_sent_and_appears_nowhere_else(
     """Not in repr, status, errors or logs, not even at the lowest level."""
     fake.api_key = KEY
     caplog.set_level(logging.DEBUG)
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, api_key=SecretStr(KEY), limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, api_key=SecretStr(KEY)), limits=QUICK)
     try:
         assert (await engine.probe()).ready
         await collect(engine, request("canary-question"))
@@ -608,7 +610,7 @@ async def test_environment_of_another_account_does_not_travel(
     monkeypatch.setenv("OPENAI_PROJECT_ID", "canary-project")
     monkeypatch.setenv("OPENAI_API_KEY", "canary-env-key")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
     try:
         await collect(engine)
         assert "canary" not in str(fake.last.headers)
@@ -625,8 +627,8 @@ async def test_a_redirect_is_not_followed() -> None:
         return httpx2.Response(307, headers={"location": "http://elsewhere.example/v1/models"})
 
     engine = OpenAIEngine(
-        name="vllm",
-        base_url="http://here.example/v1",
+        "vllm",
+        Endpoint("http://here.example/v1"),
         limits=QUICK,
         transport=httpx2.MockTransport(handler),
     )
@@ -641,7 +643,7 @@ async def test_a_redirect_is_not_followed() -> None:
 def test_an_address_that_is_none_stops_the_start(url: str) -> None:
     """The sentence says what is allowed."""
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8001/v1"):
-        OpenAIEngine(name="vllm", base_url=url)
+        OpenAIEngine("vllm", Endpoint(url))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
@@ -655,7 +657,7 @@ async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI) -> N
     """User and password of a URL stay out of every sentence."""
     await fake.close()
     engine = OpenAIEngine(
-        name="vllm", base_url=f"http://user:{KEY}@127.0.0.1:{fake.port}/v1", limits=QUICK
+        "vllm", Endpoint(f"http://user:{KEY}@127.0.0.1:{fake.port}/v1"), limits=QUICK
     )
     try:
         status = await engine.probe()
@@ -686,8 +688,8 @@ async def test_no_control_token_of_any_family_reaches_the_server(
 async def test_a_sessions_name_goes_only_where_it_is_meant_to(fake: FakeOpenAI) -> None:
     """With each question to a server of VLLM_BASE_URL, and to no other; the id itself never."""
     keys = SessionKeys("s" * 32)
-    ours = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=QUICK, session_key=keys.of)
-    other = OpenAIEngine(name="local", base_url=fake.base_url, limits=QUICK)
+    ours = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK, session_key=keys.of)
+    other = OpenAIEngine("local", Endpoint(fake.base_url), limits=QUICK)
     try:
         await collect(ours, request(session_id="one"))
         await collect(ours, request(session_id="one"))

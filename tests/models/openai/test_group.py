@@ -15,7 +15,7 @@ import pytest_asyncio
 from server.core.errors import EngineError, EngineTimeout, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest, EngineState
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
 from server.models.openai.group import EngineGroup
 from server.models.openai.retry import Reason
@@ -38,11 +38,7 @@ class Group:
             "vllm",
             [
                 OpenAIEngine(
-                    name="vllm",
-                    base_url=fake.base_url,
-                    limits=LIMITS,
-                    model=model,
-                    session_key=KEYS.of,
+                    "vllm", Endpoint(fake.base_url, model=model), limits=LIMITS, session_key=KEYS.of
                 )
                 for fake in fakes
             ],
@@ -277,6 +273,6 @@ async def test_other_machines_are_all_named(group: Group) -> None:
 
 
 def test_a_group_needs_different_addresses() -> None:
-    one = OpenAIEngine(name="vllm", base_url="http://127.0.0.1:9/v1")
+    one = OpenAIEngine("vllm", Endpoint("http://127.0.0.1:9/v1"))
     with pytest.raises(ValueError, match="another address"):
         EngineGroup("vllm", [one, one], session_key=str)

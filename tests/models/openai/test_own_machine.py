@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from server.core.addresses import parse_address
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.own_machine import Whereabouts, own_addresses, own_names
@@ -133,7 +134,7 @@ async def test_an_engine_at_an_address_of_this_machine_is_no_other() -> None:
         pytest.skip("This machine has no address beyond loopback.")
     async with FakeOpenAI(host="0.0.0.0") as server:
         url = f"http://{mine[0]}:{server.port}/v1"
-        engine = OpenAIEngine(name="vllm", base_url=url)
+        engine = OpenAIEngine("vllm", Endpoint(url))
         try:
             assert engine.status.elsewhere == other_machine(url) == str(mine[0])
             assert (await engine.probe()).elsewhere == ""

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from server.core.errors import EngineUnavailable
 from server.models.base import EngineState
-from server.models.openai.chat_client import TimeLimits
+from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector
 from tests.models.openai.test_engine import collect
@@ -28,7 +28,7 @@ PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, pr
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url, limits=PATIENT)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=PATIENT)
     yield one
     await one.close()
 
@@ -197,7 +197,7 @@ async def test_model_name_wins_until_the_model_refuses_a_picture(fake: FakeOpenA
     the next one answers.
     """
     fake.models = ["seeing-vl", "text"]
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="text", limits=PATIENT)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="text"), limits=PATIENT)
     try:
         assert (await engine.probe()).model == "text"
         assert engine.status.ready

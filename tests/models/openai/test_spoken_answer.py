@@ -15,6 +15,7 @@ import pytest_asyncio
 from server.core.sound import Sound
 from server.media.sound.pcm import VoiceChunk, wav
 from server.models.base import EngineRequest
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.spoken_answer import SpokenAnswer
 from tests.models.openai.test_engine import request as plain_request
@@ -66,7 +67,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture
 async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    one = OpenAIEngine("vllm", Endpoint(fake.base_url))
     await one.probe()
     yield one
     await one.close()
@@ -139,7 +140,7 @@ async def test_leaving_stops_the_sound_upstream(fake: FakeOpenAI, engine: OpenAI
 
 async def test_what_is_asked_for(fake: FakeOpenAI) -> None:
     """Text alone unless speech is wanted: such a server speaks unasked."""
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, voice="Chelsie")
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, voice="Chelsie"))
     await engine.probe()
     await answered(engine, plain_request())
     assert fake.last.body["modalities"] == ["text"]
@@ -173,7 +174,7 @@ async def test_who_speaks(
 ) -> None:
     """By the card, or by the family on a server whose interface has speech; plain vLLM has none."""
     fake.models, fake.card, fake.others = [model], card, others
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
     await engine.probe()
     assert engine.status.capabilities.speech_out is speaks
     await engine.probe()
@@ -186,7 +187,7 @@ async def test_who_speaks(
 async def test_a_server_that_speaks_unasked_is_known_from_then_on(fake: FakeOpenAI) -> None:
     """Its interface is hidden: the sound is no text, and the next request says what is wanted."""
     fake.others = {}
-    engine = OpenAIEngine(name="vllm", base_url=fake.base_url)
+    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
     await engine.probe()
     fake.deltas = omni()
     text, sound, _ = await answered(engine, plain_request())
