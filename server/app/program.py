@@ -56,7 +56,7 @@ from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.connections import Connections
 from server.web.context import AccessSettings, Services
-from server.web.health import Health, Limits, add_gauges
+from server.web.health import Health, Limits, add_gauges, add_network_gauges
 from server.web.request_guard import ConnectionGuard, WayIn
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.turn_watch import RelayWatch
@@ -100,7 +100,13 @@ class Program:
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
         self.listening: list[Callable[[int], None]] = []
         self.way_in = WayIn()
-        self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
+        self.health_facts: list[Callable[[], Mapping[str, Any]]] = [
+            lambda: {
+                "sessions": len(self.sessions),
+                "cameras": len(self.webrtc),
+                "turn": self.relays.report(),
+            }
+        ]
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
@@ -173,14 +179,10 @@ class Program:
         )
         self.health = Health(
             version=__version__,
-            engine=lambda: self.engines.current,
-            sessions=lambda: len(self.sessions),
-            cameras=lambda: len(self.webrtc),
+            engines=self.engines,
             queue=self.inference.depth,
             draining=lambda: self.sessions.closed,
-            turn=self.relays.report,
-            engines=lambda: self.engines.engines,
-            features=self.health_facts,
+            facts=self.health_facts,
         )
         self._tasks = TaskSet("program")
         # What features offer each other, by the feature's name
@@ -199,10 +201,8 @@ class Program:
             inference=self.inference,
             engines=self.engines,
             health=self.health,
-            connections=self.connections,
-            limiter=self.limiter,
-            relays=self.relays,
         )
+        add_network_gauges(self.metrics, self.connections, self.limiter, self.relays)
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:

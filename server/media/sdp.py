@@ -125,7 +125,7 @@ def check_offer(sdp: str) -> Offer:
     sections: list[Section] = []
     head: list[str] = []
     bundles: list[list[str]] = []
-    candidates = codecs = fingerprints = 0
+    counts = dict.fromkeys(_MOST_LINES, 0)
     for line in lines:
         if line.startswith("m="):
             sections.append(_section(line))
@@ -134,26 +134,12 @@ def check_offer(sdp: str) -> Offer:
                     f"The offer has more than {MAX_MEDIA_SECTIONS} media sections. Offer one video track."
                 )
             continue
-        if line.startswith("a=candidate:"):
-            candidates += 1
-            if candidates > MAX_CANDIDATES:
-                raise UnusableOffer(f"The offer has more than {MAX_CANDIDATES} candidates.")
-            if is_mdns(line) or is_unreachable(line) or is_other_component(line):
-                continue
-        elif line.startswith("a=end-of-candidates"):
-            continue
-        elif line.startswith("a=rtpmap:"):
-            codecs += 1
-            if codecs > MAX_CODECS:
-                raise UnusableOffer(f"The offer has more than {MAX_CODECS} codecs. Offer fewer.")
-        elif line.startswith("a=fingerprint:"):
-            fingerprints += 1
-            if fingerprints > MAX_FINGERPRINTS:
-                raise UnusableOffer(f"The offer has more than {MAX_FINGERPRINTS} fingerprints.")
-        elif line.startswith("a=group:BUNDLE"):
+        _count(line, counts)
+        if line.startswith("a=group:BUNDLE"):
             bundles.append(line.split()[1:])
+        elif _is_left_out(line):
             continue
-        if sections:
+        elif sections:
             _attribute(sections[-1], line)
         else:
             head.append(line)
@@ -169,7 +155,7 @@ def check_offer(sdp: str) -> Offer:
     names = [line[12:] for part in every for line in part if line.startswith("a=ice-ufrag:")]
     return Offer(
         sdp="\r\n".join([*kept, ""]),
-        candidates=candidates,
+        candidates=counts["a=candidate:"],
         sections=tuple(sections),
         camera=camera,
         bundle=bundle,
@@ -177,6 +163,30 @@ def check_offer(sdp: str) -> Offer:
         ufrags=tuple(dict.fromkeys(names)) or ("",),
         passive="a=setup:passive" in kept,
     )
+
+
+# The most lines of one kind in an offer, and their name
+_MOST_LINES = {
+    "a=candidate:": (MAX_CANDIDATES, "candidates"),
+    "a=rtpmap:": (MAX_CODECS, "codecs"),
+    "a=fingerprint:": (MAX_FINGERPRINTS, "fingerprints"),
+}
+
+
+def _count(line: str, counts: dict[str, int]) -> None:
+    """Count a line of an offer by its kind. Raises UnusableOffer for one too many."""
+    for kind, (most, name) in _MOST_LINES.items():
+        if line.startswith(kind):
+            counts[kind] += 1
+            if counts[kind] > most:
+                raise UnusableOffer(f"The offer has more than {most} {name}. Offer fewer.")
+
+
+def _is_left_out(line: str) -> bool:
+    """Return True for a candidate that leads nowhere, and for the end of them, which comes at once."""
+    if line.startswith("a=candidate:"):
+        return is_mdns(line) or is_unreachable(line) or is_other_component(line)
+    return line.startswith("a=end-of-candidates")
 
 
 def is_mdns(candidate: str) -> bool:
@@ -446,12 +456,7 @@ def parse_fragment(text: str) -> Fragment:
         elif line.startswith("a=ice-pwd:"):
             section.pwd = _one("pwd", line[10:], _PWD, given)
         elif line.startswith("a=candidate:"):
-            if len(candidates) >= MAX_CANDIDATES:
-                raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
-            if len(line) > MAX_CANDIDATE_CHARS:
-                raise BadRequest(
-                    f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
-                )
+            _check_candidate(line, len(candidates))
             candidates.append(
                 {"candidate": line[2:], "sdpMid": mid, "sdpMLineIndex": None if mid else index}
             )
@@ -460,6 +465,15 @@ def parse_fragment(text: str) -> Fragment:
                 "This is no SDP fragment: every line of one begins with a letter and =."
             )
     return Fragment(tuple(one for one in credentials if one.ufrag or one.pwd), tuple(candidates))
+
+
+def _check_candidate(line: str, before: int) -> None:
+    if before >= MAX_CANDIDATES:
+        raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
+    if len(line) > MAX_CANDIDATE_CHARS:
+        raise BadRequest(
+            f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
+        )
 
 
 def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:

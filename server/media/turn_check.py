@@ -111,8 +111,6 @@ async def check_relay(
     reflexive: bool = False,
     bind: Callable[[socket.socket, str], None] | None = None,
     tls: ssl.SSLContext | None = None,
-    allocate_seconds: float = ALLOCATE_SECONDS,
-    echo_seconds: float = ECHO_SECONDS,
 ) -> RelayResult:
     """Test one TURN URL: one end of the relay acts as a client, the other as this server.
 
@@ -126,12 +124,12 @@ async def check_relay(
         server = _Server.of(url)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(allocate_seconds):
+                async with asyncio.timeout(ALLOCATE_SECONDS):
                     client = await _allocate(stack, server, username, password, tls)
             except TimeoutError:
                 raise _Failed(
                     RelayProblem.UNREACHABLE,
-                    f"No answer within {allocate_seconds:g} s: is {server.way} of the TURN server open, and does it"
+                    f"No answer within {ALLOCATE_SECONDS:g} s: is {server.way} of the TURN server open, and does it"
                     " listen there?",
                 ) from None
             seen = str(client.mapped_address[0])
@@ -143,7 +141,7 @@ async def check_relay(
                     RelayProblem.NO_WAY_BACK,
                     "This server is announced with no IPv4 address that a relay could send to.",
                 )
-            await _echo(stack, client, peers, bind, echo_seconds)
+            await _echo(stack, client, peers, bind, ECHO_SECONDS)
     except _Failed as failure:
         return RelayResult(url, failure.problem, failure.why, time.monotonic() - begin)
     return RelayResult(url, RelayProblem.NONE, "", time.monotonic() - begin)

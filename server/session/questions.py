@@ -139,6 +139,40 @@ class QuestionService:
         if pending.key is not None and message is not None and not pending.abandoned:
             self._ended = (pending.key, message)
 
+    def handle(self, message: wire.ClientMessage) -> bool:
+        """Act on a client's message; False for one that is about something else.
+
+        Raises QwenCameraError.
+        """
+        match message:
+            case wire.Chat():
+                self.ask(message)
+            case wire.CorrectTranscript():
+                self.correct(message)
+            case wire.Cancel():
+                self._silence(message.id, "user")
+                self.cancel(message.id, "user")
+            case wire.DeleteAnswer():
+                self._silence(message.id, "user")
+                self.drop(message.id)
+            case wire.Hold():
+                self._hold.begin()
+            case wire.Release():
+                self._hold.release()
+            case wire.Typing():
+                if self.speaker.audible:
+                    self.speaker.interrupt("typing")
+                # The frame of the question that somebody types.
+                self._camera.wake()
+                self._reuse.ahead(self._hold.frame)
+            case _:
+                return False
+        return True
+
+    def _silence(self, id: str | None, reason: str) -> None:
+        if id in (None, self.speaker.id):
+            self.speaker.interrupt(reason)
+
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
         """Ask, in place of the running question; a repeated message gets the same answer again.
 
@@ -447,19 +481,6 @@ class QuestionService:
         if self._voiced is not None and id in (None, self._voiced.id):
             self._voiced = None
 
-    def hold(self) -> None:
-        """Keep the sharpest frame from now on for the next questions."""
-        self._hold.begin()
-
-    def release(self) -> None:
-        """Give the held frame up."""
-        self._hold.release()
-
-    def typing(self) -> None:
-        """Prepare for a question that somebody types."""
-        self._camera.wake()
-        self._reuse.ahead(self._hold.frame)
-
     def forget(self) -> None:
         self._hold.frame = self._ended = self._spoken = self._voiced = None
 
@@ -526,6 +547,7 @@ class Hold:
         """Give the held frame up."""
         self._stop()
         self.frame = None
+        self._report()
 
     async def chosen(self, waits: Callable[[], None]) -> bool:
         """Wait for the end of a search, and return True when one ran.

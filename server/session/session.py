@@ -163,36 +163,13 @@ class Session:
         if not isinstance(message, wire.Ping):
             self.touch()
         parts = self._parts
-        speaker = parts.questions.speaker
         try:
             match message:
-                case wire.Chat():
-                    parts.questions.ask(message)
-                case wire.CorrectTranscript():
-                    parts.questions.correct(message)
-                case wire.Cancel():
-                    if message.id in (None, speaker.id):
-                        speaker.interrupt("user")
-                    parts.features.cancel(message.id)
-                    parts.questions.cancel(message.id, "user")
-                case wire.Hold():
-                    parts.questions.hold()
-                case wire.Release():
-                    parts.questions.release()
-                    self._status_changed()
                 case wire.Settings():
                     self._set(message)
                 case wire.ClearRecall():
                     parts.features.clear()
                     self.sent_pictures.clear()
-                case wire.DeleteAnswer():
-                    if message.id in (None, speaker.id):
-                        speaker.interrupt("user")
-                    parts.questions.drop(message.id)
-                case wire.Typing():
-                    if speaker.audible:
-                        speaker.interrupt("typing")
-                    parts.questions.typing()
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -200,7 +177,10 @@ class Session:
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
                 case _:
-                    parts.features.handle(message)
+                    if isinstance(message, wire.Cancel):
+                        parts.features.cancel(message.id)
+                    if not parts.questions.handle(message):
+                        parts.features.handle(message)
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from server.core import aio
 from server.core.frames import Kind
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from server.web.turn_watch import RelayWatch
 
 
+class Engines(Protocol):
+    """All engines that can be used, best first, and the one in use."""
+
+    @property
+    def engines(self) -> Sequence[Engine]: ...
+
+    @property
+    def current(self) -> Engine: ...
+
+
 class Health:
     """Builds the bodies from values that others own, at each request."""
 
@@ -34,27 +44,17 @@ class Health:
         self,
         *,
         version: str,
-        engine: Callable[[], Engine],
-        sessions: Callable[[], int],
-        cameras: Callable[[], int],
+        engines: Engines,
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], str],
-        turn: Callable[[], list[dict[str, Any]]] = list,
-        engines: Callable[[], Sequence[Engine]] = tuple,
-        features: Sequence[Callable[[], Mapping[str, Any]]] = (),
+        facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
-        """`draining`: why nobody new is taken, "" otherwise; `engines`: all engines that can be used, best first; `features`:
-        what features add to `detail`.
-        """
+        """`draining`: why nobody new is taken, "" otherwise. `facts`: more for `detail`."""
         self._version = version
-        self._engine = engine
-        self._sessions = sessions
-        self._cameras = cameras
+        self._engines = engines
         self._queue = queue
         self._draining = draining
-        self._turn = turn
-        self._engines = engines
-        self._features = features
+        self._facts = facts
         self._started = time.monotonic()
 
     def brief(self) -> dict[str, str]:
@@ -69,11 +69,11 @@ class Health:
         """Return the reason why questions cannot be answered, in words for everybody; None when
         they can.
         """
-        return self._why_not(self._engine().status.visitor_detail)
+        return self._why_not(self._engines.current.status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
         """Return the public body of /health, and True when questions can be answered."""
-        engine = self._engine()
+        engine = self._engines.current
         status = engine.status
         why_not = self.why_not_ready()
         body = self._begin(why_not) | {
@@ -90,7 +90,7 @@ class Health:
 
     def detail(self) -> tuple[dict[str, Any], bool]:
         """Return the whole body of /health, and True when questions can be answered."""
-        engine = self._engine()
+        engine = self._engines.current
         status = engine.status
         why_not = self._why_not(status.detail)
         body = self._begin(why_not) | {
@@ -110,15 +110,12 @@ class Health:
                     "state": one.status.state,
                     "detail": one.status.detail,
                 }
-                for one in self._engines()
+                for one in self._engines.engines
             ],
-            "sessions": self._sessions(),
-            "cameras": self._cameras(),
             "queue_depth": self._depths(),
             "draining": bool(self._draining()),
-            "turn": self._turn(),
         }
-        for facts in self._features:
+        for facts in self._facts:
             body |= facts()
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
@@ -136,7 +133,7 @@ class Health:
     def _why_not(self, detail: str) -> str | None:
         if why := self._draining():
             return f"draining: {why}"
-        status = self._engine().status
+        status = self._engines.current.status
         if status.ready:
             return None
         return f"engine {status.state}" + (f": {detail}" if detail else "")
@@ -162,10 +159,8 @@ def add_gauges(
     inference: Inference,
     engines: EngineSelector,
     health: Health,
-    connections: Connections,
-    limiter: RequestLimiter,
-    relays: RelayWatch,
 ) -> None:
+    """Show the work: sessions, cameras, the queue and the engines."""
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
@@ -229,6 +224,42 @@ def add_gauges(
         ("loop",),
         lambda: {(name,): count for name, count in aio.loop_failures.items()},
     )
+    metrics.gauge(
+        "draining",
+        "1 while nobody new is taken here, because the process stops or an operator ordered it",
+        ("by",),
+        lambda: {
+            ("stop",): float(sessions.draining),
+            ("operator",): float(sessions.emptying),
+        },
+    )
+    metrics.gauge(
+        "model_servers",
+        "Model servers of VLLM_BASE_URL by state, where it names several",
+        ("state",),
+        lambda: {
+            (str(state),): float(group.states()[state])
+            for group in engines.engines
+            if isinstance(group, EngineGroup)
+            for state in EngineState
+        },
+    )
+    metrics.gauge(
+        "engine_up",
+        "1 while the engine is ready",
+        ("engine",),
+        lambda: {
+            (engine.name,): float(engine.status.ready)
+            for engine in engines.engines
+            if not engine.status.unused
+        },
+    )
+
+
+def add_network_gauges(
+    metrics: Metrics, connections: Connections, limiter: RequestLimiter, relays: RelayWatch
+) -> None:
+    """Show the connections, refused datagrams, the rate limit and the relays."""
     metrics.gauge("connections", "Open connections", (), lambda: {(): len(connections)})
     metrics.count(
         "connections_refused_total",
@@ -270,41 +301,11 @@ def add_gauges(
         lambda: {(): limiter.forgotten},
     )
     metrics.gauge(
-        "draining",
-        "1 while nobody new is taken here, because the process stops or an operator ordered it",
-        ("by",),
-        lambda: {
-            ("stop",): float(sessions.draining),
-            ("operator",): float(sessions.emptying),
-        },
-    )
-    metrics.gauge(
         "relays",
         "TURN relays by whether the last check of them went through",
         ("state",),
         lambda: {
             ("working",): relays.working(),
             ("failing",): relays.failing(),
-        },
-    )
-    metrics.gauge(
-        "model_servers",
-        "Model servers of VLLM_BASE_URL by state, where it names several",
-        ("state",),
-        lambda: {
-            (str(state),): float(group.states()[state])
-            for group in engines.engines
-            if isinstance(group, EngineGroup)
-            for state in EngineState
-        },
-    )
-    metrics.gauge(
-        "engine_up",
-        "1 while the engine is ready",
-        ("engine",),
-        lambda: {
-            (engine.name,): float(engine.status.ready)
-            for engine in engines.engines
-            if not engine.status.unused
         },
     )

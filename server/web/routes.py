@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
@@ -27,13 +27,10 @@ from server.core.errors import NotFound, Unauthorized
 from server.media.picture import encode
 from server.media.sdp import MAX_CANDIDATE_CHARS
 from server.session.session import Session, SessionState
-from server.web.context import Services
+from server.web.context import AccessSettings, Services
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.request_guard import RequestGuard, TokenBody, WayIn
 from server.web.websocket import SocketServer
-
-if TYPE_CHECKING:
-    from server.web.context import Services
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
 _MEDIA_TYPES = {
@@ -121,23 +118,40 @@ def _unless_known(request: Request, response: Response) -> Response:
 def create_router(
     services: Services, operators: OperatorGuard, sockets: SocketServer, way_in: WayIn
 ) -> APIRouter:
+    """Return the routes of the core, in the order of docs/reference/http.md."""
     router = APIRouter()
     guard = RequestGuard(services)
-    watchers = HealthGuard(services, operators)
+    _add_page(router, services)
+    _add_health(router, services, guard, HealthGuard(services, operators))
+    _add_token(router, services, guard, way_in)
+    _add_camera(router, services, guard)
+    add_pictures(router, services, guard)
+
+    @router.websocket("/ws/{session_id}")
+    async def socket(websocket: WebSocket, session_id: str) -> None:
+        """The session's socket: see the page of messages. Needs the session's token."""
+        await sockets.serve(websocket, session_id)
+
+    return router
+
+
+def _with_token(access: AccessSettings, issued: Issued) -> dict[str, Any]:
+    """Return the body with a token and the relays."""
+    # Relay credentials may expire before the token, so the page renews both in time.
+    ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
+    return ends | {
+        "token": issued.token,
+        "session_id": issued.session_id,
+        "expires_in": issued.expires_in,
+        "token_type": "bearer",
+        **({"paired": True} if issued.claims.device else {}),
+        "ice_servers": access.ice_servers(issued.session_id),
+    }
+
+
+def _add_page(router: APIRouter, services: Services) -> None:
     access = services.access
     shell = Shell(CLIENT_FILES)
-
-    def with_token(issued: Issued) -> dict[str, Any]:
-        # Relay credentials may expire before the token, so the page renews both in time.
-        ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
-        return ends | {
-            "token": issued.token,
-            "session_id": issued.session_id,
-            "expires_in": issued.expires_in,
-            "token_type": "bearer",
-            **({"paired": True} if issued.claims.device else {}),
-            "ice_servers": access.ice_servers(issued.session_id),
-        }
 
     @router.get("/")
     async def page(request: Request) -> Response:
@@ -178,6 +192,10 @@ def create_router(
             headers={"Cache-Control": "no-cache"},
         )
 
+
+def _add_health(
+    router: APIRouter, services: Services, guard: RequestGuard, watchers: HealthGuard
+) -> None:
     @router.get("/health")
     async def health(request: Request) -> Response:
         """200 when questions can be answered, else 503.
@@ -230,6 +248,10 @@ def create_router(
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
+
+def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_in: WayIn) -> None:
+    access = services.access
+
     async def token(
         request: Request, response: Response, body: TokenBody | None = None
     ) -> dict[str, Any] | Response:
@@ -250,7 +272,7 @@ def create_router(
         body = body or way_in.body()
         if request.headers.get("authorization"):
             await guard.limit(request)
-            return with_token(guard.renew(request))
+            return _with_token(access, guard.renew(request))
         # Before any code is used up
         services.sessions.check_new()
         device = None
@@ -263,12 +285,15 @@ def create_router(
                 await guard.access_code(request, body.access_code, way_in.ask)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(services.sessions.replicas.choose_id(), device))
+        return _with_token(access, guard.issue(services.sessions.replicas.choose_id(), device))
 
     # FastAPI reads from it what a body has.
     token.__annotations__["body"] = way_in.body | None
     router.post("/api/token", dependencies=[Depends(guard.origin)], response_model=None)(token)
 
+
+def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> None:
+    access = services.access
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
     @router.post("/api/webrtc/offer", dependencies=[*at_home, Depends(guard.limit)])
@@ -288,7 +313,7 @@ def create_router(
             claims = guard.claims(request)
         else:
             issued = guard.issue(services.sessions.replicas.new_id())
-            claims, extra = issued.claims, with_token(issued)
+            claims, extra = issued.claims, _with_token(access, issued)
         session, sdp = await connect_camera(
             services, claims, body.sdp, sender_controlled=True, attempt=attempt_of(request)
         )
@@ -319,15 +344,6 @@ def create_router(
         if session is not None:
             session.offers.end(attempt_of(request))
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
-
-    add_pictures(router, services, guard)
-
-    @router.websocket("/ws/{session_id}")
-    async def socket(websocket: WebSocket, session_id: str) -> None:
-        """The session's socket: see the page of messages. Needs the session's token."""
-        await sockets.serve(websocket, session_id)
-
-    return router
 
 
 # The route that shows a visitor the very picture that an engine got with an answer.

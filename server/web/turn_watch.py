@@ -52,9 +52,6 @@ class RelayWatch:
         *,
         addresses: Callable[[], list[str]] = own_addresses,
         tls: ssl.SSLContext | None = None,
-        start_seconds: float = START_SECONDS,
-        check_seconds: float = CHECK_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._urls = tuple(urls)
         self._secret = secret
@@ -62,9 +59,6 @@ class RelayWatch:
         self._gathering = gathering
         self._addresses = addresses
         self._tls = tls
-        self._start_seconds = start_seconds
-        self._check_seconds = check_seconds
-        self._retry_seconds = retry_seconds
         # None before its first check has ended
         self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
 
@@ -93,15 +87,15 @@ class RelayWatch:
     async def run(self) -> None:
         """Check the relays until cancelled; return at once when there are none."""
         if self._urls:
-            await asyncio.sleep(self._start_seconds)
-            await supervise(self._round, name="relays", after_failure=self._retry_seconds)
+            await asyncio.sleep(START_SECONDS)
+            await supervise(self._round, name="relays", after_failure=RETRY_SECONDS)
 
     async def _round(self) -> float:
         """Check all relays; return the seconds until the next check."""
         await self.check()
         if self.working() < len(self._urls):
-            return min(self._check_seconds, self._retry_seconds)
-        return self._check_seconds
+            return min(CHECK_SECONDS, RETRY_SECONDS)
+        return CHECK_SECONDS
 
     async def check(self) -> None:
         """Check all of them once, each with credentials of its own."""

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth import turn_credentials
+from server.media import turn_check
 from server.media.turn_check import RelayProblem, RelayResult, _FarEnd, check_relay
 from tests.support.namespaces import Namespace, Network, require
 from tests.support.timing import AT_ONCE_SECONDS
@@ -120,11 +121,12 @@ async def test_one_address_that_is_reached_is_enough(room: Room) -> None:
 
 
 @in_room
-async def test_no_way_back(room: Room) -> None:
+async def test_no_way_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that the relay may send to leads elsewhere, and nothing arrives: said after its
     deadline.
     """
-    result = await room.check(UDP, addresses=["192.31.196.1"], echo_seconds=0.5)
+    monkeypatch.setattr(turn_check, "ECHO_SECONDS", 0.5)
+    result = await room.check(UDP, addresses=["192.31.196.1"])
     assert result.problem is RelayProblem.NO_WAY_BACK
     assert "192.31.196.1" in result.why
     assert result.seconds < AT_ONCE_SECONDS
@@ -151,11 +153,14 @@ async def test_a_certificate_that_does_not_hold(room: Room) -> None:
         ("turn:nowhere..invalid:3478", "resolved"),
     ],
 )
-async def test_what_can_not_be_reached(room: Room, url: str, word: str) -> None:
+async def test_what_can_not_be_reached(
+    room: Room, monkeypatch: pytest.MonkeyPatch, url: str, word: str
+) -> None:
     """A closed port, a silent one and an unknown name each have their sentence, within the
     deadline.
     """
-    result = await room.check(url, addresses=[SERVER], allocate_seconds=0.5)
+    monkeypatch.setattr(turn_check, "ALLOCATE_SECONDS", 0.5)
+    result = await room.check(url, addresses=[SERVER])
     assert result.problem is RelayProblem.UNREACHABLE
     assert word in result.why
     assert result.seconds < AT_ONCE_SECONDS

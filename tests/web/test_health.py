@@ -22,16 +22,20 @@ class Engine(FakeEngine):
         return self._said
 
 
+class OneEngine:
+    """The engines of a server that has one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engines, self.current = [engine], engine
+
+
 def health(engine: Engine, *, draining: str = "") -> Health:
     return Health(
         version="1.2",
-        engine=lambda: engine,
-        sessions=lambda: 3,
-        cameras=lambda: 2,
+        engines=OneEngine(engine),
         queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
         draining=lambda: draining,
-        engines=lambda: [engine],
-        features=[lambda: {"limits": {"shared": False}}],
+        facts=[lambda: {"sessions": 3}, lambda: {"limits": {"shared": False}}],
     )
 
 
@@ -56,10 +60,8 @@ def test_ready() -> None:
         },
         "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
         "sessions": 3,
-        "cameras": 2,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,
-        "turn": [],
         "limits": {"shared": False},
     }
     assert one.brief()["status"] == "ok"

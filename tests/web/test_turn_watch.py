@@ -15,6 +15,7 @@ import pytest
 
 from server.media.patches.gathering import Gathering
 from server.media.turn_check import RelayProblem, RelayResult
+from server.web import turn_watch
 from server.web.turn_watch import RelayWatch
 from tests.support.timing import at_once
 
@@ -69,14 +70,14 @@ async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(("check", "retry", "looks"), [(60.0, 0.01, True), (60.0, 60.0, False)])
-async def test_a_failing_relay_is_looked_at_sooner(check: float, retry: float, looks: bool) -> None:
+async def test_a_failing_relay_is_looked_at_sooner(
+    monkeypatch: pytest.MonkeyPatch, check: float, retry: float, looks: bool
+) -> None:
     """After a failure the shorter pause holds."""
-    relays = watch(
-        f"turn:127.0.0.1:{closed_port()}?transport=tcp",
-        start_seconds=0,
-        check_seconds=check,
-        retry_seconds=retry,
-    )
+    monkeypatch.setattr(turn_watch, "START_SECONDS", 0)
+    monkeypatch.setattr(turn_watch, "CHECK_SECONDS", check)
+    monkeypatch.setattr(turn_watch, "RETRY_SECONDS", retry)
+    relays = watch(f"turn:127.0.0.1:{closed_port()}?transport=tcp")
     seen: list[RelayResult] = []
     relays._learn = seen.append  # type: ignore[method-assign,assignment]
     with suppress(TimeoutError):

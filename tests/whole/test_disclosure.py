@@ -17,7 +17,7 @@ from server.core.frames import Detail, Kind
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
-from server.session.request.parts import View
+from server.session.request.parts import Material, View
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -176,7 +176,7 @@ async def test_each_picture_is_checked_as_it_goes() -> None:
         view = View(one.frame(), Detail.LOW, None)
         picture = await requests.prepare(view, far.status.capabilities)
         with pytest.raises(NotConfirmed):
-            requests.request("What is it?", Kind.CHAT, far, picture, view.detail)
+            requests.request("What is it?", Kind.CHAT, far, Material(picture, view.detail))
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,7 @@ class Assembler:
                 self._opening = None
         if not data:
             return  # Padding belongs to no frame, and an empty frame would flush the decoder.
-        timestamp = packet.timestamp
-        same = timestamp == self._before
-        if self._parts and same:
+        if self._parts and packet.timestamp == self._before:
             self._parts.append(data)
             self._bytes += len(data)
             if packet.key:
@@ -190,27 +188,33 @@ class Assembler:
                 self._drop_parts()
                 self._lose_reference()
                 return
-        else:
-            if self._parts:
-                self._complete(frames)
-            elif not packet.start and (same or self._before is None):
-                if not (same and self._marker_before and self._go_on_after_marker(packet)):
-                    self._throw_tail(packet)
-                return
-            self._opening = None
-            self._closed_key = None
-            self._parts.append(data)
-            self._bytes = len(data)
-            self._before = timestamp
-            self._marker_before = False
-            self._frame_key = packet.key
-            self._frame_first = self._frame_last = packet.arrived
-            self._tail.asked = 0
+        elif not self._begin_frame(packet, frames):
+            return
         if packet.marker and self._markers:
             parts = self._parts
             self._complete(frames)
             self._marker_before = True
             self._closed_key = parts if self._frame_key else None
+
+    def _begin_frame(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
+        """Begin a frame with its first packet; False for a packet of a frame whose beginning is lost."""
+        same = packet.timestamp == self._before
+        if self._parts:
+            self._complete(frames)
+        elif not packet.start and (same or self._before is None):
+            if not (same and self._marker_before and self._go_on_after_marker(packet)):
+                self._throw_tail(packet)
+            return False
+        self._opening = None
+        self._closed_key = None
+        self._parts.append(packet.data)
+        self._bytes = len(packet.data)
+        self._before = packet.timestamp
+        self._marker_before = False
+        self._frame_key = packet.key
+        self._frame_first = self._frame_last = packet.arrived
+        self._tail.asked = 0
+        return True
 
     def _complete(self, frames: list[EncodedFrame]) -> None:
         parts = self._parts
@@ -305,6 +309,11 @@ class Assembler:
             self._drain(frames)
         else:
             ahead.keep(sequence, packet, self._markers)
+        self._bound(now, frames)
+
+    def _bound(self, now: float, frames: list[EncodedFrame]) -> None:
+        """Give up holes while too much waits behind them, or a whole key frame does in vain."""
+        ahead = self._ahead
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
         if ahead.whole_key is not None and (

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
-from server.core.frames import FRAME_FACTOR, Detail, Kind, Picture, Verbosity
+from server.core.frames import FRAME_FACTOR, Kind, Picture, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
@@ -32,6 +32,7 @@ from server.session.request.parts import (
     NO_OPTIONS,
     AudioIn,
     History,
+    Material,
     Preferences,
     Prepared,
     RequestOptions,
@@ -142,11 +143,8 @@ class RequestBuilder:
             if needs.audio_in and not resolved:
                 resolved.append(self._sound(options, picture, earlier))
             sound, use = resolved[0] if needs.audio_in else _deaf(options)
-            return self.request(
-                *(question, kind, engine, picture, view.detail, options, earlier, sent_at_turn),
-                sound=sound,
-                sound_use=use,
-            )
+            material = Material(picture, view.detail, earlier, sent_at_turn, sound, use)
+            return self.request(question, kind, engine, material, options)
 
         # A program's question has its own place in the queue, so that the person's never waits for it.
         job = Job(
@@ -168,18 +166,10 @@ class RequestBuilder:
         question: str,
         kind: Kind,
         engine: Engine,
-        picture: Picture,
-        detail: Detail,
+        material: Material,
         options: RequestOptions = NO_OPTIONS,
-        earlier: Sequence[EarlierPicture] = (),
-        sent_at_turn: int | None = None,
-        *,
-        sound: Sound | None = None,
-        sound_use: SoundUse | None = None,
     ) -> EngineRequest:
         """Build a request, with earlier turns and an answer that fit into the context.
-
-        `sent_at_turn`: see `Prepared`.
 
         The oldest earlier pictures are left out where all leave no room for the answer, or are more
         than the engine takes. Raises NotConfirmed: this is the last check of every picture and sound
@@ -187,8 +177,9 @@ class RequestBuilder:
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
+        earlier, sound = material.earlier, material.sound
         if options.spoken and sound is None and not question.strip():
-            raise unheard(sound_use or SoundUse.MISSING)
+            raise unheard(material.sound_use or SoundUse.MISSING)
         context = self.context(capabilities)
         wanted = min(options.max_tokens or self.max_tokens(capabilities), context // 2)
         if options.program:
@@ -198,7 +189,7 @@ class RequestBuilder:
             session_id=self._session_id,
             kind=kind,
             question=options.wording(question, capabilities) if options.wording else question,
-            picture=picture,
+            picture=material.picture,
             language=(self.preferences.language or None) if not options.program else None,
             own_language=options.own_language,
             verbosity=(
@@ -206,7 +197,7 @@ class RequestBuilder:
                 if kind is not Kind.WATCH and not options.program
                 else Verbosity.NORMAL
             ),
-            detail=detail,
+            detail=material.detail,
             earlier=tuple(earlier),
             schema=options.schema,
             where=options.where,
@@ -217,10 +208,12 @@ class RequestBuilder:
             conversation=options.conversation,
             sound=sound,
             sound_is_question=options.spoken and sound is not None,
-            sound_use=sound_use,
+            sound_use=material.sound_use,
             speak=options.on_speech is not None and capabilities.speech_out,
             video=options.past and capabilities.video and filmable(earlier),
-            turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
+            turns_after=(
+                0 if material.sent_at_turn is None else self._history.added - material.sent_at_turn
+            ),
         )
         most = capabilities.most_pictures(options.together)
         if most is not None and not bare.video:

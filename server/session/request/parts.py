@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from server.core.frames import Detail, Frame, Picture, Region, Scene, Verbosity
 from server.core.metrics import Metrics
-from server.core.sound import Sound
+from server.core.sound import Sound, SoundUse
 from server.inference import Inference
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
@@ -41,6 +41,20 @@ class Prepared:
     needs: Capabilities
     # `History.added` when the picture was first sent; None for the present one
     sent_at_turn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What an engine gets beside a question."""
+
+    picture: Picture
+    detail: Detail
+    # Oldest first
+    earlier: Sequence[EarlierPicture] = ()
+    # See `Prepared`
+    sent_at_turn: int | None = None
+    sound: Sound | None = None
+    sound_use: SoundUse | None = None
 
 
 # Puts a question into words for an engine with these capabilities; may raise QwenCameraError.

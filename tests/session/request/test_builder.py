@@ -18,7 +18,7 @@ from server.models.base import Capabilities, EarlierPicture, EngineRequest, Usag
 from server.models.prompts import audio_tokens
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import estimate
-from server.session.request.parts import NO_OPTIONS, RequestOptions, View
+from server.session.request.parts import NO_OPTIONS, Material, RequestOptions, View
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room
 
@@ -126,7 +126,7 @@ async def test_the_tokens_of_the_words_for_a_language_count() -> None:
     async with room(FakeEngine()) as one:
         requests = one.session._parts.requests
         made = requests.request(
-            *("Which?", Kind.DESCRIBE, one.engine, make_picture(), Detail.LOW),
+            *("Which?", Kind.DESCRIBE, one.engine, Material(make_picture(), Detail.LOW)),
             RequestOptions(own_language="ar"),
         )
         assert estimate(made) > estimate(replace(made, own_language=None))
