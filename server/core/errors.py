@@ -25,6 +25,7 @@
     │   ├── CameraStalled            camera_stalled
     │   ├── CameraFrozen             camera_frozen
     │   ├── PictureBlack             picture_black
+    │   ├── NoText                   no_text
     │   └── FrameWithheld            frame_withheld
     ├── EngineError                  503
     │   ├── EngineUnavailable        engine_unavailable (retryable)
@@ -45,6 +46,9 @@
     ├── PortsExhausted               503 ports_exhausted (retryable)
     ├── Draining                     503 draining (retryable)
     └── Internal                     500 internal
+
+`too_long` is for words that a person can make shorter; other fields out of their bounds are `bad_request`.
+`conflict` is for a limit that waiting does not lift, `rate_limited` for one that it does.
 
 Each message says what happened, what was given, what is allowed and what to do. It never contains a token, a secret, a
 question, an answer or another service's raw text. An error may have two texts: `message`, for operators and the log, may

@@ -226,16 +226,18 @@ class Camera:
         if self.watched and self._scene.due(frame.captured):
             self._analyse(frame, small)
 
-    def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene | None:
+    def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
         """Return the newest frame's own scene: measure it unless it is the frame measured last."""
-        if not self._scene.measured(frame.captured):
-            self._analyse(frame, small)
-        return self.scene
+        known = self.scene
+        if known is not None and self._scene.measured(frame.captured):
+            return known
+        return self._analyse(frame, small)
 
-    def _analyse(self, frame: Frame, small: Luma | None) -> None:
-        hints = self._scene.analyse(frame, small)
+    def _analyse(self, frame: Frame, small: Luma | None) -> Scene:
+        scene, hints = self._scene.analyse(frame, small)
         if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
             self._report_status()
+        return scene
 
     async def _next_frame(self, deadline: float) -> None:
         """Wait for any frame to come, the camera to end, or the deadline."""
@@ -471,15 +473,15 @@ class SceneWatch:
         """Return True when the last scene is of the frame captured at this time."""
         return self.scene is not None and captured == self._analysed
 
-    def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
-        """Measure a frame's scene. Returns True when a hint (dark, blurred, black) appeared or disappeared.
+    def analyse(self, frame: Frame, small: Luma | None = None) -> tuple[Scene, bool]:
+        """Measure a frame's scene. Returns True with it when a hint (dark, blurred, black) appeared or disappeared.
 
         `small`: the frame's small luma picture, if there is one already.
         """
         before = self.scene
         self._analysed = frame.captured
         self.scene = scene = self._luma.read(frame.image, frame.captured, small)
-        return before is None or _hints(before) != _hints(scene)
+        return scene, before is None or _hints(before) != _hints(scene)
 
 
 def _hints(scene: Scene) -> tuple[bool, bool, bool]:

@@ -216,7 +216,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer; never empty."""
+    """A piece of the answer; never empty. The client gets those that wait for its socket as one."""
 
     text: str
 

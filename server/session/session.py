@@ -1,6 +1,6 @@
 """One visitor: takes the client's messages and settings, and sends the state of the session back.
 
-Everything here is called on the event loop. `session_parts.py` builds the parts that do the work.
+Everything here is called on the event loop.
 Questions and holds run as tasks of the session. Its history and its held frame live in RAM and end
 with it.
 """

@@ -39,9 +39,8 @@ def test_looks_are_rare() -> None:
 def test_hints_are_told_when_they_change() -> None:
     """The first look is news, one like it is none, the dark is; forgetting begins anew."""
     watch = SceneWatch()
-    assert watch.analyse(frame(1.0, 128))
-    assert not watch.analyse(frame(2.0, 128))
-    assert watch.analyse(frame(3.0, 2))
+    hinted = [watch.analyse(frame(*one))[1] for one in ((1.0, 128), (2.0, 128), (3.0, 2))]
+    assert hinted == [True, False, True]
     assert watch.scene is not None
     assert watch.scene.dark
     assert watch.sharpness == watch.scene.sharpness

@@ -325,6 +325,6 @@
  * @property {string} [camera] a further one's id; absent: the session's own
  */
 
-/** Those of the core; features have theirs beside them.
+/** Those that the core takes and hands on; features have further ones beside them.
  * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|AimHint|Still|ErrorMessage|Pong|import("./descriptionmessages.js").DescriptionReport|import("./handovermessages.js").HandoverReport|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines} ServerMessage
  */

@@ -157,10 +157,8 @@ class Reading:
             if hint is not None:
                 self._outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
-    def _clear(self, scene: Scene | None, now: float) -> bool:
+    def _clear(self, scene: Scene, now: float) -> bool:
         """Find whether a picture is worth reading."""
-        if scene is None:
-            return True
         if scene.black or scene.dark:
             return False
         return not scene.blurred or now - max(self._looked_at, self._began) >= _BLURRED_SECONDS

@@ -1,6 +1,6 @@
 """The feature that a new one is copied from: it counts how often people wave at a server that has it on.
 
-It has one of each thing that a feature may bring. Try it with FEATURES=sample.
+It has a message, a setting, a metric and a route. Try it with FEATURES=sample.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from server.core.errors import RateLimited
+from server.core.errors import Conflict
 from server.features.sample.messages import Wave, Waves
 from server.session.part import SessionContext, SessionPart
 
@@ -18,11 +18,9 @@ class Waving(SessionPart):
         self.handlers = {Wave: self.wave}
 
     def wave(self, message: Wave) -> None:
-        """Count a wave. Raises RateLimited after too many."""
+        """Count a wave. Raises Conflict after too many."""
         if self._count >= self._most:
-            raise RateLimited(
-                f"You have waved {self._most} times, which is the most.", retry_after=60
-            )
+            raise Conflict(f"You have waved {self._most} times, which is the most of a session.")
         self._count += 1
         self._on_wave()
         self.greet()

@@ -16,7 +16,7 @@ async def test_waves_are_counted() -> None:
             await page.send(type="wave")
             assert (await page.next("waves"))["count"] == count
         await page.send(type="wave")
-        assert (await page.next("error"))["code"] == "rate_limited"
+        assert (await page.next("error"))["code"] == "conflict"
         assert metric(run, "waves_total") == 2
         async with http(run) as client:
             client.headers["Authorization"] = f"Bearer {OPERATOR}"
