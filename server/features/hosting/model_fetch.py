@@ -25,7 +25,7 @@ from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.catalogue.modes import gigabytes
 from server.shared.processes.environment import child_environment
-from server.shared.processes.process import ChildProcess, ProcessFailed
+from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class ModelFetch:
         process = ChildProcess(
             words,
             self._environment,
-            secrets=self._secrets,
+            ring=LogRing(self._secrets),
             on_line=self._heard,
             cwd=ROOT,
         )

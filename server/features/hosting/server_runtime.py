@@ -27,7 +27,7 @@ from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
 from server.shared.processes.environment import child_environment
-from server.shared.processes.process import ChildProcess, ProcessFailed
+from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 from server.shared.processes.usage import TreeMemory
 
 # The container that a model runs in: its name, its process, and the removal of containers left
@@ -227,8 +227,7 @@ class ServerRuntime:
         self._process = ChildProcess(
             launch.argv,
             self._environment,
-            secrets=[key],
-            without=_PROBED,
+            ring=LogRing([key], without=_PROBED),
             on_line=self._line,
             cwd=Path(launch.cwd) if launch.cwd is not None else None,
             grace=grace,

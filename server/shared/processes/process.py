@@ -42,10 +42,8 @@ class ProcessFailed(OperatorError):
 class ChildProcess:
     """One run of one program. `ended` is set when it has ended, with everything that it started.
 
-    `env` is all of the child's environment. `secrets` are taken out of every line; lines that match
-    `without` are left out, and those that are drawn over without `redrawn`. `on_line` gets each
-    line of the log as far as `LogBudget` has room, and how many were left out. While `quiet`
-    returns True, lines may quote somebody: they are dropped and counted. `grace`: seconds between
+    `env` is all of the child's environment. `ring` keeps the end of its log; `on_line` gets each
+    line of it as far as `LogBudget` has room, and how many were left out. `grace`: seconds between
     SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
     it runs however the program ended, also when this program is gone.
 
@@ -59,11 +57,8 @@ class ChildProcess:
         argv: Sequence[str],
         env: Mapping[str, str],
         *,
-        secrets: Sequence[str] = (),
-        without: re.Pattern[str] | None = None,
-        redrawn: bool = True,
+        ring: LogRing | None = None,
         on_line: OnLine | None = None,
-        quiet: Callable[[], bool] = lambda: False,
         cwd: Path | None = None,
         grace: float = 10.0,
         after: Sequence[str] = (),
@@ -72,10 +67,9 @@ class ChildProcess:
         self._after = list(after)
         self._env = dict(env)
         self._on_line = on_line
-        self._quiet = quiet
         self._cwd = cwd
         self._grace = grace
-        self._ring = LogRing(secrets, without=without, redrawn=redrawn)
+        self._ring = ring or LogRing()
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
@@ -224,7 +218,7 @@ class ChildProcess:
         if not raw:
             self._close_log()
             return 0
-        self._pass_on(self._ring.feed(raw, self._budget.take, quiet=self._quiet()))
+        self._pass_on(self._ring.feed(raw, self._budget.take))
         return len(raw)
 
     def _pass_on(self, lines: Sequence[str]) -> None:
@@ -264,7 +258,7 @@ class ChildProcess:
             os.close(self._log)
             self._log = None
             self._report_left_out()
-            self._pass_on(self._ring.end(quiet=self._quiet()))
+            self._pass_on(self._ring.end())
 
     def _close_pipes(self) -> None:
         self._close_lifeline()
@@ -346,7 +340,8 @@ class LogRing:
 
     A line that the program writes over (it ends in a carriage return, as progress bars do) is
     replaced by the next one; without `redrawn` it is dropped. Lines that match `without` are not
-    shown.
+    shown. While `quiet` returns True lines may quote somebody: they are neither returned nor kept,
+    and counted.
     """
 
     def __init__(
@@ -356,6 +351,7 @@ class LogRing:
         without: re.Pattern[str] | None = None,
         *,
         redrawn: bool = True,
+        quiet: Callable[[], bool] = lambda: False,
     ) -> None:
         self._secrets = sorted(
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
@@ -366,6 +362,7 @@ class LogRing:
         self._lines: deque[str | bytes] = deque(maxlen=kept)
         self._without = without
         self._redrawn = redrawn
+        self._quiet = quiet
         # For the lines that `feed` returns
         self._redactor = Redactor()
         self._rest = b""
@@ -381,13 +378,10 @@ class LogRing:
         ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
         return tuple(line for line in ready if line)
 
-    def feed(
-        self, raw: bytes, take: Callable[[int], bool] = lambda size: True, *, quiet: bool = False
-    ) -> list[str]:
+    def feed(self, raw: bytes, take: Callable[[int], bool] = lambda size: True) -> list[str]:
         """Return the lines that `raw` completes, until `take` has no room for one of so many bytes.
 
-        All are kept, as far as there is room. While it is `quiet` lines may quote somebody: they
-        are neither returned nor kept, and counted.
+        All are kept, as far as there is room.
         """
         raw = self._rest + raw
         # A line end may follow.
@@ -400,28 +394,28 @@ class LogRing:
         given: list[str] = []
         for at, line in enumerate(whole):
             if not take(min(len(line), _LONGEST_BYTES)):
-                self._keep_unheard(whole[at:], quiet)
+                self._keep_unheard(whole[at:])
                 break
-            given += self._heard(line, quiet)
+            given += self._heard(line)
         return given
 
-    def end(self, *, quiet: bool = False) -> list[str]:
+    def end(self) -> list[str]:
         """Return what stands without a line end."""
         rest, self._rest = self._rest, b""
-        return self._heard(rest, quiet)
+        return self._heard(rest)
 
-    def _heard(self, raw: bytes, quiet: bool) -> list[str]:
+    def _heard(self, raw: bytes) -> list[str]:
         shown = self._shown(raw, self._redactor)
         if not shown:
             return []
-        if quiet:
+        if self._quiet():
             self.withheld += 1
             return []
         self._keep(shown, raw)
         return [shown]
 
-    def _keep_unheard(self, lines: Sequence[bytes], quiet: bool) -> None:
-        if quiet:
+    def _keep_unheard(self, lines: Sequence[bytes]) -> None:
+        if self._quiet():
             self.withheld += len(lines)
             return
         self.unheard += len(lines)

@@ -12,7 +12,7 @@ from typing import Any
 
 from server.core.aio import TaskSet, cancel_and_wait, log_failure
 from server.shared.processes.environment import child_environment
-from server.shared.processes.process import ChildProcess, OnLine
+from server.shared.processes.process import ChildProcess, LogRing, OnLine
 from server.shared.processes.wire import Decoder, Message, WireError, encode
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class WorkerProcess:
     """One process, from `start` to its end.
 
     `on_message` gets each frame, `on_line` each line of its log, and `on_exit` its status once it
-    has ended, after the last frame. `quiet`: see `ChildProcess`. All are called on the event loop.
+    has ended, after the last frame. `quiet`: see `LogRing`. All are called on the event loop.
     """
 
     def __init__(
@@ -83,9 +83,8 @@ class WorkerProcess:
         child = ChildProcess(
             argv,
             env,
-            redrawn=False,
+            ring=LogRing(redrawn=False, quiet=self._quiet),
             on_line=self._on_line,
-            quiet=self._quiet,
             cwd=cwd,
             grace=_END_SECONDS,
         )

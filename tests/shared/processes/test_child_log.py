@@ -76,12 +76,15 @@ def test_the_ring_of_lines() -> None:
         endless.feed(b"%d\n" % number)
     assert endless.lines == ("7", "8", "9")
     assert endless.dropped > 0
-    quiet = LogRing()
-    assert quiet.feed(b"one\ntwo", quiet=True) == []
+    working = True
+    quiet = LogRing(quiet=lambda: working)
+    assert quiet.feed(b"one\ntwo") == []
+    working = False
     assert quiet.end() == ["two"]
     assert (quiet.lines, quiet.withheld) == (("two",), 1)
     # Nor kept where there is no room to pass it on.
-    assert quiet.feed(b"three\nfour\n", lambda size: False, quiet=True) == []
+    working = True
+    assert quiet.feed(b"three\nfour\n", lambda size: False) == []
     assert (quiet.lines, quiet.withheld, quiet.unheard) == (("two",), 3, 0)
     drawn_over = LogRing(redrawn=False)
     assert drawn_over.feed(b" 1%\r 2%\r\n 3%\r 4%\nend\n") == ["2%", "4%", "end"]

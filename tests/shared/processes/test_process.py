@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from server.shared.processes.process import KEPT_LINES, ChildProcess, ProcessFailed
+from server.shared.processes.process import KEPT_LINES, ChildProcess, LogRing, ProcessFailed
 from tests.support.children import alive
 from tests.support.fakes import until as soon
 from tests.support.timing import NEVER_SECONDS, at_once
@@ -37,7 +37,11 @@ async def running(
     """Started; nothing of it is left afterwards."""
     heard: list[str] = []
     process = ChildProcess(
-        command(behaviour, *arguments), ENV, secrets=[SECRET], on_line=heard.append, grace=grace
+        command(behaviour, *arguments),
+        ENV,
+        ring=LogRing([SECRET]),
+        on_line=heard.append,
+        grace=grace,
     )
     process.start()
     try:
