@@ -27,11 +27,11 @@ LOAD_SECONDS = 600.0
 WORDS_SECONDS = 60.0
 
 
-class LocalRecogniser:
+class LocalRecogniser(SpeechWorker):
     """One model in one worker, one sound at a time; see `Recogniser`. `start` loads it beside everything
     else.
 
-    `chosen`: an operator chose it, and the settings do not name it. `on_change` is called when it becomes ready, and when it ends.
+    `chosen`: an operator chose it, and the settings do not name it.
 
     Bounds of a local recogniser's worker: one sound at a time, 60 s each for sound and words; its
     log like an engine's.
@@ -50,8 +50,7 @@ class LocalRecogniser:
         chosen: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self.on_change = on_change
-        self._worker = SpeechWorker(
+        super().__init__(
             "recogniser",
             (python, "-m", "server.features.voice_in.worker", "--model", str(folder)),
             env or {},
@@ -60,49 +59,20 @@ class LocalRecogniser:
             again=(
                 "Load it again in the operator's panel." if chosen else "Start the server again."
             ),
-            cannot_load=lambda why: (
-                f"The speech model {folder.name} could not be loaded ({why}). "
-                + (
-                    "Load another one in the operator's panel."
-                    if chosen
-                    else "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
-                )
-            ),
-            on_loaded=lambda _: None,
-            on_message=self._receive,
-            on_end=self._ended,
-            on_change=lambda: self.on_change(),
+            on_change=on_change,
         )
+        self._folder, self._chosen = folder, chosen
         # The sound in work, and where its words are awaited; None without one
         self._id = 0
         self._waiting: asyncio.Future[Message | None] | None = None
 
-    @property
-    def ready(self) -> bool:
-        return self._worker.ready
-
-    @property
-    def loading(self) -> bool:
-        """True until it is known whether it works."""
-        return self._worker.loading
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it is not ready and the remedy, for operators; "" while it is."""
-        return self._worker.trouble
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the worker; None while there is none."""
-        return self._worker.pid
-
-    def start(self) -> None:
-        """Begin to load the model."""
-        self._worker.start()
-
-    async def wait(self) -> None:
-        """See `SpeechWorker.wait`."""
-        await self._worker.wait()
+    def cannot_load(self, reason: str) -> str:
+        remedy = (
+            "Load another one in the operator's panel."
+            if self._chosen
+            else "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+        )
+        return f"The speech model {self._folder.name} could not be loaded ({reason}). {remedy}"
 
     async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
@@ -112,7 +82,7 @@ class LocalRecogniser:
         if whole is None:
             yield Words("", True)
             return
-        async with self._worker.turn() as id:
+        async with self.turn() as id:
             message = await self._ask(id, whole, language)
         if message is None:
             raise SpeechFailed("The local recogniser's process ended while it worked.")
@@ -122,17 +92,13 @@ class LocalRecogniser:
         times = tuple(WordTime(str(w), float(b), float(e)) for w, b, e in header["times"])
         yield Words(str(header["text"])[:MOST_WORDS_CHARS], True, times)
 
-    async def close(self) -> None:
-        """End the worker and its memory. Safe to call twice."""
-        await self._worker.close()
-
     async def _ask(self, id: int, sound: Sound, language: str | None) -> Message | None:
         """Return the worker's message on a sound; None when it has ended."""
         self._id = id
         waiting: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._waiting = waiting
         header = {"type": "recognise", "id": id, "language": language}
-        self._worker.send(header, sound.samples.tobytes())
+        self.send(header, sound.samples.tobytes())
         try:
             async with asyncio.timeout(WORDS_SECONDS):
                 return await waiting
@@ -143,14 +109,14 @@ class LocalRecogniser:
         finally:
             self._waiting = None
             if not waiting.done() or waiting.cancelled():
-                self._worker.send({"type": "cancel", "id": id})
+                self.send({"type": "cancel", "id": id})
 
-    def _receive(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         waiting = self._waiting
         if waiting is not None and message.header["id"] == self._id and not waiting.done():
             waiting.set_result(message)
 
-    def _ended(self) -> None:
+    def on_end(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 

@@ -134,7 +134,7 @@ class _Text:
         return message
 
 
-class LocalVoice:
+class LocalVoice(SpeechWorker):
     """One model in one worker, one text at a time. `start` loads it beside everything else.
 
     Bounds of a local voice's process, sound that waits for its reader: one text at a time; 16
@@ -156,7 +156,7 @@ class LocalVoice:
     ) -> None:
         """`options`: see `StreamOptions.read`; `voice`: its name, or a description of it."""
         self._options = options
-        self._worker = SpeechWorker(
+        super().__init__(
             "voice",
             (
                 *(python, "-m", "server.features.voice_out.worker"),
@@ -165,11 +165,6 @@ class LocalVoice:
             env or {},
             load_seconds=LOAD_SECONDS,
             remedy="Set SPEECH_PYTHON to a Python that has qwen-tts.",
-            cannot_load=lambda why: why,
-            on_loaded=self._loaded,
-            on_message=self._receive,
-            on_end=self._ended,
-            on_change=lambda: None,
         )
         self._text: _Text | None = None
         self._rate = 0
@@ -179,29 +174,15 @@ class LocalVoice:
         # Deviations from the options
         self.notes: list[str] = []
 
-    @property
-    def ready(self) -> bool:
-        return self._worker.ready
-
-    @property
-    def loading(self) -> bool:
-        """True until it is known whether it works."""
-        return self._worker.loading
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it is not ready and the remedy, for operators; "" while it is."""
-        return self._worker.trouble
-
     def start(self) -> None:
         """Begin to load the model."""
         self._started = True
         try:
             StreamOptions.read(self._options)
         except ValueError as error:
-            self._worker.failed(f"{error} Set SPEECH_LOCAL_OPTIONS.")
+            self.failed(f"{error} Set SPEECH_LOCAL_OPTIONS.")
             return
-        self._worker.start()
+        super().start()
 
     async def probe(self) -> float:
         """Load the model, the first time. Returns seconds until the next look."""
@@ -209,17 +190,11 @@ class LocalVoice:
             self.start()
         return PROBE_SECONDS
 
-    async def wait(self) -> None:
-        """See `SpeechWorker.wait`."""
-        await self._worker.wait()
-
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`."""
-        async with self._worker.turn() as id:
+        async with self.turn() as id:
             self._text = speaking = _Text(id)
-            self._worker.send(
-                {"type": "speak", "id": speaking.id, "text": text, "language": language}
-            )
+            self.send({"type": "speak", "id": speaking.id, "text": text, "language": language})
             done = False
             try:
                 seconds = FIRST_SECONDS
@@ -244,25 +219,21 @@ class LocalVoice:
             finally:
                 self._text = None
                 if not done:
-                    self._worker.send({"type": "cancel", "id": speaking.id})
+                    self.send({"type": "cancel", "id": speaking.id})
 
-    async def close(self) -> None:
-        """End the worker and its memory. Safe to call twice."""
-        await self._worker.close()
-
-    def _loaded(self, header: Mapping[str, Any]) -> None:
+    def on_loaded(self, header: Mapping[str, Any]) -> None:
         self._rate, self.voices = int(header["rate"]), tuple(header["voices"])
 
-    def _receive(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         if message.type == "note":
             self.notes.append(str(message.header["text"]))
             log.warning("local voice", extra={"reason": str(message.header["text"])})
             return
         text = self._text
         if text is not None and text.id == message.header["id"] and not text.put(message):
-            self._worker.send({"type": "cancel", "id": text.id})
+            self.send({"type": "cancel", "id": text.id})
             text.put(Message({"type": "error", "message": "The text made too much sound."}))
 
-    def _ended(self) -> None:
+    def on_end(self) -> None:
         if self._text is not None:
             self._text.put(None)

@@ -1,4 +1,4 @@
-"""A local speech model in a process of its own, as a recogniser and a voice share it."""
+"""A local speech model in a process of its own: the base of a local recogniser and of a local voice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _QUIET_SECONDS = 1.0
 
 
 class SpeechWorker:
-    """One model in one worker, with one piece of work at a time: loaded once, and ready until its process ends."""
+    """One model in one worker, with one piece of work at a time: loaded once, and ready until its process ends.
+
+    A subclass says what its messages mean: `on_loaded`, `on_message`, `on_end`.
+    """
 
     def __init__(
         self,
@@ -35,20 +38,13 @@ class SpeechWorker:
         *,
         load_seconds: float,
         remedy: str,
-        cannot_load: Callable[[str], str],
-        on_loaded: Callable[[Mapping[str, Any]], None],
-        on_message: Callable[[Message], None],
-        on_end: Callable[[], None],
-        on_change: Callable[[], None],
         again: str = "Start the server again.",
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """`name`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
-        that has ended.
-
-        `cannot_load(message)` words the worker's refusal; `on_loaded(header)` gets its first message
-        and `on_message` those about work; `on_end` is called when the process has ended, and
-        `on_change` whenever it has become ready or has failed.
+        that has ended. `on_change` is called whenever it has become ready or has failed.
         """
+        self.on_change = on_change
         self.ready = False
         # The reason why it is not ready and the remedy, for operators; "" while it is
         self.trouble = f"The local {name} is being loaded."
@@ -58,11 +54,6 @@ class SpeechWorker:
         self._load_seconds = load_seconds
         self._remedy = remedy
         self._again = again
-        self._cannot_load = cannot_load
-        self._on_loaded = on_loaded
-        self._on_message = on_message
-        self._on_end = on_end
-        self._on_change = on_change
         self._process = WorkerProcess(
             on_message=self._receive,
             on_line=lambda _line: None,
@@ -75,6 +66,19 @@ class SpeechWorker:
         self._loaded = asyncio.Event()
         self._works = self._closed = False
         self._quiet_until = 0.0
+
+    def cannot_load(self, reason: str) -> str:
+        """Word the worker's refusal to load the model."""
+        return reason
+
+    def on_loaded(self, header: Mapping[str, Any]) -> None:
+        """Take the worker's first message, just before it is ready."""
+
+    def on_message(self, message: Message) -> None:
+        """Take a message about the work."""
+
+    def on_end(self) -> None:
+        """Its process has ended."""
 
     @property
     def pid(self) -> int | None:
@@ -120,7 +124,7 @@ class SpeechWorker:
         self.ready, self.trouble = False, trouble
         log.error("a local speech model does not work", extra={"reason": trouble})
         self._loaded.set()
-        self._on_change()
+        self.on_change()
 
     async def close(self) -> None:
         """End the process and its memory. Safe to call twice."""
@@ -147,21 +151,21 @@ class SpeechWorker:
             case "failed" | "ready" if self._closed:
                 pass  # It was loaded while it was being ended.
             case "failed":
-                self.failed(self._cannot_load(str(message.header["message"])))
+                self.failed(self.cannot_load(str(message.header["message"])))
             case "ready":
-                self._on_loaded(message.header)
+                self.on_loaded(message.header)
                 self.ready, self.trouble = True, ""
                 log.info("a local speech model is loaded", extra={"engine": self._name})
                 self._loaded.set()
-                self._on_change()
+                self.on_change()
             case _:
-                self._on_message(message)
+                self.on_message(message)
 
     def _exited(self, status: int) -> None:
         if not self._closed and (self.ready or not self._loaded.is_set()):
             self.failed(f"The local {self._name}'s process ended (status {status}). {self._again}")
         self.ready = False
-        self._on_end()
+        self.on_end()
 
     def _quiet(self) -> bool:
         """Find whether a line of its log might quote what people say or hear."""

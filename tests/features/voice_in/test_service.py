@@ -139,12 +139,12 @@ async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
     assert isinstance(local, LocalRecogniser)
     try:
         local.start()
-        await soon(lambda: local._worker.pid is not None)
+        await soon(lambda: local.pid is not None)
         assert (one.seen()["recogniser"]["state"], one.seen()["recogniser"]["name"]) == (
             "loading",
             "local",
         )
-        local._worker.kill()
+        local.kill()
         await soon(lambda: not local.loading)
         assert one.seen()["recogniser"]["state"] == "unreachable"
         assert "process ended" in one.seen()["recogniser"]["detail"]

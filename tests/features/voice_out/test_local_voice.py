@@ -196,7 +196,7 @@ async def test_a_process_that_dies_ends_the_text(folder: Path) -> None:
         await voice.wait()
         speaking = voice.speak(TEXT, language=None)
         await anext(speaking)
-        voice._worker.kill()
+        voice.kill()
         with pytest.raises(SpeechFailed, match="process ended while it spoke"):
             await asyncio.wait_for(_rest(speaking), 30)
         assert not voice.ready

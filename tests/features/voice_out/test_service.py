@@ -65,9 +65,9 @@ async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
     assert isinstance(local, LocalVoice)
     try:
         local.start()
-        await soon(lambda: local._worker.pid is not None)
+        await soon(lambda: local.pid is not None)
         assert (one.seen()["voice"]["state"], one.seen()["voice"]["name"]) == ("loading", "local")
-        local._worker.kill()
+        local.kill()
         await soon(lambda: not local.loading)
         assert one.seen()["voice"]["state"] == "unreachable"
         assert "process ended" in one.seen()["voice"]["detail"]

@@ -20,16 +20,17 @@ async def test_one_that_is_loaded_while_it_is_ended_is_not_ready() -> None:
     """Nobody hears of it, and nobody's sound goes to a process that is about to be gone."""
     changes: list[bool] = []
     ended: list[bool] = []
-    worker = SpeechWorker(
+
+    class Ending(SpeechWorker):
+        def on_end(self) -> None:
+            ended.append(self.ready)
+
+    worker = Ending(
         "recogniser",
         (sys.executable, "-c", READY_AT_ITS_END),
         {},
         load_seconds=60,
         remedy="",
-        cannot_load=str,
-        on_loaded=lambda _: None,
-        on_message=lambda _: None,
-        on_end=lambda: ended.append(worker.ready),
         on_change=lambda: changes.append(worker.ready),
     )
     worker.start()
