@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,6 @@ class BrokerClient(Client):
         will: Message,
         tls: ssl.SSLContext | None,
         hear: Callable[[str, bytes, bool], None],
-        clock: Callable[[], float],
     ) -> None:
         """`hear(topic, payload, retained)` gets each message."""
         if tls is not None:
@@ -87,8 +87,7 @@ class BrokerClient(Client):
             tls_context=tls,
         )
         self._hear = hear
-        self._now = clock
-        self._flood = Flood(clock())
+        self._flood = Flood(time.monotonic())
         # Why this side has ended it; None: it has not
         self.trouble: Trouble | None = None
         self._client.connect_timeout = STEP_SECONDS / 2
@@ -107,7 +106,7 @@ class BrokerClient(Client):
             raise ConnectionError
         first = not self._client._in_packet["command"]
         data = self._receive(size)
-        now = self._now()
+        now = time.monotonic()
         if not self._flood.read(len(data), now) or (first and not self._flood.packet(now)):
             self.trouble = Trouble.FLOOD
         elif first and data and not _is_expected(data[0]):

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from server import __version__
+
 MAKER = "qwen-camera"
 _MOTION = re.compile(r"\b(?:motion|movements?|moves?|moving)\b", re.IGNORECASE)
 
 
-def configs(topics: Topics, device: Device, version: str) -> dict[str, bytes]:
+def configs(topics: Topics, device: Device) -> dict[str, bytes]:
     """Return the retained messages that make the entities of a camera, by topic."""
     name = device.key
     common: dict[str, Any] = {
@@ -28,9 +30,9 @@ def configs(topics: Topics, device: Device, version: str) -> dict[str, bytes]:
             "name": device.name,
             "manufacturer": MAKER,
             "model": device.model,
-            "sw_version": version,
+            "sw_version": __version__,
         },
-        "origin": {"name": MAKER, "sw_version": version},
+        "origin": {"name": MAKER, "sw_version": __version__},
         "qos": 1,
     }
     found: dict[str, bytes] = {}

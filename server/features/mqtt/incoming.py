@@ -56,10 +56,10 @@ class Incoming:
     """Judges messages. `kept`: the retained topics of the present cameras, whose owner may change them."""
 
     def __init__(
-        self, topics: Topics, cameras: Collection[str], kept: Collection[str], now: float
+        self, topics: Topics, cameras: Collection[str], kept: set[str], now: float
     ) -> None:
         self._topics = topics
-        self._kept = kept
+        self.kept = kept
         self._looks: dict[str, str] = {}
         self._of: dict[str, Bucket] = {}
         for name in cameras:
@@ -90,7 +90,7 @@ class Incoming:
             return Heard(Kind.BIRTH) if self._births.take(now) else _dropped("rate")
         if not self._is_leftover(topic):
             return _dropped("unknown")
-        if not retained or not payload or topic in self._kept:
+        if not retained or not payload or topic in self.kept:
             return NOTHING
         return Heard(Kind.LEFTOVER, topic)
 

@@ -44,8 +44,6 @@ class Link:
         *,
         on_up: Callable[[], None],
         hear: Callable[[str, bytes, bool], None],
-        clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         """`ca`: a PEM file with the authority of its certificate, "" for the system's. `hears`: the topics of
         `hear(topic, payload, retained)`.
@@ -57,8 +55,6 @@ class Link:
         self._hears = hears
         self._on_up = on_up
         self._hear = hear
-        self._clock = clock
-        self._chance = chance
         self._name = f"{topics.prefix}-{secrets.token_hex(4)}"
         self._outgoing = Outgoing()
         self._changed = asyncio.Event()
@@ -72,7 +68,7 @@ class Link:
         self.trouble: Trouble | None = None
         self.sent = 0
         self._failures = 0
-        self._due = clock()
+        self._due = time.monotonic()
 
     def start(self) -> None:
         self._tasks.spawn(supervise(self._step, name="mqtt"), name="link")
@@ -82,7 +78,7 @@ class Link:
         if self._closing.is_set():
             self._drop(["closed"])
             return
-        self._drop(self._outgoing.put(message, self._clock()))
+        self._drop(self._outgoing.put(message, time.monotonic()))
         self._idle.clear()
         self._changed.set()
 
@@ -97,7 +93,7 @@ class Link:
             "state": "connected" if self.up else "waiting",
             "trouble": str(self.trouble or ""),
             "detail": SENTENCES[self.trouble] if self.trouble is not None else "",
-            "retry_seconds": None if self.up else max(0, round(self._due - self._clock())),
+            "retry_seconds": None if self.up else max(0, round(self._due - time.monotonic())),
             "waiting": len(self._outgoing),
             "sent": self.sent,
         }
@@ -108,7 +104,7 @@ class Link:
 
     async def _step(self) -> float:
         """Connect, and stay. Returns the seconds until the next attempt."""
-        began = self._clock()
+        began = time.monotonic()
         # Here, so that whoever sets no MQTT_URL does not need it.
         from server.features.mqtt.client import MqttError, trouble_of
 
@@ -132,11 +128,11 @@ class Link:
         if trouble is not self.trouble:
             log.warning("no connection to the MQTT broker", extra={"reason": trouble.value})
         self.trouble = trouble
-        if self._clock() - began >= retry.GOOD_SECONDS:
+        if time.monotonic() - began >= retry.GOOD_SECONDS:
             self._failures = 0
-        pause = retry.pause(self._failures, trouble, self._chance())
+        pause = retry.pause(self._failures, trouble, random.random())
         self._failures += 1
-        self._due = self._clock() + pause
+        self._due = time.monotonic() + pause
         return pause
 
     async def _client(self) -> BrokerClient:
@@ -152,7 +148,6 @@ class Link:
             will=Message(self._topics.status, OFFLINE, retain=True),
             tls=tls,
             hear=self._hear,
-            clock=self._clock,
         )
 
     async def _connected(self, client: BrokerClient) -> None:
@@ -191,7 +186,7 @@ class Link:
         """Send what waits, one message after another, until the connection ends."""
         while True:
             self._changed.clear()
-            self._drop(self._outgoing.stale(self._clock()))
+            self._drop(self._outgoing.stale(time.monotonic()))
             message = self._outgoing.next()
             if message is None:
                 self._idle.set()

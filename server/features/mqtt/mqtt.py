@@ -58,11 +58,9 @@ class Mqtt:
         listed: Sequence[ListedCamera],
         cameras: FixedCameras | None,
         metrics: Metrics,
-        version: str,
         *,
         find: Callable[[str], Session | None] = lambda session_id: None,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         """`cameras`: None where fixed cameras are off; `find` returns a visitor's session by its id."""
         self._topics = topics = plan.topics
@@ -74,10 +72,10 @@ class Mqtt:
         self._configs: dict[str, bytes] = {}
         for one in agreed:
             device = Device(one.name, one.name, watches=one.watches, describes=one.describe)
-            self._configs |= configs(topics, device, version)
+            self._configs |= configs(topics, device)
         kept = {*self._configs, *(topics.camera(name) for name in self._agreed)}
         self._incoming = Incoming(topics, self._agreed, kept, clock())
-        self._states = States(topics, self._put, clock, wall)
+        self._states = States(topics, self._put, clock, time.time)
         # The looks that run, by camera
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -89,16 +87,11 @@ class Mqtt:
             if plan.visitors:
                 self.visitors = Visitors(
                     topics,
-                    version,
                     counters,
-                    host=plan.address.place,
-                    states=self._states,
-                    incoming=self._incoming,
-                    kept=kept,
+                    self._states,
+                    self._incoming,
                     find=find,
-                    put=self._put,
-                    forget=self._forget,
-                    on_end=self._stop_looking,
+                    on_end=self._device_ended,
                     clock=clock,
                 )
             looks = [topics.look(name) for name in self._agreed]
@@ -115,7 +108,6 @@ class Mqtt:
                 ),
                 on_up=self._up,
                 hear=self._hear,
-                clock=clock,
             )
         metrics.gauge(
             "mqtt_connected",
@@ -194,10 +186,6 @@ class Mqtt:
         if self._link is not None:
             self._link.put(message)
 
-    def _forget(self, root: str) -> None:
-        if self._link is not None:
-            self._link.forget(root)
-
     # In
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -239,7 +227,9 @@ class Mqtt:
         session = self.visitors.session_of(camera) if self.visitors is not None else None
         return await look(session, HOME) if session is not None else None
 
-    def _stop_looking(self, camera: str) -> None:
+    def _device_ended(self, camera: str) -> None:
+        if self._link is not None:
+            self._link.forget(self._topics.root(camera))
         task = self._looking.pop(camera, None)
         if task is not None:
             task.cancel()

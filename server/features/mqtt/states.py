@@ -108,6 +108,10 @@ class States:
         self._sent.pop(topic, None)
         self._words(topic, looked.text, {"ok": looked.ok})
 
+    def entity(self, topic: str, config: bytes) -> None:
+        """Send the configuration of an entity; an empty one takes it away."""
+        self._put(Message(topic, config, retain=True))
+
     def _doubt(self, topic: str) -> None:
         """Send that a state is unknown, once that lasts."""
         since = self._doubted.setdefault(topic, self._clock())

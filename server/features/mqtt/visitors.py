@@ -48,32 +48,20 @@ class Visitors:
     def __init__(
         self,
         topics: Topics,
-        version: str,
         metrics: MqttMetrics,
-        *,
-        host: str,
         states: States,
         incoming: Incoming,
-        kept: set[str],
+        *,
         find: Callable[[str], Session | None],
-        put: Callable[[Message], None],
-        forget: Callable[[str], None],
         on_end: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        """`host`: the broker, as people read it. `kept` gets their retained topics; `find` returns a session
-        by its id. `forget(root)` drops what waits for the broker, `on_end(key)` hears of an end.
-        """
-        self.host = host
+        """`find` returns a session by its id; `on_end(key)` drops what waits for the broker, and looks."""
         self._topics = topics
-        self._version = version
         self._metrics = metrics
         self._states = states
         self._incoming = incoming
-        self._kept = kept
         self._find = find
-        self._put = put
-        self._forget = forget
         self._on_end = on_end
         self._clock = clock
         # Names in topics tell nothing of a session, and are the same when its person agrees again.
@@ -108,13 +96,13 @@ class Visitors:
             )
         self._ones[session_id] = _One(key, changes)
         self._incoming.join(key, now)
-        self._kept.add(self._topics.camera(key))
+        self._incoming.kept.add(self._topics.camera(key))
         self.look()
 
     def end(self, session_id: str) -> None:
         """Take a session's device away from the broker, with all that waits. Does nothing without one."""
-        for message in self._ended(session_id):
-            self._put(message)
+        for topic in self._ended(session_id):
+            self._states.entity(topic, b"")
 
     def left(self, session_id: str) -> None:
         """Forget a session, which has ended."""
@@ -124,19 +112,20 @@ class Visitors:
 
     def end_all(self) -> list[Message]:
         """Forget all devices; return the messages that take them away."""
-        return [message for id in list(self._ones) for message in self._ended(id)]
+        topics = [topic for id in list(self._ones) for topic in self._ended(id)]
+        return [Message(topic, b"", retain=True) for topic in topics]
 
-    def _ended(self, session_id: str) -> list[Message]:
+    def _ended(self, session_id: str) -> list[str]:
+        """Forget a device; return its retained topics."""
         one = self._ones.pop(session_id, None)
         if one is None:
             return []
         camera = self._topics.camera(one.key)
         self._incoming.leave(one.key)
         self._states.forget(one.key)
-        self._forget(self._topics.root(one.key))
-        self._kept.difference_update((camera, *one.configs))
+        self._incoming.kept.difference_update((camera, *one.configs))
         self._on_end(one.key)
-        return [Message(topic, b"", retain=True) for topic in (*one.configs, camera)]
+        return [*one.configs, camera]
 
     def _key(self, session_id: str) -> str:
         digest = hashlib.blake2s(session_id.encode(), key=self._secret, digest_size=4)
@@ -158,7 +147,7 @@ class Visitors:
         """Tell the broker again of all entities."""
         for one in self._ones.values():
             for topic, config in one.configs.items():
-                self._put(Message(topic, config, retain=True))
+                self._states.entity(topic, config)
 
     def look(self) -> None:
         """Send the changes."""
@@ -181,7 +170,7 @@ class Visitors:
                 tuple(dict.fromkeys(watch.condition for watch in own)),
                 describing,
             )
-            self._change(one, configs(self._topics, device, self._version))
+            self._change(one, configs(self._topics, device))
             self._states.see(
                 Seen(
                     one.key,
@@ -195,16 +184,16 @@ class Visitors:
         """Send entities that are new, different or gone; too many changes wait."""
         for topic in [topic for topic in one.configs if topic not in wanted]:
             del one.configs[topic]
-            self._kept.discard(topic)
-            self._put(Message(topic, b"", retain=True))
+            self._incoming.kept.discard(topic)
+            self._states.entity(topic, b"")
         for topic, config in wanted.items():
             if one.configs.get(topic) == config:
                 continue
             if not one.changes.take(self._clock()):
                 return
             one.configs[topic] = config
-            self._kept.add(topic)
-            self._put(Message(topic, config, retain=True))
+            self._incoming.kept.add(topic)
+            self._states.entity(topic, config)
 
 
 def _own_name(session: Session) -> str:
@@ -219,7 +208,9 @@ def _own_name(session: Session) -> str:
 class HomeAssistantDevice(SessionPart):
     """One session's consent. It begins empty, holds for the session, and ends at once."""
 
-    def __init__(self, context: SessionContext, visitors: Visitors) -> None:
+    def __init__(self, context: SessionContext, visitors: Visitors, host: str) -> None:
+        """`host`: the broker, as people read it."""
+        self._host = host
         self._context = context
         self._visitors = visitors
         self.handlers = {SetHomeAssistant: self.choose}
@@ -236,10 +227,8 @@ class HomeAssistantDevice(SessionPart):
 
     def greet(self) -> None:
         """Tell the client where Home Assistant is, and whether this camera is a device of it."""
-        visitors = self._visitors
-        self._context.outbox.put(
-            HomeAssistant(host=visitors.host, on=visitors.has(self._context.id))
-        )
+        on = self._visitors.has(self._context.id)
+        self._context.outbox.put(HomeAssistant(host=self._host, on=on))
 
     def alerted(self, alert: Alert) -> None:
         self._visitors.alerted(alert)

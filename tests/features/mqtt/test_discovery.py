@@ -30,7 +30,7 @@ CAMERA = FixedCamera(
     watches=WATCHES,
 )
 # As the program makes them
-MADE = Mqtt(MqttPlan(None, "", TOPICS), (CAMERA,), cast(FixedCameras, None), Metrics("0"), "1.2.3")
+MADE = Mqtt(MqttPlan(None, "", TOPICS), (CAMERA,), cast(FixedCameras, None), Metrics("0"))
 FOUND = MADE._configs
 BY_TOPIC = pytest.mark.parametrize("topic", FOUND)
 
@@ -113,7 +113,7 @@ def test_no_secret_and_no_address_is_told() -> None:
 
 
 def test_without_a_description_there_is_none() -> None:
-    plain = configs(TOPICS, Device("yard", "yard"), "1")
+    plain = configs(TOPICS, Device("yard", "yard"))
     assert sorted(topic.split("/", 1)[1] for topic in plain) == [
         "button/qwen-camera/yard_look/config",
         "sensor/qwen-camera/yard_answer/config",

@@ -44,7 +44,7 @@ class House:
         self.wire = Wire()
         plan = MqttPlan(None, "", TOPICS)
         cameras = cast(FixedCameras, None)
-        self.mqtt = Mqtt(plan, (DOOR, YARD), cameras, Metrics("0"), "1", clock=lambda: self.now)
+        self.mqtt = Mqtt(plan, (DOOR, YARD), cameras, Metrics("0"), clock=lambda: self.now)
         self.mqtt._link = cast(Link, self.wire)
 
     def tells(self, holds: bool | None, described: str = "") -> None:

@@ -21,8 +21,6 @@ ALERT = Alert(0.0, AlertSource("session"), "w1", "you see red", "So.", 0.9)
 class FakeVisitors:
     """Takes as many devices as there is room for."""
 
-    host = "home:1883"
-
     def __init__(self, room: int = 1) -> None:
         self.room = room
         self.devices: set[str] = set()
@@ -44,7 +42,7 @@ class FakeVisitors:
 
 
 def part(visitors: FakeVisitors, outbox: Outbox) -> HomeAssistantDevice:
-    return HomeAssistantDevice(bare_context(outbox), cast(Visitors, visitors))
+    return HomeAssistantDevice(bare_context(outbox), cast(Visitors, visitors), "home:1883")
 
 
 def choose(one: HomeAssistantDevice, on: bool) -> None:

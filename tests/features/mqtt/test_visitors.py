@@ -99,9 +99,7 @@ class House:
         self.wire, self.metrics = Wire(), Metrics("0")
         plan = MqttPlan(MqttAddress("home", 1883, False), "", TOPICS, **{"visitors": True, **more})
         cameras = cast(FixedCameras, None)
-        self.mqtt = Mqtt(
-            plan, (), cameras, self.metrics, "1", find=self.find, clock=lambda: self.now
-        )
+        self.mqtt = Mqtt(plan, (), cameras, self.metrics, find=self.find, clock=lambda: self.now)
         self.mqtt._link = cast(Link, self.wire)
 
     def find(self, id: str) -> Session | None:
