@@ -16,7 +16,7 @@ from server.features.hosting.catalogue.entry import Ability, Model, ModelType, R
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager
-from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner, usable_port
+from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner, Tools, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
@@ -78,10 +78,7 @@ def stand_in(
 ) -> ServerRuntime:
     """Run a stand-in program. `wrong_seconds`: as ServerRuntime has it."""
     return ServerRuntime(
-        chosen.choice,
-        chosen.launch,
-        chosen.model,
-        inherited=os.environ,
+        chosen,
         on_line=on_line,
         on_progress=on_progress,
         grace=0.5,
@@ -156,7 +153,7 @@ async def managed(
     planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
     place, spare = ActiveEngine(), FakeEngine("builtin")
     engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
-    manager = EngineManager(
+    tools = Tools(
         place,
         engines,
         planning=planning,
@@ -164,10 +161,13 @@ async def managed(
         planner=planner,
         loader=loader,
         refusals=(CommandError,),
-        known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
         gpu_free=gpu_free,
-        restart_delays=delays,
         silent_seconds=silent_seconds,
+    )
+    manager = EngineManager(
+        tools,
+        known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
+        restart_delays=delays,
     )
     one = Managed(manager, engines, spare)
     manager.on_change(one.seen.append)

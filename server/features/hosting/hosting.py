@@ -30,7 +30,7 @@ from server.features.hosting.messages import (
     ReleasedMemory,
 )
 from server.features.hosting.model_fetch import ModelFetch
-from server.features.hosting.model_run import REFUSALS, Planner, Seen
+from server.features.hosting.model_run import REFUSALS, Planner, Seen, Tools
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
@@ -86,7 +86,7 @@ class Hosting:
             context=settings.model_max_tokens,
             concurrent=settings.max_concurrent_inferences,
         )
-        self.manager = EngineManager(
+        tools = Tools(
             self.active,
             api.engines,
             planning=api.pools.manage,
@@ -94,9 +94,9 @@ class Hosting:
             planner=self._plan,
             loader=self._loaded,
             refusals=REFUSALS,
-            known=lambda: self.planner.known,
             gpu_free=self.planner.gpu_free,
         )
+        self.manager = EngineManager(tools, known=lambda: self.planner.known)
         self.fetch = ModelFetch(
             self.planner.catalogue,
             KEPT,
@@ -219,13 +219,7 @@ class Hosting:
         if remote:
             return RemoteRuntime(plan.choice, launch, model, api_key=key, thinking=self._thinking)
         return ServerRuntime(
-            plan.choice,
-            launch,
-            model,
-            inherited=os.environ,
-            thinking=self._thinking,
-            on_line=on_line,
-            on_progress=on_progress,
+            plan, thinking=self._thinking, on_line=on_line, on_progress=on_progress
         )
 
 

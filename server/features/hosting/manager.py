@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from server.core.aio import TaskSet, cancel_and_wait, in_pool, supervise
+from server.core.aio import cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting import lifecycle
 from server.features.hosting.active_engine import (
     ELSEWHERE,
     NOTHING_LOADED,
     STARTED_AGAIN,
-    ActiveEngine,
 )
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
@@ -23,12 +21,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.lifecycle import Order, Phase, Run, State
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.model_run import (
-    SILENT_SECONDS,
-    GpuFree,
-    Loader,
-    MakePlan,
     ModelRun,
-    Selector,
     Tools,
     usable_port,
 )
@@ -36,7 +29,6 @@ from server.features.hosting.runtime import OnLine, Plan, Runtime, StartFailed, 
 from server.features.hosting.status import (
     ManagerState,
     ManagerStatus,
-    StatusStore,
     loading_status,
     wrong_model,
 )
@@ -186,8 +178,7 @@ class EngineManager:
 
     `close` ends all.
 
-    `refusals`: exceptions of `planner`, each with a `message` for people. `gpu_free`: bytes of free
-    memory of each GPU, None where there is none. `known`: models, for examples.
+    `known`: models, for examples.
 
     Bounds of the model that an operator chose: one; another one replaces it when its memory is
     free, or, if one of the two runs on another machine, as soon as the new one answers. The old
@@ -196,37 +187,14 @@ class EngineManager:
 
     def __init__(
         self,
-        active: ActiveEngine,
-        engines: Selector,
+        tools: Tools,
         *,
-        planning: ThreadPoolExecutor,
-        measuring: ThreadPoolExecutor,
-        planner: MakePlan,
-        loader: Loader,
-        refusals: tuple[type[Exception], ...],
         known: Callable[[], Iterable[Model]] = tuple,
-        gpu_free: GpuFree = lambda: None,
         restart_delays: tuple[float, ...] = RESTART_DELAYS,
-        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        self.active = active
-        self._engines = engines
+        self.active, self._engines = tools.active, tools.engines
         self._known = known
-        self._store = StatusStore()
-        self._tasks = TaskSet("manager")
-        tools = Tools(
-            active,
-            engines,
-            self._store,
-            self._tasks,
-            planning,
-            measuring,
-            planner,
-            loader,
-            refusals,
-            gpu_free,
-            silent_seconds,
-        )
+        self._store, self._tasks = tools.store, tools.tasks
         self._jobs = Jobs(tools)
         self._planning = asyncio.Lock()
         # Number of the last start or stop request, and of the last stop

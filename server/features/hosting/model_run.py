@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -76,8 +76,6 @@ class Tools:
 
     active: ActiveEngine
     engines: Selector
-    store: StatusStore
-    tasks: TaskSet
     # Threads for planning, which may take minutes, and for reading memory, which must not wait for
     # that
     planning: ThreadPoolExecutor
@@ -86,9 +84,12 @@ class Tools:
     loader: Loader
     # Exceptions of `planner`, each with a `message` for people
     refusals: tuple[type[Exception], ...]
-    gpu_free: GpuFree
+    # Bytes of free memory of each GPU, None where there is none
+    gpu_free: GpuFree = lambda: None
     silent_seconds: float = SILENT_SECONDS
     return_seconds: float = _RETURN_SECONDS
+    store: StatusStore = field(default_factory=StatusStore)
+    tasks: TaskSet = field(default_factory=lambda: TaskSet("manager"))
 
 
 class ModelRun:

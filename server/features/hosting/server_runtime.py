@@ -20,7 +20,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadingLog
-from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
@@ -204,24 +204,22 @@ class ServerRuntime:
 
     def __init__(
         self,
-        choice: Choice,
-        launch: Launch,
-        model: Model | None,
+        plan: Plan,
         *,
-        inherited: Mapping[str, str],
         on_line: OnLine,
         on_progress: OnProgress,
         grace: float = 10.0,
         wrong_seconds: float = _MISCONFIGURED_SECONDS,
         thinking: ThinkingLimits | None = None,
     ) -> None:
-        self._choice, self._launch, self._model = choice, launch, model
+        launch, model = plan.launch, plan.model
+        self._choice, self._launch, self._model = plan.choice, launch, model
         self._wrong_seconds = wrong_seconds
         self._on_line, self._on_progress = on_line, on_progress
         self._log = LoadingLog()
         self._on_cpu = False
         self._environment = child_environment(
-            inherited, launch.env, fetches_images=bool(launch.container)
+            os.environ, launch.env, fetches_images=bool(launch.container)
         )
         key = launch.env.get(vllm.KEY, "")
         self._process = ChildProcess(

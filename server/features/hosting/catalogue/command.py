@@ -38,7 +38,6 @@ def command(
     api_key: str = "",
     context: int = DEFAULT_CONTEXT,
     concurrent: int = 0,
-    root: Path = ROOT,
     container: str = "qwen-camera-engine",
 ) -> Launch:
     """Build the command for a choice.
@@ -71,7 +70,7 @@ def command(
             case RunMode.CONTAINER:
                 return _container(choice, model, model.folder, host, api_key, container, concurrent)
             case _:
-                return _in_process(choice, model, model.folder, host, root)
+                return _in_process(choice, model, model.folder, host)
     except vllm.VllmError as error:
         raise CommandError(error.message) from None
 
@@ -196,7 +195,7 @@ def _container(
     )
 
 
-def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Path) -> Launch:
+def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     where = device(model, host, choice.dtype)
     if model.answers:
@@ -215,7 +214,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
         *own,
     )
     return Launch(
-        RunMode.IN_PROCESS, argv, env, typed(argv, env, str(root)), str(root), served_name=model.id
+        RunMode.IN_PROCESS, argv, env, typed(argv, env, str(ROOT)), str(ROOT), served_name=model.id
     )
 
 

@@ -39,8 +39,7 @@ HOST = dataclasses.replace(ALL, vllm_flags=frozenset(recorded("0.32")))
 
 def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
     choice = Choice.read({"model": "some/model", "mode": mode, **fields})
-    root = Path("/opt/qwen camera")
-    return command(choice, model, host, api_key=KEY, root=root, container="mine")
+    return command(choice, model, host, api_key=KEY, container="mine")
 
 
 def value(words: tuple[str, ...], flag: str) -> str:
@@ -293,8 +292,10 @@ def test_links_lead_somewhere_in_a_container(tmp_path: Path) -> None:
         built("container", model=QWEN.at(plain))
 
 
-def test_in_process() -> None:
+def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """This program's worker in the models' own Python, from the project's root."""
+    root = Path("/opt/qwen camera")
+    monkeypatch.setattr("server.features.hosting.catalogue.command.ROOT", root)
     launch = built("in_process")
     assert launch.argv == (
         *(
