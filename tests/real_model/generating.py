@@ -19,7 +19,7 @@ import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
-from server.features.local_models.worker.chat import AnswerError
+from server.features.local_models.worker.chat import AnswerError, Prompt
 from server.features.local_models.worker.generating import Generator
 from server.features.local_models.worker.loading import LoadedModel
 
@@ -41,7 +41,7 @@ def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
         {"role": "system", "content": ASKED["system"]},
         {"role": "user", "content": question},
     ]
-    outcome = generator.answer(messages, [PICTURE], 16, stop, said.append)
+    outcome = generator.answer(Prompt(messages, [PICTURE]), 16, stop, said.append)
     return outcome, "".join(said)
 
 

@@ -17,7 +17,7 @@ import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
-from server.features.local_models.worker.chat import AnswerError
+from server.features.local_models.worker.chat import AnswerError, Prompt, decode_sound
 from server.features.local_models.worker.generating import Generator
 from server.features.local_models.worker.loading import Options
 
@@ -64,9 +64,9 @@ class Asked:
         self.heard.clear()
         self.prompts.clear()
         try:
-            self.generator.answer(
-                messages, [PICTURE] * pictures, 2, threading.Event(), lambda _: None, sounds=sounds
-            )
+            heard = [decode_sound(one) for one in sounds]
+            prompt = Prompt(messages, [PICTURE] * pictures, heard)
+            self.generator.answer(prompt, 2, threading.Event(), lambda _: None)
         except AnswerError as error:
             return {"error": error.code}
         ids = self.prompts[0]

@@ -208,7 +208,6 @@ class LocalEngine:
         own_code: bool = False,
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
-        limits: TimeLimits | None = None,
         thinking: ThinkingLimits | None = None,
     ) -> None:
         self.folder = folder
@@ -216,7 +215,7 @@ class LocalEngine:
         self._env = dict(env or {})
         self._own_code = own_code
         self._on_progress = on_progress or (lambda *_: None)
-        self._limits = limits or TimeLimits()
+        self._limits = TimeLimits()
         # Set when the worker has ended, by itself or stopped.
         self.ended = asyncio.Event()
         # The reason of its end, in a few words

@@ -65,7 +65,12 @@ class Worker:
             self._answer(generator, message, stop)
 
     def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
-        from server.features.local_models.worker.chat import AnswerError
+        from server.features.local_models.worker.chat import (
+            AnswerError,
+            Prompt,
+            decode,
+            decode_sound,
+        )
 
         header = message.header
         id = header["id"]
@@ -74,14 +79,16 @@ class Worker:
             return
         try:
             outcome = generator.answer(
-                header["messages"],
-                _pictures(message),
+                Prompt(
+                    header["messages"],
+                    [decode(one) for one in _pictures(message)],
+                    [decode_sound(one) for one in _sounds(message)],
+                    header["think"],
+                ),
                 header["max_tokens"],
                 stop,
                 lambda text: self._channel.send("delta", id=id, text=text),
-                sounds=_sounds(message),
                 thoughts=header["thoughts"],
-                think=header["think"],
             )
         except AnswerError as error:
             self.jobs.ended(id, "error", code=error.code)
@@ -179,7 +186,8 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             {"role": "user", "content": asked},
         ]
         trial: list[str] = []
-        generator.answer(say, [loading.grey()], 2, threading.Event(), trial.append)
+        prompt = chat.Prompt(say, [loading.grey()])
+        generator.answer(prompt, 2, threading.Event(), trial.append)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1

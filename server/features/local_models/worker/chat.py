@@ -7,6 +7,7 @@ import importlib
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,6 +34,17 @@ class AnswerError(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat with its pictures and sounds, in the order of the messages."""
+
+    messages: Messages
+    pictures: Sequence[Image.Image]
+    sounds: Sequence[Samples] = ()
+    # False switches thinking off where the template can.
+    think: bool = False
 
 
 def decode(jpeg: bytes) -> Image.Image:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,7 @@ from PIL import Image
 
 from server.features.local_models.worker.chat import (
     AnswerError,
-    Messages,
-    Samples,
-    decode,
-    decode_sound,
+    Prompt,
     for_processor,
     for_template,
     hears,
@@ -83,37 +80,28 @@ class Generator:
 
     def answer(
         self,
-        messages: Messages,
-        jpegs: Sequence[bytes | Image.Image],
+        prompt: Prompt,
         max_tokens: int,
         stop: threading.Event,
         emit: Callable[[str], None],
         *,
-        sounds: Sequence[bytes] = (),
         thoughts: int = 0,
-        think: bool = False,
     ) -> Outcome:
-        """`jpegs` are the pictures in the order of the messages, `sounds` the sounds (see
-        `decode_sound`).
-
-        `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
+        """`emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises
         AnswerError.
 
-        `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the
-        template can. When the prompt opens the thoughts, the first piece is the mark that it ends
-        with.
+        `thoughts` are tokens above `max_tokens`. When the prompt opens the thoughts, the first
+        piece is the mark that it ends with.
         """
-        pictures = [one if isinstance(one, Image.Image) else decode(one) for one in jpegs]
-        heard = [decode_sound(one) for one in sounds]
         self._stop, self._first = stop, True
-        prompt = 0
+        prompt_tokens = 0
         words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
         try:
             reserve = min(max_tokens, _LEAST_ANSWER) + thoughts
-            inputs = self._fitting(messages, pictures, heard, reserve, think)
-            prompt = int(inputs["input_ids"].shape[1])
+            inputs = self._fitting(prompt, reserve)
+            prompt_tokens = int(inputs["input_ids"].shape[1])
             words.opened = self._opened(inputs["input_ids"])
-            limit = min(max_tokens + thoughts, self._loaded.context - prompt)
+            limit = min(max_tokens + thoughts, self._loaded.context - prompt_tokens)
             with torch.inference_mode():
                 self._loaded.model.generate(
                     **inputs,
@@ -122,7 +110,7 @@ class Generator:
                     stopping_criteria=[words.stopped],
                 )
         except _Stopped:
-            return Outcome("cancelled", prompt, words.count)
+            return Outcome("cancelled", prompt_tokens, words.count)
         except (MemoryError, RuntimeError) as error:
             # The CPU's allocator has no exception of its own.
             memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
@@ -131,8 +119,8 @@ class Generator:
             self._give_back()
             raise AnswerError("memory") from None
         if stop.is_set():
-            return Outcome("cancelled", prompt, words.count)
-        return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
+            return Outcome("cancelled", prompt_tokens, words.count)
+        return Outcome("length" if words.cut(limit) else "stop", prompt_tokens, words.count)
 
     def takes_video(self, frame: Image.Image) -> bool:
         """Find whether frames become a prompt beside a picture: template, processor and libraries
@@ -143,7 +131,7 @@ class Generator:
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
         asked = [video, {"type": "image"}, {"type": "text", "text": "Hello"}]
         try:
-            inputs = self._inputs([{"role": "user", "content": asked}], [frame] * 5, False)
+            inputs = self._inputs(Prompt([{"role": "user", "content": asked}], [frame] * 5))
         except Exception as error:  # noqa: BLE001
             # Each processor fails in its own way; pictures go one by one then.
             print(f"this model takes no video ({type(error).__name__})", file=sys.stderr)
@@ -157,7 +145,7 @@ class Generator:
         asked = [{"type": "image"}, {"type": "input_audio"}, {"type": "text", "text": "Hello"}]
         silence = np.zeros(16_000, np.float32)
         try:
-            self._inputs([{"role": "user", "content": asked}], [frame], False, [silence])
+            self._inputs(Prompt([{"role": "user", "content": asked}], [frame], [silence]))
         except Exception as error:  # noqa: BLE001
             # Each processor fails in its own way; questions go as text then.
             print(f"this model takes no sound ({type(error).__name__})", file=sys.stderr)
@@ -194,14 +182,7 @@ class Generator:
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
         return next((mark for mark in OPEN if text.endswith(mark)), "")
 
-    def _fitting(
-        self,
-        messages: Messages,
-        pictures: Sequence[Image.Image],
-        sounds: Sequence[Samples],
-        answer: int,
-        think: bool,
-    ) -> Any:
+    def _fitting(self, prompt: Prompt, answer: int) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so
         many tokens.
 
@@ -209,52 +190,40 @@ class Generator:
         makes of a picture.
         """
         while True:
-            inputs = self._inputs(messages, pictures, think, sounds)
+            inputs = self._inputs(prompt)
             left = self._loaded.context - int(inputs["input_ids"].shape[1])
             if left >= answer:
                 return inputs
-            fewer = without_oldest(messages)
-            if len(fewer) == len(messages):
+            fewer = without_oldest(prompt.messages)
+            if len(fewer) == len(prompt.messages):
                 if left < 1:
                     raise AnswerError("context")
                 return inputs
-            messages = fewer
+            prompt = replace(prompt, messages=fewer)
 
-    def _inputs(
-        self,
-        messages: Messages,
-        pictures: Sequence[Image.Image],
-        think: bool,
-        sounds: Sequence[Samples] = (),
-    ) -> Any:
+    def _inputs(self, prompt: Prompt) -> Any:
         try:
-            inputs = self._templated(messages, pictures, think, sounds)
+            inputs = self._templated(prompt)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(without_system(messages), pictures, think, sounds)
+                inputs = self._templated(replace(prompt, messages=without_system(prompt.messages)))
             except TemplateError:
                 raise AnswerError("template") from None
-        if sounds and not hears(inputs):
+        if prompt.sounds and not hears(inputs):
             raise AnswerError("sound")
         model = self._loaded.model
         return inputs.to(model.device, dtype=model.dtype)
 
-    def _templated(
-        self,
-        messages: Messages,
-        pictures: Sequence[Image.Image],
-        think: bool,
-        sounds: Sequence[Samples],
-    ) -> Any:
+    def _templated(self, prompt: Prompt) -> Any:
         return self._loaded.processor.apply_chat_template(
-            for_template(messages, pictures, sounds),
+            for_template(prompt.messages, prompt.pictures, prompt.sounds),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
             # A variable that the template does not have would go to the processor.
-            **({_SWITCH: think} if self.switch else {}),
-            **for_processor(self._loaded.processor, messages, pictures),
+            **({_SWITCH: prompt.think} if self.switch else {}),
+            **for_processor(self._loaded.processor, prompt.messages, prompt.pictures),
         )
 
     def _settings(self, limit: int) -> Any:
