@@ -31,10 +31,13 @@ def register(api: Api) -> None:
     api.offer(pairing)
     if not own.pairing_hosts:
         return
-    from server.features.pairing.terminal import PairingTerminal, page_urls
+    from server.features.pairing.terminal import PairingTerminal, device_command, page_urls
 
     tasks = TaskSet("pairing")
     shown: list[PairingTerminal] = []
+
+    def forget(name: str | None) -> None:
+        tasks.spawn(pairing.forget(name), name="forget")
 
     def show(port: int) -> None:
         scheme = "https" if settings.https_enabled else "http"
@@ -45,8 +48,7 @@ def register(api: Api) -> None:
             access.authority,
             out=sys.stderr,
             keys=sys.stdin,
-            devices=devices,
-            forget=lambda name: tasks.spawn(pairing.forget(name), name="forget"),
+            answer=lambda line: device_command(line, devices, forget),
         )
         terminal.start()
         shown.append(terminal)

@@ -59,8 +59,7 @@ def fingerprint(authority: bytes) -> tuple[str, str]:
 
 
 class PairingTerminal:
-    """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes; lists and
-    removes devices.
+    """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes.
 
     No secret is written when `out` is no terminal, because it may be a file. A background program
     must not read from its terminal, so Enter works only in the foreground.
@@ -75,15 +74,14 @@ class PairingTerminal:
         *,
         out: TextIO,
         keys: TextIO | None,
-        devices: Devices | None = None,
-        forget: Callable[[str | None], object] = lambda name: None,
+        answer: Callable[[str], str] = lambda line: "",
     ) -> None:
         """`access_code`: one created for this run, to be shown.
 
         `authority`: DER of the certificate that phones should trust. `keys`: the input.
-        `forget(name)` removes a device, `forget(None)` all.
+        `answer(line)` executes a typed command, and returns the result in words.
         """
-        self._devices, self._forget = devices, forget
+        self._answer = answer
         self._codes = codes
         self._urls = urls
         self._access_code = access_code
@@ -247,29 +245,33 @@ class PairingTerminal:
         else:
             self.show()
 
-    def _answer(self, line: str) -> str:
-        """Execute a typed command, and return the result in words."""
-        command, _, name = line.partition(" ")
-        listed = self._devices.listed() if self._devices is not None else []
-        if command == "forget" and name == "all":
-            self._forget(None)
-            return f"  All devices are forgotten. {_FOR_GOOD}"
-        if command == "forget" and name in {one.device.name for one in listed}:
-            self._forget(name)
-            return f"  That device is forgotten. {_FOR_GOOD}"
-        if command == "forget":
-            return "  No device of that name was seen since the start: devices lists them."
-        if command == "devices" and listed:
-            now = time.time()
-            lines = [
-                f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.since)},"
-                f" seen {_ago(now - one.last_seen)}"
-                for one in listed
-            ]
-            return "\n".join([*lines, "  To end their access: forget and the name, or forget all."])
-        if command == "devices":
-            return "  No paired device was seen since the start."
-        return "  Enter makes a new code. devices lists the paired devices. forget and a name, or forget all, ends their access."
+
+def device_command(line: str, devices: Devices, forget: Callable[[str | None], object]) -> str:
+    """Execute a typed command about devices, and return the result in words.
+
+    `forget(name)` removes a device, `forget(None)` all.
+    """
+    command, _, name = line.partition(" ")
+    listed = devices.listed()
+    if command == "forget" and name == "all":
+        forget(None)
+        return f"  All devices are forgotten. {_FOR_GOOD}"
+    if command == "forget" and name in {one.device.name for one in listed}:
+        forget(name)
+        return f"  That device is forgotten. {_FOR_GOOD}"
+    if command == "forget":
+        return "  No device of that name was seen since the start: devices lists them."
+    if command == "devices" and listed:
+        now = time.time()
+        lines = [
+            f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.since)},"
+            f" seen {_ago(now - one.last_seen)}"
+            for one in listed
+        ]
+        return "\n".join([*lines, "  To end their access: forget and the name, or forget all."])
+    if command == "devices":
+        return "  No paired device was seen since the start."
+    return "  Enter makes a new code. devices lists the paired devices. forget and a name, or forget all, ends their access."
 
 
 # QR codes as text for terminals. Pure.

@@ -25,13 +25,11 @@ from server.features.watches.watch_list import (
     in_shares,
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
-from server.media.camera import Camera
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EarlierPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.builder import RequestBuilder
-from server.session.request.parts import RequestOptions, SessionTools, View
+from server.session.request.parts import RequestOptions, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, scene_change
 from server.shared.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
@@ -90,10 +88,8 @@ class Watching(BackgroundPart):
             clock=clock,
         )
         self._queue = WatchQueue(
-            camera=context.camera,
-            requests=context.requests,
-            tools=tools,
-            frames=self._frames,
+            context,
+            self._frames,
             order=self._rule.order,
             on_text=self._heard_of,
             on_answer=self._answered,
@@ -346,11 +342,9 @@ class WatchQueue:
 
     def __init__(
         self,
-        *,
-        camera: Camera,
-        requests: RequestBuilder,
-        tools: SessionTools,
+        context: SessionContext,
         frames: WatchFrames,
+        *,
         order: Callable[[str], Order | None],
         on_text: Callable[[Ask, WatchObserver], None],
         on_answer: Callable[[Ask, WatchObserver, Mapping[str, Answer], Result], None],
@@ -360,9 +354,7 @@ class WatchQueue:
 
         The error is None for a request that was stopped, or cannot be made.
         """
-        self._camera = camera
-        self._requests = requests
-        self._tools = tools
+        self._context = context
         self._frames = frames
         self._order = order
         self._on_text = on_text
@@ -413,7 +405,7 @@ class WatchQueue:
         conditions = {name: order.condition for name, order in orders.items()}
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
-        capabilities = self._tools.current_engine().status.capabilities
+        capabilities = self._context.tools.current_engine().status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
         if ask.look is Look.SECOND:
@@ -436,10 +428,10 @@ class WatchQueue:
             on_error=lambda sink, error: self._failed(ask, error),
         )
         try:
-            self._requests.submit(
+            self._context.requests.submit(
                 text,
                 Kind.WATCH,
-                View(frame, detail, self._camera.scene, region=region),
+                View(frame, detail, self._context.camera.scene, region=region),
                 sink,
                 options=RequestOptions(
                     earlier if before is not None else None,

@@ -20,10 +20,11 @@ from typing import TextIO
 
 import pytest
 
-from server.features.pairing.pairing import PairingCodes, Redeemed
+from server.features.pairing.pairing import Devices, PairingCodes, Redeemed
 from server.features.pairing.terminal import (
     LEAST_QUIET,
     PairingTerminal,
+    device_command,
     page_urls,
     pairing_url,
     qr_lines,
@@ -194,6 +195,24 @@ def test_addresses_are_those_that_it_listens_on(host: str, urls: list[str]) -> N
 def test_there_is_always_an_address() -> None:
     """A machine that has IPv6 addresses only, on an IPv4 listener, is reached from itself."""
     assert page_urls("http", "0.0.0.0", ("fd00::2",), 1) == ["http://localhost:1"]
+
+
+def test_devices_are_listed_and_removed_by_typed_commands() -> None:
+    """One by its name, or all; a name that nobody has removes nothing."""
+    devices, gone = Devices("k" * 32), list[str | None]()
+
+    def answer(line: str) -> str:
+        return device_command(line, devices, gone.append)
+
+    assert "No paired device" in answer("devices")
+    _, phone = devices.pair("iPhone", time.time())
+    assert f"{phone.name}   iPhone       paired just now, seen just now" in answer("devices")
+    assert "No device of that name" in answer("forget somebody")
+    assert gone == []
+    assert "That device is forgotten" in answer(f"forget {phone.name}")
+    assert "All devices are forgotten" in answer("forget all")
+    assert gone == [phone.name, None]
+    assert answer("help").startswith("  Enter makes a new code.")
 
 
 PROGRAM = """
