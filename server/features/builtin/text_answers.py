@@ -47,49 +47,53 @@ def says(s: Speaker) -> Answer:
 
 def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
-    want = s.intent.want
     words = [word for word in s.words if word not in _GENERAL]
-    if want is Want.AMOUNT and (dose := fields.dose(s.texts)) and _asks_dose(s):
-        return s.say("reads", text=dose), s.scripts()
-    if want is Want.AMOUNT and words:
-        cross = tables.crossing(s.rows, words)
-        if cross is not None:
-            return s.crossed(cross)
-    found = measures.measures(s.rows, want)
+    if s.intent.want is Want.AMOUNT:
+        return _amount(s, words)
+    found = measures.measures(s.rows, s.intent.want)
     named = [one for one in found if any(tables.names_it(one.row.text, word) for word in words)]
-    if named or want is Want.AMOUNT:
-        paid = prices.item(s.rows, words) if want is Want.AMOUNT else None
-        if paid is not None:
-            return s.say("beside", label=paid.label, value=paid.text), s.scripts()
-        if named and want is not Want.AMOUNT:
-            label = next(
-                word.group()
-                for word in re.finditer(r"[^\W\d_]+", named[0].row.text)
-                if any(tables.names_it(word.group(), one) for one in words)
-            )
-            return s.say("beside", label=label, value=named[0].text), s.row(
-                named[0].row, named[0].text, label
-            )
-        near = tables.beside(s.rows, words, digits=True) if words else None
-        if near is not None:
-            return s.beside(near)
-    if want is Want.AMOUNT:
-        if words:
-            return s.say("none_measure"), s.seen()
-        if prices.tags(s.rows):
-            # "How much?"
-            return price(s)
-        if not found:
-            return s.say("none_measure"), s.seen()
-        if len(found) > 1:
-            return s.say("values", items=s.items(one.text for one in found)), s.scripts()
+    if named:
+        label = next(
+            word.group()
+            for word in re.finditer(r"[^\W\d_]+", named[0].row.text)
+            if any(tables.names_it(word.group(), one) for one in words)
+        )
+        return s.say("beside", label=label, value=named[0].text), s.row(
+            named[0].row, named[0].text, label
+        )
     if found:
-        first = (named or found)[0]
-        return s.say("value", value=first.text), s.row(first.row, first.text)
+        return _value(s, found[0])
     alone = measures.bare(s.rows)
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
     return s.say("none_measure"), s.seen()
+
+
+def _amount(s: Speaker, words: list[str]) -> Answer:
+    """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
+    if (dose := fields.dose(s.texts)) and _asks_dose(s):
+        return s.say("reads", text=dose), s.scripts()
+    cross = tables.crossing(s.rows, words) if words else None
+    if cross is not None:
+        return s.crossed(cross)
+    paid = prices.item(s.rows, words)
+    if paid is not None:
+        return s.say("beside", label=paid.label, value=paid.text), s.scripts()
+    near = tables.beside(s.rows, words, digits=True) if words else None
+    if near is not None:
+        return s.beside(near)
+    if not words and prices.tags(s.rows):
+        return price(s)
+    found = measures.measures(s.rows, Want.AMOUNT) if not words else []
+    if not found:
+        return s.say("none_measure"), s.seen()
+    if len(found) > 1:
+        return s.say("values", items=s.items(one.text for one in found)), s.scripts()
+    return _value(s, found[0])
+
+
+def _value(s: Speaker, found: measures.Measure) -> Answer:
+    return s.say("value", value=found.text), s.row(found.row, found.text)
 
 
 def _asks_dose(s: Speaker) -> bool:

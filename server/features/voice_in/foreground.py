@@ -120,33 +120,15 @@ class Foreground:
         if chunk.speech < _OFF:
             self._room.append(chunk.level)
         if not self._speaking:
-            self._sunk = 0
-            if self._talk:
-                self._talk.append(None)
-            if self._loudness and chunk.at - self._last >= _PAUSE_SECONDS:
-                self._pause()
-            if self._background is not None and chunk.at - self._background_at >= _FORGET_SECONDS:
-                self._background = None
+            self._take_silence(chunk.at)
             return Voice.NOBODY
         loudness = max(self._levels)
         if chunk.at - self._last >= _SOFT_AFTER_SECONDS:
             self._soft = True
         if answering or self._background is not None:
             self._soft = False
-        self._last = chunk.at
         near = loudness >= self.gate
-        if near:
-            self._near_at = chunk.at
-        self._loudness.append(loudness)
-        self._person += near
-        if self._background is None or not near:
-            self._talk.append(loudness)
-            if self._background is not None:
-                self._background_at = chunk.at
-            self._unmeasured += 1
-            if self._unmeasured >= _EVERY:
-                self._unmeasured = 0
-                self._measure(chunk.at)
+        self._take_speech(chunk.at, loudness, near)
         self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
         if self._sunk >= _SUNK:
             return Voice.NOBODY
@@ -156,6 +138,32 @@ class Foreground:
         if near or self._goes_on(chunk, loudness) or (self._soft and loudness >= _LEAST_SOFT_DB):
             return Voice.SOMEBODY
         return Voice.NOBODY
+
+    def _take_silence(self, now: float) -> None:
+        """End the talk after a pause, and the background after a long one."""
+        self._sunk = 0
+        if self._talk:
+            self._talk.append(None)
+        if self._loudness and now - self._last >= _PAUSE_SECONDS:
+            self._pause()
+        if self._background is not None and now - self._background_at >= _FORGET_SECONDS:
+            self._background = None
+
+    def _take_speech(self, now: float, loudness: float, near: bool) -> None:
+        """Note speech: of the person, if it is `near`, or else of a background."""
+        self._last = now
+        if near:
+            self._near_at = now
+        self._loudness.append(loudness)
+        self._person += near
+        if self._background is None or not near:
+            self._talk.append(loudness)
+            if self._background is not None:
+                self._background_at = now
+            self._unmeasured += 1
+            if self._unmeasured >= _EVERY:
+                self._unmeasured = 0
+                self._measure(now)
 
     @property
     def _sure_db(self) -> float:

@@ -136,14 +136,15 @@ def dtype_word(version: str, since: tuple[int, int]) -> str:
     return "dtype" if tuple(numbers) >= since else "torch_dtype"
 
 
+_NO_VIDEO = "The model gave something that is no video. Choose another model."
+
+
 def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures,
     lists of these.
 
     Raises Refused when it is no video or no numbers.
     """
-    while isinstance(made, list | tuple) and len(made) == 1:
-        made = made[0]
     if isinstance(made, list | tuple):
         for one in made:
             yield from rgb_frames(one)
@@ -153,20 +154,23 @@ def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
     elif not isinstance(made, np.ndarray) and hasattr(made, "convert"):
         made = np.asarray(made.convert("RGB"))
     if not isinstance(made, np.ndarray):
-        raise Refused("The model gave something that is no video. Choose another model.", "failed")
+        raise Refused(_NO_VIDEO, "failed")
+    for frame in _channels_last(made):
+        yield eight_bits(frame[..., :3])
+
+
+def _channels_last(made: NDArray[Any]) -> NDArray[Any]:
+    """Order the axes of one video: frames, rows, columns, 3 or 4 channels. Raises Refused."""
     while made.ndim > 4 and made.shape[0] == 1:
         made = made[0]
     if made.ndim == 3:
         made = made[None]
-    if made.ndim != 4:
-        raise Refused("The model gave something that is no video. Choose another model.", "failed")
-    if made.shape[-1] not in (3, 4):
+    if made.ndim == 4 and made.shape[-1] not in (3, 4):
         # Channels before the pixels, or before the frames.
         made = np.moveaxis(made, 1 if made.shape[1] in (3, 4) else 0, -1)
-    if made.shape[-1] not in (3, 4):
-        raise Refused("The model gave something that is no video. Choose another model.", "failed")
-    for frame in made:
-        yield eight_bits(frame[..., :3])
+    if made.ndim != 4 or made.shape[-1] not in (3, 4):
+        raise Refused(_NO_VIDEO, "failed")
+    return made
 
 
 def eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from binascii import Error as NotBase64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
@@ -96,56 +96,69 @@ def check_status(head: Head) -> None:
         raise SourceFailed(Trouble.REFUSED)
 
 
+@dataclass(slots=True)
+class _Media:
+    """One media section of an SDP."""
+
+    kind: str
+    formats: list[str]
+    # The names and the parameters of its formats, by number
+    names: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    # The name that came last; None for no name
+    last: str | None = None
+    control: str = ""
+
+    def take(self, attribute: str) -> None:
+        """Read an attribute of it."""
+        name, colon, value = attribute.partition(":")
+        number, _, text = value.partition(" ")
+        match name + colon:
+            case "rtpmap:":
+                self.names[number] = self.last = text.partition("/")[0].upper()
+            case "fmtp:":
+                self.details[number] = text
+            case "control:":
+                self.control = value.strip()
+
+    def track(self, base: str) -> Track | None:
+        """Return its first format that can be decoded. Raises SourceFailed for a wrong address."""
+        for number in self.formats[:16]:
+            codec = _CODECS.get(self.names.get(number, ""))
+            if codec is not None and number.isdigit() and int(number) < 128:
+                address = resolve(base, self.control)
+                return Track(
+                    codec, address, int(number), _sets(codec, self.details.get(number, ""))
+                )
+        return None
+
+
 def read_description(body: bytes, base: str) -> Track:
     """Find the first video stream of an SDP (RFC 8866) that can be decoded.
 
     `base`: the address that its control addresses are relative to. Raises SourceFailed.
     """
-    kind, formats, others = "", "", ""
-    names: dict[str, str] = {}
-    details: dict[str, str] = {}
-    control = ""
-    found: list[Track] = []
-
-    def close() -> None:
-        if kind != "video":
-            return
-        for number in formats.split()[:16]:
-            codec = _CODECS.get(names.get(number, ""))
-            if codec is not None and number.isdigit() and int(number) < 128:
-                address = resolve(base, control)
-                sets = _sets(codec, details.get(number, ""))
-                found.append(Track(codec, address, int(number), sets))
-                return
-
+    sections: list[_Media] = []
     for line in body.decode("utf-8", "replace").splitlines()[:1000]:
         key, _, value = line.strip().partition("=")
         if key == "m":
-            close()
             kind, _, rest = value.partition(" ")
-            formats = " ".join(rest.split()[2:])
-            names, details, control = {}, {}, ""
-            if kind == "video" and not others:
-                others = _static(formats)
-        elif key == "a" and value.startswith("rtpmap:"):
-            number, _, name = value[7:].partition(" ")
-            names[number] = name.partition("/")[0].upper()
-            if kind == "video":
-                others = names[number]
-        elif key == "a" and value.startswith("fmtp:"):
-            number, _, text = value[5:].partition(" ")
-            details[number] = text
-        elif key == "a" and value.startswith("control:") and kind:
-            control = value[8:].strip()
-    close()
+            sections.append(_Media(kind, rest.split()[2:]))
+        elif key == "a" and sections:
+            sections[-1].take(value)
+    videos = [one for one in sections if one.kind == "video"]
+    found = [track for one in videos if (track := one.track(base)) is not None]
     if not found:
-        raise SourceFailed(Trouble.CODEC, re.sub(r"[^A-Z0-9-]", "", others)[:16])
+        other = ""
+        for one in videos:
+            other = one.last if one.last is not None else other or _static(one.formats)
+        raise SourceFailed(Trouble.CODEC, re.sub(r"[^A-Z0-9-]", "", other)[:16])
     return found[0]
 
 
-def _static(formats: str) -> str:
+def _static(formats: list[str]) -> str:
     """Name the codec of a payload type that needs no `rtpmap` (RFC 3551); "" for another one."""
-    return {"26": "JPEG", "31": "H261", "32": "MPV"}.get(formats.partition(" ")[0], "")
+    return {"26": "JPEG", "31": "H261", "32": "MPV"}.get("".join(formats[:1]), "")
 
 
 def resolve(base: str, control: str) -> str:
