@@ -79,12 +79,12 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     paid = prices.item(s.rows, words)
     if paid is not None:
         return s.say("beside", label=paid.label, value=paid.text), s.scripts()
-    near = tables.beside(s.rows, words, digits=True) if words else None
-    if near is not None:
-        return s.beside(near)
-    if not words and prices.tags(s.rows):
+    if words:
+        near = tables.beside(s.rows, words, digits=True)
+        return s.beside(near) if near is not None else (s.say("none_measure"), s.seen())
+    if prices.tags(s.rows):
         return price(s)
-    found = measures.measures(s.rows, Want.AMOUNT) if not words else []
+    found = measures.measures(s.rows, Want.AMOUNT)
     if not found:
         return s.say("none_measure"), s.seen()
     if len(found) > 1:
