@@ -1,31 +1,25 @@
-"""The errors a client may see.
+"""The errors a client may see. Those of one feature stand with it.
 
     QwenCameraError
     ├── RequestError                 the client's error: 4xx, not to be repeated unchanged
     │   ├── BadRequest               400 bad_request
     │   ├── TooLong                  400 too_long
     │   ├── UnknownType              400 unknown_type
-    │   ├── HandoverRefused          400 handover_refused
     │   ├── Unauthorized             401 unauthorized
     │   ├── Forbidden                403 forbidden
     │   ├── UploadRefused            403 upload_refused
     │   ├── NotFound                 404 not_found
     │   ├── Conflict                 409 conflict
-    │   ├── PageClosed               409 page_closed
     │   ├── WrongModel               409 wrong_model
-    │   ├── PreconditionFailed       412 precondition_failed
     │   ├── TooLarge                 413 too_large
     │   ├── UnsupportedMediaType     415 unsupported_media_type
     │   ├── UnusableOffer            422 unusable_offer
-    │   ├── PreconditionRequired     428 precondition_required
     │   └── RateLimited              429 rate_limited (retryable)
     ├── CameraError                  503, retryable
     │   ├── NoCamera                 no_camera
-    │   ├── CameraLost               camera_lost
     │   ├── CameraStalled            camera_stalled
     │   ├── CameraFrozen             camera_frozen
     │   ├── PictureBlack             picture_black
-    │   ├── NoText                   no_text
     │   └── FrameWithheld            frame_withheld
     ├── EngineError                  503
     │   ├── EngineUnavailable        engine_unavailable (retryable)
@@ -34,11 +28,6 @@
     │   ├── EngineRefused            engine_refused
     │   ├── TooManyCameras           too_many_cameras
     │   └── EngineFailed             engine_failed (retryable)
-    ├── SpeechError                  503: recognising speech, or a voice for an answer
-    │   ├── SpeechUnavailable        speech_unavailable (retryable)
-    │   ├── SpeechTimeout            speech_timeout (retryable)
-    │   ├── SpeechRefused            speech_refused
-    │   └── SpeechFailed             speech_failed (retryable)
     ├── OperatorError                500 internal: a part of this machine; see the class
     ├── Elsewhere                    307 elsewhere (retryable)
     ├── NotConfirmed                 409 not_confirmed (retryable)
@@ -112,13 +101,6 @@ class UnknownType(RequestError):
     status = 400
 
 
-class HandoverRefused(RequestError):
-    """The chat of an earlier session is not taken; the new session goes on without it."""
-
-    code = "handover_refused"
-    status = 400
-
-
 class Unauthorized(RequestError):
     """No token, a wrong, expired or revoked one, or a wrong code."""
 
@@ -154,25 +136,11 @@ class Conflict(RequestError):
     status = 409
 
 
-class PageClosed(RequestError):
-    """A program looks only while a page of the session is open: the person would not see it."""
-
-    code = "page_closed"
-    status = 409
-
-
 class WrongModel(RequestError):
     """The loaded model cannot do this, but another one can."""
 
     code = "wrong_model"
     status = 409
-
-
-class PreconditionFailed(RequestError):
-    """WHIP: an old `ETag`."""
-
-    code = "precondition_failed"
-    status = 412
 
 
 class TooLarge(RequestError):
@@ -196,13 +164,6 @@ class UnusableOffer(RequestError):
     status = 422
 
 
-class PreconditionRequired(RequestError):
-    """WHIP: no `If-Match`."""
-
-    code = "precondition_required"
-    status = 428
-
-
 class RateLimited(RequestError):
     """Too many of them in a short time."""
 
@@ -224,12 +185,6 @@ class NoCamera(CameraError):
     code = "no_camera"
 
 
-class CameraLost(CameraError):
-    """A further camera that a question is about gives no picture."""
-
-    code = "camera_lost"
-
-
 class CameraStalled(CameraError):
     """No new picture came within 3 s."""
 
@@ -246,12 +201,6 @@ class PictureBlack(CameraError):
     """The camera is covered or in the dark: no model was asked."""
 
     code = "picture_black"
-
-
-class NoText(CameraError):
-    """Nothing came into view that could be read on."""
-
-    code = "no_text"
 
 
 class FrameWithheld(CameraError):
@@ -321,52 +270,6 @@ class EngineFailed(EngineError):
     """The model failed."""
 
     code = "engine_failed"
-
-
-class SpeechError(QwenCameraError):
-    """Speech could not be recognised, or an answer not spoken. `message` is for operators and the log.
-
-    `visitors`: the text for visitors in place of the usual one of its kind.
-    """
-
-    code = "speech_failed"
-    status = 503
-    retryable = True
-    for_visitors: ClassVar[str] = "Speech did not work this time. Say it again, or type it."
-
-    @property
-    def visitor_message(self) -> str:
-        return self._visitors or self.for_visitors
-
-
-class SpeechUnavailable(SpeechError):
-    """Nothing recognises or speaks now."""
-
-    code = "speech_unavailable"
-    for_visitors = "Speech is not available right now. Type your question, and read the answer."
-
-
-class SpeechTimeout(SpeechError):
-    """Recognising or speaking took too long."""
-
-    code = "speech_timeout"
-    for_visitors = "Speech took too long this time. Say it again, or type it."
-
-
-class SpeechRefused(SpeechError):
-    """The sound or the text was refused."""
-
-    code = "speech_refused"
-    retryable = False
-    for_visitors = (
-        "Speech does not work with this text or sound. Type your question, and read the answer."
-    )
-
-
-class SpeechFailed(SpeechError):
-    """Recognising or speaking failed."""
-
-    code = "speech_failed"
 
 
 class OperatorError(QwenCameraError):

@@ -15,6 +15,7 @@ from server.features.pairing.pairing import ASK_PAIRED, NOT_PAIRED, PAIRING_REFU
 from server.media.turn_check import RelayProblem
 from server.web.request_guard import ASK
 from tests.support.words import CLIENT, LANGUAGES, Forms, say, table
+from tools.references import errors
 
 SERVER = CLIENT.parent / "server"
 # As client/core/words/text.js has them
@@ -151,11 +152,9 @@ def test_elements_have_the_english_words(path: Path) -> None:
 
 def test_each_error_that_a_visitor_meets_has_words() -> None:
     """The server's sentences may have no translation; the page's own for their codes have."""
-    codes = re.findall(
-        r'^    code = "(\w+)"', (CLIENT.parent / "server/core/errors.py").read_text(), re.M
-    )
     # Only programs that are no page of ours get these.
     others = {
+        "method_not_allowed",
         "page_closed",
         "precondition_failed",
         "precondition_required",
@@ -164,7 +163,7 @@ def test_each_error_that_a_visitor_meets_has_words() -> None:
         "upload_refused",
     }
     words = {id.removeprefix("problem.") for id in table() if id.startswith("problem.")}
-    assert set(codes) - others == words
+    assert errors.codes().keys() - others == words
 
 
 def test_the_servers_sentences_are_the_servers() -> None:

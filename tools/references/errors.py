@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import server.core.errors as tree
-import server.web.http_errors
+import importlib
+import re
+
 from server.core.errors import Close, QwenCameraError
 from tools.references.fields import Undocumented
-from tools.references.source import comments, docstring
+from tools.references.source import ROOT, comments, docstring
 from tools.references.text import join, sentence, table
 
 _INTRO = """# Errors and close codes
@@ -22,10 +23,13 @@ def page() -> str:
 def codes() -> dict[str, type[QwenCameraError]]:
     """The error of each code, in the order of their statuses; the most special one that names the code."""
     found: dict[str, type[QwenCameraError]] = {}
-    for module in (tree, server.web.http_errors):
-        for kind in vars(module).values():
+    for path in sorted((ROOT / "server").rglob("*.py")):
+        if not re.search(r'^    code = "', path.read_text("utf-8"), re.M):
+            continue
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for kind in vars(importlib.import_module(name)).values():
             ours = isinstance(kind, type) and issubclass(kind, QwenCameraError)
-            if ours and kind.__module__ == module.__name__ and "code" in vars(kind):
+            if ours and kind.__module__ == name and "code" in vars(kind):
                 found[kind.code] = kind
     return dict(sorted(found.items(), key=lambda one: one[1].status))
 

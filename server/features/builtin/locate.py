@@ -103,9 +103,9 @@ def wants_text(intent: Intent, question: str) -> bool:
     return not (wants_codes(intent) or wants_faces(intent) or wanted_colours(intent, question))
 
 
-def around(corners: Corners, label: str, sure: float | None = None) -> Box:
+def around(corners: Corners, label: str, confidence: float | None = None) -> Box:
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
-    return Box(min(xs), min(ys), max(xs), max(ys), label, sure)
+    return Box(min(xs), min(ys), max(xs), max(ys), label, confidence)
 
 
 def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:

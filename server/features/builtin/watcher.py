@@ -130,7 +130,7 @@ class Watcher:
         if not found:
             return Sight(0.8, words.say("faces_none"))
         return Sight(
-            found[0].sure or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
+            found[0].confidence or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
         )
 
     def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
@@ -186,9 +186,9 @@ def _text(pieces: list[Piece], condition: Condition, words: Language) -> Sight:
     wanted = set(target.split())
     named = [piece for piece in pieces if wanted & set(plain(piece.text).split())]
     named = named or [piece for piece in pieces if piece.text.strip() in row.text]
-    sure = min((piece.score for piece in named), default=0.6)
+    confidence = min((piece.score for piece in named), default=0.6)
     why = words.say("reads", text=f"“{row.text[:60]}”")
-    return Sight(sure, why, _around(named or pieces))
+    return Sight(confidence, why, _around(named or pieces))
 
 
 def _has(text: str, target: str) -> bool:

@@ -18,7 +18,6 @@ from server.core.aio import TaskSet
 from server.core.errors import (
     BadRequest,
     CameraError,
-    CameraLost,
     CameraStalled,
     Conflict,
     NoCamera,
@@ -37,6 +36,12 @@ from server.session_manager import SessionManager
 
 # Seconds without a page after which further cameras end: a page that reconnects is back by then.
 UNWATCHED_SECONDS = 120.0
+
+
+class CameraLost(CameraError):
+    """A further camera that a question is about gives no picture."""
+
+    code = "camera_lost"
 
 
 @dataclass(slots=True, eq=False)

@@ -15,13 +15,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from server.auth import Claims, TokenRefused, bearer
-from server.core.errors import (
-    BadRequest,
-    NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    UnsupportedMediaType,
-)
+from server.core.errors import BadRequest, NotFound, RequestError, UnsupportedMediaType
 from server.features.cameras.cameras import admitted, cameras_of, connection_key, read_token
 from server.media.camera import Camera
 from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
@@ -34,6 +28,20 @@ from server.webrtc_server import PeerConnection
 ENDPOINT = "/api/whip"
 SDP = "application/sdp"
 _ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
+
+
+class PreconditionFailed(RequestError):
+    """WHIP: an old `ETag`."""
+
+    code = "precondition_failed"
+    status = 412
+
+
+class PreconditionRequired(RequestError):
+    """WHIP: no `If-Match`."""
+
+    code = "precondition_required"
+    status = 428
 
 
 @dataclass(frozen=True, slots=True)

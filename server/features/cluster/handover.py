@@ -19,7 +19,7 @@ from fastapi import APIRouter
 
 from server.auth import Claims, Signer, TokenIssuer, TokenRefused
 from server.core.aio import Deadline, TaskSet, supervise
-from server.core.errors import Close, Conflict, HandoverRefused
+from server.core.errors import Close, Conflict, RequestError
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
 from server.features.cluster.replicas import Replica, ReplicaList
 from server.session.part import SessionContext, SessionPart
@@ -46,6 +46,13 @@ _REASONS = {
     "taken": "was taken over already",
     "begun": "came after the first answer",
 }
+
+
+class HandoverRefused(RequestError):
+    """The chat of an earlier session is not taken; the new session goes on without it."""
+
+    code = "handover_refused"
+    status = 400
 
 
 def refused(reason: str) -> HandoverRefused:

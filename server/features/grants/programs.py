@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from server.core import messages as wire
 from server.core.aio import cancel_and_wait, in_pool
-from server.core.errors import Busy, Conflict, Internal, PageClosed, QwenCameraError
+from server.core.errors import Busy, Conflict, Internal, QwenCameraError, RequestError
 from server.core.frames import Frame
 from server.features.grants import messages
 from server.features.grants.grants import MAX_GRANTS, Grant, Grants, Scope, ended
@@ -34,6 +34,13 @@ _UNSEEN = (
     "The page of this camera is closed, so the person would not see it. Nothing was looked at."
     " Ask the person to open the page, and ask again."
 )
+
+
+class PageClosed(RequestError):
+    """A program looks only while a page of the session is open: the person would not see it."""
+
+    code = "page_closed"
+    status = 409
 
 
 @dataclass(eq=False, slots=True)

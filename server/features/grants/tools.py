@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.core import messages as wire
 from server.core.aio import log_failure
-from server.core.errors import BadRequest, Internal, PageClosed, QwenCameraError
+from server.core.errors import BadRequest, Internal, QwenCameraError
 from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import MOST_WAIT, ProgramQuestion
+from server.features.grants.programs import PageClosed
 from server.shared.watch_answers import MAX_CONDITION_CHARS
 
 if TYPE_CHECKING:

@@ -165,7 +165,7 @@ def listed(boxes: Sequence[Box]) -> str:
 def doubtful(box: Box, frame: tuple[int, int]) -> bool:
     """Return True for a box that is small, or about which the model is not sure."""
     area = (box.x2 - box.x1) * (box.y2 - box.y1) / (frame[0] * frame[1])
-    return area < SMALL or (box.sure is not None and box.sure < UNSURE)
+    return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
 
 
 def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:

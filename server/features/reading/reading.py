@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
-from server.core.errors import NoText, QwenCameraError
+from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, Hint, Kind, Route, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined
@@ -37,6 +37,12 @@ _BLURRED_SECONDS = 2.5
 _TAIL_CHARS = 1200
 # Looks in a row that may fail
 _MOST_FAILURES = 2
+
+
+class NoText(CameraError):
+    """Nothing came into view that could be read on."""
+
+    code = "no_text"
 
 
 class ReadingOn(SessionPart):

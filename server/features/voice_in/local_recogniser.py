@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from server.core.errors import Draining, SpeechFailed, SpeechTimeout, SpeechUnavailable
+from server.core.errors import Draining
 from server.core.sound import Sound
 from server.features.voice_in.server_recogniser import (
     MOST_WORDS_CHARS,
@@ -19,6 +19,7 @@ from server.features.voice_in.server_recogniser import (
     WordTime,
 )
 from server.shared.processes.wire import Message
+from server.shared.speech.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.shared.speech.local_worker import SpeechWorker
 
 # Large weights come from slow disks.

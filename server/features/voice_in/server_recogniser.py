@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
-from server.core.errors import SpeechError, SpeechRefused
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.pcm import wav
 from server.models.openai import upstream
@@ -27,6 +26,7 @@ from server.shared.speech.bounded_socket import (
     NotOffered,
     SocketBounds,
 )
+from server.shared.speech.errors import SpeechError, SpeechRefused
 from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 
 
@@ -401,7 +401,7 @@ class Words:
 class Recogniser(Protocol):
     """A way from sound to words.
 
-    Errors raised are `server.core.errors.SpeechError`s and nothing else.
+    Errors raised are `server.shared.speech.errors.SpeechError`s and nothing else.
     """
 
     @property

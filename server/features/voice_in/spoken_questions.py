@@ -17,13 +17,7 @@ import numpy as np
 
 from server.core import messages as wire
 from server.core.aio import TaskSet
-from server.core.errors import (
-    CameraError,
-    QwenCameraError,
-    SpeechFailed,
-    SpeechTimeout,
-    SpeechUnavailable,
-)
+from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.server_recogniser import Recogniser, Words
@@ -34,6 +28,7 @@ from server.models.routing import is_stop
 from server.session.part import SessionContext
 from server.session.request.answers import Spoken
 from server.session.request.builder import RequestBuilder
+from server.shared.speech.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)
 

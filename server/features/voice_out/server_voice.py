@@ -15,12 +15,12 @@ import httpx2
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
-from server.core.errors import SpeechTimeout, SpeechUnavailable
 from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.speech.bounded_socket import BoundedSocket, NotOffered, SocketBounds
+from server.shared.speech.errors import SpeechTimeout, SpeechUnavailable
 from server.shared.speech.speech_server import (
     Refusals,
     SpeechHttp,

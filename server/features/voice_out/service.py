@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from server.core.aio import TaskSet, supervise
-from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout
 from server.features.voice_out.server_voice import ServerVoice
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import StreamOptions
 from server.media.sound.pcm import VoiceChunk
 from server.shared.processes.wire import Message
+from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechTimeout
 from server.shared.speech.local_worker import SpeechWorker, models_python
 from server.shared.speech.speech_server import described
 

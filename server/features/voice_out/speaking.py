@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.aio import in_pool
-from server.core.errors import SpeechError
 from server.core.metrics import Metrics
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
 from server.media.sound.line import RATE
 from server.media.sound.pcm import VoiceChunk
 from server.session.part import SessionContext, SessionPart, Speaker
+from server.shared.speech.errors import SpeechError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _LOOK_SECONDS = 0.05
 class Voice(Protocol):
     """A way from words to sound.
 
-    Errors raised are `server.core.errors.SpeechError`s and nothing else.
+    Errors raised are `server.shared.speech.errors.SpeechError`s and nothing else.
     """
 
     @property

@@ -38,8 +38,8 @@ class Box:
     x2: float
     y2: float
     label: str = ""
-    # The model's certainty, 0 to 1; None where it gives none
-    sure: float | None = None
+    # The model's confidence, 0 to 1; None where it gives none
+    confidence: float | None = None
 
 
 def read_boxes(text: str) -> list[Box]:

@@ -375,7 +375,7 @@ def found_box(box: Box) -> wire.FoundBox:
         label=box.label,
         box=None if point else (x1, y1, x2, y2),
         point=(x1, y1) if point else None,
-        confidence=round(box.sure, 2) if box.sure is not None else None,
+        confidence=round(box.confidence, 2) if box.confidence is not None else None,
     )
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from server.core.aio import TaskSet
-from server.core.errors import SpeechUnavailable
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
+from server.shared.speech.errors import SpeechUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,6 @@ from typing import Any, Protocol
 
 import httpx2
 
-from server.core.errors import (
-    SpeechError,
-    SpeechFailed,
-    SpeechRefused,
-    SpeechTimeout,
-    SpeechUnavailable,
-)
 from server.core.time_limits import Seconds
 from server.media.sound.pcm import NotPcm
 from server.models.openai import upstream
@@ -31,6 +24,13 @@ from server.models.openai.bounded_http import (
 from server.models.openai.chat_stream import BrokenStream
 from server.models.openai.discovery import address_of
 from server.models.openai.own_machine import Whereabouts
+from server.shared.speech.errors import (
+    SpeechError,
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
 
 # One speech server: its state, which is ready or not, its model, and the use of its socket.
 

@@ -724,7 +724,7 @@ async def test_faces_are_pointed_at_where_the_model_is(
     found: list[Box] | None = [Box(900, 300, 1000, 420, "", 0.9)]
     monkeypatch.setattr(reader, "face_boxes", lambda _bgr: found)
     text, (face,) = await find(engine, scene(), "Where is the person?")
-    assert (text, face.label, face.sure) == ("Face: on the right.", "face", 0.9)
+    assert (text, face.label, face.confidence) == ("Face: on the right.", "face", 0.9)
     assert reader.faces(scene()) == 1
     found = None
     text, boxes = await find(engine, scene(), "Where is the person?")

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from server.auth import TokenIssuer
-from server.core.errors import HandoverRefused
 from server.core.messages import ServerMessage
-from server.features.cluster.handover import MAX_TRIES, HandingOver, Handovers
+from server.features.cluster.handover import MAX_TRIES, HandingOver, HandoverRefused, Handovers
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
 from server.session.request.parts import History
 

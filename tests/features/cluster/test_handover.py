@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from server.auth import Signer, TokenIssuer
-from server.core.errors import HandoverRefused
 from server.core.messages import MAX_MESSAGE_BYTES
 from server.features.cluster import handover
-from server.features.cluster.handover import MAX_HANDOVER_CHARS, MAX_TAKEN, MAX_TURNS, Handovers
+from server.features.cluster.handover import (
+    MAX_HANDOVER_CHARS,
+    MAX_TAKEN,
+    MAX_TURNS,
+    HandoverRefused,
+    Handovers,
+)
 
 SECRET, OTHER = "s" * 40, "o" * 40
 TURNS = [("What is this?", "A cup."), ("Вот это?", "Чашка 🫖.")]

@@ -19,7 +19,6 @@ from server.core.errors import (
     FrameWithheld,
     NotConfirmed,
     NotFound,
-    PageClosed,
     QwenCameraError,
     RateLimited,
     Unauthorized,
@@ -29,7 +28,7 @@ from server.core.messages import Chat, Settings
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
 from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import PageClosed, Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
 from server.media.picture.encode import Bgr

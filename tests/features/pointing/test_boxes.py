@@ -191,12 +191,12 @@ def test_boxes_are_exact_to_a_pixel(
 @pytest.mark.parametrize(
     ("box", "again"),
     [
-        (Box(100, 100, 500, 400, sure=0.9), False),
+        (Box(100, 100, 500, 400, confidence=0.9), False),
         (Box(100, 100, 500, 400), False),
-        (Box(100, 100, 500, 400, sure=0.5), True),
-        (Box(100, 100, 180, 160, sure=0.9), True),
+        (Box(100, 100, 500, 400, confidence=0.5), True),
+        (Box(100, 100, 180, 160, confidence=0.9), True),
         (Box(640, 360, 640, 360), True),
-        (Box(0, 0, 1280, 720, sure=0.1), False),
+        (Box(0, 0, 1280, 720, confidence=0.1), False),
     ],
 )
 def test_small_and_unsure_boxes_are_looked_at_again(box: Box, again: bool) -> None:

@@ -10,10 +10,11 @@ from typing import cast
 import numpy as np
 import pytest
 
-from server.core.errors import Draining, SpeechUnavailable
+from server.core.errors import Draining
 from server.core.sound import Sound
 from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
 from server.features.voice_in.server_recogniser import Words
+from server.shared.speech.errors import SpeechUnavailable
 
 SOUND = Sound(np.zeros(16_000, np.int16), 0.0)
 

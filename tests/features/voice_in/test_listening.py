@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from server.core.aio import Pools
-from server.core.errors import SpeechFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import Cancel
 from server.core.sound import MicrophoneMode, Sound
@@ -27,6 +26,7 @@ from server.features.voice_in.server_recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
 from server.session.session import Session
+from server.shared.speech.errors import SpeechFailed
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords

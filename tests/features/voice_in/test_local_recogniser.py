@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.core.errors import SpeechFailed, SpeechUnavailable
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.local_recogniser import LocalRecogniser
 from server.features.voice_in.server_recogniser import Words
+from server.shared.speech.errors import SpeechFailed, SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon
 

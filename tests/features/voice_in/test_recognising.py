@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 import pytest
 
-from server.core.errors import NotConfirmed, SpeechUnavailable
+from server.core.errors import NotConfirmed
 from server.core.messages import Confirm, Settings
 from server.core.sound import Sound
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.server_recogniser import Words
 from server.features.voice_in.spoken_questions import Recognising
+from server.shared.speech.errors import SpeechUnavailable
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import room
 

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from server.core.errors import SpeechUnavailable
 from server.core.sound import SOUND_RATE, Sound
+from server.shared.speech.errors import SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.children import alive
 from tests.support.clients import Page, http, page_of, soon, take_token

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.core.errors import SpeechFailed, SpeechRefused
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.server_recogniser import (
     MOST_SOUND_SECONDS,
@@ -16,6 +15,7 @@ from server.features.voice_in.server_recogniser import (
     ServerRecogniser,
     Words,
 )
+from server.shared.speech.errors import SpeechFailed, SpeechRefused
 from tests.support.transcription_server import TranscriptionServer
 
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)

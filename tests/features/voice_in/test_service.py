@@ -13,12 +13,12 @@ import pytest
 from config import load
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.voice_peer import VoicePeer
-from server.core.errors import SpeechUnavailable
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.local_recogniser import LocalRecogniser
 from server.features.voice_in.server_recogniser import ServerRecogniser
 from server.features.voice_in.service import ListeningService
 from server.features.voice_in.settings import VoiceInSettings
+from server.shared.speech.errors import SpeechUnavailable
 from tests.support import onnx_model
 from tests.support.clients import http, page_of, soon
 from tests.support.running import Running, running

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.core.errors import (
-    SpeechError,
-    SpeechFailed,
-    SpeechRefused,
-    SpeechTimeout,
-    SpeechUnavailable,
-)
 from server.core.sound import Sound
 from server.features.voice_in.server_recogniser import (
     MOST_WORDS_CHARS,
     Transcriptions,
     Words,
     WordTime,
+)
+from server.shared.speech.errors import (
+    SpeechError,
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
 )
 from server.shared.speech.speech_server import SpeechLimits
 from tests.support.transcription_server import TranscriptionServer

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from server.core.errors import SpeechRefused
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.server_recogniser import MOST_SOUND_SECONDS, Pieces
+from server.shared.speech.errors import SpeechRefused
 
 
 async def pieces(*lengths: int) -> AsyncIterator[Sound]:

@@ -13,9 +13,9 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from scripts.bench import voice_engine as measured
-from server.core.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
 from server.features.voice_out.service import LocalVoice
 from server.media.sound.pcm import VoiceChunk
+from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 

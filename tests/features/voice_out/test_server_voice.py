@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from server.core.errors import SpeechError, SpeechRefused, SpeechUnavailable
 from server.features.voice_out.server_voice import PROBE_SECONDS, ServerVoice
+from server.shared.speech.errors import SpeechError, SpeechRefused, SpeechUnavailable
 from tests.support.speech_server import SpeechServer, SpeechSocketServer
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from server.core import messages as wire
 from server.core.aio import TaskSet
-from server.core.errors import SpeechFailed
 from server.core.metrics import Metrics
 from server.core.sound import Sound
 from server.features.voice_out import speaking as spoken_answers
@@ -30,6 +29,7 @@ from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences
+from server.shared.speech.errors import SpeechFailed
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, bare_context, room

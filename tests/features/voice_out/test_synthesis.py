@@ -11,14 +11,14 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from server.core.errors import (
+from server.features.voice_out.server_voice import SOUND_BYTES, Synthesis, VoiceLimits
+from server.shared.speech.errors import (
     SpeechError,
     SpeechFailed,
     SpeechRefused,
     SpeechTimeout,
     SpeechUnavailable,
 )
-from server.features.voice_out.server_voice import SOUND_BYTES, Synthesis, VoiceLimits
 from tests.support.pieces_server import Piece
 from tests.support.speech_server import RATE, SpeechServer, espeak
 

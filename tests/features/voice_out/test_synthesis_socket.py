@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.core.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.features.voice_out.server_voice import SynthesisSocket, VoiceLimits
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech.bounded_socket import NotOffered
+from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 
 TEXT = "There is a red cup."

@@ -44,7 +44,7 @@ def test_certainty_is_read_where_it_is_given() -> None:
     """As a share or in percent; it goes along to the frame."""
     text = '[{"bbox_2d": [1, 2, 3, 4], "sure": 0.4}, {"bbox_2d": [1, 2, 3, 4], "sure": "very"}]'
     first, second = read_boxes(text)
-    assert (first.sure, second.sure) == (0.4, None)
+    assert (first.confidence, second.confidence) == (0.4, None)
     mapped = to_frame(first, BoxUnit.PIXELS, picture=(10, 10), frame=(20, 20))
     assert mapped == Box(2, 4, 6, 8, "", 0.4)
 

@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from server.core.errors import SpeechFailed
 from server.shared.speech.bounded_socket import BoundedSocket, SocketBounds
+from server.shared.speech.errors import SpeechFailed
 from server.shared.speech.speech_server import Refusals
 
 

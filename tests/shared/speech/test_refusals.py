@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from server.core.errors import SpeechFailed, SpeechRefused, SpeechTimeout, SpeechUnavailable
+from server.shared.speech.errors import (
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
 from server.shared.speech.speech_server import Refusals
 from tests.core.test_error_texts import for_visitors
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.core.errors import SpeechUnavailable
 from server.features.voice_out.service import LocalVoice
+from server.shared.speech.errors import SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 
