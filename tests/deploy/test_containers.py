@@ -76,6 +76,14 @@ def test_what_is_copied_is_there_and_let_in() -> None:
         assert allowed(source), source
 
 
+def test_the_weights_get_in_with_their_notice() -> None:
+    """What names things needs its files, and their licences go where they go."""
+    things = ROOT / "server" / "features" / "builtin" / "things"
+    files = [str(path.relative_to(ROOT)) for path in things.iterdir() if path.is_file()]
+    assert sum(path.endswith(".onnx") for path in files) == 2
+    assert [path for path in files if not allowed(path)] == []
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -89,7 +89,7 @@ def everything() -> str:
     texts = [
         (ROOT / name).read_text(encoding="utf-8", errors="ignore")
         for name in files()
-        if not name.endswith((".md", ".png", "project/test_documents.py"))
+        if not name.endswith((".md", ".png", ".onnx", "project/test_documents.py"))
     ]
     return "\n".join([*texts, *files()])
 

@@ -1,0 +1,96 @@
+"""An ONNX graph of convolutions, built layer by layer, its weights stored in 16 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+
+Array = npt.NDArray[Any]
+# Tensors with fewer values stay as they are.
+LEAST = 256
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
+    """Return what TensorFlow's padding SAME puts before and after, and the size of the result."""
+    out = -(-size // stride)
+    total = max((out - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2, out
+
+
+class Graph:
+    """Nodes and weights of a model with one square picture as input, [1, 3, side, side].
+
+    Values are named by strings. The weights become 32-bit numbers when the model is loaded, so
+    that it computes with these.
+    """
+
+    def __init__(self, side: int, *, half: bool = True) -> None:
+        self.input = "picture"
+        self._sides = {self.input: side}
+        self._half = half
+        self._nodes: list[Any] = []
+        self._weights: list[Any] = []
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one result, and return the result's name."""
+        name = f"{kind.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        if inputs[0] in self._sides:
+            self._sides[name] = self._sides[inputs[0]]
+        return name
+
+    def constant(self, values: Array, *, exact: bool = False) -> str:
+        """Store numbers; in 16 bits if they are many and need not be exact."""
+        name = f"weights_{len(self._weights)}"
+        if values.dtype.kind != "f":
+            self._weights.append(numpy_helper.from_array(values, name))
+            return name
+        if exact or not self._half or values.size < LEAST:
+            self._weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+            return name
+        self._weights.append(numpy_helper.from_array(values.astype(np.float16), name))
+        return self.add("Cast", name, to=TensorProto.FLOAT)
+
+    def conv(self, of: str, weights: Array, bias: Array, stride: int = 1) -> str:
+        """Convolve with weights [out, in, kernel, kernel]; depthwise where "in" is 1 and out is more."""
+        out, per_group, kernel, _ = weights.shape
+        before, after, side = same_padding(self._sides[of], kernel, stride)
+        name = self.add(
+            "Conv",
+            *(of, self.constant(weights), self.constant(bias)),
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[before, before, after, after],
+            group=out if per_group == 1 else 1,
+        )
+        self._sides[name] = side
+        return name
+
+    def relu6(self, of: str) -> str:
+        bounds = [self.constant(np.array(bound, np.float32)) for bound in (0, 6)]
+        return self.add("Clip", of, *bounds)
+
+    def model(self, outputs: dict[str, str], shapes: Sequence[Sequence[int]]) -> ModelProto:
+        """Finish: values by the names that the model's outputs get, and the outputs' shapes."""
+        for name, value in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [name]))
+
+        def info(name: str, shape: Sequence[int]) -> Any:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+        side = self._sides[self.input]
+        graph = helper.make_graph(
+            self._nodes,
+            "things",
+            [info(self.input, (1, 3, side, side))],
+            [info(name, shape) for name, shape in zip(outputs, shapes, strict=True)],
+            self._weights,
+        )
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        made.ir_version = 8
+        checker.check_model(made, full_check=True)
+        return made
