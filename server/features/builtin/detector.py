@@ -1,0 +1,240 @@
+"""Finds and names things with two small models, and says nothing where they do not agree. Blocking.
+
+A detector of 80 classes (COCO) finds boxes; a classifier of 1,000 (ImageNet) looks at each box. Alone the
+detector is wrong in a third of what it says; together they are silent rather than wrong. Where the weights
+come from stands in `things/NOTICE`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.media.picture.grounding import Box
+
+log = logging.getLogger(__name__)
+Bgr = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+FOLDER = Path(__file__).with_name("things")
+DETECTOR, CLASSIFIER = "ssdlite_mobilenet_v2.onnx", "efficientnet_lite0.onnx"
+# Sides of the models' pictures, in pixels
+_DETECTOR_SIDE, _CLASSIFIER_SIDE = 300, 224
+PERSON = "person"
+
+# Least score of a box; that of a person, whom the classifier does not know
+_BOX, _PERSON = 0.5, 0.6
+# Boxes that overlap more than this are one thing: of the same name, and of different ones
+_SAME, _OTHER = 0.5, 0.8
+# Boxes that the classifier looks at
+_MOST = 6
+# Share of a box that is shown around it
+_MARGIN = 0.08
+# The classifier agrees with at least so much on the classes of the detector's name
+_AGREES = 0.15
+# It is believed alone from here on; for the middle of the picture, if the whole one says the same
+_ALONE, _WHOLE = 0.6, 0.25
+# The detector is believed alone: for a name that the classifier lacks, and against one that is unsure
+_UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.7, 0.97, 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A thing in a picture.
+
+    `box` is in pixels of the picture; None where it fills the middle. `sure`: both models say so.
+    """
+
+    name: str
+    confidence: float
+    box: Box | None
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """The names of both models' classes."""
+
+    # Of each class of the detector, and its column among the detector's scores
+    detector: tuple[str, ...]
+    columns: tuple[int, ...]
+    # Of each class of the classifier; "" for one that is never named
+    classifier: tuple[str, ...]
+    # The classifier's classes that are a thing of the detector's
+    agrees: dict[str, list[int]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset((*self.detector, *self.classifier)) - {""}
+
+
+@cache
+def classes() -> Classes:
+    found = json.loads((FOLDER / "classes.json").read_text("utf-8"))
+    classifier = [""] * 1000
+    for name, ranges in found["classifier"].items():
+        for number in numbers(ranges):
+            classifier[number] = name
+    return Classes(
+        tuple(found["detector"]),
+        tuple(found["detector_columns"]),
+        tuple(classifier),
+        {name: numbers(ranges) for name, ranges in found["agrees"].items()},
+    )
+
+
+def numbers(ranges: str) -> list[int]:
+    """Return the numbers of ranges like "7-24 80"."""
+    found: list[int] = []
+    for part in ranges.split():
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+class ThingFinder:
+    """Both models, loaded when they are first needed. Any number of threads may look at a time.
+
+    Where they do not load, nothing is found, and `broken` is True.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._models: tuple[Any, Any] | None = None
+        self.broken = False
+
+    def find(self, bgr: Bgr) -> list[Thing]:
+        """Return what can be named, surest of each rule first; empty where nothing can."""
+        if self._load() is None:
+            return []
+        found = [
+            thing for box in self.boxes(bgr)[:_MOST] if (thing := self._named(bgr, box)) is not None
+        ]
+        if not found and (thing := self._of_middle(bgr)) is not None:
+            found.append(thing)
+        return found
+
+    def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
+        """Return the detector's boxes with their names and scores, best first; it alone is often wrong."""
+        models = self._load()
+        if models is None:
+            return []
+        known = classes()
+        shown = scaled(bgr, _DETECTOR_SIDE) * np.float32(2 / 255) - 1
+        scores, corners = models[0].run(None, {models[0].get_inputs()[0].name: _batch(shown)})
+        scores, corners = scores[0][:, [one - 1 for one in known.columns]], corners[0, :, 0]
+        height, width = bgr.shape[:2]
+        found = []
+        for row, column in zip(*np.nonzero(scores >= least), strict=True):
+            top, left, bottom, right = corners[row].clip(0, 1).tolist()
+            edges = left * width, top * height, right * width, bottom * height
+            found.append(Box(*edges, known.detector[column], float(scores[row, column])))
+        return _apart(sorted(found, key=lambda box: -(box.confidence or 0)))
+
+    def _named(self, bgr: Bgr, box: Box) -> Thing | None:
+        """Return what is in a box; None where the models disagree."""
+        known, score = classes(), box.confidence or 0.0
+        if box.label == PERSON:
+            return Thing(PERSON, score, box, sure=True) if score >= _PERSON else None
+        weights = self._classify(_with_margin(bgr, box))
+        best = int(weights.argmax())
+        same = known.agrees.get(box.label)
+        agreed = float(weights[same].sum()) if same else 0.0
+        if same and agreed >= _AGREES and (best in same or agreed >= weights[best] / 2):
+            return Thing(box.label, max(score, agreed), box, sure=True)
+        if weights[best] >= _ALONE:
+            name = known.classifier[best]
+            return Thing(name, float(weights[best]), box, sure=False) if name else None
+        alone = score >= _ALMOST_CERTAIN and weights[best] < _UNSURE
+        if alone or (not same and score >= _UNKNOWN_TO_IT):
+            return Thing(box.label, score, box, sure=False)
+        return None
+
+    def _of_middle(self, bgr: Bgr) -> Thing | None:
+        """Return what fills the picture, if its middle and the whole of it look like the same."""
+        height, width = bgr.shape[:2]
+        side = int(min(height, width) * 224 / 256)
+        top, left = (height - side) // 2, (width - side) // 2
+        middle = self._classify(bgr[top : top + side, left : left + side])
+        best = int(middle.argmax())
+        name = classes().classifier[best]
+        if not name or middle[best] < _ALONE:
+            return None
+        whole = self._classify(bgr)
+        if int(whole.argmax()) != best or whole[best] < _WHOLE:
+            return None
+        return Thing(name, float(middle[best]), None, sure=False)
+
+    def _classify(self, bgr: Bgr) -> F32:
+        """Return the weight of each class, together 1."""
+        models = self._load()
+        assert models is not None
+        shown = (scaled(bgr, _CLASSIFIER_SIDE) - 127) / 128
+        found = models[1].run(None, {models[1].get_inputs()[0].name: _batch(shown)})[0][0]
+        return np.asarray(found, np.float32)
+
+    def _load(self) -> tuple[Any, Any] | None:
+        with self._lock:
+            if self._models is None and not self.broken:
+                try:
+                    self._models = self._session(DETECTOR), self._session(CLASSIFIER)
+                except Exception as exc:  # noqa: BLE001 - the engine does the rest without them
+                    self.broken = True
+                    log.error("the thing finder did not load", extra={"error": type(exc).__name__})
+            return self._models
+
+    def _session(self, name: str) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        return onnxruntime.InferenceSession(
+            str(self._folder / name), options, providers=["CPUExecutionProvider"]
+        )
+
+
+def scaled(bgr: Bgr, side: int) -> F32:
+    """Return a picture as RGB, squeezed into a square."""
+    how = cv2.INTER_AREA if min(bgr.shape[:2]) > side else cv2.INTER_LINEAR
+    small = cv2.resize(bgr, (side, side), interpolation=how)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.float32)
+
+
+def _batch(rgb: F32) -> F32:
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
+
+
+def _with_margin(bgr: Bgr, box: Box) -> Bgr:
+    margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
+    left, top = int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
+    return bgr[top : int(box.y2 + margin) + 1, left : int(box.x2 + margin) + 1]
+
+
+def _apart(boxes: Sequence[Box]) -> list[Box]:
+    """Return the boxes without those that show the same thing as a better one."""
+    kept: list[Box] = []
+    for box in boxes:
+        limits = ((_SAME if one.label == box.label else _OTHER, one) for one in kept)
+        if all(overlap(box, one) <= limit for limit, one in limits):
+            kept.append(box)
+    return kept
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Return the share of two boxes' area that is in both, 0 to 1."""
+    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
+    high = min(a.y2, b.y2) - max(a.y1, b.y1)
+    both = max(0.0, wide) * max(0.0, high)
+    areas = (a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1)
+    return both / (areas - both + 1e-9)
