@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Answer where no model does, find print and faces, and tell the language of texts."""
     from server.core.aio import TaskSet
+    from server.features.builtin.detector import ThingFinder
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.intents import language_of
     from server.features.builtin.reader import Finder, Reader
@@ -24,7 +25,7 @@ def register(api: Api) -> None:
     api.tell_languages(language_of)
     if api.settings.engine not in ("auto", "builtin"):
         return
-    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader)
+    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=ThingFinder())
     tasks = TaskSet("builtin")
 
     def warm() -> None:

@@ -25,6 +25,7 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.CHANGE: look_answers.change,
     Want.MOTION: look_answers.motion,
     Want.FACES: look_answers.faces,
+    Want.THING: look_answers.thing,
     Want.COLOUR: look_answers.colour,
     Want.LIGHT: look_answers.light,
     Want.SHARP: look_answers.sharp,

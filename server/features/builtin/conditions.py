@@ -1,6 +1,6 @@
 """The conditions that the built-in engine can watch for, read from a person's words. Pure.
 
-It knows text, codes, colours, faces, motion and light, and nothing else. So a condition counts only when
+It knows text, codes, colours, faces, things that can be named, motion and light, and nothing else. So a condition counts only when
 all of its words are known in one language: "a red car" would else alert for anything red, and "she
 leaves" for a face.
 """
@@ -14,11 +14,12 @@ from functools import cache
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, Language, language
+from server.features.builtin.thing_words import thing_words
 from server.models.routing import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = (
-    "The built-in engine watches for a word, any text, a code, a colour, a face, motion or the light."
+    "The built-in engine watches for a word, any text, a code, a colour, a person, a common thing, motion or the light."
     " For more a vision-language model is needed."
 )
 
@@ -29,6 +30,8 @@ class Subject(StrEnum):
     CODE = "code"
     COLOUR = "colour"
     FACE = "face"
+    PERSON = "person"
+    THING = "thing"
     MOTION = "motion"
     LIGHT = "light"
     DARK = "dark"
@@ -37,8 +40,10 @@ class Subject(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Condition:
     subject: Subject
-    # The word to read, `plain`, or the colour's name
+    # The word to read, `plain`, or the name of the colour or thing
     target: str = ""
+    # It holds while the thing is not there.
+    gone: bool = False
 
 
 _QUOTED = re.compile(r"[\"“”„«»‘「『《]\s*(?P<target>.{1,80}?)\s*[\"“”«»’」』》]")
@@ -47,6 +52,7 @@ _TOKEN = re.compile(rf"[\w{WORD_MARKS}'’+-]+")
 # Between Latin letters or digits and East Asian ones
 _BESIDE = re.compile(r"(?<=[A-Za-z0-9])(?=[\u3040-\ud7a3])|(?<=[\u3040-\ud7a3])(?=[A-Za-z0-9])")
 _SUBJECTS = (
+    (Subject.PERSON, ("people", "door")),
     (Subject.FACE, ("faces", "door")),
     (Subject.CODE, ("codes",)),
     (Subject.MOTION, ("motions",)),
@@ -79,13 +85,23 @@ def _of_known_words(text: str, known: WatchWords) -> Condition | None:
     if quoted is not None:
         around = (text[: quoted.start()] + " " + text[quoted.end() :]).strip()
         return _framed(quoted["target"], around, known)
-    words = known.words(plain(text).strip(_TRIM))
+    low = plain(text).strip(_TRIM)
+    words = known.words(low)
     if words is None:
-        return None
+        return _thing(low, known)
     light = _light(words, known)
     if light is not None:
         return Condition(Subject.LIGHT if light else Subject.DARK)
-    return _simple(words, known)
+    return _simple(words, known) or _thing(low, known)
+
+
+def _thing(low: str, known: WatchWords) -> Condition | None:
+    """Return a thing that comes into view, or is gone from it."""
+    names, rest = thing_words(known.code).cut(low)
+    words = known.words(rest)
+    if len(names) != 1 or words is None or not known.only(words, "fillers", "gone"):
+        return None
+    return Condition(Subject.THING, names[0], gone=bool(known.those(words, "gone")))
 
 
 def _with_a_name(text: str, known: WatchWords) -> Condition | None:
@@ -170,7 +186,7 @@ _BEFORE_HANGUL = re.compile(r"(?<=[a-z0-9])(?=[\uac00-\ud7a3])")
 _MARKS = "。，、！？؟،؛।"
 
 _SETS = (
-    *("fillers", "door", "faces", "codes", "motions", "texts", "naming"),
+    *("fillers", "door", "faces", "people", "gone", "codes", "motions", "texts", "naming"),
     *("lights", "dark", "bright", "off", "on", "weak", "no", "light"),
 )
 

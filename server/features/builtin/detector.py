@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,7 +44,9 @@ _MARGIN = 0.08
 _AGREES = 0.15
 # It is believed alone from here on; for the middle of the picture, if the whole one says the same
 _ALONE, _WHOLE = 0.6, 0.25
-# The detector is believed alone: for a name that the classifier lacks, and against one that is unsure
+# The detector is believed alone for a thing that somebody asks about
+_ASKED = 0.7
+# And for others: for a name that the classifier lacks, and against one that is unsure
 _UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.7, 0.97, 0.4
 
 
@@ -114,13 +116,17 @@ class ThingFinder:
         self._models: tuple[Any, Any] | None = None
         self.broken = False
 
-    def find(self, bgr: Bgr) -> list[Thing]:
-        """Return what can be named, surest of each rule first; empty where nothing can."""
+    def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[Thing]:
+        """Return what can be named, surest of each rule first; empty where nothing can.
+
+        `asked`: the names of things that somebody asks about.
+        """
         if self._load() is None:
             return []
-        found = [
-            thing for box in self.boxes(bgr)[:_MOST] if (thing := self._named(bgr, box)) is not None
-        ]
+        boxes = self.boxes(bgr)
+        # Those that are asked about are looked at in any case.
+        first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
+        found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
         if not found and (thing := self._of_middle(bgr)) is not None:
             found.append(thing)
         return found
@@ -142,7 +148,7 @@ class ThingFinder:
             found.append(Box(*edges, known.detector[column], float(scores[row, column])))
         return _apart(sorted(found, key=lambda box: -(box.confidence or 0)))
 
-    def _named(self, bgr: Bgr, box: Box) -> Thing | None:
+    def _named(self, bgr: Bgr, box: Box, asked: Collection[str]) -> Thing | None:
         """Return what is in a box; None where the models disagree."""
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
@@ -153,6 +159,8 @@ class ThingFinder:
         agreed = float(weights[same].sum()) if same else 0.0
         if same and agreed >= _AGREES and (best in same or agreed >= weights[best] / 2):
             return Thing(box.label, max(score, agreed), box, sure=True)
+        if box.label in asked and score >= _ASKED:
+            return Thing(box.label, score, box, sure=False)
         if weights[best] >= _ALONE:
             name = known.classifier[best]
             return Thing(name, float(weights[best]), box, sure=False) if name else None
@@ -180,7 +188,7 @@ class ThingFinder:
         """Return the weight of each class, together 1."""
         models = self._load()
         assert models is not None
-        shown = (scaled(bgr, _CLASSIFIER_SIDE) - 127) / 128
+        shown = (scaled(bgr, _CLASSIFIER_SIDE) - 127) * np.float32(1 / 128)
         found = models[1].run(None, {models[1].get_inputs()[0].name: _batch(shown)})[0][0]
         return np.asarray(found, np.float32)
 
@@ -202,6 +210,12 @@ class ThingFinder:
         return onnxruntime.InferenceSession(
             str(self._folder / name), options, providers=["CPUExecutionProvider"]
         )
+
+
+def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
+    """Return the things of these names: the sure ones, or else all."""
+    found = [one for one in things if one.name in names]
+    return [one for one in found if one.sure] or found
 
 
 def scaled(bgr: Bgr, side: int) -> F32:

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,13 +23,15 @@ from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several, said_of, social
+from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
 from server.features.builtin.fields import similar
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.reader import Reader
 from server.features.builtin.speaker import Change, Facts, Shares
-from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text
+from server.features.builtin.thing_words import thing_words
+from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
 from server.features.builtin.watcher import Watcher, cannot_watch
 from server.media.picture.encode import Bgr, decoded
 from server.media.picture.grounding import Box
@@ -67,6 +69,10 @@ _REMEDY = (
 # For a picture without a scene; the scene's own thresholds are in server/media/picture/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
+# Rows of print beside which a picture is mostly print
+_PRINTED = 3
+# Share of a box's sides that is not the thing itself
+_INSET = 0.2
 # A colour of so much of the picture's edges is one of the ground.
 _ON_RIM = 0.02
 
@@ -87,12 +93,15 @@ class BuiltinEngine:
         today: Callable[[], dt.date] = dt.date.today,
         clock: Callable[[], dt.time] = lambda: dt.datetime.now().time(),
         reader: Reader | None = None,
+        finder: ThingFinder | None = None,
     ) -> None:
+        """`finder` names things; None: nothing is named."""
         self._heavy = heavy
         self._today, self._clock = today, clock
         self._reader = reader or Reader()
+        self._finder = finder
         self._memory = Memory()
-        self._watcher = Watcher(self._reader)
+        self._watcher = Watcher(self._reader, finder)
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(
@@ -102,7 +111,7 @@ class BuiltinEngine:
             max_concurrency=1,
             max_pictures=1,
             max_cameras=MOST_CAMERAS,
-            cannot_watch=cannot_watch,
+            cannot_watch=partial(cannot_watch, things=finder is not None),
         )
         self._status = EngineStatus(
             EngineState.READY,
@@ -241,7 +250,7 @@ class BuiltinEngine:
         )
 
     def _advise(self, want: Want, running: bool) -> None:
-        if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP} and not running and not self._advised:
+        if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
             # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
@@ -253,7 +262,9 @@ class BuiltinEngine:
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         words = language(intent.language)
-        if locate.wants_text(intent, question):
+        if placed := await self._placed(bgr, intent):
+            boxes = placed
+        elif locate.wants_text(intent, question):
             pieces = await in_pool(pool, reader.placed_text, bgr)
             if reader.text_broken:
                 return words.say("broken"), ()
@@ -273,6 +284,18 @@ class BuiltinEngine:
         text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
         return text, tuple(boxes)
 
+    async def _placed(self, bgr: Bgr, intent: Intent) -> list[Box]:
+        """Return the boxes of the things that a question names."""
+        if self._finder is None or not intent.things:
+            return []
+        found = await in_pool(self._heavy, self._finder.find, bgr, intent.things)
+        words = thing_words(intent.language)
+        return [
+            replace(one.box, label=words.one(one.name))
+            for one in asked_for(found, intent.things)
+            if one.box is not None
+        ]
+
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> Facts:
@@ -291,8 +314,15 @@ class BuiltinEngine:
             rows, unread = await in_pool(pool, rows_of, pieces)
             if reader.text_broken:
                 rows = None
-        if needs_faces(want):
+        if needs_faces(want) or PERSON in intent.things:
             faces = await in_pool(pool, reader.faces, bgr)
+        things: tuple[Thing, ...] | None = None
+        thing_colours: Shares = ()
+        if self._finder is not None and (needs_things(want) or intent.things):
+            found = await in_pool(pool, self._finder.find, bgr, intent.things)
+            things = None if self._finder.broken else believed(found, rows)
+            if want is Want.COLOUR and intent.things:
+                thing_colours = await in_pool(pool, colours_of, bgr, things or (), intent.things)
         texts = tuple(row.text for row in rows) if rows is not None else None
         spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
         scene, shares, rim, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
@@ -308,6 +338,8 @@ class BuiltinEngine:
             rim=frozenset(name for name, share in rim.items() if share >= _ON_RIM),
             spots=spots,
             faces=faces,
+            things=things,
+            thing_colours=thing_colours,
             change=compare(before, now) if before is not None else None,
         )
 
@@ -328,6 +360,22 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
     """Return the rows in reading order, and True when there is print that was not read."""
     kept, unread = legible(pieces)
     return tuple(reading_order(upright(kept))), unread
+
+
+def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing, ...]:
+    """Return the things that are told: beside print, which looks like many, the sure ones alone."""
+    printed = len(rows or ()) >= _PRINTED
+    return tuple(thing for thing in things if thing.sure or not printed)
+
+
+def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
+    """Return the colours of the inner part of the first thing that is asked about; none without it."""
+    box = next((one.box for one in asked_for(things, asked) if one.box is not None), None)
+    if box is None:
+        return ()
+    x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
+    part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
+    return tuple(colours.shares(part))
 
 
 def _colours_and_light(

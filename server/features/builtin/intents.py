@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, LATIN, language
+from server.features.builtin.thing_words import names_in, thing_words
 from server.features.builtin.wants import SOCIAL, Want
 from server.models.routing import WORD_MARKS, ends, plain
 
@@ -61,15 +63,45 @@ class Intent:
     in_days: int | None = None
     # The names from `colours.NAMES` that the question has
     colours: tuple[str, ...] = field(default=())
+    # The things that it names, and whether it asks how many
+    things: tuple[str, ...] = ()
+    how_many: bool = False
+
+
+# What a question with the name of a thing may be about besides the thing
+_MAY_BE_THINGS = frozenset({Want.FACES, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT})
 
 
 def understand(question: str, chosen: str | None = None) -> Intent:
-    """Find a question's subject.
+    """Find a question's subject and the things that it names.
 
     `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
     """
     question = ends(question)
     text = plain(question)
+    intent = _subject(question, text, chosen)
+    codes = languages_of(text)
+    # The language of the answer is mostly that of the question.
+    spoken = sorted(codes, key=lambda code: code != intent.language)
+    things = names_in(text, spoken[:1])
+    if not things:
+        return intent
+    how_many = language(spoken[0]).common("how_many").search(text) is not None
+    is_thing = intent.want in _MAY_BE_THINGS and (
+        how_many or (intent.yes_no and _only_things(intent.words, spoken[0]))
+    )
+    want = Want.THING if is_thing else intent.want
+    return replace(intent, want=want, things=things, how_many=how_many)
+
+
+def _only_things(words: Iterable[str], code: str) -> bool:
+    """Find whether all words name things or say nothing more: "Is the cat asleep?" asks for more."""
+    named = thing_words(code)
+    fillers = frozenset(plain(str(language(code).watch["fillers"])).split())
+    return all(word in fillers or named.knows(word) for word in words)
+
+
+def _subject(question: str, text: str, chosen: str | None) -> Intent:
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None
     candidates = languages_of(text)

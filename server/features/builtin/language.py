@@ -109,7 +109,7 @@ class Language:
         # Words of conditions; see `watch_words`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {
-            name: found[name] for name in ("fillers", "hints", "today", "tomorrow")
+            name: found[name] for name in ("fillers", "hints", "today", "tomorrow", "how_many")
         }
         self._patterns: dict[str, re.Pattern[str]] = {}
 
@@ -119,8 +119,8 @@ class Language:
         return self._pattern(f"want {want.value}", words) if words else None
 
     def common(self, name: str) -> re.Pattern[str]:
-        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today"
-        or "tomorrow".
+        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
+        "tomorrow" or "how_many".
         """
         return self._pattern(name, self._words[name])
 

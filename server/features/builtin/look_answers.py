@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from server.features.builtin import colours
+from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.speaker import SOME, Answer, Speaker
 from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
@@ -15,6 +16,9 @@ MOVES_MUCH = 0.05
 
 def colour(s: Speaker) -> Answer:
     facts, intent = s.facts, s.intent
+    if intent.things and (asked := asked_for(s.things, intent.things)):
+        seen = [name for name, _ in facts.thing_colours[:2]]
+        return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), ""
     shares = facts.colours.get("whole", ())
     whole = s.say(
         "colour_shares",
@@ -81,6 +85,27 @@ def sharp(s: Speaker) -> Answer:
     return s.say("blurred" if s.facts.scene.blurred else "sharp"), ""
 
 
+def thing(s: Speaker) -> Answer:
+    """Answer "Is there a cat?" and "How many cups are there?"."""
+    if s.facts.things is None:
+        # Nobody can look for things here.
+        return faces(s) if PERSON in s.intent.things else cannot(s)
+    found = asked_for(s.things, s.intent.things)
+    if PERSON in s.intent.things and len(found) < (s.facts.faces or 0):
+        # People whose faces alone are seen
+        return faces(s)
+    words = s.thing_words
+    if not found:
+        missing = s.say("thing_not_here", thing=words.one(s.intent.things[0]))
+        return missing, s.see_things()
+    if s.intent.how_many:
+        name = found[0].name
+        count = sum(one.name == name for one in found)
+        named = {"thing": words.one(name), "things": words.many(name)}
+        return s.say("thing_count", count=count, **named), ""
+    return s.say("thing_here", things=s.things_named(found)), ""
+
+
 def faces(s: Speaker) -> Answer:
     count = s.facts.faces
     if count is None:
@@ -125,6 +150,10 @@ def change(s: Speaker) -> Answer:
 def summary(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the code, the largest print, the faces or the colour; then the surroundings."""
     around = s.say("see_around", colours=_middle(s), light=_light(s))
+    if named := s.see_things():
+        if s.codes:
+            return named, code_sentence(s)
+        return named, s.say("also", text=s.listing(most=SOME)) if s.rows else around
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return code_sentence(s), also
@@ -142,7 +171,8 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
         return s.say("unread"), around
     # Then what it can do: a picture without print or codes is one that most questions are not for.
-    text = s.say("see_colour", colours=_middle(s))
+    looked = s.facts.things is not None
+    text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
     return text, s.say("light", light=_light(s)) if running else s.say("help")
 
 
@@ -150,6 +180,8 @@ def cannot(s: Speaker) -> Answer:
     """Answer a question that would need a model that recognises things."""
     if s.intent.place:
         return s.say("cannot"), colour(s)[0]
+    if named := s.see_things():
+        return s.say("cannot"), named
     if s.rows:
         return s.say("cannot"), s.seen()
     if s.facts.faces:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from server.core.frames import Scene
 from server.features.builtin.codes import Code
+from server.features.builtin.detector import Thing
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.prices import Price, priced
 from server.features.builtin.tables import Beside
+from server.features.builtin.thing_words import thing_words
 
 # Most rows, and most items of a list, in an answer
 ROWS = 60
@@ -37,6 +40,8 @@ class Speaker:
         self.today = today
         self.clock = clock
         self.language = language(intent.language)
+        self.thing_words = thing_words(intent.language)
+        self.things: tuple[Thing, ...] = facts.things or ()
         self.codes: tuple[Code, ...] = tuple(
             replace(code, text=without_controls(code.text)) for code in (facts.codes or ())[:ITEMS]
         )
@@ -127,6 +132,22 @@ class Speaker:
         """Return names of colours in the language."""
         return self.language.listed([self.language.colour_name(name) for name in names])
 
+    def things_named(self, things: Iterable[Thing]) -> str:
+        """Return things as a list: "a cup" for one, "cups" for several of a name."""
+        counts = Counter(thing.name for thing in things)
+        words = self.thing_words
+        return self.language.listed(
+            [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
+        )
+
+    def see_things(self) -> str:
+        """Return the sentence about what can be named; what only looks like something, if that is all."""
+        if sure := [thing for thing in self.things if thing.sure]:
+            return self.say("see_things", things=self.things_named(sure))
+        if self.things:
+            return self.say("see_like", thing=self.things_named(self.things[:1]))
+        return ""
+
     def scripts(self, otherwise: str = "") -> str:
         """Return the sentence about readable scripts where the language needs it, else `otherwise`."""
         if self.intent.language in TELL_SCRIPTS:
@@ -213,5 +234,9 @@ class Facts:
     # The places of the largest spot of each colour that is asked about, largest first: "left" and "top"
     spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
+    # Those that can be named; None where nobody looked for them
+    things: tuple[Thing, ...] | None = None
+    # The colours of the thing that is asked about
+    thing_colours: Shares = ()
     # None for a session's first picture.
     change: Change | None = None

