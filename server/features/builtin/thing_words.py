@@ -11,7 +11,7 @@ from server.features.builtin.detector import FOLDER
 from server.features.builtin.language import UNSPACED
 from server.models.routing import WORD_MARKS, plain
 
-_WORD = re.compile(rf"[\w{WORD_MARKS}]+")
+_WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
 # Words of the longest name: "cell phone case"
 _MOST_WORDS = 4
 # Letters by which beginnings of words are found; each has more
@@ -64,7 +64,11 @@ class ThingWords:
         if name := self._names.get(word):
             return name
         stems = self._stems.get(word[:_BEGIN], ())
-        return next((name for stem, name in stems if word.startswith(stem)), "")
+        for stem, name in stems:
+            # The end of a word, not further words
+            if word.startswith(stem) and " " not in word[len(stem) :]:
+                return name
+        return ""
 
     def knows(self, word: str) -> bool:
         """Return True for a `plain` word that is in the name of a thing."""

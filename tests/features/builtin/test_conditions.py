@@ -82,8 +82,8 @@ def test_conditions_in_simple_words(text: str, subject: Subject, target: str) ->
 @pytest.mark.parametrize(
     "text",
     [
-        *("a red car", "a dog", "the kettle boils", "the light turns green", "you see a red face"),
-        *("she leaves", "the person leaves", "nobody is there", "no red", "nothing moves"),
+        *("a red car", "the kettle boils", "the light turns green", "you see a red face"),
+        *("she leaves", "the dog barks", "nobody is there", "no red", "nothing moves"),
         *("it is not dark", "a dark car", "the light on the left", "the light does not go out"),
         *("red or green", "you see", "", "?", "door", "the red word"),
         *("somebody holds “stop” up", "it stops moving", "一只狗"),
