@@ -250,7 +250,11 @@ class BuiltinEngine:
         )
 
     def _advise(self, want: Want, running: bool) -> None:
-        if want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
+        if (
+            want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP, Want.THING}
+            and not running
+            and not self._advised
+        ):
             # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})

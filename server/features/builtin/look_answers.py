@@ -94,20 +94,24 @@ def thing(s: Speaker) -> Answer:
     if PERSON in s.intent.things and len(found) < (s.facts.faces or 0):
         # People whose faces alone are seen
         return faces(s)
-    words = s.thing_words
     if not found:
-        missing = s.say("thing_not_here", thing=words.one(s.intent.things[0]))
+        missing = s.say("thing_not_here", thing=s.thing_words.one(s.intent.things[0]))
         return missing, s.see_things()
     if s.intent.how_many:
-        name = found[0].name
-        count = sum(one.name == name for one in found)
-        named = {"thing": words.one(name), "things": words.many(name)}
-        return s.say("thing_count", count=count, **named), ""
+        return _count(s, found[0].name), ""
     return s.say("thing_here", things=s.things_named(found)), ""
+
+
+def _count(s: Speaker, name: str) -> str:
+    count = len(asked_for(s.things, [name]))
+    named = {"thing": s.thing_words.one(name), "things": s.thing_words.many(name)}
+    return s.say("thing_count", count=count, **named)
 
 
 def faces(s: Speaker) -> Answer:
     count = s.facts.faces
+    if len(asked_for(s.things, [PERSON])) > (count or 0):
+        return _count(s, PERSON), ""
     if count is None:
         return s.say("faces_missing"), ""
     if count == 0:

@@ -122,6 +122,11 @@ QUESTIONS = {
     Want.FACES: [
         "How many faces are there?",
         "Is anybody there?",
+    ],
+    Want.THING: [
+        "Is that a dog?",
+        "Do you see a cup?",
+        "How many bottles are there?",
         "Wie viele Leute sind da?",
         "Combien de personnes y a-t-il ?",
         "¿Cuántas personas hay?",
@@ -133,7 +138,7 @@ QUESTIONS = {
     Want.NUMBER: ["What number is it?", "Quel est le numéro ?"],
     Want.TIME: ["What time is it?", "Wie spät ist es?", "Quelle heure est-il ?"],
     Want.DATE: ["What date is it?", "Welches Datum?"],
-    Want.LOOKUP: ["Which gate?", "Is that a dog?"],
+    Want.LOOKUP: ["Which gate?"],
 }
 
 
