@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from server.app.api import Api
+    from server.features.builtin.detector import ThingFinder
 
 
 def register(api: Api) -> None:
     """Answer where no model does, find print and faces, and tell the language of texts."""
     from server.core.aio import TaskSet
-    from server.features.builtin.detector import ThingFinder
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.intents import language_of
     from server.features.builtin.reader import Finder, Reader
@@ -25,7 +27,7 @@ def register(api: Api) -> None:
     api.tell_languages(language_of)
     if api.settings.engine not in ("auto", "builtin"):
         return
-    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=ThingFinder())
+    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=_finder(api))
     tasks = TaskSet("builtin")
 
     def warm() -> None:
@@ -36,3 +38,27 @@ def register(api: Api) -> None:
     api.engines.add(engine)
     api.on_engine_changed(warm)
     api.run("builtin", start=warm, close=tasks.close)
+
+
+def _finder(api: Api) -> ThingFinder | None:
+    """Return what names things; None where NAME_THINGS is off."""
+    from server.features.builtin.detector import (
+        CLASSIFIER,
+        DETECTOR,
+        FOLDER,
+        ModelFile,
+        ThingFinder,
+    )
+    from server.features.builtin.settings import BuiltinSettings
+
+    settings = BuiltinSettings.of(api.settings)
+    if not settings.name_things:
+        return None
+
+    def file(own: str, path: Path | None, sha256: str) -> ModelFile:
+        return ModelFile(FOLDER / own) if path is None else ModelFile(path, sha256)
+
+    return ThingFinder(
+        file(DETECTOR, settings.thing_detector, settings.thing_detector_sha256),
+        file(CLASSIFIER, settings.thing_classifier, settings.thing_classifier_sha256),
+    )

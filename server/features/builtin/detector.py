@@ -14,13 +14,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from server.media.picture.grounding import Box
+from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
@@ -28,8 +28,6 @@ F32 = NDArray[np.float32]
 
 FOLDER = Path(__file__).with_name("things")
 DETECTOR, CLASSIFIER = "ssdlite_mobilenet_v2.onnx", "efficientnet_lite0.onnx"
-# Sides of the models' pictures, in pixels
-_DETECTOR_SIDE, _CLASSIFIER_SIDE = 300, 224
 PERSON = "person"
 
 # Least score of a box; that of a person, whom the classifier does not know
@@ -104,16 +102,49 @@ def numbers(ranges: str) -> list[int]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model of an operator's; `sha256` "" for one of our own."""
+
+    path: Path
+    sha256: str = ""
+
+
+class _Model:
+    """One of the two: it takes a square picture, in values of its own."""
+
+    def __init__(self, file: ModelFile) -> None:
+        """Raises ModelUnusable."""
+        self._session = session(file.path, file.sha256)
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        if len(inputs) != 1 or len(shape) != 4 or shape[2] != shape[3] or shape[1] != 3:
+            raise ModelUnusable(ModelTrouble.OTHER_FORM)
+        self._input, self._side = inputs[0].name, int(shape[2])
+
+    def run(self, bgr: Bgr, *, middle: float, scale: float) -> list[F32]:
+        """Return its outputs for a picture with values from 0 to 255, less `middle`, by `scale`."""
+        values = (scaled(bgr, self._side) - np.float32(middle)) * np.float32(scale)
+        batch = np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+        return [
+            np.asarray(one, np.float32) for one in self._session.run(None, {self._input: batch})
+        ]
+
+
 class ThingFinder:
     """Both models, loaded when they are first needed. Any number of threads may look at a time.
 
     Where they do not load, nothing is found, and `broken` is True.
     """
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        detector: ModelFile = ModelFile(FOLDER / DETECTOR),
+        classifier: ModelFile = ModelFile(FOLDER / CLASSIFIER),
+    ) -> None:
+        self._files = detector, classifier
         self._lock = threading.Lock()
-        self._models: tuple[Any, Any] | None = None
+        self._models: tuple[_Model, _Model] | None = None
         self.broken = False
 
     def find(self, bgr: Bgr, asked: Collection[str] = ()) -> list[Thing]:
@@ -137,8 +168,7 @@ class ThingFinder:
         if models is None:
             return []
         known = classes()
-        shown = scaled(bgr, _DETECTOR_SIDE) * np.float32(2 / 255) - 1
-        scores, corners = models[0].run(None, {models[0].get_inputs()[0].name: _batch(shown)})
+        scores, corners = models[0].run(bgr, middle=127.5, scale=2 / 255)
         scores, corners = scores[0][:, [one - 1 for one in known.columns]], corners[0, :, 0]
         height, width = bgr.shape[:2]
         found = []
@@ -188,28 +218,33 @@ class ThingFinder:
         """Return the weight of each class, together 1."""
         models = self._load()
         assert models is not None
-        shown = (scaled(bgr, _CLASSIFIER_SIDE) - 127) * np.float32(1 / 128)
-        found = models[1].run(None, {models[1].get_inputs()[0].name: _batch(shown)})[0][0]
-        return np.asarray(found, np.float32)
+        weights: F32 = models[1].run(bgr, middle=127, scale=1 / 128)[0][0]
+        return weights
 
-    def _load(self) -> tuple[Any, Any] | None:
+    def _load(self) -> tuple[_Model, _Model] | None:
         with self._lock:
             if self._models is None and not self.broken:
                 try:
-                    self._models = self._session(DETECTOR), self._session(CLASSIFIER)
-                except Exception as exc:  # noqa: BLE001 - the engine does the rest without them
+                    self._models = self._tried(*map(_Model, self._files))
+                except ModelUnusable as error:
+                    # The engine does the rest without them.
                     self.broken = True
-                    log.error("the thing finder did not load", extra={"error": type(exc).__name__})
+                    log.error("things are not named", extra={"reason": str(error.trouble)})
             return self._models
 
-    def _session(self, name: str) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(
-            str(self._folder / name), options, providers=["CPUExecutionProvider"]
-        )
+    def _tried(self, detector: _Model, classifier: _Model) -> tuple[_Model, _Model]:
+        """Return both, if they give what is read of them. Raises ModelUnusable."""
+        blank = np.zeros((8, 8, 3), np.uint8)
+        try:
+            scores, corners = detector.run(blank, middle=127.5, scale=2 / 255)
+            weights = classifier.run(blank, middle=127, scale=1 / 128)
+        except Exception:  # noqa: BLE001
+            raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
+        known = classes()
+        fits = scores.ndim == 3 and scores.shape[2] >= max(known.columns) and corners.shape[-1] == 4
+        if not fits or weights[0].shape != (1, len(known.classifier)):
+            raise ModelUnusable(ModelTrouble.OTHER_FORM)
+        return detector, classifier
 
 
 def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
@@ -223,10 +258,6 @@ def scaled(bgr: Bgr, side: int) -> F32:
     how = cv2.INTER_AREA if min(bgr.shape[:2]) > side else cv2.INTER_LINEAR
     small = cv2.resize(bgr, (side, side), interpolation=how)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.float32)
-
-
-def _batch(rgb: F32) -> F32:
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
 
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:

@@ -22,10 +22,9 @@ from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import (
     TurnJudge,
     TurnModel,
-    TurnModelUnusable,
-    TurnTrouble,
     turn_checks,
 )
+from server.shared.onnx_file import ModelTrouble, ModelUnusable
 from server.shared.speech.local_worker import models_python
 from server.shared.speech.speech_server import described
 
@@ -53,7 +52,7 @@ class ListeningService:
         self._on_change = on_change
         self._tasks = TaskSet("recogniser")
         # The reason why the model for the end of turns is not used; None before `tools`, and where it is
-        self._turn_trouble: TurnTrouble | None = None
+        self._turn_trouble: ModelTrouble | None = None
         # That of the settings; a server before a local one
         self.recogniser: ServerRecogniser | LocalRecogniser | None = None
         if settings.transcription_base_url:
@@ -97,7 +96,7 @@ class ListeningService:
             judge = TurnJudge(
                 TurnModel(self._turn_path, self._settings.end_of_turn_sha256), pools.judge, metrics
             )
-        except TurnModelUnusable as error:
+        except ModelUnusable as error:
             self._turn_trouble = error.trouble
         if self._turn_trouble is not None:
             log.warning(

@@ -6,17 +6,19 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from server.features.voice_in import turn_model
-from server.features.voice_in.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
+from server.features.voice_in.turn_model import TurnModel
+from server.shared import onnx_file
+from server.shared.onnx_file import ModelTrouble, ModelUnusable
 from tests.support import onnx_model
 from tests.support.onnx_model import written
 from tests.support.sounds import hiss
 
 
-def trouble(path: Path, sha256: str) -> TurnTrouble:
-    with pytest.raises(TurnModelUnusable) as caught:
+def trouble(path: Path, sha256: str) -> ModelTrouble:
+    with pytest.raises(ModelUnusable) as caught:
         TurnModel(path, sha256)
     return caught.value.trouble
 
@@ -51,8 +53,10 @@ def test_open_lengths_are_fine(tmp_path: Path, shape: tuple[int | str, ...]) -> 
 def test_another_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its checksum: it never reaches onnxruntime."""
     file, _ = written(tmp_path, onnx_model.turn_model(0.9))
-    monkeypatch.setattr(turn_model, "_session", lambda _: pytest.fail("it was loaded"))
-    assert trouble(file, "0" * 64) is TurnTrouble.OTHER_SHA256
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("it was loaded")
+    )
+    assert trouble(file, "0" * 64) is ModelTrouble.OTHER_SHA256
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -60,29 +64,29 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path / "none.onnx", tmp_path, pipe, tmp_path / ("x" * 300)):
-        assert trouble(path, "0" * 64) is TurnTrouble.UNREADABLE
+        assert trouble(path, "0" * 64) is ModelTrouble.UNREADABLE
     large = tmp_path / "large.onnx"
     with large.open("wb") as file:
-        file.truncate(turn_model.MOST_BYTES + 1)
-    assert trouble(large, "0" * 64) is TurnTrouble.TOO_LARGE
+        file.truncate(onnx_file.MOST_BYTES + 1)
+    assert trouble(large, "0" * 64) is ModelTrouble.TOO_LARGE
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", TurnTrouble.NO_MODEL),
-        (b"no model at all", TurnTrouble.NO_MODEL),
-        (onnx_model.turn_model(0.9, shape=("batch", 80, 3000)), TurnTrouble.OTHER_FORM),
-        (onnx_model.turn_model(0.9, shape=("batch", 128, 800)), TurnTrouble.OTHER_FORM),
-        (onnx_model.turn_model(0.9, shape=("batch", 800)), TurnTrouble.OTHER_FORM),
-        (onnx_model.turn_model(0.9, inputs=2), TurnTrouble.OTHER_FORM),
-        (onnx_model.turn_model(raw=3.5), TurnTrouble.OTHER_FORM),
-        (onnx_model.turn_model(raw=float("nan")), TurnTrouble.OTHER_FORM),
+        (b"", ModelTrouble.NO_MODEL),
+        (b"no model at all", ModelTrouble.NO_MODEL),
+        (onnx_model.turn_model(0.9, shape=("batch", 80, 3000)), ModelTrouble.OTHER_FORM),
+        (onnx_model.turn_model(0.9, shape=("batch", 128, 800)), ModelTrouble.OTHER_FORM),
+        (onnx_model.turn_model(0.9, shape=("batch", 800)), ModelTrouble.OTHER_FORM),
+        (onnx_model.turn_model(0.9, inputs=2), ModelTrouble.OTHER_FORM),
+        (onnx_model.turn_model(raw=3.5), ModelTrouble.OTHER_FORM),
+        (onnx_model.turn_model(raw=float("nan")), ModelTrouble.OTHER_FORM),
     ],
     ids=["empty", "text", "30 s", "128 bands", "flat", "two inputs", "3.5", "nan"],
 )
 def test_another_form_is_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, expected: TurnTrouble
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, expected: ModelTrouble
 ) -> None:
     """When it is loaded, and not with the first turn; onnxruntime writes nothing beside the log."""
     assert trouble(*written(tmp_path, content)) is expected
