@@ -1,0 +1,93 @@
+"""The things that the detector and the classifier name, and their words in each language."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import server.features.builtin.language as module
+from server.features.builtin.language import LANGUAGES
+from server.models.routing import plain
+
+FOLDER = Path(module.__file__).with_name("things")
+IMAGENET = 1000
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a file's content; a key that stands twice fails."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        assert len(found) == len(pairs), sorted(key for key, _ in pairs)
+        return found
+
+    text = (FOLDER / f"{name}.json").read_text("utf-8")
+    content: dict[str, Any] = json.loads(text, object_pairs_hook=once)
+    return content
+
+
+CLASSES = read("classes")
+IDS = {*CLASSES["detector"], *CLASSES["classifier"]}
+
+
+def numbers(ranges: str) -> list[int]:
+    """Return the numbers of ranges like "7-8 84"."""
+    found: list[int] = []
+    for part in ranges.split():
+        first, _, last = part.partition("-")
+        assert int(first) <= int(last or first)
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def test_each_class_has_one_name() -> None:
+    """Ranges are numbers of classes, and no class has two everyday names."""
+    assert len(set(CLASSES["detector"])) == len(CLASSES["detector"]) == 80
+    assert sorted(set(CLASSES["detector_columns"])) == CLASSES["detector_columns"]
+    assert len(CLASSES["detector_columns"]) == 80
+    named = [number for ranges in CLASSES["classifier"].values() for number in numbers(ranges)]
+    assert len(named) == len(set(named))
+    assert set(named) < set(range(IMAGENET))
+
+
+def test_the_two_lists_of_classes_agree() -> None:
+    """The classes that bear a detection out belong to a detector's thing; they hold those of the
+    same name.
+    """
+    assert set(CLASSES["agrees"]) < set(CLASSES["detector"])
+    for id, ranges in CLASSES["agrees"].items():
+        found = numbers(ranges)
+        assert found and len(found) == len(set(found)) and set(found) < set(range(IMAGENET)), id
+        assert set(found) >= set(numbers(CLASSES["classifier"].get(id, ""))), id
+
+
+def test_there_is_a_file_for_each_language() -> None:
+    assert {path.stem for path in FOLDER.iterdir()} == {*LANGUAGES, "classes"}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_each_thing_has_words(code: str) -> None:
+    """A phrase for one, the plural, and at least one word to ask for it."""
+    things = read(code)
+    assert set(things) == IDS
+    for id, words in things.items():
+        assert set(words) == {"one", "many", "forms"}, id
+        assert all(text and text == text.strip() for text in words.values()), id
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_word_asks_for_one_thing_only(code: str) -> None:
+    """No word, and no beginning of words (*), belongs to two things, as questions are compared."""
+    owner: dict[str, str] = {}
+    for id, words in read(code).items():
+        for form in words["forms"].split(", "):
+            assert form == form.lower().strip() and form.strip("*"), (id, form)
+            assert "*" not in form[:-1] and "," not in form, (id, form)
+            assert owner.setdefault(plain(form), id) == id, form
+    for form, id in owner.items():
+        word = form.rstrip("*")
+        for end in range(1, len(word) + 1):
+            if " " not in word[end:]:
+                assert owner.get(f"{word[:end]}*", id) == id, form
