@@ -329,7 +329,9 @@ class BuiltinEngine:
                 thing_colours = await in_pool(pool, colours_of, bgr, things or (), intent.things)
         texts = tuple(row.text for row in rows) if rows is not None else None
         spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
-        scene, shares, rim, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
+        scene, shares, rim, now = await in_pool(
+            pool, _colours_and_light, bgr, picture, texts, things
+        )
         before = self._memory.exchange(request.session_id, now, camera)
         return Facts(
             scene=scene,
@@ -383,10 +385,10 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
 
 
 def _colours_and_light(
-    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None
+    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None, things: Sequence[Thing] | None
 ) -> tuple[Scene, dict[str, Shares], dict[str, float], Impression]:
     scene = picture.scene or _scene_of(bgr)
-    now = impression(bgr, rows, picture.captured)
+    now = impression(bgr, rows, picture.captured, things)
     return scene, colours.by_place(bgr), colours.rim(bgr), now
 
 
@@ -431,12 +433,20 @@ class Impression:
     rows: tuple[str, ...] | None
     # Monotonic seconds
     captured: float
+    # Names of the things that are told; None when nobody looked for any
+    things: tuple[str, ...] | None = None
 
 
-def impression(bgr: NDArray[np.uint8], rows: tuple[str, ...] | None, captured: float) -> Impression:
+def impression(
+    bgr: NDArray[np.uint8],
+    rows: tuple[str, ...] | None,
+    captured: float,
+    things: Sequence[Thing] | None = None,
+) -> Impression:
     small = cv2.resize(bgr, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
-    return Impression(grey, rows[:_ROWS] if rows is not None else None, captured)
+    names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
+    return Impression(grey, rows[:_ROWS] if rows is not None else None, captured, names)
 
 
 def compare(before: Impression, now: Impression) -> Change:
@@ -450,9 +460,16 @@ def compare(before: Impression, now: Impression) -> Change:
     if old is not None and new is not None:
         new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
         gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
+    if before.things is not None and now.things is not None:
+        came = tuple(name for name in now.things if name not in before.things)
+        went = tuple(name for name in before.things if name not in now.things)
     light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
     seconds = max(0.0, now.captured - before.captured)
-    return Change(seconds, float(differs.mean()), where, light, new_rows, gone_rows)
+    return Change(
+        seconds, float(differs.mean()), where, light, new_rows, gone_rows, came=came, went=went
+    )
 
 
 class Memory:
@@ -473,9 +490,13 @@ class Memory:
         """Store an impression and return the one before of this camera; None for the first."""
         key = (session_id, camera)
         before = self._kept.pop(key, None)
-        if now.rows is None and before is not None:
-            # The text was not read this time, so the last one that was read stays.
-            now = Impression(now.cells, before.rows, now.captured)
+        if before is not None:
+            # What was not looked for this time stays as it was found last.
+            now = replace(
+                now,
+                rows=before.rows if now.rows is None else now.rows,
+                things=before.things if now.things is None else now.things,
+            )
         self._kept[key] = now
         while len(self._kept) > self._sessions:
             self._kept.popitem(last=False)

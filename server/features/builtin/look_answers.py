@@ -145,7 +145,7 @@ def change(s: Speaker) -> Answer:
     else:
         head = s.say("change_small", seconds=seconds)
     lit = {1: "lighter", -1: "darker"}.get(found.light)
-    return s.sentence(head, s.say(lit) if lit else ""), s.sentence(
+    return s.sentence(s.came_and_went(), head, s.say(lit) if lit else ""), s.sentence(
         s.say("new_text", text=s.items(found.new_rows, SOME)) if found.new_rows else "",
         s.say("gone_text", text=s.items(found.gone_rows, SOME)) if found.gone_rows else "",
     )
@@ -154,6 +154,8 @@ def change(s: Speaker) -> Answer:
 def summary(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the code, the largest print, the faces or the colour; then the surroundings."""
     around = s.say("see_around", colours=_middle(s), light=_light(s))
+    if running and (news := s.came_and_went()):
+        return news, s.see_things()
     if named := s.see_things():
         if s.codes:
             return named, code_sentence(s)

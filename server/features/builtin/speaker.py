@@ -140,6 +140,19 @@ class Speaker:
             [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
         )
 
+    def came_and_went(self) -> str:
+        """Return the sentences about things that were not there before, and those that are gone."""
+        change = self.facts.change
+        if change is None:
+            return ""
+        said = {"came": change.came, "went": change.went}
+        named = {
+            key: self.language.listed(list(map(self.thing_words.one, names)))
+            for key, names in said.items()
+            if names
+        }
+        return self.sentence(*(self.say(key, things=things) for key, things in named.items()))
+
     def see_things(self) -> str:
         """Return the sentence about what can be named; what only looks like something, if that is all."""
         if sure := [thing for thing in self.things if thing.sure]:
@@ -208,10 +221,14 @@ class Change:
     light: int
     new_rows: tuple[str, ...]
     gone_rows: tuple[str, ...]
+    # Names of things
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
-        return self.share >= 0.02 or self.light != 0 or bool(self.new_rows or self.gone_rows)
+        told = self.new_rows or self.gone_rows or self.came or self.went
+        return self.share >= 0.02 or self.light != 0 or bool(told)
 
 
 @dataclass(frozen=True, slots=True)
