@@ -42,6 +42,10 @@ _MARGIN = 0.08
 _AGREES = 0.15
 # It is believed alone from here on; for the middle of the picture, if the whole one says the same
 _ALONE, _WHOLE = 0.6, 0.25
+# Least side in pixels of what is looked at
+_LEAST_SIDE = 16
+# Names that the detector gives to drawings and signs; the classifier has none for them
+_DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
 # The detector is believed alone for a thing that somebody asks about
 _ASKED = 0.7
 # And for others: for a name that the classifier lacks, and against one that is unsure
@@ -152,7 +156,7 @@ class ThingFinder:
 
         `asked`: the names of things that somebody asks about.
         """
-        if self._load() is None:
+        if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
         boxes = self.boxes(bgr)
         # Those that are asked about are looked at in any case.
@@ -195,7 +199,7 @@ class ThingFinder:
             name = known.classifier[best]
             return Thing(name, float(weights[best]), box, sure=False) if name else None
         alone = score >= _ALMOST_CERTAIN and weights[best] < _UNSURE
-        if alone or (not same and score >= _UNKNOWN_TO_IT):
+        if box.label not in _DRAWN and (alone or (not same and score >= _UNKNOWN_TO_IT)):
             return Thing(box.label, score, box, sure=False)
         return None
 

@@ -1,0 +1,121 @@
+"""What is found and named in photographs, and in pictures where nothing can be named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from server.features.builtin import detector
+from server.features.builtin.detector import (
+    CLASSIFIER,
+    DETECTOR,
+    FOLDER,
+    ModelFile,
+    Thing,
+    ThingFinder,
+    asked_for,
+    classes,
+    numbers,
+    overlap,
+)
+from server.media.picture.grounding import Box
+from tests.support import onnx_model
+
+PHOTOS = Path(__file__).parent / "photos"
+
+
+@pytest.fixture(scope="module")
+def finder() -> ThingFinder:
+    return ThingFinder()
+
+
+def photo(name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    bgr = cv2.imread(str(PHOTOS / f"{name}.jpg"))
+    assert bgr is not None
+    return np.asarray(bgr, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [("chelsea", "cat"), ("coffee", "cup"), ("astronaut", "person"), ("camera", "person")],
+)
+def test_both_models_name_a_thing(finder: ThingFinder, name: str, thing: str) -> None:
+    found = finder.find(photo(name))
+    assert [one.name for one in found if one.sure] == [thing]
+
+
+def test_a_box_is_where_the_thing_is(finder: ThingFinder) -> None:
+    box = finder.find(photo("coffee"))[0].box
+    assert box is not None
+    # The cup without its saucer
+    assert overlap(box, Box(170, 20, 415, 250)) > 0.8
+
+
+def test_one_that_is_unsure_is_silent(finder: ThingFinder) -> None:
+    """The rocket is small and lit from behind."""
+    assert finder.find(photo("rocket")) == []
+
+
+@pytest.mark.parametrize("kind", ["wall", "noise", "text", "drawing", "stripes"])
+def test_nothing_is_named_where_there_is_nothing(finder: ThingFinder, kind: str) -> None:
+    assert finder.find(empty(kind)) == []
+
+
+def empty(kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    bgr = np.full((720, 1280, 3), (205, 214, 220), np.uint8)
+    if kind == "noise":
+        return np.random.default_rng(1).integers(0, 255, bgr.shape, np.uint8)
+    if kind == "text":
+        for row in range(80, 680, 60):
+            line = "The quick brown fox jumps over the lazy dog"
+            cv2.putText(bgr, line, (60, row), cv2.FONT_HERSHEY_DUPLEX, 1.4, (30, 30, 30), 2)
+    if kind == "drawing":
+        cv2.rectangle(bgr, (400, 200), (860, 560), (60, 60, 200), 8)
+        cv2.line(bgr, (400, 200), (860, 560), (60, 160, 60), 8)
+    if kind == "stripes":
+        bgr[:, ::40] = bgr[:, 1::40] = (90, 90, 90)
+    return bgr
+
+
+def test_what_is_asked_about_needs_less(finder: ThingFinder) -> None:
+    """The detector alone is believed for a thing that somebody asks about, not for another one."""
+    small = photo("coffee")[:, 150:330]
+    names = {one.name for one in finder.find(small, ["cup"])}
+    assert names <= {"cup"}
+    assert {one.label for one in finder.boxes(photo("coffee"), 0.7)} >= {"cup"}
+
+
+def test_the_sure_ones_are_counted() -> None:
+    sure, like = Thing("cup", 0.9, None, sure=True), Thing("cup", 0.8, None, sure=False)
+    assert asked_for([like, sure], ["cup"]) == [sure]
+    assert asked_for([like], ["cup"]) == [like]
+    assert asked_for([sure], ["dog"]) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (720, 2)])
+def test_a_picture_of_any_size_is_looked_at(finder: ThingFinder, size: tuple[int, int]) -> None:
+    assert finder.find(np.zeros((*size, 3), np.uint8)) == []
+
+
+def test_another_file_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of an operator's, with another checksum or of another form: said once, and nothing is named."""
+    own = ModelFile(FOLDER / DETECTOR)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(onnx_model.turn_model(0.9))
+    for wrong in (ModelFile(FOLDER / CLASSIFIER, "0" * 64), ModelFile(other), ModelFile(tmp_path)):
+        caplog.clear()
+        one = ThingFinder(own, wrong)
+        assert one.find(photo("chelsea")) == one.find(photo("chelsea")) == []
+        assert one.broken
+        assert [record.message for record in caplog.records] == ["things are not named"]
+
+
+def test_ranges() -> None:
+    assert numbers("7-9 80") == [7, 8, 9, 80]
+    known = classes()
+    assert len(known.detector) == len(known.columns) == 80
+    assert known.classifier[281] == known.detector[15] == "cat"
+    assert known.names >= {detector.PERSON, "cup"}
