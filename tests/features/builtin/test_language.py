@@ -414,8 +414,10 @@ def test_every_language_says_everything(code: str) -> None:
     assert one.phrases.keys() == english.phrases.keys()
     for key, phrase in one.phrases.items():
         wanted = names(shapes(english.phrases[key])[-1])
-        # "One face" needs no figure.
+        # "One face" needs no figure; one thing has its own phrase, several have their plural.
         for text in shapes(phrase):
+            if isinstance(phrase, dict) and text == phrase.get("one"):
+                text = text.replace("{thing}", "{things}")
             assert names(text) | {"count"} == wanted | {"count"}, key
             assert names(text) <= wanted, key
         if isinstance(phrase, dict):

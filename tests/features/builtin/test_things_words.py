@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import server.features.builtin.language as module
 from server.features.builtin.language import LANGUAGES
 from server.models.routing import plain
@@ -59,7 +60,9 @@ def test_the_two_lists_of_classes_agree() -> None:
     assert set(CLASSES["agrees"]) < set(CLASSES["detector"])
     for id, ranges in CLASSES["agrees"].items():
         found = numbers(ranges)
-        assert found and len(found) == len(set(found)) and set(found) < set(range(IMAGENET)), id
+        assert found, id
+        assert len(found) == len(set(found)), id
+        assert set(found) < set(range(IMAGENET)), id
         assert set(found) >= set(numbers(CLASSES["classifier"].get(id, ""))), id
 
 
@@ -83,8 +86,9 @@ def test_a_word_asks_for_one_thing_only(code: str) -> None:
     owner: dict[str, str] = {}
     for id, words in read(code).items():
         for form in words["forms"].split(", "):
-            assert form == form.lower().strip() and form.strip("*"), (id, form)
-            assert "*" not in form[:-1] and "," not in form, (id, form)
+            assert form == form.lower().strip(), id
+            assert form.strip("*"), id
+            assert not set("*,") & set(form[:-1]), (id, form)
             assert owner.setdefault(plain(form), id) == id, form
     for form, id in owner.items():
         word = form.rstrip("*")
