@@ -36,6 +36,12 @@ _BOX, _PERSON = 0.5, 0.6
 _SAME, _OTHER = 0.5, 0.8
 # Boxes that the classifier looks at
 _MOST = 6
+# The classifier's classes of what is drawn or printed: envelope, oscilloscope, web site, crossword puzzle,
+# menu. A picture that is one of them by so much is taken for a screen or a page, on which only a box with
+# a high score counts.
+_FLAT_CLASSES, _FLAT, _BOX_ON_FLAT = [549, 688, 916, 918, 922], 0.2, 0.9
+# Least score of a name: circles are clocks to both models.
+_LEAST_OF = {"clock": 0.85}
 # Share of a box that is shown around it
 _MARGIN = 0.08
 # The classifier agrees with at least so much on the classes of the detector's name
@@ -161,6 +167,8 @@ class ThingFinder:
         boxes = self.boxes(bgr)
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
+        if first and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
+            first = [box for box in first if (box.confidence or 0) >= _BOX_ON_FLAT]
         found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
         if not found and (thing := self._of_middle(bgr)) is not None:
             found.append(thing)
@@ -187,6 +195,8 @@ class ThingFinder:
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
             return Thing(PERSON, score, box, sure=True) if score >= _PERSON else None
+        if score < _LEAST_OF.get(box.label, _BOX):
+            return None
         weights = self._classify(_with_margin(bgr, box))
         best = int(weights.argmax())
         same = known.agrees.get(box.label)
@@ -197,6 +207,8 @@ class ThingFinder:
             return Thing(box.label, score, box, sure=False)
         if weights[best] >= _ALONE:
             name = known.classifier[best]
+            if weights[best] < _LEAST_OF.get(name, 0):
+                return None
             return Thing(name, float(weights[best]), box, sure=False) if name else None
         alone = score >= _ALMOST_CERTAIN and weights[best] < _UNSURE
         if box.label not in _DRAWN and (alone or (not same and score >= _UNKNOWN_TO_IT)):
@@ -211,7 +223,7 @@ class ThingFinder:
         middle = self._classify(bgr[top : top + side, left : left + side])
         best = int(middle.argmax())
         name = classes().classifier[best]
-        if not name or middle[best] < _ALONE:
+        if not name or middle[best] < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
         whole = self._classify(bgr)
         if int(whole.argmax()) != best or whole[best] < _WHOLE:
