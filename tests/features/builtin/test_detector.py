@@ -22,6 +22,7 @@ from server.features.builtin.detector import (
     overlap,
 )
 from server.media.picture.grounding import Box
+from tests.features.builtin import held_out, scenes, table
 from tests.support import onnx_model
 
 PHOTOS = Path(__file__).parent / "photos"
@@ -62,6 +63,17 @@ def test_one_that_is_unsure_is_silent(finder: ThingFinder) -> None:
 @pytest.mark.parametrize("kind", ["wall", "noise", "text", "drawing", "stripes"])
 def test_nothing_is_named_where_there_is_nothing(finder: ThingFinder, kind: str) -> None:
     assert finder.find(empty(kind)) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_named_on_print_and_drawings(finder: ThingFinder) -> None:
+    """Receipts, tables, codes, displays and colours: all scenes of the engine's other tests."""
+    found = {
+        name: [thing.name for thing in finder.find(scenes.draw(scene))]
+        for name, scene in (table.SCENES | held_out.SCENES).items()
+    }
+    assert len(found) >= 40
+    assert {name: names for name, names in found.items() if names} == {}
 
 
 def empty(kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
