@@ -170,6 +170,12 @@ class Language:
         marks = {"zh": "、", "ja": "、", "ar": "، "}
         return marks.get(self.code, ", ").join(words)
 
+    def together(self, words: list[str]) -> str:
+        """Join words, with "and" before the last one."""
+        if len(words) < 2:
+            return "".join(words)
+        return self.say("and", first=self.listed(words[:-1]), last=words[-1])
+
     def percent(self, share: float) -> str:
         """Return a share of 1 in percent."""
         return self.say("percent", number=round(share * 100))

@@ -159,7 +159,9 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if named := s.see_things():
         if s.codes:
             return named, code_sentence(s)
-        return named, s.say("also", text=s.listing(most=SOME)) if s.rows else around
+        # On a thing a letter or two is mostly none.
+        printed = sum(char.isalnum() for row in s.rows for char in row.text) > 2
+        return named, s.say("also", text=s.listing(most=SOME)) if printed else around
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return code_sentence(s), also

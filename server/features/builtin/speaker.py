@@ -136,7 +136,7 @@ class Speaker:
         """Return things as a list: "a cup" for one, "cups" for several of a name."""
         counts = Counter(thing.name for thing in things)
         words = self.thing_words
-        return self.language.listed(
+        return self.language.together(
             [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
         )
 
@@ -147,7 +147,7 @@ class Speaker:
             return ""
         said = {"came": change.came, "went": change.went}
         named = {
-            key: self.language.listed(list(map(self.thing_words.one, names)))
+            key: self.language.together(list(map(self.thing_words.one, names)))
             for key, names in said.items()
             if names
         }
