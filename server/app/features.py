@@ -23,7 +23,7 @@ FEATURES = {
     "cameras": "other devices as cameras: WHIP, and further cameras that join a session",
     "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
     "local_models": "models that this server loads itself, with torch",
-    "builtin": "the engine that answers without a model: text, codes, colours, faces, changes",
+    "builtin": "the engine that answers without a model: things, text, codes, colours, faces, changes",
     "watches": "conditions to watch for, and alerts when they hold",
     "describe": "the running description of what changes",
     "recall": "the recent past: pictures of some minutes, and questions about them",

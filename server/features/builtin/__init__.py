@@ -1,6 +1,6 @@
-"""The built-in engine: reads text and codes, names colours, counts faces, finds changes.
+"""The built-in engine: names common things, reads text and codes, names colours, finds changes.
 
-It asks no model and no network. Its words in each language are in `languages/`.
+It asks no language model and no network. Its words in each language are in `languages/`.
 """
 
 from __future__ import annotations

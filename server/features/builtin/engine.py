@@ -61,7 +61,7 @@ _WORDS_A_TURN = 16
 _LONG = 40
 # Any size is allowed; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
-# For operators: the way to a model that recognises things
+# For operators: the way to a model that understands more
 _REMEDY = (
     "load a vision-language model (bash scripts/run.sh --model small), "
     "or start vLLM and set VLLM_BASE_URL in .env"
@@ -78,7 +78,7 @@ _ON_RIM = 0.02
 
 
 class BuiltinEngine:
-    """Reads text and codes, names colours and light, counts faces, and finds changes.
+    """Names things, reads text and codes, names colours and light, counts faces, and finds changes.
 
     It takes one picture at a time, or one of each camera, which it looks at one by one. All work runs in `heavy`, in stages; a cancelled answer ends
     before the next stage. Libraries load with the first picture or with `warm()`.
@@ -115,12 +115,12 @@ class BuiltinEngine:
         )
         self._status = EngineStatus(
             EngineState.READY,
-            "The built-in engine reads text and codes and names colours; it does not recognise things. "
-            f"For that, {_REMEDY}.",
+            "The built-in engine names common things, reads text and codes and names colours; it understands "
+            f"little more. For more, {_REMEDY}.",
             "builtin",
             capabilities,
-            for_visitors="The built-in engine reads text and codes, names colours, counts faces and tells what moved; "
-            "it does not recognise things.",
+            for_visitors="The built-in engine names common things, reads text and codes, names colours, counts "
+            "faces and tells what moved; it understands little more.",
         )
 
     @property
@@ -257,7 +257,7 @@ class BuiltinEngine:
         ):
             # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
-            log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
+            log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
     async def _find(
         self, picture: Picture, intent: Intent, question: str

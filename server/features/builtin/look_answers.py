@@ -185,7 +185,7 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
 
 
 def cannot(s: Speaker) -> Answer:
-    """Answer a question that would need a model that recognises things."""
+    """Answer a question that would need a model that understands more."""
     if s.intent.place:
         return s.say("cannot"), colour(s)[0]
     if named := s.see_things():
