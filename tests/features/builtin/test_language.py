@@ -457,6 +457,15 @@ def test_no_phrase_names_a_command_or_a_setting(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+def test_the_questions_that_help_proposes_are_understood(code: str) -> None:
+    """What something is, the text, and the total, in the language of the words around them."""
+    proposed = re.findall(r"[“„«「]\s?(.+?)\s?[”“»」]", language(code).say("help"))
+    found = [understand(question) for question in proposed]
+    assert [intent.want for intent in found] == [Want.SUMMARY, Want.READ, Want.TOTAL], proposed
+    assert {intent.language for intent in found} == {code}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_colours_shown_are_words(code: str) -> None:
     for name in colours.NAMES:
         shown = language(code).colour_name(name)
