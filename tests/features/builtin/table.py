@@ -332,7 +332,11 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Summarise this", r"I cannot summarise, but I can read it: Dear neighbours, .*11 ?am\."),
         ("Translate this", r"I cannot translate, but I can read it: Dear neighbours, .*11 ?am\."),
         ("Read this", r"It reads: Dear neighbours, .*turned off.*11 ?am\."),
-        ("Is that a dog?", r"I do not find that in the text, and I do not recognise things\."),
+        ("Is that a dog?", r"I cannot tell that: I name common things, .*"),
+        (
+            "Is the dog asleep?",
+            r"I do not find that in the text, and I cannot tell it from the picture\.",
+        ),
     ],
     "chinese cafe": [
         ("咖啡多少钱？", r"“咖啡”的价格是 [¥￥]28。"),
@@ -429,10 +433,10 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     "empty": [
         ("hi", r"Hello! .*"),
         ("thanks", r"You are welcome!"),
-        ("what can you do?", r"I read text, .*“.+”, “.+” or “.+”\."),
+        ("what can you do?", r"I name common things, .*“.+”, “.+” or “.+”\."),
         ("Danke!", r"Gern geschehen!"),
         ("Привет!", r"Здравствуйте! .*"),
-        ("你能做什么？", r"我能读文字.*"),
+        ("你能做什么？", r"我能认出常见物品.*"),
         ("Τι είναι αυτό;", r"I understand questions in sixteen languages, .*"),
         ("Read this", r"I see no text that I can read\. .*"),
     ],
