@@ -35,8 +35,7 @@ export class StageView {
   #ring = byId("focus-ring", HTMLElement);
   #mode = byId("mode", HTMLElement);
   /** Quick questions for a model, and for the built-in engine */
-  #forModel = [byId("quick-what", HTMLElement)];
-  #forSimple = [byId("quick-code", HTMLElement), byId("quick-colour", HTMLElement)];
+  #code = byId("quick-code", HTMLElement);
   #facts = byId("facts", HTMLElement);
   #read = byId("quick-read", HTMLButtonElement);
   #card = byId("card", HTMLElement);
@@ -180,8 +179,7 @@ export class StageView {
     const simple = inSimpleMode(facts);
     say(this.#mode, text(SIMPLE_MODE));
     show(this.#mode, simple && this.app.dataset.camera === "on");
-    for (const button of this.#forModel) show(button, !simple);
-    for (const button of this.#forSimple) show(button, simple);
+    show(this.#code, simple);
     this.#renderCard(facts);
     this.#renderNotice(facts);
     if (!facts.held) this.dropStill();

@@ -6,6 +6,7 @@ from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.speaker import SOME, Answer, Speaker
 from server.features.builtin.text_answers import code_sentence
+from server.features.builtin.wants import Want
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -189,7 +190,9 @@ def cannot(s: Speaker) -> Answer:
     if s.intent.place:
         return s.say("cannot"), colour(s)[0]
     if named := s.see_things():
-        return s.say("cannot"), named
+        # "What animal is this?"
+        open_ = s.intent.want is Want.LOOKUP and not s.intent.yes_no and len(s.words) == 1
+        return (named, s.say("cannot")) if open_ and not s.rows else (s.say("cannot"), named)
     if s.rows:
         return s.say("cannot"), s.seen()
     if s.facts.faces:

@@ -24,7 +24,6 @@ PAGE = {
     "stage.what_is_this": Want.SUMMARY,
     "stage.read_this": Want.READ,
     "stage.scan_this": Want.CODE,
-    "stage.colour_of_this": Want.COLOUR,
 }
 # Questions of each subject in the ten languages that test_intents.py has none of
 QUESTIONS: dict[str, dict[Want, str]] = {

@@ -40,6 +40,7 @@ def room(*things: tuple[str, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
         ("chelsea", "Do you see a dog?", "I do not see that: a dog."),
         ("chelsea", "How many cats are there?", "I count one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
+        ("chelsea", "What animal is this?", "I see a cat."),
         ("chelsea", "Ist das eine Katze?", "Ja, ich sehe: eine Katze."),
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
