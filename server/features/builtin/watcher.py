@@ -94,7 +94,7 @@ class Watcher:
         moved = self._moved(session_id, picture, bgr)
         entries: list[dict[str, object]] = []
         for name, found in read.items():
-            if found is None:
+            if found is None or (found[0].subject is Subject.THING and self._finder is None):
                 entries.append({"id": name, "seen": None})
                 continue
             condition, words = found[0], language(found[1])
