@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
+from server.core.frames import Route
 from server.core.messages.base import ServerMessage
 from server.core.sound import SoundUse
 
@@ -176,8 +177,8 @@ class Started(ServerMessage):
     kind: str
     # The frame that it is about
     frame: FrameInfo
-    # Where a question looks: `now`, `detail`, `past`, `where` or `read`; absent for a description
-    route: str | None = None
+    # Where a question looks; absent for a description
+    route: Route | None = None
     # The pictures of the past that it looks at, oldest first; absent without any
     frames: list[EarlierFrame] | None = None
     # The pictures of other cameras that it looks at beside `frame`; absent without any
@@ -260,7 +261,7 @@ class Response(ServerMessage):
     # The frame that it is about; absent when it ended before there was one
     frame: FrameInfo | None = None
     # As in `started`
-    route: str | None = None
+    route: Route | None = None
     # As in `started`; with the setting `thumbnails` those that the answer names have a picture, or
     # all when it names none.
     frames: list[EarlierFrame] | None = None

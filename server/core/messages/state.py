@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, Field
 
 from server.core.errors import QwenCameraError
+from server.core.frames import CameraState
 from server.core.messages.base import (
     MAX_MESSAGE_BYTES,
     MAX_QUESTION_CHARS,
@@ -107,10 +108,10 @@ class Status(ServerMessage):
 
     type: Literal["status"] = "status"
     newest_only: ClassVar[bool] = True
-    # `starting`, `live`, `stalled`, `frozen` or `ended`; absent before the first offer
-    camera: str | None = None
-    # The sender: `page`, or `whip` for another device; absent without one
-    source: str | None = None
+    # Absent before the first offer
+    camera: CameraState | None = None
+    # The sender: `whip` is another device; absent without one
+    source: Literal["page", "whip"] | None = None
     # The picture is dark.
     dark: bool | None = None
     # The picture is blurred.

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
+from server.core.frames import CameraState
 from server.core.messages.base import Identifier, ServerMessage
 from server.core.messages.from_client import Settings
 
@@ -44,7 +45,7 @@ class CameraInfo(BaseModel):
     # The person's name for it
     name: str
     # As `camera` in `status`; absent: nothing was sent yet.
-    state: str | None = None
+    state: CameraState | None = None
     # Questions are about it.
     asked: bool = False
 

@@ -99,7 +99,7 @@ class WatchInfo(BaseModel):
     # It knows how things were at its beginning, after two looks: what begins from then on alerts.
     armed: bool = False
     # As they were given
-    hours: list[int] | None = None
+    hours: tuple[int, int] | None = None
     # The confidence that an answer needs, 0 to 1
     threshold: float
 

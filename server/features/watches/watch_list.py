@@ -228,7 +228,7 @@ class WatchList:
             looked_at=self._epoch(one.looked_at),
             armed=one.armed,
             expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
-            hours=list(order.hours) if order.hours is not None else None,
+            hours=order.hours,
             threshold=round(self._rule.threshold(one.id), 3),
         )
 
