@@ -6,7 +6,7 @@ import { Sheet } from "./page/viewport.js";
 import { StageView } from "./stage/stageview.js";
 
 /** @typedef {import("./live/facts.js").Facts} Facts */
-/** @typedef {import("./live/messages.js").Ready} Ready */
+/** @typedef {import("./live/messages.d.ts").Ready} Ready */
 /** @typedef {import("./page/routes.js").Route} Route */
 
 /**
@@ -83,7 +83,7 @@ export class Page {
     keeps: () => this.keepers.some((keeps) => keeps()),
   });
 
-  /** Send a message to the server. @param {{type: string, [field: string]: any}} message @returns {boolean} false without a connection */
+  /** Send a message to the server. @param {import("./live/messages.d.ts").ClientMessage} message @returns {boolean} false without a connection */
   send(message) {
     return this.visit.socket.send(message);
   }
@@ -100,7 +100,7 @@ export class Page {
     if (mine.length > 0) queueMicrotask(() => mine.forEach((message) => this.#receive(message)));
   }
 
-  /** @param {import("./live/messages.js").ServerMessage} message */
+  /** @param {import("./live/messages.d.ts").ServerMessage} message */
   #receive(message) {
     const takers = this.#takers.get(message.type);
     if (takers) return void takers.some((take) => take(message) === true);

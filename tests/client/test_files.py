@@ -7,17 +7,11 @@ import json
 import re
 import shutil
 import subprocess
-import types
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Union, get_args, get_origin
 
 import pytest
-from pydantic import BaseModel
-
-from server.core import messages
-from tests.support.messages import message_modules
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 MODULES = sorted(CLIENT.rglob("*.js"))
@@ -25,11 +19,6 @@ FILES = sorted(path for path in CLIENT.rglob("*") if path.is_file())
 # The page, and the elements of its parts
 HTML = "".join(path.read_text(encoding="utf-8") for path in sorted(CLIENT.rglob("*.html")))
 CSS = (CLIENT / "style.css").read_text(encoding="utf-8")
-
-# Names that the browser already uses for something else.
-RENAMED = {"Error": "ErrorMessage", "Response": "ResponseMessage"}
-# The same block comes inside the offer's answer, where it needs no type.
-OPTIONAL_TYPE = {"Sender"}
 
 # Lowest first, below core/. A folder knows itself and those below it; folders of one line know
 # nothing of each other.
@@ -86,8 +75,8 @@ SHARED = {
     *("core/attention/changes.js", "core/stage/hintline.js"),
     *("core/page/earcons.js", "core/page/notes.js", "core/page/tones.js"),
 }
-# Only comments name them.
-TYPES = sorted(path.relative_to(CLIENT).as_posix() for path in CLIENT.rglob("*messages.js"))
+# Only comments name it.
+TYPES = "core/live/messages.d.ts"
 # Of a first load, not compressed
 MOST_FILES, MOST_BYTES = 52, 367_000
 # Fetched by boot.js, some time after the page
@@ -377,7 +366,7 @@ def test_no_module_is_left_over() -> None:
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert sorted(scripts) == ["boot.js", "client.js", JOIN]
     fetched = {part for parts in PARTS.values() for part in parts}
-    starts = [*scripts, *fetched, *HEADS, *AFTER, *WORKERS, SERVICE_WORKER, *TYPES]
+    starts = [*scripts, *fetched, *HEADS, *AFTER, *WORKERS, SERVICE_WORKER]
     assert closure(*starts) == {named(path) for path in MODULES}
 
 
@@ -513,62 +502,16 @@ def test_every_control_has_a_name() -> None:
             assert attributes["id"] in labelled | inside_label
 
 
-def typedefs() -> dict[str, dict[str, bool]]:
-    """Name of each typedef in messages.js and its parts → its properties → whether they may be
-    absent.
+def test_types_of_messages_are_there() -> None:
+    """Each that a comment takes from the file of `python -m tools.references`. Interfaces of one name
+    are one to TypeScript: only the settings are meant so.
     """
-    found: dict[str, dict[str, bool]] = {}
-    text = "".join((CLIENT / name).read_text(encoding="utf-8") for name in TYPES)
-    for block in re.findall(r"/\*\*(.*?)\*/", text, flags=re.DOTALL):
-        name = re.search(r"@typedef \{Object\} (\w+)", block)
-        if name is None:
-            continue
-        properties = re.findall(r"@property \{[^}]+\} (\[?)(\w+)\]?", block)
-        found[name[1]] = {field: bracket == "[" for bracket, field in properties}
-    return found
-
-
-def may_be_none(annotation: object) -> bool:
-    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
-
-
-def models() -> list[type[BaseModel]]:
-    """Return each model of a message or a part of one; that of `settings` has the fields of all features."""
-    bases = {BaseModel, messages.ClientMessage, messages.ServerMessage}
-    found = [
-        value
-        for module in message_modules()
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, BaseModel)
-        and value not in bases
-        and value.__module__.startswith((f"{messages.__name__}.", module.__name__))
-    ]
-    settings = {one: None for one in found if issubclass(one, messages.Settings)}
-    joined = type("Settings", tuple(reversed(settings)), {})
-    return [*(one for one in dict.fromkeys(found) if one not in settings), joined]
-
-
-@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
-def test_messages_are_mirrored(model: type[BaseModel]) -> None:
-    """messages.js describes every field of every message, and which of them may be absent."""
-    mirrored = typedefs()[RENAMED.get(model.__name__, model.__name__)]
-    expected = {}
-    for name, field in model.model_fields.items():
-        if field.exclude:
-            continue  # never on the wire
-        if issubclass(model, messages.ClientMessage):
-            expected[name] = not field.is_required()
-        else:
-            expected[name] = may_be_none(field.annotation)  # None is left out on the wire
-    if model.__name__ in OPTIONAL_TYPE:
-        expected["type"] = True
-    assert mirrored == expected
-
-
-def test_no_message_is_unknown() -> None:
-    """messages.js and those of features describe nothing that the server does not."""
-    assert set(typedefs()) == {RENAMED.get(model.__name__, model.__name__) for model in models()}
+    types = (CLIENT / TYPES).read_text(encoding="utf-8")
+    declared = re.findall(r"export (?:interface|type) (\w+)", types)
+    assert {name for name in declared if declared.count(name) > 1} == {"Settings"}
+    for path in MODULES:
+        wanted = re.findall(r'messages\.d\.ts"\)\.(\w+)', path.read_text(encoding="utf-8"))
+        assert set(wanted) <= set(declared), named(path)
 
 
 def luminance(colour: str) -> float:

@@ -1,4 +1,4 @@
-"""The pages of docs/reference/ are what the code says."""
+"""The pages of docs/reference/ and the page's types of messages are what the code says."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from pydantic import BaseModel
 from server.core.errors import QwenCameraError
 from tests.core.test_metrics import CONTRACT
 from tools.references import errors, fields, metrics
-from tools.references.__main__ import FOLDER, pages, stale
+from tools.references.__main__ import FOLDER, ROOT, pages, stale
 
 
 def test_references_are_current() -> None:
     """Else run `python -m tools.references`."""
-    assert stale(FOLDER) == []
+    assert stale(ROOT) == []
 
 
 def test_what_is_not_current_is_found(tmp_path: Path) -> None:
-    """A page that says something else, one that is missing, and one that nothing makes."""
+    """A file that says something else, one that is missing, and one that nothing makes."""
     for name, text in pages().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     assert stale(tmp_path) == []
-    (tmp_path / "errors.md").write_text("old", "utf-8")
-    (tmp_path / "metrics.md").unlink()
-    (tmp_path / "stray.md").write_text("", "utf-8")
-    assert stale(tmp_path) == ["errors.md", "metrics.md", "stray.md"]
+    folder = tmp_path / FOLDER
+    (folder / "errors.md").write_text("old", "utf-8")
+    (folder / "metrics.md").unlink()
+    (folder / "stray.md").write_text("", "utf-8")
+    (types,) = tmp_path.rglob("*.d.ts")
+    types.unlink()
+    found = [f"{FOLDER}/{name}.md" for name in ("errors", "metrics", "stray")]
+    assert stale(tmp_path) == [types.relative_to(tmp_path).as_posix(), *found]
 
 
 def test_a_field_needs_a_meaning() -> None:

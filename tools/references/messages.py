@@ -29,15 +29,21 @@ _NEWEST = "*Newest only.*"
 
 
 def page() -> str:
-    parts = [importlib.import_module(f"{core.__name__}.{name}") for name in _CORE]
-    sections = [_section(parts)]
-    features = []
+    sections = []
+    for name, parts in modules().items():
+        told = _section(parts, feature=bool(name))
+        sections.append(f"## Feature {name}: {FEATURES[name]}\n\n{told}" if name else told)
+    return join((_INTRO, *sections))
+
+
+def modules() -> dict[str, list[ModuleType]]:
+    """The modules with messages by the feature to which they belong; "" is the core."""
+    names = {"": [f"{core.__name__}.{name}" for name in _CORE]}
     for name in installed():
         module = f"server.features.{name}.messages"
         if find_spec(module):
-            told = _section([importlib.import_module(module)], feature=True)
-            features.append(f"## Feature {name}: {FEATURES[name]}\n\n{told}")
-    return join((_INTRO, *sections, *features))
+            names[name] = [module]
+    return {name: list(map(importlib.import_module, some)) for name, some in names.items()}
 
 
 def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]]:

@@ -8,7 +8,7 @@ import { clock, isolated, joined, language, number, plural, text } from "../word
 const FRESH = 2000;
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
-/** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
+/** @typedef {import("../live/messages.d.ts").EarlierFrame} EarlierFrame */
 /** @typedef {import("../page/routes.js").Route} Route */
 
 /**
@@ -55,7 +55,7 @@ function nothingPast() {
 
 /**
  * The form in which the engine got the pictures of the past; "" without any.
- * @param {import("../live/messages.js").ResponseMessage} response
+ * @param {import("../live/messages.d.ts").Response} response
  */
 export function framesSent({ frames = [], frames_sent: sent }) {
   if (frames.length === 0 || !sent) return "";
@@ -112,7 +112,7 @@ function fillWays(group, turn, ways, choose) {
   group.replaceChildren(...buttons);
 }
 
-/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.js").ResponseMessage} response */
+/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.d.ts").Response} response */
 function spots({ boxes = [], frame }) {
   return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
     const spot = document.createElement("i");
@@ -127,7 +127,7 @@ function spots({ boxes = [], frame }) {
 
 /**
  * The line under an answer.
- * @param {import("../live/messages.js").ResponseMessage} response
+ * @param {import("../live/messages.d.ts").Response} response
  */
 function evidence(response) {
   const { frame, timings } = response;
@@ -152,7 +152,7 @@ function evidence(response) {
 /** @param {number} count */
 const visualTokens = (count) => plural("answer.visual_tokens", count);
 
-/** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.js").ResponseMessage} response */
+/** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.d.ts").Response} response */
 function fillEvidence(proof, response) {
   show(proof, true);
   say(must(proof.querySelector("summary")), evidence(response));
@@ -180,7 +180,7 @@ function fillEvidence(proof, response) {
   must(proof.querySelector(".about")).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
 }
 
-/** @param {import("../live/messages.js").Timings} timings */
+/** @param {import("../live/messages.d.ts").Timings} timings */
 function timeRows(timings) {
   const total = Math.max(timings.total_ms, 0.001);
   /** @type {[string, number|undefined][]} */

@@ -2,7 +2,7 @@ import { clock, ended, number, percent, plural, text } from "../words/text.js";
 import { Zoom } from "./zoom.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
-/** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
+/** @typedef {import("../live/messages.d.ts").FrameInfo} FrameInfo */
 
 /** Shows the very picture that a model got with an answer, and another answer's beside it. */
 export class SeenDialog {

@@ -1,6 +1,6 @@
 import { ended, joined, onLanguage, percent, text } from "../words/text.js";
 
-/** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
+/** @typedef {import("../live/messages.d.ts").SceneChange} SceneChange */
 
 /** @type {Record<string, string>} */
 const CHANGES = {

@@ -1,9 +1,9 @@
 import { problem } from "../words/problems.js";
 import { onLanguage, text } from "../words/text.js";
 
-/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
-/** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
-/** @typedef {import("../live/messages.js").ResponseMessage} ResponseMessage */
+/** @typedef {import("../live/messages.d.ts").ServerMessage} ServerMessage */
+/** @typedef {import("../live/messages.d.ts").FrameInfo} FrameInfo */
+/** @typedef {import("../live/messages.d.ts").Response} ResponseMessage */
 
 /**
  * One text of a running description.
@@ -28,7 +28,7 @@ import { onLanguage, text } from "../words/text.js";
  * @property {string} text
  * @property {string} thoughts the model's reasoning before its answer
  * @property {FrameInfo|null} frame
- * @property {import("../live/messages.js").EarlierFrame[]} frames those of the past that the running question looks at
+ * @property {import("../live/messages.d.ts").EarlierFrame[]} frames those of the past that the running question looks at
  * @property {import("../page/routes.js").Route} [wish] where to look, if the user chose it
  * @property {boolean} reads it reads a text on over several pictures
  * @property {ResponseMessage|null} response null until the answer is complete
@@ -120,7 +120,7 @@ export class Conversation {
     this.#change(turn, { question, state, text, thoughts, response, problem, frame, frames: [], anew: true });
   }
 
-  /** @param {import("../live/messages.js").ServerMessage & {type: "transcript"}} heard */
+  /** @param {import("../live/messages.d.ts").Transcript} heard */
   #heard({ id, text, final }) {
     const turn = this.byId(id);
     const state = final ? "sent" : "hearing";

@@ -1,4 +1,4 @@
-/** @typedef {import("./messages.js").Ready} Ready */
+/** @typedef {import("./messages.d.ts").Ready} Ready */
 
 /** The other machines to which this page's pictures may go. Kept in the page's memory only. */
 export class Disclosure {

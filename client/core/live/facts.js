@@ -1,5 +1,5 @@
-/** @typedef {import("./messages.js").Ready} Ready */
-/** @typedef {import("./messages.js").Status} Status */
+/** @typedef {import("./messages.d.ts").Ready} Ready */
+/** @typedef {import("./messages.d.ts").Status} Status */
 /** @typedef {import("./api.js").ApiError} ApiError */
 
 /**
@@ -55,7 +55,7 @@
  * @property {(wrong: boolean, why?: string) => Promise<string|null>} askCode
  * @property {(facts: Facts) => void} onChange
  * @property {(stream: MediaStream|null) => void} onStream
- * @property {(message: import("./messages.js").ServerMessage) => void} onMessage
+ * @property {(message: import("./messages.d.ts").ServerMessage) => void} onMessage
  * @property {(engine: string, model: string) => void} onEngine this engine answers from now on
  * @property {(id: string) => void} onSent a waiting question was sent
  * @property {(id: string) => void} onUnsent a waiting question will not be sent

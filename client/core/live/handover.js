@@ -1,4 +1,4 @@
-/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./messages.d.ts").ServerMessage} ServerMessage */
 
 /** Takes the chat along to another session: the server signs it, this page keeps it and brings it. Uses no DOM. */
 export class Handover {

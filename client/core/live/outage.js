@@ -84,7 +84,7 @@ export class Outage {
     if (this.#facts().cut) this.#timer = setTimeout(() => this.end(), SETTLES);
   }
 
-  /** Process the server's status of the camera. @param {import("./messages.js").Status} status */
+  /** Process the server's status of the camera. @param {import("./messages.d.ts").Status} status */
   cameraStatus(status) {
     if (this.#socket.doubted || this.pulse.quiet) return;
     if (status.camera === "live" || status.held) this.end();

@@ -2,7 +2,7 @@ import { ApiError, numbered, request } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { text } from "../words/text.js";
 
-/** @typedef {import("./messages.js").Sender} SenderPlan */
+/** @typedef {Omit<import("./messages.d.ts").Sender, "type">} SenderPlan */
 /** @typedef {"closed"|"connecting"|"connected"|"interrupted"|"waiting"|"ended"} PeerState
  *  interrupted: may recover by itself; waiting: will offer again; ended: will not offer again by itself */
 

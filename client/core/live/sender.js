@@ -1,4 +1,4 @@
-/** @typedef {import("./messages.js").Sender} SenderPlan */
+/** @typedef {Omit<import("./messages.d.ts").Sender, "type">} SenderPlan */
 
 /**
  * Parameters of the sender at one time.

@@ -3,8 +3,8 @@ import { Backoff } from "./backoff.js";
 import { parse } from "./wire.js";
 import { problem } from "../words/problems.js";
 
-/** @typedef {import("./messages.js").ClientMessage} ClientMessage */
-/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./messages.d.ts").ClientMessage} ClientMessage */
+/** @typedef {import("./messages.d.ts").ServerMessage} ServerMessage */
 /** @typedef {"closed"|"connecting"|"open"|"waiting"|"ended"} SocketState waiting: will try again; ended: will not */
 
 const PING_EVERY = 20_000;

@@ -14,7 +14,7 @@ import { pageTime } from "./wire.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./facts.js").Question} Question */
-/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./messages.d.ts").ServerMessage} ServerMessage */
 
 const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;

@@ -1,8 +1,8 @@
-/** Reads what comes over the socket; messages.js describes it. */
+/** Reads what comes over the socket; messages.d.ts describes it. */
 
 /**
  * @param {unknown} raw
- * @returns {import("./messages.js").ServerMessage|null} null for what is no message; one that nobody knows, as of a newer server, is dropped later
+ * @returns {import("./messages.d.ts").ServerMessage|null} null for what is no message; one that nobody knows, as of a newer server, is dropped later
  */
 export function parse(raw) {
   if (typeof raw !== "string") return null;

@@ -1,7 +1,7 @@
 import { ApiError, request } from "../live/api.js";
 import { failure } from "./words.js";
 
-/** @typedef {import("../live/operatormessages.js").EngineReport} EngineReport */
+/** @typedef {import("../live/messages.d.ts").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
 
 /**
@@ -100,7 +100,7 @@ export class EngineDesk {
   #onChange;
 
   /**
-   * @param {{send: (message: import("../live/messages.js").Operator) => boolean, session?: () => string,
+   * @param {{send: (message: import("../live/messages.d.ts").Operator) => boolean, session?: () => string,
    *   onChange: (facts: EngineFacts) => void}} hooks
    *   session: the page's session id, so that the process with its socket answers
    */
@@ -174,7 +174,7 @@ export class EngineDesk {
     else this.#set({ stale: true });
   }
 
-  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was for the operator */
+  /** @param {import("../live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was for the operator */
   receive(message) {
     if (message.type === "engine") this.#heard(message);
     else if (message.type === "log") {

@@ -1,6 +1,6 @@
 import { Part } from "./part.js";
 
-/** @typedef {import("../live/messages.js").Ready} Ready */
+/** @typedef {import("../live/messages.d.ts").Ready} Ready */
 
 /**
  * Parts of features by their names, each loaded with the first `ready` that names its feature.

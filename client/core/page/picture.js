@@ -66,7 +66,7 @@ export function direction([x1, y1, x2, y2], mirrored = false) {
 
 /**
  * Boxes of an answer as parts of its frame; a point gets a box around it.
- * @param {import("../live/messages.js").FoundBox[]} boxes @param {import("../live/messages.js").FrameInfo} frame
+ * @param {import("../live/messages.d.ts").FoundBox[]} boxes @param {import("../live/messages.d.ts").FrameInfo} frame
  * @returns {{box: Edges, label: string, unsure: boolean}[]}
  */
 export function partsOf(boxes, { source_width: width, source_height: height }) {
@@ -82,7 +82,7 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
 
 /**
  * Where the things are that a question asked for, in sentences.
- * @param {import("../live/messages.js").FoundBox[]} boxes @param {import("../live/messages.js").FrameInfo} frame
+ * @param {import("../live/messages.d.ts").FoundBox[]} boxes @param {import("../live/messages.d.ts").FrameInfo} frame
  */
 export function places(boxes, frame) {
   return partsOf(boxes, frame).map(({ box, label, unsure }) => {

@@ -310,7 +310,7 @@ function engineNotice(facts) {
 
 /**
  * Remarks that belong to an answer, or to the frame that it will be about.
- * @param {{frame?: import("../live/messages.js").FrameInfo, finish_reason?: string, sound?: string, speech?: string}} response
+ * @param {{frame?: import("../live/messages.d.ts").FrameInfo, finish_reason?: string, sound?: string, speech?: string}} response
  */
 export function remarks(response) {
   const found = [];

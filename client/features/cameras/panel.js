@@ -2,7 +2,7 @@ import { ApiError, request } from "../../core/live/api.js";
 import { text } from "../../core/words/text.js";
 import { CamerasDialog, CamerasStage, OWN, nameOf } from "./view.js";
 
-/** @typedef {import("./messages.js").CameraInfo} CameraInfo */
+/** @typedef {import("../../core/live/messages.d.ts").CameraInfo} CameraInfo */
 
 /** Several cameras: invites, names and ends them, and chooses those that questions are about. Loaded when needed. */
 export class CamerasPanel {
@@ -61,7 +61,7 @@ export class CamerasPanel {
     this.#draw();
   }
 
-  /** @param {import("../../core/live/messages.js").Still} still of a further camera */
+  /** @param {import("../../core/live/messages.d.ts").Still} still of a further camera */
   still({ camera = "", image = "", withheld }) {
     this.#stage.still(camera, withheld ? "" : image);
   }

@@ -2,7 +2,7 @@ import { byId, say, show } from "../../core/page/dom.js";
 import { cameraName } from "../../core/page/words.js";
 import { text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").CameraInfo} CameraInfo */
+/** @typedef {import("../../core/live/messages.d.ts").CameraInfo} CameraInfo */
 
 /** The id of the session's own camera */
 export const OWN = "1";

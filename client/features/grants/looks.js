@@ -2,7 +2,7 @@ import { say, show } from "../../core/page/dom.js";
 import { clock, onLanguage, text } from "../../core/words/text.js";
 import { answerOf, asked, whoAsked } from "./words.js";
 
-/** @typedef {import("./messages.js").ProgramLook} ProgramLook */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramLook} ProgramLook */
 
 /** A look, its place below an answer, and its element. @typedef {{look: ProgramLook, after: string, element: HTMLElement, show: (look: ProgramLook) => void}} Entry */
 

@@ -4,8 +4,8 @@ import { Looks } from "./looks.js";
 import { ProgramsDialog, ProgramsLight } from "./view.js";
 import { whoAsked } from "./words.js";
 
-/** @typedef {import("./messages.js").ProgramInfo} ProgramInfo */
-/** @typedef {import("./messages.js").ProgramReport} ProgramReport */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramList|import("../../core/live/messages.d.ts").ProgramLook} ProgramReport */
 
 /** A program that had access, until when in ms. @typedef {{id: string, name: string, until: number}} Saved */
 

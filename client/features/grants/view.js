@@ -2,7 +2,7 @@ import { byId, say, show } from "../../core/page/dom.js";
 import { list, onLanguage, text } from "../../core/words/text.js";
 import { CLIENTS, rate, state } from "./words.js";
 
-/** @typedef {import("./messages.js").ProgramInfo} ProgramInfo */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
 /** @typedef {import("./words.js").Made} Made */
 
 // The time that is left is shown anew so often (ms).

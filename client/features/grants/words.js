@@ -4,8 +4,8 @@ import { span } from "../../core/page/routes.js";
 import { fromServer } from "../../core/words/problems.js";
 import { clock, joined, plural, text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").ProgramInfo} ProgramInfo */
-/** @typedef {import("./messages.js").ProgramLook} ProgramLook */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
+/** @typedef {import("../../core/live/messages.d.ts").ProgramLook} ProgramLook */
 
 /** The answer to a new access. @typedef {{name: string, mcp: string, openai: string, token: string}} Made */
 

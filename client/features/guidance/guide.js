@@ -3,7 +3,7 @@ import { settings } from "../../core/page/settings.js";
 import { goodTone, notYetTone } from "../../core/page/tones.js";
 import { wordsOf } from "./words.js";
 
-/** @typedef {import("../../core/live/messages.js").AimHint} AimHint */
+/** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
 // Milliseconds after which a hint that still holds is spoken again
 const AGAIN = 7000;

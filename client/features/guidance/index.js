@@ -3,7 +3,7 @@ import { guideWish, keepGuideWish } from "../../core/page/resume.js";
 import { onSettings, settings } from "../../core/page/settings.js";
 import { showHint } from "../../core/stage/hintline.js";
 
-/** @typedef {import("../../core/live/messages.js").AimHint} AimHint */
+/** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
 /** Hints how to move the camera. @param {import("../../core/page.js").Page} page */
 export function register(page) {
@@ -63,7 +63,7 @@ class GuideEntry {
     if (!this.#wanted) this.#clear();
   }
 
-  /** @param {boolean} live the camera is, and the socket open @param {import("../../core/live/messages.js").Ready|null} ready */
+  /** @param {boolean} live the camera is, and the socket open @param {import("../../core/live/messages.d.ts").Ready|null} ready */
   connected(live, ready) {
     this.#guides = Boolean(ready?.features.guidance);
     const able = live && this.#guides;

@@ -1,6 +1,6 @@
 import { text } from "../../core/words/text.js";
 
-/** @typedef {import("../../core/live/messages.js").AimHint} AimHint */
+/** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
 /** @type {Record<AimHint["hint"], string>} */
 const WORDS = {

@@ -7,8 +7,8 @@ import { Recent } from "./recent.js";
 import { StillMarks } from "./stillmarks.js";
 import { text } from "../../core/words/text.js";
 
-/** @typedef {import("../../core/live/messages.js").FrameInfo} FrameInfo */
-/** @typedef {import("../../core/live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../../core/live/messages.d.ts").FrameInfo} FrameInfo */
+/** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
 /** @typedef {import("./tracker.js").Carried} Carried */
 
 // A box that has not caught up with the live picture, ms behind it, is not shown yet.
@@ -98,7 +98,7 @@ export class Marks {
     this.#settle();
   }
 
-  /** @param {import("../../core/live/messages.js").FoundBox[]} found @param {FrameInfo} frame @param {number} frameAt */
+  /** @param {import("../../core/live/messages.d.ts").FoundBox[]} found @param {FrameInfo} frame @param {number} frameAt */
   #show(found, frame, frameAt) {
     if (!this.#video.srcObject) return this.#stills.show(found, frame, frameAt);
     const { width, height } = this.#recent;

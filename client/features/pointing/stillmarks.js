@@ -40,7 +40,7 @@ export class StillMarks {
     image.addEventListener("load", () => this.#still());
   }
 
-  /** @param {import("../../core/live/messages.js").FoundBox[]} found @param {import("../../core/live/messages.js").FrameInfo} frame @param {number} frameAt */
+  /** @param {import("../../core/live/messages.d.ts").FoundBox[]} found @param {import("../../core/live/messages.d.ts").FrameInfo} frame @param {number} frameAt */
   show(found, frame, frameAt) {
     const nearest = this.#stills.toSorted((one, other) => Math.abs(one.at - frameAt) - Math.abs(other.at - frameAt))[0];
     this.#boxes = nearest

@@ -2,7 +2,7 @@ import { goodTone } from "../../core/page/tones.js";
 import { showHint } from "../../core/stage/hintline.js";
 import { text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").ReadingState} ReadingState */
+/** @typedef {import("../../core/live/messages.d.ts").ReadingState} ReadingState */
 
 // Milliseconds for which the end of a text is shown
 const END_SHOWN = 4000;

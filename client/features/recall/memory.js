@@ -1,5 +1,5 @@
-/** @typedef {import("./messages.js").Recalled} Recalled */
-/** @typedef {import("../../core/live/messages.js").Ready} Ready */
+/** @typedef {import("../../core/live/messages.d.ts").Recalled} Recalled */
+/** @typedef {import("../../core/live/messages.d.ts").Ready} Ready */
 
 /** The server's pictures of the recent past: the wish for them, and what it keeps. Uses no DOM. */
 export class Memory {
@@ -13,7 +13,7 @@ export class Memory {
 
   /**
    * @param {boolean} wanted
-   * @param {{send: (message: import("../../core/live/messages.js").ClientMessage) => boolean, onWish: (wanted: boolean) => void,
+   * @param {{send: (message: import("../../core/live/messages.d.ts").ClientMessage) => boolean, onWish: (wanted: boolean) => void,
    *   onChange: () => void}} hooks
    */
   constructor(wanted, hooks) {

@@ -27,7 +27,7 @@ export class MemoryView {
 
 /**
  * @param {boolean} wanted @param {{seconds: number, bytes: number}} bounds
- * @param {import("./messages.js").Recalled|null} kept
+ * @param {import("../../core/live/messages.d.ts").Recalled|null} kept
  */
 function memoryWords(wanted, bounds, kept) {
   if (!wanted) return text("facts.memory_off");

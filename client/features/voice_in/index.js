@@ -4,7 +4,7 @@ import { languageOfTurn } from "../../core/chat/chatview.js";
 import { text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/page.js").Page} Page */
-/** @typedef {import("../../core/live/messages.js").Ready} Ready */
+/** @typedef {import("../../core/live/messages.d.ts").Ready} Ready */
 
 // Milliseconds for which a page is hidden before nobody is heard any more
 const HIDDEN_FOR = 4000;

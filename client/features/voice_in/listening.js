@@ -7,7 +7,7 @@ import { LOST, NO_MICROPHONE } from "./words.js";
 import { text } from "../../core/words/text.js";
 
 /** @typedef {import("./view.js").TalkWish} TalkWish */
-/** @typedef {import("./messages.js").Listening["state"]} State */
+/** @typedef {import("../../core/live/messages.d.ts").Listening["state"]} State */
 
 // Words that take longer (ms) are said to be on their way; and how long it is said that there were none
 const SLOW = 2000;
@@ -95,7 +95,7 @@ export class Listening {
     this.#render();
   }
 
-  /** @param {import("./messages.js").Listening} message */
+  /** @param {import("../../core/live/messages.d.ts").Listening} message */
   receive({ state }) {
     if (state === "waiting" && this.#state === "off" && this.#wish.mode === "hands_free") this.#earcons.play("listening");
     if (state === "recognising") this.#earcons.play("heard");
@@ -117,7 +117,7 @@ export class Listening {
     }
   }
 
-  /** @param {import("./messages.js").Transcript} heard */
+  /** @param {import("../../core/live/messages.d.ts").Transcript} heard */
   obey(heard) {
     this.#orders.obey(heard);
     if (heard.lost === "replaced") this.#note(text("voice.question_lost"));

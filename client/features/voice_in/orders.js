@@ -34,7 +34,7 @@ export class Orders {
     this.#page = page;
   }
 
-  /** Carry out an order; a newer server may have more of them. @param {import("./messages.js").Transcript} heard */
+  /** Carry out an order; a newer server may have more of them. @param {import("../../core/live/messages.d.ts").Transcript} heard */
   obey({ order = "", condition }) {
     const press = PRESSES.get(order);
     if (press) return this.#press(...press);

@@ -3,7 +3,7 @@ import { pauseWords, stateWords } from "./words.js";
 import { onLanguage, text } from "../../core/words/text.js";
 
 /** The way somebody talks; silence: milliseconds that end a question. @typedef {{mode: "hands_free"|"push", silence: number}} TalkWish */
-/** @typedef {import("./messages.js").Listening["state"]} State */
+/** @typedef {import("../../core/live/messages.d.ts").Listening["state"]} State */
 
 /** The strip that is there while the microphone is on: its light, its state, and how to talk. */
 export class ListeningView {

@@ -1,6 +1,6 @@
 import { number, text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").Listening["state"]} State */
+/** @typedef {import("../../core/live/messages.d.ts").Listening["state"]} State */
 
 /** @type {Record<import("../../core/live/camera.js").CameraTrouble, string>} */
 export const NO_MICROPHONE = {

@@ -1,5 +1,5 @@
-/** @typedef {import("../../core/live/messages.js").ServerMessage} ServerMessage */
-/** @typedef {import("./messages.js").Say} Say */
+/** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
+/** @typedef {import("../../core/live/messages.d.ts").Say} Say */
 
 // Milliseconds between two reports of how far an answer was read
 const REPORT_EVERY = 1000;
@@ -19,7 +19,7 @@ export class Speaking {
 
   /**
    * @param {Object} hooks
-   * @param {(message: import("../../core/live/messages.js").ClientMessage) => boolean} hooks.send
+   * @param {(message: import("../../core/live/messages.d.ts").ClientMessage) => boolean} hooks.send
    * @param {import("../../core/chat/speech.js").Speech} hooks.speech the browser's own voice
    * @param {(id: string) => string} hooks.language BCP 47 tag of an answer; "" where it is unknown
    * @param {(id: string, start: number, end: number) => void} hooks.mark the part of an answer that is heard; 0, 0: none
@@ -69,7 +69,7 @@ export class Speaking {
     return message.type === "say" || message.type === "speaking";
   }
 
-  /** @param {import("./messages.js").SpeakingState} message */
+  /** @param {import("../../core/live/messages.d.ts").SpeakingState} message */
   #state({ id, state, start, end }) {
     const { speech } = this.#hooks;
     if (state === "stopped" || state === "done") {

@@ -2,7 +2,7 @@ import { Earcons } from "../../core/page/earcons.js";
 import { Speaking } from "./speaking.js";
 import { SpokenStates } from "./states.js";
 
-/** @typedef {import("../../core/live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
 
 /** All that is heard: answers, states and tones. Loaded when needed, not with the page. */
 export class Spoken {

@@ -1,6 +1,6 @@
-/** @typedef {import("./messages.js").WatchInfo} WatchInfo */
-/** @typedef {import("./messages.js").Alert} Alert */
-/** @typedef {import("../../core/live/messages.js").ClientMessage} ClientMessage */
+/** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
+/** @typedef {import("../../core/live/messages.d.ts").Alert} Alert */
+/** @typedef {import("../../core/live/messages.d.ts").ClientMessage} ClientMessage */
 
 /**
  * An order, as this tab keeps it.
@@ -106,7 +106,7 @@ export class WatchDesk {
     this.#hooks.onChange();
   }
 
-  /** @param {import("../../core/live/messages.js").ServerMessage} message @returns {boolean} true when it was about watches */
+  /** @param {import("../../core/live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
     if (message.type === "watches") this.#listed(message.watches);
     else if (message.type === "alert") this.#alerted(message);

@@ -6,7 +6,7 @@ import { WatchView } from "./view.js";
 import { cannotWords } from "./words.js";
 import { ended, text } from "../../core/words/text.js";
 
-/** @typedef {import("../../core/live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
 /** @typedef {import("./desk.js").Order} Order */
 
 // A state that lasts for less (ms) is not told.

@@ -31,7 +31,7 @@ export class Receivers {
   #words = document.createElement("span");
   #end = document.createElement("button");
 
-  /** @param {(message: import("../../core/live/messages.js").ClientMessage) => boolean} send */
+  /** @param {(message: import("../../core/live/messages.d.ts").ClientMessage) => boolean} send */
   constructor(send) {
     this.#send = send;
     this.element.id = "receivers";
@@ -54,7 +54,7 @@ export class Receivers {
     this.#render();
   }
 
-  /** @param {import("../../core/live/messages.js").ServerMessage} message @returns {boolean} true when it was about them */
+  /** @param {import("../../core/live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was about them */
   receive(message) {
     if (message.type === "webhooks") this.#offers = message.webhooks;
     else if (message.type === "home_assistant") this.#home = message;

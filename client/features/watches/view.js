@@ -3,8 +3,8 @@ import { When } from "./when.js";
 import { stateOf, summary } from "./words.js";
 import { clock, onLanguage, percent, text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").WatchInfo} WatchInfo */
-/** @typedef {import("./messages.js").Alert} Alert */
+/** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
+/** @typedef {import("../../core/live/messages.d.ts").Alert} Alert */
 
 /**
  * @template {keyof HTMLElementTagNameMap} K

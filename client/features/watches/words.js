@@ -1,7 +1,7 @@
 import { fromServer } from "../../core/words/problems.js";
 import { clock, ended, joined, plural, text } from "../../core/words/text.js";
 
-/** @typedef {import("./messages.js").WatchInfo} WatchInfo */
+/** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
 
 /** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
 export function summary(watches, waiting) {

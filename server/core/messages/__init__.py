@@ -1,7 +1,7 @@
 """WebSocket messages, by direction: `from_client` has those that the server reads; `state` and
 `answers` have those that it sends. `base` has what they share.
 
-All names are available here, as `messages.Chat`. client/core/live/messages.js mirrors them for the page.
+All names are available here, as `messages.Chat`, and for the page in client/core/live/messages.d.ts.
 """
 
 # ruff: noqa: F403

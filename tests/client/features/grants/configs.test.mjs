@@ -73,7 +73,7 @@ test("each client is looked at", () => {
 
 test("a program's row counts its looks once it has looked", () => {
   const program = { name: "Kitchen", scopes: ["look", "events"], looks: 0, last_used: 0, expires_at: 3_600_000 };
-  const began = /** @type {import("../../../../client/features/grants/messages.js").ProgramInfo} */ (/** @type {unknown} */ (program));
+  const began = /** @type {import("../../../../client/core/live/messages.d.ts").ProgramInfo} */ (/** @type {unknown} */ (program));
   assert.match(state(began, 0), /^looks, alerts · Not used yet · 60\smin left$/);
   assert.match(state({ ...began, looks: 1, last_used: 1000 }, 0), /^alerts · 1 look · Last used at /);
   assert.match(state({ ...began, scopes: ["look"], looks: 2, last_used: 1000 }, 0), /^2 looks · Last used at /);

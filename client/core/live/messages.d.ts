@@ -1,0 +1,971 @@
+// Generated from the code by `python -m tools.references`. Do not edit.
+
+/** The token, as the first message, for a client that can send it neither as a subprotocol nor as a header. */
+export interface Auth {
+  type: "auth";
+  /** The session's token */
+  token: string;
+}
+
+/** Ask a question. */
+export interface Chat {
+  type: "chat";
+  /** The question, 1 to 4000 characters */
+  content: string;
+  /** Names the question in every message about it; without it the server chooses one. */
+  id?: string;
+  /** The time of the question by the client's clock, with which it gets a frame captured after it: performance.timeOrigin + performance.now() in a page */
+  sent_at?: number;
+  /** Pixels of the picture; `auto` decides by the question. */
+  detail?: "auto" | "low" | "high";
+  /** Where to look; without it the words of the question decide. */
+  route?: "now" | "detail" | "past" | "where" | "read";
+}
+
+/** The words of a spoken question were understood wrongly: ask it anew in its place, about the same picture. */
+export interface CorrectTranscript {
+  type: "correct_transcript";
+  /** The last question's */
+  id: string;
+  /** The right words, 1 to 4000 characters */
+  text: string;
+}
+
+/** Stop a question, and its speech. */
+export interface Cancel {
+  type: "cancel";
+  /** The question's; without it the running one stops. */
+  id?: string;
+}
+
+/** Keep the sharpest frame from now on, for the next questions. */
+export interface Hold {
+  type: "hold";
+}
+
+/** Give up the held frame. */
+export interface Release {
+  type: "release";
+}
+
+/** Change settings of the session; those that are absent keep their value. */
+export interface Settings {
+  type: "settings";
+  /** Frames a second that are compared with the one last described; more than 2.5 count as 2.5. */
+  sample_rate?: number;
+  /** Longest answer; RESPONSE_MAX_TOKENS limits it. */
+  max_tokens?: number;
+  /** Language of answers in BCP 47, such as "de" or "pt-BR"; empty: the language of the question */
+  language?: string;
+  /** Language of the client's words: that of a description without a `prompt` of its own where `language` is empty. Empty: English */
+  page_language?: string;
+  /** `response` has a small picture of its frame. */
+  thumbnails?: boolean;
+  /** Sensitivity to changes, of the description and the watches: more of it finds smaller and weaker ones. 1 is the measured default. */
+  sensitivity?: number;
+  /** Words of an answer; `normal` at first */
+  verbosity?: "short" | "normal" | "full";
+}
+
+/** Drop the pictures of the recent past, and those of answers. */
+export interface ClearRecall {
+  type: "clear_recall";
+}
+
+/** Forget a question with its answer and pictures, in the history, too, and stop it if it runs. */
+export interface DeleteAnswer {
+  type: "delete_answer";
+  /** The question's; without it all questions are forgotten. */
+  id?: string;
+}
+
+/** A question is coming: wake the camera. */
+export interface Typing {
+  type: "typing";
+}
+
+/** Ask for a `pong`. It does not count as activity of the session. */
+export interface Ping {
+  type: "ping";
+}
+
+/** The person agrees that pictures go to another machine. */
+export interface Confirm {
+  type: "confirm";
+  /** The `elsewhere` of the last `ready` */
+  host: string;
+}
+
+/** Ask for `engine` and `log` messages, and the operator's texts in others, until this socket closes. */
+export interface Operator {
+  type: "operator";
+  /** OPERATOR_TOKEN */
+  token: string;
+}
+
+/** The wish for hand-overs. */
+export interface Settings {
+  type: "settings";
+  /** A `handover` after each change of the chat */
+  handover?: boolean;
+}
+
+/** Go on with the chat of an earlier session, as the first message of this one. */
+export interface Resume {
+  type: "resume";
+  /** The last `handover` of that session, 40,000 characters at most */
+  handover: string;
+  /** A token of that session */
+  token: string;
+}
+
+/** The cameras that are shown and asked about. */
+export interface Settings {
+  type: "settings";
+  /** A `still` a second, for cameras that the client does not see itself */
+  stills?: boolean;
+  /** Ids of the cameras that questions are about; `1` at first. Unknown ones do not count. */
+  cameras?: Array<string>;
+}
+
+/** Begin a watch, in place of one with the same id. */
+export interface Watch {
+  type: "watch";
+  /** The client's name for it */
+  id: string;
+  /** What to watch for in the person's words, 1 to 200 characters */
+  condition: string;
+  /** True: it alerts each time that the condition begins to hold; false: once. */
+  repeat?: boolean;
+  /** Seconds after the end of an event in which nothing alerts */
+  cooldown?: number;
+  /** Seconds until it ends by itself; absent: never */
+  expires?: number;
+  /** First and last minute of the day in the person's time; may go over midnight. Absent: always */
+  hours?: [number, number];
+  /** The person's time, for `hours`: minutes east of UTC */
+  zone?: number;
+  /** The same as a zone's name, such as Europe/Berlin, which knows summer time. One that the server does not know is ignored. */
+  zone_name?: string;
+  /** The `threshold` that the watch had in an earlier session; below 0.5 and above 0.95 those count. Absent for a new watch */
+  threshold?: number;
+}
+
+/** End a watch. */
+export interface Unwatch {
+  type: "unwatch";
+  /** The watch's */
+  id: string;
+}
+
+/** The client has shown an alert; the next one that waits may follow. */
+export interface Ack {
+  type: "ack";
+  /** The alert's */
+  id: string;
+}
+
+/** An alert was false: its watch needs surer answers from now on. */
+export interface FalseAlarm {
+  type: "false_alarm";
+  /** The alert's */
+  id: string;
+}
+
+/** Settings of the watches. */
+export interface Settings {
+  type: "settings";
+  /** A `change` at each comparison of the watches */
+  watch_changes?: boolean;
+}
+
+/** Settings of the running description. */
+export interface Settings {
+  type: "settings";
+  /** A running description */
+  describe?: boolean;
+  /** The description's question; empty: the default */
+  prompt?: string;
+  /** Length of a description; `short` at first */
+  length?: "short" | "medium" | "long";
+  /** A `change` at each comparison of the running description */
+  changes?: boolean;
+}
+
+/** The wish to have the recent past kept. */
+export interface Settings {
+  type: "settings";
+  /** Keep pictures of the recent past, for the route `past`; false drops them, too. */
+  recall?: boolean;
+}
+
+/** The wish for hints. */
+export interface Settings {
+  type: "settings";
+  /** An `aim` whenever another hint how to move the camera holds, while it is on */
+  guidance?: boolean;
+}
+
+/** The wish to hear the answers. */
+export interface Settings {
+  type: "settings";
+  /** Answers are spoken. */
+  speak?: boolean;
+}
+
+/** The progress of the client's own voice through an answer. */
+export interface SpeechProgress {
+  type: "speech_progress";
+  /** The answer's */
+  id: string;
+  /** The character up to which it has read */
+  end: number;
+}
+
+/** The settings of the microphone. */
+export interface Settings {
+  type: "settings";
+  /** The way in which the microphone is heard; `off` at first */
+  microphone?: "off" | "hands_free" | "push";
+  /** Silence that ends a spoken question in the mode `hands_free`; 500 at first */
+  silence_ms?: number;
+}
+
+/** The button of the microphone's mode `push` is held, or released. */
+export interface PushToTalk {
+  type: "push_to_talk";
+  /** It is held. */
+  down: boolean;
+}
+
+/** Let alerts of this session go to these webhooks alone, until another `forward` or the session's end. Nothing more leaves for those that were named before. */
+export interface Forward {
+  type: "forward";
+  /** Names out of the last `webhooks`; empty: alerts go to nobody any more. */
+  webhooks: Array<string>;
+}
+
+/** Make this camera a device of Home Assistant, or end that. */
+export interface SetHomeAssistant {
+  type: "home_assistant";
+  /** True: it is a device of it; false: it is not, or no more. */
+  on: boolean;
+}
+
+/** The session, its engine and its settings: the first message of a socket, and again when the engine changes. */
+export interface Ready {
+  type: "ready";
+  /** The number of the protocol that this server speaks */
+  protocol: number;
+  /** The session's id, as the token's answer has it */
+  session_id: string;
+  /** Start of the session; another time with the same id means a new session. */
+  began_at: number;
+  /** Name of the engine that answers */
+  engine: string;
+  /** Name of its model */
+  model: string;
+  /** `ready`, `loading`, `unreachable`, `busy` or `misconfigured` */
+  engine_state: string;
+  /** A sentence about the state for visitors; may be empty */
+  engine_detail: string;
+  /** What the engine can do */
+  capabilities: EngineCapabilities;
+  /** Bounds of this session */
+  limits: Limits;
+  /** As in `settings` */
+  sensitivity: number;
+  /** A frame is held. */
+  held: boolean;
+  /** Host of the other machine to which the engine sends pictures; empty: they stay on the server's. */
+  elsewhere: string;
+  /** The person has agreed to that; without it nothing is sent there. */
+  confirmed: boolean;
+  /** The features that are on: an object for each, with what a client needs to know of it from the start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
+  features: Record<string, Record<string, any>>;
+}
+
+/** The state of the camera, the queue and the engine. */
+export interface Status {
+  type: "status";
+  /** Absent before the first offer */
+  camera?: "starting" | "live" | "stalled" | "frozen" | "ended";
+  /** The sender: `whip` is another device; absent without one */
+  source?: "page" | "whip";
+  /** The picture is dark. */
+  dark?: boolean;
+  /** The picture is blurred. */
+  blurred?: boolean;
+  /** Nothing can be seen: covered, or without any light */
+  black?: boolean;
+  /** Pixels of the camera's picture */
+  width?: number;
+  /** Pixels of the camera's picture */
+  height?: number;
+  /** Frames a second over the last 3 s */
+  fps?: number;
+  /** The camera's clock contradicts itself or the client's, so capture times are by the server's clock. */
+  clock_doubted: boolean;
+  /** A frame is held. */
+  held: boolean;
+  /** Questions and descriptions that wait */
+  queue_depth: number;
+  /** As in `ready` */
+  engine: string;
+  /** As in `ready` */
+  engine_state: string;
+  /** As in `ready` */
+  engine_detail: string;
+}
+
+/** Limits for the camera's sender; the offer's answer has the same. A client that ignores it works, with older frames and more traffic. */
+export interface Sender {
+  type: "sender";
+  /** While nobody asks */
+  idle: SenderProfile;
+  /** Around a question */
+  awake: SenderProfile;
+  /** Bit rates after waking; empty when the path allows the full rate at once */
+  ramp: Array<RampStep>;
+  /** Bit rates after falling back to idle; the last one is the idle rate. */
+  settle: Array<RampStep>;
+  /** Time from the last key press or wake-up to falling back to idle */
+  awake_ms: number;
+  /** Wake now for this time, because the server waits for a frame */
+  wake_ms?: number;
+}
+
+/** Something failed. It does not close the socket. */
+export interface Error {
+  type: "error";
+  /** The question's, or the watch's; `operator` for an `operator` message */
+  id?: string;
+  /** See the page of errors */
+  code: string;
+  /** The cause, what is allowed, and the remedy */
+  message: string;
+  /** The same request may succeed later. */
+  retryable: boolean;
+  /** Seconds after which to try again; absent: unknown */
+  retry_after?: number;
+}
+
+/** The answer to `ping`. */
+export interface Pong {
+  type: "pong";
+  /** Time by the server's clock */
+  at: number;
+}
+
+/** The words of a spoken question as far as they were understood; the question has this id. */
+export interface Transcript {
+  type: "transcript";
+  /** The question's, which follows */
+  id: string;
+  /** All words so far, which may change until `final`; empty when nothing was understood */
+  text: string;
+  /** Nothing follows. The question is asked, unless the text is empty. */
+  final: boolean;
+  /** With an empty text: the speech was an order, which the client carries out. `again`: read the last answer once more; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
+  order?: "stop" | "again" | "describe" | "describe_off" | "watch" | "hold" | "release" | "guide" | "guide_off" | "shorter" | "longer" | "camera_off";
+  /** What to watch for, with the order `watch` */
+  condition?: string;
+  /** With an empty text: no question comes of the speech, because nothing was understood, or because the next one took its place. */
+  lost?: "unclear" | "replaced";
+}
+
+/** A question waits longer than usual for a frame captured after it; `started` or `error` follows. */
+export interface Waiting {
+  type: "waiting";
+  /** The question's */
+  id: string;
+  /** Always `frame` */
+  what: string;
+}
+
+/** The model has the picture. It comes again when another engine takes over before the first text. */
+export interface Started {
+  type: "started";
+  /** The question's, or the description's */
+  id: string;
+  /** `chat` or `describe` */
+  kind: string;
+  /** The frame that it is about */
+  frame: FrameInfo;
+  /** Where a question looks; absent for a description */
+  route?: "now" | "detail" | "past" | "where" | "read";
+  /** The pictures of the past that it looks at, oldest first; absent without any */
+  frames?: Array<EarlierFrame>;
+  /** The pictures of other cameras that it looks at beside `frame`; absent without any */
+  others?: Array<FrameInfo>;
+}
+
+/** The next piece of an answer. */
+export interface DeltaMessage {
+  type: "delta";
+  /** The question's, or the description's */
+  id: string;
+  /** To be added to those before */
+  text: string;
+}
+
+/** A part of the model's reasoning before its answer; not part of the answer. */
+export interface Thinking {
+  type: "thinking";
+  /** The question's */
+  id: string;
+  /** To be added to those before */
+  text: string;
+}
+
+/** The comparison of a frame with the one last described, or last asked about for the watches. */
+export interface SceneChange {
+  type: "change";
+  /** Whose frame it was compared with */
+  about: "description" | "watches";
+  /** The strongest evidence relative to its rule; a change from 1 on */
+  value: number;
+  /** `same`, `first`, `view`, `scene`, `object`, `slight`, `color` or `print` */
+  why: string;
+  /** Left, top, right and bottom of what changed, as shares of the picture; absent without a change */
+  region?: Array<number>;
+  /** Share of the picture that always moves, in which only a stronger change counts */
+  busy: number;
+  /** The frame goes to the engine. */
+  asks: boolean;
+}
+
+/** The end of an answer, with the whole of it. */
+export interface Response {
+  type: "response";
+  /** The whole answer */
+  text: string;
+  /** All reasoning, 16,000 characters at most; absent without any */
+  thinking?: string;
+  /** Seconds in the engine */
+  inference_time: number;
+  /** The question's, or the description's */
+  id: string;
+  /** `chat` or `describe` */
+  kind: string;
+  /** Name of the engine that answered */
+  engine: string;
+  /** Name of its model */
+  model: string;
+  /** The frame that it is about; absent when it ended before there was one */
+  frame?: FrameInfo;
+  /** As in `started` */
+  route?: "now" | "detail" | "past" | "where" | "read";
+  /** As in `started`; with the setting `thumbnails` those that the answer names have a picture, or all when it names none. */
+  frames?: Array<EarlierFrame>;
+  /** The form in which the engine got them; absent without any */
+  frames_sent?: "pictures" | "video" | "refused";
+  /** As in `started`, with thumbnails */
+  others?: Array<FrameInfo>;
+  /** The part of `frame` that a question about a place looked at again; absent without a second look */
+  closer?: FrameInfo;
+  /** The fate of the sound of a spoken question, or of the scene; absent where none belongs to it */
+  sound?: "heard" | "deaf" | "missing" | "empty" | "too_long" | "undecodable" | "refused";
+  /** Who speaks an answer whose model was asked to speak it itself; absent for others */
+  speech?: "model" | "refused";
+  /** Where the time went */
+  timings: Timings;
+  /** Tokens */
+  usage: UsageInfo;
+  /** `stop`, `length`, `content_filter`, `cancelled` or `replaced` (by a newer question) */
+  finish_reason: string;
+  /** The places of what the question asked for, 8 at most, empty when nothing was found; absent unless it asked where something is and the engine can tell. */
+  boxes?: Array<FoundBox>;
+}
+
+/** The chat, signed, for `resume`: keep the newest. */
+export interface Handover {
+  type: "handover";
+  /** What to keep, with the newest token */
+  handover: string;
+}
+
+/** The chat of an earlier session was taken over. */
+export interface Resumed {
+  type: "resumed";
+  /** Questions with their answers that are remembered */
+  turns: number;
+}
+
+/** This part of the server is about to stop: get a new token and begin a new session now, for which another part has room. */
+export interface Moved {
+  type: "moved";
+}
+
+/** A recent picture of the camera, after the privacy filters. */
+export interface Still {
+  type: "still";
+  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it */
+  image?: string;
+  /** Pixels of the camera's picture */
+  width?: number;
+  /** Pixels of the camera's picture */
+  height?: number;
+  /** A privacy filter withheld it. */
+  withheld: boolean;
+  /** A further camera's id; absent: the session's own */
+  camera?: string;
+}
+
+/** The cameras of a session with more than its own. */
+export interface CameraList {
+  type: "cameras";
+  /** The session's own first */
+  cameras: Array<CameraInfo>;
+}
+
+/** State of the engine that the operator manages; to operators only. */
+export interface EngineReport {
+  type: "engine";
+  /** `idle`, `loading`, `ready`, `stopping` or `failed` */
+  state: string;
+  /** The model that was chosen */
+  model?: string;
+  /** `vision`, `omni`, `speech`, `audio` or `video` */
+  model_type?: string;
+  /** `remote`, `subprocess`, `container` or `in_process` */
+  mode?: string;
+  /** How far loading is */
+  progress?: LoadingProgress;
+  /** Main memory that it uses; absent: unknown */
+  memory_bytes?: number;
+  /** GPU memory that it uses; absent: unknown */
+  gpu_bytes?: number;
+  /** Memory freed by the former model, if there was one */
+  released?: ReleasedMemory;
+  /** The command that runs, quoted for a shell, secrets masked */
+  command?: string;
+  /** The failure, and the remedy */
+  error?: string;
+  /** It answers visitors, rather than another engine. */
+  answers: boolean;
+  /** The engine that answers visitors; absent: none */
+  answering?: Answering;
+  /** Why no better one answers, with the remedy */
+  why?: string;
+}
+
+/** Lines of an engine's output, secrets removed; to operators only. */
+export interface LogLines {
+  type: "log";
+  /** Oldest first, 300 characters each at most */
+  lines: Array<string>;
+  /** Lines before these that were dropped because the buffer was full */
+  dropped: number;
+}
+
+/** All watches of the session: after each `ready`, and when one has changed. */
+export interface WatchList {
+  type: "watches";
+  /** Oldest first */
+  watches: Array<WatchInfo>;
+  /** The most that a session may have */
+  most: number;
+}
+
+/** A watch's condition holds, with the frame that proves it. A repeated id has newer words. */
+export interface Alert {
+  type: "alert";
+  /** The alert's; show each one once. */
+  id: string;
+  /** The watch's id */
+  watch: string;
+  /** The watch's */
+  condition: string;
+  /** Capture time of the frame */
+  at: number;
+  /** The model's certainty, 0 to 1 */
+  confidence: number;
+  /** Why the model says so */
+  reason: string;
+  /** The frame's id */
+  frame: string;
+  /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and with newer words */
+  image?: string;
+  /** Where it is: left, top, right and bottom as shares of the picture; absent: the whole one */
+  region?: Array<number>;
+  /** A client has shown it before. */
+  acked: boolean;
+}
+
+/** The scene has changed, but the description with this id still holds. */
+export interface Unchanged {
+  type: "unchanged";
+  /** The description's; ignore one that you do not know. */
+  id: string;
+  /** Time by the server's clock */
+  looked_at: number;
+}
+
+/** The pictures of the recent past that are kept now. */
+export interface Recalled {
+  type: "recall";
+  /** Their number */
+  pictures: number;
+  /** Their size */
+  bytes: number;
+  /** Capture time of the oldest by the server's clock; absent without any */
+  oldest_at?: number;
+}
+
+/** An advice to move the camera, so that print or a face is wholly in its picture. */
+export interface AimHint {
+  type: "aim";
+  /** What to do; sides are the picture's. */
+  hint: "dark" | "blurred" | "nothing" | "back" | "closer" | "left_edge" | "right_edge" | "upper_edge" | "lower_edge" | "left" | "right" | "up" | "down" | "good";
+  /** What it is about; absent: the whole picture */
+  about?: "text" | "face";
+  /** Time by the server's clock */
+  at: number;
+}
+
+/** A hint that helps to read a text on, or that the text is read: the route `read`. */
+export interface ReadingState {
+  type: "reading";
+  /** The question's, which goes on */
+  id: string;
+  /** What helps to read on, such as `lower_edge`: the text goes on there. */
+  hint?: "dark" | "blurred" | "nothing" | "back" | "closer" | "left_edge" | "right_edge" | "upper_edge" | "lower_edge" | "left" | "right" | "up" | "down" | "good";
+  /** Nothing new has come, so the text is read; the `response` follows. */
+  ended: boolean;
+}
+
+/** The state of a spoken answer, and the piece of it that is heard now. */
+export interface SpeakingState {
+  type: "speaking";
+  /** The question's */
+  id: string;
+  /** `speaking`, `lowered`, `paused`, `stopped` or `done` */
+  state: string;
+  /** The piece that is heard; empty without one */
+  text: string;
+  /** The piece's first character in the answer */
+  start: number;
+  /** The character after its last */
+  end: number;
+}
+
+/** A piece of an answer that the client reads with its own voice, in the order in which they come. */
+export interface Say {
+  type: "say";
+  /** The question's */
+  id: string;
+  /** What to read */
+  text: string;
+  /** Its first character in the answer */
+  start: number;
+  /** The character after its last */
+  end: number;
+}
+
+/** The state of the microphone at the server has changed. */
+export interface Listening {
+  type: "listening";
+  /** `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on */
+  state: "off" | "waiting" | "speech" | "silence" | "recognising";
+}
+
+/** All programs that have access to the session now, oldest first. */
+export interface ProgramList {
+  type: "programs";
+  /** Oldest first */
+  programs: Array<ProgramInfo>;
+  /** The most that a session may have; 0 where the operator allows none */
+  most: number;
+  /** Of each one, at most; all of a session together may twice as often. */
+  looks_per_minute: number;
+}
+
+/** A look of a program: as it begins, and again with the same id at its end. */
+export interface ProgramLook {
+  type: "look";
+  /** The look's */
+  id: string;
+  /** The program's id */
+  program: string;
+  /** The program's name */
+  name: string;
+  /** `look`, `find`, `recall`, `snapshot` or `chat` */
+  tool: string;
+  /** Its question; empty for a picture alone */
+  question: string;
+  /** Where the look is */
+  state: "looking" | "done" | "failed";
+  /** Time by the server's clock */
+  at: number;
+  /** The answer, or the reason why there is none */
+  text: string;
+  /** JPEG data URL of what it was about, at most 640 px, and 36 KiB before base64; absent before the end, and where a slow client has too much to read */
+  image?: string;
+}
+
+/** The webhooks to which the person may let alerts go, all off in a new session: after each `ready` and `forward`, where there are some. */
+export interface WebhookOffers {
+  type: "webhooks";
+  /** In the operator's order */
+  webhooks: Array<WebhookOffer>;
+}
+
+/** Home Assistant is there, by a broker of the operator's: after each `ready` and `home_assistant`, where it is offered to visitors. */
+export interface HomeAssistant {
+  type: "home_assistant";
+  /** The broker's host and port */
+  host: string;
+  /** This camera is a device there. */
+  on: boolean;
+}
+
+/** The abilities of the engine. */
+export interface EngineCapabilities {
+  /** It takes pictures. */
+  images: boolean;
+  /** It takes the recent past as a video. */
+  video: boolean;
+  /** It hears sound. */
+  audio_in: boolean;
+  /** It speaks its answers itself. */
+  speech_out: boolean;
+  /** It tells where in a picture something is. */
+  grounding: boolean;
+  /** It keeps to a form that is given. */
+  json_schema: boolean;
+  /** Its answers come piece by piece. */
+  streaming: boolean;
+}
+
+/** Bounds of this session. */
+export interface Limits {
+  /** Longest question, in characters */
+  question_chars: number;
+  /** Longest message of a client, in bytes */
+  message_bytes: number;
+  /** Longest answer */
+  max_tokens: number;
+  /** Tokens that the model takes; absent: unknown */
+  context_length?: number;
+  /** Of a picture at low detail */
+  visual_tokens: number;
+  /** Of a picture at high detail */
+  visual_tokens_high: number;
+  /** Seconds without activity after which the session ends */
+  session_timeout: number;
+}
+
+/** Parameters for RTCRtpSender.setParameters. */
+export interface SenderProfile {
+  /** Frames a second */
+  max_framerate: number;
+  /** Bit/s */
+  max_bitrate: number;
+  /** As WebRTC has it */
+  degradation_preference: string;
+  /** Of the track, as WebRTC has it */
+  content_hint: string;
+}
+
+/** A bit rate, and from when on it applies. */
+export interface RampStep {
+  /** Milliseconds after waking, or after falling back to idle */
+  at_ms: number;
+  /** Bit/s */
+  max_bitrate: number;
+}
+
+/** A frame that a model got. */
+export interface FrameInfo {
+  /** The frame's */
+  id: string;
+  /** Time by the sender's clock if its reports give it, else by the server's */
+  captured_at: number;
+  /** Age when the model got it */
+  age_ms: number;
+  /** Pixels of the camera's picture */
+  source_width: number;
+  /** Pixels of the camera's picture */
+  source_height: number;
+  /** Pixels of the model's picture */
+  width: number;
+  /** Pixels of the model's picture */
+  height: number;
+  /** Tokens that the picture takes */
+  visual_tokens: number;
+  /** It was held. */
+  held: boolean;
+  /** Time since which the model has had this picture; at `captured_at` the camera still showed the same. */
+  unchanged_since?: number;
+  /** The word of a spoken question to which the frame belongs, such as "this"; absent: it is that after the last word. */
+  word?: string;
+  /** The picture is dark. */
+  dark?: boolean;
+  /** The picture is blurred. */
+  blurred?: boolean;
+  /** JPEG data URL; only in `response`, with the setting `thumbnails` */
+  thumbnail?: string;
+  /** Id of the very picture that the model got, for `GET /api/pictures/<id>`; absent when it is not kept */
+  picture?: string;
+  /** The camera's id, in a session with several */
+  camera?: string;
+  /** The camera's name at that time */
+  camera_name?: string;
+  /** The part of the camera's picture that it shows, in its pixels: left, top, right, bottom; absent: all of it */
+  crop?: [number, number, number, number];
+}
+
+/** A picture of the recent past that a question looked at. */
+export interface EarlierFrame {
+  /** The answer names the picture by it, as [1]. */
+  number: number;
+  /** The frame's */
+  id: string;
+  /** As in `FrameInfo` */
+  captured_at: number;
+  /** The answer names it. */
+  cited: boolean;
+  /** JPEG data URL, at most 240 px, and 10 KiB before base64 */
+  picture?: string;
+}
+
+/** Milliseconds. */
+export interface Timings {
+  /** From the question to its frame */
+  wait_frame_ms: number;
+  /** Filters, resizing, encoding */
+  prepare_ms: number;
+  /** Waiting for the engine */
+  queue_ms: number;
+  /** From the request to the first token */
+  first_token_ms?: number;
+  /** From the question to the end */
+  total_ms: number;
+}
+
+/** Tokens, as the engine counts them. */
+export interface UsageInfo {
+  /** Of question, pictures and history */
+  prompt_tokens?: number;
+  /** Of the answer */
+  completion_tokens?: number;
+  /** Of the prompt, known to the engine from before */
+  cached_tokens?: number;
+}
+
+/** A thing that a question asked for, at the time of the frame: a client that shows it later has to follow the thing itself. */
+export interface FoundBox {
+  /** The thing's name, 100 characters at most */
+  label: string;
+  /** Left, top, right, bottom, in pixels of the camera's picture (`source_width`, `source_height`); absent for a point */
+  box?: [number, number, number, number];
+  /** X and y, in place of `box` */
+  point?: [number, number];
+  /** The model's certainty, 0 to 1; absent where it gives none */
+  confidence?: number;
+}
+
+/** One camera of the session. */
+export interface CameraInfo {
+  /** `1` is the session's own. */
+  id: string;
+  /** The person's name for it */
+  name: string;
+  /** As `camera` in `status`; absent: nothing was sent yet. */
+  state?: "starting" | "live" | "stalled" | "frozen" | "ended";
+  /** Questions are about it. */
+  asked: boolean;
+}
+
+/** The progress of loading. */
+export interface LoadingProgress {
+  /** What is done now */
+  phase: string;
+  /** 0 to 100; absent: unknown */
+  percent?: number;
+  /** Read so far */
+  done_bytes?: number;
+  /** All that is read */
+  total_bytes?: number;
+}
+
+/** Memory in bytes that the former model gave back; what is unknown is absent. */
+export interface ReleasedMemory {
+  /** Main memory that was freed */
+  memory_bytes?: number;
+  /** Main memory that its processes still hold */
+  left_bytes?: number;
+  /** GPU memory that was freed */
+  gpu_bytes?: number;
+}
+
+/** The engine that answers visitors now. */
+export interface Answering {
+  /** `vllm`, `builtin` or `local` */
+  engine: string;
+  /** Name of its model */
+  model: string;
+  /** The kind of model server if known; empty for an engine in this server */
+  server: string;
+  /** Its host and port; empty for an engine in this server */
+  where: string;
+}
+
+/** One watch as a person reads it. */
+export interface WatchInfo {
+  /** As it was given */
+  id: string;
+  /** As it was given */
+  condition: string;
+  /** As it was given */
+  repeat: boolean;
+  /** `looking`, `seen`, `paused` (after an event, or outside its hours), `expired`, or `cannot` (such as in the dark) */
+  state: string;
+  /** It alerts no more, since it was to alert once and has, or its time is up. */
+  ended: boolean;
+  /** Why it is `paused` or `cannot`, else the last answer's reason; may be empty */
+  reason: string;
+  /** Time of the last look; absent before the first */
+  looked_at?: number;
+  /** Time of its end; absent: it has none */
+  expires_at?: number;
+  /** It knows how things were at its beginning, after two looks: what begins from then on alerts. */
+  armed: boolean;
+  /** As they were given */
+  hours?: [number, number];
+  /** The confidence that an answer needs, 0 to 1 */
+  threshold: number;
+}
+
+/** One program's access, without its token. */
+export interface ProgramInfo {
+  /** The program's */
+  id: string;
+  /** The person's name for it */
+  name: string;
+  /** Of `look`, `watch`, `events` */
+  scopes: Array<string>;
+  /** Time at which it got access */
+  made_at: number;
+  /** Time at which that ends */
+  expires_at: number;
+  /** Time of its last use; absent before the first */
+  last_used?: number;
+  /** Looks so far */
+  looks: number;
+}
+
+/** A webhook of the operator's. */
+export interface WebhookOffer {
+  /** Its name */
+  name: string;
+  /** Its host, with the port if one is named */
+  host: string;
+  /** Alerts of this session go there. */
+  on: boolean;
+}
+
+export type ClientMessage = Auth | Chat | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | WatchList | Alert | Unchanged | Recalled | AimHint | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

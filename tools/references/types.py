@@ -1,0 +1,68 @@
+"""TypeScript's declarations of the WebSocket messages, for the comments that give the page's types."""
+
+from __future__ import annotations
+
+import json
+import types
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages.from_client import Settings
+from tools.references import fields, messages
+from tools.references.source import docstring
+
+_PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
+
+
+def page() -> str:
+    """Declare each message and each object in one. A feature's settings join those of the core."""
+    modules = [module for some in messages.modules().values() for module in some]
+    sent = messages.of(modules, ClientMessage), messages.of(modules, ServerMessage)
+    kinds = dict.fromkeys((*sent[0], *sent[1]))
+    inner = {one: None for kind in kinds for one in fields.used(kind)[0]}
+    declared = [_interface(kind) for kind in (*kinds, *inner)]
+    for base, found in zip((ClientMessage, ServerMessage), sent, strict=True):
+        names = dict.fromkeys(_name(kind) for kind in found)
+        declared.append(f"export type {base.__name__} = {' | '.join(names)};")
+    return "\n\n".join(declared)
+
+
+def _name(kind: type[BaseModel]) -> str:
+    return Settings.__name__ if issubclass(kind, Settings) else kind.__name__
+
+
+def _interface(kind: type[BaseModel]) -> str:
+    message = issubclass(kind, ClientMessage | ServerMessage)
+    lines = [f'  type: "{messages.type_of(kind)}";'] if message else []
+    for row in fields.rows(kind, sent_by_client=issubclass(kind, ClientMessage)):
+        value = _type(kind.model_fields[row.name].annotation)
+        lines += [f"  /** {row.meaning} */", f"  {row.name}{'?' if row.optional else ''}: {value};"]
+    said = docstring(kind).replace("\n\n", " ")
+    return "\n".join((f"/** {said} */", f"export interface {_name(kind)} {{", *lines, "}"))
+
+
+def _type(annotation: Any) -> str:
+    """Return the type of what JSON has; None is left out there."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inner[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(_type(one) for one in inner if one is not type(None))
+    if origin is Literal:
+        return " | ".join(json.dumps(value) for value in inner)
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f"[{', '.join(map(_type, inner))}]"
+    if origin in (list, tuple):
+        return f"Array<{_type(inner[0])}>"
+    if origin is dict:
+        return f"Record<string, {_type(inner[1])}>"
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if annotation is Any:
+        return "any"
+    if issubclass(annotation, Enum):
+        return " | ".join(json.dumps(member.value) for member in annotation)
+    return str(annotation.__name__)
