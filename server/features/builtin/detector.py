@@ -239,13 +239,17 @@ class ThingFinder:
 
     def _load(self) -> tuple[_Model, _Model] | None:
         with self._lock:
-            if self._models is None and not self.broken:
-                try:
-                    self._models = self._tried(*map(_Model, self._files))
-                except ModelUnusable as error:
-                    # The engine does the rest without them.
-                    self.broken = True
-                    log.error("things are not named", extra={"reason": str(error.trouble)})
+            if self._models is not None or self.broken:
+                return self._models
+            trouble: ModelTrouble | None = None
+            try:
+                self._models = self._tried(*map(_Model, self._files))
+            except ModelUnusable as error:
+                trouble = error.trouble
+            if trouble is not None:
+                # The engine does the rest without them.
+                self.broken = True
+                log.error("things are not named", extra={"reason": str(trouble)})
             return self._models
 
     def _tried(self, detector: _Model, classifier: _Model) -> tuple[_Model, _Model]:
