@@ -61,11 +61,12 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     if path is None or not settings.microphone:
         return None
     # The feature is there where it has settings.
-    from server.features.voice_in.turn_model import TurnModel, TurnModelUnusable, TurnTrouble
+    from server.features.voice_in.turn_model import TurnModel
+    from server.shared.onnx_file import ModelTrouble, ModelUnusable
 
     troubles = {
-        TurnTrouble.UNREADABLE: "The file cannot be read.",
-        TurnTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
+        ModelTrouble.UNREADABLE: "The file cannot be read.",
+        ModelTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
     }
     title, id, name = "End of turn", "end_of_turn", path.name
     reported = health.get(id) if isinstance(health, dict) else None
@@ -76,7 +77,7 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     without = "Until then silence alone ends spoken questions."
     try:
         await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
-    except TurnModelUnusable as error:
+    except ModelUnusable as error:
         text = "END_OF_TURN_MODEL cannot be loaded."
         cause = f"{troubles.get(error.trouble, _NO_MODEL)} {without}"
         return Finding(id, title, State.WARN, text, cause, todo)
