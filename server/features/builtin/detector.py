@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -167,11 +167,31 @@ class ThingFinder:
         boxes = self.boxes(bgr)
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
-        if first and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
+        looks = bool(first or asked)
+        flat = looks and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT
+        if flat:
             first = [box for box in first if (box.confidence or 0) >= _BOX_ON_FLAT]
         found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
+        if asked and not flat and not asked_for(found, asked):
+            found += self._in_tiles(bgr, asked)
         if not found and (thing := self._of_middle(bgr)) is not None:
             found.append(thing)
+        return found
+
+    def _in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[Thing]:
+        """Return what is asked about in squares of the picture: small things are larger there."""
+        found: list[Thing] = []
+        for left, top, part in tiles(bgr):
+            for box in self.boxes(part):
+                thing = self._named(part, box, ()) if box.label in asked else None
+                if thing is None or thing.box is None or not thing.sure:
+                    continue
+                one = thing.box
+                moved = replace(
+                    one, x1=one.x1 + left, x2=one.x2 + left, y1=one.y1 + top, y2=one.y2 + top
+                )
+                if all(overlap(moved, other.box) < _SAME for other in found if other.box):
+                    found.append(replace(thing, box=moved))
         return found
 
     def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
@@ -271,6 +291,18 @@ def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
     """Return the things of these names: the sure ones, or else all."""
     found = [one for one in things if one.name in names]
     return [one for one in found if one.sure] or found
+
+
+def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
+    """Return three squares along the longer side, with their places; none of one that is nearly square."""
+    height, width = bgr.shape[:2]
+    side, rest = min(height, width), abs(width - height)
+    if rest < side / 3:
+        return []
+    places = (0, rest // 2, rest)
+    if width > height:
+        return [(at, 0, bgr[:, at : at + side]) for at in places]
+    return [(0, at, bgr[at : at + side]) for at in places]
 
 
 def scaled(bgr: Bgr, side: int) -> F32:

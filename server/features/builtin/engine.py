@@ -55,6 +55,8 @@ T = TypeVar("T")
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 # As many as a session has (see `features/cameras`)
 MOST_CAMERAS = 4
+# The present picture, and those of the past in which a thing is looked for
+_MOST_PICTURES = 8
 # Words after which other tasks get a turn
 _WORDS_A_TURN = 16
 # Longest question that is parsed on the event loop, in characters
@@ -109,7 +111,7 @@ class BuiltinEngine:
             wants_pixels=True,
             geometry=_GEOMETRY,
             max_concurrency=1,
-            max_pictures=1,
+            max_pictures=_MOST_PICTURES,
             max_cameras=MOST_CAMERAS,
             cannot_watch=partial(cannot_watch, things=finder is not None),
         )
@@ -170,6 +172,8 @@ class BuiltinEngine:
             text = said
         elif request.camera and request.earlier:
             text = await self._guarded(self._compose_several(request, intent))
+        elif request.past and request.earlier and intent.things and self._finder is not None:
+            text, boxes = await self._guarded(self._remember(request, intent, self._finder))
         elif request.where and not running and intent.want is not Want.LEADS:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
@@ -287,6 +291,32 @@ class BuiltinEngine:
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
         text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
         return text, tuple(boxes)
+
+    async def _remember(
+        self, request: EngineRequest, intent: Intent, finder: ThingFinder
+    ) -> tuple[str, tuple[Box, ...] | None]:
+        """Return the sentence about where a thing is, or where it was when it was seen last."""
+        words, names = language(intent.language), thing_words(intent.language)
+        now = request.picture
+        for picture in (now, *(one.picture for one in reversed(request.earlier))):
+            bgr = await in_pool(self._heavy, pixels_of, picture)
+            found = await in_pool(self._heavy, finder.find, bgr, intent.things)
+            seen = next((one for one in asked_for(found, intent.things) if one.box), None)
+            if seen is None or seen.box is None:
+                continue
+            height, width = bgr.shape[:2]
+            box = replace(seen.box, label=names.one(seen.name))
+            if picture is now:
+                return said_of([box], words.code, width, height), (box,)
+            where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
+            said = words.say(
+                "seen_ago",
+                seconds=max(1, round(now.captured - picture.captured)),
+                thing=box.label,
+                where=words.listed(where),
+            )
+            return words.capital(said), None
+        return words.say("thing_not_here", thing=names.one(intent.things[0])), None
 
     async def _placed(self, bgr: Bgr, intent: Intent) -> list[Box]:
         """Return the boxes of the things that a question names."""

@@ -160,6 +160,10 @@ class Language:
     def sentence(self, *parts: str) -> str:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
 
+    @staticmethod
+    def capital(text: str) -> str:
+        return text[:1].upper() + text[1:]
+
     def items(self, items: list[str]) -> str:
         """Join things that may have commas of their own."""
         mark = "؛ " if self.right_to_left else "；" if self.code in UNSPACED else "; "

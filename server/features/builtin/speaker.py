@@ -126,7 +126,7 @@ class Speaker:
         return self.language.sentence(*parts)
 
     def capital(self, text: str) -> str:
-        return text[:1].upper() + text[1:]
+        return self.language.capital(text)
 
     def names(self, names: Iterable[str]) -> str:
         """Return names of colours in the language."""

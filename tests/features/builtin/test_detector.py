@@ -100,6 +100,18 @@ def test_what_is_asked_about_needs_less(finder: ThingFinder) -> None:
     assert {one.label for one in finder.boxes(photo("coffee"), 0.7)} >= {"cup"}
 
 
+def test_a_small_thing_that_is_asked_about_is_looked_for_in_parts(finder: ThingFinder) -> None:
+    """At its place in the whole picture."""
+    bgr = np.full((720, 1280, 3), 150, np.uint8)
+    bgr[330:530, 950:1250] = cv2.resize(photo("coffee"), (300, 200), interpolation=cv2.INTER_AREA)
+    assert not finder.find(bgr)
+    (cup,) = finder.find(bgr, ["cup"])
+    assert cup.sure
+    assert cup.box is not None
+    assert overlap(cup.box, Box(1035, 341, 1158, 455)) > 0.5
+    assert finder.find(bgr, ["dog"]) == []
+
+
 def test_the_sure_ones_are_counted() -> None:
     sure, like = Thing("cup", 0.9, None, sure=True), Thing("cup", 0.8, None, sure=False)
     assert asked_for([like, sure], ["cup"]) == [sure]

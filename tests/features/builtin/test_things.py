@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ import pytest
 from server.core.frames import Kind
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
-from server.models.base import Finished
+from server.models.base import EarlierPicture, Finished
 from server.shared import watch_answers
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_engine import ask, picture, request, scene
@@ -87,6 +88,27 @@ async def test_a_description_tells_who_came_and_who_went(engine: BuiltinEngine) 
     assert said[1].startswith("New in view: a cat.")
     assert said[2].startswith("I see a cat.")
     assert said[3].startswith("No longer in view: a cat.")
+
+
+async def test_where_it_was_when_it_was_seen_last(engine: BuiltinEngine) -> None:
+    """The newest picture that has it; a box only in the present one."""
+    captured = (10.0, 25.0, 40.0)
+    views = (room(("coffee", 0)), room(("coffee", 560)), room())
+    earlier = tuple(
+        EarlierPicture(picture(view, captured=at), "At a time:")
+        for view, at in zip(views[:2], captured[:2], strict=True)
+    )
+    changes = {"past": True, "earlier": earlier}
+    asked = request(views[2], "Where did I put the cup?", **changes)
+    asked = dataclasses.replace(asked, picture=picture(views[2], captured=40.0))
+    *said, end = [chunk async for chunk in engine.answer(asked)]
+    assert "".join(getattr(one, "text", "") for one in said) == "15 s ago I saw a cup on the right."
+    assert isinstance(end, Finished)
+    assert end.boxes is None
+    shown = await ask(engine, views[1], "Where did I put the cup?", **changes)
+    assert shown == "A cup: on the right."
+    nowhere = await ask(engine, views[2], "Where did I put the cat?", **changes)
+    assert nowhere == "I do not see that: a cat."
 
 
 async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
