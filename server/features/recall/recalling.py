@@ -262,12 +262,12 @@ class Recalling(BackgroundPart):
         make = partial(
             stored_picture,
             geometry=needs.geometry,
-            tokens=max(1, int(_ONE_SHARE * low)),
+            tokens=self._tokens(needs),
             thumbnail=self._requests.preferences.thumbnails,
         )
         pool = self._tools.prepare_pool
         first = await in_pool(pool, make, chosen[-1])
-        fitting = int(tokens // max(1, first.visual_tokens))
+        fitting = int(tokens // first.visual_tokens) if first.visual_tokens else most
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
             # So many frames of a video cost as much as one picture.
             fitting *= FRAME_FACTOR
@@ -285,6 +285,11 @@ class Recalling(BackgroundPart):
                 zip(pictures, captions(ages), strict=True), 1
             )
         ]
+
+    def _tokens(self, needs: Capabilities) -> int | None:
+        """Return the visual tokens of one picture of the past; None for an engine that counts none."""
+        low = self._tools.preparer.budget(needs, Detail.LOW)
+        return None if needs.wants_pixels else max(1, int(_ONE_SHARE * low))
 
     async def _choose(
         self, captured: float, span: Span | None, since: float, most: int
@@ -317,10 +322,7 @@ class Recalling(BackgroundPart):
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
-        low = self._tools.preparer.budget(needs, Detail.LOW)
-        make = partial(
-            stored_picture, geometry=needs.geometry, tokens=max(1, int(_ONE_SHARE * low))
-        )
+        make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
         picture = await in_pool(self._tools.prepare_pool, make, past.pictures[at])
         if past.memory is not self._recall:
             raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")

@@ -233,15 +233,19 @@ class Stored(Protocol):
 
 
 def stored_picture(
-    stored: Stored, geometry: Geometry, tokens: int, *, thumbnail: bool = False
+    stored: Stored, geometry: Geometry, tokens: int | None, *, thumbnail: bool = False
 ) -> Picture:
-    """Create an engine's picture of at most about `tokens` visual tokens. Raises ValueError for a broken JPEG."""
+    """Create an engine's picture of at most about `tokens` visual tokens; None: as it is stored, for an engine
+    that counts none. Raises ValueError for a broken JPEG.
+    """
     began = time.perf_counter()
     bgr = encode.decoded(stored.jpeg)
     if bgr is None:
         raise ValueError("a stored picture cannot be decoded")
-    most = budget_pixels(tokens, geometry)
-    height, width = smart_resize(bgr.shape[0], bgr.shape[1], geometry, most)
+    height, width = bgr.shape[:2]
+    if tokens is not None:
+        most = budget_pixels(tokens, geometry)
+        height, width = smart_resize(height, width, geometry, most)
     return Picture(
         frame_id=stored.id,
         captured=stored.captured,
@@ -250,7 +254,7 @@ def stored_picture(
         source_height=stored.source_height,
         width=width,
         height=height,
-        visual_tokens=visual_tokens(height, width, geometry),
+        visual_tokens=visual_tokens(height, width, geometry) if tokens is not None else 0,
         jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
         bgr=None,
         thumbnail=encode.small(bgr) if thumbnail else None,
