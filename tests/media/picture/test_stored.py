@@ -44,6 +44,12 @@ def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
     assert picture.thumbnail is None
 
 
+def test_an_engine_that_counts_no_tokens_gets_it_whole() -> None:
+    """Of one pixel a token, as the built-in engine's are, some hundred tokens would be a stamp."""
+    picture = stored_picture(kept(), Geometry(1, 1, 4096 * 4096), None)
+    assert (picture.width, picture.height, picture.visual_tokens) == (640, 360, 0)
+
+
 def test_a_small_picture_comes_with_it() -> None:
     """At most 240 pixels and 10 KiB, so that a message can have eight of them."""
     noise = np.random.default_rng(1).integers(0, 255, (360, 640, 3), np.uint8)
