@@ -721,7 +721,7 @@ export const ENGLISH = {
 "stage.scan": "Scan code",
 "stage.scan_this": "Scan this code",
 "stage.show_address": "Show the address",
-"stage.simple_mode": "Simple mode: things, text, codes, colours",
+"stage.simple_mode": "Simple mode: things, text, codes",
 "stage.state": "State:",
 "stage.switch_camera": "Switch camera",
 "stage.torch": "Torch",
