@@ -342,7 +342,10 @@ MEASURED = {
     },
 }
 # Pure modules with which scripts read a file or a setting as the server does
-READ = {"speech.py": {"features.voice_in.turn_model"}, "bare_settings.py": {"core.setting_text"}}
+READ = {
+    "speech.py": {"features.voice_in.turn_model", "shared.onnx_file"},
+    "bare_settings.py": {"core.setting_text"},
+}
 
 
 def test_scripts_leave_the_server_alone() -> None:
