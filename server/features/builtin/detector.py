@@ -167,8 +167,8 @@ class ThingFinder:
         boxes = self.boxes(bgr)
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
-        looks = bool(first or asked)
-        flat = looks and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT
+        matters = asked or any((box.confidence or 0) < _BOX_ON_FLAT for box in first)
+        flat = matters and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT
         if flat:
             first = [box for box in first if (box.confidence or 0) >= _BOX_ON_FLAT]
         found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
