@@ -115,7 +115,7 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
 
 
 async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Running) -> None:
-    """The built-in engine takes one picture: the answer is about now, in its words and below."""
+    """The built-in engine looks back for a named thing alone: the answer is about now, in its words and below."""
     page = await visit(builtin.base_url)
     await page.start()
     await page.ask("What is this?")

@@ -168,12 +168,14 @@ class BuiltinEngine:
             intent = Intent(Want.SUMMARY, intent.language)
         said = None if running else social(intent)
         boxes: tuple[Box, ...] | None = None
+        remembered = False
         if said is not None:
             text = said
         elif request.camera and request.earlier:
             text = await self._guarded(self._compose_several(request, intent))
         elif request.past and request.earlier and intent.things and self._finder is not None:
             text, boxes = await self._guarded(self._remember(request, intent, self._finder))
+            remembered = boxes is None
         elif request.where and not running and intent.want is not Want.LEADS:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
@@ -187,7 +189,10 @@ class BuiltinEngine:
             yield Delta(word)
         given = min(len(words), request.max_tokens)
         yield Finished(
-            "length" if given < len(words) else "stop", Usage(None, given, None), boxes=boxes
+            "length" if given < len(words) else "stop",
+            Usage(None, given, None),
+            pictures_left_out=len(request.earlier) if request.past and not remembered else 0,
+            boxes=boxes,
         )
 
     def forget(self, session_id: str) -> None:

@@ -330,6 +330,8 @@ class AnswerPublisher:
         return wire.AnswerSpeech.REFUSED if result.speech_refused else None
 
     def _response(self, result: Result) -> wire.Response:
+        # Pictures that the engine did not look at are none of the answer's.
+        self._frames = self._frames[result.pictures_left_out :]
         first = result.first_token_seconds
         return wire.Response(
             text=result.text,
@@ -341,7 +343,7 @@ class AnswerPublisher:
             model=result.model,
             frame=self.frame,
             route=self._looked,
-            frames=named(self._frames[result.pictures_left_out :], result.text),
+            frames=named(self._frames, result.text),
             frames_sent=self._sent_as(result),
             others=self._others[result.pictures_left_out :] or None,
             closer=self._closer,

@@ -104,7 +104,12 @@ async def test_where_it_was_when_it_was_seen_last(engine: BuiltinEngine) -> None
     *said, end = [chunk async for chunk in engine.answer(asked)]
     assert "".join(getattr(one, "text", "") for one in said) == "15 s ago I saw a cup on the right."
     assert isinstance(end, Finished)
-    assert end.boxes is None
+    assert (end.boxes, end.pictures_left_out) == (None, 0)
+    *_, unused = [
+        chunk async for chunk in engine.answer(request(views[2], "What is this?", **changes))
+    ]
+    assert isinstance(unused, Finished)
+    assert unused.pictures_left_out == 2
     shown = await ask(engine, views[1], "Where did I put the cup?", **changes)
     assert shown == "A cup: on the right."
     nowhere = await ask(engine, views[2], "Where did I put the cat?", **changes)
