@@ -77,7 +77,7 @@ def test_what_is_copied_is_there_and_let_in() -> None:
 
 
 def test_the_weights_get_in_with_their_notice() -> None:
-    """What names things needs its files, and their licences go where they go."""
+    """The image has the models that name things, and their licences."""
     things = ROOT / "server" / "features" / "builtin" / "things"
     files = [str(path.relative_to(ROOT)) for path in things.iterdir() if path.is_file()]
     assert sum(path.endswith(".onnx") for path in files) == 2

@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, Array]:
 
 
 class Layers(Protocol[Value]):
-    """What the network is made of: to write it, or to compute with it."""
+    """The operations of the network, which an implementation writes as a graph or computes."""
 
     def conv(self, of: Value, weights: str, norm: str, stride: int = 1) -> Value: ...
     def relu6(self, of: Value) -> Value: ...

@@ -1,4 +1,4 @@
-"""Where the weights come from, and what is made of them: names, versions, checksums.
+"""The packages of the weights and the files made from them: names, versions, checksums.
 
 Needs Python alone, so that a test can compare the committed files with it.
 """

@@ -45,7 +45,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What an engine gets beside a question."""
+    """A picture, with earlier ones and sound, that goes to an engine with a question."""
 
     picture: Picture
     detail: Detail

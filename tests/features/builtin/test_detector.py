@@ -1,4 +1,4 @@
-"""What is found and named in photographs, and in pictures where nothing can be named."""
+"""The thing finder on photographs, and on pictures where nothing can be named."""
 
 from __future__ import annotations
 

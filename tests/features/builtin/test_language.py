@@ -457,7 +457,7 @@ def test_no_phrase_names_a_command_or_a_setting(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_questions_that_help_proposes_are_understood(code: str) -> None:
-    """What something is, the text, and the total, in the language of the words around them."""
+    """The questions that the help proposes are understood in its own language."""
     proposed = re.findall(r"[“„«「]\s?(.+?)\s?[”“»」]", language(code).say("help"))
     found = [understand(question) for question in proposed]
     assert [intent.want for intent in found] == [Want.SUMMARY, Want.READ, Want.TOTAL], proposed
