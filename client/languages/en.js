@@ -10,6 +10,7 @@ export const ENGLISH = {
 "answer.as_video": "{count}, as one video",
 "answer.ask": "Ask",
 "answer.at_word": "at “{word}”, {age}\u00a0old",
+"answer.boxes_by": "Box found by",
 "answer.camera_frame": "Camera frame",
 "answer.captured": "Captured",
 "answer.compare": "Compare with",

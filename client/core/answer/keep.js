@@ -117,6 +117,7 @@ function json(kept, now) {
     timings: turn.response?.timings,
     usage: turn.response?.usage,
     boxes: turn.response?.boxes,
+    boxes_by: turn.response?.boxes_by,
     picture: picture || undefined,
   }));
   return `${JSON.stringify({ saved_at: now.toISOString(), turns }, null, 2)}\n`;

@@ -169,6 +169,7 @@ function fillEvidence(proof, response) {
     );
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
     if (sent) facts.push([text("answer.earlier_frames"), sent]);
+    if (response.boxes_by) facts.push([text("answer.boxes_by"), engineName("builtin")]);
     const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
     if (saved > 0) facts.push([text("answer.not_computed"), visualTokens(saved)]);
   }

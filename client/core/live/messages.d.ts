@@ -281,7 +281,7 @@ export interface Ready {
   elsewhere: string;
   /** The person has agreed to that; without it nothing is sent there. */
   confirmed: boolean;
-  /** The features that are on: an object for each, with what a client needs to know of it from the start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
+  /** The features that are on: an object for each, with what a client needs to know of it from the start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
   features: Record<string, Record<string, any>>;
 }
 
@@ -476,6 +476,8 @@ export interface Response {
   finish_reason: string;
   /** The places of what the question asked for, 8 at most, empty when nothing was found; absent unless it asked where something is and the engine can tell. */
   boxes?: Array<FoundBox>;
+  /** Who found them, where it was not the engine: `detector` is the built-in engine's. Absent: the engine */
+  boxes_by?: "detector";
 }
 
 /** The chat, signed, for `resume`: keep the newest. */

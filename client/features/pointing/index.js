@@ -21,7 +21,7 @@ export function register(page) {
   const canPoint = () => {
     const { ready, camera, held } = visit.facts;
     const live = ["on", "elsewhere"].includes(camera) && !held;
-    return live && Boolean(ready?.capabilities.grounding);
+    return live && Boolean(ready?.capabilities.grounding || ready?.features.pointing?.finds);
   };
   page.take(["started", "response", "error"], (message) => void marks.here?.receive(message));
   page.when("asked", (id) => {

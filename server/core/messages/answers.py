@@ -285,3 +285,5 @@ class Response(ServerMessage):
     # The places of what the question asked for, 8 at most, empty when nothing was found; absent
     # unless it asked where something is and the engine can tell.
     boxes: list[FoundBox] | None = None
+    # Who found them, where it was not the engine: `detector` is the built-in engine's. Absent: the engine
+    boxes_by: Literal["detector"] | None = None

@@ -91,7 +91,8 @@ class Ready(ServerMessage):
     confirmed: bool = True
     # The features that are on: an object for each, with what a client needs to know of it from the
     # start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
-    # `on`, and its `length`. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
+    # `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that
+    # gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
     # `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients
     # read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty:
     # they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a

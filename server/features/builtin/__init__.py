@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Answer where no model does, find print and faces, and tell the language of texts."""
+    """Answer where no model does, find print, faces and things, and tell the language of texts."""
     from server.core.aio import TaskSet
+    from server.features.builtin.beside import Beside
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.intents import language_of
     from server.features.builtin.reader import Finder, Reader
 
     # One for all: its models take 100 MB.
     reader = Reader()
-    api.offer(Finder(reader))
+    things = _finder(api)
+    api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
     if api.settings.engine not in ("auto", "builtin"):
         return
-    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=_finder(api))
+    engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
     tasks = TaskSet("builtin")
 
     def warm() -> None:

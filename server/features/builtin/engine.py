@@ -327,13 +327,7 @@ class BuiltinEngine:
         """Return the boxes of the things that a question names."""
         if self._finder is None or not intent.things:
             return []
-        found = await in_pool(self._heavy, self._finder.find, bgr, intent.things)
-        words = thing_words(intent.language)
-        return [
-            replace(one.box, label=words.one(one.name))
-            for one in asked_for(found, intent.things)
-            if one.box is not None
-        ]
+        return await in_pool(self._heavy, placed, self._finder, bgr, intent)
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
@@ -383,6 +377,16 @@ class BuiltinEngine:
             thing_colours=thing_colours,
             change=compare(before, now) if before is not None else None,
         )
+
+
+def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
+    """Return the boxes of the things that a question names, with their words in its language. Blocking."""
+    words = thing_words(intent.language)
+    return [
+        replace(one.box, label=words.one(one.name))
+        for one in asked_for(finder.find(bgr, intent.things), intent.things)
+        if one.box is not None
+    ]
 
 
 def pixels_of(picture: Picture) -> Bgr:

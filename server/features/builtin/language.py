@@ -109,7 +109,8 @@ class Language:
         # Words of conditions; see `watch_words`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {
-            name: found[name] for name in ("fillers", "hints", "today", "tomorrow", "how_many")
+            name: found[name]
+            for name in ("fillers", "hints", "today", "tomorrow", "how_many", "denies")
         }
         self._patterns: dict[str, re.Pattern[str]] = {}
 
@@ -120,7 +121,7 @@ class Language:
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow" or "how_many".
+        "tomorrow", "how_many" or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 

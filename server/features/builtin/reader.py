@@ -20,6 +20,8 @@ from server.shared.aim import MOST_LINES, Found, Thing
 if TYPE_CHECKING:
     import av
 
+    from server.features.builtin.beside import Beside
+
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
 
@@ -236,10 +238,14 @@ _LETTER_ROW = 0.3
 
 
 class Finder:
-    """Print by the reader's detector, faces by its face model if that is installed."""
+    """Print by the reader's detector, faces by its face model if that is installed.
 
-    def __init__(self, reader: Reader) -> None:
+    `things` finds those; None where NAME_THINGS is off.
+    """
+
+    def __init__(self, reader: Reader, things: Beside | None = None) -> None:
         self._reader = reader
+        self.things = things
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.

@@ -136,7 +136,7 @@ async def _find(entered: Pass, given: FindArguments) -> CallToolResult:
     answer = await entered.programs.ask(entered.grant, question)
     found = answer.boxes
     boxes = [box.model_dump(exclude_none=True) for box in found] if found is not None else None
-    return _said(answer.text, _answered(answer) | {"boxes": boxes})
+    return _said(answer.text, _answered(answer) | {"boxes": boxes, "boxes_by": answer.boxes_by})
 
 
 async def _recall(entered: Pass, given: RecallArguments) -> CallToolResult:
@@ -245,7 +245,8 @@ TOOLS: Mapping[str, _Tool] = {
         Scope.LOOK,
         "Find",
         "Find where something is in the picture of now, and get its boxes in pixels: left, top, right, bottom. Use it"
-        " for questions that begin with where. boxes is null when the model cannot tell." + _SEEN,
+        " for questions that begin with where. boxes is null when nobody can tell; boxes_by is detector where the server's"
+        " own detector found them in place of the model." + _SEEN,
         FindArguments,
         _find,
     ),

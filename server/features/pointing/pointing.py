@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
@@ -18,15 +20,26 @@ from server.session.request.parts import Prepared, RequestOptions, View, Wording
 
 log = logging.getLogger(__name__)
 
+# Finds the boxes of the things of a question in a picture, in its pixels; none where the answer says that they
+# are not there. Never raises.
+FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
+
 
 class Pointing(SessionPart):
     """The way of a question about where something is."""
 
     prepares = True
 
-    def __init__(self, context: SessionContext) -> None:
+    def __init__(self, context: SessionContext, find: FindBoxes | None = None) -> None:
+        """`find`: what looks for boxes where an engine gives none; None: nothing does."""
         self._requests = context.requests
+        self._tasks = context.tasks
+        self._find = find
         self.routes = {Route.WHERE: self}
+
+    def ready(self) -> dict[str, Any]:
+        """Say whether boxes are found for an engine that gives none."""
+        return {"finds": self._find is not None}
 
     async def run(
         self,
@@ -49,7 +62,14 @@ class Pointing(SessionPart):
             again = pointed(_wording_again)
             pending.job = requests.submit(pending.question, Kind.CHAT, part, second, options=again)
 
-        first = FirstLook(pending.sink, look_again)
+        def beside(picture: Picture, result: Result) -> bool:
+            if self._find is None or pending.sink is None:
+                return False
+            pending.steps = ending = BoxesBeside(pending, pending.sink, picture, result)
+            ending.task = self._tasks.spawn(ending.end_with(self._find), name="boxes")
+            return True
+
+        first = FirstLook(pending.sink, look_again, beside)
         pending.job = requests.submit(
             pending.question, Kind.CHAT, view, first, prepared, options=pointed(_wording)
         )
@@ -69,9 +89,14 @@ class FirstLook:
     """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
 
     def __init__(
-        self, answer: AnswerPublisher, look_again: Callable[[Region, SecondLook], None]
+        self,
+        answer: AnswerPublisher,
+        look_again: Callable[[Region, SecondLook], None],
+        beside: Callable[[Picture, Result], bool],
     ) -> None:
+        """`beside`: ends an answer without boxes with those that somebody else finds; False: nobody looks."""
         self.id = answer.id
+        self._beside = beside
         self._answer = answer
         # Submits the second look at a region; raises QwenCameraError.
         self._look_again = look_again
@@ -100,10 +125,15 @@ class FirstLook:
 
     def finished(self, result: Result) -> None:
         picture = self._picture
-        if picture is None or not self._grounding:
+        if picture is None:
             self._answer.finished(result)
+        elif not self._grounding:
+            whole = result.finish_reason in ("stop", "length")
+            if not (whole and self._beside(picture, result)):
+                self._answer.finished(result)
         elif self._unit is None:
-            self._answer.finished(replace(result, boxes=_in_frame(result, picture)))
+            found = _in_frame(result.boxes or (), picture)
+            self._answer.finished(replace(result, boxes=found))
         else:
             self._show(self._sentence.end())
             self._read(result, self._unit, picture)
@@ -202,8 +232,47 @@ class SecondLook:
         self._on_end(result, answer)
 
 
-def _in_frame(result: Result, picture: Picture) -> tuple[Box, ...]:
-    """Return an engine's own boxes in pixels of the frame."""
+class BoxesBeside:
+    """The end of an answer whose engine gives no boxes: it comes with those that the detector finds."""
+
+    def __init__(
+        self, pending: PendingQuestion, answer: AnswerPublisher, picture: Picture, result: Result
+    ) -> None:
+        self._pending = pending
+        self._answer = answer
+        self._picture = picture
+        self._result = result
+        # What waits for the boxes; set by whoever starts it
+        self.task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    async def end_with(self, find: FindBoxes) -> None:
+        """Look for the boxes, and end the answer, also when it is cancelled."""
+        result, picture = self._result, self._picture
+        try:
+            found = await find(picture, self._pending.question, result.text)
+            if placed := _in_frame(found, picture):
+                result = replace(result, boxes=placed, boxes_by="detector")
+        finally:
+            self._end(result)
+
+    def stop(self, reason: str) -> None:
+        """End the answer without boxes."""
+        ended = "replaced" if reason == "replaced" else "cancelled"
+        self._end(replace(self._result, finish_reason=ended, cancel_reason=reason))
+        if self.task is not None:
+            self.task.cancel()
+
+    def _end(self, result: Result) -> None:
+        if not self._ended:
+            self._ended = True
+            # It would keep the picture as long as the question.
+            self._pending.steps = None
+            self._answer.finished(result)
+
+
+def _in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
+    """Return boxes of a picture of the whole frame in pixels of the frame."""
     placed = (
         to_frame(
             box,
@@ -211,6 +280,6 @@ def _in_frame(result: Result, picture: Picture) -> tuple[Box, ...]:
             picture=(picture.width, picture.height),
             frame=(picture.source_width, picture.source_height),
         )
-        for box in result.boxes or ()
+        for box in found
     )
     return tuple(box for box in placed if box is not None)[: boxes.MAX_BOXES]

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from server.core.errors import (
     EngineError,
@@ -415,6 +415,8 @@ class Result:
     speech_refused: bool = False
     # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
     boxes: tuple[Box, ...] | None = None
+    # Who found them, where it was not the engine; see `Response.boxes_by`.
+    boxes_by: Literal["detector"] | None = None
     # See `Finished.calls`.
     calls: tuple[ToolCall, ...] = ()
 

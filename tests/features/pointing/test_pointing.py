@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import BoxUnit, Geometry
-from server.core.messages import Cancel, Chat, DeleteAnswer
+from server.core.frames import BoxUnit, Geometry, Picture
+from server.core.messages import Cancel, Chat, ClientMessage, DeleteAnswer
+from server.features.pointing.pointing import Pointing
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
+from server.session.part import SessionContext
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room
 
@@ -241,3 +244,92 @@ async def test_room_for_the_list() -> None:
     async with room(qwen("Left.\n[]")) as one:
         await ask(one)
         assert one.engine.requests[0].max_tokens > 300
+
+
+class Finder:
+    """Stands in for the detector: finds the same box in each picture, once it may."""
+
+    def __init__(self, *found: Box) -> None:
+        self.found = found
+        self.asked: list[tuple[Picture, str, str]] = []
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def __call__(self, picture: Picture, question: str, answer: str) -> tuple[Box, ...]:
+        self.asked.append((picture, question, answer))
+        await self.may.wait()
+        return self.found
+
+    def part(self, context: SessionContext) -> Pointing:
+        return Pointing(context, self)
+
+
+# In the model's picture of 320x180
+CUP = Box(0, 0, 160, 90, "a cup", 0.8)
+SMALL = Capabilities(geometry=Geometry(20, 400, 320 * 180))
+
+
+async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
+    """In the very picture that the model got; the answer says who found them."""
+    finder = Finder(CUP)
+    engine = FakeEngine(chunks=("On the ", "left."), capabilities=SMALL)
+    async with room(engine, pointing=finder.part) as one:
+        response = await ask(one)
+        assert (response["text"], response["streamed"]) == ("On the left.", "On the left.")
+        assert (response["boxes"], response["boxes_by"]) == (
+            [{"label": "a cup", "box": [0, 0, 320, 180], "confidence": 0.8}],
+            "detector",
+        )
+        ((picture, question, answer),) = finder.asked
+        assert picture is engine.requests[0].picture
+        assert (question, answer) == (ASKED, "On the left.")
+        # A question that does not ask where costs nothing.
+        response = await ask(one, "What is this?")
+        assert ("boxes" in response, len(finder.asked)) == (False, 1)
+
+
+async def test_a_detector_that_finds_nothing_says_nothing() -> None:
+    async with room(FakeEngine(), pointing=Finder().part) as one:
+        response = await ask(one)
+        assert not {"boxes", "boxes_by"} & response.keys()
+
+
+async def test_a_model_that_gives_boxes_needs_no_detector() -> None:
+    finder = Finder(CUP)
+    async with room(qwen("I cannot see a cup.\n[]"), pointing=finder.part) as one:
+        response = await ask(one)
+        assert (response["boxes"], "boxes_by" in response, finder.asked) == ([], False, [])
+
+
+async def test_the_page_knows_that_boxes_are_found() -> None:
+    for part, finds in ((Finder().part, True), (Pointing, False)):
+        async with room(FakeEngine(), pointing=part) as one:
+            one.session.greet()
+            ready = await one.next("ready")
+            assert ready["features"]["pointing"] == {"finds": finds}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [(Cancel(type="cancel"), "cancelled"), (Chat(type="chat", content="And?"), "replaced")],
+    ids=["cancel", "another question"],
+)
+async def test_an_answer_ends_without_boxes_when_it_is_stopped(
+    message: ClientMessage, reason: str
+) -> None:
+    """While the detector still looks: at once, with its words, and once."""
+    finder = Finder(CUP)
+    finder.may.clear()
+    async with room(FakeEngine(), pointing=finder.part) as one:
+        one.session.handle(Chat(type="chat", content=ASKED, id="q"))
+        one.camera()
+        one.frame(**SIZES)
+        await until(lambda: bool(finder.asked))
+        one.session.handle(message)
+        response = await one.next("response")
+        assert (response["id"], response["text"]) == ("q", "A red cup.")
+        assert (response["finish_reason"], "boxes" in response) == (reason, False)
+        finder.may.set()
+        one.frame(**SIZES)
+        await asyncio.sleep(0)
+        assert "q" not in [m["id"] for m in await one.rest() if m["type"] == "response"]

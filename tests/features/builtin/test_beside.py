@@ -1,0 +1,86 @@
+"""The detector beside a model: boxes for an answer that has none."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.core.frames import Picture
+from server.features.builtin.beside import Beside, denied
+from server.features.builtin.detector import FOLDER, ModelFile, ThingFinder
+from server.features.builtin.language import LANGUAGES
+from server.media.picture.encode import jpeg
+from tests.features.builtin.test_detector import photo
+from tests.support.fakes import make_picture
+
+# Answers to "Where is the cup?": one that says where, and those that say that there is none
+SAID = {
+    "en": ("The cup is on the left.", "There is no cup.", "I don't see a cup in the picture."),
+    "de": ("Die Tasse steht links.", "Ich sehe hier keine Tasse.", "Sie ist nicht im Bild."),
+    "fr": ("La tasse est à gauche.", "Je ne vois pas de tasse.", "Il n'y a aucune tasse ici."),
+    "es": ("La taza está a la izquierda.", "No veo ninguna taza.", "La imagen está sin tazas."),
+    "ru": ("Чашка стоит слева.", "Я не вижу чашки.", "Чашки на картинке нет."),
+    "zh": ("杯子在左边。", "图片里没有杯子。", "我看不到杯子。"),
+    "it": ("La tazza è a sinistra.", "Non vedo tazze.", "Nell'immagine manca la tazza."),
+    "pt": ("A xícara está no lado esquerdo.", "Não vejo a xícara.", "Aqui há uma mesa sem xícara."),
+    "nl": ("De kop staat links.", "Ik zie geen kop.", "De kop is niet te zien."),
+    "pl": ("Filiżanka stoi po lewej.", "Nie widzę filiżanki.", "Na obrazku brak filiżanki."),
+    "tr": ("Fincan solda duruyor.", "Fincan görünmüyor.", "Resimde fincan yok."),
+    "uk": ("Чашка стоїть зліва.", "Я не бачу чашки.", "На зображенні немає чашки."),
+    "ar": ("الكوب على اليسار.", "لا أرى كوبًا.", "الكوب غير موجود في الصورة."),
+    "hi": ("कप बाईं ओर है।", "मुझे कप नहीं दिख रहा।", "तस्वीर में कोई कप नहीं है।"),
+    "ja": ("カップは左にあります。", "カップは見えません。", "画像にカップはない。"),
+    "ko": ("컵은 왼쪽에 있습니다.", "컵이 보이지 않습니다.", "사진에 컵이 없습니다."),
+}
+
+
+@pytest.fixture(scope="module")
+def beside() -> Beside:
+    return Beside(ThingFinder())
+
+
+def as_sent(name: str) -> Picture:
+    """A photograph as a model got it."""
+    return make_picture(jpeg=jpeg(photo(name)))
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_an_answer_that_denies_is_known(code: str) -> None:
+    there, *gone = SAID[code]
+    assert [denied(answer, code) for answer in (there, *gone)] == [False, True, True]
+
+
+def test_an_answer_in_another_language_than_its_question() -> None:
+    """A Portuguese "no" is a place, an English one denies."""
+    assert denied("There is no cup here, I see the table only.", "pt")
+    assert not denied("The cup is on the table, where it was.", "fr")
+
+
+@pytest.mark.parametrize(
+    ("question", "label"), [("Where is the cup?", "a cup"), ("Wo ist die Tasse?", "eine Tasse")]
+)
+def test_it_finds_what_a_question_names(beside: Beside, question: str, label: str) -> None:
+    """In pixels of the very picture that the model got."""
+    (box,) = beside.boxes(as_sent("coffee"), question, "There.")
+    height, width = photo("coffee").shape[:2]
+    assert box.label == label
+    assert 0 <= box.x1 < width / 2 < box.x2 <= width
+    assert 0 <= box.y1 < height / 2 < box.y2 <= height
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "answer"),
+    [
+        ("coffee", "Where is the cup?", "I see no cup."),
+        ("coffee", "Where is the cat?", "On the left."),
+        ("coffee", "Where is it?", "On the left."),
+        ("coffee", "", ""),
+    ],
+)
+def test_it_finds_nothing_else(beside: Beside, name: str, question: str, answer: str) -> None:
+    assert beside.boxes(as_sent(name), question, answer) == []
+
+
+def test_a_picture_that_cannot_be_looked_at_has_no_boxes(beside: Beside) -> None:
+    assert beside.boxes(make_picture(jpeg=b"none"), "Where is the cup?", "There.") == []
+    gone = Beside(ThingFinder(ModelFile(FOLDER / "gone.onnx")))
+    assert gone.boxes(as_sent("coffee"), "Where is the cup?", "There.") == []
