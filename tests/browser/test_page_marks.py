@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import SHARP, Visit, Visitor
+from tests.features.builtin.test_detector import PHOTOS
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
@@ -254,6 +256,26 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
     await page.settle()
     assert await page.page.locator("#log").evaluate("log => log.scrollTop") >= below
     await expect(page.button(say("chat.newest"))).to_be_hidden()
+
+
+async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """On the live picture, with a word in the details about who found it; not where the model sees none."""
+    jpeg = base64.b64encode((PHOTOS / "coffee.jpg").read_bytes()).decode()
+    page = await visit(server.base_url, mode=f"image:data:image/jpeg;base64,{jpeg}")
+    await page.start()
+    await page.page.wait_for_function(LOADED)
+    model.answer_for = lambda _body, _jpeg: ["In the ", "middle."]
+    response = await page.ask("Where is the cup?")
+    assert [box["label"] for box in response["boxes"]] == ["a cup"]
+    await expect(page.page.locator(".mark")).to_have_count(1)
+    turn = page.turns.last
+    await turn.locator(".evidence summary").click()
+    about = turn.locator(".about")
+    await expect(about).to_contain_text(f"{say('answer.boxes_by')}{say('page.builtin')}")
+    model.answer_for = lambda _body, _jpeg: ["I do not ", "see one."]
+    assert "boxes" not in await page.ask("Where is the cup?")
 
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
