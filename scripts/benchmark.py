@@ -17,11 +17,12 @@
                                                                      (--gateways, --cameras, --rate, --phase, --faults, --repeat, --router;
                                                                      --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
+    python3 scripts/benchmark.py --builtin                           what the built-in engine answers about pictures, by group
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --voice, --watch, --simulate and --plan have options of their own (--voice --help and so on).
---watch, --simulate and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
+matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin and --plan have options of their own (--voice --help and so on).
+--watch, --simulate, --builtin and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
 `bash scripts/test.sh` installs.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
@@ -56,7 +57,11 @@ except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
 # Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
-APART = {"--watch": "watch_bench.py", "--simulate": "simulate.py"}
+APART = {
+    "--watch": "watch_bench.py",
+    "--simulate": "simulate.py",
+    "--builtin": "builtin_score.py",
+}
 OWN = (*APART, "--voice", "--plan", "--fleet")
 
 
@@ -72,6 +77,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
+    add("--builtin", action="store_true", help="the built-in engine's score (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--plan", action="store_true", help="machines for so many people (the same)")
     add("--fleet", action="store_true", help="several gateways under faults (the same)")
@@ -95,8 +101,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
-    if chosen.watch or chosen.simulate or chosen.voice or chosen.plan or chosen.fleet:
-        parser.error("write --watch, --simulate, --voice, --plan or --fleet in full, one of them")
+    own = [option for option in OWN if getattr(chosen, option[2:])]
+    if own:
+        parser.error(f"write {', '.join(OWN[:-1])} or {OWN[-1]} in full, one of them")
     if chosen.compare and chosen.server_url:
         parser.error("--compare measures nothing: leave the other options out")
     return chosen

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Bgr = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
+PHOTOS = Path(__file__).with_name("photos")
 INK = (30, 28, 28)
 PAPER = (222, 228, 230)
 # Blue, green, red, as OpenCV orders them.
@@ -102,7 +103,25 @@ class Box:
     size: tuple[int, int]
 
 
-Thing = Sheet | Digits | Barcode | Disc | Box
+@dataclass(frozen=True)
+class Stroke:
+    """A line through points; `thick` 0 fills what it encloses."""
+
+    colour: str
+    points: tuple[tuple[int, int], ...]
+    thick: int = 6
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph of `photos/`, so wide."""
+
+    name: str
+    at: tuple[int, int]
+    width: int
+
+
+Thing = Sheet | Digits | Barcode | Disc | Box | Stroke | Photo
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,13 @@ class Scene:
     light: float = 1.0
     width: int = 1280
     height: int = 720
+
+
+def photo(name: str) -> Bgr:
+    """A photograph of `photos/`, by its name without ending."""
+    bgr = cv2.imread(str(PHOTOS / f"{name}.jpg"))
+    assert bgr is not None, name
+    return np.asarray(bgr, np.uint8)
 
 
 def draw(scene: Scene) -> Bgr:
@@ -162,6 +188,19 @@ def _draw(bgr: Bgr, thing: Thing) -> None:
         case Box():
             (x, y), (width, height) = thing.at, thing.size
             cv2.rectangle(bgr, (x, y), (x + width, y + height), PAINT[thing.colour], -1)
+        case Stroke():
+            points, colour = [np.array(thing.points, np.int32)], PAINT[thing.colour]
+            if thing.thick:
+                cv2.polylines(bgr, points, False, colour, thing.thick, cv2.LINE_AA)
+            else:
+                cv2.fillPoly(bgr, points, colour, cv2.LINE_AA)
+        case Photo():
+            x, y = thing.at
+            whole = photo(thing.name)
+            size = thing.width, round(whole.shape[0] * thing.width / whole.shape[1])
+            bgr[y : y + size[1], x : x + size[0]] = cv2.resize(
+                whole, size, interpolation=cv2.INTER_AREA
+            )
 
 
 def _sheet(bgr: Bgr, sheet: Sheet) -> None:

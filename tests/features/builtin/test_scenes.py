@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import av
 import pytest
 
 from server.core.frames import Kind, Picture
-from server.features.builtin.codes import Code
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.lines import Piece
-from server.features.builtin.reader import Reader
-from server.media.picture.luma import SceneReader
 from server.models.base import Delta, EngineRequest
 from tests.features.builtin import held_out, languages
-from tests.features.builtin.scenes import Bgr, draw
+from tests.features.builtin.scenes import draw
+from tests.features.builtin.score import TODAY, Once, pictured
 from tests.features.builtin.table import SCENES, TABLE
-
-TODAY = dt.date(2026, 11, 20)
-
-
-class Once(Reader):
-    """Reads each picture once for all questions about it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._of: Bgr | None = None
-        self._text: list[Piece] = []
-        self._codes: list[Code] = []
-
-    def _look(self, bgr: Bgr) -> None:
-        if self._of is not bgr:
-            self._of, self._text, self._codes = bgr, super().text(bgr), super().codes(bgr)
-
-    def text(self, bgr: Bgr) -> list[Piece]:
-        self._look(bgr)
-        return self._text
-
-    def codes(self, bgr: Bgr) -> list[Code]:
-        self._look(bgr)
-        return self._codes
-
-    def faces(self, bgr: Bgr) -> int | None:
-        return 0
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +24,6 @@ def engine() -> Iterator[BuiltinEngine]:
         # Its thread is the module's, not the first test's.
         heavy.submit(int).result()
         yield BuiltinEngine(heavy=heavy, reader=Once(), today=lambda: TODAY)
-
-
-def pictured(bgr: Bgr) -> Picture:
-    """As a camera's frame comes to the engine: with its light and sharpness told."""
-    height, width = bgr.shape[:2]
-    frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
-    scene = SceneReader().read(frame, 1.0)
-    whole = (width, height)
-    return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
 
 
 def ask(engine: BuiltinEngine, picture: Picture, question: str) -> str:

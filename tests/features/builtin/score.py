@@ -1,0 +1,294 @@
+"""The built-in engine's score: what it answers about photographs and drawn scenes, judged by rules.
+
+`photos/questions.toml` has the questions with their accepted answers. An answer is right (an accepted one),
+an honest no (it says that it does not know or see), misleading (it says something wrong, or answers another
+question as though it were this one) or useless (nothing in it helps). Half of the pictures are for tuning,
+the others are held out: a hash of the file, or of a drawn scene's description, tells which.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import av
+
+from server.core.frames import Kind, Picture, Route
+from server.features.builtin.codes import Code
+from server.features.builtin.detector import ThingFinder, classes
+from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.language import language
+from server.features.builtin.lines import Piece
+from server.features.builtin.reader import Reader
+from server.features.builtin.thing_words import thing_words
+from server.media.picture.luma import SceneReader
+from server.models.base import Delta, EngineRequest
+from server.models.routing import route_of
+from tests.features.builtin import drawn
+from tests.features.builtin.scenes import PHOTOS, Bgr, draw, photo
+
+QUESTIONS = PHOTOS / "questions.toml"
+GROUPS = {
+    "name": "photographs named",
+    "present": "things that are there",
+    "absent": "things that are not",
+    "people": "people",
+    "colour": "colours",
+    "where": "where",
+    "text": "text",
+    "code": "codes",
+    "nothing": "nothing may be named",
+    "beyond": "beyond it",
+}
+TODAY = dt.date(2026, 11, 20)
+
+# Phrases of an honest no, and in which groups else than those that follow they help
+_UNKNOWN = {"cannot", "cannot_that", "cannot_here", "see_unknown", "foreign", "no_past"}
+_HONEST: dict[str, set[str]] = {
+    "name": {"unread"},
+    "present": {"thing_not_here", "not_found"},
+    "absent": {"thing_not_here", "not_found"},
+    "people": {"thing_not_here", "faces_none", "faces_missing"},
+    "colour": {"colour_none", "thing_not_here", "not_found"},
+    "where": {"not_found", "thing_not_here"},
+    "text": {"unread", "no_says", "translate", "summarise", "no_item", "no_total", "no_day"},
+    "code": {"no_code", "not_found"},
+    "nothing": {"thing_not_here", "faces_none", "unread", "see_colour", "light"},
+    "beyond": {"safe", "safe_none", "translate", "summarise", "motion_unknown"},
+}
+# Phrases that say no to "Is there ...?", and yes
+_NO = {"thing_not_here", "faces_none", "colour_none", "colour_no", "no_says", "closed_now"}
+_YES = {"thing_here", "colour_yes", "yes_says", "thing_count", "faces", "open_now"}
+# Phrases that say nothing about any question but their own
+_IDLE = {"see_colour", "see_around", "light", "sharp", "help", "change_first", "motion_none"}
+_NAMING = {"see_things", "see_like", "thing_here", "thing_count", "thing_colour"}
+
+
+class Verdict(StrEnum):
+    RIGHT = "right"
+    HONEST = "honest no"
+    MISLEADING = "misleading"
+    USELESS = "useless"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question about a picture. `accepted`: any of these; `shows`: what may be named there."""
+
+    picture: str
+    group: str
+    question: str
+    language: str
+    accepted: tuple[str, ...]
+    shows: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    case: Case
+    answer: str
+    verdict: Verdict
+    # Things that it names and that are not there
+    wrong: tuple[str, ...]
+
+
+def cases() -> list[Case]:
+    """Every question of the set. Raises ValueError for a group that there is not."""
+    found = []
+    for picture, table in tomllib.loads(QUESTIONS.read_text("utf-8")).items():
+        shows = frozenset(_parts(table.pop("shows", "")))
+        for group, asked in table.items():
+            if group not in GROUPS:
+                raise ValueError(f"{picture} has a group {group}")
+            for question, accepted in asked.items():
+                code, _, rest = question.rpartition(": ")
+                one = Case(picture, group, rest, code or "en", tuple(_parts(accepted)), shows)
+                found.append(one)
+    return found
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@cache
+def tuned(picture: str) -> bool:
+    """True for a picture of the half that rules and thresholds may be fitted to."""
+    if picture.endswith(".jpg"):
+        content = (PHOTOS / picture).read_bytes()
+    else:
+        content = repr(drawn.SCENES[picture]).encode()
+    return hashlib.sha256(content).digest()[0] % 2 == 0
+
+
+def pictured(bgr: Bgr) -> Picture:
+    """A picture as a camera's frame comes to the engine: with its light and sharpness told."""
+    height, width = (side // 2 * 2 for side in bgr.shape[:2])
+    bgr = bgr[:height, :width]
+    frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
+    scene = SceneReader().read(frame, 1.0)
+    whole = (width, height)
+    return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
+
+
+def seen(name: str) -> Picture:
+    """A photograph's file or a drawn scene."""
+    return pictured(photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name]))
+
+
+class Once(Reader):
+    """Reads each picture once for all questions about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: tuple[Bgr, list[Piece], list[Code], int | None] | None = None
+
+    def _once(self, bgr: Bgr) -> tuple[Bgr, list[Piece], list[Code], int | None]:
+        if self._kept is None or self._kept[0] is not bgr:
+            self._kept = bgr, super().text(bgr), super().codes(bgr), super().faces(bgr)
+        return self._kept
+
+    def text(self, bgr: Bgr) -> list[Piece]:
+        return self._once(bgr)[1]
+
+    def codes(self, bgr: Bgr) -> list[Code]:
+        return self._once(bgr)[2]
+
+    def faces(self, bgr: Bgr) -> int | None:
+        return self._once(bgr)[3]
+
+
+async def answers(asked: Iterable[Case]) -> list[Judged]:
+    """Ask the engine, with the models that come with it, and judge what it says."""
+    found = []
+    with ThreadPoolExecutor(1, "score") as heavy:
+        reader, finder = Once(), ThingFinder()
+        pictures: dict[str, Picture] = {}
+        for number, case in enumerate(asked):
+            if case.picture not in pictures:
+                pictures = {case.picture: seen(case.picture)}
+            engine = BuiltinEngine(heavy=heavy, today=lambda: TODAY, reader=reader, finder=finder)
+            request = EngineRequest(
+                f"session {number}",
+                Kind.CHAT,
+                case.question,
+                pictures[case.picture],
+                max_tokens=400,
+                where=route_of(case.question) is Route.WHERE,
+            )
+            said = [one.text async for one in engine.answer(request) if isinstance(one, Delta)]
+            found.append(judged(case, "".join(said)))
+    return found
+
+
+def judged(case: Case, answer: str) -> Judged:
+    """Judge an answer by rules."""
+    wrong = tuple(sorted(_named(answer, case.language) - case.shows))
+    return Judged(case, answer, Verdict.MISLEADING if wrong else _verdict(case, answer), wrong)
+
+
+def _verdict(case: Case, answer: str) -> Verdict:
+    first = answer.split("\n")[0]
+    key = _key(first, case.language)
+    honest = key in _UNKNOWN | _HONEST[case.group]
+    if case.accepted == ("nothing",):
+        return Verdict.RIGHT
+    words = [one for one in case.accepted if one not in ("yes", "no", "unknown")]
+    right = (
+        any(_has(answer, one) for one in words)
+        or ("yes" in case.accepted and key in _YES)
+        or ("no" in case.accepted and key in _NO)
+    )
+    if right:
+        return Verdict.RIGHT
+    if "unknown" in case.accepted and honest:
+        # What is beyond it gets a no, and nothing else.
+        alone = "\n" not in answer or case.group != "beyond"
+        return Verdict.RIGHT if alone else Verdict.USELESS
+    if honest:
+        return Verdict.HONEST
+    return Verdict.USELESS if key in _IDLE or _says_no(key) else Verdict.MISLEADING
+
+
+def _has(text: str, words: str) -> bool:
+    """Find whole words; of a script without spaces, these letters."""
+    if ord(words[0]) > 0x2E80:
+        return words in text
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.I) is not None
+
+
+def _says_no(key: str) -> bool:
+    return key.startswith(("no", "cannot", "unread", "faces_none", "faces_missing", "thing_not"))
+
+
+@cache
+def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
+    """The phrases of a language as patterns, those with the longest texts of their own first."""
+    found = []
+    for key, phrase in language(code).phrases.items():
+        for form in phrase.values() if isinstance(phrase, dict) else [phrase]:
+            parts = re.split(r"\{\w+\}", form)
+            pattern = "(.+?)".join(map(re.escape, parts))
+            found.append((len("".join(parts)), key, re.compile(pattern)))
+    return [(key, pattern) for _, key, pattern in sorted(found, key=lambda one: -one[0])]
+
+
+def _key(line: str, code: str) -> str:
+    """The phrase that a line begins with; "" for none of the language."""
+    return next((key for key, pattern in _patterns(code) if pattern.match(line)), "")
+
+
+@cache
+def _ids(code: str) -> dict[str, str]:
+    words = thing_words(code)
+    return {text: name for name in classes().names for text in (words.many(name), words.one(name))}
+
+
+def _named(answer: str, code: str) -> set[str]:
+    """The things that an answer says are there."""
+    found: set[str] = set()
+    ids = _ids(code)
+    denied = next(pattern for key, pattern in _patterns(code) if key == "thing_not_here")
+    for line in denied.sub("", answer).split("\n"):
+        for key, pattern in _patterns(code):
+            if key in _NAMING and (match := pattern.search(line)):
+                told = " ".join(match.groups())
+                for text in sorted(ids, key=len, reverse=True):
+                    if _has(told, text):
+                        found.add(ids[text])
+                        told = told.replace(text, "")
+    return found
+
+
+def table(judgements: Sequence[Judged]) -> str:
+    """The score by group, and below it the share of pictures named and of wrong names."""
+    rows = [f"{'':24}{'right':>7}{'honest':>8}{'mislead':>9}{'useless':>9}{'asked':>7}"]
+    for group, title in GROUPS.items():
+        rows.append(_row(title, [one for one in judgements if one.case.group == group]))
+    rows.append(_row("all", judgements))
+    nameable = [one for one in judgements if is_nameable(one.case)]
+    right = sum(one.verdict is Verdict.RIGHT for one in nameable)
+    wrong = sum(bool(one.wrong) for one in judgements)
+    rows.append(f"named right, where a thing can be named: {right} of {len(nameable)}")
+    rows.append(f"answers with a wrong name: {wrong} of {len(judgements)}")
+    return "\n".join(rows)
+
+
+def is_nameable(case: Case) -> bool:
+    """True for the question what a photograph shows, where that has a name."""
+    return case.group == "name" and case.picture.endswith(".jpg") and "unknown" not in case.accepted
+
+
+def _row(title: str, judgements: Sequence[Judged]) -> str:
+    counts = Counter(one.verdict for one in judgements)
+    figures = (counts[one] for one in Verdict)
+    right, honest, misleading, useless = figures
+    return f"{title:24}{right:7}{honest:8}{misleading:9}{useless:9}{len(judgements):7}"
