@@ -146,6 +146,14 @@ class Frame:
     clock_doubted: bool = False
 
 
+# Left, top, right and bottom of a part of a picture, as shares of its width and height, 0 to 1
+Part = tuple[float, float, float, float]
+# Least width and height of one
+LEAST_PART = 0.02
+# What a picture of a part shows around it, as a share of the part's sides; and its least side in pixels
+_AROUND_PART, _LEAST_SIDE = 0.1, 32
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """A part of a frame in its pixels; right and bottom lie outside."""
@@ -162,6 +170,24 @@ class Region:
     @property
     def height(self) -> int:
         return self.bottom - self.top
+
+    @classmethod
+    def around(cls, part: Part, width: int, height: int) -> Region:
+        """Return the region of a frame of this size that shows a part of it, and a little around it."""
+        left, right = _span(part[0], part[2], width)
+        top, bottom = _span(part[1], part[3], height)
+        return cls(left, top, right, bottom)
+
+
+def _span(low: float, high: float, side: int) -> tuple[int, int]:
+    size = min(side, max(_LEAST_SIDE, round((high - low) * (1 + 2 * _AROUND_PART) * side)))
+    first = round((low + high) / 2 * side - size / 2)
+    # What would lie outside is left out, unless too little would be left.
+    low_end, high_end = max(0, first), min(side, first + size)
+    if high_end - low_end < min(side, _LEAST_SIDE):
+        low_end = max(0, min(side - _LEAST_SIDE, low_end))
+        high_end = min(side, low_end + _LEAST_SIDE)
+    return low_end, high_end
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from server.core.frames import FRAME_FACTOR, BoxUnit, Detail, Geometry, Kind, Picture, Verbosity
+from server.core.frames import (
+    FRAME_FACTOR,
+    BoxUnit,
+    Detail,
+    Geometry,
+    Kind,
+    Part,
+    Picture,
+    Verbosity,
+)
 from server.core.sound import Sound, SoundUse
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
@@ -195,6 +204,9 @@ class EngineRequest:
     camera: str = ""
     # All text of the picture is wanted, each line as a line (see `prompts.reading`).
     reading: bool = False
+    # The part of the camera's picture that the person points at: `picture` shows it, with a little
+    # around it, and the earlier picture is all of that frame, unless it was left out.
+    part: Part | None = None
     # A program asks: its messages are the prompt, with these pictures in them, and `question` is the last of its words.
     # There are no turns then.
     conversation: Conversation | None = None

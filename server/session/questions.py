@@ -18,7 +18,7 @@ from server.core.errors import (
     PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Picture, Route
+from server.core.frames import Detail, Frame, Kind, Part, Picture, Region, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
@@ -36,11 +36,18 @@ from server.session.request.answers import (
     Spoken,
 )
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import NO_OPTIONS, History, Prepared, RequestOptions, View
+from server.session.request.parts import (
+    NO_OPTIONS,
+    History,
+    MakeEarlier,
+    Prepared,
+    RequestOptions,
+    View,
+)
 from server.session.request.picture_reuse import SentPictures
 
-# What takes the place of the ways that features add: where they are off, and for other cameras than
-# the session's own
+# What takes the place of the ways that features add: where they are off, for other cameras than the
+# session's own, and for a part of the picture in time
 PLAIN_ROUTES = {Route.PAST: Route.NOW, Route.WHERE: Route.NOW, Route.READ: Route.DETAIL}
 
 log = logging.getLogger(__name__)
@@ -96,6 +103,8 @@ class QuestionService:
         # The last spoken question with its frame, whose words may be corrected; None before, and
         # after a typed one
         self._spoken: PendingQuestion | None = None
+        # The part of the picture that spoken questions are about; None: all of it
+        self._part: Part | None = None
         self._numbers = itertools.count(1)
 
     def speak_with(self, speaker: Speaker) -> None:
@@ -147,6 +156,8 @@ class QuestionService:
         match message:
             case wire.Chat():
                 self.ask(message)
+            case wire.PointAt():
+                self._part = message.part
             case wire.CorrectTranscript():
                 self.correct(message)
             case wire.Cancel():
@@ -196,7 +207,13 @@ class QuestionService:
         id = message.id or f"a{next(self._numbers)}"
         route, detail = choose(message.content, message.detail, message.route)
         pending = PendingQuestion(
-            id=id, question=message.content, asked=asked, route=route, key=key, spoken=spoken
+            id=id,
+            question=message.content,
+            asked=asked,
+            route=route,
+            key=key,
+            spoken=spoken,
+            part=message.part if spoken is None else self._part,
         )
         self._begin(pending, detail)
 
@@ -247,6 +264,7 @@ class QuestionService:
             frame=last.frame,
             held=last.held,
             shots=last.shots,
+            part=last.part,
             corrected=True,
         )
         self._begin(pending, detail)
@@ -287,11 +305,15 @@ class QuestionService:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
-        if self._shooter() is not None or pending.shots is not None:
+        pointed = pending.part is not None
+        if not pointed and (self._shooter() is not None or pending.shots is not None):
             await self._submit_around(pending, detail)
             return
         frame, held = await self._frame_for(pending)
-        if pending.route is Route.READ and (held or pending.corrected):
+        if pointed and pending.route is Route.PAST:
+            # The part is one of the picture of now.
+            pending.route = Route.NOW
+        if pending.route is Route.READ and (held or pointed or pending.corrected):
             # There is one picture of it.
             pending.route = Route.DETAIL
         route = self._routes.get(pending.route)
@@ -301,7 +323,13 @@ class QuestionService:
             pending.frame, pending.held = frame, held
         waited = time.monotonic() - pending.asked.at
         self._tools.metrics.frame_wait.observe(waited)
-        view = View(frame, detail, self._camera.scene, held)
+        view, options = View(frame, detail, self._camera.scene, held), self._options(pending)
+        if pending.part is not None:
+            options = replace(options, part=pending.part)
+            if route is None:
+                options = replace(options, earlier=_whole(view, self._requests))
+            region = Region.around(pending.part, frame.width, frame.height)
+            view = replace(view, detail=Detail.HIGH, region=region)
         prepared = None
         if route is None or route.prepares:
             needs = self._tools.current_engine().status.capabilities
@@ -309,7 +337,6 @@ class QuestionService:
             if not needs.wants_pixels and is_black(prepared.picture.scene, frame):
                 raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         pending.sink = self._sink(pending, waited)
-        options = self._options(pending)
         if route is not None:
             await route.run(pending, view, prepared, options)
         else:
@@ -575,6 +602,18 @@ class Hold:
         except CameraError as error:
             self._send_error(error, None)
         self._report()
+
+
+def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
+    """Return what makes the whole picture beside a part of it, for an engine that looks at both."""
+
+    async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+        if needs.wants_pixels:
+            # Those look at one picture.
+            return ()
+        return [EarlierPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs), "")]
+
+    return make
 
 
 def _view_of(shot: Shot, detail: Detail) -> View:

@@ -83,6 +83,46 @@ def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
     assert len(refused.value.message.split()) > 3
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ([0, 0.25, 0.5, 1], (0.0, 0.25, 0.5, 1.0)),
+        ([-0.5, 0.1, 0.3, 7], (0.0, 0.1, 0.3, 1.0)),
+        ([0.98, 0.98, 1, 1], (0.98, 0.98, 1.0, 1.0)),
+    ],
+)
+def test_a_part_is_cut_at_the_pictures_edges(
+    given: list[float], taken: tuple[float, float, float, float]
+) -> None:
+    message = wire.Parser().parse(json.dumps({"type": "chat", "content": "x", "part": given}))
+    assert isinstance(message, wire.Chat)
+    assert message.part == taken
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "[0.5, 0.1, 0.4, 0.9]",
+        "[0.1, 0.9, 0.4, 0.9]",
+        "[0.1, 0.1, 0.119, 0.9]",
+        "[0.99, 0.1, 1.5, 0.9]",
+        "[1.2, 0, 1.5, 1]",
+        "[0.1, 0.1, NaN, 0.9]",
+        "[0.1, 0.1, Infinity, 0.9]",
+        "[0.1, 0.1, 0.9]",
+        "[0, 0, 1, 1, 1]",
+        '"all"',
+        "{}",
+        '["a", 0, 1, 1]',
+    ],
+)
+def test_a_part_that_is_none_is_refused(given: str) -> None:
+    """And one that is too small to see; the error names the field."""
+    with pytest.raises(BadRequest, match=r'^"part') as refused:
+        wire.Parser().parse('{"type":"chat","content":"x","part":' + given + "}")
+    assert len(refused.value.message.split()) > 3
+
+
 def test_an_old_client_is_told_what_to_send() -> None:
     """A type that is gone is unknown; the error names the protocol, what took its place, and where to read."""
     with pytest.raises(UnknownType) as refused:

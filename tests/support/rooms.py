@@ -23,6 +23,7 @@ from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
 from server.features.guidance.guidance import Guidance, Looker
 from server.features.guidance.messages import GuidanceSettings
+from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
 from server.features.recall.messages import RecallSettings
@@ -180,7 +181,7 @@ def parser() -> wire.Parser:
     found = wire.Parser()
     found.add(Watch, Unwatch, Ack, FalseAlarm)
     found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
-    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk)
+    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk, Point)
     return found
 
 

@@ -20,6 +20,15 @@ export interface Chat {
   detail?: "auto" | "low" | "high";
   /** Where to look; without it the words of the question decide. */
   route?: "now" | "detail" | "past" | "where" | "read";
+  /** The part of the own camera's picture that the person points at: left, top, right, bottom, as shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it. */
+  part?: [number, number, number, number];
+}
+
+/** Point at a part of the picture with what is said: spoken questions are about it from now on. */
+export interface PointAt {
+  type: "point_at";
+  /** As in `chat`; without it they are about all of the picture again. */
+  part?: [number, number, number, number];
 }
 
 /** The words of a spoken question were understood wrongly: ask it anew in its place, about the same picture. */
@@ -204,6 +213,15 @@ export interface Settings {
   type: "settings";
   /** An `aim` whenever another hint how to move the camera holds, while it is on */
   guidance?: boolean;
+}
+
+/** The person points at a place of the own camera's newest picture, or of the held one: ask what is there. `pointed` follows where something finds things; while one is looked for, the newest waits alone. */
+export interface Point {
+  type: "point";
+  /** Share of the picture's width, from the left */
+  x: number;
+  /** Share of its height, from the top */
+  y: number;
 }
 
 /** The wish to hear the answers. */
@@ -462,7 +480,7 @@ export interface Response {
   frames_sent?: "pictures" | "video" | "refused";
   /** As in `started`, with thumbnails */
   others?: Array<FrameInfo>;
-  /** The part of `frame` that a question about a place looked at again; absent without a second look */
+  /** The part of `frame` that the model got beside it: of a question that points at it, or as the second look at a place; absent without one */
   closer?: FrameInfo;
   /** The fate of the sound of a spoken question, or of the scene; absent where none belongs to it */
   sound?: "heard" | "deaf" | "missing" | "empty" | "too_long" | "undecodable" | "refused";
@@ -624,6 +642,21 @@ export interface AimHint {
   about?: "text" | "face";
   /** Time by the server's clock */
   at: number;
+}
+
+/** What is at a place that the person points at. */
+export interface Pointed {
+  type: "pointed";
+  /** As in `point` */
+  x: number;
+  /** As in `point` */
+  y: number;
+  /** What is around it, the smallest first, 4 at most; empty when nothing was found */
+  boxes: Array<PointedBox>;
+  /** Time of the frame, as in `FrameInfo`; absent without one */
+  captured_at?: number;
+  /** Age of that frame at the time of this message */
+  age_ms?: number;
 }
 
 /** A hint that helps to read a text on, or that the text is read: the route `read`. */
@@ -816,6 +849,8 @@ export interface FrameInfo {
   camera_name?: string;
   /** The part of the camera's picture that it shows, in its pixels: left, top, right, bottom; absent: all of it */
   crop?: [number, number, number, number];
+  /** The part of the camera's picture that the question points at, as shares of it; absent: none */
+  part?: [number, number, number, number];
 }
 
 /** A picture of the recent past that a question looked at. */
@@ -940,6 +975,18 @@ export interface WatchInfo {
   threshold: number;
 }
 
+/** Something around a place, at the time of the frame. */
+export interface PointedBox {
+  /** What found it */
+  kind: "thing" | "text" | "code";
+  /** Left, top, right and bottom, as shares of the camera's picture */
+  box: [number, number, number, number];
+  /** Its name in the page's language, or its text, 100 characters at most; absent for a thing that cannot be named */
+  label?: string;
+  /** The finder's certainty, 0 to 1; absent where it gives none */
+  confidence?: number;
+}
+
 /** One program's access, without its token. */
 export interface ProgramInfo {
   /** The program's */
@@ -968,6 +1015,6 @@ export interface WebhookOffer {
   on: boolean;
 }
 
-export type ClientMessage = Auth | Chat | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | WatchList | Alert | Unchanged | Recalled | AimHint | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

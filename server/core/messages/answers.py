@@ -55,6 +55,8 @@ class FrameInfo(BaseModel):
     # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom;
     # absent: all of it
     crop: tuple[int, int, int, int] | None = None
+    # The part of the camera's picture that the question points at, as shares of it; absent: none
+    part: tuple[float, float, float, float] | None = None
 
 
 class FramesSent(StrEnum):
@@ -269,8 +271,8 @@ class Response(ServerMessage):
     frames_sent: FramesSent | None = None
     # As in `started`, with thumbnails
     others: list[FrameInfo] | None = None
-    # The part of `frame` that a question about a place looked at again; absent without a second
-    # look
+    # The part of `frame` that the model got beside it: of a question that points at it, or as the
+    # second look at a place; absent without one
     closer: FrameInfo | None = None
     # The fate of the sound of a spoken question, or of the scene; absent where none belongs to it
     sound: SoundUse | None = None

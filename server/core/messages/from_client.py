@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from server.core.errors import BadRequest, TooLong, UnknownType
-from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Route, Verbosity
+from server.core.frames import (
+    LEAST_PART,
+    LEAST_SENSITIVITY,
+    MOST_SENSITIVITY,
+    Detail,
+    Part,
+    Route,
+    Verbosity,
+)
 from server.core.messages.base import (
     MAX_MESSAGE_BYTES,
     MAX_QUESTION_CHARS,
@@ -26,6 +35,22 @@ class Auth(ClientMessage):
     type: Literal["auth"]
     # The session's token
     token: str = Field(max_length=4096)
+
+
+def _in_picture(part: Part) -> Part:
+    """Cut a part at the picture's edges. Raises PydanticCustomError for one that is none, or too small."""
+    x1, y1, x2, y2 = (min(1.0, max(0.0, edge)) for edge in part)
+    if min(x2 - x1, y2 - y1) < LEAST_PART - 1e-9:
+        raise PydanticCustomError(
+            "part",
+            "these are left, top, right and bottom as shares of the picture from 0 to 1, and both sides"
+            " have {least} of it at least",
+            {"least": f"{LEAST_PART:.0%}"},
+        )
+    return x1, y1, x2, y2
+
+
+GivenPart = Annotated[Part, AfterValidator(_in_picture)]
 
 
 class Chat(ClientMessage):
@@ -47,6 +72,17 @@ class Chat(ClientMessage):
     detail: Detail = Detail.AUTO
     # Where to look; without it the words of the question decide.
     route: Route | None = None
+    # The part of the own camera's picture that the person points at: left, top, right, bottom, as
+    # shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it.
+    part: GivenPart | None = None
+
+
+class PointAt(ClientMessage):
+    """Point at a part of the picture with what is said: spoken questions are about it from now on."""
+
+    type: Literal["point_at"]
+    # As in `chat`; without it they are about all of the picture again.
+    part: GivenPart | None = None
 
 
 class CorrectTranscript(ClientMessage):
@@ -155,6 +191,7 @@ class Operator(ClientMessage):
 _CORE = (
     Auth,
     Chat,
+    PointAt,
     CorrectTranscript,
     Cancel,
     Hold,

@@ -23,8 +23,7 @@ def register(api: Api) -> None:
     from server.features.builtin.reader import Finder, Reader
 
     # One for all: its models take 100 MB.
-    reader = Reader()
-    things = _finder(api)
+    reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
     if api.settings.engine not in ("auto", "builtin"):

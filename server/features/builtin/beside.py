@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import cv2
 
@@ -10,7 +11,9 @@ from server.core.frames import Picture
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import language_of, understand
-from server.features.builtin.language import language
+from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.thing_words import thing_words
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
 
@@ -38,6 +41,17 @@ class Beside:
         except _FAILURES as exc:
             log.error("the detector failed", extra={"error": type(exc).__name__})
             return []
+
+    def at(self, bgr: Bgr, x: float, y: float, tag: str) -> list[Box]:
+        """Return the boxes of things around a point, in pixels of the picture.
+
+        The label is a name in the language of a BCP 47 tag, "" for what cannot be named. Raises what the
+        libraries raise.
+        """
+        code = tag.partition("-")[0].lower()
+        words = thing_words(code if code in LANGUAGES else "en")
+        found = self._finder.at(bgr, x, y)
+        return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
 
 
 def denied(answer: str, asked_in: str) -> bool:

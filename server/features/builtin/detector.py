@@ -42,6 +42,9 @@ _MOST = 6
 _FLAT_CLASSES, _FLAT, _BOX_ON_FLAT = [549, 688, 916, 918, 922], 0.2, 0.9
 # Least score of a name: circles are clocks to both models.
 _LEAST_OF = {"clock": 0.85}
+# Least score of a box at a place that somebody points at; its largest share of the picture, with a name
+# and without one
+_AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
 # Share of a box that is shown around it
 _MARGIN = 0.08
 # The classifier agrees with at least so much on the classes of the detector's name
@@ -178,6 +181,32 @@ class ThingFinder:
             found.append(thing)
         return found
 
+    def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
+        """Return the boxes around a point, in pixels; the label is a thing's name, or "" where it cannot be named.
+
+        Where there is none, a square around the point is looked at: small things are larger there.
+        """
+        height, width = bgr.shape[:2]
+        if self._load() is None or min(height, width) < _LEAST_SIDE:
+            return []
+        found = [box for box in self.boxes(bgr, _AT) if encloses(box, x, y)]
+        if not found:
+            side = min(height, width) // 2
+            left = min(max(0, int(x) - side // 2), width - side)
+            top = min(max(0, int(y) - side // 2), height - side)
+            part = bgr[top : top + side, left : left + side]
+            found = [moved(box, left, top) for box in self.boxes(part, _AT)]
+            found = [box for box in found if encloses(box, x, y)]
+        labelled = [self._labelled(bgr, box) for box in found]
+        most = {True: _LARGEST_AT * width * height, False: _LARGEST_UNNAMED * width * height}
+        return [box for box in labelled if area(box) <= most[box.label != ""]]
+
+    def _labelled(self, bgr: Bgr, box: Box) -> Box:
+        thing = self._named(bgr, box, ())
+        if thing is None:
+            return replace(box, label="", confidence=None)
+        return replace(box, label=thing.name, confidence=thing.confidence)
+
     def _in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[Thing]:
         """Return what is asked about in squares of the picture: small things are larger there."""
         found: list[Thing] = []
@@ -186,12 +215,9 @@ class ThingFinder:
                 thing = self._named(part, box, ()) if box.label in asked else None
                 if thing is None or thing.box is None or not thing.sure:
                     continue
-                one = thing.box
-                moved = replace(
-                    one, x1=one.x1 + left, x2=one.x2 + left, y1=one.y1 + top, y2=one.y2 + top
-                )
-                if all(overlap(moved, other.box) < _SAME for other in found if other.box):
-                    found.append(replace(thing, box=moved))
+                placed = moved(thing.box, left, top)
+                if all(overlap(placed, other.box) < _SAME for other in found if other.box):
+                    found.append(replace(thing, box=placed))
         return found
 
     def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
@@ -287,6 +313,18 @@ class ThingFinder:
         return detector, classifier
 
 
+def encloses(box: Box, x: float, y: float) -> bool:
+    return box.x1 <= x <= box.x2 and box.y1 <= y <= box.y2
+
+
+def area(box: Box) -> float:
+    return (box.x2 - box.x1) * (box.y2 - box.y1)
+
+
+def moved(box: Box, x: float, y: float) -> Box:
+    return replace(box, x1=box.x1 + x, x2=box.x2 + x, y1=box.y1 + y, y2=box.y2 + y)
+
+
 def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
     """Return the things of these names: the sure ones, or else all."""
     found = [one for one in things if one.name in names]
@@ -333,5 +371,4 @@ def overlap(a: Box, b: Box) -> float:
     wide = min(a.x2, b.x2) - max(a.x1, b.x1)
     high = min(a.y2, b.y2) - max(a.y1, b.y1)
     both = max(0.0, wide) * max(0.0, high)
-    areas = (a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1)
-    return both / (areas - both + 1e-9)
+    return both / (area(a) + area(b) - both + 1e-9)

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
-from server.core.frames import Geometry, Kind, Picture, Scene, Verbosity
+from server.core.frames import Geometry, Kind, Part, Picture, Scene, Verbosity
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several, said_of, social
-from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
+from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for, encloses, moved
 from server.features.builtin.fields import similar
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import language, warm
@@ -73,6 +73,8 @@ _DARK = 0.10
 _BLURRED_BELOW = 25.0
 # Rows of print beside which a picture is mostly print
 _PRINTED = 3
+# What is known of the whole picture alone, not of a part that somebody points at
+_OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 # Share of a box's sides that is not the thing itself
 _INSET = 0.2
 # A colour of so much of the picture's edges is one of the ground.
@@ -158,14 +160,8 @@ class BuiltinEngine:
             yield Finished("stop")
             return
         question = clean(request.question)
-        chosen = request.language or request.own_language
-        if len(question) > _LONG:
-            intent = await in_pool(self._heavy, understand, question, chosen)
-        else:
-            intent = understand(question, chosen)
+        intent = await self._understand(request, question)
         running = request.kind is Kind.DESCRIBE
-        if running:
-            intent = Intent(Want.SUMMARY, intent.language)
         said = None if running else social(intent)
         boxes: tuple[Box, ...] | None = None
         remembered = False
@@ -194,6 +190,18 @@ class BuiltinEngine:
             pictures_left_out=len(request.earlier) if request.past and not remembered else 0,
             boxes=boxes,
         )
+
+    async def _understand(self, request: EngineRequest, question: str) -> Intent:
+        chosen = request.language or request.own_language
+        if len(question) > _LONG:
+            intent = await in_pool(self._heavy, understand, question, chosen)
+        else:
+            intent = understand(question, chosen)
+        if request.kind is Kind.DESCRIBE:
+            return Intent(Want.SUMMARY, intent.language)
+        if request.part is not None and intent.want in _OF_ALL:
+            return replace(intent, want=Want.OTHER)
+        return intent
 
     def forget(self, session_id: str) -> None:
         self._memory.forget(session_id)
@@ -294,7 +302,12 @@ class BuiltinEngine:
             names = locate.wanted_colours(intent, question)
             spots = await in_pool(pool, locate.colour_boxes, bgr, names)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
-        text = said_of(boxes, words.code, bgr.shape[1], bgr.shape[0])
+        # In words the place is one of the camera's picture.
+        region, (height, width) = picture.region, bgr.shape[:2]
+        if region is None:
+            return said_of(boxes, words.code, width, height), tuple(boxes)
+        there = [moved(box, region.left, region.top) for box in boxes]
+        text = said_of(there, words.code, picture.source_width, picture.source_height)
         return text, tuple(boxes)
 
     async def _remember(
@@ -336,14 +349,17 @@ class BuiltinEngine:
         want = intent.want
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
+        inside = partial(_inside, part_of(request.part, picture))
         codes: tuple[Code, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
         faces: int | None = None
         if needs_codes(want):
             codes = tuple(await in_pool(pool, reader.codes, bgr))
+            codes = tuple(code for code in codes if code.box is None or inside(code.box))
         if needs_text(want):
             pieces = await in_pool(pool, reader.text, bgr)
+            pieces = [one for one in pieces if inside(locate.around(one.corners, ""))]
             rows, unread = await in_pool(pool, rows_of, pieces)
             if reader.text_broken:
                 rows = None
@@ -353,6 +369,7 @@ class BuiltinEngine:
         thing_colours: Shares = ()
         if self._finder is not None and (needs_things(want) or intent.things):
             found = await in_pool(pool, self._finder.find, bgr, intent.things)
+            found = [one for one in found if one.box is None or inside(one.box)]
             things = None if self._finder.broken else believed(found, rows)
             if want is Want.COLOUR and intent.things:
                 thing_colours = await in_pool(pool, colours_of, bgr, things or (), intent.things)
@@ -361,7 +378,9 @@ class BuiltinEngine:
         scene, shares, rim, now = await in_pool(
             pool, _colours_and_light, bgr, picture, texts, things
         )
-        before = self._memory.exchange(request.session_id, now, camera)
+        # A part is no picture to compare with the whole ones.
+        of_all = request.part is None
+        before = self._memory.exchange(request.session_id, now, camera) if of_all else None
         return Facts(
             scene=scene,
             rows=rows,
@@ -387,6 +406,21 @@ def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
         for one in asked_for(finder.find(bgr, intent.things), intent.things)
         if one.box is not None
     ]
+
+
+def part_of(part: Part | None, picture: Picture) -> Box | None:
+    """Return a part of the camera's picture in pixels of a picture that shows it at full size; None for all."""
+    if part is None or picture.region is None:
+        return None
+    left, top = picture.region.left, picture.region.top
+    wide, high = picture.source_width, picture.source_height
+    x1, y1, x2, y2 = part
+    return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top)
+
+
+def _inside(part: Box | None, box: Box) -> bool:
+    """Find whether the middle of a box lies in a part; in none, everything does."""
+    return part is None or encloses(part, (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2)
 
 
 def pixels_of(picture: Picture) -> Bgr:

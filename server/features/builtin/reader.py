@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.codes import Code
-from server.features.builtin.lines import Piece
+from server.features.builtin.detector import area, encloses
+from server.features.builtin.lines import Piece, legible, reading_order
 from server.media.picture.grounding import Box
 from server.media.picture.luma import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -216,7 +218,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
-# Finds print and faces for guidance, without reading them. Blocking.
+# Finds print and faces for guidance, without reading them, and what is at a place. Blocking.
 
 # Longest side of the picture for the detector: it finds letters of 10 px at 1280x720 in 30 ms of one
 # core. A thorough look finds those of 8 px in 75 ms.
@@ -237,6 +239,22 @@ _LARGEST = 0.5
 _LETTER_ROW = 0.3
 
 
+# Around a line that somebody points at: in which a point counts as in it, and that is shown with it to
+# be read, as shares of its height
+_AT_LINE, _AROUND_LINE = 0.3, 0.5
+# What is taken for a line there, though it is none: its shorter side is a larger share of the picture's,
+# or it is shorter than so many of these for each character that was read
+_HIGHEST, _SHORTEST = 0.35, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Something at a place. `box` is in pixels, and has its name or text."""
+
+    kind: Literal["thing", "text", "code"]
+    box: Box
+
+
 class Finder:
     """Print by the reader's detector, faces by its face model if that is installed.
 
@@ -246,6 +264,48 @@ class Finder:
     def __init__(self, reader: Reader, things: Beside | None = None) -> None:
         self._reader = reader
         self.things = things
+
+    def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[Spot]:
+        """Find what is around a point, the smallest first. `language`: a BCP 47 tag for the names of things.
+
+        Raises what the libraries raise.
+        """
+        found = [
+            Spot("code", replace(one.box, label=one.name))
+            for one in self._reader.codes(bgr)
+            if one.box is not None and encloses(one.box, x, y)
+        ]
+        found += [Spot("text", box) for box in self._line_at(bgr, x, y)]
+        if self.things is not None:
+            found += [Spot("thing", box) for box in self.things.at(bgr, x, y, language)]
+        return sorted(found, key=lambda spot: area(spot.box))
+
+    def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
+        """Return the smallest line of text around a point, if it can be read."""
+        height, width = bgr.shape[:2]
+        scale = min(1.0, _SIDE / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        quads = self._reader.lines(np.asarray(small, np.uint8)) or []
+        hit = [
+            quad / scale
+            for quad in quads
+            if _sides(quad)[0] <= _HIGHEST * min(size)
+            and encloses(_grown(_around(quad / scale), _AT_LINE), x, y)
+        ]
+        if not hit:
+            return []
+        quad = min(hit, key=cv2.contourArea)
+        line = _around(quad)
+        part = _grown(line, _AROUND_LINE)
+        top, left = max(0, int(part.y1)), max(0, int(part.x1))
+        shown = bgr[top : math.ceil(part.y2), left : math.ceil(part.x2)]
+        pieces = legible(self._reader.text(np.ascontiguousarray(shown)))[0]
+        text = " ".join(row.text for row in reading_order(pieces))
+        short, long = _sides(quad)
+        if not text or long < _SHORTEST * len(text) * short:
+            return []
+        return [replace(line, label=text, confidence=max(piece.score for piece in pieces))]
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.
@@ -274,6 +334,22 @@ class Finder:
                 for f in faces
             )
         )
+
+
+def _around(quad: NDArray[np.float32]) -> Box:
+    (x1, y1), (x2, y2) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
+    return Box(x1, y1, x2, y2)
+
+
+def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the lengths of its sides, the shorter one first."""
+    one, other = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
+    return float(min(one, other)), float(max(one, other))
+
+
+def _grown(box: Box, share: float) -> Box:
+    more = share * (box.y2 - box.y1)
+    return Box(box.x1 - more, box.y1 - more, box.x2 + more, box.y2 + more)
 
 
 def _is_line(quad: NDArray[np.float32], size: tuple[int, int]) -> bool:

@@ -1,4 +1,6 @@
-"""Questions about where something is: the places in the answer, and a second look at a part of the picture."""
+"""Places: where something is that a question asks for, with a second look, and what is at a place that somebody
+points at.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,17 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Answer questions about places; the built-in detector finds boxes for models that give none."""
+    """Answer questions about places, and find what is at one: by the built-in detector, for models that give no
+    boxes, too.
+    """
     from functools import partial
 
     from server.core.aio import in_pool
+    from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
 
-    builtin = api.find("builtin")
+    builtin, heavy = api.find("builtin"), api.pools.heavy
     things = builtin.things if builtin is not None else None
-    find = partial(in_pool, api.pools.heavy, things.boxes) if things is not None else None
-    api.session_part(lambda context: Pointing(context, find))
+    find = partial(in_pool, heavy, things.boxes) if things is not None else None
+    find_at = partial(in_pool, heavy, builtin.at) if builtin is not None else None
+    api.session_part(lambda context: Pointing(context, find, find_at), Point)

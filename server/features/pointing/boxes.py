@@ -115,32 +115,33 @@ def read(
 ) -> Answer:
     """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
     text = text[:MAX_TEXT_CHARS]
-    found = (_placed(box, unit, picture, frame, region) for box in read_boxes(text))
+    found = (placed(box, unit, picture, frame, region) for box in read_boxes(text))
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
     return Answer(_words(text), boxes, not boxes and _NONE.search(text) is not None)
 
 
-def _placed(
+def placed(
     box: Box,
     unit: BoxUnit,
     picture: tuple[int, int],
     frame: tuple[int, int],
     region: Region | None,
 ) -> Box | None:
+    """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     for side, low, high in ((sides[0], box.x1, box.x2), (sides[1], box.y1, box.y2)):
         if low < -_BEYOND * side or high > (1 + _BEYOND) * side:
             return None
     part = (region.width, region.height) if region is not None else frame
-    placed = to_frame(box, unit, picture=picture, frame=part)
-    if placed is None or region is None:
-        return placed
+    found = to_frame(box, unit, picture=picture, frame=part)
+    if found is None or region is None:
+        return found
     return replace(
-        placed,
-        x1=placed.x1 + region.left,
-        y1=placed.y1 + region.top,
-        x2=placed.x2 + region.left,
-        y2=placed.y2 + region.top,
+        found,
+        x1=found.x1 + region.left,
+        y1=found.y1 + region.top,
+        x2=found.x2 + region.left,
+        y2=found.y2 + region.top,
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
 from server.features.pointing import boxes
-from server.media.picture.grounding import Box, to_frame
+from server.features.pointing.messages import Point
+from server.features.pointing.snap import FindAt, Snap
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
@@ -26,16 +28,27 @@ FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 
 
 class Pointing(SessionPart):
-    """The way of a question about where something is."""
+    """The way of a question about where something is, and of a place that somebody points at."""
 
     prepares = True
 
-    def __init__(self, context: SessionContext, find: FindBoxes | None = None) -> None:
-        """`find`: what looks for boxes where an engine gives none; None: nothing does."""
+    def __init__(
+        self,
+        context: SessionContext,
+        find: FindBoxes | None = None,
+        find_at: FindAt | None = None,
+    ) -> None:
+        """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; None: nothing does."""
         self._requests = context.requests
         self._tasks = context.tasks
         self._find = find
         self.routes = {Route.WHERE: self}
+        self._snap = Snap(context, find_at) if find_at is not None else None
+        self.handlers = {Point: self._snap.point if self._snap else _ignore}
+
+    async def close(self) -> None:
+        if self._snap is not None:
+            await self._snap.close()
 
     def ready(self) -> dict[str, Any]:
         """Say whether boxes are found for an engine that gives none."""
@@ -73,6 +86,10 @@ class Pointing(SessionPart):
         pending.job = requests.submit(
             pending.question, Kind.CHAT, view, first, prepared, options=pointed(_wording)
         )
+
+
+def _ignore(message: Point) -> None:
+    """Leave a place unanswered where nothing finds things."""
 
 
 def _wording(question: str, needs: Capabilities) -> str:
@@ -140,17 +157,19 @@ class FirstLook:
 
     def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
         frame = picture.source_width, picture.source_height
-        found = boxes.read(first.text, unit, picture=(picture.width, picture.height), frame=frame)
-        region = boxes.second_look(found.boxes, frame)
+        size, part = (picture.width, picture.height), picture.region
+        found = boxes.read(first.text, unit, picture=size, frame=frame, region=part)
+        # Of a part that the person points at, the first look has all pixels.
+        region = boxes.second_look(found.boxes, frame) if part is None else None
         if region is None or first.cancel_reason is not None:
             self._end(first, found)
             return
-        part = region
+        closer = region
 
         def looked(second: Result | None, seen: boxes.Answer | None) -> None:
             result, answer = first, found
             if seen is not None:
-                answer = boxes.after_second_look(found, seen, part, frame)
+                answer = boxes.after_second_look(found, seen, closer, frame)
             if second is not None:
                 seconds = first.inference_seconds + second.inference_seconds
                 result = replace(result, inference_seconds=seconds)
@@ -272,14 +291,7 @@ class BoxesBeside:
 
 
 def _in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
-    """Return boxes of a picture of the whole frame in pixels of the frame."""
-    placed = (
-        to_frame(
-            box,
-            BoxUnit.PIXELS,
-            picture=(picture.width, picture.height),
-            frame=(picture.source_width, picture.source_height),
-        )
-        for box in found
-    )
+    """Return boxes of a picture in pixels of the frame."""
+    size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
+    placed = (boxes.placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
     return tuple(box for box in placed if box is not None)[: boxes.MAX_BOXES]

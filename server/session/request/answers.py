@@ -10,7 +10,7 @@ from typing import Protocol
 
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
-from server.core.frames import Frame, Kind, Picture, Route, Scene
+from server.core.frames import Frame, Kind, Part, Picture, Route, Scene
 from server.core.sound import Sound, SoundUse
 from server.media.camera import Asked
 from server.media.picture.encode import data_url
@@ -94,6 +94,8 @@ class PendingQuestion:
     heard: str | None = None
     # What ends an answer that takes several looks; None for one that takes one
     steps: Running | None = None
+    # The part of the picture that it is about; None: all of it
+    part: Part | None = None
     # It sees nothing of the past from before this time, monotonic seconds.
     since: float = 0.0
     # True: stopped because its client was gone, so its end is not the answer.
@@ -199,7 +201,7 @@ class AnswerPublisher:
         self._shots = {shot.frame.id: shot for shot in beginning.shots}
         # The pictures of other cameras that it has
         self._others: list[wire.FrameInfo] = []
-        # The part of its picture that was looked at again; None without
+        # The part of its picture that an engine has beside it, or has looked at again; None without
         self._closer: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
         self._text: list[str] = []
@@ -218,15 +220,21 @@ class AnswerPublisher:
         picture = request.picture
         self._asked = (engine, request)
         self._listener.on_sent(request)
-        self.frame = self._describe(picture)
+        # Of a question that points at a part: all of the frame, and then that part; or the part alone
+        whole = [one.picture for one in request.earlier[-1:]] if request.part is not None else []
+        self.frame, *closer = (self._describe(one) for one in (*whole, picture))
+        self._closer = closer[0] if closer else None
+        if request.part is not None:
+            shares = tuple(round(edge, 4) for edge in request.part)
+            self.frame = self.frame.model_copy(update={"part": shares})
         if (word := self._beginning.word) is not None:
             self.frame = self.frame.model_copy(update={"word": word})
-        beside = [one for one in request.earlier if one.picture.frame_id in self._shots]
-        past = [one for one in request.earlier if one.picture.frame_id not in self._shots]
+        earlier = request.earlier if request.part is None else ()
+        beside = [one for one in earlier if one.picture.frame_id in self._shots]
+        past = [one for one in earlier if one.picture.frame_id not in self._shots]
         self._others = [self._describe(one.picture) for one in beside]
         self._frames = earlier_frames(past, time.monotonic(), time.time())
         self._video = request.video
-        self._closer = None
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
@@ -332,6 +340,9 @@ class AnswerPublisher:
     def _response(self, result: Result) -> wire.Response:
         # Pictures that the engine did not look at are none of the answer's.
         self._frames = self._frames[result.pictures_left_out :]
+        if result.pictures_left_out and self.frame and self.frame.part and self._closer:
+            part = {"part": self.frame.part, "word": self.frame.word}
+            self.frame, self._closer = self._closer.model_copy(update=part), None
         first = result.first_token_seconds
         return wire.Response(
             text=result.text,

@@ -20,6 +20,7 @@ from server.models.prompts import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
     audio_tokens,
+    caption_of,
     estimate_tokens,
     fault,
     in_language,
@@ -203,6 +204,7 @@ class RequestBuilder:
             where=options.where,
             past=options.past,
             reading=options.reading,
+            part=options.part,
             caption=options.caption,
             camera=options.camera,
             conversation=options.conversation,
@@ -441,7 +443,7 @@ def estimate(request: EngineRequest) -> int:
         words = "\n".join([said.text, *captions])
         return request.visual_tokens + said.marks + estimate_tokens(words)
     captions = [video_caption(captions)] if request.video else captions
-    captions += [request.caption] if request.caption else []
+    captions += [caption] if (caption := caption_of(request)) else []
     shown = request.visual_tokens + audio_tokens(request.sound)
     question = in_language(request.question, request.own_language)
     return shown + prompt_tokens(question, request.language, captions, request.verbosity)

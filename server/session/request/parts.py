@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Frame, Picture, Region, Scene, Verbosity
+from server.core.frames import Detail, Frame, Part, Picture, Region, Scene, Verbosity
 from server.core.metrics import Metrics
 from server.core.sound import Sound, SoundUse
 from server.inference import Inference
@@ -100,6 +100,8 @@ class RequestOptions:
     program: str = ""
     # The turns before a program's question, oldest first
     turns: tuple[Turn, ...] = ()
+    # See `EngineRequest.part`.
+    part: Part | None = None
     # A program's own messages, which are the prompt; all of them have to fit.
     conversation: Conversation | None = None
 

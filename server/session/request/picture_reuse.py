@@ -86,8 +86,11 @@ class PictureReuse:
         return self._task is not None
 
     async def prepare(self, view: View, needs: Capabilities) -> Prepared:
-        """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
-        if not needs.prefix_cache or needs.wants_pixels:
+        """Return the picture of a view, or the last one when nothing has changed since; of a region always a new one.
+
+        Raises FrameWithheld.
+        """
+        if not needs.prefix_cache or needs.wants_pixels or view.region is not None:
             return Prepared(await self._requests.prepare(view, needs), needs)
         pool, scratch = self._tools.prepare_pool, self._tools.scratch
         detail = view.detail is Detail.HIGH

@@ -9,14 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+import zxingcpp
+from numpy.typing import NDArray
 
-from server.core.frames import Kind
+from server.core.frames import Kind, Region
+from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
-from server.models.base import EarlierPicture, Finished
+from server.features.builtin.reader import Finder, Reader
+from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.shared import watch_answers
 from tests.features.builtin.test_detector import photo
-from tests.features.builtin.test_engine import ask, picture, request, scene
+from tests.features.builtin.test_engine import ask, picture, put_code, request, scene, write
+
+Bgr = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,7 @@ def engine(heavy: ThreadPoolExecutor) -> BuiltinEngine:
     return BuiltinEngine(heavy=heavy, finder=ThingFinder())
 
 
-def room(*things: tuple[str, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def room(*things: tuple[str, int]) -> Bgr:
     """A grey room with photographs at these distances from its left side."""
     bgr = np.full((720, 1280, 3), 150, np.uint8)
     for name, left in things:
@@ -138,3 +144,102 @@ async def test_without_the_models_nothing_is_named(heavy: ThreadPoolExecutor) ->
     assert plain.status.capabilities.cannot_watch is not None
     assert "common thing" in plain.status.capabilities.cannot_watch("a cat appears")
     assert picture(photo("chelsea")).bgr is not None
+
+
+def pointed(view: Bgr, part: tuple[float, float, float, float], question: str) -> EngineRequest:
+    """A question about a part of a picture, which alone goes to the engine."""
+    height, width = view.shape[:2]
+    region = Region.around(part, width, height)
+    shown = np.ascontiguousarray(
+        view[region.top : region.bottom, region.left : region.right], np.uint8
+    )
+    asked = request(shown, question)
+    sizes = {"source_width": width, "source_height": height, "region": region}
+    return dataclasses.replace(
+        asked, picture=dataclasses.replace(asked.picture, **sizes), part=part
+    )
+
+
+async def said(engine: BuiltinEngine, asked: EngineRequest) -> str:
+    chunks = [chunk async for chunk in engine.answer(asked)]
+    return "".join(chunk.text for chunk in chunks if isinstance(chunk, Delta))
+
+
+LEFT, RIGHT = (0.0, 0.25, 0.42, 0.75), (0.43, 0.25, 0.985, 0.91)
+
+
+async def test_what_a_part_shows_is_named_alone(engine: BuiltinEngine) -> None:
+    """One of two things; a person who asks about both hears both."""
+    view = room(("coffee", 545), ("chelsea", 0))
+    for part, answer in ((LEFT, "I see a cat."), (RIGHT, "I see a cup.")):
+        first = (await said(engine, pointed(view, part, "What is this?"))).split("\n")[0]
+        assert first == answer
+    assert (await said(engine, pointed(view, LEFT, "Is there a cup?"))).startswith(
+        "I do not see that: a cup."
+    )
+
+
+async def test_a_part_is_read_alone(engine: BuiltinEngine) -> None:
+    """The line, and nothing of its neighbours, which are at the edges of its picture; and its code."""
+    view = write(scene(), ["Monday closed", "Tuesday 9 to 17", "Friday 9 to 12"], height=24)
+    put_code(view, "https://one.example", zxingcpp.BarcodeFormat.QRCode, at=(760, 60))
+    put_code(view, "https://two.example", zxingcpp.BarcodeFormat.QRCode, at=(760, 420))
+    line = (0.14, 0.205, 0.5, 0.265)
+    assert await said(engine, pointed(view, line, "Read this.")) == "It reads: Tuesday 9 to 17"
+    code = (0.58, 0.05, 0.78, 0.4)
+    assert "one.example" in (found := await said(engine, pointed(view, code, "Scan this code.")))
+    assert "two.example" not in found
+
+
+async def test_the_colour_of_a_part(engine: BuiltinEngine) -> None:
+    view = scene()
+    view[200:500, 100:400], view[200:500, 800:1100] = (30, 25, 205), (60, 150, 40)
+    for left, name in ((100, "red"), (800, "green")):
+        part = (left / 1280, 200 / 720, (left + 300) / 1280, 500 / 720)
+        assert name in (await said(engine, pointed(view, part, "What colour is this?")))
+
+
+async def test_a_part_is_no_picture_to_compare_with(engine: BuiltinEngine) -> None:
+    """What has changed is known of the whole picture: a part says that it cannot, and changes nothing of it."""
+    view = room(("chelsea", 60))
+    whole = dataclasses.replace(request(view, "What has changed?"), session_id="pointed")
+    await said(engine, whole)
+    part = dataclasses.replace(pointed(view, LEFT, "What has changed?"), session_id="pointed")
+    assert (await said(engine, part)).startswith("I cannot tell that")
+    assert (await said(engine, whole)).startswith("I see no change since")
+
+
+async def test_where_something_is_in_a_part(engine: BuiltinEngine) -> None:
+    """In words the place is one of the camera's whole picture."""
+    view = room(("coffee", 545), ("chelsea", 0))
+    asked = dataclasses.replace(pointed(view, RIGHT, "Where is the cup?"), where=True)
+    assert await said(engine, asked) == "A cup: on the right."
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "label"),
+    [
+        ((900, 400), "thing", "eine Tasse"),
+        ((300, 400), "thing", "eine Katze"),
+        ((320, 62), "text", "Open until noon"),
+        ((1150, 80), "code", "QR code"),
+        ((640, 40), "", ""),
+    ],
+)
+async def test_what_is_at_a_place(
+    finder: Finder, place: tuple[int, int], kind: str, label: str
+) -> None:
+    """The smallest first, with its name in a language, or its text."""
+    view = room(("coffee", 545), ("chelsea", 0))
+    write(view, ["Open until noon"], height=24, at=(200, 80))
+    put_code(view, "https://one.example", zxingcpp.BarcodeFormat.QRCode, at=(1100, 20))
+    found = finder.at(view, *place, "de-AT")
+    first = [(spot.kind, spot.box.label) for spot in found[:1]]
+    assert first == ([(kind, label)] if kind else [])
+    for spot in found:
+        assert spot.box.x1 <= place[0] <= spot.box.x2
+
+
+@pytest.fixture(scope="module")
+def finder(reader: Reader) -> Finder:
+    return Finder(reader, Beside(ThingFinder()))

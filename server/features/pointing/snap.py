@@ -1,0 +1,122 @@
+"""One session's places that the person points at: what is there, found by another feature."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import TaskSet
+from server.core.errors import QwenCameraError
+from server.core.frames import Detail, Frame
+from server.features.pointing.messages import Point, Pointed, PointedBox
+from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.models.base import Capabilities
+from server.session.part import SessionContext
+from server.session.request.answers import frame_info
+from server.session.request.parts import View
+
+log = logging.getLogger(__name__)
+
+MOST_BOXES = 4
+_PIXELS = Capabilities(wants_pixels=True)
+_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
+
+
+class At(Protocol):
+    """What is found at a place. `box` is in pixels of the picture; its label may be ""."""
+
+    @property
+    def kind(self) -> Literal["thing", "text", "code"]: ...
+
+    @property
+    def box(self) -> Box: ...
+
+
+# Finds what is around a place of a BGR picture: x and y in pixels, the language of names
+FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[At]]]
+
+
+class Snap:
+    """Looks for what is at a place, one place at a time.
+
+    Bounds of places that wait for a look: one; the newest replaces it.
+    """
+
+    def __init__(self, context: SessionContext, find: FindAt) -> None:
+        self._context = context
+        self._find = find
+        self._tasks = TaskSet("snap")
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: Point | None = None
+
+    def point(self, message: Point) -> None:
+        """Look at a place now, or when the look at another one has ended."""
+        self._waiting = message
+        if self._task is None:
+            self._task = self._tasks.spawn(self._look(), name="snap")
+
+    async def close(self) -> None:
+        self._waiting = None
+        await self._tasks.close()
+
+    async def _look(self) -> None:
+        try:
+            while (message := self._waiting) is not None:
+                self._waiting = None
+                pointed = await self._at(message)
+                if self._waiting is None:
+                    self._context.outbox.put(pointed)
+        finally:
+            self._task = None
+
+    async def _at(self, message: Point) -> Pointed:
+        nothing = Pointed(x=message.x, y=message.y, boxes=[])
+        held = self._context.held()
+        frame = held or self._context.camera.newest
+        if frame is None:
+            return nothing
+        requests = self._context.requests
+        wishes = requests.preferences
+        language = wishes.page_language or wishes.language or "en"
+        try:
+            view = View(frame, Detail.LOW, self._context.camera.scene, held is not None)
+            picture = await requests.prepare(view, _PIXELS, unseen=True)
+            x, y = message.x * frame.width, message.y * frame.height
+            assert picture.bgr is not None
+            found = await self._find(picture.bgr, x, y, language)
+        except QwenCameraError:
+            # It is withheld, or cannot be used: the question itself says so.
+            return nothing
+        except _FAILURES as exc:
+            log.error("looking at a place failed", extra={"error": type(exc).__name__})
+            return nothing
+        info = frame_info(picture, time.monotonic(), time.time())
+        return Pointed(
+            x=message.x,
+            y=message.y,
+            boxes=[_as_shares(one, frame) for one in found[:MOST_BOXES]],
+            captured_at=info.captured_at,
+            age_ms=info.age_ms,
+        )
+
+
+def _as_shares(found: At, frame: Frame) -> PointedBox:
+    box = found.box
+    sides = (frame.width, frame.height) * 2
+    x1, y1, x2, y2 = (
+        round(min(1.0, max(0.0, edge / side)), 4)
+        for edge, side in zip((box.x1, box.y1, box.x2, box.y2), sides, strict=True)
+    )
+    return PointedBox(
+        kind=found.kind,
+        box=(x1, y1, x2, y2),
+        label=box.label[:MAX_LABEL_CHARS] or None,
+        confidence=round(box.confidence, 2) if box.confidence is not None else None,
+    )

@@ -1,0 +1,132 @@
+"""What is at a place that somebody points at: the newest frame, one look at a time, nothing that is withheld."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from server.core.errors import BadRequest, FrameWithheld
+from server.features.builtin.reader import Spot
+from server.features.pointing.messages import Point
+from server.features.pointing.pointing import Pointing
+from server.features.pointing.snap import FindAt
+from server.media.picture.grounding import Box
+from server.session.part import MakePart
+from tests.support.fakes import until
+from tests.support.rooms import parser, room, settings
+
+pytestmark = pytest.mark.asyncio
+
+SIZES: dict[str, Any] = {"width": 640, "height": 360}
+CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))
+NAMELESS = Spot("thing", Box(-5, 0, 700, 360))
+
+
+class Finding:
+    """Finds the same everywhere; each look waits while `slow`."""
+
+    def __init__(self, *found: Spot) -> None:
+        self.found = found
+        self.looks: list[tuple[tuple[int, ...], float, float, str]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.fails: Exception | None = None
+
+    async def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Spot]:
+        self.looks.append((bgr.shape, x, y, language))
+        await self.go.wait()
+        if self.fails is not None:
+            raise self.fails
+        return self.found
+
+
+def made(find: FindAt) -> MakePart:
+    return lambda context: Pointing(context, find_at=find)
+
+
+def point(x: float, y: float) -> Point:
+    return Point(type="point", x=x, y=y)
+
+
+async def test_what_is_there_comes_in_shares_of_the_picture() -> None:
+    """In its order and with its names, in the page's language; with the time of the frame."""
+    finding = Finding(CUP, NAMELESS)
+    async with room(pointing=made(finding.at)) as one:
+        one.camera()
+        one.session.handle(settings(page_language="de"))
+        frame = one.frame(**SIZES)
+        one.session.handle(point(0.25, 0.5))
+        pointed = await one.next("pointed")
+        assert (pointed["x"], pointed["y"]) == (0.25, 0.5)
+        assert pointed["boxes"] == [
+            {"kind": "thing", "box": [0.25, 0.25, 0.5, 0.5], "label": "a cup", "confidence": 0.91},
+            {"kind": "thing", "box": [0, 0, 1, 1]},
+        ]
+        assert finding.looks == [((360, 640, 3), 160, 180, "de")]
+        assert pointed["age_ms"] < 1000
+        assert frame.captured_sender is None
+
+
+async def test_the_newest_place_replaces_the_one_that_waits() -> None:
+    """One look at a time; what nobody points at any more is not answered."""
+    finding = Finding(CUP)
+    async with room(pointing=made(finding.at)) as one:
+        one.camera()
+        one.frame(**SIZES)
+        finding.go.clear()
+        one.session.handle(point(0.1, 0.1))
+        await until(lambda: len(finding.looks) == 1)
+        for x in (0.2, 0.3, 0.4):
+            one.session.handle(point(x, 0.5))
+        finding.go.set()
+        assert (await one.next("pointed"))["x"] == 0.4
+        assert [look[1] for look in finding.looks] == [64, 256]
+        one.session.handle(point(0.5, 0.5))
+        assert (await one.next("pointed"))["x"] == 0.5
+
+
+async def test_nothing_where_nothing_can_be_found() -> None:
+    """Without a frame, of a frame that a filter withholds, and after a failure, which is logged."""
+
+    class Withhold:
+        name = "withhold"
+
+        def apply(self, bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            raise FrameWithheld("not this")
+
+    finding = Finding(CUP)
+    async with room(pointing=made(finding.at)) as one:
+        one.session.handle(point(0.5, 0.5))
+        assert (await one.next("pointed"))["boxes"] == []
+        one.camera()
+        one.frame(**SIZES)
+        finding.fails = RuntimeError("of a library")
+        one.session.handle(point(0.5, 0.5))
+        assert (await one.next("pointed"))["boxes"] == []
+    async with room(None, Withhold(), pointing=made(finding.at)) as one:
+        one.camera()
+        one.frame(**SIZES)
+        looks = len(finding.looks)
+        one.session.handle(point(0.5, 0.5))
+        assert (await one.next("pointed"))["boxes"] == []
+        assert len(finding.looks) == looks
+
+
+async def test_without_a_finder_a_place_is_not_answered() -> None:
+    async with room() as one:
+        one.camera()
+        one.frame(**SIZES)
+        one.session.handle(point(0.5, 0.5))
+        await asyncio.sleep(0.05)
+        assert [message for message in await one.rest() if message["type"] == "pointed"] == []
+
+
+@pytest.mark.parametrize("place", ['"x":1.1,"y":0', '"x":-0.1,"y":0', '"x":NaN,"y":0', '"x":0'])
+async def test_a_place_beside_the_picture_is_refused(place: str) -> None:
+    with pytest.raises(BadRequest):
+        parser().parse('{"type":"point",' + place + "}")
