@@ -97,6 +97,11 @@ class Inference:
         """True when no new work is accepted."""
         return self._draining
 
+    @property
+    def has_questions(self) -> bool:
+        """True while a question of anybody waits or runs."""
+        return any(job.kind is Kind.CHAT for job in self._runs)
+
     def depth(self) -> dict[Kind, int]:
         """Number of waiting jobs of each kind."""
         return self._queue.depth()

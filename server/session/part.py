@@ -107,6 +107,8 @@ class SessionContext:
     report: Callable[[], None]
     # Returns the frame that the person holds
     held: Callable[[], Frame | None]
+    # True while a question waits or runs
+    answering: Callable[[], bool]
     # True while some of the answer that is spoken is still to be heard
     behind: Callable[[], bool]
     # Has answers spoken

@@ -320,6 +320,7 @@ class SessionParts:
             send_error=send_error,
             report=on_status,
             held=lambda: self.questions.held_frame,
+            answering=lambda: self.questions.running,
             behind=lambda: self.questions.speaker.behind,
             speak_with=lambda speaker: self.questions.speak_with(speaker),
             ask=lambda message, spoken: self.questions.ask(message, spoken),

@@ -31,6 +31,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "sound_packets_dropped": ("counter", ("reason",)),
     "stills": ("counter", ("result",)),
     "guidance_checks": ("counter", ("result",)),
+    "glances": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),
     "sent_pictures": ("counter", ("result",)),

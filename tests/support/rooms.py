@@ -274,6 +274,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
         send_error=lambda error, id: None,
         report=lambda: None,
         held=lambda: None,
+        answering=lambda: False,
         behind=lambda: False,
         speak_with=lambda speaker: None,
         ask=lambda message, spoken: None,

@@ -579,6 +579,19 @@ export interface LogLines {
   dropped: number;
 }
 
+/** What is in front of the camera, so that a client can offer questions about it. It comes while the built-in engine answers, whenever it differs from the one before. */
+export interface Glance {
+  type: "glance";
+  /** Print that could be read */
+  text: boolean;
+  /** A QR code or a barcode that was read */
+  code: boolean;
+  /** Number of persons that were seen, 3 at most */
+  people: number;
+  /** Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first */
+  things: Array<string>;
+}
+
 /** All watches of the session: after each `ready`, and when one has changed. */
 export interface WatchList {
   type: "watches";
@@ -1017,4 +1030,4 @@ export interface WebhookOffer {
 
 export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

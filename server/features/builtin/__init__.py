@@ -19,6 +19,7 @@ def register(api: Api) -> None:
     from server.core.aio import TaskSet
     from server.features.builtin.beside import Beside
     from server.features.builtin.engine import BuiltinEngine
+    from server.features.builtin.glance import Glancer, Glancing, counter
     from server.features.builtin.intents import language_of
     from server.features.builtin.reader import Finder, Reader
 
@@ -29,6 +30,9 @@ def register(api: Api) -> None:
     if api.settings.engine not in ("auto", "builtin"):
         return
     engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
+    glancer = Glancer(engine, api.pools.heavy, reader, things)
+    counter(api.metrics)
+    api.session_part(lambda context: Glancing(context, glancer))
     tasks = TaskSet("builtin")
 
     def warm() -> None:

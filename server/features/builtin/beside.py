@@ -11,8 +11,8 @@ from server.core.frames import Picture
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import language_of, understand
-from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.language import language
+from server.features.builtin.thing_words import words_of
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
@@ -48,8 +48,7 @@ class Beside:
         The label is a name in the language of a BCP 47 tag, "" for what cannot be named. Raises what the
         libraries raise.
         """
-        code = tag.partition("-")[0].lower()
-        words = thing_words(code if code in LANGUAGES else "en")
+        words = words_of(tag)
         found = self._finder.at(bgr, x, y)
         return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
 

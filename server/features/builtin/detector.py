@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -165,19 +165,23 @@ class ThingFinder:
 
         `asked`: the names of things that somebody asks about.
         """
+        return self.named(bgr, self.boxes(bgr), asked)
+
+    def named(self, bgr: Bgr, boxes: Iterable[Box], asked: Collection[str] = ()) -> list[Thing]:
+        """Return the same of a picture whose `boxes` are known."""
         if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
-        boxes = self.boxes(bgr)
+        whole = cache(partial(self._classify, bgr))
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
         matters = asked or any((box.confidence or 0) < _BOX_ON_FLAT for box in first)
-        flat = matters and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT
+        flat = matters and float(whole()[_FLAT_CLASSES].sum()) >= _FLAT
         if flat:
             first = [box for box in first if (box.confidence or 0) >= _BOX_ON_FLAT]
         found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
         if asked and not flat and not asked_for(found, asked):
             found += self._in_tiles(bgr, asked)
-        if not found and (thing := self._of_middle(bgr)) is not None:
+        if not found and (thing := self._of_middle(bgr, whole)) is not None:
             found.append(thing)
         return found
 
@@ -261,8 +265,8 @@ class ThingFinder:
             return Thing(box.label, score, box, sure=False)
         return None
 
-    def _of_middle(self, bgr: Bgr) -> Thing | None:
-        """Return what fills the picture, if its middle and the whole of it look like the same."""
+    def _of_middle(self, bgr: Bgr, whole: Callable[[], F32]) -> Thing | None:
+        """Return what fills the picture, if its middle and the `whole` of it look like the same."""
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
@@ -271,8 +275,8 @@ class ThingFinder:
         name = classes().classifier[best]
         if not name or middle[best] < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
-        whole = self._classify(bgr)
-        if int(whole.argmax()) != best or whole[best] < _WHOLE:
+        weights = whole()
+        if int(weights.argmax()) != best or weights[best] < _WHOLE:
             return None
         return Thing(name, float(middle[best]), None, sure=False)
 

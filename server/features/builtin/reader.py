@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,8 @@ _LEAST_FACE = 0.5
 _CODE_SIDE = 1920
 _CODES = 8
 _CODE_CHARS = 500
+# Longest side in which print is only noticed: letters of 30 px at 1280x720 in 17 ms of one core
+_NOTICE_SIDE = 160
 # Single characters that people write as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
@@ -98,6 +101,28 @@ class Reader:
             found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
         return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
 
+    def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
+        """Find whether there is print beside the `codes`, in a small picture; False without a reader."""
+        height, width = bgr.shape[:2]
+        scale = min(1.0, _NOTICE_SIDE / max(width, height))
+        # The detector takes whole squares of 32 pixels.
+        wide, high = (max(1, round(side * scale / 32)) * 32 for side in (width, height))
+        small = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
+        quads = self.lines(np.asarray(small, np.uint8)) or ()
+        places = [quad.mean(axis=0) * (width / wide, height / high) for quad in quads]
+        return any(
+            _is_line(quad, (wide, high)) and not any(encloses(code, *place) for code in codes)
+            for quad, place in zip(quads, places, strict=True)
+        )
+
+    def code_boxes(self, bgr: Bgr) -> list[Box]:
+        """Find where codes are, in a third of the time of `codes`.
+
+        Barcodes that stand on their side and codes in light on dark are not found.
+        """
+        found, scale = _codes(bgr, thorough=False)
+        return [_box_of(one, scale) for one in found]
+
     def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
         """Return the pieces, and True for those of the picture upside down."""
         with self._lock:
@@ -114,20 +139,10 @@ class Reader:
 
     def codes(self, bgr: Bgr) -> list[Code]:
         """Return the contents of QR codes, barcodes and the like."""
-        import zxingcpp
-
-        longest = max(bgr.shape[:2])
-        scale = 1.0
-        if longest > _CODE_SIDE:
-            scale = _CODE_SIDE / longest
-            bgr = np.asarray(
-                cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-            )
-        found = zxingcpp.read_barcodes(np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)))
+        found, scale = _codes(bgr)
         return [
             Code(printable(one.text)[:_CODE_CHARS], str(one.format), _box_of(one, scale))
             for one in found[:_CODES]
-            if one.text
         ]
 
     def faces(self, bgr: Bgr) -> int | None:
@@ -180,6 +195,27 @@ class Reader:
                 self._faces_failed = True
                 log.info("faces are not counted: the face model is not installed")
         return self._faces
+
+
+def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
+    """Return ZXing's codes with a text, and the scale of the picture in which they are.
+
+    `thorough`: those on their side, in light on dark and very large ones, too.
+    """
+    import zxingcpp
+
+    longest = max(bgr.shape[:2])
+    scale = 1.0
+    if longest > _CODE_SIDE:
+        scale = _CODE_SIDE / longest
+        bgr = np.asarray(
+            cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
+        )
+    grey = np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY))
+    found = zxingcpp.read_barcodes(
+        grey, try_rotate=thorough, try_invert=thorough, try_downscale=thorough
+    )
+    return [one for one in found if one.text], scale
 
 
 def _box_of(code: Any, scale: float) -> Box:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from server.features.builtin.detector import FOLDER
-from server.features.builtin.language import UNSPACED
+from server.features.builtin.language import LANGUAGES, UNSPACED
 from server.models.routing import WORD_MARKS, plain
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
@@ -105,6 +105,12 @@ class ThingWords:
 def thing_words(code: str) -> ThingWords:
     """Return those of one of `LANGUAGES`."""
     return ThingWords(code)
+
+
+def words_of(tag: str) -> ThingWords:
+    """Return those of the language of a BCP 47 tag; the English ones where there are none."""
+    code = tag.partition("-")[0].lower()
+    return thing_words(code if code in LANGUAGES else "en")
 
 
 def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,216 @@
+"""Glances: what is in front of the camera, now and then, so that the page can offer fitting questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from server.core.aio import TaskSet, in_pool
+from server.core.frames import Detail, Frame, Picture, Scene
+from server.core.messages import Settings
+from server.core.metrics import Metrics
+from server.features.builtin.detector import PERSON, Thing, ThingFinder
+from server.features.builtin.engine import pixels_of
+from server.features.builtin.messages import Glance
+from server.features.builtin.reader import Reader
+from server.features.builtin.thing_words import words_of
+from server.media.picture.grounding import Box
+from server.models.base import Engine
+from server.session.part import BackgroundPart, SessionContext
+from server.shared.attention.attention import Attention
+
+T = TypeVar("T")
+
+# Least seconds of capture time between two looks of a session
+_PAUSE = 2.0
+# A frame that is older than this once it was looked at may show another scene than the camera, in seconds
+_LATE = 3.0
+# Boxes of persons, and of other things, each of which takes 7 ms
+_PERSONS, _THINGS = 3, 2
+# Least confidence of a thing on which the two models do not agree: nobody has asked for a guess.
+_SURE = 0.8
+
+
+def counter(metrics: Metrics) -> Any:
+    """Return the counter of looks by result."""
+    # result: done, dropped, failed
+    return metrics.counter(
+        "glances_total", "Frames looked at for what is in front of the camera", "result"
+    )
+
+
+class GivenUp(Exception):
+    """A look that something more urgent came between."""
+
+
+class Glancer:
+    """Looks at one frame at a time of all sessions, in stages of the worker pool: an answer waits for one at most."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        heavy: ThreadPoolExecutor,
+        reader: Reader,
+        finder: ThingFinder | None,
+    ) -> None:
+        """`engine`: it looks while this one answers. `finder`: None: nothing is named."""
+        self.engine = engine
+        self._heavy = heavy
+        self._reader = reader
+        self._finder = finder
+        self._lock = asyncio.Lock()
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def look(
+        self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
+    ) -> Glance:
+        """Return what is in front. `language`: a BCP 47 tag, for the names of things.
+
+        Raises GivenUp where `wanted` turns False before a stage, and what `picture` and the libraries raise.
+        """
+
+        async def stage(work: Callable[..., T], *args: Any) -> T:
+            if not wanted():
+                raise GivenUp
+            return await in_pool(self._heavy, work, *args)
+
+        reader, finder = self._reader, self._finder
+        async with self._lock:
+            bgr = await stage(lambda: pixels_of(picture()))
+            codes = await stage(reader.code_boxes, bgr)
+            text = await stage(reader.any_text, bgr, codes)
+            people, things = 0, list[str]()
+            if finder is not None:
+                boxes = _first(await stage(finder.boxes, bgr))
+                found = await stage(finder.named, bgr, boxes)
+                people = sum(one.name == PERSON for one in found)
+                things = await stage(_names, found, language)
+            return Glance(text=text, code=bool(codes), people=people, things=things)
+
+
+def _first(boxes: Sequence[Box]) -> list[Box]:
+    """Return the best boxes of persons and of other things."""
+    persons = [box for box in boxes if box.label == PERSON][:_PERSONS]
+    return persons + [box for box in boxes if box.label != PERSON][:_THINGS]
+
+
+def _names(found: Collection[Thing], language: str) -> list[str]:
+    """Return the words for the surest things, no persons among them."""
+    words = words_of(language)
+    things = [one for one in found if one.name != PERSON and (one.sure or one.confidence >= _SURE)]
+    things.sort(key=lambda one: (one.sure, one.confidence), reverse=True)
+    return list(dict.fromkeys(words.one(one.name) for one in things))
+
+
+class Glancing(BackgroundPart):
+    """One session's glances, a background part.
+
+    A frame is looked at when the scene has changed since the last look, and neither a question nor a
+    held frame is there. One that meets a look of another session waits for the next sampled frame.
+    """
+
+    def __init__(self, context: SessionContext, glancer: Glancer) -> None:
+        self._context = context
+        self._glancer = glancer
+        self._counter = counter(context.tools.metrics)
+        self.handlers = {Settings: self._set}
+        # Of the frame of the last look
+        self._attention = Attention(context.tools.scratch)
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        # What the client knows; None: nothing yet
+        self._sent: Glance | None = None
+        self._tasks = TaskSet("glance")
+
+    @property
+    def wanted(self) -> bool:
+        return self._context.tools.current_engine() is self._glancer.engine
+
+    def frame(self, frame: Frame) -> None:
+        """Look at a sampled frame, when a look is due."""
+        if frame.captured < self._due or self._glancer.busy or not self._free():
+            return
+        change = self._attention.look(frame)
+        if change is None or not change.changed:
+            return
+        self._due = frame.captured + _PAUSE
+        self._attention.asked(change, time.monotonic())
+        self._tasks.spawn(self._look(frame, self._attention), name="look")
+
+    async def _look(self, frame: Frame, attention: Attention) -> None:
+        context = self._context
+        picture = partial(self._picture, frame, context.camera.scene)
+        glance, result = None, "done"
+        try:
+            glance = await self._glancer.look(
+                picture,
+                context.requests.preferences.page_language,
+                # Another scene, socket or language may have come meanwhile.
+                lambda: attention is self._attention and self._free(),
+            )
+        except GivenUp:
+            result = "dropped"
+        except Exception:  # noqa: BLE001
+            # The answer to a question about such a frame has the reason.
+            result = "failed"
+        now = time.monotonic()
+        if attention is not self._attention or not self._free() or now > frame.captured + _LATE:
+            result = "dropped"
+        self._counter.labels(result).inc()
+        if result == "dropped":
+            return
+        attention.answered(now, same=False)
+        if glance is not None and glance != self._sent:
+            self._sent = glance
+            context.outbox.put(glance)
+
+    def _picture(self, frame: Frame, scene: Scene | None) -> Picture:
+        """Make the picture that the engine would get. In a thread."""
+        needs = self._glancer.engine.status.capabilities
+        return self._context.tools.preparer.make(frame, needs, Detail.LOW, scene=scene)
+
+    def _free(self) -> bool:
+        """Find whether a look keeps nobody waiting, and is of use."""
+        context = self._context
+        return (
+            self.wanted
+            and context.held() is None
+            and not context.answering()
+            and not context.tools.inference.has_questions
+        )
+
+    def set_connected(self, connected: bool) -> None:
+        """Look anew for the next socket, whose client knows nothing."""
+        self._forget()
+
+    def retry(self) -> None:
+        """Begin or end with the engine."""
+        self._forget()
+        self._context.wants_changed()
+
+    def new_stream(self) -> None:
+        """Look at the next frame."""
+        self._attention = Attention(self._context.tools.scratch)
+
+    def _set(self, message: Settings) -> None:
+        if message.page_language is not None:
+            # Things have other names.
+            self.new_stream()
+
+    def _forget(self) -> None:
+        self.new_stream()
+        self._sent = None
+        self._context.outbox.discard(Glance)
+
+    def stop(self) -> None:
+        self._forget()
+
+    async def close(self) -> None:
+        await self._tasks.close()

@@ -1,0 +1,25 @@
+"""Wire messages of the built-in engine."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from server.core.messages.base import ServerMessage
+
+
+class Glance(ServerMessage):
+    """What is in front of the camera, so that a client can offer questions about it.
+
+    It comes while the built-in engine answers, whenever it differs from the one before.
+    """
+
+    type: Literal["glance"] = "glance"
+    newest_only: ClassVar[bool] = True
+    # Print that could be read
+    text: bool
+    # A QR code or a barcode that was read
+    code: bool
+    # Number of persons that were seen, 3 at most
+    people: int
+    # Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first
+    things: list[str]
