@@ -74,6 +74,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "alerts": ("counter", ()),
     "alerts_dropped": ("counter", ()),
     "watch_frames_dropped": ("counter", ()),
+    "watch_detector_looks": ("counter", ("result",)),
+    "watch_confirmations": ("counter", ("result",)),
     "webhook_attempts": ("counter", ("result",)),
     "webhooks_dropped": ("counter", ("reason",)),
     "mqtt_connected": ("gauge", ()),

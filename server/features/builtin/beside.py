@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 
 from server.core.frames import Picture
-from server.features.builtin.detector import ThingFinder
+from server.features.builtin.compose import said_of
+from server.features.builtin.conditions import Condition, Subject, spoken_condition
+from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import language_of, understand
 from server.features.builtin.language import language
-from server.features.builtin.thing_words import words_of
+from server.features.builtin.thing_words import thing_words, words_of
+from server.features.builtin.watcher import LEAST_THING
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
+from server.shared.watch_answers import Answer
 
 log = logging.getLogger(__name__)
+# The certainty of what is not there
+_NOT_SEEN = 0.8
 _FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
@@ -51,6 +59,55 @@ class Beside:
         words = words_of(tag)
         found = self._finder.at(bgr, x, y)
         return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
+
+    def look(
+        self, picture: Picture, conditions: Mapping[str, str]
+    ) -> dict[str, list[Answer] | None] | None:
+        """Look for conditions of watches, by their names.
+
+        Each gets what is seen of it, surest first and never empty, with boxes in pixels of the picture;
+        a thing that is gone has none. None for a condition that is about no thing that the detector knows,
+        and None for all of them when it cannot look.
+        """
+        read = {name: known(condition) for name, condition in conditions.items()}
+        boxes: list[Box] = []
+        if any(found is not None for found in read.values()):
+            try:
+                boxes = self._finder.boxes(pixels_of(picture), LEAST_THING)
+            except _FAILURES as exc:
+                log.error("the detector failed", extra={"error": type(exc).__name__})
+                return None
+        if self._finder.broken:
+            return None
+        size = picture.width, picture.height
+        return {
+            name: _answers(*found, boxes, size) if found is not None else None
+            for name, found in read.items()
+        }
+
+
+@lru_cache(256)
+def known(condition: str) -> tuple[Condition, str] | None:
+    """Return what the detector has to look for, and the language of the words; None for anything else."""
+    found = spoken_condition(condition)
+    if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):
+        return None
+    read = replace(found[0], target=found[0].target or PERSON)
+    return (read, found[1]) if read.target in classes().detector else None
+
+
+def _answers(
+    condition: Condition, code: str, boxes: Sequence[Box], size: tuple[int, int]
+) -> list[Answer]:
+    words, named = language(code), thing_words(code).one(condition.target)
+    seen = [box for box in boxes if box.label == condition.target]
+    if condition.gone:
+        why = words.say("not_now" if seen else "thing_not_here", thing=named)
+        return [Answer(not seen, _NOT_SEEN, None, why)]
+    return [
+        Answer(True, box.confidence or 0.5, box, said_of([replace(box, label=named)], code, *size))
+        for box in seen
+    ] or [Answer(False, _NOT_SEEN, None, words.say("not_now"))]
 
 
 def denied(answer: str, asked_in: str) -> bool:

@@ -35,7 +35,7 @@ from server.models.routing import plain
 Bgr = NDArray[np.uint8]
 
 # Least score of a box; one look of the detector alone is often wrong, and the rule wants two
-_LEAST_THING = 0.7
+LEAST_THING = 0.7
 # Least share of the picture that a spot of a colour has to take up
 _LEAST_COLOUR = 0.01
 # Cells of the picture in which motion is looked for; their least difference in grey levels, beyond
@@ -163,7 +163,7 @@ class Watcher:
         if self._finder is None:
             return None
         if target in classes().detector:
-            found = self._finder.boxes(bgr, _LEAST_THING)
+            found = self._finder.boxes(bgr, LEAST_THING)
             return next((box for box in found if box.label == target), None)
         height, width = bgr.shape[:2]
         whole = Box(0, 0, width, height)

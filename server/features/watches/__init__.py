@@ -11,9 +11,21 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Watch for conditions in each session."""
+    """Watch for conditions in each session; where the operator allows it, the built-in detector looks first."""
+    from functools import partial
+
+    from server.core.aio import in_pool
+    from server.features.watches.detecting import DetectorCounters
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
+    from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
 
     WatchCounters(api.metrics)
-    api.session_part(Watching, Watch, Unwatch, Ack, FalseAlarm, WatchSettings)
+    DetectorCounters(api.metrics)
+    builtin = api.find("builtin") if WatchingSettings.of(api.settings).watch_by_detector else None
+    things = builtin.things if builtin is not None else None
+    detector = partial(in_pool, api.pools.heavy, things.look) if things is not None else None
+    api.session_part(
+        lambda context: Watching(context, detector=detector),
+        *(Watch, Unwatch, Ack, FalseAlarm, WatchSettings),
+    )

@@ -47,7 +47,7 @@ class Ask:
     # verified no, None without one
     crop: Box | None = None
     before: str | None = None
-    # The light went out or came on: a yes needs no box.
+    # The light went out or came on, or something is gone: a yes needs no box.
     light: bool = False
     # Second look: others may follow, so a yes is no alert yet.
     votes: bool = False
@@ -174,7 +174,11 @@ class Watches:
 
     def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
         """Return the request about new watches, whose answers are a status; None without any."""
-        new = [name for name, watch in self._watches.items() if watch.asked_frame is None]
+        new = [
+            name
+            for name, watch in self._watches.items()
+            if watch.asked_frame is None and not watch.detected
+        ]
         if self._under_way is not None or not new:
             return None
         return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
@@ -193,7 +197,8 @@ class Watches:
     def again_due(self, now: float) -> bool:
         """Return True when it is time to ask `again` about what came and stays."""
         return self._under_way is None and any(
-            watch.again_at is not None and now >= watch.again_at for watch in self._watches.values()
+            watch.again_at is not None and now >= watch.again_at and not watch.detected
+            for watch in self._watches.values()
         )
 
     def again(self, frame_id: str, now: float, minute: int) -> Ask | None:
@@ -210,6 +215,36 @@ class Watches:
         """Ask no more about what came, because it went."""
         for watch in self._watches.values():
             watch.again_at = None
+
+    def detect(self, names: Collection[str]) -> None:
+        """Leave these watches to the detector, and no others: no common request is about them."""
+        for name, watch in self._watches.items():
+            watch.detected = name in names
+
+    def detected(
+        self, frame_id: str, answers: Mapping[str, Answer], now: float, minute: int
+    ) -> list[Ask]:
+        """Take what the detector saw; return a second look for each yes, which a model has to confirm.
+
+        A yes without a box is about something that is gone.
+        """
+        asks = []
+        for name, answer in answers.items():
+            watch = self._watches.get(name)
+            if watch is None or watch.finished(now) or watch.paused(now, minute):
+                continue
+            if watch.spotted(answer, frame_id, now):
+                watch.spend(now)
+                box = answer.where
+                ask = Ask(Look.SECOND, frame_id, (name,), box, box, watch.last_no, box is None)
+                self._seconds[name] = ask
+                asks.append(ask)
+        return asks
+
+    def holds(self, watch_id: str) -> bool:
+        """Return True while the condition of a watch holds, as far as is known."""
+        watch = self._watches.get(watch_id)
+        return watch is not None and watch.belief is Belief.HOLDS
 
     def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
         """Take the answers of a request; a missing one counts as no request."""
@@ -271,10 +306,19 @@ class Watches:
         watch = self._watches.get(watch_id)
         return watch.order if watch is not None else None
 
+    def watched(self, now: float, minute: int) -> dict[str, str]:
+        """Return the conditions of the watches that may be asked about now, by their ids."""
+        return {
+            name: watch.order.condition
+            for name, watch in self._watches.items()
+            if not watch.finished(now) and not watch.paused(now, minute)
+        }
+
     def unbegun(self, now: float, minute: int) -> bool:
         """Return True while a watch was in no request yet that may be asked about now."""
         return any(
-            watch.asked_frame is None and not watch.finished(now) and not watch.paused(now, minute)
+            watch.asked_frame is None
+            and not (watch.detected or watch.finished(now) or watch.paused(now, minute))
             for watch in self._watches.values()
         )
 
@@ -335,6 +379,7 @@ class Watches:
             name
             for name, watch in self._watches.items()
             if (only is None or name in only)
+            and not watch.detected
             and watch.asked_frame != wake.frame_id
             and not watch.finished(now)
             and watch.belief is not Belief.DOUBTED
@@ -401,6 +446,10 @@ CLEARED_AFTER = 3
 WAKES_A_DAY = 150
 
 _DAY = 86_400.0
+
+
+# Seconds after which a look of the detector that changes nothing is noted again: its time, and a no's frame
+_NOTED_SECONDS = 30.0
 
 
 # The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
@@ -520,6 +569,8 @@ class Watch:
         # The time of the next look at a change that stays, None without one; and the number of such looks
         self.again_at: float | None = None
         self._again = 0
+        # The detector looks for it, and no common request is about it.
+        self.detected = False
         # The second looks at this frame, where nobody knows what changed: the boxes of those that saw
         # it, else None
         self.votes: list[Box | None] = []
@@ -601,6 +652,22 @@ class Watch:
             self._ask_again(now)
         return False
 
+    def spotted(self, answer: Answer, frame_id: str, now: float) -> bool:
+        """Take what the detector saw; return True when a second look is needed."""
+        before, yes = self.belief, self._yes(answer)
+        if before is Belief.HOLDS:
+            self._holds_still(yes, now, settled=True)
+        elif before is Belief.CLEAR and yes:
+            self.belief = Belief.DOUBTED
+            self.votes = []
+        noted = self.looked_at is not None and now - self.looked_at < _NOTED_SECONDS
+        if self.belief is not before or not noted:
+            # Not each look is told to clients, nor kept as a picture.
+            self.looked_at, self.reason = now, answer.why
+            self.last_no = self.last_no if yes else frame_id
+        self.armed = self.armed or not yes
+        return self.belief is Belief.DOUBTED and before is Belief.CLEAR
+
     def second(
         self,
         answer: Answer,
@@ -662,7 +729,7 @@ class Watch:
 
     def _ask_again(self, now: float) -> None:
         """Set the time of the next look at what stays, unless there were enough."""
-        if self._again < len(AGAIN_SECONDS):
+        if not self.detected and self._again < len(AGAIN_SECONDS):
             self.again_at = now + AGAIN_SECONDS[self._again]
             self._again += 1
 

@@ -15,6 +15,7 @@ from server.core.frames import Detail, Frame, Kind, Region
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
+from server.features.watches.detecting import Detecting, Detector
 from server.features.watches.rule import Ask, Firing, Look, Order, Watches
 from server.features.watches.watch_list import (
     WatchList,
@@ -59,9 +60,11 @@ class Watching(BackgroundPart):
         self,
         context: SessionContext,
         *,
+        detector: Detector | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """`detector`: what looks for the things that it knows, beside a model; None: a model does."""
         self._context = context
         self._outbox = context.outbox
         self._requests = context.requests
@@ -102,6 +105,9 @@ class Watching(BackgroundPart):
             messages.FalseAlarm: lambda message: self.false_alarm(message.id),
             messages.WatchSettings: self._set,
         }
+        self._detecting: Detecting | None = None
+        if detector is not None:
+            self._detecting = Detecting(context, self._rule, detector, self._detected, self._now)
         # An alert that went out before its reason was complete
         self._early: Firing | None = None
         self._listening = False
@@ -206,13 +212,18 @@ class Watching(BackgroundPart):
         self.alerts.forget()
         self._frames.forget()
         self._wakes.forget()
+        if self._detecting is not None:
+            self._detecting.forget()
 
     def frame(self, frame: Frame) -> None:
         self.alerts.go_on()
-        if self._list.trouble():
+        trouble = self._list.trouble()
+        if trouble:
             self._list.report()
         if self._list.blocked():
             return
+        if self._detecting is not None:
+            self._detecting.frame(frame, self._list.minute(), useful=not trouble)
         change = self._wakes.look(frame)
         if change is not None:
             self._looked(change, self._wakes.ask(frame, change))
@@ -232,6 +243,15 @@ class Watching(BackgroundPart):
             self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
             self._queue.put([ask])
+        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._list.report()
+
+    def _detected(self, frame: Frame, answers: Mapping[str, Answer]) -> None:
+        """Take what the detector saw in a frame: a model is asked to confirm each yes."""
+        if self._ended or self._list.blocked():
+            return
+        self._frames.keep(frame)
+        self._queue.put(self._rule.detected(frame.id, answers, self._now(), self._list.minute()))
         self._frames.settle(self._rule.asking, self._rule.compared)
         self._list.report()
 
@@ -273,6 +293,7 @@ class Watching(BackgroundPart):
                 self.alerts.reword(early, answer.why)
         outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
+        self._confirmed(ask, answered=bool(answers))
         for firing in outcome.firings:
             self._fire(firing, ask)
         self._next(outcome.asks)
@@ -286,7 +307,15 @@ class Watching(BackgroundPart):
             return
         asks = self._rule.failed(ask, self._now(), self._list.minute())
         self._wakes.failed(ask)
+        self._confirmed(ask, answered=False)
         self._next(asks)
+
+    def _confirmed(self, ask: Ask, *, answered: bool) -> None:
+        """Tell the detector's looks what a model said of what they saw."""
+        if self._detecting is not None and ask.look is Look.SECOND:
+            (name,) = ask.watch_ids
+            seen = self._rule.holds(name) if answered else None
+            self._detecting.confirmed(name, ask.crop, seen)
 
     def _next(self, asks: Sequence[Ask]) -> None:
         self._wakes.follow(asks)

@@ -1,0 +1,222 @@
+"""Watches that the built-in detector looks for, so that a model is asked only to confirm what it sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.core.errors import QwenCameraError
+from server.core.frames import Detail, Frame, Geometry, Picture
+from server.core.metrics import Metrics
+from server.features.watches.rule import Watches
+from server.media.picture.grounding import Box
+from server.models.base import Capabilities
+from server.session.part import SessionContext
+from server.session.request.parts import View
+from server.shared.watch_answers import Answer
+
+# Looks for conditions in a picture, by their names. Of each: what it saw, surest first and never empty, in pixels
+# of the picture; or None, which it does not know. None for all of them: it cannot look. Never raises.
+Detector = Callable[
+    [Picture, Mapping[str, str]], Awaitable[Mapping[str, Sequence[Answer] | None] | None]
+]
+
+# Seconds between two looks; sampled frames come a little before or after their time.
+LOOK_SECONDS, _SLACK = 0.5, 0.05
+# Looks in a row that have to agree: one alone is often wrong.
+_IN_A_ROW = 2
+# Seconds for which nobody is asked again about what a model denied; doubled each time, and at most
+_DENIED_SECONDS, _MOST_DENIED_SECONDS = 10.0, 600.0
+# Places that are remembered as denied; the one that ends first is dropped.
+_MOST_DENIED = 8
+# Share of two boxes' area that is in both, from which on they show the same
+_SAME = 0.5
+# The detector gets the camera's own pixels, filtered like any picture.
+_NEEDS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    # None: of something that is gone, which has no place
+    place: Box | None
+    until: float
+    seconds: float
+
+
+class Sightings:
+    """What the detector saw of one condition. Pure.
+
+    Bounds of what a model denied of a watch: 8 places, for ten minutes at most.
+    """
+
+    def __init__(self) -> None:
+        self._seen: bool | None = None
+        self._row = 0
+        self._denials: list[_Denial] = []
+
+    def take(self, answers: Sequence[Answer], now: float) -> Answer | None:
+        """Take a look; return what it saw, once two looks in a row agree. What was denied is not seen."""
+        answer = next((one for one in answers if not self._denied(one, now)), None)
+        if answer is None:
+            answer = replace(answers[0], seen=False, where=None)
+        self._row = self._row + 1 if answer.seen is self._seen else 1
+        self._seen = answer.seen
+        return answer if self._row >= _IN_A_ROW else None
+
+    def deny(self, place: Box | None, now: float) -> None:
+        """Note that a model saw nothing there, or did not answer."""
+        before = next((one for one in self._denials if _same(one.place, place)), None)
+        seconds = _DENIED_SECONDS
+        if before is not None:
+            self._denials.remove(before)
+            seconds = min(_MOST_DENIED_SECONDS, 2 * before.seconds)
+        self._denials.append(_Denial(place, now + seconds, seconds))
+        self._denials.sort(key=lambda one: one.until)
+        del self._denials[:-_MOST_DENIED]
+
+    def confirm(self) -> None:
+        """Note that a model saw it, too."""
+        self._denials.clear()
+
+    def _denied(self, answer: Answer, now: float) -> bool:
+        return answer.seen and any(
+            now < one.until and _same(one.place, answer.where) for one in self._denials
+        )
+
+
+def _same(one: Box | None, other: Box | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    wide = min(one.x2, other.x2) - max(one.x1, other.x1)
+    high = min(one.y2, other.y2) - max(one.y1, other.y1)
+    both = max(0.0, wide) * max(0.0, high)
+    areas = sum((box.x2 - box.x1) * (box.y2 - box.y1) for box in (one, other))
+    return both >= _SAME * (areas - both)
+
+
+class DetectorCounters:
+    """The counters of all sessions' looks by the detector."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        # result: done, busy, failed
+        self.looks = metrics.counter(
+            "watch_detector_looks_total", "Looks of the detector for watches", "result"
+        )
+        # result: yes, no, failed
+        self.confirmations = metrics.counter(
+            "watch_confirmations_total", "What models said of what the detector saw", "result"
+        )
+
+
+class Detecting:
+    """One session's looks by the detector. Belongs to the event loop.
+
+    At most one look at a time; frames that come meanwhile are counted as busy. A detector that cannot look
+    is given up, and a model is asked about everything.
+    """
+
+    def __init__(
+        self,
+        context: SessionContext,
+        rule: Watches,
+        detector: Detector,
+        saw: Callable[[Frame, Mapping[str, Answer]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`saw` gets what two looks in a row agree on, by the rule's names of watches."""
+        self._context = context
+        self._rule = rule
+        self._detector: Detector | None = detector
+        self._saw = saw
+        self._clock = clock
+        self._count = DetectorCounters(context.tools.metrics)
+        # By the rule's names; those that the detector does not know have None
+        self._sightings: dict[str, Sightings | None] = {}
+        # The same, with the condition that each had
+        self._conditions: dict[str, str] = {}
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        self._task: asyncio.Task[Any] | None = None
+
+    def frame(self, frame: Frame, minute: int, *, useful: bool) -> None:
+        """Take a sampled frame, and look when a look is due. `minute`: of the person's day.
+
+        `useful`: something can be seen, and a model asked; else the rule goes on without a detector.
+        """
+        detector = self._detector
+        if detector is None or not useful or not self._beside_a_model:
+            self._rule.detect(())
+            return
+        self._renew(minute)
+        known = [name for name, one in self._sightings.items() if one is not None]
+        self._rule.detect(known)
+        if not known or frame.captured < self._due:
+            return
+        if self._task is not None:
+            self._count.looks.labels("busy").inc()
+            return
+        self._due = frame.captured + LOOK_SECONDS - _SLACK
+        conditions = {name: self._conditions[name] for name in known}
+        look = self._look(detector, frame, conditions)
+        self._task = self._context.tasks.spawn(look, name="detect")
+
+    @property
+    def _beside_a_model(self) -> bool:
+        """True for an engine that can watch for anything: one that cannot has no model."""
+        engine = self._context.tools.current_engine()
+        return engine.status.capabilities.cannot_watch is None
+
+    def _renew(self, minute: int) -> None:
+        """Begin anew with each watch that is new, has other words, or has paused."""
+        orders = self._rule.watched(self._clock(), minute)
+        for name, condition in orders.items():
+            if self._conditions.get(name) != condition:
+                self._sightings[name] = Sightings()
+        for name in self._sightings.keys() - orders.keys():
+            del self._sightings[name]
+        self._conditions = orders
+
+    async def _look(self, detector: Detector, frame: Frame, conditions: dict[str, str]) -> None:
+        try:
+            view = View(frame, Detail.LOW, self._context.camera.scene)
+            picture = await self._context.requests.prepare(view, _NEEDS, unseen=True)
+            found = await detector(picture, conditions)
+        except QwenCameraError:
+            # A filter withheld it, or it is too large.
+            return
+        finally:
+            self._task = None
+        if found is None:
+            self._count.looks.labels("failed").inc()
+            self._detector = None
+            return
+        self._count.looks.labels("done").inc()
+        now, agreed = self._clock(), dict[str, Answer]()
+        for name, answers in found.items():
+            if self._conditions.get(name) != conditions[name]:
+                continue
+            one = self._sightings.get(name)
+            if answers is None:
+                self._sightings[name] = None
+            elif one is not None and (answer := one.take(answers, now)) is not None:
+                agreed[name] = answer
+        if agreed:
+            self._saw(frame, agreed)
+
+    def confirmed(self, name: str, place: Box | None, seen: bool | None) -> None:
+        """Take what a model said of what was seen at a place; None: it did not answer."""
+        one = self._sightings.get(name)
+        if one is None:
+            return
+        said = "failed" if seen is None else "yes" if seen else "no"
+        self._count.confirmations.labels(said).inc()
+        if seen:
+            one.confirm()
+        else:
+            one.deny(place, self._clock())
+
+    def forget(self) -> None:
+        self._sightings.clear()
+        self._conditions.clear()

@@ -1,0 +1,325 @@
+"""Watches that the detector looks for: a model confirms what it saw twice in a row, and is asked nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.core.frames import Picture
+from server.features.watches import watching as watch_queue
+from server.features.watches.detecting import Sightings
+from server.features.watches.watching import Watching
+from server.media.picture.grounding import Box
+from server.media.picture.privacy import ClosedFilter
+from server.models.base import Capabilities, EngineRequest
+from server.session.part import SessionContext
+from server.shared.watch_answers import Answer
+from tests.features.watches.test_watching import ABLE, Blacken, Guard, reply
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import room
+
+# Where the marked thing of a test's frames is: in pixels, and in thousandths
+PLACE = Box(120, 90, 200, 150)
+THING: list[float] = [375, 375, 625, 625]
+COMES, GOES, OTHER = "a thing comes", "the thing leaves", "somebody laughs"
+NO, YES = Answer(False, 0.8, None, "No."), Answer(True, 0.8, PLACE, "A thing.")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are made again at once."""
+    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
+
+
+class Eye:
+    """Stands in for the detector: sees the bright thing, and knows of nothing else."""
+
+    def __init__(self) -> None:
+        self.looks: list[Mapping[str, str]] = []
+        self.blind = False
+
+    async def __call__(
+        self, picture: Picture, conditions: Mapping[str, str]
+    ) -> dict[str, Sequence[Answer] | None] | None:
+        self.looks.append(conditions)
+        if self.blind:
+            return None
+        assert picture.bgr is not None
+        there = picture.bgr[110:130, 150:170].mean() > 235
+        gone = [dataclasses.replace(NO, seen=not there)]
+        said = {COMES: [YES if there else NO], GOES: gone}
+        return {name: said.get(condition) for name, condition in conditions.items()}
+
+    def part(self, context: SessionContext) -> Watching:
+        return Watching(context, detector=self)
+
+
+@asynccontextmanager
+async def guarded(
+    eye: Eye, *filters: Any, capabilities: Capabilities = ABLE
+) -> AsyncIterator[Guard]:
+    engine = FakeEngine(capabilities=capabilities)
+    async with room(engine, *filters, watches=eye.part) as one:
+        yield Guard(one)
+
+
+def counted(guard: Guard, name: str, result: str) -> float:
+    wanted = f'qwen_camera_watch_{name}_total{{result="{result}"}} '
+    lines = guard.one.tools.metrics.render().decode().splitlines()
+    return next((float(one.removeprefix(wanted)) for one in lines if one.startswith(wanted)), 0.0)
+
+
+async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts() -> None:
+    """Nothing is asked about an empty scene, nor about one that changes; the request shows what was seen."""
+    eye = Eye()
+    async with guarded(eye) as guard:
+        guard.watch(condition=COMES)
+        await guard.show(times=4)
+        for scene in range(2, 12):
+            await guard.show(scene)
+        assert guard.engine.requests == []
+        assert guard.listed()[0]["armed"]
+        # The crop is wider than the thing: its place there is another one.
+        guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
+        await guard.show(mark=True)
+        assert guard.engine.requests == []
+        await guard.show(mark=True, times=4)
+        (request,) = guard.engine.requests
+        assert request.picture.region is not None
+        # Beside it is the picture of before.
+        assert len(request.earlier) == 1
+        (alert,) = guard.alerts()
+        assert (alert["condition"], alert["reason"]) == (COMES, "So.")
+        assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=0.06)
+        assert counted(guard, "confirmations", "yes") == 1
+        assert counted(guard, "detector_looks", "done") == len(eye.looks) > 10
+
+
+async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
+    """The same minute of a busy scene, with a thing that comes: both alert."""
+    asked = []
+    for part in (Eye().part, Watching):
+        async with room(FakeEngine(capabilities=ABLE), watches=part) as one:
+            guard = Guard(one)
+            guard.engine.chunks = reply(False)
+            guard.watch(condition=COMES)
+            for scene in range(1, 50):
+                await guard.show(scene)
+            guard.engine.chunks = reply(True, where=THING)
+            await guard.show(50, mark=True, times=4)
+            assert len(guard.alerts()) == 1
+            asked.append(len(guard.engine.requests))
+    assert asked[0] == 1
+    assert asked[1] > 10
+
+
+async def test_what_a_model_denies_stays_silent_for_longer_each_time() -> None:
+    """Asked again after 10, 20 and 40 s while the detector sees it all along; then a yes alerts."""
+    async with guarded(Eye()) as guard:
+        guard.watch(condition=COMES)
+        await guard.show(times=3)
+        guard.engine.chunks = reply(False)
+        asked = []
+        for _ in range(170):
+            await guard.show(mark=True)
+            asked.append(len(guard.engine.requests))
+        assert guard.alerts() == []
+        at = [asked.index(number) / 2 for number in (1, 2, 3, 4)]
+        apart = [round(later - sooner) for sooner, later in itertools.pairwise(at)]
+        assert apart == pytest.approx([10, 20, 40], abs=2)
+        assert counted(guard, "confirmations", "no") == 4
+        guard.engine.chunks = reply(True, where=THING)
+        await guard.show(mark=True, times=170)
+        assert len(guard.alerts()) == 1
+
+
+async def test_it_leaves() -> None:
+    """Of what is gone nothing has a place, and none is asked for."""
+    async with guarded(Eye()) as guard:
+        guard.watch(condition=GOES)
+        await guard.show(mark=True, times=4)
+        assert guard.engine.requests == []
+        guard.engine.chunks = reply(True)
+        await guard.show(times=4)
+        (alert,) = guard.alerts()
+        assert (alert["condition"], len(guard.engine.requests)) == (GOES, 1)
+
+
+async def test_what_is_there_at_the_beginning_does_not_alert() -> None:
+    async with guarded(Eye()) as guard:
+        guard.engine.chunks = reply(True, where=THING)
+        guard.watch(condition=COMES, repeat=True, cooldown=0)
+        await guard.show(mark=True, times=6)
+        assert (len(guard.engine.requests), guard.alerts()) == (1, [])
+        # It goes, and comes anew.
+        await guard.show(times=8)
+        await guard.show(mark=True, times=3)
+        assert len(guard.alerts()) == 1
+
+
+async def test_conditions_that_it_does_not_know_go_on_as_ever() -> None:
+    """Beside one that it knows, of which no common request speaks."""
+    async with guarded(Eye()) as guard:
+        guard.watch("a", OTHER)
+        guard.watch("b", COMES)
+        await guard.calm()
+        assert len(guard.engine.requests) == 2
+        assert all(OTHER in one.question for one in guard.engine.requests)
+        assert not any(COMES in one.question for one in guard.engine.requests)
+
+
+async def test_a_detector_that_cannot_look_is_given_up() -> None:
+    """And the model is asked as ever."""
+    eye = Eye()
+    eye.blind = True
+    async with guarded(eye) as guard:
+        guard.watch(condition=COMES)
+        await guard.calm()
+        assert len(guard.engine.requests) == 2
+        await guard.alarm(where=[250, 250, 750, 750])
+        assert len(guard.alerts()) == 1
+        assert (len(eye.looks), counted(guard, "detector_looks", "failed")) == (1, 1)
+
+
+async def test_an_engine_without_a_model_looks_by_itself() -> None:
+    eye = Eye()
+    limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
+    async with guarded(eye, capabilities=limited) as guard:
+        guard.watch(condition=COMES)
+        await guard.calm()
+        assert (len(guard.engine.requests), eye.looks) == (2, [])
+
+
+async def test_a_model_that_fails_is_asked_again_later() -> None:
+    """Not at each look: what failed counts like a no for a while."""
+    failing = True
+
+    def chunks(request: EngineRequest) -> list[str]:
+        if failing:
+            raise EngineFailed("gone")
+        return reply(True, where=THING)(request)
+
+    async with guarded(Eye()) as guard:
+        guard.watch(condition=COMES)
+        await guard.show(times=3)
+        guard.engine.chunks = chunks
+        await guard.show(mark=True, times=12)
+        # One that may pass is made three times.
+        assert len(guard.engine.requests) == 3
+        assert counted(guard, "confirmations", "failed") == 1
+        failing = False
+        await guard.show(mark=True, times=16)
+        assert len(guard.alerts()) == 1
+
+
+class Withhold(ClosedFilter):
+    name = "withhold"
+
+    def _apply(self, bgr: Any) -> Any:
+        raise RuntimeError("nothing may pass")
+
+
+@pytest.mark.parametrize("hide", [Blacken, Withhold])
+async def test_it_sees_only_what_the_filters_let_through(hide: type[ClosedFilter]) -> None:
+    """The thing is there, and nobody sees it; a frame that is withheld is not looked at."""
+    eye = Eye()
+    async with guarded(eye, hide()) as guard:
+        guard.watch(condition=COMES)
+        await guard.show(mark=True, times=6)
+        assert bool(eye.looks) is (hide is Blacken)
+        assert guard.engine.requests == []
+
+
+async def test_nothing_is_looked_at_without_consent() -> None:
+    eye = Eye()
+    async with room(FakeEngine(capabilities=ABLE), watches=eye.part) as one:
+        guard = Guard(one)
+        one.engines.current = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
+        guard.watch(condition=COMES)
+        await guard.show(times=3)
+        await guard.show(mark=True, times=6)
+        assert (eye.looks, guard.alerts()) == ([], [])
+
+
+async def test_in_the_dark_it_sees_nothing_leave() -> None:
+    """The light goes out over a thing: that is for the model, as ever."""
+    async with guarded(Eye()) as guard:
+        guard.engine.chunks = reply(False)
+        guard.watch(condition=GOES)
+        await guard.show(mark=True, times=4)
+        assert guard.engine.requests == []
+        await guard.show(dark=True, times=8)
+        assert guard.alerts() == []
+        assert counted(guard, "confirmations", "no") == 0
+
+
+async def test_it_looks_twice_a_second() -> None:
+    """However many frames come."""
+    eye = Eye()
+    async with guarded(eye) as guard:
+        guard.watch(condition=COMES)
+        began = time.monotonic()
+        for number in range(100):
+            guard.one.frame(scene=1, captured=began + number / 30)
+            await guard.quiet()
+        assert 6 <= len(eye.looks) <= 8
+
+
+# What was seen of one condition
+
+
+def boxes(*places: Box) -> list[Answer]:
+    return [dataclasses.replace(YES, where=place) for place in places]
+
+
+def test_two_looks_in_a_row_have_to_agree() -> None:
+    sightings = Sightings()
+    flickers = [sightings.take(one, at) for at, one in enumerate(([YES], [NO], [YES], [NO]))]
+    assert flickers == [None] * 4
+    assert sightings.take([NO], 4) == NO
+    assert sightings.take([YES], 5) is None
+    assert sightings.take([YES], 6) == YES
+
+
+def test_a_place_that_was_denied_hides_no_other_one() -> None:
+    """A coat that looks like a person, and then a person beside it."""
+    coat, person = PLACE, Box(220, 40, 300, 200)
+    sightings = Sightings()
+    sightings.deny(coat, 0.0)
+    for at in (1, 2):
+        seen = sightings.take(boxes(dataclasses.replace(coat, x2=204)), at)
+    assert seen is not None
+    assert (seen.seen, seen.where) == (False, None)
+    for at in (3, 4):
+        seen = sightings.take(boxes(coat, person), at)
+    assert seen is not None
+    assert (seen.seen, seen.where) == (True, person)
+    for at in (11, 12):
+        seen = sightings.take(boxes(coat), at)
+    assert seen is not None
+    assert seen.where == coat
+
+
+def test_a_confirmed_place_is_denied_no_more() -> None:
+    sightings = Sightings()
+    sightings.deny(None, 0.0)
+    sightings.confirm()
+    gone = [dataclasses.replace(YES, where=None)]
+    assert [sightings.take(gone, at) for at in (1, 2)] == [None, gone[0]]
+
+
+def test_denials_are_bounded_in_number_and_time() -> None:
+    sightings = Sightings()
+    for number in range(20):
+        sightings.deny(Box(100 * number, 0, 100 * number + 50, 50), 0.0)
+    for _ in range(20):
+        sightings.deny(PLACE, 0.0)
+    seen = [sightings.take(boxes(PLACE), at) for at in (599, 599.5, 601, 601.5)]
+    assert [one is not None and one.seen for one in seen] == [False, False, False, True]
