@@ -15,6 +15,7 @@ from functools import cache
 from server.features.builtin.colours import NAMES
 from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
+from server.models.order_words import Order, order_in
 from server.models.routing import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
@@ -69,8 +70,14 @@ def read_condition(text: str) -> Condition | None:
 
 
 def spoken_condition(text: str) -> tuple[Condition, str] | None:
-    """Return what to watch for, and the language in which all words are known."""
+    """Return what to watch for, and the language in which all words are known.
+
+    "Tell me when" says nothing of it.
+    """
     text = ends(text)
+    order = order_in(text)
+    if order is not None and order[0] is Order.WATCH:
+        text = order[1]
     # A name may be a word of another language, so names come last.
     for read in (_of_known_words, _with_a_name):
         for code in LANGUAGES:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
-from server.core.frames import Geometry, Kind, Part, Picture, Scene, Verbosity
+from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several, said_of, social
@@ -46,6 +46,7 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import NOTHING_TO_READ, clean
+from server.models.routing import route_of
 from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ class BuiltinEngine:
         elif request.past and request.earlier and intent.things and self._finder is not None:
             text, boxes = await self._guarded(self._remember(request, intent, self._finder))
             remembered = boxes is None
-        elif request.where and not running and intent.want is not Want.LEADS:
+        elif _asks_where(request, intent, question) and not running:
             text, boxes = await self._guarded(self._find(request.picture, intent, question))
         else:
             text = await self._guarded(self._compose(request, intent, running))
@@ -396,6 +397,13 @@ class BuiltinEngine:
             thing_colours=thing_colours,
             change=compare(before, now) if before is not None else None,
         )
+
+
+def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
+    """Find whether a question asks where something is; not every way of a question says so."""
+    if intent.want is Want.LEADS:
+        return False
+    return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
