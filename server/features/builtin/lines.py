@@ -7,18 +7,19 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from itertools import groupby, pairwise
+from statistics import median, median_low
 
 Corners = tuple[tuple[float, float], ...]
 
-# Least score of a piece that counts as read
-LEAST_SCORE = 0.5
-# The same where another picture of it follows
-SURE_SCORE = 0.75
+# Least score of a piece that counts as read: of drawn print, sharp and blurred, none below it was right.
+LEAST_SCORE = 0.8
 # Share of a picture's height at its edges in which a line counts as cut off
 CUT_EDGE = 0.006
 # The signs as which the reader reads a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
+# More of them in a row are no number.
+_NUMBER = 5
 # Small print beside a large figure: a unit, or the digits after the decimal point
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
 # The reader turns a Cyrillic word into a mixture of these and Latin letters.
@@ -30,6 +31,24 @@ _SURE = 0.9
 # Of a piece with so few signs that stands alone the reader has to be sure: it makes some of any
 # pattern.
 _FEW = 2
+_SURE_ALONE = 0.93
+# It belongs to a piece beside it already with this score, as a unit does.
+_LEAST_BESIDE = 0.5
+# Letters are not so many times wider than high.
+_WIDE = 3
+# So many signs of no more than two kinds are a pattern: "wwwmww", "++++".
+_PATTERN = 4
+# Dots that lead from a thing to its price, and the least score of a piece with some: they are read
+# less surely than letters.
+_LEAST_LEADER = 0.65
+_LEADER = re.compile(r"\s?(?:[.·_]{3,}|[…‥]+)\s?(?=[€$£¥]?\d+[.,]\d)")
+# Lines that each of two columns of text has at least, and the letters of most of them
+_LINES = 4
+_LETTERS = 12
+# What a line of a list ends in
+_PRICE_END = re.compile(r"\d[.,]\d\d\D{0,4}$")
+# Distance of two lines, in distances of most, from which a paragraph begins
+_APART = 1.5
 # Greek letters that stand alone in formulas and units
 _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
@@ -72,6 +91,8 @@ class Row:
     # Height of the tallest piece in pixels of the picture.
     height: float
     cells: tuple[Cell, ...] = ()
+    # True for the first one of a further paragraph or column
+    apart: bool = False
 
 
 def row_of(text: str, height: float = 20) -> Row:
@@ -87,7 +108,9 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
     kept = []
     unread = False
     for piece in pieces:
-        if piece.score < LEAST_SCORE:
+        if _is_pattern(piece):
+            continue
+        if piece.score < _least(piece):
             unread = unread or piece.width > 2 * piece.height
             continue
         words = piece.text.split()
@@ -105,7 +128,19 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
 
 
 def _doubtful(piece: Piece) -> bool:
-    return len(piece.text) <= _FEW and piece.score < _SURE
+    return len(piece.text) <= _FEW and piece.score < _SURE_ALONE
+
+
+def _least(piece: Piece) -> float:
+    if len(piece.text) <= _FEW:
+        return _LEAST_BESIDE
+    return _LEAST_LEADER if _LEADER.search(piece.text) else LEAST_SCORE
+
+
+def _is_pattern(piece: Piece) -> bool:
+    text = piece.text.replace(" ", "")
+    few = len(text) >= _PATTERN and len(set(text)) <= 2 and not any(map(str.isdigit, text))
+    return few or piece.width > _WIDE * len(text) * piece.height
 
 
 def _is_beside(piece: Piece, other: Piece) -> bool:
@@ -126,7 +161,7 @@ def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
     return [
         piece
         for piece in pieces
-        if piece.score >= SURE_SCORE
+        if piece.score >= LEAST_SCORE
         and min(y for _, y in piece.corners) > near
         and max(y for _, y in piece.corners) < height - near
     ]
@@ -148,9 +183,9 @@ def _shape(piece: Piece) -> bool:
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True
     # Printed letters and digits are narrower than high.
-    each = piece.width / max(1, len(text))
-    if set(text) <= _ROUND and each > 0.78 * piece.height and (len(text) < 3 or "0" not in text):
-        return True
+    each = piece.width / max(1, len(text)) / max(1.0, piece.height)
+    if set(text) <= _ROUND and each > (0.6 if len(text) > _NUMBER else 0.78):
+        return len(text) > _NUMBER or len(text) < 3 or "0" not in text
     return len(text) == 1 and piece.score < 0.7
 
 
@@ -169,11 +204,16 @@ def upright(pieces: Sequence[Piece]) -> list[Piece]:
     ]
 
 
+# A piece with the middle of its place, measured along and across the direction of most of the text
+_Spot = tuple[tuple[float, float], Piece]
+
+
 def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     """Return rows from top to bottom, each from left to right, also for leaning text.
 
     Pieces share a row when their middles are less than half the smaller height apart, measured
     across the direction of most of the text. A small unit belongs to the large figure beside it.
+    Columns of text, or of lists with prices, follow one another; those of a table are rows.
     """
     if not pieces:
         return []
@@ -186,12 +226,80 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
         return x * cos - y * sin, x * sin + y * cos
 
     placed = sorted(((place(piece), piece) for piece in pieces), key=lambda one: one[0][1])
+    rows: list[Row] = []
+    for block in _blocks(placed):
+        first, *rest = _rows(block)
+        rows += [replace(first, apart=bool(rows)), *rest]
+    return rows
+
+
+def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:
+    """Split text in columns into what is read one after the other; all of it is one block without."""
+    split = _columns(placed)
+    if split is None:
+        return [placed]
+    first, others, across = split
+    if not across:
+        return _blocks(first) + _blocks(others)
+    # What goes across, such as a headline, parts the columns above it from those below.
+    found: list[list[_Spot]] = []
+    for is_across, band in groupby(placed, key=lambda spot: id(spot[1]) in across):
+        block = list(band)
+        found += [block] if is_across else _blocks(block)
+    return found
+
+
+def _columns(placed: list[_Spot]) -> tuple[list[_Spot], list[_Spot], frozenset[int]] | None:
+    """Return what the first column and those beside it have, and the `id`s of pieces across both.
+
+    None without columns.
+    """
+    if len(placed) < 2 * _LINES:
+        return None
+    high = max(1.0, median(piece.height for _, piece in placed))
+    begins = {round(_left(spot) / high): _left(spot) for spot in placed}
+    for begin in sorted(begins.values())[1:]:
+        edge = begin - high / 2
+        left = [spot for spot in placed if _left(spot) + spot[1].width < edge]
+        right = [spot for spot in placed if _left(spot) >= edge]
+        if min(len(left), len(right)) < _LINES or len(left) + len(right) < 0.7 * len(placed):
+            continue
+        if all(map(_is_prose, (left, right))) or all(map(_is_list, (left, right))):
+            across = {id(piece) for _, piece in placed} - {id(piece) for _, piece in left + right}
+            return left, right, frozenset(across)
+    return None
+
+
+def _left(spot: _Spot) -> float:
+    return spot[0][0] - spot[1].width / 2
+
+
+def _is_prose(column: Sequence[_Spot]) -> bool:
+    """Find whether the lines of a column are full and go on in one another."""
+    pieces = [piece for _, piece in column]
+    widest = max(piece.width for piece in pieces)
+    full = sum(piece.width > 0.75 * widest for piece in pieces)
+    goes_on = sum(piece.text[:1].islower() or piece.text[:1] > "\u2e80" for piece in pieces)
+    long = median(sum(1 + (char > "\u2e80") for char in piece.text) for piece in pieces)
+    return long >= _LETTERS and 2 * full >= len(pieces) and 4 * goes_on >= len(pieces)
+
+
+def _is_list(column: Sequence[_Spot]) -> bool:
+    """Find whether a column is a list of things with prices, each thing another one."""
+    texts = [piece.text for _, piece in column]
+    things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
+    priced = sum(_PRICE_END.search(text) is not None for text in texts)
+    return min(len(things), priced) >= _LINES and priced >= 0.6 * len(things)
+
+
+def _rows(placed: Sequence[_Spot]) -> list[Row]:
+    """Return the rows of one block, whose pieces are in the order of their middles."""
     figures = {
         id(piece): figure
         for spot, piece in placed
         if (figure := _figure_of(spot, piece, placed)) is not None
     }
-    rows: list[list[tuple[tuple[float, float], Piece]]] = []
+    rows: list[list[_Spot]] = []
     for spot, piece in placed:
         if id(piece) in figures:
             continue
@@ -201,6 +309,8 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
                 rows[-1].append((spot, piece))
                 continue
         rows.append([(spot, piece)])
+    steps = [after[0][0][1] - row[0][0][1] for row, after in pairwise(rows)]
+    apart = [False, *(step > _APART * median_low(steps) for step in steps)]
     for spot, piece in placed:
         figure = figures.get(id(piece))
         # A unit may belong to decimals that belong to a figure.
@@ -208,23 +318,27 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
             figure = figures[id(figure)]
         if figure is not None:
             next(row for row in rows if any(one is figure for _, one in row)).append((spot, piece))
-    return [_row(sorted(row, key=lambda one: one[0][0])) for row in rows]
+    return [
+        _row(sorted(row, key=lambda one: one[0][0]), far)
+        for row, far in zip(rows, apart, strict=True)
+    ]
 
 
-def _row(row: Sequence[tuple[tuple[float, float], Piece]]) -> Row:
+def _row(row: Sequence[_Spot], apart: bool) -> Row:
     cells = tuple(
-        Cell(piece.text.strip(), x - piece.width / 2, x + piece.width / 2) for (x, _), piece in row
+        Cell(_LEADER.sub(" ", piece.text.strip()), x - piece.width / 2, x + piece.width / 2)
+        for (x, _), piece in row
     )
     text = " ".join(cell.text for cell in cells)
     # "21 .7" becomes 21.7.
     text = re.sub(r"(?<=\d) (?=[.,]\d)", "", text)
-    return Row(text, max(piece.height for _, piece in row), cells)
+    return Row(text, max(piece.height for _, piece in row), cells, apart)
 
 
 def _figure_of(
     spot: tuple[float, float],
     piece: Piece,
-    placed: Sequence[tuple[tuple[float, float], Piece]],
+    placed: Sequence[_Spot],
 ) -> Piece | None:
     """Return the large figure right beside a small piece, on its left; None without one."""
     if not _BESIDE.fullmatch(piece.text.strip()):

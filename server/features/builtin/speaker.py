@@ -68,35 +68,37 @@ class Speaker:
         rows = self.rows if rows is None else rows
         text = ""
         for row in rows[:most]:
-            text = self._with_row(text, row, " · ")
+            end = text.rstrip(POP)[-1:]
+            goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
+            between = " " if goes_on else " · " if text else ""
+            text += between + self.language.isolate(row.text)
         return text + (" …" if len(rows) > most else "")
 
     def lines(self, rows: Sequence[Row] | None = None) -> str:
-        """Return rows as lines; between things and their prices stands a tab, for two columns."""
-        rows = (self.rows if rows is None else rows)[:ROWS]
-        text = ""
+        """Return rows as lines, with an empty one before a paragraph.
+
+        Between things and their prices stands a tab, for two columns.
+        """
+        rows = self.rows if rows is None else rows
+        shown = rows[:ROWS]
+        lines: list[str] = []
         at = 0
-        while at < len(rows):
-            listed = takewhile(lambda one: one is not None, map(priced, rows[at:]))
+        while at < len(shown):
+            if shown[at].apart and lines:
+                lines.append("")
+            listed = takewhile(lambda one: one is not None, map(priced, shown[at:]))
             table = [(one.label, one.text) for one in listed if one is not None]
             if len(table) < 2:
-                text = self._with_row(text, rows[at], "\n")
-                at += 1
-                continue
-            text += ("\n" if text else "") + self.table(table)
-            at += len(table)
-        return text
+                table = []
+                lines.append(self.language.isolate(shown[at].text))
+            else:
+                lines.append(self.table(table))
+            at += len(table) or 1
+        return "\n".join(lines) + ("\n…" if len(rows) > ROWS else "")
 
     def table(self, rows: Iterable[tuple[str, str]]) -> str:
         """Return rows of two columns, with a tab between them."""
         return "\n".join("\t".join(map(self.language.isolate, row)) for row in rows)
-
-    def _with_row(self, text: str, row: Row, between: str) -> str:
-        end = text.rstrip(POP)[-1:]
-        goes_on = end and row.text[:1].islower() and (end.isalpha() or end in ",-")
-        return (
-            text + (" " if goes_on else between if text else "") + self.language.isolate(row.text)
-        )
 
     def reads(self, key: str, rows: Sequence[Row] | None = None) -> str:
         """Return a phrase that ends with what was read: behind it, or from the next line on."""

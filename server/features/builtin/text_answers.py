@@ -28,9 +28,8 @@ def read(s: Speaker) -> Answer:
     if not s.rows:
         return code_sentence(s), ""
     second = code_sentence(s) if s.codes else ""
-    return s.reads("reads"), second or s.scripts(
-        s.say("unread") if s.facts.unread and len(s.rows) < 2 else ""
-    )
+    unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
+    return s.reads("reads"), second or s.scripts(unread)
 
 
 def read_instead(s: Speaker) -> Answer:

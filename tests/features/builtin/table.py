@@ -329,9 +329,15 @@ TABLE: dict[str, list[tuple[str, str]]] = {
         ("Which website is it?", r"The web address is www\.example\.org\."),
     ],
     "notice": [
-        ("Summarise this", r"I cannot summarise, but I can read it: Dear neighbours, .*11 ?am\."),
-        ("Translate this", r"I cannot translate, but I can read it: Dear neighbours, .*11 ?am\."),
-        ("Read this", r"It reads: Dear neighbours, .*turned off.*11 ?am\."),
+        (
+            "Summarise this",
+            r"I cannot summarise, but I can read it:\nDear neighbours,\nthe .*\non .*11 ?am\.",
+        ),
+        (
+            "Translate this",
+            r"I cannot translate, but I can read it:\nDear neighbours,\nthe .*\non .*11 ?am\.",
+        ),
+        ("Read this", r"It reads:\nDear neighbours,\nthe .*turned off\non .*11 ?am\."),
         ("Is that a dog?", r"I cannot tell that: I name common things, .*"),
         (
             "Is the dog asleep?",

@@ -82,7 +82,8 @@ def test_a_list_is_lines_and_prices_are_two_columns() -> None:
         "Bread | rolls",
         "Tea\t1.80 €",
         "Cake\t3.40 €",
-        "and more",
+        "and",
+        "more",
         "Thanks",
     ]
     several = compose_several(understand("Read this"), [("1", facts), ("2", facts)], TUESDAY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,7 @@ from server.features.builtin.wants import Want
 
 def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
     corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-    return Piece(text, 0.9, corners)
+    return Piece(text, 0.95, corners)
 
 
 def turned(one: Piece, degrees: float) -> Piece:
@@ -48,6 +50,98 @@ def test_pieces_of_different_height_share_a_row_only_when_level() -> None:
         [piece("BIG", 0, 0, 100, 60), piece("up", 120, 2, 50, 14), piece("down", 120, 44, 50, 14)]
     )
     assert len(rows) == 3
+
+
+def column(x: float, *lines: str, y: float = 100) -> list[Piece]:
+    return [piece(line, x, y + 30 * n, 12 * len(line)) for n, line in enumerate(lines)]
+
+
+def read(*pieces: Piece) -> list[str]:
+    """The lines in reading order, with an empty one before each paragraph."""
+    return [
+        line for row in reading_order(pieces) for line in ([""] if row.apart else []) + [row.text]
+    ]
+
+
+STORY = ("The library in the", "old hall opened its", "doors in May. It has", "many books.")
+REST = (
+    "a room for readers",
+    "and a small cafe. The",
+    "town paid for it with",
+    "some help of others.",
+)
+LIST = ("Espresso 2.20", "Latte 3.40", "Mocha 3.10", "Cocoa 3.80")
+FOOD = ("Bagel 4.50", "Soup of the day 6.80", "Toast 5.20", "Cake 4.90")
+
+
+@pytest.mark.parametrize("degrees", [0, 6])
+@pytest.mark.parametrize(
+    ("first", "second"), [(STORY, REST), (LIST, FOOD)], ids=["newspaper", "two lists"]
+)
+def test_columns_are_read_one_after_the_other(
+    first: tuple[str, ...], second: tuple[str, ...], degrees: float
+) -> None:
+    """A headline across them, and a line below them, stand where they are."""
+    whole = [
+        piece("Over all columns of it", 100, 50, 500, 36),
+        *column(100, *first),
+        *column(420, *second),
+        piece("Below both of them, and across", 100, 300, 500),
+    ]
+    lines = read(*(turned(one, degrees) for one in whole))
+    assert [line for line in lines if line] == [
+        "Over all columns of it",
+        *first,
+        *second,
+        "Below both of them, and across",
+    ]
+    assert lines[lines.index(second[0]) - 1] == ""
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (("Espresso", "Latte", "Mocha", "Cocoa"), ("2.20", "3.40", "3.10", "3.80")),
+        (
+            ("Name of customer", "Date of the order", "Payment method", "Kind of parcel"),
+            ("Marta Kowalska", "20 November 2026", "Credit card 4471", "letter box"),
+        ),
+        (LIST, ("large 3.20", "large 4.40", "large 4.10", "large 4.80")),
+    ],
+    ids=["menu", "form", "sizes"],
+)
+def test_the_columns_of_a_table_are_read_by_row(
+    left: tuple[str, ...], right: tuple[str, ...]
+) -> None:
+    pieces = [*column(100, *left), *column(420, *right)]
+    assert read(*pieces) == [f"{a} {b}" for a, b in zip(left, right, strict=True)]
+
+
+def test_a_paragraph_begins_where_more_room_is_above_it() -> None:
+    letter = [
+        *column(100, "Dear neighbours,", "the water is off", "from 8 to 11."),
+        *column(100, "Your house manager", y=240),
+    ]
+    assert read(*letter) == [*(one.text for one in letter[:3]), "", "Your house manager"]
+
+
+def test_dots_between_a_thing_and_its_price_are_no_text() -> None:
+    assert read(*column(100, "Soup.......4.50", "Wait ... 3 min", "and so on...")) == [
+        "Soup 4.50",
+        "Wait ... 3 min",
+        "and so on...",
+    ]
+
+
+def test_many_pieces_are_put_in_order_in_little_time() -> None:
+    """In whatever way they lie, a thousand take no second."""
+    rng = random.Random(5)
+    for text in ("and so on with 3.40", "m"):
+        spots = [(rng.uniform(0, 4000), rng.uniform(0, 3000)) for _ in range(1000)]
+        pieces = [piece(text, x, y, 12 * len(text)) for x, y in spots]
+        began = time.process_time()
+        assert len(reading_order(pieces)) > 10
+        assert time.process_time() - began < 1
 
 
 def test_nothing_gives_no_rows() -> None:
@@ -377,14 +471,36 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
     assert not unread
 
 
+@pytest.mark.parametrize(
+    ("text", "score", "kept"),
+    [
+        ("Best before 12.03.2027", 0.85, True),
+        # Of what was drawn and blurred, nothing so unsure was right.
+        ("Strauberry jam 45e g", 0.78, False),
+        ("Salad ..... 5.20", 0.74, True),
+        ("wwwmwwwmm", 0.99, False),
+        ("++++ +++", 0.99, False),
+        ("0000", 0.99, True),
+    ],
+)
+def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept: bool) -> None:
+    pieces, unread = legible([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
+    assert (pieces != []) is kept
+    assert unread is (not kept and score < 0.8)
+
+
+def test_a_letter_is_not_many_times_wider_than_high() -> None:
+    assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
+
+
 @pytest.mark.parametrize("text", ["J", "88", "–1"])
 def test_noise_is_no_word(text: str) -> None:
     """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
-    doubtful = replace(piece(text, 400, 300), score=0.8)
+    doubtful = replace(piece(text, 400, 300, 12 * len(text)), score=0.9)
     assert legible([doubtful])[0] == []
     assert legible([replace(doubtful, score=0.95)])[0] != []
     figure = piece("21.7", 300, 300)
-    beside = replace(piece(text, 300 + figure.width + 3, 300), score=0.8)
+    beside = replace(piece(text, 300 + figure.width + 3, 300, 12 * len(text)), score=0.75)
     assert len(legible([figure, beside])[0]) == 2
 
 
