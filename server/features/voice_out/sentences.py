@@ -143,7 +143,9 @@ class Sentences:
                     break
             elif char in _HALF and _ends(text, at, after):
                 return after
-            if char in _FULL or (char == "\n" and looked.words):
+            # A line that is here already and begins with a small letter goes on in the one above it.
+            line = char == "\n" and not text[at + 1 : at + 2].islower()
+            if char in _FULL or (line and looked.words):
                 return at + 1
             if char in _CLAUSE or (char in _HALF_CLAUSE and _spaced(text, after)):
                 looked.clause = at + 1

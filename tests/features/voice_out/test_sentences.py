@@ -82,6 +82,14 @@ def test_yes_and_no_are_spoken_at_once() -> None:
     assert words("No. It is blue.") == ["No.", "It is blue."]
 
 
+def test_a_sentence_that_goes_on_in_the_next_line_is_spoken_as_one() -> None:
+    """Another line is another piece, and so are another paragraph and a line that ends what is here."""
+    answer = "It reads:\nDear all\nthe water is off\non Tuesday.\nRoom 5\n\nbe there"
+    pieces = ["It reads:", "Dear all the water is off on Tuesday.", "Room 5", "be there"]
+    assert words(answer, 100) == pieces
+    assert words(answer, len("It reads:\nDear all\n"))[1] == "Dear all"
+
+
 def test_a_long_sentence_is_cut_between_words() -> None:
     """A piece is never so long that its sound keeps one waiting."""
     pieces = words("word " * 200)
