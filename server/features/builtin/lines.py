@@ -41,7 +41,7 @@ _PATTERN = 4
 # Dots that lead from a thing to its price, and the least score of a piece with some: they are read
 # less surely than letters.
 _LEAST_LEADER = 0.65
-_LEADER = re.compile(r"\s?(?:[.·_]{3,}|[…‥]+)\s?(?=[€$£¥]?\d+[.,]\d)")
+_LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$£¥]?\d{1,6}[.,]\d)")
 # Lines that each of two columns of text has at least, and the letters of most of them
 _LINES = 4
 _LETTERS = 12
