@@ -74,6 +74,18 @@ class Verbosity(StrEnum):
     FULL = "full"
 
 
+class CodeUse(StrEnum):
+    """What a person may do with a code in the picture: open its address, or copy something of it."""
+
+    OPEN = "open"
+    PASSWORD = "password"
+    PHONE = "phone"
+    EMAIL = "email"
+    CONTACT = "contact"
+    EVENT = "event"
+    TEXT = "text"
+
+
 class BoxUnit(StrEnum):
     """Unit of the coordinates in a model's boxes."""
 

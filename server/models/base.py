@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from server.core.frames import (
     FRAME_FACTOR,
     BoxUnit,
+    CodeUse,
     Detail,
     Geometry,
     Kind,
@@ -241,6 +242,14 @@ class Thought:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedCode:
+    """A code in the picture, with the address to open or what is copied."""
+
+    use: CodeUse
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last thing an engine yields."""
 
@@ -260,6 +269,8 @@ class Finished:
     # The places asked for, in pixels of the picture, from an engine that does not write them in its
     # text
     boxes: tuple[Box, ...] | None = None
+    # The codes in the picture, from an engine that reads them
+    codes: tuple[OfferedCode, ...] = ()
     # The tools that the model calls, of a conversation that has some
     calls: tuple[ToolCall, ...] = ()
 

@@ -331,21 +331,59 @@ async def test_a_price_held_up_is_read_by_the_builtin_engine(
     assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
 
 
-async def test_a_qr_code_held_up_is_read_by_the_builtin_engine(
+def coded(*texts: str) -> str:
+    """A camera's mode that shows QR codes on a sheet, side by side."""
+    sheet = np.full((720, 1280), 255, np.uint8)
+    for number, text in enumerate(texts):
+        code = cv2.QRCodeEncoder.create().encode(text)
+        size = 9 * code.shape[0]
+        left = 1280 * (2 * number + 1) // (2 * len(texts)) - size // 2
+        sheet[(720 - size) // 2 :, left:][:size, :size] = np.kron(code, np.ones((9, 9), np.uint8))
+    png = base64.b64encode(cv2.imencode(".png", sheet)[1].tobytes()).decode()
+    return f"image:data:image/png;base64,{png}"
+
+
+async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(
     visit: Visit, builtin: Running
 ) -> None:
-    """A code on a sheet of paper, asked about by the button that reads."""
-    code = cv2.QRCodeEncoder.create().encode("https://example.org/menu?table=7")
-    code = cv2.resize(code, None, fx=10, fy=10, interpolation=cv2.INTER_NEAREST)
-    sheet = np.full((720, 1280), 255, np.uint8)
-    top, left = (720 - code.shape[0]) // 2, (1280 - code.shape[1]) // 2
-    sheet[top : top + code.shape[0], left : left + code.shape[1]] = code
-    png = base64.b64encode(cv2.imencode(".png", sheet)[1].tobytes()).decode()
+    """A code on a sheet of paper, asked about by the button that reads. The keyboard alone opens it,
+    and the host is shown first.
+    """
     page = await visit(builtin.base_url, **SHARP)
     await page.start()
-    await page.show(mode=f"image:data:image/png;base64,{png}")
+    await page.show(mode=coded("https://example.org/menu?table=7"))
     response = await page.tap(say("stage.read_this"))
     assert "https://example.org/menu?table=7" in response["text"]
+    assert response["codes"] == [{"use": "open", "value": "https://example.org/menu?table=7"}]
+    button = page.turns.last.get_by_role("group", name=say("answer.codes")).get_by_role("button")
+    await expect(button).to_have_text(say("answer.open_host", host="example.org"))
+    await button.focus()
+    await page.page.keyboard.press("Enter")
+    dialog = page.page.locator("#link-dialog")
+    await expect(dialog.locator("strong")).to_have_text("example.org")
+    link = dialog.get_by_role("link", name=say("answer.open_link"))
+    assert await link.get_attribute("href") == "https://example.org/menu?table=7"
+    assert await link.get_attribute("rel") == "noopener noreferrer"
+    assert len(page.page.context.pages) == 1
+    await page.page.keyboard.press("Escape")
+    await expect(button).to_be_focused()
+
+
+async def test_codes_that_are_no_addresses_are_copied(visit: Visit, builtin: Running) -> None:
+    """A script is text, and no address; of a Wi-Fi code it is the password. Another language has its words."""
+    page = await visit(builtin.base_url, **SHARP)
+    await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.start()
+    await page.show(mode=coded("javascript:alert(1)", "WIFI:T:WPA;S:Guests;P:blue\\;42;;"))
+    response = await page.ask("Scan the codes")
+    assert {one["use"] for one in response["codes"]} == {"text", "password"}
+    group = page.turns.last.get_by_role("group", name=say("answer.codes"))
+    await expect(group.get_by_role("button")).to_have_count(2)
+    for word, copied in (("copy_password", "blue;42"), ("copy_text", "javascript:alert(1)")):
+        await group.get_by_role("button", name=say(f"answer.{word}"), exact=True).click()
+        await expect(page.page.locator("#announcer")).to_have_text(say("page.copied"))
+        await page.comes("navigator.clipboard.readText()", copied)
+    await expect(page.page.locator("#link-dialog")).to_be_hidden()
 
 
 async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running) -> None:

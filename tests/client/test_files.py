@@ -136,7 +136,8 @@ WITHOUT_PAGE = [
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
-    *("core/answer/correcting", "core/answer/keepview", "core/answer/link", "core/answer/looked"),
+    *("core/answer/codes", "core/answer/correcting", "core/answer/keepview", "core/answer/link"),
+    "core/answer/looked",
     *("core/answer/rich", "core/answer/seen", "core/answer/zoom"),
     "features/cameras/view",
     "core/chat/chatview",

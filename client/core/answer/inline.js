@@ -12,9 +12,9 @@ const WORD = /[\p{L}\p{N}]/u;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const MOST_ADDRESS = 500;
 
-/** The name of the machine to which an address leads; "" for one that nobody may open. @param {string} address */
-export function hostOf(address) {
-  if (address.length > MOST_ADDRESS || !URL.canParse(address)) return "";
+/** The name of the machine to which an address leads; "" for one that nobody may open. @param {string} address @param {number} [most] characters */
+export function hostOf(address, most = MOST_ADDRESS) {
+  if (address.length > most || !URL.canParse(address)) return "";
   const { protocol, host, username, password } = new URL(address);
   return /^https?:$/.test(protocol) && !username && !password ? host : "";
 }
@@ -163,7 +163,8 @@ export function linksIn(text, from = 0) {
   let done = 0;
   for (const found of text.matchAll(/https?:\/\/[^\s<>"'`*[\]|]{1,500}/gi)) {
     const address = trimmed(found[0]);
-    if (!hostOf(address) || WORD.test(text[found.index - 1] ?? "")) continue;
+    // One that was cut leads elsewhere.
+    if (!hostOf(address) || address.endsWith("…") || WORD.test(text[found.index - 1] ?? "")) continue;
     if (found.index > done) spans.push({ kind: "text", text: text.slice(done, found.index), at: from + done });
     spans.push({ kind: "link", spans: [{ kind: "text", text: address, at: from + found.index }], address });
     done = found.index + address.length;

@@ -34,9 +34,9 @@ export class LinkDialog {
     document.body.append(this.#dialog);
   }
 
-  /** @param {string} address */
-  ask(address) {
-    const host = hostOf(address);
+  /** @param {string} address @param {number} [most] see `hostOf` */
+  ask(address, most) {
+    const host = hostOf(address, most);
     if (!host) return;
     this.#title.replaceChildren(text("answer.link_leads"), " ", this.#host);
     this.#warning.textContent = text("answer.link_unchecked");

@@ -1,4 +1,5 @@
 import { request } from "../live/api.js";
+import { fillCodes, MOST_OF_CODE } from "./codes.js";
 import { fillQuestion } from "./correcting.js";
 import { Keeping } from "./keepview.js";
 import { LinkDialog } from "./link.js";
@@ -16,7 +17,6 @@ import { SeenDialog } from "./seen.js";
 export class Answers {
   plain = plain;
   question = fillQuestion;
-  looked = fillLooked;
   #link = new LinkDialog();
   #rich = new Rich((address) => this.#link.ask(address));
   #seen;
@@ -36,6 +36,12 @@ export class Answers {
   fill(element, text, marked) {
     if (marked) this.#rich.fill(element, text);
     else this.#rich.fillPlain(element, text);
+  }
+
+  /** See `fillLooked` and `fillCodes`. @type {typeof fillLooked} */
+  looked(article, turn, ways, choose) {
+    fillCodes(article, turn, (address) => this.#link.ask(address, MOST_OF_CODE));
+    fillLooked(article, turn, ways, choose);
   }
 
   /** See `Rich.range`. @param {Element} element @param {number} start @param {number} end */

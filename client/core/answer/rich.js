@@ -157,8 +157,8 @@ export class Rich {
     link.type = "button";
     link.className = "link";
     const host = hostOf(address);
-    // Its words may name another place.
-    if (link.textContent !== address) {
+    // Its words may name another place, and letters may pass for others.
+    if (link.textContent !== address || !address.toLowerCase().includes(host)) {
       const where = document.createElement("small");
       where.textContent = ` (${host})`;
       link.append(where);

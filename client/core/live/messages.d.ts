@@ -496,6 +496,8 @@ export interface Response {
   boxes?: Array<FoundBox>;
   /** Who found them, where it was not the engine: `detector` is the built-in engine's. Absent: the engine */
   boxes_by?: "detector";
+  /** The codes in the picture, 8 at most; absent without any, or where the engine reads none */
+  codes?: Array<FoundCode>;
 }
 
 /** The chat, signed, for `resume`: keep the newest. */
@@ -914,6 +916,14 @@ export interface FoundBox {
   point?: [number, number];
   /** The model's certainty, 0 to 1; absent where it gives none */
   confidence?: number;
+}
+
+/** What a person may do with a code in the picture. Nothing opens or copies it by itself. */
+export interface FoundCode {
+  /** `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email` address, all of a `contact` or an `event`, or the `text` */
+  use: "open" | "password" | "phone" | "email" | "contact" | "event" | "text";
+  /** The address to open, of http or https, with 2,000 characters at most; or what is copied */
+  value: string;
 }
 
 /** One camera of the session. */

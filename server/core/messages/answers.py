@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
-from server.core.frames import Route
+from server.core.frames import CodeUse, Route
 from server.core.messages.base import ServerMessage
 from server.core.sound import SoundUse
 
@@ -242,6 +242,16 @@ class FoundBox(BaseModel):
     confidence: float | None = None
 
 
+class FoundCode(BaseModel):
+    """What a person may do with a code in the picture. Nothing opens or copies it by itself."""
+
+    # `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email`
+    # address, all of a `contact` or an `event`, or the `text`
+    use: CodeUse
+    # The address to open, of http or https, with 2,000 characters at most; or what is copied
+    value: str
+
+
 class Response(ServerMessage):
     """The end of an answer, with the whole of it."""
 
@@ -289,3 +299,5 @@ class Response(ServerMessage):
     boxes: list[FoundBox] | None = None
     # Who found them, where it was not the engine: `detector` is the built-in engine's. Absent: the engine
     boxes_by: Literal["detector"] | None = None
+    # The codes in the picture, 8 at most; absent without any, or where the engine reads none
+    codes: list[FoundCode] | None = None

@@ -1,4 +1,4 @@
-"""The contents of codes: Wi-Fi networks, and the hosts of links. Pure."""
+"""The contents of codes: what they are for, Wi-Fi networks, and the hosts of links. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from server.core.frames import CodeUse
 from server.media.picture.grounding import Box
+from server.models.base import OfferedCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,8 @@ class Code:
     format: str
     # Its place in the picture; None where nobody knows
     box: Box | None = field(default=None, compare=False)
+    # All of it with its lines, where `text` is cut or has less; "" where it is the text
+    whole: str = ""
 
     @property
     def name(self) -> str:
@@ -41,11 +45,10 @@ _FIELD = re.compile(r"(?<![A-Z])([A-Z]++):((?:\\.|[^;\\])*+);?")
 def network(codes: Iterable[Code]) -> Network | None:
     """Return the Wi-Fi network of the first code with one (WIFI:T:WPA;S:name;P:password;;)."""
     for code in codes:
-        if code.text[:5].upper() != "WIFI:":
+        text = code.whole or code.text
+        if text[:5].upper() != "WIFI:":
             continue
-        parts = {
-            key: re.sub(r"\\(.)", r"\1", value) for key, value in _FIELD.findall(code.text[5:])
-        }
+        parts = {key: re.sub(r"\\(.)", r"\1", value) for key, value in _FIELD.findall(text[5:])}
         name, password = parts.get("S", ""), parts.get("P", "")
         if name:
             return Network(_unquoted(name), _unquoted(password), code)
@@ -53,12 +56,72 @@ def network(codes: Iterable[Code]) -> Network | None:
 
 
 def host(url: str) -> str:
-    """Return a link's host as a browser reads it: without user name, port and path."""
+    """Return a link's host as a browser reads it: without user name, port and path.
+
+    One with letters that may pass for others is in its ASCII form ("xn--...").
+    """
     try:
-        found = urlsplit(url if "://" in url else f"//{url}").hostname
+        found = urlsplit(url if "://" in url else f"//{url}").hostname or url
+        return found if found.isascii() else found.encode("idna").decode()
     except ValueError:
-        found = None
-    return found or url
+        return url
+
+
+# Longest address that is opened: browsers and servers take as many characters.
+_LONGEST_LINK = 2000
+_LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"]+", re.I)
+# By the beginning of a code: what is done with all of it
+_WHOLE = {
+    "BEGIN:VCARD": CodeUse.CONTACT,
+    "MECARD:": CodeUse.CONTACT,
+    "BIZCARD:": CodeUse.CONTACT,
+    "BEGIN:VCALENDAR": CodeUse.EVENT,
+    "BEGIN:VEVENT": CodeUse.EVENT,
+}
+# What is done with a part of it, which ends where a message, a subject or another field begins
+_PART = (
+    (re.compile(r"(?:tel|sms|smsto):([+\d][\d\s().*#/-]*+)", re.I), CodeUse.PHONE),
+    (re.compile(r"mailto:([^?\s]++)", re.I), CodeUse.EMAIL),
+    (re.compile(r"matmsg:to:([^;\s]++)", re.I), CodeUse.EMAIL),
+)
+
+
+def offered(codes: Iterable[Code]) -> tuple[OfferedCode, ...]:
+    """Return what a person may do with codes, each once.
+
+    An address is opened if it is one of http or https, names no user and is not too long; others are
+    text. An open network has nothing to copy.
+    """
+    found = (_offered(code) for code in codes)
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _offered(code: Code) -> OfferedCode | None:
+    text = code.whole or code.text
+    if text[:5].upper() == "WIFI:":
+        wifi = network([code])
+        return OfferedCode(CodeUse.PASSWORD, wifi.password) if wifi and wifi.password else None
+    if link := _link(text):
+        return OfferedCode(CodeUse.OPEN, link)
+    for pattern, use in _PART:
+        if part := pattern.match(text):
+            return OfferedCode(use, part[1].strip())
+    begins = (use for head, use in _WHOLE.items() if text[: len(head)].upper() == head)
+    return OfferedCode(next(begins, CodeUse.TEXT), text)
+
+
+def _link(text: str) -> str:
+    """Return a text that is nothing but an address to open; "" for any other."""
+    if _LINK.fullmatch(text) is None or len(text) > _LONGEST_LINK:
+        return ""
+    link = text if "://" in text[:8] else f"https://{text}"
+    try:
+        found = urlsplit(link)
+        # Reading the port raises ValueError for none that there is.
+        named = found.hostname and found.port != 0
+    except ValueError:
+        return ""
+    return link if named and found.username is None and found.password is None else ""
 
 
 def _unquoted(text: str) -> str:

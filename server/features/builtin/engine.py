@@ -21,7 +21,7 @@ from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
 from server.features.builtin import colours, locate
-from server.features.builtin.codes import Code
+from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for, encloses, moved
 from server.features.builtin.fields import similar
@@ -80,6 +80,18 @@ _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 _INSET = 0.2
 # A colour of so much of the picture's edges is one of the ground.
 _ON_RIM = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer, and what was found beside its words."""
+
+    text: str
+    # The places asked for; None for a question about something else
+    boxes: tuple[Box, ...] | None = None
+    codes: tuple[Code, ...] = ()
+    # It is from one of the earlier pictures.
+    remembered: bool = False
 
 
 class BuiltinEngine:
@@ -164,20 +176,12 @@ class BuiltinEngine:
         intent = await self._understand(request, question)
         running = request.kind is Kind.DESCRIBE
         said = None if running else social(intent)
-        boxes: tuple[Box, ...] | None = None
-        remembered = False
-        if said is not None:
-            text = said
-        elif request.camera and request.earlier:
-            text = await self._guarded(self._compose_several(request, intent))
-        elif request.past and request.earlier and intent.things and self._finder is not None:
-            text, boxes = await self._guarded(self._remember(request, intent, self._finder))
-            remembered = boxes is None
-        elif _asks_where(request, intent, question) and not running:
-            text, boxes = await self._guarded(self._find(request.picture, intent, question))
-        else:
-            text = await self._guarded(self._compose(request, intent, running))
-        words = _WORD.findall(text)
+        found = (
+            _Found(said)
+            if said is not None
+            else await self._guarded(self._found(request, intent, running))
+        )
+        words = _WORD.findall(found.text)
         for count, word in enumerate(words):
             if count == request.max_tokens:
                 break
@@ -188,8 +192,9 @@ class BuiltinEngine:
         yield Finished(
             "length" if given < len(words) else "stop",
             Usage(None, given, None),
-            pictures_left_out=len(request.earlier) if request.past and not remembered else 0,
-            boxes=boxes,
+            pictures_left_out=len(request.earlier) if request.past and not found.remembered else 0,
+            boxes=found.boxes,
+            codes=offered(found.codes),
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
@@ -239,7 +244,19 @@ class BuiltinEngine:
         rows, _ = await in_pool(self._heavy, rows_of, whole_pieces(pieces, bgr.shape[0]))
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ
 
-    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
+    async def _found(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
+        """Look at the picture, or at several, and find the answer."""
+        if request.camera and request.earlier:
+            return await self._compose_several(request, intent)
+        if request.past and request.earlier and intent.things and self._finder is not None:
+            text, boxes = await self._remember(request, intent, self._finder)
+            return _Found(text, boxes, remembered=boxes is None)
+        question = clean(request.question)
+        if _asks_where(request, intent, question) and not running:
+            return await self._find(request.picture, intent, question)
+        return await self._compose(request, intent, running)
+
+    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
         facts = await self._look(request, intent, request.picture, request.camera)
         self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
@@ -253,9 +270,9 @@ class BuiltinEngine:
             past=request.past,
             clock=self._clock(),
         )
-        return await in_pool(self._heavy, saying)
+        return _Found(await in_pool(self._heavy, saying), codes=facts.codes or ())
 
-    async def _compose_several(self, request: EngineRequest, intent: Intent) -> str:
+    async def _compose_several(self, request: EngineRequest, intent: Intent) -> _Found:
         """Look at each camera's picture by itself."""
         views = [(one.camera, one.picture) for one in request.earlier]
         looks = [
@@ -263,9 +280,10 @@ class BuiltinEngine:
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
-        return await in_pool(
+        text = await in_pool(
             self._heavy, compose_several, intent, looks, self._today(), self._clock()
         )
+        return _Found(text, codes=tuple(code for _, facts in looks for code in facts.codes or ()))
 
     def _advise(self, want: Want, running: bool) -> None:
         if (
@@ -277,27 +295,26 @@ class BuiltinEngine:
             self._advised = True
             log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
-    async def _find(
-        self, picture: Picture, intent: Intent, question: str
-    ) -> tuple[str, tuple[Box, ...]]:
+    async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found:
         """Return the sentence and the boxes for a question about where something is."""
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         words = language(intent.language)
+        codes: Sequence[Code] = ()
         if placed := await self._placed(bgr, intent):
             boxes = placed
         elif locate.wants_text(intent, question):
             pieces = await in_pool(pool, reader.placed_text, bgr)
             if reader.text_broken:
-                return words.say("broken"), ()
+                return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
         elif locate.wants_codes(intent):
-            found = await in_pool(pool, reader.codes, bgr)
-            boxes = [replace(one.box, label=one.name) for one in found if one.box is not None]
+            codes = await in_pool(pool, reader.codes, bgr)
+            boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
         elif locate.wants_faces(intent):
             faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
             if faces is None:
-                return words.say("faces_missing"), ()
+                return _Found(words.say("faces_missing"), ())
             boxes = [replace(face, label=words.say("face")) for face in faces]
         else:
             names = locate.wanted_colours(intent, question)
@@ -305,11 +322,11 @@ class BuiltinEngine:
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
         # In words the place is one of the camera's picture.
         region, (height, width) = picture.region, bgr.shape[:2]
-        if region is None:
-            return said_of(boxes, words.code, width, height), tuple(boxes)
-        there = [moved(box, region.left, region.top) for box in boxes]
-        text = said_of(there, words.code, picture.source_width, picture.source_height)
-        return text, tuple(boxes)
+        there = boxes
+        if region is not None:
+            height, width = picture.source_height, picture.source_width
+            there = [moved(box, region.left, region.top) for box in boxes]
+        return _Found(said_of(there, words.code, width, height), tuple(boxes), tuple(codes))
 
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder

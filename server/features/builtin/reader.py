@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,7 +38,8 @@ _LEAST_FACE = 0.5
 # Longest side in the search for codes: more pixels take time and read nothing more.
 _CODE_SIDE = 1920
 _CODES = 8
-_CODE_CHARS = 500
+# Characters that are shown of one
+_CODE_CHARS = 400
 # Longest side in which print is only noticed: letters of 30 px at 1280x720 in 17 ms of one core
 _NOTICE_SIDE = 160
 # Single characters that people write as two
@@ -141,7 +143,7 @@ class Reader:
         """Return the contents of QR codes, barcodes and the like."""
         found, scale = _codes(bgr)
         return [
-            Code(printable(one.text)[:_CODE_CHARS], str(one.format), _box_of(one, scale))
+            Code(_shown(one.text), str(one.format), _box_of(one, scale), _whole(one.text))
             for one in found[:_CODES]
         ]
 
@@ -247,6 +249,20 @@ def _certainty(pieces: list[Piece]) -> float:
     """Return the mean score, weighted by length: upside down, much of a line is read as nothing."""
     lengths = [max(piece.width, piece.height) for piece in pieces]
     return sum(p.score * n for p, n in zip(pieces, lengths, strict=True)) / max(1.0, sum(lengths))
+
+
+def _shown(text: str) -> str:
+    text = printable(text)
+    return f"{text[:_CODE_CHARS]}…" if len(text) > _CODE_CHARS else text
+
+
+def _whole(text: str) -> str:
+    """Return a code's text with its lines, and without other control characters."""
+    return "".join(char for char in text if char in "\n\t" or not _is_control(char)).strip()
+
+
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def printable(text: str) -> str:

@@ -23,7 +23,16 @@ from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
-from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought, Usage
+from server.models.base import (
+    Chunk,
+    Delta,
+    Engine,
+    EngineRequest,
+    Finished,
+    OfferedCode,
+    Thought,
+    Usage,
+)
 from server.models.conversation import ToolCall
 
 # Answer a job with the current engine, and once more with the one that takes over from it.
@@ -271,6 +280,7 @@ class JobRun:
             spoken=self.spoken,
             speech_refused=end.speech_refused,
             boxes=end.boxes,
+            codes=end.codes,
             calls=end.calls,
         )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
@@ -417,6 +427,8 @@ class Result:
     boxes: tuple[Box, ...] | None = None
     # Who found them, where it was not the engine; see `Response.boxes_by`.
     boxes_by: Literal["detector"] | None = None
+    # See `Finished.codes`.
+    codes: tuple[OfferedCode, ...] = ()
     # See `Finished.calls`.
     calls: tuple[ToolCall, ...] = ()
 

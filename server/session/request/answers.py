@@ -376,6 +376,7 @@ class AnswerPublisher:
             finish_reason=result.finish_reason,
             boxes=[found_box(box) for box in result.boxes] if result.boxes is not None else None,
             boxes_by=result.boxes_by,
+            codes=[wire.FoundCode(use=one.use, value=one.value) for one in result.codes] or None,
         )
 
 

@@ -20,7 +20,7 @@ import zxingcpp
 from numpy.typing import NDArray
 
 from server.core.errors import EngineFailed
-from server.core.frames import Kind, Picture, Scene
+from server.core.frames import CodeUse, Kind, Picture, Scene
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.engine import BuiltinEngine, Memory, impression
@@ -30,7 +30,7 @@ from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.models import prompts
-from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
+from server.models.base import Delta, EarlierPicture, EngineRequest, Finished, OfferedCode
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)
@@ -121,6 +121,32 @@ async def ask(engine: BuiltinEngine, bgr: Bgr, question: str, **changes: Any) ->
             end = chunk
     assert isinstance(end, Finished)
     return text
+
+
+async def offered_codes(engine: BuiltinEngine, asked: EngineRequest) -> tuple[OfferedCode, ...]:
+    chunks = [chunk async for chunk in engine.answer(asked)]
+    assert isinstance(chunks[-1], Finished)
+    return chunks[-1].codes
+
+
+CARD = "BEGIN:VCARD\r\nN:Berger;Anna\r\nNOTE:" + 500 * "x" + "\r\nEND:VCARD"
+
+
+@pytest.mark.parametrize(
+    ("question", "where"), [("Read this", False), ("Where is the QR code?", True)]
+)
+async def test_what_a_person_may_do_with_a_code_comes_with_the_answer(
+    engine: BuiltinEngine, question: str, where: bool
+) -> None:
+    """All of the code with its lines, also where only its beginning is shown."""
+    bgr = put_code(scene(), CARD, zxingcpp.BarcodeFormat.QRCode, at=(300, 60))
+    found = await offered_codes(engine, request(bgr, question, where=where))
+    assert found == (OfferedCode(CodeUse.CONTACT, CARD.replace("\r", "")),)
+    if not where:
+        answer = await ask(engine, bgr, question)
+        assert answer.endswith("xxx…")
+        assert len(answer) < 450
+    assert await offered_codes(engine, request(scene(), question, where=where)) == ()
 
 
 async def test_small_print_is_read_right(engine: BuiltinEngine) -> None:
