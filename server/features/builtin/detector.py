@@ -40,8 +40,9 @@ _MOST = 6
 # menu. A picture that is one of them by so much is taken for a screen or a page, on which only a box with
 # a high score counts.
 _FLAT_CLASSES, _FLAT, _BOX_ON_FLAT = [549, 688, 916, 918, 922], 0.2, 0.9
-# Least score of a name: circles are clocks to both models.
-_LEAST_OF = {"clock": 0.85}
+# Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
+# there is no class are can openers.
+_LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}
 # Least score of a box at a place that somebody points at; its largest share of the picture, with a name
 # and without one
 _AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
@@ -49,8 +50,8 @@ _AT, _LARGEST_AT, _LARGEST_UNNAMED = 0.35, 0.9, 0.4
 _MARGIN = 0.08
 # The classifier agrees with at least so much on the classes of the detector's name
 _AGREES = 0.15
-# It is believed alone from here on; for the middle of the picture, if the whole one says the same
-_ALONE, _WHOLE = 0.6, 0.25
+# It is believed alone from here on: about a box, or about the middle and the whole picture on average
+_ALONE = 0.6
 # Least side in pixels of what is looked at
 _LEAST_SIDE = 16
 # Names that the detector gives to drawings and signs; the classifier has none for them
@@ -85,6 +86,9 @@ class Classes:
     classifier: tuple[str, ...]
     # The classifier's classes that are a thing of the detector's
     agrees: dict[str, list[int]]
+    # The classifier's names, and for each of its classes a row with a 1 where its name stands
+    named: tuple[str, ...]
+    of_class: F32
 
     @property
     def names(self) -> frozenset[str]:
@@ -98,12 +102,27 @@ def classes() -> Classes:
     for name, ranges in found["classifier"].items():
         for number in numbers(ranges):
             classifier[number] = name
+    named = tuple(found["classifier"])
+    of_class = np.array([[one == name for name in named] for one in classifier], np.float32)
     return Classes(
         tuple(found["detector"]),
         tuple(found["detector_columns"]),
         tuple(classifier),
         {name: numbers(ranges) for name, ranges in found["agrees"].items()},
+        named,
+        of_class,
     )
+
+
+def likeliest(weights: F32) -> tuple[str, float]:
+    """Return the classifier's likeliest name and its weight, that of all classes of the name together.
+
+    A class without a name may be likelier.
+    """
+    known = classes()
+    of_names = weights @ known.of_class
+    best = int(of_names.argmax())
+    return known.named[best], float(of_names[best])
 
 
 def numbers(ranges: str) -> list[int]:
@@ -255,30 +274,24 @@ class ThingFinder:
             return Thing(box.label, max(score, agreed), box, sure=True)
         if box.label in asked and score >= _ASKED:
             return Thing(box.label, score, box, sure=False)
-        if weights[best] >= _ALONE:
-            name = known.classifier[best]
-            if weights[best] < _LEAST_OF.get(name, 0):
-                return None
-            return Thing(name, float(weights[best]), box, sure=False) if name else None
-        alone = score >= _ALMOST_CERTAIN and weights[best] < _UNSURE
-        if box.label not in _DRAWN and (alone or (not same and score >= _UNKNOWN_TO_IT)):
+        name, weight = likeliest(weights)
+        if weight >= _ALONE:
+            return Thing(name, weight, box, sure=False) if weight >= _LEAST_OF.get(name, 0) else None
+        enough = _ALMOST_CERTAIN if same else _UNKNOWN_TO_IT
+        if box.label not in _DRAWN and score >= enough and weights[best] < _UNSURE:
             return Thing(box.label, score, box, sure=False)
         return None
 
     def _of_middle(self, bgr: Bgr, whole: Callable[[], F32]) -> Thing | None:
-        """Return what fills the picture, if its middle and the `whole` of it look like the same."""
+        """Return what fills the picture, if its middle and the `whole` of it together look like it."""
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
         middle = self._classify(bgr[top : top + side, left : left + side])
-        best = int(middle.argmax())
-        name = classes().classifier[best]
-        if not name or middle[best] < max(_ALONE, _LEAST_OF.get(name, 0)):
+        name, weight = likeliest((middle + whole()) * np.float32(0.5))
+        if weight < max(_ALONE, _LEAST_OF.get(name, 0)):
             return None
-        weights = whole()
-        if int(weights.argmax()) != best or weights[best] < _WHOLE:
-            return None
-        return Thing(name, float(middle[best]), None, sure=False)
+        return Thing(name, weight, None, sure=False)
 
     def _classify(self, bgr: Bgr) -> F32:
         """Return the weight of each class, together 1."""
