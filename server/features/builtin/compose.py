@@ -32,6 +32,7 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.CODE: text_answers.code,
     Want.SUMMARY: look_answers.summary,
     Want.OTHER: look_answers.cannot,
+    Want.BEYOND: look_answers.beyond,
 }
 # Wants that text answers, or the text of codes
 _READS: dict[Want, Callable[[Speaker], Answer]] = {
@@ -67,7 +68,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
 }
 
 # Wants whose answer is about the engine, with the picture's facts below it
-_ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN})
+_ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN, Want.BEYOND})
 
 
 def compose(
@@ -88,10 +89,19 @@ def compose(
     """
     speaker = Speaker(intent, facts, today, clock)
     first, second = look_answers.summary(speaker, running=True) if running else _answer(speaker)
-    if past and first.startswith((speaker.say("cannot"), speaker.say("cannot_here"))):
-        first = speaker.say("no_past")
-        second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
+    if first in _refusals(speaker):
+        if past:
+            first = speaker.say("no_past")
+            second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
+        else:
+            # One line: with the thing, or what is at the place that is asked about.
+            seen = look_answers.colour(speaker)[0] if intent.place else speaker.see_things()
+            first, second = speaker.sentence(first, seen), ""
     return _text(first, "" if brief and first else second)
+
+
+def _refusals(s: Speaker) -> tuple[str, str]:
+    return s.cannot, s.say("cannot_here")
 
 
 def _text(*parts: str) -> str:
@@ -100,11 +110,14 @@ def _text(*parts: str) -> str:
     return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
 
 
-def social(intent: Intent) -> str | None:
-    """Return the answer to small talk; None for a question about the picture."""
+def social(intent: Intent, things: bool = True) -> str | None:
+    """Return the answer to small talk; None for a question about the picture. `things`: it names them."""
     if intent.want not in SOCIAL:
         return None
-    return language(intent.language).say(intent.want.value)
+    words = language(intent.language)
+    if intent.want is Want.THANKS:
+        return words.say("thanks")
+    return words.say_of_itself(intent.want.value, things)
 
 
 def compose_several(
@@ -112,11 +125,12 @@ def compose_several(
 ) -> str:
     """Return the answer about cameras with these names, one after the other; what holds for all, once."""
     words = language(intent.language)
-    answers = [_answer(Speaker(intent, facts, today, clock)) for _, facts in looks]
+    speakers = [Speaker(intent, facts, today, clock) for _, facts in looks]
+    answers = [_answer(speaker) for speaker in speakers]
     names = [_camera(words, name) for name, _ in looks]
     firsts = [first for first, _ in answers]
-    if all(first in {words.say("cannot"), words.say("cannot_here")} for first in firsts):
-        firsts = [words.say("cannot")] * len(firsts)
+    if all(first in _refusals(speaker) for first, speaker in zip(firsts, speakers, strict=True)):
+        firsts = [speakers[0].cannot] * len(firsts)
     of_all = firsts[:1] if len(set(firsts)) == 1 else []
     if of_all and intent.want in _ABOUT_ITSELF:
         # The engine says what it cannot do; what it sees all the same is each camera's own.
@@ -138,11 +152,14 @@ def _camera(words: Language, name: str) -> str:
     return without_controls(name) if number is None else words.say("camera", number=number)
 
 
-def said_of(boxes: Sequence[Box], code: str, width: int, height: int) -> str:
-    """Return the sentences about the places of things in a picture of this size."""
+def said_of(boxes: Sequence[Box], code: str, width: int, height: int, things: bool = True) -> str:
+    """Return the sentences about the places of things in a picture of this size.
+
+    `things`: the engine names them.
+    """
     words = language(code)
     if not boxes:
-        return words.say("not_found")
+        return words.say_of_itself("not_found", things)
     sentences = []
     for box in boxes[:_SAID]:
         where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
@@ -155,6 +172,9 @@ def _answer(s: Speaker) -> Answer:
     want = s.intent.want
     if want is Want.FOREIGN:
         return s.say("foreign"), s.seen()
+    if want is Want.NETWORK and s.intent.yes_no and s.words:
+        # "Is this network fast?"
+        return look_answers.cannot(s)
     if want in _LOOKS:
         return _LOOKS[want](s)
     if not s.all_rows:

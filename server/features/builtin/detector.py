@@ -276,7 +276,9 @@ class ThingFinder:
             return Thing(box.label, score, box, sure=False)
         name, weight = likeliest(weights)
         if weight >= _ALONE:
-            return Thing(name, weight, box, sure=False) if weight >= _LEAST_OF.get(name, 0) else None
+            return (
+                Thing(name, weight, box, sure=False) if weight >= _LEAST_OF.get(name, 0) else None
+            )
         enough = _ALMOST_CERTAIN if same else _UNKNOWN_TO_IT
         if box.label not in _DRAWN and score >= enough and weights[best] < _UNSURE:
             return Thing(box.label, score, box, sure=False)

@@ -130,19 +130,24 @@ class BuiltinEngine:
             max_cameras=MOST_CAMERAS,
             cannot_watch=partial(cannot_watch, things=finder is not None),
         )
+        does = "" if finder is None else "names common things, "
         self._status = EngineStatus(
             EngineState.READY,
-            "The built-in engine names common things, reads text and codes and names colours; it understands "
-            f"little more. For more, {_REMEDY}.",
+            f"The built-in engine {does}reads text and codes and names colours; it understands little more. "
+            f"For more, {_REMEDY}.",
             "builtin",
             capabilities,
-            for_visitors="The built-in engine names common things, reads text and codes, names colours, counts "
-            "faces and tells what moved; it understands little more.",
+            for_visitors=f"The built-in engine {does}reads text and codes, names colours, counts faces and tells "
+            "what moved; it understands little more.",
         )
 
     @property
     def status(self) -> EngineStatus:
         return self._status
+
+    @property
+    def _names_things(self) -> bool:
+        return self._finder is not None and not self._finder.broken
 
     async def probe(self) -> EngineStatus:
         return self._status
@@ -175,7 +180,7 @@ class BuiltinEngine:
         question = clean(request.question)
         intent = await self._understand(request, question)
         running = request.kind is Kind.DESCRIBE
-        said = None if running else social(intent)
+        said = None if running else social(intent, self._names_things)
         found = (
             _Found(said)
             if said is not None
@@ -326,7 +331,8 @@ class BuiltinEngine:
         if region is not None:
             height, width = picture.source_height, picture.source_width
             there = [moved(box, region.left, region.top) for box in boxes]
-        return _Found(said_of(there, words.code, width, height), tuple(boxes), tuple(codes))
+        text = said_of(there, words.code, width, height, self._names_things)
+        return _Found(text, tuple(boxes), tuple(codes))
 
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
@@ -411,6 +417,7 @@ class BuiltinEngine:
             spots=spots,
             faces=faces,
             things=things,
+            names_things=self._names_things,
             thing_colours=thing_colours,
             change=compare(before, now) if before is not None else None,
         )

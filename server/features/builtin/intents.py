@@ -90,6 +90,9 @@ def understand(question: str, chosen: str | None = None) -> Intent:
     is_thing = intent.want in _MAY_BE_THINGS and (
         how_many or (intent.yes_no and _only_things(intent.words, spoken[0]))
     )
+    if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
+        # "Is there an orange?"
+        is_thing = _only_things(intent.words, spoken[0])
     want = Want.THING if is_thing else intent.want
     return replace(intent, want=want, things=things, how_many=how_many)
 

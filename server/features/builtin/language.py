@@ -155,6 +155,10 @@ class Language:
             }
         )
 
+    def say_of_itself(self, phrase: str, things: bool) -> str:
+        """Return a phrase about what the engine can do. `things`: it names them."""
+        return self.say(phrase if things else f"{phrase}_plain")
+
     def isolate(self, text: str) -> str:
         return isolated(text, self.right_to_left)
 

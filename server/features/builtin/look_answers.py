@@ -6,7 +6,6 @@ from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.speaker import SOME, Answer, Speaker
 from server.features.builtin.text_answers import code_sentence
-from server.features.builtin.wants import Want
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -160,13 +159,11 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if named := s.see_things():
         if s.codes:
             return named, code_sentence(s)
-        # On a thing a letter or two is mostly none.
-        printed = sum(char.isalnum() for row in s.rows for char in row.text) > 2
-        return named, s.say("also", text=s.listing(most=SOME)) if printed else around
+        return named, s.say("also", text=s.listing(most=SOME)) if _letters(s) > 2 else around
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return code_sentence(s), also
-    if s.rows:
+    if s.rows and _letters(s) > 1:
         largest = s.largest()
         rest = [row for row in s.rows if row is not largest]
         text = s.say("see_text", text=largest.text)
@@ -182,22 +179,31 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     # Then what it can do: a picture without print or codes is one that most questions are not for.
     looked = s.facts.things is not None
     text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
-    return text, s.say("light", light=_light(s)) if running else s.say("help")
+    of_itself = s.language.say_of_itself("help", s.facts.names_things)
+    return text, s.say("light", light=_light(s)) if running else of_itself
+
+
+def _letters(s: Speaker) -> int:
+    """Return how many letters and digits were read: one or two on a thing are mostly none."""
+    return sum(char.isalnum() for row in s.rows for char in row.text)
+
+
+def beyond(s: Speaker) -> Answer:
+    """Answer what no picture tells."""
+    return s.cannot, ""
 
 
 def cannot(s: Speaker) -> Answer:
-    """Answer a question that would need a model that understands more."""
+    """Answer a question that would need a model that understands more; below it, what is seen."""
     if s.intent.place:
-        return s.say("cannot"), colour(s)[0]
+        return s.cannot, colour(s)[0]
     if named := s.see_things():
-        # "What animal is this?"
-        open_ = s.intent.want is Want.LOOKUP and not s.intent.yes_no and len(s.words) == 1
-        return (named, s.say("cannot")) if open_ and not s.rows else (s.say("cannot"), named)
+        return s.cannot, named
     if s.rows:
-        return s.say("cannot"), s.seen()
+        return s.cannot, s.seen()
     if s.facts.faces:
-        return s.say("cannot"), faces(s)[0]
-    return s.say("cannot"), s.say("see_around", colours=_middle(s), light=_light(s))
+        return s.cannot, faces(s)[0]
+    return s.cannot, s.say("see_around", colours=_middle(s), light=_light(s))
 
 
 def _middle(s: Speaker) -> str:

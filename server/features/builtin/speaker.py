@@ -18,6 +18,7 @@ from server.features.builtin.lines import Row, row_of
 from server.features.builtin.prices import Price, priced
 from server.features.builtin.tables import Beside
 from server.features.builtin.thing_words import thing_words
+from server.features.builtin.wants import TEXT_ITSELF
 
 # Most rows, and most items of a list, in an answer
 ROWS = 60
@@ -62,6 +63,11 @@ class Speaker:
 
     def say(self, key: str, **values: object) -> str:
         return self.language.say(key, **values)
+
+    @property
+    def cannot(self) -> str:
+        """The sentence that the engine cannot tell, and what it can."""
+        return self.language.say_of_itself("cannot", self.facts.names_things)
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
         """Return rows as one line; a row is joined with the one that it continues."""
@@ -193,15 +199,17 @@ class Speaker:
         return text, self.row(found.row, found.value, found.label)
 
     def no_text(self) -> Answer:
-        """Return the likeliest reason why no text was read."""
+        """Return the likeliest reason why no text was read; before it, that only text would tell."""
         scene = self.facts.scene
         if scene.dark:
-            return self.say("no_text_dark"), self.scripts()
-        if scene.blurred:
-            return self.say("no_text_blurred"), self.scripts()
-        if self.facts.unread:
-            return self.say("unread"), self.say("scripts")
-        return self.say("no_text"), self.scripts()
+            reason = self.say("no_text_dark")
+        elif scene.blurred:
+            reason = self.say("no_text_blurred")
+        else:
+            reason = self.say("unread" if self.facts.unread else "no_text")
+        if self.intent.want not in TEXT_ITSELF:
+            reason = self.sentence(self.say("only_read"), reason)
+        return reason, self.scripts(self.say("scripts") if self.facts.unread else "")
 
 
 # The facts of a picture, from which answers are composed. Pure data.
@@ -255,6 +263,8 @@ class Facts:
     faces: int | None = None
     # Those that can be named; None where nobody looked for them
     things: tuple[Thing, ...] | None = None
+    # False where nobody can name any
+    names_things: bool = True
     # The colours of the thing that is asked about
     thing_colours: Shares = ()
     # None for a session's first picture.

@@ -11,6 +11,8 @@ class Want(StrEnum):
     HELLO = "hello"
     THANKS = "thanks"
     HELP = "help"
+    # What no picture tells: why, what for, how it is done, what somebody thinks of it
+    BEYOND = "beyond"
     SAYS = "says"
     SAFE = "safe"
     # Whether a thing is there, or how many of it
@@ -71,6 +73,7 @@ SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
 _TEXT_FREE = frozenset(
     {
         *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE),
+        Want.BEYOND,
         *SOCIAL,
     }
 )
@@ -113,6 +116,10 @@ MEASURES = frozenset(
         Want.AMOUNT,
     }
 )
+
+
+# Subjects that are the text itself, and nothing that it tells
+TEXT_ITSELF = frozenset({Want.READ, Want.SAYS, Want.TRANSLATE, Want.SUMMARISE})
 
 
 def needs_text(want: Want) -> bool:

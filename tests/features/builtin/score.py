@@ -51,7 +51,7 @@ GROUPS = {
 TODAY = dt.date(2026, 11, 20)
 
 # Phrases of an honest no, and in which groups else than those that follow they help
-_UNKNOWN = {"cannot", "cannot_that", "cannot_here", "see_unknown", "foreign", "no_past"}
+_UNKNOWN = {"cannot", "cannot_here", "see_unknown", "foreign", "no_past"}
 _HONEST: dict[str, set[str]] = {
     "name": {"unread"},
     "present": {"thing_not_here", "not_found"},
@@ -62,7 +62,7 @@ _HONEST: dict[str, set[str]] = {
     "text": {"unread", "no_says", "translate", "summarise", "no_item", "no_total", "no_day"},
     "code": {"no_code", "not_found"},
     "nothing": {"thing_not_here", "faces_none", "unread", "see_colour", "light"},
-    "beyond": {"safe", "safe_none", "translate", "summarise", "motion_unknown"},
+    "beyond": {"only_read", "safe", "safe_none", "translate", "summarise", "motion_unknown"},
 }
 # Phrases that say no to "Is there ...?", and yes
 _NO = {"thing_not_here", "faces_none", "colour_none", "colour_no", "no_says", "closed_now"}

@@ -338,7 +338,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
             r"I cannot translate, but I can read it:\nDear neighbours,\nthe .*\non .*11 ?am\.",
         ),
         ("Read this", r"It reads:\nDear neighbours,\nthe .*turned off\non .*11 ?am\."),
-        ("Is that a dog?", r"I cannot tell that: I name common things, .*"),
+        ("Is that a dog?", r"I cannot tell that: I read text and codes .*"),
         (
             "Is the dog asleep?",
             r"I do not find that in the text, and I cannot tell it from the picture\.",
@@ -413,7 +413,7 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     ],
     "ring": [
         ("Read this", r"I see no text that I can read\. .*"),
-        ("What number is it?", r"I see no text that I can read\. .*"),
+        ("What number is it?", r"I could only read that\. I see no text that I can read\. .*"),
     ],
     "green box": [("What colour is it?", r"In the middle it is green\.")],
     "upside down": [
@@ -439,10 +439,10 @@ TABLE: dict[str, list[tuple[str, str]]] = {
     "empty": [
         ("hi", r"Hello! .*"),
         ("thanks", r"You are welcome!"),
-        ("what can you do?", r"I name common things, .*“.+”, “.+” or “.+”\."),
+        ("what can you do?", r"I read text, .*“.+”, “.+” or “.+”\."),
         ("Danke!", r"Gern geschehen!"),
         ("Привет!", r"Здравствуйте! .*"),
-        ("你能做什么？", r"我能认出常见物品.*"),
+        ("你能做什么？", r"我能读文字.*"),
         ("Τι είναι αυτό;", r"I understand questions in sixteen languages, .*"),
         ("Read this", r"I see no text that I can read\. .*"),
     ],

@@ -429,20 +429,14 @@ async def test_a_door_has_no_opening_hours(engine: BuiltinEngine, question: str)
     said = language(understand(question).language)
     assert first == said.say("cannot_here")
     first = (await ask(engine, scene(), question)).split("\n")[0]
-    assert first == said.say("cannot")
+    assert first == said.say("cannot_plain")
 
 
 @pytest.mark.parametrize("question", ["Is that a dog?", "What breed is it?", "Ist das ein Hund?"])
 async def test_it_never_pretends_to_know(engine: BuiltinEngine, question: str) -> None:
-    """Without a finder it says so first, and then what it can tell; what an operator has to do is none of a visitor's
-    business.
-    """
+    """Without a finder it says so in one line; what an operator has to do is none of a visitor's business."""
     answer = await ask(engine, scene(), question)
-    first, _, second = answer.partition("\n")
-    assert first.startswith(("I cannot tell that", "Das kann ich nicht sagen"))
-    assert "white" in second or "weiß" in second
-    assert "bash" not in answer
-    assert "VLLM" not in answer
+    assert answer == language(understand(question).language).say("cannot_plain")
 
 
 async def test_what_an_operator_can_do_is_logged_once(

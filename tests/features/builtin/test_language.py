@@ -300,6 +300,46 @@ def test_questions_are_understood_and_answered_in_their_language(code: str) -> N
     assert got == {(want, text): (want, code) for want, text in QUESTIONS[code].items()}
 
 
+# In each language: why, how it is done, and what kind of a thing it is
+BEYOND_AND_KINDS = {
+    "en": ("Why is it red?", "How do I cook this?", "What animal is this?"),
+    "de": ("Warum ist das rot?", "Wie koche ich das?", "Was für ein Tier ist das?"),
+    "fr": ("Pourquoi est-il rouge ?", "Comment cuisiner cela ?", "Quel animal est-ce ?"),
+    "es": ("¿Por qué es rojo?", "¿Cómo se cocina esto?", "¿Qué animal es este?"),
+    "ru": ("Почему это красное?", "Как это приготовить?", "Какое это животное?"),
+    "zh": ("为什么是红色的？", "这个怎么煮？", "这是什么动物？"),
+    "it": ("Perché è rosso?", "Come si cucina questo?", "Che animale è questo?"),
+    "pt": ("Por que é vermelho?", "Como se prepara isto?", "Que animal é este?"),
+    "nl": ("Waarom is het rood?", "Hoe kook ik dit?", "Welk dier is dit?"),
+    "pl": ("Dlaczego jest czerwony?", "Jak to ugotować?", "Jakie to zwierzę?"),
+    "tr": ("Neden kırmızı?", "Bu nasıl pişirilir?", "Bu hangi hayvan?"),
+    "uk": ("Чому воно червоне?", "Як приготувати це?", "Яка це тварина?"),
+    "ar": ("لماذا هو أحمر؟", "كيف أطبخ هذا؟", "ما هذا الحيوان؟"),
+    "hi": ("यह लाल क्यों है?", "इसे कैसे पकाएं?", "यह कौन सा जानवर है?"),
+    "ja": ("なぜ赤いのですか？", "どうやって作りますか？", "これは何の動物ですか？"),
+    "ko": ("왜 빨간색이에요?", "이거 어떻게 요리해요?", "이게 무슨 동물이에요?"),
+}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_is_beyond_it_and_kinds_of_things(code: str) -> None:
+    asked = [understand(question) for question in BEYOND_AND_KINDS[code]]
+    assert [one.want for one in asked] == [Want.BEYOND, Want.BEYOND, Want.SUMMARY]
+    assert {one.language for one in asked} == {code}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("What is the recommended dose?", "What voltage does it need?", "How much should I take?"),
+        *("Combien dois-je payer ?", "Quelle est la dose recommandée ?", "这个药怎么吃？"),
+        *("Из чего состоит сыр?", "材料は何ですか？", "¿Cuál es la dosis recomendada?"),
+    ],
+)
+def test_what_a_label_may_tell_is_not_beyond_it(question: str) -> None:
+    assert understand(question).want is not Want.BEYOND
+
+
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_pages_own_questions_are_understood(code: str) -> None:
     """Those of the buttons, as the page's translation has them."""

@@ -82,3 +82,18 @@ def test_a_no_to_what_is_beyond_it_has_one_line() -> None:
     assert judged(about("beyond", "unknown"), no).verdict is Verdict.RIGHT
     assert judged(about("beyond", "unknown"), f"{no}\nIt is dim.").verdict is Verdict.USELESS
     assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.RIGHT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_the_engine_keeps_its_score() -> None:
+    """On the half for tuning, with the models that come with it; docs/FIGURES.md has what it reached."""
+    found = await score.answers(one for one in cases() if tuned(one.picture))
+    verdicts = Counter(one.verdict for one in found)
+    named = [one.verdict is Verdict.RIGHT for one in found if score.is_nameable(one.case)]
+    told = score.table(found)
+    assert sum(named) >= 0.8 * len(named), told
+    assert sum(bool(one.wrong) for one in found) <= 0.01 * len(found), told
+    assert verdicts[Verdict.MISLEADING] <= 0.02 * len(found), told
+    assert verdicts[Verdict.USELESS] <= 0.02 * len(found), told
+    assert verdicts[Verdict.RIGHT] >= 0.95 * len(found), told

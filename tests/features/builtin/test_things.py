@@ -16,6 +16,7 @@ from server.core.frames import Kind, Region
 from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.reader import Finder, Reader
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.shared import watch_answers
@@ -23,6 +24,8 @@ from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_engine import ask, picture, put_code, request, scene, write
 
 Bgr = NDArray[np.uint8]
+
+HELLO, HELP, BEYOND, WHERE = "Hello!", "What can you do?", "Why is it white?", "Where is the cup?"
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,18 @@ async def test_things_are_named(
 
 @pytest.mark.parametrize("question", ["Is the cat asleep?", "Who is this?", "Is he happy?"])
 async def test_what_a_name_does_not_answer_gets_a_no(engine: BuiltinEngine, question: str) -> None:
-    """And what is seen, below it."""
-    first, _, second = (await ask(engine, photo("chelsea"), question)).partition("\n")
-    assert first.startswith("I cannot tell that")
-    assert second == "I see a cat."
+    """With what is seen, in one line."""
+    answer = await ask(engine, photo("chelsea"), question)
+    assert answer == f"{language('en').say('cannot')} I see a cat."
+
+
+async def test_what_no_picture_tells_is_not_looked_for(engine: BuiltinEngine) -> None:
+    """Nor is a text taken for the answer to "why"."""
+    label = scene()
+    cv2.putText(label, "Milk 1.25", (200, 360), cv2.FONT_HERSHEY_DUPLEX, 4, (30, 30, 30), 6)
+    assert "1.25" in await ask(engine, label, "How much is the milk?")
+    for question in ("Why is the milk so cheap?", "Should I buy it?", "How do I make it?"):
+        assert await ask(engine, label, question) == language("en").say("cannot")
 
 
 async def test_a_thing_that_nobody_knows(engine: BuiltinEngine) -> None:
@@ -136,6 +147,29 @@ async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
     ]
     assert engine.status.capabilities.cannot_watch is not None
     assert engine.status.capabilities.cannot_watch("a cat appears") == ""
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_one_that_names_nothing_does_not_say_that_it_does(
+    heavy: ThreadPoolExecutor, engine: BuiltinEngine, code: str
+) -> None:
+    """What it says of itself is another sentence in each language, wherever it says it."""
+    plain = BuiltinEngine(heavy=heavy)
+    wide = {"own_language": code}
+    for question, where in ((HELLO, False), (HELP, False), (BEYOND, False), (WHERE, True)):
+        said = [await ask(one, scene(), question, where=where, **wide) for one in (plain, engine)]
+        assert said[0] != said[1], question
+        assert said[1] in {
+            language(code).say(key) for key in ("hello", "help", "cannot", "not_found")
+        }
+
+
+async def test_the_status_tells_whether_things_are_named(
+    heavy: ThreadPoolExecutor, engine: BuiltinEngine
+) -> None:
+    for one, named in ((BuiltinEngine(heavy=heavy), False), (engine, True)):
+        for text in (one.status.detail, one.status.for_visitors):
+            assert ("names common things" in text) is named
 
 
 async def test_without_the_models_nothing_is_named(heavy: ThreadPoolExecutor) -> None:
