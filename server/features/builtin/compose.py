@@ -52,6 +52,7 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
 # Wants that only text answers
 _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.MONEY_BACK: text_answers.money_back,
+    Want.ITEMS: text_answers.items,
     Want.TOTAL: text_answers.total,
     Want.PRICE: text_answers.price,
     Want.CHEAPEST: text_answers.cheapest,
@@ -178,7 +179,9 @@ def _answer(s: Speaker) -> Answer:
     if want in _LOOKS:
         return _LOOKS[want](s)
     if not s.all_rows:
-        if want is Want.LOOKUP or (want is Want.HOURS and s.intent.yes_no and s.words):
+        if want in (Want.LOOKUP, Want.ITEMS) or (
+            want is Want.HOURS and s.intent.yes_no and s.words
+        ):
             return look_answers.cannot(s)
         if s.facts.text_broken:
             return s.say("broken"), ""

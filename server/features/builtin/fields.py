@@ -19,18 +19,18 @@ _MONTHS = {
     name: number
     for number, names in enumerate(
         (
-            "jan january januar janvier janv enero ene",
-            "feb february februar fevrier fevr fev febrero",
-            "mar march marz mrz mars marzo",
-            "apr april avril avr abril abr",
-            "may mai mayo",
-            "jun june juni juin junio",
-            "jul july juli juillet juil julio",
-            "aug august aout agosto ago",
-            "sep sept september septembre septiembre",
-            "oct october oktober okt octobre octubre",
-            "nov november novembre noviembre",
-            "dec december dezember dez decembre diciembre dic",
+            "jan january januar janvier janv enero ene gennaio janeiro januari stycznia ocak",
+            "feb february februar fevrier fevr fev febrero febbraio fevereiro februari lutego subat",
+            "mar march marz mrz mars marzo marco maart mrt marca mart",
+            "apr april avril avr abril abr aprile kwietnia nisan",
+            "may mai mayo maggio maio mei maja mayis",
+            "jun june juni juin junio giugno junho czerwca haziran",
+            "jul july juli juillet juil julio luglio julho lipca temmuz",
+            "aug august aout agosto ago augustus sierpnia agustos",
+            "sep sept september septembre septiembre settembre setembro wrzesnia eylul",
+            "oct october oktober okt octobre octubre ottobre outubro pazdziernika ekim",
+            "nov november novembre noviembre novembro listopada kasim",
+            "dec december dezember dez decembre diciembre dic dicembre dezembro grudnia aralik",
         ),
         1,
     )
@@ -291,14 +291,14 @@ _CLOSED = word_pattern(
 )
 
 _ASKS_CLOSED = word_pattern(
-    "clos*, shut*, geschlossen, zu, schließ*, ferm*, cerr*, chius*, chiud*, fech*, gesloten, dicht, sluit*, zamkn*, zamyk*, "
-    "закр*, зачин*, kapa*, مغلق, مغلقة, बंद",
+    "clos*, shut*, geschlossen, zu, schließ*, ferm*, cerr*, cierr*, chius*, chiud*, fech*, gesloten, dicht, sluit*, zamkn*, zamyk*, "
+    "закр*, зачин*, kapa*, مغلق, مغلقة, يغلق, تغلق, बंद",
     "关, 關, 閉, 休, 닫",
 )
 
 
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
-_CLOCK = r"(?:[01]?\d|2[0-4])(?:\s?[:.：h]\s?[0-5]\d|h)?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
+_CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|h)?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 
 _SPAN = re.compile(
     rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|to|bis|a|à|until|до|至)\s?{_CLOCK}(?![\d:])", re.I
@@ -347,24 +347,67 @@ def names_closed(asked: str) -> bool:
     return _ASKS_CLOSED.search(asked) is not None
 
 
-def until(text: str, clock: dt.time) -> str | None:
+_DAY = 24 * 60
+_NOON = 12 * 60
+
+
+def open_until(found: Iterable[Opening], weekday: int, clock: dt.time) -> str | None:
     """Return when what is open at a time of day closes, as written; None while it is closed."""
     now = 60 * clock.hour + clock.minute
+    for one in found:
+        for begin, end, _, closes in _spans(one.text):
+            today = not one.days or weekday in one.days
+            # Of yesterday's hours, those after midnight
+            before = not one.days or (weekday - 1) % 7 in one.days
+            if (today and begin <= now < end) or (before and now < end - _DAY):
+                return closes
+    return None
+
+
+def opens_at(found: Iterable[Opening], weekday: int, clock: dt.time) -> str | None:
+    """Return when it opens next on the same day, as written; None where it does not."""
+    now = 60 * clock.hour + clock.minute
+    later = (
+        (begin, opens)
+        for one in found
+        if not one.days or weekday in one.days
+        for begin, _, opens, _ in _spans(one.text)
+        if begin > now
+    )
+    return min(later, default=(0, None))[1]
+
+
+def _spans(text: str) -> Iterable[tuple[int, int, str, str]]:
+    """Return when each of a row's hours begin and end: in minutes of the day, and as written.
+
+    Hours that go on after midnight end later than the day.
+    """
     folded = plain(text)
     shown = text if len(folded) == len(text) else folded
     for match in _SPAN.finditer(_without_days(folded)):
         first, last = islice(_ONE.finditer(folded, *match.span()), 2)
         begin, end = _minutes(first.group()), _minutes(last.group())
-        if begin <= now < end or (end <= begin and (now >= begin or now < end)):
-            return shown[last.start() : last.end()].strip()
-    return None
+        halves = [_HALF.search(one.group()) is not None for one in (first, last)]
+        if not any(halves) and end <= begin < _NOON:
+            # "9 - 6"
+            end += _NOON
+        elif halves == [False, True] and begin + _NOON < end:
+            # "1 - 5 pm"
+            begin += _NOON
+        if end <= begin:
+            end += _DAY
+        opens, closes = (shown[one.start() : one.end()].strip() for one in (first, last))
+        yield begin, end, opens, closes
+
+
+_HALF = re.compile(r"([ap])\.?m")
 
 
 def _minutes(clock: str) -> int:
     """Return the minute of the day of a time as written: "18", "18:30", "6 pm", "18h30"."""
     numbers = [int(one) for one in re.findall(r"\d+", clock)]
     hour, minute = numbers[0], numbers[1] if len(numbers) > 1 else 0
-    if half := re.search(r"([ap])\.?m", clock):
+    if half := _HALF.search(clock):
         hour = hour % 12 + (12 if half[1] == "p" else 0)
     return 60 * hour + minute
 

@@ -69,7 +69,9 @@ class Intent:
 
 
 # What a question with the name of a thing may be about besides the thing
-_MAY_BE_THINGS = frozenset({Want.FACES, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT})
+_MAY_BE_THINGS = frozenset(
+    {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
+)
 
 
 def understand(question: str, chosen: str | None = None) -> Intent:
@@ -137,7 +139,9 @@ def _subject(question: str, text: str, chosen: str | None) -> Intent:
     if yes_no and details[-1] and _ends_with_colour(text, spoken):
         # "Is the cup red?"
         return Intent(Want.COLOUR, answer_in, "", words, "", yes_no, *details)
-    return Intent(Want.LOOKUP if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
+    how_many = language(spoken).common("how_many").search(text) is not None
+    rest = Want.ITEMS if how_many else Want.LOOKUP
+    return Intent(rest if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
 
 
 def languages_of(text: str) -> tuple[str, ...]:

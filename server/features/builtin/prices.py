@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from server.features.builtin.fields import dates, letters, matches, unique
 from server.features.builtin.lines import Row
@@ -20,7 +21,7 @@ _PRICES = (
 )
 # A number that looks like a price without a currency, for a row with a word for prices
 _BARE = re.compile(
-    r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?![\d.,/:%-]|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:-])\d{1,5}[.,]-{1,2}",
+    r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
     re.I,
 )
 _PRICE_ROW = word_pattern(
@@ -43,7 +44,7 @@ _DUE = word_pattern(
 )
 _NOT_TOTAL = word_pattern(
     "subtotal, sub total, sub-total, zwischensumme, sous-total, sous total, vat, tax, mwst, ust, tva, iva, discount, saved, savings, "
-    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, wechselgeld, "
+    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, rueckgeld, wechselgeld, "
     "subtotale, sconto, risparmio, resto, imponibile, desconto, troco, imposto, subtotaal, btw, korting, wisselgeld, "
     "ptu, podatek, rabat, opust, reszta, ara toplam, kdv, topkdv, indirim, matrah, para üstü",
     "小计, 小計, 税, 割引, 値引, お釣, おつり, 釣銭, 找零, 找回, 优惠, 優惠",
@@ -64,7 +65,7 @@ _OLD = word_pattern(
     "原价, 原價, 定価, 通常価格, 元の価格",
 )
 _MONEY_BACK = word_pattern(
-    "change, change due, ruckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
+    "change, change due, ruckgeld, rueckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
     "resto, troco, wisselgeld, reszta, para üstü",
     "找零, 找回, お釣, おつり, 釣銭",
 )
@@ -104,7 +105,7 @@ def prices(rows: Sequence[str]) -> list[str]:
 
 def total(rows: Sequence[Row]) -> Price | None:
     """Return the total that a row names most surely; of equals, the largest."""
-    best: tuple[int, float] | None = None
+    best: tuple[int, Decimal] | None = None
     found = None
     for index, row in enumerate(rows):
         folded = plain(row.text)
@@ -116,7 +117,7 @@ def total(rows: Sequence[Row]) -> Price | None:
         text = _last_money(rows, index)
         if text is None:
             continue
-        rank = (int(due), _number(text))
+        rank = (int(due), amount(text))
         if best is None or rank > best:
             best, found = rank, Price(text, row)
     return found
@@ -132,7 +133,10 @@ def money_back(rows: Sequence[Row]) -> Price | None:
 
 
 def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
-    """Return the price in the row that names a thing, or the next row if that is only a price."""
+    """Return the price in the row that names a thing, or the next row if that is only a price.
+
+    Of a thing in several sizes it has all prices.
+    """
     best: tuple[int, int] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
@@ -143,6 +147,8 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     row = rows[best[1]]
     text = _last_money(rows, best[1])
     assert text is not None
+    if all(pattern.search(plain(row.text)) is None for pattern in (_PIECES, _PER, _NOW, _OLD)):
+        text = " / ".join(_money(row.text, bare=True)) or text
     label = next(
         (cell.text for cell in row.cells if any(names_it(cell.text, word) for word in words)),
         row.text,
@@ -200,26 +206,123 @@ def bill(rows: Sequence[Row]) -> list[Price]:
     ]
 
 
-def priced(row: Row) -> Price | None:
-    """Return a row's price with the words before it, when the row ends in its only price."""
-    here = _money(row.text, bare=True)
-    if len(here) != 1 or not row.text.rstrip().endswith(here[0]):
+def listed(rows: Sequence[Row]) -> list[Price]:
+    """Return the things on a bill that have a name, without prices by the kilo."""
+    return [
+        one
+        for one in bill(rows)
+        if not _PER.search(one.row.text) and sum(map(str.isalpha, _UNITS.sub("", one.label))) > 1
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A computed sum, written as its prices are, and how many they are."""
+
+    text: str
+    count: int
+
+
+def added(rows: Sequence[Row]) -> Added | None:
+    """Add up the things that are listed, and take off what is given off.
+
+    None for less than two prices, or for more than one currency.
+    """
+    things = listed(rows)
+    off = [
+        Price(here[-1], row)
+        for row in rows
+        if _NOT_TOTAL.search(plain(row.text))
+        and (here := _money(row.text, bare=True))
+        and _is_minus(row.text, here[-1])
+    ]
+    # Of most of them a minus is only a dash in front of the price.
+    dashes = 2 * sum(_is_minus(one.row.text, one.text) for one in things) > len(things)
+    whole = sum(
+        (-1 if _is_minus(one.row.text, one.text) and not dashes else 1) * amount(one.text)
+        for one in things
+    ) - sum(amount(one.text) for one in off)
+    texts = [one.text for one in things]
+    currencies = {_SAME.get(one, one) for text in texts if (one := _currency(text))}
+    if len(things) < 2 or len(currencies) > 1:
         return None
-    label = _without_money(row.text)
-    return Price(here[0], row, label) if letters(label) else None
+    shape = next(filter(_currency, texts), texts[0])
+    mark = next((found[1] for text in texts if (found := _CENTS.search(text))), "")
+    number = f"{whole:.2f}".replace(".", mark) if mark else f"{whole:.0f}"
+    return Added(_FIGURE.sub(number, shape, count=1), len(things))
+
+
+# A number of pieces on a bill, in front of a thing or behind it
+_PIECES = re.compile(
+    r"(?<!\w)(?P<front>\d{1,3})\s?[x×*](?!\w)|(?<!\w)[x×*]\s?(?P<behind>\d{1,3})(?!\w)"
+)
+# What may stand beside a number of pieces in place of a thing
+_UNITS = re.compile(r"(?<!\w)(?:stk|stück|st|pcs|x|à|a|eur|kg|g|l|ml)(?!\w)", re.I)
+# The figure in a price, and the mark before its cents
+_FIGURE = re.compile(r"\d[\d.,' ]*(?:-{1,2})?(?<! )")
+_CENTS = re.compile(r"([.,])\d\d(?!\d)")
+# Names of one currency
+_SAME = {
+    "eur": "€",
+    "euro": "€",
+    "euros": "€",
+    "usd": "$",
+    "gbp": "£",
+    "jpy": "¥",
+    "cny": "¥",
+    "rmb": "¥",
+}
+# What a till prints behind a price: its rate of tax, a mark
+_BEHIND = re.compile(r"\s?[A-Za-z*#]{1,2}\s?|[-−]")
+
+
+def pieces(price: Price) -> int:
+    """Return the number of pieces that a row of a bill names; 1 without one."""
+    found = _PIECES.search(price.row.text)
+    return int(found["front"] or found["behind"]) if found else 1
+
+
+def priced(row: Row) -> Price | None:
+    """Return a row's price with the words before it, when the row ends in its only price.
+
+    A mark behind it belongs to it.
+    """
+    here = _money(row.text, bare=True)
+    if len(here) != 1:
+        return None
+    begin = row.text.rfind(here[0])
+    behind = row.text[begin + len(here[0]) :].rstrip()
+    label = _without_money(row.text[:begin])
+    if (behind and not _BEHIND.fullmatch(behind)) or not letters(label):
+        return None
+    return Price(row.text[begin:].strip(), row, label)
 
 
 def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Price]:
     """Return the things of the lowest or highest price; prices alone where none has a name.
 
-    None where fewer than two can be compared.
+    None where fewer than two can be compared. Of a thing in several sizes all prices count.
     """
-    each = [one for one in bill(rows) if not _PER.search(one.row.text)]
-    listed = [one for one in each if letters(one.label)] or each
-    if len(listed) < 2:
+    things = listed(rows) or [one for one in bill(rows) if not _PER.search(one.row.text)]
+    each = [
+        price
+        for one in things
+        if not _is_minus(one.row.text, one.text)
+        for price in (_sizes(one) if _PIECES.search(one.row.text) is None else [one])
+    ]
+    if len(each) < 2:
         return []
-    end = (max if highest else min)(_number(one.text) for one in listed)
-    return [one for one in listed if _number(one.text) == end]
+    end = (max if highest else min)(amount(one.text) for one in each)
+    return [one for one in each if amount(one.text) == end]
+
+
+def _sizes(price: Price) -> list[Price]:
+    """Return a price for each that stands in the row, with the row's first words."""
+    here = _money(price.row.text, bare=True)
+    if len(here) < 2:
+        return [price]
+    label = _without_money(price.row.cells[0].text if price.row.cells else price.label)
+    return [Price(text, price.row, label) for text in here]
 
 
 def current(found: Sequence[Price]) -> Price | None:
@@ -236,6 +339,7 @@ _PER_PRICE = re.compile(
 
 
 def _money(row: str, *, bare: bool = False) -> list[str]:
+    row = _untaxed(row)
     here = matches(_PRICES, row)
     if not here and (bare or _PRICE_ROW.search(plain(row))) and not dates(row):
         here = matches((_BARE,), row)
@@ -257,14 +361,36 @@ def _last_money(rows: Sequence[Row], index: int) -> str | None:
 
 
 def _without_money(text: str) -> str:
+    text = _untaxed(text)
     for pattern in (*_PRICES, _BARE):
         text = pattern.sub(" ", text)
     return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/") or text.strip()
 
 
-def _number(text: str) -> float:
-    digits = re.sub(r"[^\d.,]", "", text)
-    whole, _, cents = digits.replace(",", ".").rpartition(".")
+def amount(text: str) -> Decimal:
+    """Return the amount of a price as written: "1.234,50 €", "¥1,200", "3,40", "12.-"."""
+    digits = re.sub(r"[^\d.,]", "", text).replace(",", ".")
+    whole, _, cents = digits.rpartition(".")
     if len(cents) == 2 and whole:
-        return float(f"{whole.replace('.', '')}.{cents}")
-    return float(digits.replace(",", "").replace(".", "") or 0)
+        return Decimal(f"{whole.replace('.', '')}.{cents}")
+    return Decimal(digits.replace(".", "") or 0)
+
+
+# The letter of a rate of tax at the end of a row, which is none of amperes
+_TAX = re.compile(r"(?<=\d[.,]\d\d)\s?[A-D*]{1,2}\s*$")
+_ELECTRIC = re.compile(r"\d\s?(?:V|W|Hz|mA|mAh|kWh)(?!\w)")
+
+
+def _untaxed(row: str) -> str:
+    return row if _ELECTRIC.search(row) else _TAX.sub("", row)
+
+
+def _currency(text: str) -> str:
+    return re.sub(r"[\d.,' -]", "", text).casefold()
+
+
+def _is_minus(row: str, price: str) -> bool:
+    """Find whether a minus stands right before or behind a row's last price: "-1.50", "1.50-"."""
+    begin = row.rfind(price)
+    before, behind = row[:begin].rstrip("€$£¥"), row[begin + len(price) :]
+    return bool(re.search(r"(?:^|\s)[-−]$", before)) or behind[:1] in ("-", "−")

@@ -21,7 +21,7 @@ from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import TEXT_ITSELF
 
 # Most rows, and most items of a list, in an answer
-ROWS = 60
+ROWS = 400
 ITEMS = 5
 # Rows quoted below an answer, in place of all
 SOME = 4

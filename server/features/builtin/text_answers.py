@@ -236,7 +236,21 @@ def total(s: Speaker) -> Answer:
     found = prices.total(s.rows)
     if found is not None:
         return s.say("total", value=found.text), s.row(found.row, found.text)
+    added = None if prices.current(prices.bill(s.rows)) else prices.added(s.rows)
+    if added is not None:
+        return s.say("added", count=added.count, value=added.text), s.scripts()
     return s.say("no_total"), _prices_read(s)
+
+
+def items(s: Speaker) -> Answer:
+    """Count the things that are listed with a price, or those of them that the question names."""
+    listed = prices.listed(s.rows)
+    named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
+    if not named and (not s.intent.asked or not listed):
+        return lookup(s)
+    shown = named or listed
+    count = sum(map(prices.pieces, named)) if named else len(listed)
+    return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
 
 
 def money_back(s: Speaker) -> Answer:
@@ -335,9 +349,11 @@ def expiry(s: Speaker) -> Answer:
     named = fields.expiry(texts)
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
-    if any(fields.dates(text) for text in texts):
+    found = {one.text: one for text in texts for one in fields.dates(text)}
+    if found:
         # No row calls one of them an expiry date, so they are only listed below.
-        return s.say("none_expiry"), date(s)[0]
+        passed = _passed(s, *found.values()) if len(found) == 1 else ""
+        return s.say("none_expiry"), s.sentence(date(s)[0], passed)
     return s.say("none_expiry"), s.seen()
 
 
@@ -397,15 +413,21 @@ def opening(s: Speaker) -> Answer:
 def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     """Say whether it is open now, and until when; None for a question about another time."""
     intent = s.intent
-    if s.clock is None or not intent.yes_no or intent.weekday is not None or intent.in_days:
+    if s.clock is None or intent.weekday is not None or intent.in_days:
         return None
-    if fields.names_closed(intent.asked):
-        return None
-    today = [one for one in found if not one.days or s.today.weekday() in one.days]
-    ends = (fields.until(one.text, s.clock) for one in today)
-    end = next((one for one in ends if one is not None), None)
+    end = fields.open_until(found, s.today.weekday(), s.clock)
     now = s.clock.strftime("%H:%M")
-    return s.say("open_now", value=end, now=now) if end else s.say("closed_now", now=now)
+    if fields.names_closed(intent.asked):
+        # "Is it closed?" and "When does it close?"
+        if end:
+            return s.say("still_open", value=end, now=now)
+        return s.say("now_closed", now=now) if intent.yes_no else None
+    if not intent.yes_no:
+        return None
+    if end:
+        return s.say("open_now", value=end, now=now)
+    begin = fields.opens_at(found, s.today.weekday(), s.clock)
+    return s.sentence(s.say("closed_now", now=now), s.say("opens_at", value=begin) if begin else "")
 
 
 def departure(s: Speaker) -> Answer:
@@ -438,13 +460,25 @@ def _named(s: Speaker, found: fields.Departure) -> Answer:
 
 
 def _passed(s: Speaker, date: fields.Date) -> str:
-    """Say whether a day has passed; "" when that depends on which number is the month."""
-    ends = _last_days(date)
+    """Say whether a day has passed, and which days it may be when day and month are not clear."""
+    ends = sorted(_last_days(date))
     if not ends:
         return ""
-    if all(end < s.today for end in ends):
-        return s.say("is_past")
-    return s.say("is_ahead") if all(end > s.today for end in ends) else ""
+    said = ""
+    if len(ends) > 1:
+        said = s.say("either", first=ends[0].isoformat(), second=ends[1].isoformat())
+    for key, holds in (
+        ("is_past", all(end < s.today for end in ends)),
+        ("is_today", all(end == s.today for end in ends)),
+        ("is_ahead", all(end > s.today for end in ends)),
+    ):
+        if holds:
+            return s.sentence(said, s.say(key))
+    return said
+
+
+# A date whose day and month people write in either order
+_EITHER = re.compile(r"\d{1,2}\s?[/-]\s?\d{1,2}\s?[/-]")
 
 
 def _last_days(date: fields.Date) -> list[dt.date]:
@@ -452,7 +486,12 @@ def _last_days(date: fields.Date) -> list[dt.date]:
     if date.year is None:
         return []
     orders = [(date.month, date.day)]
-    if date.day is not None and date.day <= 12 and "/" in date.text and date.day != date.month:
+    if (
+        date.day is not None
+        and date.day <= 12
+        and date.day != date.month
+        and _EITHER.match(date.text)
+    ):
         orders.append((date.day, date.month))
     found = []
     for month, day in orders:

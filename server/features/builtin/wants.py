@@ -37,6 +37,8 @@ class Want(StrEnum):
     CODE = "code"
     CHEAPEST = "cheapest"
     DEAREST = "dearest"
+    # How many things are listed
+    ITEMS = "items"
     TOTAL = "total"
     ENERGY = "energy"
     TEMPERATURE = "temperature"
@@ -135,4 +137,6 @@ def needs_faces(want: Want) -> bool:
 
 
 def needs_things(want: Want) -> bool:
-    return want in {Want.THING, Want.FACES, Want.SUMMARY, Want.LOOKUP, Want.OTHER, Want.FOREIGN}
+    return want in {
+        *(Want.THING, Want.FACES, Want.SUMMARY, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.FOREIGN)
+    }

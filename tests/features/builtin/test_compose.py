@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from server.core.frames import Scene
 from server.features.builtin.compose import compose, compose_several
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
+from server.features.builtin.lines import Cell, Row
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
 from tests.features.builtin.test_fields import rows_of
@@ -100,7 +102,7 @@ def test_a_single_line_stays_in_the_sentence() -> None:
     ("question", "rows", "clock", "answer"),
     [
         ("Is it open now?", SHOP, dt.time(12), "Yes, until 18:00 (it is 12:00 now)."),
-        ("Is it open?", SHOP, dt.time(8, 59), "No, not now (it is 08:59)."),
+        ("Is it open?", SHOP, dt.time(8, 59), "No, not now (it is 08:59). It opens at 9:00."),
         ("Is it open now?", SHOP, dt.time(18), "No, not now (it is 18:00)."),
         (
             "Is the shop open?",
@@ -124,14 +126,43 @@ def test_a_single_line_stays_in_the_sentence() -> None:
             "Hat es jetzt offen?",
             ("Mo-Fr 9-12, 13-18 Uhr",),
             dt.time(12, 30),
-            "Nein, jetzt nicht (es ist 12:30).",
+            "Nein, jetzt nicht (es ist 12:30). Es öffnet um 13.",
         ),
         ("Is it open tomorrow?", SHOP, dt.time(12), "For that day it says: Mon-Fri 9:00-18:00."),
         (
             "Is it closed?",
             SHOP,
             dt.time(12),
-            "It is open: Mon-Fri 9:00-18:00; Sat 10:00-14:00.",
+            "It is open until 18:00 (it is 12:00 now).",
+        ),
+        ("Is it closed now?", SHOP, dt.time(20), "It is closed now (it is 20:00)."),
+        (
+            "When does it close today?",
+            SHOP,
+            dt.time(12),
+            "It is open until 18:00 (it is 12:00 now).",
+        ),
+        (
+            "¿Cuándo cierra?",
+            SHOP,
+            dt.time(12),
+            "Está abierto hasta las 18:00 (ahora son las 12:00).",
+        ),
+        (
+            "When does it close today?",
+            SHOP,
+            dt.time(20),
+            "For that day it says: Mon-Fri 9:00-18:00.",
+        ),
+        ("Is it still open?", ("Daily 9 - 6",), dt.time(17), "Yes, until 6 (it is 17:00 now)."),
+        ("Is it open?", ("Daily 1 - 5 pm",), dt.time(16), "Yes, until 5 pm (it is 16:00 now)."),
+        # After midnight the hours of the day before count.
+        ("Is it open?", ("Monday 20:00-3:00",), dt.time(2), "Yes, until 3:00 (it is 02:00 now)."),
+        (
+            "Is it open?",
+            ("Tuesday 20:00-3:00",),
+            dt.time(2),
+            "No, not now (it is 02:00). It opens at 20:00.",
         ),
     ],
 )
@@ -174,3 +205,116 @@ def test_questions_are_understood_in_each_language() -> None:
     }
     wants = (Want.CHEAPEST, Want.DEAREST, Want.LEADS)
     assert found == {code: tuple((want, code) for want in wants) for code in ASKED}
+
+
+COFFEE = ("Coffee house", "Espresso 2.20", "Latte 3.40", "Mocha 3.10")
+TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "Rabatt 0,50-")
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        (
+            "How much is it together?",
+            COFFEE,
+            "I added up 3 prices: 8.70. No total is printed.",
+        ),
+        ("What is the total?", (*COFFEE, "Total 9.00"), "The total is 9.00."),
+        (
+            "Was kostet das zusammen?",
+            TILL,
+            "4 Preise zusammengezählt: 7,41. Eine Summe steht nicht da.",
+        ),
+        (
+            "合計は？",
+            ("Coffee ¥1,200", "Tea ¥900"),
+            "2 件の値段を足すと ¥2100 です。合計は書いてありません。",
+        ),
+        (
+            "What is the sum?",
+            ("Sofa 1.234,50 €", "Lamp 99,00 €"),
+            "I added up 2 prices: 1333,50 €. No total is printed.",
+        ),
+        # A dash before each price is none of them.
+        (
+            "What is the sum?",
+            ("Soup -4.50", "Salad -5.20"),
+            "I added up 2 prices: 9.70. No total is printed.",
+        ),
+        ("What is the sum?", ("Tea 2.00 €", "Cake 3.00 $"), "I find no row that names a total."),
+        ("What is the sum?", ("Was 9.99", "Now 7.49"), "I find no row that names a total."),
+        ("What is the sum?", ("Tea 2.00 €",), "I find no row that names a total."),
+        ("What is the cheapest?", (*COFFEE, "Rueckgeld 1.00"), "“Espresso” costs 2.20."),
+        ("Was ist das Teuerste?", TILL, "„2 x Käse“ kostet 3,98."),
+        ("What is the cheapest?", ("Bus 2.50-", "Taxi 18.00", "Train 9.00"), "“Train” costs 9.00."),
+        ("What is the cheapest?", ("Output 5.00 V 2.40 A", "Weight 0.31 kg"), "I find no price."),
+        ("How much is the latte?", COFFEE, "“Latte” costs 3.40."),
+        ("How many items are there?", COFFEE, "I count 3: Espresso; Latte; Mocha."),
+        ("How many drinks are on the menu?", COFFEE, "I count 3: Espresso; Latte; Mocha."),
+        ("Wie viele Käse habe ich gekauft?", TILL, "Ich zähle 2: 2 x Käse."),
+        (
+            "How many windows are there?",
+            COFFEE,
+            "I do not find that in the text, and I cannot tell it from the picture.",
+        ),
+    ],
+)
+def test_sums_and_counts_are_computed(question: str, rows: tuple[str, ...], answer: str) -> None:
+    """A total that is printed comes first; else the answer says that it was added up."""
+    assert first_line(question, *rows) == answer
+
+
+def test_prices_of_several_sizes() -> None:
+    """The row below the answer says which one is whose."""
+    cells = (("Tea", "small 1.80", "large 2.40"), ("Mocha", "small 3.10", "large 3.90"))
+    rows = tuple(
+        Row(" ".join(row), 20, tuple(Cell(one, 200 * n, 200 * n + 90) for n, one in enumerate(row)))
+        for row in cells
+    )
+    facts = Facts(BRIGHT, rows=rows, codes=())
+    answers = {
+        "How much is the mocha?": "“Mocha” costs 3.10 / 3.90.",
+        "What is the cheapest?": "“Tea” costs 1.80.",
+        "What is the most expensive?": "“Mocha” costs 3.90.",
+    }
+    for question, answer in answers.items():
+        assert compose(understand(question), facts, TUESDAY).split("\n")[0] == answer
+
+
+def test_a_receipt_of_three_hundred_lines() -> None:
+    """All lines count, and are read in little time."""
+    rows = tuple(f"Thing number {n} 1.{n % 100:02}" for n in range(300))
+    assert "300 prices: 448.50" in first_line("What is the sum?", *rows)
+    assert first_line("How much did I pay?", *rows, "TOTAL 448.50") == "The total is 448.50."
+    began = time.process_time()
+    assert first_line("Does it say thing number 299?", *rows).startswith("Yes")
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ("Best before 14 MAR 2027", "It is good until 14 MAR 2027. That day is still to come."),
+        ("Use by 14.03.26", "It is good until 14.03.26. That day has passed."),
+        ("EXP 2027-03-14", "It is good until 2027-03-14. That day is still to come."),
+        # Only one order of day and month is possible.
+        ("EXP 03/14/27", "It is good until 03/14/27. That day is still to come."),
+        (
+            "EXP 03/04/27",
+            "It is good until 03/04/27. It may mean 2027-03-04 or 2027-04-03. That day is still to come.",
+        ),
+        ("Scadenza 14 maggio 2027", "It is good until 14 maggio 2027. That day is still to come."),
+        ("Use by {today}", "It is good until {today}. That is today."),
+    ],
+)
+def test_dates_are_compared_with_the_day(row: str, answer: str) -> None:
+    today = TUESDAY.strftime("%d.%m.%Y")
+    assert first_line("Is it still good?", row.format(today=today)) == answer.format(today=today)
+
+
+def test_a_date_that_nobody_calls_an_expiry_date_is_told_as_what_it_is() -> None:
+    facts = Facts(BRIGHT, rows=tuple(rows_of("Milk", "14.03.27")), codes=())
+    assert compose(understand("Is it still good?"), facts, TUESDAY).split("\n") == [
+        "I find no best-before date.",
+        "The date is 14.03.27. That day is still to come.",
+    ]

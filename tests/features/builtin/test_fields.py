@@ -6,6 +6,7 @@ import math
 import random
 import time
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -209,6 +210,23 @@ def test_prices_need_a_currency_or_a_row_that_speaks_of_one(
 ) -> None:
     """The total comes first."""
     assert prices.prices(rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("1.234,50 €", "1234.50"),
+        ("¥1,200", "1200"),
+        ("3,40", "3.40"),
+        ("12.50-", "12.50"),
+        ("CHF 1'234.50", "1234.50"),
+        ("12.-", "12"),
+        ("2 490,00 zł", "2490.00"),
+    ],
+)
+def test_the_amount_of_a_price_in_any_notation(text: str, amount: str) -> None:
+    assert prices.amount(text) == Decimal(amount)
+    assert prices.priced(row_of(f"Thing {text}")) is not None
 
 
 def test_contacts_are_told_apart() -> None:
