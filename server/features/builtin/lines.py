@@ -36,8 +36,9 @@ _SURE_ALONE = 0.93
 _LEAST_BESIDE = 0.5
 # Letters are not so many times wider than high.
 _WIDE = 3
-# So many signs of no more than two kinds are a pattern: "wwwmww", "++++".
-_PATTERN = 4
+# So many letters of no more than two kinds are a pattern, and so are so many other signs: "wwwmww",
+# "+++".
+_PATTERN, _SIGNS = 6, 3
 # Dots that lead from a thing to its price, and the least score of a piece with some: they are read
 # less surely than letters.
 _LEAST_LEADER = 0.65
@@ -139,6 +140,8 @@ def _least(piece: Piece) -> float:
 
 def _is_pattern(piece: Piece) -> bool:
     text = piece.text.replace(" ", "")
+    if not any(map(str.isalnum, text)) and len(text) >= _SIGNS:
+        return True
     few = len(text) >= _PATTERN and len(set(text)) <= 2 and not any(map(str.isdigit, text))
     return few or piece.width > _WIDE * len(text) * piece.height
 

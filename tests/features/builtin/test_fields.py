@@ -544,6 +544,8 @@ def test_round_things_are_no_letters(text: str, width: int, height: int, kept: b
         ("Salad ..... 5.20", 0.74, True),
         ("wwwmwwwmm", 0.99, False),
         ("++++ +++", 0.99, False),
+        ("***", 0.99, False),
+        ("mama", 0.99, True),
         ("0000", 0.99, True),
     ],
 )

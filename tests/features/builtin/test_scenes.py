@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
-import numpy as np
 import pytest
 
 from server.core.frames import Kind, Picture
@@ -16,7 +14,7 @@ from server.features.builtin.engine import BuiltinEngine, rows_of
 from server.features.builtin.reader import Reader
 from server.models.base import Delta, EngineRequest
 from tests.features.builtin import held_out, languages
-from tests.features.builtin.scenes import PHOTOS, bare, draw
+from tests.features.builtin.scenes import PHOTOS, Bgr, bare, draw, photo
 from tests.features.builtin.score import TODAY, Once, pictured
 from tests.features.builtin.table import SCENES, TABLE
 
@@ -89,23 +87,29 @@ def test_the_table_has_a_hundred_questions() -> None:
     assert TABLE.keys() == SCENES.keys()
 
 
-@pytest.mark.slow
-def test_nothing_is_read_in_pictures_without_text() -> None:
-    """In textures, and in photographs: whole, large, blurred, and a part of each."""
-    shown = dict(bare())
-    for path in sorted(PHOTOS.glob("*.jpg")):
-        whole = np.asarray(cv2.imread(str(path)), np.uint8)
-        height, width = whole.shape[:2]
-        part = whole[height // 4 : -height // 4, width // 4 : -width // 4]
-        large = np.asarray(cv2.resize(whole, None, fx=1.8, fy=1.8), np.uint8)
-        blurred = np.asarray(cv2.GaussianBlur(large, (0, 0), 4), np.uint8)
-        for name, one in {"whole": whole, "part": part, "large": large, "blurred": blurred}.items():
-            shown[f"{path.stem} {name}"] = one
+def misread(pictures: Mapping[str, Bgr]) -> dict[str, list[str]]:
+    """The text that is read in each of these, without those in which none is."""
     reader = Reader()
-    read = {name: rows_of(reader.text(bgr))[0] for name, bgr in shown.items()}
-    wrong = {name: [row.text for row in rows] for name, rows in read.items() if rows}
-    assert len(shown) >= 40
-    assert len(wrong) <= 1, wrong
+    read = {name: rows_of(reader.text(bgr))[0] for name, bgr in pictures.items()}
+    return {name: [row.text for row in rows] for name, rows in read.items() if rows}
+
+
+@pytest.mark.slow
+def test_nothing_is_read_in_textures() -> None:
+    pictures = bare()
+    assert len(pictures) >= 20
+    assert misread(pictures) == {}
+
+
+# Photographs with letters or figures in them
+PRINTED = {"barcodes", "hopper", "notebook", "plant", "tape", "volleyball", "wrench2"}
+
+
+@pytest.mark.slow
+def test_nothing_is_read_in_photographs_without_text() -> None:
+    names = sorted({path.stem for path in PHOTOS.glob("*.jpg")} - PRINTED)
+    assert len(names[::2]) >= 20
+    assert misread({name: photo(name) for name in names[::2]}) == {}
 
 
 @pytest.mark.slow
