@@ -10,7 +10,7 @@ import pytest
 from server.core.frames import Scene
 from server.features.builtin.compose import compose, compose_several
 from server.features.builtin.intents import understand
-from server.features.builtin.language import LANGUAGES
+from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.lines import Cell, Row
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
@@ -318,3 +318,39 @@ def test_a_date_that_nobody_calls_an_expiry_date_is_told_as_what_it_is() -> None
         "I find no best-before date.",
         "The date is 14.03.27. That day is still to come.",
     ]
+
+
+# In each language: a sum, a count, and when it closes
+COMPUTED = {
+    "en": ("How much is it all together?", "How many items are there?", "When does it close?"),
+    "de": ("Was kostet das zusammen?", "Wie viele Artikel sind es?", "Wann schließt es?"),
+    "fr": (
+        "Combien ça coûte en tout ?",
+        "Combien d'articles y a-t-il ?",
+        "À quelle heure ça ferme ?",
+    ),
+    "es": ("¿Cuánto es todo junto?", "¿Cuántos artículos hay?", "¿Cuándo cierra?"),
+    "it": ("Quanto costa tutto insieme?", "Quanti articoli ci sono?", "Quando chiude?"),
+    "pt": ("Quanto custa tudo junto?", "Quantos artigos são?", "Quando fecha?"),
+    "nl": ("Hoeveel is het samen?", "Hoeveel artikelen zijn het?", "Hoe laat sluit het?"),
+    "pl": ("Ile to kosztuje razem?", "Ile pozycji tu jest?", "Kiedy zamykają?"),
+    "tr": ("Hepsi birlikte ne kadar?", "Kaç ürün var?", "Ne zaman kapanıyor?"),
+    "ru": ("Сколько всё стоит вместе?", "Сколько товаров?", "Когда закрывается?"),
+    "uk": ("Скільки все коштує разом?", "Скільки товарів?", "Коли зачиняється?"),
+    "zh": ("加起来多少钱？", "一共有几种？", "几点关门？"),
+    "ja": ("全部でいくらですか？", "何品ありますか？", "何時に閉まりますか？"),
+    "ko": ("모두 합쳐서 얼마예요?", "몇 가지예요?", "몇 시에 닫나요?"),
+    "ar": ("كم السعر معا؟", "كم صنفا هنا؟", "متى يغلق؟"),
+    "hi": ("सब मिलाकर कितना हुआ?", "कितनी चीज़ें हैं?", "कब बंद होता है?"),
+}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_is_computed_is_asked_for_in_each_language(code: str) -> None:
+    summed, counted, closing = COMPUTED[code]
+    words = language(code)
+    assert first_line(summed, *COFFEE) == words.say("added", count=3, value="8.70")
+    things = words.items(["Espresso", "Latte", "Mocha"])
+    assert first_line(counted, *COFFEE) == words.say("items", count=3, items=things)
+    said = words.say("still_open", value="18:00", now="12:00")
+    assert first_line(closing, *SHOP) == said
