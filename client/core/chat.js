@@ -35,6 +35,9 @@ export class Chat {
     this.renderRunning();
   });
 
+  /** The part of the picture that questions are about, as shares of it; null: all of it. @type {() => import("./page/picture.js").Edges|null} */
+  part = () => null;
+
   speech = new Speech((key) => this.view.renderSpeaking(key));
   marks = new SpokenMark();
 
@@ -85,7 +88,7 @@ export class Chat {
   ask(question, detail = "auto", route) {
     const { visit, dialogs, stage } = this.#page;
     const waited = this.conversation.running;
-    const { id, sent } = visit.ask(question, detail, route);
+    const { id, sent } = visit.ask(question, detail, route, this.part());
     if (waited?.state === "waiting") this.conversation.end(waited.id, "page.replaced", false);
     this.conversation.ask(id, question, detail, sent, route);
     void this.#answers.ahead();

@@ -18,7 +18,7 @@ const FRESH = 2000;
  */
 export function fillLooked(article, turn, ways, choose) {
   const [shot, frames, group, proof] = [".shot", ".frames", ".ways", ".evidence"].map((name) => /** @type {HTMLElement} */ (must(article.querySelector(name))));
-  if (turn.response?.boxes && shot.childElementCount === 1) shot.append(...spots(turn.response));
+  if (turn.response && shot.childElementCount === 1) shot.append(...spots(turn.response));
   fillFrames(frames, turn);
   fillWays(group, turn, ways, choose);
   if (turn.response) fillEvidence(proof, turn.response);
@@ -62,6 +62,14 @@ export function framesSent({ frames = [], frames_sent: sent }) {
   const count = frames.length;
   if (sent === "video") return text("answer.as_video", { count });
   return sent === "refused" ? text("answer.video_refused", { count }) : text("answer.as_pictures", { count });
+}
+
+/** The part that a question points at, as the engine got it; "" without one. @param {import("../live/messages.d.ts").Response} response */
+function partSent({ frame, closer }) {
+  const sent = closer ?? frame;
+  if (!frame?.part || !sent?.crop) return "";
+  const size = isolated(`${sent.width}×${sent.height}`);
+  return closer ? text("answer.part_beside", { size }) : text("answer.part_alone", { size });
 }
 
 /** @param {EarlierFrame[]} frames */
@@ -112,15 +120,22 @@ function fillWays(group, turn, ways, choose) {
   group.replaceChildren(...buttons);
 }
 
-/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.d.ts").Response} response */
+/** Frames around what the question asked for, and the part that it points at, on the answer's picture. @param {import("../live/messages.d.ts").Response} response */
 function spots({ boxes = [], frame }) {
-  return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
+  if (!frame) return [];
+  const { source_width: width, source_height: height, crop = [0, 0, width, height], part } = frame;
+  const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(2)}%`;
+  const across = (/** @type {number} */ x) => (x * width - crop[0]) / (crop[2] - crop[0]);
+  const down = (/** @type {number} */ y) => (y * height - crop[1]) / (crop[3] - crop[1]);
+  const pointed = part && !frame.crop ? [{ box: part, name: "part" }] : [];
+  const found = partsOf(boxes, frame).map(({ box }) => ({ box, name: "" }));
+  return [...pointed, ...found].map(({ box: [x1, y1, x2, y2], name }) => {
     const spot = document.createElement("i");
-    const percent = (/** @type {number} */ part) => `${(100 * part).toFixed(2)}%`;
-    spot.style.left = percent(x1);
-    spot.style.top = percent(y1);
-    spot.style.width = percent(x2 - x1);
-    spot.style.height = percent(y2 - y1);
+    spot.className = name;
+    spot.style.left = percent(across(x1));
+    spot.style.top = percent(down(y1));
+    spot.style.width = percent(across(x2) - across(x1));
+    spot.style.height = percent(down(y2) - down(y1));
     return spot;
   });
 }
@@ -167,6 +182,8 @@ function fillEvidence(proof, response) {
       [text("answer.engine_saw"), joined([`${frame.width}×${frame.height}`, ...visual])],
       [text("answer.captured"), text("answer.looked_age", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
     );
+    const pointed = partSent(response);
+    if (pointed) facts.push([text("answer.part"), pointed]);
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
     if (sent) facts.push([text("answer.earlier_frames"), sent]);
     if (response.boxes_by) facts.push([text("answer.boxes_by"), engineName("builtin")]);

@@ -79,7 +79,8 @@ export class SeenDialog {
     this.#show(turn.question, turn.frame);
     const closer = turn.response?.closer;
     if (closer) {
-      this.#parts = [this.#mark(turn.frame, closer), this.#show(turn.question, closer, text("answer.looked_again_part"))];
+      const words = turn.frame.part ? text("answer.pointed_part") : text("answer.looked_again_part");
+      this.#parts = [this.#mark(turn.frame, closer), this.#show(turn.question, closer, words)];
     }
     this.#dialog.showModal();
   }

@@ -54,11 +54,12 @@ export class Asking {
   /**
    * Send now, or with a later `flush`.
    * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked @param {Question["route"]} [route]
+   * @param {Question["part"]|null} [part]
    * @returns {{id: string, sent: boolean}}
    */
-  ask(content, detail, at, route) {
+  ask(content, detail, at, route, part) {
     const id = `q${++this.#count}`;
-    this.#waiting = { id, content, detail, ...(route && { route }) };
+    this.#waiting = { id, content, detail, ...(route && { route }), ...(part && { part }) };
     this.#sent = null;
     this.flush(at);
     return { id, sent: this.#waiting === null };
@@ -104,8 +105,8 @@ export class Asking {
     if (!question || !this.#ready()) return;
     // The repeated message is identical, so that the server recognises it.
     const sent = { at, ...question };
-    const { content, id, detail, route } = sent;
-    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, ...(route && { route }) })) return;
+    const { content, id, detail, route, part } = sent;
+    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, ...(route && { route }), ...(part && { part }) })) return;
     this.#waiting = null;
     this.#sent = sent;
     clearTimeout(this.#unheard);

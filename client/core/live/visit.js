@@ -153,10 +153,10 @@ export class Visit {
    * @param {string} content @param {Question["detail"]} [detail] @param {Question["route"]} [route]
    * @returns {{id: string, sent: boolean}}
    */
-  ask(content, detail = "auto", route = undefined) {
+  ask(content, detail = "auto", route = undefined, part = null) {
     const at = pageTime();
     this.control.wake(); // first, so that the frame for the answer is captured as soon as possible
-    const asked = this.#asking.ask(content, detail, at, route);
+    const asked = this.#asking.ask(content, detail, at, route, part);
     if (!asked.sent) {
       if (!this.facts.active) void this.start();
       else this.retry();

@@ -3,7 +3,7 @@ import { onceLater } from "../../core/page/part.js";
 // Milliseconds after the camera is live
 const MARKS_AHEAD = 500;
 
-/** Where something is, on the live picture. @param {import("../../core/page.js").Page} page */
+/** Where something is on the live picture, and the part of it that somebody points at. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const { chat, stage, visit } = page;
   const marks = page.part(import.meta.url, "./marks.js", {
@@ -16,7 +16,14 @@ export function register(page) {
     },
     sheets: ["./marks.css"],
   });
+  const pick = page.part(import.meta.url, "./pick.js", {
+    load: async () => new (await import("./pick.js")).Picker(page),
+    sheets: ["./pick.css"],
+  });
   const fetchAhead = onceLater(MARKS_AHEAD, () => void marks.ahead());
+  const fetchPick = onceLater(MARKS_AHEAD, () => void pick.ahead());
+  chat.part = () => pick.here?.part ?? null;
+  page.take(["pointed"], (message) => void pick.here?.receive(message));
   /** True when an answer may say where something is in the page's own live picture. */
   const canPoint = () => {
     const { ready, camera, held } = visit.facts;
@@ -32,8 +39,9 @@ export function register(page) {
     if (!running) marks.here?.ended();
   });
   page.when("stream", () => marks.here?.clear());
-  page.when("facts", ({ socket }) => {
+  page.when("facts", ({ socket, camera }) => {
     if (socket === "open" && canPoint()) fetchAhead();
+    if (socket === "open" && ["on", "elsewhere"].includes(camera)) fetchPick();
   });
   page.route("where", () => true);
 }

@@ -69,18 +69,7 @@ export class Overlay {
 
   /** First of all and once in each rendering: it needs the layout. @returns {Shown|null} */
   #measure() {
-    const { clientWidth: width, clientHeight: height } = this.#video;
-    const still = this.#video instanceof HTMLImageElement;
-    const picture = still
-      ? { width: this.#video.naturalWidth, height: this.#video.naturalHeight }
-      : { width: this.#video.videoWidth, height: this.#video.videoHeight };
-    const style = getComputedStyle(this.#video);
-    const matrix = style.transform === "none" ? null : new DOMMatrixReadOnly(style.transform);
-    return shownPicture(
-      { width, height },
-      picture,
-      { whole: style.objectFit === "contain", mirrored: matrix !== null && matrix.a < 0 },
-    );
+    return shownIn(this.#video);
   }
 
   /** @param {Mark} mark @param {Shown} shown @returns {Omit<import("./labels.js").Labelled, "label">} */
@@ -173,4 +162,23 @@ export class Overlay {
     // A keyboard user would fall out of the page.
     if (focused) byId("question", HTMLTextAreaElement).focus();
   }
+}
+
+/** The picture as an element shows it now: this needs the layout. @param {HTMLVideoElement|HTMLImageElement|HTMLCanvasElement} element @returns {Shown|null} */
+export function shownIn(element) {
+  const { clientWidth: width, clientHeight: height } = element;
+  const style = getComputedStyle(element);
+  const matrix = style.transform === "none" ? null : new DOMMatrixReadOnly(style.transform);
+  return shownPicture(
+    { width, height },
+    pixelsOf(element),
+    { whole: style.objectFit === "contain", mirrored: matrix !== null && matrix.a < 0 },
+  );
+}
+
+/** The pixels of an element's own picture. @param {HTMLVideoElement|HTMLImageElement|HTMLCanvasElement} element */
+function pixelsOf(element) {
+  if (element instanceof HTMLImageElement) return { width: element.naturalWidth, height: element.naturalHeight };
+  if (element instanceof HTMLVideoElement) return { width: element.videoWidth, height: element.videoHeight };
+  return { width: element.width, height: element.height };
 }

@@ -1,0 +1,280 @@
+import { pageTime } from "../../core/live/wire.js";
+import { show } from "../../core/page/dom.js";
+import { inSimpleMode } from "../../core/stage/simplemode.js";
+import { onLanguage, text } from "../../core/words/text.js";
+import { Boxes } from "./boxes.js";
+import { frameTime } from "./marks.js";
+import { PickView, inside, square } from "./pickview.js";
+import { Readback } from "./readback.js";
+
+/** @typedef {import("../../core/page/picture.js").Edges} Edges */
+/** @typedef {import("./pickview.js").Picked} Picked */
+/** @typedef {import("./pickview.js").Place} Place */
+
+// Side of the square about a place where nothing is found, as a share of the picture's shorter side
+const SQUARE = 0.3;
+// A box that was followed for so long (ms) and is gone has left the picture; else it had nothing to be followed by.
+const FOLLOWED = 1000;
+// A box that has not caught up with the live picture (ms) is not shown yet.
+const BEHIND = 600;
+// The server hears of a box that moves this often (ms), by so much of the picture.
+const TELL_EVERY = 500;
+const TELL_FROM = 0.02;
+
+/**
+ * The part of the picture that somebody points at: questions are about it until it is cleared. It is followed on the live
+ * picture; on a held one, and on another device's, it stays where it is.
+ */
+export class Picker {
+  #page;
+  #view;
+  #readback;
+  /** @type {Boxes|null} made for the first part */
+  #boxes = null;
+  /** @type {Picked|null} */
+  #picked = null;
+  /** @type {Picked|null} what the last tap replaced */
+  #before = null;
+  /** @type {(Place & {at: number, had: boolean})|null} the place that the server was asked about; had: another part was marked */
+  #asked = null;
+  /** @type {{box: Edges, at: number}|null} to be followed from the next small picture on */
+  #begins = null;
+  // Of the box that is followed; 0 for none
+  #id = 0;
+  /** @type {number|null} time of the first picture that it was seen in */
+  #since = null;
+  // Time of the first small picture
+  #first = 0;
+  /** @type {{at: number, box: Edges|null}} what the server was told */
+  #told = { at: 0, box: null };
+  #held = false;
+  #on = false;
+  #row = suggestions();
+
+  /** @param {import("../../core/page.js").Page} page */
+  constructor(page) {
+    this.#page = page;
+    this.#readback = new Readback(page.stage.video, (luma, width, height, at) => this.#picture(luma, width, height, at));
+    this.#view = new PickView({
+      able: () => this.#able,
+      onTap: (place, ratio) => this.#tap(place, ratio),
+      onTapTwice: () => this.#untap(),
+      onDrawn: (box) => this.#mark({ box, label: "", state: "drawn" }),
+      onStart: () => this.#start(),
+      onMoved: (box) => this.#mark({ box, label: "", state: "drawn" }, null),
+      onTaken: () => this.#take(),
+      onClear: () => this.clear(),
+      announce: (words) => page.announce(words),
+    });
+    page.stage.quick.append(this.#row.moves, this.#row.press);
+    this.#row.moves.addEventListener("click", () => this.#watch());
+    this.#row.press.addEventListener("click", () => page.chat.ask(text("pick.press"), "auto", "where"));
+    page.when("stream", () => this.clear());
+    page.when("session", () => (this.#told = { at: 0, box: null }));
+    page.when("facts", (facts) => this.#facts(facts));
+    onLanguage(() => this.#suggest());
+    this.#suggest();
+  }
+
+  /** What questions are about: shares of the picture; null: all of it. @returns {Edges|null} */
+  get part() {
+    const box = this.#picked && this.#on ? inside(this.#picked.box) : null;
+    return box && /** @type {Edges} */ (box.map((edge) => Math.round(edge * 1e4) / 1e4));
+  }
+
+  /** @param {import("../../core/live/messages.d.ts").Pointed} pointed what is at a place */
+  receive(pointed) {
+    const asked = this.#asked;
+    if (!asked || pointed.x !== asked.x || pointed.y !== asked.y) return;
+    this.#asked = null;
+    const [found] = pointed.boxes;
+    if (!found && asked.had) return this.clear();
+    if (!found) return;
+    const { captured_at: captured_at = 0, age_ms: age_ms = 0 } = pointed;
+    const at = frameTime(/** @type {any} */ ({ captured_at, age_ms }), asked.at, pageTime());
+    this.#mark({ box: inside(found.box), label: found.label ?? "", state: "found" }, at);
+    this.#announce();
+  }
+
+  /** Questions are about all of the picture again. */
+  clear() {
+    this.#asked = null;
+    if (!this.#picked) return;
+    this.#set(null);
+    this.#page.announce(text("pick.cleared"));
+  }
+
+  get #able() {
+    return this.#on && !document.querySelector("dialog[open]") && !this.#page.stage.detailed;
+  }
+
+  /** @param {import("../../core/live/facts.js").Facts} facts */
+  #facts({ camera, held, socket, ready }) {
+    const on = ["on", "elsewhere"].includes(camera) && this.#page.stage.app.dataset.camera === "on";
+    // What was held is not what is seen now.
+    if (this.#picked && (!on || (this.#held && !held))) this.clear();
+    if (held && !this.#held) this.#unfollow();
+    [this.#on, this.#held] = [on, held];
+    if (socket !== "open" || !ready) this.#told = { at: 0, box: null };
+    else this.#tell();
+    this.#suggest();
+  }
+
+  /** @param {Place} place @param {number} ratio */
+  #tap(place, ratio) {
+    this.#before = this.#picked;
+    if (this.#picked && holds(this.#picked.box, place)) return;
+    const [x, y] = [place.x, place.y].map((share) => Math.round(share * 1e4) / 1e4);
+    const had = this.#picked !== null;
+    this.#mark({ box: square(place, ratio, SQUARE), label: "", state: "guessed" });
+    this.#ask({ x, y }, had);
+    if (!had) this.#announce();
+  }
+
+  /** The last tap was half of a double one, and marks nothing. */
+  #untap() {
+    this.#asked = null;
+    if (this.#before) this.#mark(this.#before);
+    else this.#set(null);
+  }
+
+  /** Ask the server what is at a place. @param {Place} place @param {boolean} had another part was marked */
+  #ask({ x, y }, had) {
+    this.#page.visit.wake();
+    this.#asked = this.#page.send({ type: "point", x, y }) ? { x, y, at: pageTime(), had } : null;
+  }
+
+  #start() {
+    if (!this.#able) return;
+    const ratio = this.#view.ratio;
+    if (!ratio) return;
+    if (!this.#picked) this.#mark({ box: square({ x: 0.5, y: 0.5 }, ratio, SQUARE), label: "", state: "drawn" }, null);
+    this.#view.focus();
+  }
+
+  /** The keyboard has ended: find what is in the middle of the box, and ask about it. */
+  #take() {
+    if (!this.#picked) return;
+    const [x1, y1, x2, y2] = this.#picked.box;
+    this.#mark(this.#picked);
+    const [x, y] = [x1 + x2, y1 + y2].map((sum) => Math.round((sum / 2) * 1e4) / 1e4);
+    if (this.#picked.state === "drawn") this.#ask({ x, y }, false);
+    this.#announce();
+    this.#page.chat.composer.box.focus();
+  }
+
+  /** Mark a part. @param {Picked} picked @param {number|null} [at] time of the picture that it is about; null: it is not followed */
+  #mark(picked, at = pageTime()) {
+    this.#set(picked);
+    if (at === null || this.#held || !this.#page.stage.video.srcObject) return;
+    this.#begins = { box: picked.box, at };
+    if (!this.#readback.running) this.#first = 0;
+    this.#readback.start();
+  }
+
+  /** @param {Picked|null} picked */
+  #set(picked) {
+    this.#picked = picked;
+    this.#unfollow();
+    this.#view.render(picked);
+    this.#tell();
+    this.#suggest();
+  }
+
+  #unfollow() {
+    this.#begins = this.#since = null;
+    if (this.#id) this.#boxes?.removeBox(this.#id);
+    this.#id = 0;
+    if (!this.#picked || this.#held) this.#readback.stop();
+  }
+
+  /** @param {Uint8Array} luma @param {number} width @param {number} height @param {number} at */
+  #picture(luma, width, height, at) {
+    if (this.#boxes?.failed) return this.#readback.stop();
+    this.#boxes ??= this.#begin();
+    this.#boxes.frame(luma, at, width, height);
+    this.#first ||= at;
+    if (!this.#begins) return;
+    const { box, at: captured } = this.#begins;
+    this.#begins = null;
+    this.#id = this.#boxes.addBox({ box, capturedAt: Math.max(captured, this.#first), label: "" });
+  }
+
+  #begin() {
+    const boxes = new Boxes();
+    boxes.on((list) => this.#heard(list));
+    return boxes;
+  }
+
+  /** @param {import("./tracker.js").Carried[]} list */
+  #heard(list) {
+    const found = list.find(({ id }) => id === this.#id);
+    const picked = this.#picked;
+    if (!found || !picked || this.#held || pageTime() - found.at > BEHIND) return;
+    if (found.state === "gone") return this.#gone(picked, found.at);
+    if (found.state === "lost") {
+      this.#view.render({ ...picked, state: "lost" });
+      return;
+    }
+    this.#since ??= found.at;
+    picked.box = inside(found.box);
+    this.#view.render(picked);
+    if (performance.now() - this.#told.at > TELL_EVERY) this.#tell();
+  }
+
+  /** @param {Picked} picked @param {number} at */
+  #gone(picked, at) {
+    const followed = this.#since !== null && at - this.#since > FOLLOWED;
+    this.#unfollow();
+    if (!followed) return this.#view.render(picked);
+    if (picked.label) this.#page.announce(text("track.gone", { thing: picked.label }));
+    this.clear();
+  }
+
+  /** Tell the server what is marked, for what is said: spoken questions are its own. */
+  #tell() {
+    const { ready } = this.#page.visit.facts;
+    const [box, told] = [this.part, this.#told.box];
+    if (!ready?.features.voice_in || (!box && !told)) return;
+    const moved = box && told ? Math.max(...box.map((edge, n) => Math.abs(edge - told[n]))) : 1;
+    if (moved < TELL_FROM) return;
+    if (this.#page.send({ type: "point_at", ...(box && { part: box }) })) this.#told = { at: performance.now(), box };
+  }
+
+  #announce() {
+    if (this.#picked) this.#page.announce(text("pick.marked", { what: this.#view.where(this.#picked) }));
+  }
+
+  /** Show what can be done with the part. */
+  #suggest() {
+    const { moves, press } = this.#row;
+    moves.textContent = text("pick.tell_moves");
+    press.textContent = text("pick.press");
+    const marked = this.#picked !== null;
+    this.#page.stage.app.toggleAttribute("data-pointed", marked);
+    show(moves, marked && this.#page.find("watches") !== undefined);
+    show(press, marked && !inSimpleMode(this.#page.visit.facts));
+  }
+
+  /** Watch for the thing to move. */
+  #watch() {
+    const thing = inSimpleMode(this.#page.visit.facts) ? "" : (this.#picked?.label ?? "");
+    this.#page.find("watches").add(thing ? text("pick.moves", { thing }) : text("pick.something_moves"));
+  }
+}
+
+/** The buttons for the part. */
+function suggestions() {
+  const make = () => {
+    const one = document.createElement("button");
+    one.type = "button";
+    one.className = "glass";
+    return one;
+  };
+  return { moves: make(), press: make() };
+}
+
+/** @param {Edges} box @param {Place} place */
+function holds([x1, y1, x2, y2], { x, y }) {
+  return x >= x1 && x <= x2 && y >= y1 && y <= y2;
+}
