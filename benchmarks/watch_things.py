@@ -145,11 +145,13 @@ class Found:
     def line(self, name: str) -> str:
         cells = [name]
         for delays in self.delays.values():
-            ranked = sorted(delays) or [float("nan")]
+            ranked = sorted(delays)
+            if not ranked:
+                cells.append("–")
+                continue
             p95 = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
-            cells.append(
-                f"{len(delays)}/{self.visits}: {statistics.median(ranked):.2f} / {p95:.2f} s"
-            )
+            middle = statistics.median(ranked)
+            cells.append(f"{len(ranked)} of {self.visits}, {middle:.2f} / {p95:.2f} s")
         cells += [f"{self.false} in {self.seconds / 60:.0f} min", f"{self.cpu / self.seconds:.3f}"]
         cells.append(f"{self.requests / self.seconds * 60:.1f}")
         return f"| {' | '.join(cells)} |"
