@@ -152,6 +152,10 @@ async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> 
     cross = page.button(say("pick.clear"))
     await cross.click()
     await expect(box).to_be_hidden()
+    # The focus goes where the cross was, and the button for keys stays out of sight.
+    await expect(page.page.locator("#pick .pick-start")).to_have_class(
+        re.compile("visually-hidden")
+    )
     await circle()
     await page.page.keyboard.press("Escape")
     await expect(box).to_be_hidden()
@@ -172,7 +176,9 @@ async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
     """A button that is there for the focus alone, or a key; arrows move it, and it says where it is."""
     page = await opened(visit, builtin.base_url)
     box, start = page.page.locator("#pick .pick"), page.button(say("pick.start"))
+    await page.page.keyboard.press("Tab")
     await start.focus()
+    await expect(start).to_have_text(say("pick.start"))
     await start.press("Enter")
     await expect(box).to_be_focused()
     for _ in range(6):

@@ -49,7 +49,7 @@ export class PickView {
   #stage = byId("stage", HTMLElement);
   #pictures = [byId("far", HTMLImageElement), byId("still", HTMLCanvasElement), byId("video", HTMLVideoElement)];
   #root = document.createElement("div");
-  /** The way without a pointer: seen while it has the focus */
+  /** The way without a pointer: seen while the keyboard has it */
   #start = button("pick-start glass visually-hidden");
   #box = button("pick");
   #name = document.createElement("b");
@@ -132,7 +132,8 @@ export class PickView {
   }
 
   #words() {
-    const focused = document.activeElement === this.#start;
+    // Not where a finger has put the focus
+    const focused = this.#start.matches(":focus-visible");
     this.#start.classList.toggle("visually-hidden", !focused);
     this.#start.setAttribute("aria-label", text("pick.start"));
     say(this.#start, focused ? text("pick.start") : "");
