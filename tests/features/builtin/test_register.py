@@ -52,3 +52,9 @@ async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) 
         await until(lambda: len(warmed) > before)
     async with running(engine="builtin"):
         await until(lambda: len(warmed) > before + 1)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_other_features_find_things_where_they_are_named(named: bool) -> None:
+    with program(features="builtin,pointing,watches", engine="vllm", name_things=named) as one:
+        assert (one.feature("builtin").things is not None) is named
