@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from server.core.frames import Scene
 from server.features.builtin.compose import compose, compose_several
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import Cell, Row
+from server.features.builtin.lines import Cell, Row, row_of
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
 from tests.features.builtin.test_fields import rows_of
@@ -92,6 +93,13 @@ def test_a_list_is_lines_and_prices_are_two_columns() -> None:
     assert several.count("Tea\t1.80 €") == 1
     asked = compose(understand("How much is the pie?"), facts, TUESDAY)
     assert asked.endswith(":\nTea\t1.80 €\nCake\t3.40 €")
+
+
+def test_paragraphs_stay_apart() -> None:
+    rows = (row_of("Dear all,"), row_of("be here at 8."), replace(row_of("Anna"), apart=True))
+    facts = Facts(BRIGHT, rows=rows, codes=())
+    answer = compose(understand("Read this"), facts, TUESDAY)
+    assert answer == "It reads:\nDear all,\nbe here at 8.\n\nAnna"
 
 
 def test_a_single_line_stays_in_the_sentence() -> None:
@@ -234,6 +242,11 @@ TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "
             "What is the sum?",
             ("Sofa 1.234,50 €", "Lamp 99,00 €"),
             "I added up 2 prices: 1333,50 €. No total is printed.",
+        ),
+        (
+            "What is the sum?",
+            (*COFFEE, "Voucher -2.00"),
+            "I added up 4 prices: 6.70. No total is printed.",
         ),
         # A dash before each price is none of them.
         (

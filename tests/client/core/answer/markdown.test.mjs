@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { hostOf } from "../../../../client/core/answer/inline.js";
+import { hostOf, linksIn } from "../../../../client/core/answer/inline.js";
 import { Markdown, MOST_BLOCK, plain } from "../../../../client/core/answer/markdown.js";
 
 const read = (text) => {
@@ -39,6 +39,14 @@ test("links are http and https, and say their host", () => {
   assert.equal(hostOf("https://bank.example@evil.example/"), "");
   assert.equal(hostOf("javascript:alert(1)"), "");
   assert.equal(hostOf("https://münchen.example:8443/x"), "xn--mnchen-3ya.example:8443");
+});
+
+test("of a long address all is a link, or nothing", () => {
+  const long = `https://a.example/${"x".repeat(600)}`;
+  assert.equal(hostOf(long), "");
+  assert.equal(hostOf(long, 2000), "a.example");
+  assert.deepEqual(linksIn(`It leads to ${long.slice(0, 400)}…`).map(({ kind }) => kind), ["text"]);
+  assert.deepEqual(linksIn(`It leads to ${long.slice(0, 400)}`).map(({ kind }) => kind), ["text", "link"]);
 });
 
 test("words without marks, for voices and the clipboard", () => {
