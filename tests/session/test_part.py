@@ -225,12 +225,13 @@ async def test_where_something_is_in_a_part() -> None:
 
 
 async def test_a_part_is_never_an_earlier_picture() -> None:
-    """Where an engine keeps what it has computed, an unchanged picture goes again, but not for a part."""
+    """Where an engine keeps what it has computed, an unchanged picture goes again, but not for a part, nor a part for it."""
     async with room(seeing(prefix_cache=True)) as one:
         one.camera()
         for number, part in enumerate((None, PART, None)):
             message = {"type": "chat", "content": "What is this?", "id": f"q{number}", "part": part}
-            one.session.handle(Chat.model_validate(message))
+            # As detailed as the part is
+            one.session.handle(Chat.model_validate({**message, "detail": "high"}))
             one.frame(**SIZES)
             await one.next("response")
         regions = [request.picture.region for request in one.engine.requests]

@@ -220,6 +220,12 @@ async def test_a_part_is_read_alone(engine: BuiltinEngine) -> None:
     put_code(view, "https://two.example", zxingcpp.BarcodeFormat.QRCode, at=(760, 420))
     line = (0.14, 0.205, 0.5, 0.265)
     assert await said(engine, pointed(view, line, "Read this.")) == "It reads: Tuesday 9 to 17"
+    fruit = ["Apples", "Bananas", "Cherries", "Dates", "Figs", "Grapes", "Lemons", "Plums"]
+    listed = write(scene(), fruit)
+    # Its first and last line are wholly in the picture, around the part.
+    part = (0.1, 117 / 720, 0.5, 344 / 720)
+    read = await said(engine, pointed(listed, part, "Read this."))
+    assert [name in read for name in fruit] == [False, *[True] * 6, False]
     code = (0.58, 0.05, 0.78, 0.4)
     assert "one.example" in (found := await said(engine, pointed(view, code, "Scan this code.")))
     assert "two.example" not in found
