@@ -1,4 +1,5 @@
 import { clock, direction, language, moment, text } from "../words/text.js";
+import { direction as placeOf } from "../page/picture.js";
 import { Markdown } from "./markdown.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
@@ -116,6 +117,7 @@ function json(kept, now) {
     frame: turn.frame ? { ...turn.frame, thumbnail: undefined, picture: undefined } : undefined,
     timings: turn.response?.timings,
     usage: turn.response?.usage,
+    closer: turn.response?.closer ? { ...turn.response.closer, thumbnail: undefined, picture: undefined } : undefined,
     boxes: turn.response?.boxes,
     boxes_by: turn.response?.boxes_by,
     picture: picture || undefined,
@@ -186,11 +188,12 @@ function safe(text) {
   return text.replace(/[&<>"'`\0]/g, (char) => (char === "\0" ? "" : `&#${char.charCodeAt(0)};`));
 }
 
-/** Engine and time of an answer. @param {Turn} turn @param {Kept["program"]} program */
+/** Engine and time of an answer, and the part that its question points at. @param {Turn} turn @param {Kept["program"]} program */
 function about({ response, frame }, program) {
   if (program) return `${program.name}, ${moment(program.at)}`;
   const parts = response ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`] : [];
   if (frame) parts.unshift(moment(frame.captured_at));
+  if (frame?.part) parts.push(text("page.thing_place", { thing: text("answer.part"), place: placeOf(frame.part) }));
   return parts.join(" · ");
 }
 

@@ -35,6 +35,15 @@ test("each format has the words, and pictures where it says so", () => {
   assert.equal(fileName("html", NOW), "qwen-camera-2027-03-14T20-39.html");
 });
 
+test("the part that a question points at is kept with it", () => {
+  const frame = { captured_at: NOW.getTime(), width: 840, height: 448, part: [0, 0.4, 0.2, 0.6] };
+  const response = { ...kept().turn.response, closer: { crop: [0, 100, 200, 300], thumbnail: PICTURE, picture: "secret" } };
+  const asked = [kept({ frame, response })];
+  assert.ok(fileOf("html", asked, NOW).includes("0.8 s · Part pointed at: left, halfway up."));
+  const [turn] = JSON.parse(fileOf("json", asked, NOW)).turns;
+  assert.deepEqual([turn.frame.part, turn.closer], [[0, 0.4, 0.2, 0.6], { crop: [0, 100, 200, 300] }]);
+});
+
 test("a description is kept with all that it said", () => {
   const turn = kept({ kind: "describe", earlier: [{ at: NOW.getTime() - 60_000, text: "A desk." }] });
   assert.match(fileOf("markdown", [turn], NOW), /- 20:38:26 A desk\.\n- 20:39:26/);
