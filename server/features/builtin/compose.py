@@ -96,7 +96,9 @@ def compose(
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
             # One line: with the thing, or what is at the place that is asked about.
-            seen = look_answers.colour(speaker)[0] if intent.place else speaker.see_things()
+            seen = speaker.see_things()
+            if intent.place and not seen:
+                seen = look_answers.colour(speaker)[0]
             first, second = speaker.sentence(first, seen), ""
     return _text(first, "" if brief and first else second)
 

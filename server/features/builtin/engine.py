@@ -481,9 +481,12 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing
 
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
     """Return the colours of the inner part of the first thing that is asked about; none without it."""
-    box = next((one.box for one in asked_for(things, asked) if one.box is not None), None)
-    if box is None:
+    found = asked_for(things, asked)
+    if not found:
         return ()
+    height, width = bgr.shape[:2]
+    # Without a box it fills the picture.
+    box = next((one.box for one in found if one.box is not None), Box(0, 0, width, height))
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
     return tuple(colours.shares(part))

@@ -99,7 +99,9 @@ def thing(s: Speaker) -> Answer:
         return missing, s.see_things()
     if s.intent.how_many:
         return _count(s, found[0].name), ""
-    return s.say("thing_here", things=s.things_named(found)), ""
+    # "Is that a woman?" is asked of a person, too.
+    key = "see_things" if found[0].name == PERSON else "thing_here"
+    return s.say(key, things=s.things_named(found)), ""
 
 
 def _count(s: Speaker, name: str) -> str:
@@ -195,7 +197,7 @@ def beyond(s: Speaker) -> Answer:
 
 def cannot(s: Speaker) -> Answer:
     """Answer a question that would need a model that understands more; below it, what is seen."""
-    if s.intent.place:
+    if s.intent.place and not s.things:
         return s.cannot, colour(s)[0]
     if named := s.see_things():
         return s.cannot, named

@@ -51,6 +51,8 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("chelsea", "How many cats are there?", "I count one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
+        ("crocodile", "What colour is the crocodile?", "I see a crocodile; colour: black, yellow."),
+        ("astronaut", "Is it a man or a woman?", "I see a person."),
         ("chelsea", "Ist das eine Katze?", "Ja, ich sehe: eine Katze."),
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
