@@ -68,7 +68,7 @@ export class Chat {
       correct: (turn, words) => page.find("voice_in")?.correct(turn, words),
       ways: () => page.ways,
       lookAgain: (turn, route) => this.ask(turn.question, "auto", route),
-      opened: () => page.sheet.grow(true),
+      opened: (open) => page.sheet.grow(open),
       watching: (open) => visit.description.prefer({ changes: open }),
     });
     this.#answers.join(this.view, this.marks);

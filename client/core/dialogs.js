@@ -37,6 +37,12 @@ export class DialogsEntry {
     this.#part.here?.other.open(access);
   }
 
+  /** Show what simple mode can do, and the ways to a model. @param {HTMLElement} opener */
+  async showSimple(opener) {
+    await this.#part.open(opener);
+    this.#part.here?.simple.open();
+  }
+
   /** The other device is connected. */
   closeOther() {
     this.#part.here?.other.close();

@@ -81,6 +81,9 @@ function described({ sensitivity, length }) {
 
 /** Of answers from now on. @param {boolean} open */
 function openDetails(open) {
-  const details = byId("turn-template", HTMLTemplateElement).content.querySelector(".evidence");
-  if (details instanceof HTMLDetailsElement) details.open = open;
+  const turn = byId("turn-template", HTMLTemplateElement).content;
+  for (const name of [".evidence", ".figures"]) {
+    const details = turn.querySelector(name);
+    if (details instanceof HTMLDetailsElement) details.open = open;
+  }
 }

@@ -7,7 +7,6 @@ import { text } from "./words/text.js";
 /** Join the picture and the buttons on it with the visit. @param {import("./page.js").Page} page */
 export function startStage(page) {
   const { chat, stage, visit } = page;
-  const dock = byId("dock", HTMLElement);
   const stop = byId("stop", HTMLButtonElement);
   const hold = byId("hold", HTMLButtonElement);
   const unpair = byId("unpair", HTMLButtonElement);
@@ -22,7 +21,7 @@ export function startStage(page) {
     stage.render(facts);
     stage.renderCamera(visit.camera);
     const on = ["on", "resting", "elsewhere"].includes(facts.camera);
-    show(dock, on || facts.camera === "asking");
+    show(stop, on || facts.camera === "asking");
     hold.disabled = !on || facts.socket !== "open";
     hold.setAttribute("aria-pressed", String(facts.held));
     show(unpair, visit.session.paired);
@@ -38,7 +37,7 @@ export function startStage(page) {
   stage.start.addEventListener("click", async () => {
     await visit.start();
     // The button has disappeared: move a keyboard user's focus to the next control.
-    if (document.activeElement === document.body) stage.quick.querySelector("button")?.focus();
+    if (document.activeElement === document.body) stage.quickWhat.focus();
   });
   stage.other.addEventListener("click", async () => {
     visit.elsewhere();
@@ -48,6 +47,10 @@ export function startStage(page) {
       // No token: the page shows the reason, and the button stays.
     }
   });
+  const simple = byId("simple-open", HTMLButtonElement);
+  simple.addEventListener("click", () => void page.dialogs.showSimple(simple));
+  page.take(["glance"], (seen) => chat.composer.suggestions.fit(seen));
+  page.when("session", () => chat.composer.suggestions.fit({ text: false, code: false }));
   const leave = () => {
     page.emit("stop", undefined);
     visit.stop();
@@ -67,14 +70,16 @@ export function startStage(page) {
     }
     show(unpair, visit.session.paired);
   });
-  hold.addEventListener("click", () => {
+  const keep = () => {
     if (visit.hold(!visit.facts.held) && visit.facts.held) stage.takeStill();
-  });
+  };
+  hold.addEventListener("click", keep);
+  onLongPress(byId("stage", HTMLElement), () => !hold.disabled && keep());
   hold.addEventListener("pointerdown", () => visit.wake());
   stage.noticeAction.addEventListener("click", () => {
     if (!page.dialogs.review(stage.noticeAction)) visit.retry();
   });
-  for (const button of stage.quick.querySelectorAll("button")) {
+  for (const button of stage.quick.querySelectorAll("button[data-question]")) {
     button.addEventListener("pointerdown", () => visit.wake());
     button.addEventListener("click", () => {
       const { question = "", detail } = button.dataset;
@@ -96,6 +101,43 @@ export function startStage(page) {
     onLeave: () => visit.leave(),
   });
   followViewport(() => stage.fit());
+}
+
+// A finger that stays so long (ms), and moves no farther (px), presses long.
+const LONG_PRESS = 500;
+const STILL = 12;
+
+/** @param {HTMLElement} stage the picture, on which buttons stand @param {() => void} does */
+function onLongPress(stage, does) {
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  let [x, y] = [0, 0];
+  let pressed = false;
+  stage.addEventListener("pointerdown", (event) => {
+    clearTimeout(timer);
+    pressed = false;
+    if (event.button !== 0 || /** @type {Element} */ (event.target).closest("button, #card")) return;
+    [x, y] = [event.clientX, event.clientY];
+    timer = setTimeout(() => {
+      pressed = true;
+      does();
+    }, LONG_PRESS);
+  });
+  stage.addEventListener("pointermove", (event) => {
+    if (Math.hypot(event.clientX - x, event.clientY - y) > STILL) clearTimeout(timer);
+  });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) {
+    stage.addEventListener(end, () => clearTimeout(timer));
+  }
+  // Its end is no tap, and it opens no menu of the browser.
+  const swallow = (/** @type {Event} */ event) => {
+    if (!pressed) return;
+    if (event.type === "click") pressed = false;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  stage.addEventListener("click", swallow, true);
+  stage.addEventListener("contextmenu", swallow, true);
 }
 
 /**

@@ -451,7 +451,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     page = await visit(server.base_url)
     await page.start()
     count, began = model.count, time.monotonic()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "true")
     # Two, or already more.
     await page.turns.last.locator(".earlier li").nth(1).wait_for(state="attached")
@@ -466,7 +466,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     assert model.count - count <= 3 + 2 * (time.monotonic() - began)
 
     since = await page.now()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "false")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.got('m.type === "sender" && m.idle.max_framerate === 2', since=since)

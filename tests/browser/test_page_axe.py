@@ -193,7 +193,7 @@ async def test_no_state_has_a_violation(
     await expect(page.page.locator("#fact-engine")).not_to_be_empty()
     await checked.look("state")
     await page.page.keyboard.press("Escape")
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await expect(page.page.locator("#settings")).to_be_visible()
     await checked.look("settings")
     await page.button(say("page.done")).click()
@@ -226,7 +226,7 @@ async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> N
     page = await visit(builtin.base_url)
     checked = Checked(page)
     await page.start()
-    await page.button(say("guide.name")).click()
+    await page.press(say("guide.name"))
     await page.ask("What colour is this?")
     await checked.look("simple mode")
     assert not checked.wrong, "\n".join(checked.wrong)
@@ -307,7 +307,7 @@ async def test_the_tab_key_reaches_everything(
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await expect(page.page.locator("#settings")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
@@ -322,7 +322,7 @@ async def test_the_settings_fit_when_zoomed(
     with letters of twice the size, too.
     """
     page = await visit(builtin.base_url, viewport=size)
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     for letters in ("100", "200"):
         await page.page.locator("#settings [name=size]").select_option(letters)
         await page.comes(f"({_WIDE})().out", [])

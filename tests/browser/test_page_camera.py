@@ -125,11 +125,11 @@ async def test_describing_doubles_the_idle_rate(
     """
     page = await visit(server.base_url)
     await page.start()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await page.until(lambda sent: limit(sent) == 4)
     frames, _ = await rates(page, 2)
     assert 3 <= frames <= 5
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await page.until(lambda sent: limit(sent) == 2)
 
 
@@ -249,7 +249,7 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
         "document.querySelector('#video').srcObject.getTracks()[0]"
     )
     async with page.page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
-        await page.button(say("chat.camera_off")).click()
+        await page.press(say("chat.camera_off"))
     assert (await deleted.value).ok
     await soon(lambda: session.camera.state() is CameraState.ENDED)
     await page.comes("t => t.readyState", "ended", track)

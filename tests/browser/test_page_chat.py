@@ -111,7 +111,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     ]
     page = await visit(server.base_url)
     await page.start()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
     await page.page.evaluate("""() => {
           window.__seen = new Set();
@@ -127,7 +127,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     seen: list[str] = await page.page.evaluate("[...window.__seen]")
     assert len(seen) == 1, seen
     assert seen[0].endswith("true")
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
 
 
 async def test_the_timeline_of_a_description_scrolls_and_copies(
@@ -139,11 +139,11 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     page = await visit(server.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     turn = page.turns.last
     moments = turn.locator(".earlier ol")
     await moments.locator("li").nth(4).wait_for(state="attached")
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await expect(turn).to_have_attribute("data-state", "done")
     count = await moments.locator("li").count()
     await turn.locator(".earlier summary").click()

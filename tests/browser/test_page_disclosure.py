@@ -47,7 +47,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     run, model = far
     page = await visit(run.base_url)
     await page.start()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await page.got('m.type === "response" && m.kind === "describe"')
     await model.start()
     dialog = page.page.locator("#disclosure-dialog")
@@ -89,7 +89,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         page = await visit(run.base_url)
         page.expect(NOT_REACHED, REFUSED_TOKEN)
         await page.start()
-        await page.button(say("chat.describe")).click()
+        await page.press(say("chat.describe"))
         await page.got('m.type === "response" && m.kind === "describe"')
     url = f"http://{OTHER}:{model.port}/v1"
     async with running(engine="vllm", vllm_base_url=url, port=port, drain_seconds=0.2):

@@ -81,7 +81,7 @@ async def test_another_device_becomes_the_camera(
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert await page.page.evaluate("window.__camera?.opened ?? 0") == 0
         live = server.program.sessions.find(session_id).camera
-        await page.button(say("chat.camera_off")).click()
+        await page.press(say("chat.camera_off"))
         await expect(page.state).to_have_text(say("page.camera_off"))
         await expect(far).to_be_hidden()
         await soon(lambda: not live.offered)
@@ -106,6 +106,6 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert server.program.webrtc.get(session_id) is connection
         # And back: pressing Stop and Start Camera uses the page's own again.
-        await page.button(say("chat.camera_off")).click()
+        await page.press(say("chat.camera_off"))
         await page.start()
         assert server.program.webrtc.get(session_id) is not connection

@@ -55,7 +55,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
         """)
 
     async def choose(help: str) -> None:
-        await page.button(say("settings.title")).click()
+        await page.press(say("settings.menu"))
         await page.page.get_by_label(say("settings.help")).select_option(help)
         await page.button(say("page.done")).click()
 
@@ -99,7 +99,7 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.page.locator("#speak").click()
-    await page.button(say("guide.name")).click()
+    await page.press(say("guide.name"))
     line = page.page.locator("#aim")
     await expect(line).to_have_text(say("guide.good"))
     await expect(line).to_have_attribute("aria-live", "off")

@@ -427,7 +427,7 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     await ask(page, "How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     # One that the person stopped stays stopped.
-    await page.button(say("chat.camera_off")).click()
+    await page.press(say("chat.camera_off"))
     await page.page.evaluate("window.__camera.plug()")
     await page.page.wait_for_timeout(200)
     await expect(page.state).to_have_text(say("page.camera_off"))

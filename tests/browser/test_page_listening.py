@@ -178,7 +178,7 @@ async def test_speech_over_an_answer_stops_it(
         understood(server, monkeypatch, words)
         async with person(talking_browser, server) as visitor:
             await visitor.start()
-            await visitor.button(say("chat.speak")).click()
+            await visitor.press(say("chat.speak"))
             *_, session = server.program.sessions.all()
             await until(lambda: session.part("voice_out").wanted and session.voice.connected)
             await visitor.page.evaluate(_RECORD)
@@ -287,7 +287,7 @@ async def test_orders_press_the_buttons_of_the_page(
         page = visitor.page
         await page.evaluate(f"({_VOICE})()")
         await visitor.start()
-        await visitor.button(say("chat.speak")).click()
+        await visitor.press(say("chat.speak"))
         talk = visitor.button(say("voice.talk"))
 
         async def obey(order: str, said: str) -> None:

@@ -322,7 +322,7 @@ async def test_all_text_is_easy_to_read(
     await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_hidden()
     assert await faint() == []
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await page.button(say("chat.hold")).click()
     await expect(page.state).to_have_text(say("page.picture_held"))
     model.behaviour = Behaviour.DIES

@@ -125,7 +125,7 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: \w+.*\.$"))
     await expect(turn.locator(".shot i")).to_have_count(1)
     if viewport[0] < 500:
-        await page.button(say("stage.whole")).click()
+        await page.press(say("stage.whole"))
     fit = "contain" if viewport[0] < 500 else "cover"
     await expect(page.page.locator("#video")).to_have_css("object-fit", fit)
     mark = page.page.locator(".mark")

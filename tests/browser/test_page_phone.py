@@ -116,7 +116,7 @@ async def test_a_reload_goes_straight_back_to_live(
     assert cookie.get("name") == COOKIE
     assert (cookie.get("httpOnly"), cookie.get("secure")) == (True, True)
     assert str(cookie.get("value")) not in stored
-    await page.button(say("chat.camera_off")).click()
+    await page.press(say("chat.camera_off"))
     await expect(page.state).to_have_text(say("page.camera_off"))
     await page.page.reload()
     await expect(page.card).to_contain_text(say("page.welcome"))

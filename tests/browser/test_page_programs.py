@@ -91,7 +91,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
     await page.ask("What is this?")
     await expect(light).to_have_count(0)
     await page.page.locator("#state").click()
-    await page.button(say("programs.title")).click()
+    await page.press(say("programs.title"))
     dialog = page.page.locator("#programs-dialog")
     address, token = await given(page, "Kitchen")
     assert address.startswith(f"{server.base_url}/at/")
@@ -141,7 +141,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         # The saved conversation names the program that asked.
         await page.page.evaluate("delete window.showSaveFilePicker")
         await page.page.locator("#state").click()
-        await page.button(say("facts.keep")).click()
+        await page.press(say("facts.keep"))
         await page.page.locator("#keep-dialog").get_by_label("JSON").check()
         async with page.page.expect_download() as download:
             await (
@@ -174,7 +174,7 @@ async def test_trouble_with_access_is_said(
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button(say("programs.title")).click()
+    await page.press(say("programs.title"))
     dialog = page.page.locator("#programs-dialog")
     said = dialog.locator("#programs-said")
     await dialog.get_by_label(say("programs.may_look")).uncheck()
@@ -211,7 +211,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button(say("programs.title")).click()
+    await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
     await page.page.locator("#programs-close").click()
     await expect(page.page.locator("#programs-light")).to_be_visible()
@@ -239,7 +239,7 @@ async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> 
     page = await visit(server.base_url)
     await page.start()
     await page.page.locator("#state").click()
-    await page.button(say("programs.title")).click()
+    await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
     entry = await page.page.evaluate("history.state")
     assert [one["name"] for one in entry["programs"]] == ["Kitchen"]

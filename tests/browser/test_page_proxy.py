@@ -143,7 +143,7 @@ async def test_a_rolling_restart_loses_no_answer(
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches.length === 1')
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await page.page.locator("#settings [name=sensitivity]").fill("1")
     await page.button(say("page.done")).click()
     for turn in range(2):

@@ -24,7 +24,7 @@ _LOOK = """() => [getComputedStyle(document.querySelector("#panel")).backgroundC
 async def choose(page: Visitor, **values: str) -> None:
     """Open the settings and choose these; leave them open."""
     if not await page.page.locator("#settings").is_visible():
-        await page.button(say("settings.title")).click()
+        await page.press(say("settings.menu"))
     for name, value in values.items():
         await page.page.locator(f"#settings [name={name}]").select_option(value)
 
@@ -65,7 +65,7 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     await page.page.goto(builtin.base_url)
     await expect(page.page.locator("#partial")).to_have_count(0)
     await page.comes(_LOOK, dark)
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await page.button(say("settings.forget")).click()
     await page.comes(_LOOK, light)
     assert await kept(page) is None

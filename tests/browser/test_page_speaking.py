@@ -124,7 +124,7 @@ async def listening(visit: Visit, server: Running) -> Visitor:
 
     visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
-    await visitor.button(say("chat.speak")).click()
+    await visitor.press(say("chat.speak"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted and session.voice.connected)
     return visitor
@@ -268,7 +268,7 @@ async def test_a_tap_stops_it_at_once(
     assert np.abs(heard).max() > 0.05
     assert len(later) == 0 or np.abs(later).max() < 0.01
     assert metric(talking, "speech_stopped_total", reason="user") >= 1
-    await visitor.button(say("chat.speak")).click()
+    await visitor.press(say("chat.speak"))
     await visitor.ask("And now?")
     said = [text for role, text in model.last.texts if role == "assistant"]
     assert said
@@ -290,7 +290,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
 
     visitor = await visit(server.base_url, prepare=prepare)
     await visitor.start()
-    await visitor.button(say("chat.speak")).click()
+    await visitor.press(say("chat.speak"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted)
     sent = await visitor.send("What do you see?")

@@ -105,7 +105,7 @@ async def test_descriptions_are_spoken_where_answers_are(
     """And a screen reader does not say them again; with speech off it does."""
     page = await listener(visit, server.base_url)
     await page.page.locator("#speak").click()
-    await page.button(say("chat.describe")).click()
+    await page.press(say("chat.describe"))
     await hears(page, "I see a cup.")
     assert "I see a cup." not in " ".join(await page.page.evaluate("window.__announced"))
     await page.page.locator("#speak").click()
@@ -136,7 +136,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
 ) -> None:
     """With the amount of words: a new page of the same device has both, and tells the server."""
     page = await listener(visit, server.base_url)
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await page.page.get_by_label(say("settings.verbosity")).select_option(say("settings.short"))
     sent = (
         "words => window.__log.some(({way, message: m}) => way === 'sent' && m.verbosity === words)"
@@ -160,7 +160,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
         "since => window.__log.some(({way, message: m}) => way === 'sent' && m.type === 'settings' && m.verbosity === 'short')",
         arg=since,
     )
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await expect(page.page.get_by_label(say("settings.verbosity"))).to_have_value("short")
     await expect(page.page.get_by_label(say("settings.tones"))).not_to_be_checked()
 
@@ -179,7 +179,7 @@ async def test_answers_have_the_wanted_length(
     """The model is asked for it."""
     page = await visit(server.base_url)
     await page.start()
-    await page.button(say("settings.title")).click()
+    await page.press(say("settings.menu"))
     await page.page.get_by_label(say("settings.verbosity")).select_option(chosen)
     await page.button(say("page.done")).click()
     await page.page.keyboard.press("Escape")

@@ -55,13 +55,13 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         assert await answer(page) == ("It is red.", "local", "colors")
 
         await page.show(mode=picture_of("blue"))
-        await page.button(say("facts.manage")).click()
+        await page.press(say("page.engine"))
         await choose(page, "colors", "in_process")
         await panel.get_by_role("button", name="Switch to this").click()
         await expect(state).to_have_text("colors runs in this program", timeout=LOADS * 1000)
         assert await answer(page) == ("It is blue.", "local", "colors")
 
-        await page.button(say("facts.manage")).click()
+        await page.press(say("page.engine"))
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
         released = run.program.feature("hosting").manager.status().released

@@ -171,7 +171,7 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     await expect(page.turns).to_have_count(1)
     assert not [one for one in await page.log() if one["message"].get("type") == "watch"]
     # A bell that was pressed is not in the way.
-    await page.button(say("watch.tell_me")).click()
+    await page.press(say("watch.tell_me"))
     await page.box.fill("Read it")
     await ask.click()
     await expect(page.turns).to_have_count(2)
@@ -216,7 +216,7 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     page = await visit(builtin.base_url)
     await page.start()
     await page.box.fill("the kettle boils")
-    await page.button(say("watch.tell_me")).click()
+    await page.press(say("watch.tell_me"))
     await expect(page.page.locator("#log .note")).to_contain_text(say("server.watch_builtin"))
     await expect(page.box).to_have_value("the kettle boils")
     await expect(page.page.locator("#watches")).to_be_hidden()
@@ -232,7 +232,7 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     """The tab keeps the orders with their times, and the new session gets them."""
     page = await visit(builtin.base_url)
     await page.start()
-    await page.button(say("watch.tell_me")).click()
+    await page.press(say("watch.tell_me"))
     await expect(page.box).to_have_attribute("placeholder", say("watch.tell_me"))
     await page.box.fill("a QR code")
     await page.box.press("Enter")

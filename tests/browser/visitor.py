@@ -150,7 +150,23 @@ class Visitor:
             await self.page.close()
 
     def button(self, name: str) -> Locator:
-        return self.page.get_by_role("button", name=name, exact=True)
+        """The button with this name; those of the menu and of "more" are hidden while these are
+        closed.
+        """
+        return self.page.get_by_role("button", name=name, exact=True, include_hidden=True)
+
+    async def press(self, name: str) -> None:
+        """Press a button of the menu or of "more", which is opened first."""
+        button = self.button(name)
+        place = self.page.locator(":is(#menu, #more)").filter(has=button)
+        await self.page.locator(f"#{await place.get_attribute('id')}-open").click()
+        await button.click()
+
+    async def points(self) -> Locator:
+        """Open what there is below the newest answer: its copies, ways to look, and details."""
+        last = self.turns.last
+        await last.locator(".evidence > summary").click()
+        return last.locator(".evidence")
 
     async def now(self) -> float:
         """The page's clock, ms since the epoch."""

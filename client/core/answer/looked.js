@@ -105,7 +105,7 @@ function picture(source = "", alt, words) {
  */
 function fillWays(group, turn, ways, choose) {
   const route = turn.response?.route;
-  show(group, route !== undefined);
+  show(/** @type {HTMLElement} */ (group.parentElement), route !== undefined);
   const key = `${language()} ${route} ${ways.map(([way]) => way).join()}`;
   if (route === undefined || group.dataset.ways === key) return;
   group.dataset.ways = key;
@@ -170,7 +170,7 @@ const visualTokens = (count) => plural("answer.visual_tokens", count);
 /** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.d.ts").Response} response */
 function fillEvidence(proof, response) {
   show(proof, true);
-  say(must(proof.querySelector("summary")), evidence(response));
+  say(must(proof.querySelector("summary .line")), evidence(response));
   const { timings, frame, usage } = response;
   must(proof.querySelector(".times")).replaceChildren(...timeRows(timings));
   const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;

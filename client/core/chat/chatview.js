@@ -22,7 +22,7 @@ import { clock, text } from "../words/text.js";
  * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
  * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
  * @property {(turn: Turn) => void} remove delete it
- * @property {() => void} opened the user opens details of an answer
+ * @property {(open: boolean) => void} opened the user opens what there is below an answer, or closes it
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
 
@@ -212,9 +212,10 @@ export class ChatView {
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
       if (this.changes && proof.contains(this.changes)) this.#actions.watching(proof.open);
-      if (!proof.open || proof.hidden) return;
+      if (proof.hidden) return;
+      this.#actions.opened(proof.open);
+      if (!proof.open) return;
       this.#following.end();
-      this.#actions.opened();
       part(article, ".said", HTMLElement).style.minHeight = "";
       const room = this.log.clientHeight;
       const answer = part(article, ".answer", HTMLElement);

@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { Suggestions } from "./suggestions.js";
 import { onLanguage, plural, text } from "../words/text.js";
 
 // With this the style sheet resizes the box, without a layout per key.
@@ -45,6 +46,7 @@ export class Composer {
   box = byId("question", HTMLTextAreaElement);
   cancel = byId("cancel", HTMLButtonElement);
   watch = byId("watch", HTMLButtonElement);
+  suggestions = new Suggestions();
 
   #form = byId("composer", HTMLFormElement);
   #send = byId("send", HTMLButtonElement);
@@ -95,10 +97,11 @@ export class Composer {
       if (performance.now() - this.#pressedAt < DOUBLE) event.stopImmediatePropagation();
     });
     this.watch.addEventListener("click", () => {
-      if (this.box.value.trim()) return this.#order();
+      if (this.box.value.trim() && !this.#watching) return this.#order();
       this.#watch(!this.#watching);
       this.box.focus();
     });
+    new ModeMark();
     this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {
       this.#watch(this.#watching);
@@ -154,6 +157,16 @@ export class Composer {
     this.#watching = watching;
     this.watch.setAttribute("aria-pressed", String(watching));
     this.box.placeholder = watching ? text("watch.tell_me") : text("chat.ask");
+    const examples = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"].map((id) => text(id));
+    const chips = examples.map((words) => ({ words, does: () => this.#watchFor(words) }));
+    this.suggestions.offer("watch", watching ? chips : []);
+  }
+
+  /** @param {string} condition */
+  #watchFor(condition) {
+    this.#ordered = { typed: condition, condition };
+    this.#watch(false);
+    this.#taker?.onWatch(condition);
   }
 
   /** True when Enter makes a watch of the text. */
@@ -178,10 +191,9 @@ export class Composer {
     const typed = this.box.value.trim();
     if (!typed || typed.length > this.#limit) return;
     const condition = this.#conditionIn(typed) || typed;
-    this.#ordered = { typed, condition };
-    this.#watch(false);
     this.#clear();
-    this.#taker?.onWatch(condition);
+    this.#watchFor(condition);
+    this.#ordered.typed = typed;
   }
 
   #ask() {
@@ -210,11 +222,14 @@ export class Composer {
     this.#send.setAttribute("aria-label", this.#send.title);
     this.#send.classList.toggle("orders", orders);
     const empty = this.box.value.trim() === "";
+    // The microphone stands in the place of Send while nothing is typed.
+    this.#form.toggleAttribute("data-typed", !empty);
     this.#send.disabled = empty || over;
     // While an answer comes, Send is the button that stops it; with words typed meanwhile both are there.
     const focused = document.activeElement;
     show(this.cancel, this.#running);
     show(this.#send, !this.#running || !empty);
+    this.#form.toggleAttribute("data-running", this.#running);
     // Or a keyboard user would fall out of the page.
     if (focused === this.cancel && !this.#running) this.box.focus();
     else if (this.#follows && this.#running) {
@@ -231,5 +246,34 @@ export class Composer {
     // As high as its text, up to the style sheet's limit.
     this.box.style.height = "auto";
     this.box.style.height = `${this.box.scrollHeight + 2}px`;
+  }
+}
+
+/** The mark in the bar for what is on of "more", with a cross that ends it: one at a time. */
+class ModeMark {
+  #mark = byId("end-mode", HTMLButtonElement);
+  #more = byId("more", HTMLElement);
+  /** @type {HTMLButtonElement|null} of "more" */
+  #on = null;
+
+  constructor() {
+    this.#mark.addEventListener("click", () => {
+      this.#on?.click();
+      if (this.#mark.hidden) byId("more-open", HTMLButtonElement).focus();
+    });
+    const look = { subtree: true, attributes: true, attributeFilter: ["aria-pressed", "hidden"] };
+    new MutationObserver(() => this.#render()).observe(this.#more, look);
+    onLanguage(() => this.#render());
+    this.#render();
+  }
+
+  #render() {
+    // To see the whole picture is no mode.
+    this.#on = this.#more.querySelector("button[aria-pressed=true]:not([hidden], #whole)");
+    show(this.#mark, this.#on !== null);
+    const icon = this.#on?.querySelector("svg")?.cloneNode(true);
+    this.#mark.firstElementChild?.replaceChildren(...(icon ? [icon] : []));
+    this.#mark.title = text("page.end_mode", { mode: this.#on?.getAttribute("aria-label") ?? "" });
+    this.#mark.setAttribute("aria-label", this.#mark.title);
   }
 }

@@ -1,5 +1,5 @@
 import { byId, say } from "../page/dom.js";
-import { text } from "../words/text.js";
+import { isolated, number, text } from "../words/text.js";
 
 const ASK_FOR_CODE = "dialogs.enter_code";
 const WRONG_CODE = "dialogs.wrong_code";
@@ -137,10 +137,56 @@ class TrustDialog {
   }
 }
 
+/** Ways to a model: the words on each, its download in GB, and what whoever runs the server types. @type {[string, number, string][]} */
+const WAYS = [
+  ["simple.small", 2, "bash scripts/run.sh --model small"],
+  ["simple.large", 17, "vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8001"],
+  ["simple.own", 0, "VLLM_BASE_URL=http://127.0.0.1:8001/v1"],
+];
+
+/** Says what the built-in engine can do, and how the server gets a model. */
+class SimpleDialog {
+  #dialog = byId("simple-dialog", HTMLDialogElement);
+  #said = byId("simple-said", HTMLElement);
+
+  constructor() {
+    byId("simple-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+  }
+
+  open() {
+    say(this.#said, "");
+    byId("simple-ways", HTMLElement).replaceChildren(...WAYS.map((way) => this.#way(...way)));
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  /** @param {string} words @param {number} size @param {string} command */
+  #way(words, size, command) {
+    const [item, about, row, code, copy] = ["li", "p", "div", "code", "button"].map((tag) => document.createElement(tag));
+    about.textContent = text(words, { size: isolated(`${number(size)}\u00a0GB`) });
+    row.className = "row";
+    code.dir = "ltr";
+    code.textContent = command;
+    copy.textContent = text("page.copy");
+    copy.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command);
+        say(this.#said, text("page.copied"));
+      } catch {
+        getSelection()?.selectAllChildren(code);
+        say(this.#said, text("page.copy_marked"));
+      }
+    });
+    row.append(code, copy);
+    item.append(about, row);
+    return item;
+  }
+}
+
 /** The small dialogs that few people see. Loaded when needed, not with the page. */
 export class Dialogs {
   code = new CodeDialog();
   other = new OtherDialog();
+  simple = new SimpleDialog();
   disclosure;
   trust;
 

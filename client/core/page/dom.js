@@ -19,3 +19,42 @@ export function say(element, text) {
 export function show(element, shown) {
   if (element.hidden === shown) element.hidden = !shown;
 }
+
+/** Something that a button opens. The button, Escape, a press elsewhere and a choice in it (`data-closes`) close it. */
+export class Fold {
+  /** Called when it was opened. */
+  onOpen = () => {};
+
+  #opener;
+  #content;
+
+  /** @param {HTMLButtonElement} opener @param {HTMLElement} content */
+  constructor(opener, content) {
+    this.#opener = opener;
+    this.#content = content;
+    opener.addEventListener("click", () => this.set(!this.open));
+    content.addEventListener("click", (event) => {
+      if (/** @type {Element} */ (event.target).closest("[data-closes]")) this.set(false);
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.open) this.set(false);
+    });
+    document.addEventListener("pointerdown", (event) => {
+      const at = /** @type {Node} */ (event.target);
+      if (this.open && !content.contains(at) && !opener.contains(at)) this.set(false, false);
+    });
+  }
+
+  get open() {
+    return !this.#content.hidden;
+  }
+
+  /** @param {boolean} open @param {boolean} [focus] closed, the button that opens it has the focus: dialogs give it back */
+  set(open, focus = true) {
+    if (open === this.open) return;
+    if (!open && focus) this.#opener.focus();
+    show(this.#content, open);
+    this.#opener.setAttribute("aria-expanded", String(open));
+    if (open) this.onOpen();
+  }
+}

@@ -1,6 +1,6 @@
-import { byId, say, show } from "../page/dom.js";
+import { Fold, byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
-import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
+import { inSimpleMode } from "./simplemode.js";
 import { ended, isolated, number, text } from "../words/text.js";
 import { card, farAway, live, notice, summary } from "../page/words.js";
 
@@ -23,6 +23,7 @@ export class StageView {
   torch = byId("torch", HTMLButtonElement);
   switchCamera = byId("switch-camera", HTMLButtonElement);
   quick = byId("quick", HTMLElement);
+  quickWhat = byId("quick-what", HTMLButtonElement);
   /** Opens the dialog for another device as the camera */
   other = byId("other", HTMLButtonElement);
   noticeAction = byId("notice-action", HTMLButtonElement);
@@ -33,10 +34,8 @@ export class StageView {
   #still = byId("still", HTMLCanvasElement);
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
-  #mode = byId("mode", HTMLElement);
-  /** Quick questions for a model, and for the built-in engine */
-  #code = byId("quick-code", HTMLElement);
-  #facts = byId("facts", HTMLElement);
+  #simple = [byId("simple-label", HTMLElement), byId("simple", HTMLElement)];
+  #facts = new Fold(this.state, byId("facts", HTMLElement));
   #read = byId("quick-read", HTMLButtonElement);
   #card = byId("card", HTMLElement);
   #notice = byId("notice", HTMLElement);
@@ -60,19 +59,9 @@ export class StageView {
   #blink;
 
   constructor() {
-    this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
-    // Start Camera and the small pictures lie below the opened state.
-    for (const button of this.#facts.querySelectorAll("[data-closes]")) button.addEventListener("click", () => this.#openFacts(false));
-    this.app.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || this.#facts.hidden) return;
-      this.#openFacts(false);
-      this.state.focus();
-    });
-    // A press anywhere else closes the details.
-    this.app.addEventListener("pointerdown", (event) => {
-      const at = /** @type {Node} */ (event.target);
-      if (!this.#facts.hidden && !this.#facts.contains(at) && !this.state.contains(at)) this.#openFacts(false);
-    });
+    this.#facts.onOpen = () => this.onDetails();
+    new Fold(byId("menu-open", HTMLButtonElement), byId("menu", HTMLElement));
+    new Fold(byId("more-open", HTMLButtonElement), byId("more", HTMLElement));
     // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
     this.#wholeButton.addEventListener("click", () => {
@@ -94,7 +83,7 @@ export class StageView {
 
   /** True while the details of the state are open. */
   get detailed() {
-    return !this.#facts.hidden;
+    return this.#facts.open;
   }
 
   fit() {
@@ -176,10 +165,8 @@ export class StageView {
     if (!farAway(facts)) this.showFar("");
     this.app.dataset.held = String(facts.held);
     say(this.#stateLabel, label);
-    const simple = inSimpleMode(facts);
-    say(this.#mode, text(SIMPLE_MODE));
-    show(this.#mode, simple && this.app.dataset.camera === "on");
-    show(this.#code, simple);
+    const simple = inSimpleMode(facts) && this.app.dataset.camera === "on";
+    for (const element of this.#simple) show(element, simple);
     this.#renderCard(facts);
     this.#renderNotice(facts);
     if (!facts.held) this.dropStill();
@@ -234,13 +221,6 @@ export class StageView {
   /** @param {boolean} busy an answer is being made */
   renderBusy(busy) {
     this.#stage.classList.toggle("looking", busy);
-  }
-
-  /** @param {boolean} open */
-  #openFacts(open) {
-    show(this.#facts, open);
-    this.state.setAttribute("aria-expanded", String(open));
-    if (open) this.onDetails();
   }
 
   /** @param {Facts} facts */

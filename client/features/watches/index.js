@@ -1,4 +1,4 @@
-import { show } from "../../core/page/dom.js";
+import { byId, show } from "../../core/page/dom.js";
 
 /** @typedef {{type: string, [field: string]: any}} ServerMessage */
 
@@ -37,6 +37,7 @@ class WatchEntry {
   on = false;
 
   #composer;
+  #menu = byId("watches-open", HTMLButtonElement);
   /** @type {import("../../core/page/part.js").Part<Watches>} */
   #part;
   /** @type {ServerMessage[]} */
@@ -50,6 +51,13 @@ class WatchEntry {
       missed: "page.missing_watches",
       sheets: ["../../core/attention/changes.css", "./watch.css"],
       elements: "../../core/attention/changes.html",
+    });
+    // The list, or the beginning of the first one
+    this.#menu.addEventListener("click", () => {
+      const list = byId("watches", HTMLDetailsElement);
+      if (list.hidden) return this.#composer.watch.click();
+      list.open = true;
+      byId("watches-summary", HTMLElement).focus();
     });
     const words = page.part(import.meta.url, "./condition.js", { load: () => import("./condition.js") });
     this.#composer.takeOrders({
@@ -67,6 +75,7 @@ class WatchEntry {
     if (message.type === "watches") {
       this.on = message.watches.some((one) => !one.ended);
       show(this.#composer.watch, true);
+      show(this.#menu, true);
     }
     if (this.#part.here) return this.#part.here.receive(message);
     if (!OURS.includes(message.type)) return false;
