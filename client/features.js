@@ -2,7 +2,7 @@
 
 /**
  * Their parts of the page.
- * @type {import("./core/page/features.js").Loaders}
+ * @type {import("./core/page/part.js").Loaders}
  */
 export const FEATURES = {
   cameras: () => import("./features/cameras/index.js"),
@@ -19,7 +19,7 @@ export const FEATURES = {
 
 /**
  * Their parts of the operator's panel.
- * @type {import("./core/page/features.js").Loaders}
+ * @type {import("./core/page/part.js").Loaders}
  */
 export const OPERATOR_PARTS = {
   cluster: () => import("./features/cluster/operator.js"),
@@ -31,7 +31,7 @@ export const OPERATOR_PARTS = {
   webhooks: () => import("./features/webhooks/operator.js"),
 };
 
-/** @type {import("./core/page/features.js").IsOn} */
+/** @type {import("./core/page/part.js").IsOn} */
 export function isOn(ready, name) {
   return ready?.features[name] !== undefined;
 }

@@ -5,7 +5,7 @@ import { Conversation } from "./chat/conversation.js";
 import { Speech, SpokenMark } from "./chat/speech.js";
 import { show } from "./page/dom.js";
 import { onceLater } from "./page/part.js";
-import { Stand } from "./stage/simplemode.js";
+import { Stand } from "./page/words.js";
 import { text } from "./words/text.js";
 
 // Milliseconds after the camera is live

@@ -2,7 +2,7 @@ import { Visit } from "./live/visit.js";
 import { byId, show } from "./page/dom.js";
 import { MissingDialog, Part } from "./page/part.js";
 import { waysToLook } from "./page/routes.js";
-import { Sheet } from "./page/viewport.js";
+import { Sheet } from "./page/surroundings.js";
 import { StageView } from "./stage/stageview.js";
 
 /** @typedef {import("./live/facts.js").Facts} Facts */

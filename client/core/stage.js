@@ -1,7 +1,6 @@
 import { byId, show } from "./page/dom.js";
 import { remember } from "./page/resume.js";
-import { ScreenLock, watchSurroundings } from "./page/surroundings.js";
-import { followViewport } from "./page/viewport.js";
+import { followViewport, ScreenLock, watchSurroundings } from "./page/surroundings.js";
 import { text } from "./words/text.js";
 
 /** Join the picture and the buttons on it with the visit. @param {import("./page.js").Page} page */

@@ -38,7 +38,7 @@ LEAST = {1013: 1.5, 4429: 30.0}
 
 
 class Backoff:
-    """The page's waiting times (client/core/live/backoff.js), in seconds."""
+    """The page's waiting times (client/core/live/api.js), in seconds."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

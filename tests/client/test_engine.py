@@ -452,7 +452,7 @@ async def test_where_pictures_go_is_asked_once_for_each_machine(place: tuple[Pag
     found = await run(
         place,
         """
-        const {Disclosure} = await import("/client/core/live/disclosure.js");
+        const {Disclosure} = await import("/client/core/live/facts.js");
         const began = new Disclosure(), changed = new Disclosure();
         const look = (one, elsewhere, confirmed = true) => Object.values(one.look({elsewhere, confirmed}));
         const seen = [look(began, "a"), look(began, ""), look(began, "b", false), look(began, "b", true)];

@@ -79,7 +79,7 @@ SHARED = {
 # Only comments name it.
 TYPES = "core/live/messages.d.ts"
 # Of a first load, not compressed
-MOST_FILES, MOST_BYTES = 52, 367_000
+MOST_FILES, MOST_BYTES = 44, 367_000
 # Fetched by boot.js, some time after the page
 AFTER = ["core/app/updates.js"]
 # A page of its own, for a device that joins as a further camera
@@ -115,7 +115,6 @@ WITHOUT_PAGE = [
     "core/operator/people",
     "core/operator/rounds",
     "core/operator/words",
-    "core/stage/simplemode",
     "features/pointing/boxes",
     "features/pointing/corners",
     "features/pointing/flow",
@@ -143,7 +142,6 @@ WITHOUT_CONNECTION = [
     "features/cameras/view",
     "core/chat/chatview",
     "core/chat/composer",
-    "core/chat/following",
     "core/dialogs/*",
     "core/doctor/doctorview",
     "core/operator/enginedialog",
@@ -155,7 +153,6 @@ WITHOUT_CONNECTION = [
     "core/page/dom",
     "core/page/notes",
     "core/page/settings",
-    "core/page/viewport",
     "features/recall/memoryview",
     "core/facts/panel",
     "core/stage/stageview",
@@ -183,7 +180,6 @@ PURE = [
     "core/page/routes",
     "core/page/words",
     "features/grants/words",
-    "core/stage/simplemode",
     "features/pointing/labels",
     "features/pointing/ring",
     "features/voice_in/words",

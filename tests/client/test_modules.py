@@ -292,7 +292,7 @@ async def test_what_is_no_message_is_ignored(page: Page) -> None:
     found = await run(
         page,
         """
-        const {parse} = await import("/client/core/live/wire.js");
+        const {parse} = await import("/client/core/live/api.js");
         const raw = ["{", "null", "7", "[]", '{"type":7}', '{"type":"pong","at":1}', new ArrayBuffer(2)];
         return raw.map(text => parse(text)?.type ?? null);
         """,
@@ -540,7 +540,7 @@ async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Pag
     found = await run(
         page,
         """
-        const {Stand} = await import("/client/core/stage/simplemode.js");
+        const {Stand} = await import("/client/core/page/words.js");
         const stand = new Stand();
         return [["vllm", "m"], ["vllm", "m"], ["builtin", "builtin"], ["builtin", "builtin"], ["local", "n"], ["vllm", "m"]]
           .map(([engine, model]) => stand.heard(engine, model));
@@ -973,7 +973,7 @@ async def test_waits_grow_and_stay_bounded(page: Page) -> None:
     found = await run(
         page,
         """
-        const {Backoff} = await import("/client/core/live/backoff.js");
+        const {Backoff} = await import("/client/core/live/api.js");
         const backoff = new Backoff();
         const waits = Array.from({length: 8}, () => backoff.next());
         backoff.reset();

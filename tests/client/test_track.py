@@ -61,7 +61,7 @@ async def test_a_box_goes_along_with_a_moving_canvas(page: Page) -> None:
         page,
         """
         const {Boxes} = await import("/client/features/pointing/boxes.js");
-        const {pageTime} = await import("/client/core/live/wire.js");
+        const {pageTime} = await import("/client/core/live/api.js");
         const boxes = new Boxes();
         let list = [];
         boxes.on((all) => { list = all; });

@@ -1,5 +1,4 @@
-import { problem } from "../words/problems.js";
-import { onLanguage, text } from "../words/text.js";
+import { onLanguage, problem, text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.d.ts").ServerMessage} ServerMessage */
 /** @typedef {import("../live/messages.d.ts").FrameInfo} FrameInfo */

@@ -1,8 +1,7 @@
 /** Checks of the connection doctor: the video path to the server, directly and through each relay. */
 
 import { ApiError, request } from "../live/api.js";
-import { problem } from "../words/problems.js";
-import { ended, joined, language, text } from "../words/text.js";
+import { ended, joined, language, problem, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 

@@ -2,8 +2,7 @@
 
 import { ApiError, hasOwnAuthority } from "../live/api.js";
 import { engineName, noCamera, stateWord } from "../page/words.js";
-import { fromServer, problem } from "../words/problems.js";
-import { ended, plural, text } from "../words/text.js";
+import { ended, fromServer, plural, problem, text } from "../words/text.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 /** @typedef {import("./doctor.js").Answered} Answered */

@@ -1,6 +1,5 @@
 import { engineName, engineState, noCamera, stateWord } from "../page/words.js";
-import { fromServer } from "../words/problems.js";
-import { ended, isolated, joined, number, text } from "../words/text.js";
+import { ended, fromServer, isolated, joined, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 

@@ -1,7 +1,6 @@
 /** HTTP requests to the server: JSON in, JSON out, one error type. */
 
-import { problem } from "../words/problems.js";
-import { text } from "../words/text.js";
+import { problem, text } from "../words/text.js";
 
 export class ApiError extends Error {
   /**
@@ -95,5 +94,58 @@ export async function hasOwnAuthority() {
     return (await fetch(AUTHORITY, { cache: "no-store", signal: AbortSignal.timeout(5000) })).ok;
   } catch {
     return false; // unreachable: a problem of the network
+  }
+}
+
+/** Reads what comes over the socket; messages.d.ts describes it. */
+
+/**
+ * @param {unknown} raw
+ * @returns {import("./messages.d.ts").ServerMessage|null} null for what is no message; one that nobody knows, as of a newer server, is dropped later
+ */
+export function parse(raw) {
+  if (typeof raw !== "string") return null;
+  let data;
+  try {
+    data = JSON.parse(raw);
+  } catch {
+    return null; // malformed; the connection continues
+  }
+  return data !== null && typeof data === "object" && typeof data.type === "string" ? data : null;
+}
+
+/** Milliseconds since the epoch by the clock that the browser uses in the video's sender reports. */
+export function pageTime() {
+  return performance.timeOrigin + performance.now();
+}
+
+// Milliseconds for which an outage counts as short, so that retries stay frequent.
+const SHORT = 90_000;
+
+/**
+ * Waiting times that double up to a limit, which is low at first and high for a long outage. Half of each is random, so
+ * that pages do not reconnect all at once.
+ */
+export class Backoff {
+  #attempt = 0;
+  // performance.now() of the first failure; null without one
+  #since = /** @type {number|null} */ (null);
+
+  /**
+   * @param {number} [least] milliseconds that the server requested
+   * @returns {number} milliseconds
+   */
+  next(least = 0) {
+    const now = performance.now();
+    this.#since ??= now;
+    const most = now - this.#since < SHORT ? 2000 : 15_000;
+    const full = Math.min(most, 400 * 2 ** this.#attempt);
+    this.#attempt = Math.min(this.#attempt + 1, 16);
+    return least + full / 2 + (Math.random() * full) / 2;
+  }
+
+  reset() {
+    this.#attempt = 0;
+    this.#since = null;
   }
 }

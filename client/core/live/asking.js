@@ -1,4 +1,4 @@
-import { pageTime } from "./wire.js";
+import { pageTime } from "./api.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./facts.js").Question} Question */

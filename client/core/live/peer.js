@@ -1,5 +1,4 @@
-import { ApiError, numbered, request } from "./api.js";
-import { Backoff } from "./backoff.js";
+import { ApiError, Backoff, numbered, request } from "./api.js";
 import { text } from "../words/text.js";
 
 /** @typedef {Omit<import("./messages.d.ts").Sender, "type">} SenderPlan */

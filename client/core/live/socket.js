@@ -1,7 +1,5 @@
-import { ApiError, numbered } from "./api.js";
-import { Backoff } from "./backoff.js";
-import { parse } from "./wire.js";
-import { problem } from "../words/problems.js";
+import { ApiError, Backoff, numbered, parse } from "./api.js";
+import { problem } from "../words/text.js";
 
 /** @typedef {import("./messages.d.ts").ClientMessage} ClientMessage */
 /** @typedef {import("./messages.d.ts").ServerMessage} ServerMessage */

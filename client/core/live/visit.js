@@ -1,16 +1,13 @@
-import { ApiError, hasOwnAuthority } from "./api.js";
+import { ApiError, hasOwnAuthority, pageTime } from "./api.js";
 import { Asking, Describing, PATIENCE, answerable } from "./asking.js";
-import { Camera, CameraProblem } from "./camera.js";
-import { Disclosure } from "./disclosure.js";
-import { NOTHING_YET } from "./facts.js";
+import { Camera, CameraProblem, OtherCamera } from "./camera.js";
+import { Disclosure, NOTHING_YET } from "./facts.js";
 import { Handover } from "./handover.js";
-import { OtherCamera } from "./othercamera.js";
 import { Closing, Outage } from "./outage.js";
 import { Peer } from "./peer.js";
 import { SendStats, SenderControl } from "./sender.js";
 import { Session } from "./session.js";
 import { ChatSocket } from "./socket.js";
-import { pageTime } from "./wire.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./facts.js").Question} Question */

@@ -31,7 +31,7 @@ export class OperatorPanel {
   /**
    * @param {import("../live/visit.js").Visit} visit
    * @param {() => void} onChange the token was accepted or refused
-   * @param {import("../page/features.js").FeatureParts} parts those of features
+   * @param {import("../page/part.js").FeatureParts} parts those of features
    */
   constructor(visit, onChange, parts) {
     this.#parts = parts;

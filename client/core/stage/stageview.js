@@ -1,8 +1,7 @@
 import { Fold, byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
-import { inSimpleMode } from "./simplemode.js";
+import { card, farAway, inSimpleMode, live, notice, summary } from "../page/words.js";
 import { ended, isolated, number, text } from "../words/text.js";
-import { card, farAway, live, notice, summary } from "../page/words.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 

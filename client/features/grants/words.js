@@ -1,8 +1,7 @@
 /** The words about other programs, and what their clients are configured with. Uses no DOM. */
 
 import { span } from "../../core/page/routes.js";
-import { fromServer } from "../../core/words/problems.js";
-import { clock, joined, plural, text } from "../../core/words/text.js";
+import { clock, fromServer, joined, plural, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
 /** @typedef {import("../../core/live/messages.d.ts").ProgramLook} ProgramLook */

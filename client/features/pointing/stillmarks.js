@@ -1,4 +1,4 @@
-import { pageTime } from "../../core/live/wire.js";
+import { pageTime } from "../../core/live/api.js";
 import { partsOf } from "../../core/page/picture.js";
 import { Overlay } from "./overlay.js";
 

@@ -1,5 +1,4 @@
-import { fromServer } from "../../core/words/problems.js";
-import { clock, ended, joined, plural, text } from "../../core/words/text.js";
+import { clock, ended, fromServer, joined, plural, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fromServer, problem } from "../../../../client/core/words/problems.js";
+import { fromServer, problem } from "../../../../client/core/words/text.js";
 import { ENGLISH } from "../../../../client/languages/en.js";
 import { clock, direction, ended, joined, list, number, percent, plural, text, use } from "../../../../client/core/words/text.js";
 
