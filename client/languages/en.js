@@ -399,7 +399,6 @@ export const ENGLISH = {
 "live.relay_unreachable": "The relay {relay} cannot be reached, either.",
 "live.status": "The server answered with status {status}.",
 "live.unreachable": "The server cannot be reached.",
-"more.aloud": "Read aloud",
 "more.describe": "says what changes",
 "more.guide": "how to move it",
 "more.speak": "answers are spoken",

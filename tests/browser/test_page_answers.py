@@ -107,7 +107,7 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
         < 0.03
     )
     assert len((await thumb.get_attribute("src")) or "") * 3 / 4 <= 24 * 1024 + 64
-    summary = turn.locator(".evidence summary")
+    summary = turn.locator(".evidence > summary")
     await expect(summary).to_have_text(re.compile(r"^vLLM · just now · [\d.]+\ss$"))
     await expect(turn.locator(".about")).to_be_hidden()
     await summary.click()
@@ -143,8 +143,8 @@ async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visi
         assert second["frame"]["unchanged_since"] <= second["frame"]["captured_at"]
         assert model.requests[-1].jpeg == model.requests[-2].jpeg
         turn = page.turns.last
-        await expect(turn.locator(".evidence summary")).to_contain_text("unchanged since")
-        await turn.locator(".evidence summary").click()
+        await expect(turn.locator(".evidence > summary")).to_contain_text("unchanged since")
+        await turn.locator(".evidence > summary").click()
         about = turn.locator(".about")
         await expect(about).to_contain_text(
             f"{say('answer.not_computed')}{say('answer.visual_tokens', count=64)}"
@@ -201,7 +201,7 @@ async def test_milliseconds_are_in_the_details(
     page = await visit(server.base_url)
     await page.start()
     await page.tap(say("stage.read_this"))
-    summary = page.turns.last.locator(".evidence summary")
+    summary = page.turns.last.locator(".evidence > summary")
     await expect(summary).to_have_text(re.compile(r"^vLLM · detail · just now · [\d.]+\ss$"))
     await summary.click()
     await expect(page.turns.last.locator(".about")).to_contain_text(re.compile(r"\d\sm?s\sold"))
@@ -326,7 +326,9 @@ async def test_a_price_held_up_is_read_by_the_builtin_engine(
     assert response["engine"] == "builtin"
     assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (1280, 720)
     await expect(page.turns.last.locator(".text")).to_contain_text("12.50 EUR")
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(say("page.builtin"))
+    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
+        say("page.builtin")
+    )
     await page.show(mode="text:SALE\n7.90 EUR")
     assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
 
@@ -429,7 +431,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
             720,
         )
     assert clocks[0] == clocks[1]
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("held frame")
+    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text("held frame")
 
     await page.button(say("chat.hold")).click()
     await expect(page.state).to_have_text(say("page.live"))

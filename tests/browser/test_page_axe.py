@@ -148,7 +148,7 @@ async def test_no_state_has_a_violation(
     await page.start()
     await checked.look("live")
     await page.ask("What is this?")
-    await page.turns.last.locator(".evidence summary").click()
+    await page.figures()
     await checked.look("answer with details")
     model.answer_for = lambda _body, _jpeg: [LONG]
     await page.ask("And this?")
@@ -206,8 +206,7 @@ async def test_no_state_has_a_violation(
     await page.page.evaluate("document.querySelector('#talking-more').hidden = false")
     await checked.look("voice")
     await page.page.evaluate("document.querySelector('#talking').hidden = true")
-    await page.state.click()
-    await page.page.locator("#facts [data-doctor]").click()
+    await page.press(say("page.check_connection"))
     await expect(page.button(say("doctor.again"))).to_be_enabled(timeout=30_000)
     await checked.look("doctor")
     await page.page.keyboard.press("Escape")
@@ -301,7 +300,7 @@ async def test_the_tab_key_reaches_everything(
     assert await missed() == []
     await page.start()
     await page.ask("What is this?")
-    await page.turns.last.locator(".evidence summary").click()
+    await page.figures()
     assert await missed() == []
     await page.state.click()
     await expect(page.page.locator("#facts")).to_be_visible()

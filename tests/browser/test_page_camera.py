@@ -256,7 +256,7 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
     await page.lets_go()
     await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
-    await expect(page.page.locator("#dock")).to_be_hidden()
+    await expect(page.page.locator("#hold")).to_be_hidden()
     assert await outbound_video(page.page) is None
 
     await page.start()

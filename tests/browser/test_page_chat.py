@@ -163,6 +163,7 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
         "list => list.scrollTop === 0", arg=await moments.element_handle()
     )
     await expect(first).to_be_in_viewport()
+    await page.points(turn)
     await turn.locator(".copy").click()
     await page.page.wait_for_function(
         "async () => (await navigator.clipboard.readText()).includes('Scene 1.')"
@@ -186,8 +187,8 @@ async def test_an_answers_details_open_in_sight(
     await page.start()
     await page.ask("What is this?")
     await page.ask("And this?")
-    await page.turns.last.locator(".evidence summary").click()
-    for part in (".evidence summary", ".times dt >> nth=0", ".times dd >> nth=-1"):
+    await page.figures()
+    for part in (".figures > summary", ".times dt >> nth=0", ".times dd >> nth=-1"):
         await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.9)
 
 
@@ -235,6 +236,7 @@ async def test_an_answer_is_read_aloud_in_its_language(
     for question, language in zip(questions, ("de", "de", ""), strict=True):
         await page.page.evaluate("window.__said.length = 0")
         await page.ask(question)
+        await page.points()
         await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
         await page.comes("window.__said.at(-1)?.[1] ?? null", language)
         words = await page.turns.last.locator(".text").element_handle()

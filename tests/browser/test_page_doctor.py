@@ -34,12 +34,8 @@ CODE = "canary-code-5xk2p"
 
 
 async def check(page: Visitor) -> None:
-    """Open the doctor from the state sheet and wait until it is done."""
-    if not await page.page.locator("#facts").is_visible():
-        await page.page.get_by_role("button", name=say("stage.state")).click()
-    await (
-        page.page.locator("#facts").get_by_role("button", name=say("page.check_connection")).click()
-    )
+    """Open the doctor from the menu and wait until it is done."""
+    await page.press(say("page.check_connection"))
     await done(page)
 
 
@@ -99,11 +95,11 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
         ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"], "ok"
     )
     fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
-    await page.page.get_by_role("button", name=say("stage.state")).focus()
+    await page.button(say("page.menu")).focus()
     await page.page.keyboard.press("Enter")
-    await expect(page.page.locator("#facts")).to_be_visible()
+    await expect(page.page.locator("#menu")).to_be_visible()
     focus = None
-    for _ in range(6):
+    for _ in range(8):
         await page.page.keyboard.press("Tab")
         focus = await page.page.evaluate(_FOCUS)
         if focus["name"] == say("page.check_connection"):
@@ -121,7 +117,7 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     await looks_right(page)
     await page.page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
-    await page.comes(f"({_FOCUS})()?.name", say("page.check_connection"))
+    await page.comes(f"({_FOCUS})()?.name", say("page.menu"))
 
     await page.start()
     since = await page.now()
@@ -301,12 +297,7 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
                     await route.fulfill(response=reply)
 
                 await page.page.route("**/api/token*", keep)
-                await page.page.get_by_role("button", name=say("stage.state")).click()
-                await (
-                    page.page.locator("#facts")
-                    .get_by_role("button", name=say("page.check_connection"))
-                    .click()
-                )
+                await page.press(say("page.check_connection"))
                 await page.button(say("page.not_now")).click()
                 await done(page)
                 found = await states(page)
@@ -352,10 +343,7 @@ async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> 
 
     offer = "**/api/webrtc/offer*"
     await page.page.route(offer, keep)
-    await page.page.get_by_role("button", name=say("stage.state")).click()
-    await (
-        page.page.locator("#facts").get_by_role("button", name=say("page.check_connection")).click()
-    )
+    await page.press(say("page.check_connection"))
     async with asyncio.timeout(30):
         await asked.wait()
     direct = page.page.locator('#doctor-list li[data-check="direct"]')

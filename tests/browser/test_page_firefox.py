@@ -261,7 +261,7 @@ async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> No
     async with running(drain_seconds=0.2) as gone:
         await browser.go(f"{gone.base_url}/")
         await browser.until('return !document.querySelector("#partial")')
-    await browser.script(press, "#facts [data-doctor]")
+    await browser.script(press, "#menu [data-doctor]")
     await browser.until(shown, "#missing-dialog")
     async with running(port=gone.port, drain_seconds=0.2):
         await browser.script(press, "#missing-retry")
@@ -274,8 +274,7 @@ async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: 
     tried is gone afterwards.
     """
     await browser.go(f"{run.base_url}/")
-    await browser.script('document.querySelector("#state").click()')
-    await browser.script('document.querySelector("#facts [data-doctor]").click()')
+    await browser.script('document.querySelector("#menu [data-doctor]").click()')
     await browser.until(
         'return document.querySelector("#doctor-again")?.disabled === false', seconds=25
     )

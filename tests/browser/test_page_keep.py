@@ -35,8 +35,7 @@ async def test_a_conversation_is_saved_and_deleted(
     dialog = page.page.locator("#keep-dialog")
     for format, ending in (("html", ".html"), ("json", ".json")):
         if not await dialog.is_visible():
-            await page.page.locator("#state").click()
-            await page.page.locator("#keep").click()
+            await page.press("#keep")
         await dialog.locator(f'input[value="{format}"]').check()
         async with page.page.expect_download() as got:
             await dialog.get_by_role("button", name=say("answer.save"), exact=True).click()
@@ -51,13 +50,10 @@ async def test_a_conversation_is_saved_and_deleted(
     turns = json.loads((tmp_path / "chat.json").read_text(encoding="utf-8"))["turns"]
     assert [turn["question"] for turn in turns] == ["What colour is it?", "What is this?"]
     await dialog.get_by_role("button", name=say("page.done")).click()
-    # The state lies over the first answers.
-    await page.page.locator("#state").click()
-    await expect(page.page.locator("#facts")).to_be_hidden()
 
     session = server.program.sessions.all()[-1]
     assert len(session.sent_pictures) == 2
-    await page.turns.nth(0).locator(".evidence summary").click()
+    await page.points(page.turns.nth(0))
     await page.turns.nth(0).get_by_role("button", name=say("chat.delete")).click()
     await expect(page.turns).to_have_count(1)
     await page.sent("delete_answer")
@@ -67,9 +63,7 @@ async def test_a_conversation_is_saved_and_deleted(
     assert [text for text in texts if "cup" in text]
     assert session.sent_pictures.get(first["frame"]["picture"]) is None
 
-    if not await page.page.locator("#keep").is_visible():
-        await page.page.locator("#state").click()
-    await page.page.locator("#keep").click()
+    await page.press("#keep")
     # One tap asks; whoever goes elsewhere has deleted nothing.
     every, sure = (
         dialog.get_by_role("button", name=name)
@@ -115,6 +109,7 @@ async def test_an_answer_is_shared_with_its_picture(
     response = await page.ask("What is this?")
     # The part that shares is there.
     await expect(page.turns.last.locator("strong")).to_have_text("cup")
+    await page.points()
     await page.turns.last.get_by_role("button", name=say("chat.share"), exact=True).click()
     await page.page.wait_for_function("() => window.__shared.length === 1")
     session = server.program.sessions.all()[-1]
@@ -144,8 +139,9 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
     await expect(page.turns.last.locator(".share")).to_be_hidden()
+    await page.points()
     async with page.page.expect_download() as got:
-        await page.turns.last.get_by_role("button", name=say("chat.save")).click()
+        await page.turns.last.locator(".save").click()
     await (await got.value).save_as(tmp_path / "answer.html")
     html = (tmp_path / "answer.html").read_text(encoding="utf-8")
     assert "A <strong>cup</strong>." in html
@@ -178,8 +174,7 @@ async def test_the_person_says_where_the_file_goes(
     await page.start()
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
-    await page.state.click()
-    await page.page.locator("#keep").click()
+    await page.press("#keep")
     dialog = page.page.locator("#keep-dialog")
     await dialog.locator('input[value="markdown"]').check()
     save = dialog.get_by_role("button", name=say("answer.save"), exact=True)

@@ -146,12 +146,12 @@ async def test_everything_has_its_name(visit: Visit, server: Running, model: Fak
     await page.start()
     await page.ask("What is this?")
     for name in (
-        say("chat.camera_off"),
+        say("page.menu"),
+        say("page.more"),
         say("chat.hold"),
-        say("chat.describe"),
         say("stage.what_is_this"),
         say("stage.read_this"),
-        say("chat.send"),
+        say("voice.talk"),
     ):
         await expect(page.button(name)).to_be_visible()
     await expect(found.get_by_role("main")).to_be_visible()
@@ -197,7 +197,7 @@ async def test_every_target_is_big_enough_for_a_thumb(
     assert await small() == []
     # On a phone it lies above the answers.
     await page.page.get_by_role("button", name=say("stage.state")).click()
-    await page.turns.last.locator(".evidence summary").click()
+    await page.figures()
     assert await small() == []
     model.behaviour = Behaviour.STALLS
     await page.send("And what is that?")
@@ -271,7 +271,8 @@ async def test_the_keyboard_alone_is_enough(
     await expect(page.state).to_have_text(say("page.picture_held"))
     await keys.press("Enter")
     await expect(page.state).to_have_text(say("page.live"))
-    await tab_to(say("chat.describe"))
+    await tab_to(say("page.more"))
+    await keys.press("Enter")
     await tab_to(say("stage.state"))
     await keys.press("Enter")
     await expect(page.page.locator("#facts")).to_be_visible()
@@ -283,14 +284,15 @@ async def test_the_keyboard_alone_is_enough(
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await tab_to("vLLM")
     await keys.press("Enter")
+    await tab_to(say("page.copy"))
+    await tab_to(say("chat.read_aloud"))
+    await tab_to(say("chat.details"))
+    await keys.press("Enter")
     await expect(page.turns.first.locator(".about")).to_be_visible()
-    for name in (
-        say("page.copy"),
-        say("chat.read_aloud"),
-        say("stage.read_this"),
-        say("chat.camera_off"),
-    ):
-        await tab_to(name)
+    await tab_to(say("stage.read_this"))
+    await tab_to(say("page.menu"))
+    await keys.press("Enter")
+    await tab_to(say("chat.camera_off"))
     await keys.press("Enter")
     await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
@@ -315,7 +317,7 @@ async def test_all_text_is_easy_to_read(
     assert await faint() == []
     await page.start()
     await page.ask("What is this?")
-    await page.turns.last.locator(".evidence summary").click()
+    await page.figures()
     await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_visible()
     assert await faint() == []
@@ -401,13 +403,13 @@ async def test_nothing_sticks_out(
         await page.comes(_LARGE, True, [280, 120])
 
     await fits()
-    for name in (say("chat.camera_off"), say("chat.hold"), say("chat.describe")):
+    for name in (say("page.menu"), say("page.more"), say("voice.talk")):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     await page.page.get_by_role("button", name=say("stage.state")).click()
     await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
     await page.comes(f"({_WIDE})().out", [])
     await page.page.keyboard.press("Escape")
-    await page.turns.last.locator(".evidence summary").click()
+    await page.figures()
     await page.comes(_WIDE, {"page": 0, "log": 0, "out": []})
 
 
@@ -421,7 +423,7 @@ async def test_an_upright_picture_leaves_room_for_the_words(
     await page.start()
     response = await page.ask("What is this?")
     assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (720, 1280)
-    for part in (".asked", ".text", ".thumb", ".evidence summary"):
+    for part in (".asked", ".text", ".thumb", ".evidence > summary"):
         await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.99)
     await page.turns.last.locator(".thumb").evaluate("image => image.decode()")
     thumb = await page.turns.last.locator(".thumb").bounding_box()

@@ -73,6 +73,7 @@ async def test_marks_become_elements_and_html_stays_text(
     assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
     await page.page.keyboard.press("Escape")
 
+    await page.points()
     await page.turns.last.get_by_role("button", name=say("page.copy")).click()
     await page.page.wait_for_function(
         "async () => (await navigator.clipboard.readText()).includes('There are two parts')"

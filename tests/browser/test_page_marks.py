@@ -290,8 +290,7 @@ async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) 
     assert response["text"] == "EXIT: on the left."
     await expect(page.page.locator(".mark b")).to_have_text("EXIT")
     # The signs of the connection check stay in their rows.
-    await page.state.click()
-    await page.page.locator("#facts [data-doctor]").click()
+    await page.press(say("page.check_connection"))
     sign = page.page.locator("#doctor-list .mark").first
     await expect(sign).to_have_css("position", "static")
 

@@ -100,7 +100,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await expect(page.card).to_contain_text(say("page.welcome"))
     # The way back stays, and it is not asked for the token again.
     await page.state.click()
-    await page.button("Manage").click()
+    await page.press(say("page.engine"))
     await expect(panel).to_be_visible()
     await page.got('m.type === "engine" && m.state === "idle"')
 
@@ -165,7 +165,7 @@ async def test_the_operator_starts_watches_and_stops(
     await other.start()
     await expect(other.page.locator("#engine-open")).to_be_hidden()
     assert (await other.ask("What is this?"))["text"] == "I see a cup."
-    await page.button("Manage").click()
+    await page.press(say("page.engine"))
     await page.button("Stop engine").click()
     await expect(state).to_have_text("The built-in engine answers")
     await other.got('m.type === "ready" && m.engine === "builtin"')
@@ -332,7 +332,7 @@ async def test_the_operator_switches_between_true_engines(
         assert await answer(page) == ("It is red.", "local", "tiny")
 
         await page.show(mode=picture_of("green"))
-        await page.button("Manage").click()
+        await page.press(say("page.engine"))
         await choose(page, "other", "subprocess")
         shown = await command_of(page, "transformers", "serve", str(tmp_path / "other"))
         since = await page.now()
@@ -353,7 +353,7 @@ async def test_the_operator_switches_between_true_engines(
         assert shown.endswith(shlex.join(server._launch.argv))
         assert await answer(page) == ("It is green.", "local", "other")
 
-        await page.button("Manage").click()
+        await page.press(say("page.engine"))
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
 

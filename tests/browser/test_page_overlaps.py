@@ -133,7 +133,7 @@ async def in_each_state(
     await expect(page.page.locator("#fact-engine")).not_to_be_empty()
     await look("state")
     await page.page.keyboard.press("Escape")
-    await page.page.locator("#settings-open").click()
+    await page.press("#settings-open")
     await expect(page.page.locator("#settings")).to_be_visible()
     await look("settings")
     await page.page.keyboard.press("Escape")

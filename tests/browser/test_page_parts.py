@@ -64,11 +64,6 @@ async def fetched(page: Visitor, *folders: str) -> set[str]:
     return {name for name in names if name.startswith(tuple(f"/client/core/{f}/" for f in folders))}
 
 
-async def open_state(page: Visitor) -> None:
-    await page.state.click()
-    await expect(page.page.locator("#facts")).to_be_visible()
-
-
 async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> None:
     """Neither doctor nor operator, and everything else once; each part comes when it is opened."""
     page = await visit(builtin.base_url)
@@ -78,8 +73,7 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     assert len(names) == len(set(names))
     assert len(names) + 1 <= MOST_FILES
     assert size <= MOST_BYTES
-    await open_state(page)
-    await page.page.locator("#facts [data-doctor]").click()
+    await page.press(say("page.check_connection"))
     await expect(page.page.locator("#doctor-list li").first).to_be_visible()
     assert "/client/core/doctor/panel.js" in await fetched(page, "doctor")
     assert await fetched(page, "operator") == set()
@@ -110,12 +104,11 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
     """The button is busy until the part is there; a second press does nothing more."""
     held = Held("doctor/*")
     page = await visit(builtin.base_url, prepare=held.prepare)
-    await open_state(page)
-    button = page.page.locator("#facts [data-doctor]")
-    await button.click()
+    button = page.page.locator("#menu-open")
+    await page.press(say("page.check_connection"))
     await expect(button).to_have_attribute("aria-busy", "true")
     assert await button.evaluate("(one) => getComputedStyle(one).cursor") == "progress"
-    await button.click()
+    await page.press(say("page.check_connection"))
     held.free.set()
     await expect(page.page.locator("#doctor")).to_be_visible()
     await expect(button).not_to_have_attribute("aria-busy", "true")
@@ -153,11 +146,10 @@ async def test_a_part_that_does_not_come_is_told(
     else:
         held.free.set()
     await page.page.evaluate("window.same = true")
-    await open_state(page)
     if part == "operator":
         await page.page.evaluate("location.hash = 'operator'")
     else:
-        await page.page.locator("#facts [data-doctor]").click()
+        await page.press(say("page.check_connection"))
     missing = page.page.locator("#missing-dialog")
     for _ in range(2):
         await expect(missing).to_be_visible()
@@ -187,8 +179,7 @@ async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> 
 
     page = await visit(builtin.base_url, prepare=prepare)
     page.expect(*LOST)
-    await open_state(page)
-    await page.page.locator("#facts [data-doctor]").click()
+    await page.press(say("page.check_connection"))
     await (
         page.page.locator("#missing-dialog")
         .get_by_role("button", name=say("page.try_again"))
@@ -207,9 +198,8 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
 
     page = await visit(builtin.base_url, prepare=prepare)
     page.expect(*LOST)
-    await open_state(page)
-    button = page.page.locator("#facts [data-doctor]")
-    await button.click()
+    button = page.page.locator("#menu-open")
+    await page.press(say("page.check_connection"))
     missing = page.page.locator("#missing-dialog")
     await expect(missing).to_be_visible()
     await missing.get_by_role("button", name=say("page.not_now")).click()
@@ -217,7 +207,7 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
     held.free.set()
     await page.page.wait_for_function(HAS_CHECKS)
     await expect(page.page.locator("#doctor")).to_be_hidden()
-    await button.click()
+    await page.press(say("page.check_connection"))
     await expect(page.page.locator("#doctor")).to_be_visible()
 
 

@@ -63,7 +63,7 @@ async def given(page: Visitor, name: str, *also: str) -> tuple[str, str]:
 async def in_each_state(page: Visitor, look: Callable[[str], Awaitable[None]]) -> None:
     """Look at a live page with a program's new access, its look among the answers, and the list of programs."""
     found = page.page
-    await found.locator("#state").click()
+    await found.locator("#menu-open").click()
     await found.locator("#programs-open").click()
     await found.locator("#programs-give").click()
     await expect(found.locator("#programs-made")).to_be_visible()

@@ -66,7 +66,7 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     assert (response["route"], response["finish_reason"]) == ("read", "stop")
     await expect(page.page.locator("#aim")).to_have_text(say("guide.read_to_end"))
     await expect(page.page.locator("#aim")).to_be_hidden(timeout=10_000)
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(
+    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
         say("page.looked_read")
     )
     wanted = [*LINES, say("guide.read_to_end")]
@@ -93,7 +93,7 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
 async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Running) -> None:
     """Each line is spoken once; the end is spoken after the last one, and by the voice alone."""
     page = await begin(visit, builtin.base_url, _VOICE, _LIVE)
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     # The one-tap question reads on for somebody who listens.
     await expect(page.page.locator("#quick-read")).to_have_text(say("stage.read_to_me"))
     since = await page.now()
@@ -121,6 +121,7 @@ async def test_what_was_read_once_can_be_read_on_with_a_tap(visit: Visit, builti
     page = await begin(visit, builtin.base_url)
     await page.tap(say("stage.read_this"), timeout=30)
     since = await page.now()
+    await page.points()
     await page.turns.last.locator(".ways").get_by_role("button", name=say("page.way_read")).click()
     sent = await page.sent("chat", since=since)
     assert sent["route"] == "read"

@@ -44,29 +44,24 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     await expect(pictures).to_have_text(re.compile(r"^\[1\] \d+:\d+:\d+.*, \d+\ss ago$"))
     image = pictures.get_by_role("img", name=re.compile("^Picture 1, "))
     assert await image.evaluate("one => one.decode().then(() => one.naturalWidth)") == 240
-    await expect(turn.locator(".evidence summary")).to_contain_text(
+    await expect(turn.locator(".evidence > summary")).to_contain_text(
         re.compile(r"^vLLM · last\s\d+\ss · ")
     )
 
+    await page.points(turn)
     ways = turn.locator(".ways")
-    # The other ways: the line below says which one it took.
-    await expect(ways.get_by_role("button", name=say("page.way_past"))).to_be_hidden()
+    await expect(ways.get_by_role("button", pressed=True)).to_have_text(say("page.way_past"))
     since = await page.now()
     await ways.get_by_role("button", name=say("page.way_now"), exact=True).click()
     sent = await page.sent("chat", since=since)
     assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
     assert (await page.response(sent["id"]))["route"] == "now"
     assert len(model.last.jpegs) == 1
-    await expect(page.turns.last.locator(".evidence summary")).to_contain_text(
+    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
         say("answer.just_now")
     )
     await expect(page.turns.last.locator(".frames")).to_be_hidden()
-    # An older answer offers them with its details.
     older = page.turns.first
-    await expect(older.locator(".ways")).to_be_hidden()
-    await older.locator(".evidence summary").click()
-    pressed = older.locator(".ways").get_by_role("button", pressed=True)
-    await expect(pressed).to_have_text(say("page.way_past"))
     await expect(older.locator(".about")).to_contain_text(
         re.compile(r"Earlier frames\s*\d, as pictures")
     )
@@ -119,8 +114,7 @@ async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Runn
     page = await visit(builtin.base_url)
     await page.start()
     await page.ask("What is this?")
-    # Where there is little height for the words, they are with the details.
-    await page.turns.last.locator(".evidence summary").click()
+    await page.points()
     since = await page.now()
     await page.turns.last.get_by_role("button", name=say("page.way_past")).click()
     sent = await page.sent("chat", since=since)

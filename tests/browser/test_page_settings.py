@@ -157,9 +157,11 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     await page.button(say("page.done")).click()
     model.answer_for = lambda _body, _jpeg: ["This is what I see: a cup and the saucer of it."]
     await page.ask("What is this?")
+    await page.points()
     await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
     model.answer_for = lambda _body, _jpeg: ["Das ist eine Tasse, und hier steht ein Teller."]
     await page.ask("Was ist das?")
+    await page.points()
     await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
     await page.page.wait_for_function("() => window.__read.length === 2")
     assert await page.page.evaluate("window.__read") == [["Sam", 1.5], ["", 1.5]]

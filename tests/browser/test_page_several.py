@@ -68,7 +68,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     assert len(model.last.jpegs) == 2
     assert [one["camera_name"] for one in answer["others"]] == ["Camera 1"]
     turn = page.turns.last
-    await expect(turn.locator(".evidence summary")).to_contain_text("Camera 1, Back door")
+    await expect(turn.locator(".evidence > summary")).to_contain_text("Camera 1, Back door")
     await expect(turn.locator(".frames img")).to_have_attribute(
         "alt", "Picture of the camera Camera 1"
     )
@@ -76,7 +76,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     # In another language a camera without a name is called in it; a given name stays.
     for code, name in (("de", "Kamera 1"), ("en", "Camera 1")):
         await page.page.evaluate(LANGUAGE, code)
-        await expect(turn.locator(".evidence summary")).to_contain_text(f"{name}, Back door")
+        await expect(turn.locator(".evidence > summary")).to_contain_text(f"{name}, Back door")
         await expect(turn.locator(".frames")).to_contain_text(name)
         await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
     # One alone: the large one.

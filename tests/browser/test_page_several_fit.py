@@ -113,7 +113,7 @@ async def test_several_cameras_fit(
     fit = Fit(page)
     found = page.page
     await live(page)
-    await found.locator("#state").click()
+    await found.locator("#menu-open").click()
     await found.locator("#several-open").click()
     dialog = found.locator("#several-dialog")
     await expect(dialog).to_be_visible()

@@ -44,7 +44,7 @@ _PLACEHOLDER = """() => {
 
 async def refused(page: Visitor) -> None:
     """The camera is stopped, and refused when it is to be started again."""
-    if await page.button(say("chat.camera_off")).is_visible():
+    if await page.page.locator("#video").is_visible():
         await page.press(say("chat.camera_off"))
     # A socket that was just begun ends with the refusal.
     page.expect("WebSocket is closed before")
@@ -89,14 +89,9 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.page.evaluate("window.__camera.refuse = ''")
     await page.start()
     await page.ask("What is this?")
-    for name in (
-        say("chat.camera_off"),
-        say("chat.hold"),
-        say("chat.describe"),
-        say("stage.what_is_this"),
-    ):
+    for name in (say("page.menu"), say("page.more"), say("voice.talk")):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-    await page.comes(_COVERED, [], "#dock button, #state, #quick-what, #send")
+    await page.comes(_COVERED, [], "#bar button, #state")
     await expect(page.box).to_be_in_viewport(ratio=0.99)
     await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
     await page.comes(f"({_WIDE})().out", [])
@@ -118,7 +113,7 @@ async def test_large_letters_stay_in_their_buttons(
         "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
     await page.comes(_SPILLED, [])
-    await page.comes(_COVERED, [], "#dock button, #quick button, #send, #state")
+    await page.comes(_COVERED, [], "#bar button, #quick button, #state")
     await page.comes(f"({_WIDE})().out", [])
 
 

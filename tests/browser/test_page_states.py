@@ -53,7 +53,7 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
 ) -> None:
     """The voice says it, and the screen reader does not say it again; with speech off it does."""
     page = await listener(visit, server.base_url)
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     await set_camera(page.page, mode="frozen")
     await expect(page.notice).to_be_visible(timeout=20_000)
     title = await page.page.locator("#notice-title").inner_text()
@@ -62,7 +62,7 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
     await page.show(mode="clock")
     await hears(page, say("voice.camera_back"))
     assert not [one for one in await page.page.evaluate("window.__announced") if title in one]
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     await set_camera(page.page, mode="frozen")
     await page.page.wait_for_function(
         "title => window.__announced.some((one) => one.includes(title))", arg=title
@@ -84,7 +84,7 @@ async def test_a_connection_that_goes_and_comes_is_told(
         page = await visit(url, prepare=prepare)
         page.expect(NOT_REACHED, GIVEN_UP)
         await page.start()
-        await page.page.locator("#speak").click()
+        await page.press("#speak")
         # The part that speaks is there.
         await page.page.wait_for_function("() => window.__log.some(({message: m}) => m.speak)")
         cut(True)
@@ -104,11 +104,11 @@ async def test_descriptions_are_spoken_where_answers_are(
 ) -> None:
     """And a screen reader does not say them again; with speech off it does."""
     page = await listener(visit, server.base_url)
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     await page.press(say("chat.describe"))
     await hears(page, "I see a cup.")
     assert "I see a cup." not in " ".join(await page.page.evaluate("window.__announced"))
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     model.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "lamp."]
     await page.page.wait_for_function(
         "() => window.__announced.some((one) => one.includes('I see a lamp.'))"
@@ -119,7 +119,7 @@ async def test_descriptions_are_spoken_where_answers_are(
 async def test_long_thinking_is_heard(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """A tone now and then, and a word after some seconds; nothing once the answer speaks."""
     page = await listener(visit, server.base_url)
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     model.first_token = 6.0
     await page.send("What is this?")
     await hears(page, say("chat.thinking"))
@@ -145,7 +145,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     await page.page.wait_for_function(sent, arg="short")
     await page.page.get_by_label(say("settings.tones")).uncheck()
     await page.button(say("page.done")).click()
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     await set_camera(page.page, mode="frozen")
     # Few words: the title alone.
     await expect(page.notice).to_be_visible(timeout=20_000)
@@ -195,7 +195,7 @@ async def test_each_answer_is_announced_once_without_speech(
     page = await listener(visit, server.base_url)
     await page.ask("What is this?")
     await page.comes("window.__announced.join(' ').split('I see a cup.').length - 1", 1)
-    await page.page.locator("#speak").click()
+    await page.press("#speak")
     model.behaviour = Behaviour.BAD_REQUEST
     sent = await page.send("And this?")
     error = await page.end(sent["id"])

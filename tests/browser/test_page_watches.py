@@ -161,9 +161,7 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     await page.box.fill("What is this?")
     await expect(ask).to_be_hidden()
     await page.box.fill("Tell me when the milk expires.")
-    # The words of an empty chat would lie below the button.
     await expect(ask).to_be_visible()
-    await expect(page.page.locator("#empty")).to_be_hidden()
     await ask.click()
     assert (await page.sent("chat"))["content"] == "Tell me when the milk expires."
     await expect(page.box).to_have_value("")

@@ -155,18 +155,35 @@ class Visitor:
         """
         return self.page.get_by_role("button", name=name, exact=True, include_hidden=True)
 
-    async def press(self, name: str) -> None:
-        """Press a button of the menu or of "more", which is opened first."""
-        button = self.button(name)
-        place = self.page.locator(":is(#menu, #more)").filter(has=button)
-        await self.page.locator(f"#{await place.get_attribute('id')}-open").click()
+    async def press(self, what: str) -> None:
+        """Press a button of the menu or of "more", which is opened first.
+
+        `what` is the button's name, or "#" and its id.
+        """
+        places = self.page.locator(":is(#menu, #more)")
+        button = (
+            places.locator(what)
+            if what.startswith("#")
+            else places.get_by_role("button", name=what, exact=True, include_hidden=True)
+        )
+        place = await button.evaluate("one => one.parentElement.id")
+        if not await button.is_visible():
+            await self.page.locator(f"#{place}-open").click()
         await button.click()
 
-    async def points(self) -> Locator:
-        """Open what there is below the newest answer: its copies, ways to look, and details."""
-        last = self.turns.last
-        await last.locator(".evidence > summary").click()
-        return last.locator(".evidence")
+    async def points(self, turn: Locator | None = None) -> Locator:
+        """Open what lies behind the points below an answer, the newest if none is given."""
+        found = (turn or self.turns.last).locator(".evidence")
+        if await found.get_attribute("open") is None:
+            await found.locator("> summary").click()
+        return found
+
+    async def figures(self, turn: Locator | None = None) -> Locator:
+        """Open the details of an answer, the newest if none is given."""
+        found = (await self.points(turn)).locator(".figures")
+        if await found.get_attribute("open") is None:
+            await found.locator("> summary").click()
+        return found
 
     async def now(self) -> float:
         """The page's clock, ms since the epoch."""

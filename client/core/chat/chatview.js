@@ -221,6 +221,11 @@ export class ChatView {
       const shown = answer.offsetHeight <= room ? answer : proof;
       shown.scrollIntoView({ block: shown.offsetHeight <= room ? "end" : "start" });
     });
+    const figures = part(article, ".figures", HTMLDetailsElement);
+    figures.addEventListener("toggle", () => {
+      if (!figures.open || proof.hidden) return;
+      figures.scrollIntoView({ block: figures.offsetHeight <= this.log.clientHeight ? "end" : "start" });
+    });
     return article;
   }
 

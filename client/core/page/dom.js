@@ -20,6 +20,12 @@ export function show(element, shown) {
   if (element.hidden === shown) element.hidden = !shown;
 }
 
+/** The button that stays in sight after a press on this one, which may be in something that closes. @param {HTMLElement} button */
+export function stays(button) {
+  const fold = button.closest("[data-fold]");
+  return /** @type {HTMLElement|null} */ (fold && document.querySelector(`[aria-controls="${fold.id}"]`)) ?? button;
+}
+
 /** Something that a button opens. The button, Escape, a press elsewhere and a choice in it (`data-closes`) close it. */
 export class Fold {
   /** Called when it was opened. */
@@ -32,6 +38,7 @@ export class Fold {
   constructor(opener, content) {
     this.#opener = opener;
     this.#content = content;
+    content.dataset.fold = "";
     opener.addEventListener("click", () => this.set(!this.open));
     content.addEventListener("click", (event) => {
       if (/** @type {Element} */ (event.target).closest("[data-closes]")) this.set(false);

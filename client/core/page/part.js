@@ -1,5 +1,5 @@
 import { text } from "../words/text.js";
-import { byId, say } from "./dom.js";
+import { byId, say, stays } from "./dom.js";
 import { translate } from "./language.js";
 
 /** Milliseconds after which a loading part counts as missing. */
@@ -46,6 +46,7 @@ export class Part {
     if (this.here) return this.here.open?.();
     if (this.#opening) return;
     this.#opening = true;
+    opener = stays(opener);
     opener.setAttribute("aria-busy", "true");
     try {
       (await this.#inTime()).open?.();

@@ -12,7 +12,8 @@ export function register(page) {
     sheets: ["./cameras.css"],
     elements: "./panel.html",
   });
-  byId("several-open", HTMLButtonElement).addEventListener("click", () => void cameras.open(stage.state));
+  const button = byId("several-open", HTMLButtonElement);
+  button.addEventListener("click", () => void cameras.open(button));
   page.take(["cameras"], async (message) => {
     await cameras.ahead();
     cameras.here?.receive(message.cameras);

@@ -2,7 +2,7 @@ import { byId, show } from "../../core/page/dom.js";
 
 /** Access that people give to other programs. @param {import("../../core/page.js").Page} page */
 export function register(page) {
-  const { chat, stage, visit } = page;
+  const { chat, visit } = page;
   const button = byId("programs-open", HTMLButtonElement);
   const programs = page.part(import.meta.url, "./panel.js", {
     load: async () => {
@@ -21,7 +21,7 @@ export function register(page) {
     sheets: ["./programs.css"],
     elements: "./panel.html",
   });
-  button.addEventListener("click", () => void programs.open(stage.state));
+  button.addEventListener("click", () => void programs.open(button));
   // Say whose access went with the page before.
   if (history.state?.programs?.length) void programs.ahead();
   page.take(["programs", "look"], async (message) => {
