@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
+import gzip
 import hashlib
 import json
 import re
@@ -83,28 +85,46 @@ def attempt_of(request: Request) -> Attempt | None:
     return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
 
 
-def _client_response(request: Request, path: Path, headers: dict[str, str]) -> Response:
+async def _client_response(request: Request, path: Path) -> Response:
     """Return a file of the page, or 304 to a browser that has it.
 
     A browser asks each time, since an upgrade may have changed the file.
     """
-    file = FileResponse(
-        path,
-        media_type=_MEDIA_TYPES[path.suffix],
-        headers=headers | {"Cache-Control": "no-cache"},
-        stat_result=path.stat(),
-    )
-    return _unless_known(request, file)
+    stat = await asyncio.to_thread(path.stat)
+    headers = {"Cache-Control": "no-cache"}
+    media = _MEDIA_TYPES[path.suffix]
+    file = FileResponse(path, media_type=media, headers=headers, stat_result=stat)
+    if path.suffix not in _KEPT | _WORDS:
+        return _unless_known(request, file)
+    content = await asyncio.to_thread(path.read_bytes)
+    headers["ETag"] = file.headers["etag"]
+    return _unless_known(request, await _text(request, content, path.suffix, headers))
 
 
-def _shell_response(
+async def _shell_response(
     request: Request, content: bytes, version: str, suffix: str, headers: dict[str, str]
 ) -> Response:
     """Return a file that has the shell's version in it, and as its tag; or 304."""
     tagged = headers | {"Cache-Control": "no-cache", "ETag": f'"{version}"'}
-    return _unless_known(
-        request, Response(content, media_type=_MEDIA_TYPES[suffix], headers=tagged)
-    )
+    return _unless_known(request, await _text(request, content, suffix, tagged))
+
+
+async def _text(
+    request: Request, content: bytes, suffix: str, headers: dict[str, str]
+) -> Response:
+    """Return a text of the page, compressed for a browser that takes it so."""
+    varies = ", ".join(filter(None, [headers.get("Vary"), "Accept-Encoding"]))
+    headers = headers | {"Vary": varies}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = await asyncio.to_thread(_gzip, content)
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
+
+
+# Each of the page's few hundred files is compressed once, until it changes.
+@functools.lru_cache(maxsize=512)
+def _gzip(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
 
 
 def _unless_known(request: Request, response: Response) -> Response:
@@ -159,14 +179,14 @@ def _add_page(router: APIRouter, services: Services) -> None:
         headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
-            return _shell_response(request, now.page, now.version, ".html", headers)
+            return await _shell_response(request, now.page, now.version, ".html", headers)
         return JSONResponse(services.health.brief(), headers=headers)
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
         """The page's service worker, with the list of the files that it keeps."""
         now = await shell.contents()
-        return _shell_response(request, now.worker, now.version, ".js", {})
+        return await _shell_response(request, now.worker, now.version, ".js", {})
 
     @router.get("/client/{name}")
     @router.get("/client/{folder:path}/{name}")
@@ -178,7 +198,7 @@ def _add_page(router: APIRouter, services: Services) -> None:
             raise NotFound("There is no such file.")
         if not path.is_file():
             raise NotFound("There is no such file.")
-        return _client_response(request, path, {})
+        return await _client_response(request, path)
 
     @router.get("/ca.crt")
     async def authority() -> Response:

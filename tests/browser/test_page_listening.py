@@ -310,7 +310,7 @@ async def test_orders_press_the_buttons_of_the_page(
         await obey("guide", say("voice.hints_on"))
         await expect(page.locator("#guide")).to_have_attribute("aria-pressed", "true")
         await obey("camera_off", say("server.camera_off"))
-        await expect(page.locator("#dock")).to_be_hidden()
+        await expect(page.locator("#hold")).to_be_hidden()
         assert await page.evaluate("window.__said.at(-1)") == say("server.camera_off")
         assert await visitor.turns.count() == 0
 
