@@ -361,8 +361,12 @@ export class ChatView {
   }
 }
 
-/** Where the things are that the question asked for, in words. @param {Turn} turn */
-const whereOf = ({ response }) => (response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "");
+/** Where the things are that the question asked for, in words, unless the answer says just this. @param {Turn} turn */
+function whereOf({ response, text }) {
+  if (!response?.boxes || !response.frame) return "";
+  const words = places(response.boxes, response.frame).join(" ");
+  return words === text.trim() ? "" : words;
+}
 
 /** The language of a turn's answer, or of its question when the answer is too short. @param {Turn} turn */
 export function languageOfTurn(turn) {

@@ -62,6 +62,7 @@ export class Overlay {
     const kept = new Set(marks.map(({ id }) => id));
     for (const id of [...this.#buttons.keys()]) if (!kept.has(id) || !shown) this.#remove(id);
     show(this.#root, marks.length > 0 && shown !== null);
+    show(this.#clear, marks.length > 0);
     if (!shown) return;
     const boxes = marks.map((mark) => this.#place(mark, shown));
     this.#placeLabels(marks, boxes);
