@@ -128,6 +128,7 @@ export class Chat {
   note(words, before = null) {
     this.#drawing.flush();
     this.view.note(words, before);
+    this.renderRunning();
   }
 
   /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */

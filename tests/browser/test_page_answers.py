@@ -454,7 +454,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     await page.start()
     count, began = model.count, time.monotonic()
     await page.press(say("chat.describe"))
-    await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "true")
+    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "true")
     # Two, or already more.
     await page.turns.last.locator(".earlier li").nth(1).wait_for(state="attached")
     assert await page.turns.count() == 1
@@ -469,7 +469,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
 
     since = await page.now()
     await page.press(say("chat.describe"))
-    await expect(page.button(say("chat.describe"))).to_have_attribute("aria-pressed", "false")
+    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.got('m.type === "sender" && m.idle.max_framerate === 2', since=since)
     count = model.count

@@ -21,7 +21,7 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
     page = await visit(builtin.base_url, **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
-    button, line = page.button(say("guide.name")), page.page.locator("#aim")
+    button, line = page.page.locator("#guide"), page.page.locator("#aim")
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(line).to_be_hidden()
     since = await page.now()
@@ -64,7 +64,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     await choose("shown")
-    button, line = page.button(say("guide.name")), page.page.locator("#aim")
+    button, line = page.page.locator("#guide"), page.page.locator("#aim")
     await button.click()
     await expect(line).to_have_text(say("guide.good"))
     # The screen reader announces what is not spoken.
@@ -138,7 +138,7 @@ async def test_its_button_stands_beside_the_last_questions(visit: Visit, builtin
     """On a phone, too, where these take two rows: no row of its own over the picture."""
     page = await visit(builtin.base_url, viewport=(390, 844))
     await page.start()
-    await expect(page.button(say("guide.name"))).to_be_visible()
+    await expect(page.page.locator("#guide")).to_be_visible()
     lower = "Math.round(document.querySelector('{}').getBoundingClientRect().bottom)"
     last = lower.format("#quick button:last-of-type")
     await page.comes(f"{last} - {lower.format('#guide')}", 0)

@@ -74,15 +74,16 @@ async def test_few_controls_and_a_free_middle(
 async def test_what_is_wrong_stands_beside_the_picture(
     visit: Visit, builtin: Running, size: tuple[int, int]
 ) -> None:
-    """One message at a time; a hint of the guide takes the place of one about the same picture."""
+    """A message, and a hint of the guide."""
     page = await visit(builtin.base_url, viewport=size)
     await page.start()
     await page.show(mode="black")
     await expect(page.notice).to_be_visible()
     assert await over(page) == []
+    await page.show(mode="text:WAY OUT", textPx=80)
+    await expect(page.notice).to_be_hidden()
     await page.press(say("guide.name"))
     await expect(page.page.locator("#aim")).to_be_visible()
-    await expect(page.notice).to_be_hidden()
     assert await over(page) == []
 
 

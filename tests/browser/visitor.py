@@ -150,10 +150,7 @@ class Visitor:
             await self.page.close()
 
     def button(self, name: str) -> Locator:
-        """The button with this name; those of the menu and of "more" are hidden while these are
-        closed.
-        """
-        return self.page.get_by_role("button", name=name, exact=True, include_hidden=True)
+        return self.page.get_by_role("button", name=name, exact=True)
 
     async def press(self, what: str) -> None:
         """Press a button of the menu or of "more", which is opened first.

@@ -43,7 +43,7 @@ const LONG = 900;
 /** The answers: as plain text, until the part is here that shows marks and what they are based on. Knows no connection. */
 export class ChatView {
   log = byId("log", HTMLElement);
-  // Entries that are no answers
+  // Entries that are no answers, and lines between them
   entries = 0;
   // Answers are spoken: a screen reader does not read them, too.
   spoken = false;
@@ -152,6 +152,7 @@ export class ChatView {
     const line = document.createElement("p");
     line.className = "note";
     line.textContent = text;
+    this.entries += 1;
     this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
     this.#following.follow();

@@ -24,7 +24,6 @@ class TalkEntry {
   #page;
   /** @type {import("../../core/page/part.js").Part<any>} */
   #part;
-  #why = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
 
@@ -54,7 +53,6 @@ class TalkEntry {
       if (document.hidden) this.#hiding = setTimeout(() => this.#part.here?.off(), HIDDEN_FOR);
     });
     this.button.addEventListener("click", async () => {
-      if (this.#why) return page.note(this.#why);
       await this.#part.open(this.button);
       this.#part.here?.toggle();
     });
@@ -82,14 +80,12 @@ class TalkEntry {
 
   /** @param {import("../../core/live/facts.js").Facts} facts */
   connected({ socket, active, camera, ready }) {
-    this.#why = whyNot(ready, camera);
-    const listens = ready?.features.voice_in;
-    show(this.button, listens !== undefined);
-    this.button.setAttribute("aria-disabled", String(this.#why !== ""));
-    const host = listens?.elsewhere;
+    const able = canTalk(ready, camera);
+    show(this.button, able);
+    const host = ready?.features.voice_in?.elsewhere;
     this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
     // A page that nobody looks at hears nothing.
-    if (!active || camera === "resting" || this.#why) this.#part.here?.off();
+    if (!active || camera === "resting" || !able) this.#part.here?.off();
     this.#part.here?.connected(socket === "open");
   }
 
@@ -102,12 +98,12 @@ class TalkEntry {
   }
 }
 
-/** Say why questions cannot be spoken; "" when they can. @param {Ready|null} ready @param {string} camera */
-function whyNot(ready, camera) {
-  if (!ready) return "";
-  if (camera === "elsewhere") return text("voice.no_sound");
-  const listens = ready.features.voice_in;
-  if (!listens?.microphone) return text("voice.switched_off");
-  if (listens.recogniser || ready.capabilities.audio_in) return "";
-  return text("voice.not_here");
+/**
+ * True where questions can be spoken: not to another device's camera, which sends no sound, and where something turns
+ * speech into words. @param {Ready|null} ready @param {string} camera
+ */
+function canTalk(ready, camera) {
+  const listens = ready?.features.voice_in;
+  if (!listens?.microphone || camera === "elsewhere") return false;
+  return listens.recogniser || ready?.capabilities.audio_in === true;
 }
