@@ -158,8 +158,8 @@ async def test_everything_has_its_name(visit: Visit, server: Running, model: Fak
     await expect(found.get_by_role("heading", level=1)).to_have_text("qwen-camera")
     await expect(found.get_by_role("log", name=say("chat.answers"))).to_be_visible()
     await expect(found.get_by_role("img", name=say("chat.frame"))).to_be_visible()
-    for name in (say("chat.hold"), say("chat.describe")):
-        await expect(page.button(name)).to_have_attribute("aria-pressed", "false")
+    for pressed in ("#hold", "#describe"):
+        await expect(found.locator(pressed)).to_have_attribute("aria-pressed", "false")
     nameless = await found.evaluate(
         """() => [...document.querySelectorAll("button, input, textarea, img, [role]")]
           .filter((e) => e.checkVisibility() && !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby")

@@ -59,7 +59,7 @@ export class Fold {
   /** @param {boolean} open @param {boolean} [focus] closed, the button that opens it has the focus: dialogs give it back */
   set(open, focus = true) {
     if (open === this.open) return;
-    if (!open && focus) this.#opener.focus();
+    if (!open && focus && this.#content.contains(document.activeElement)) this.#opener.focus();
     show(this.#content, open);
     this.#opener.setAttribute("aria-expanded", String(open));
     if (open) this.onOpen();
