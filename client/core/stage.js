@@ -49,7 +49,7 @@ export function startStage(page) {
   const simple = byId("simple-open", HTMLButtonElement);
   simple.addEventListener("click", () => void page.dialogs.showSimple(simple));
   page.take(["glance"], (seen) => chat.composer.suggestions.fit(seen));
-  page.when("session", () => chat.composer.suggestions.fit({ text: false, code: false }));
+  page.when("session", () => chat.composer.suggestions.fit({ text: false, code: false, people: 0, things: [] }));
   const leave = () => {
     page.emit("stop", undefined);
     visit.stop();

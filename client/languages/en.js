@@ -749,6 +749,7 @@ export const ENGLISH = {
 "stage.clear_boxes": "Clear boxes",
 "stage.found": "Found in the picture",
 "stage.held_picture": "The picture that is held",
+"stage.how_many_people": "How many people?",
 "stage.model_back": "A model answers again: {model}.",
 "stage.model_silent": "The model does not answer. {simple}. The page says when a model is back.",
 "stage.other_picture": "What the other camera sees",

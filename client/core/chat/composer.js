@@ -311,13 +311,14 @@ export class Suggestions {
     );
   }
 
-  /** Lead with what is in front. @param {{text: boolean, code: boolean}} seen */
-  fit({ text, code }) {
-    const [scan, what, read] = ["quick-code", "quick-what", "quick-read"].map((id) => byId(id, HTMLElement));
-    show(scan, code);
-    show(read, !code || text);
-    show(what, !code || !text);
-    if (text && !code) what.before(read);
-    else read.before(what);
+  /** Offer two questions that fit what is in front, the best first. @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen */
+  fit({ text, code, people }) {
+    const wanted = [];
+    if (code) wanted.push("code");
+    if (text) wanted.push("read");
+    if (people > 1) wanted.push("people");
+    const names = [...new Set([...wanted, "what", "read"])].slice(0, 2);
+    for (const one of ["code", "people", "what", "read"]) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
+    for (const one of names) byId("hold", HTMLElement).before(byId(`quick-${one}`, HTMLElement));
   }
 }

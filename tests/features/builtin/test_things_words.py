@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 import server.features.builtin.language as module
+from server.features.builtin.conditions import Subject, read_condition
+from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
+from server.features.builtin.wants import Want
 from server.models.routing import plain
+from tests.support.words import say
 
 FOLDER = Path(module.__file__).with_name("things")
 IMAGENET = 1000
@@ -95,3 +99,19 @@ def test_a_word_asks_for_one_thing_only(code: str) -> None:
         for end in range(1, len(word) + 1):
             if " " not in word[end:]:
                 assert owner.get(f"{word[:end]}*", id) == id, form
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_the_page_suggests_is_understood(code: str) -> None:
+    """Questions and conditions that it offers where this engine answers, in its language."""
+    asked = understand(say("stage.how_many_people", language=code), code)
+    assert (asked.want, asked.things) == (Want.THING, ("person",))
+    conditions = {
+        "watch.person_comes": (Subject.PERSON, False),
+        "watch.person_leaves": (Subject.THING, True),
+        "watch.something_moves": (Subject.MOTION, False),
+    }
+    for words, wanted in conditions.items():
+        found = read_condition(say(words, language=code))
+        assert found is not None, words
+        assert (found.subject, found.gone) == wanted
