@@ -192,9 +192,7 @@ async def test_a_newer_page_waits_until_it_is_taken(
     await page.ask("What is this?")
     [old] = await page.page.evaluate("caches.keys()")
     text = (folder / "index.html").read_text()
-    (folder / "index.html").write_text(
-        text.replace("Answers appear here", "The answers appear here")
-    )
+    (folder / "index.html").write_text(text.replace("Point at something", "Point now at something"))
     line = page.page.locator("#update")
     await expect(line).to_be_hidden()
     # The files are looked at once a second.

@@ -25,7 +25,7 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(line).to_be_hidden()
     since = await page.now()
-    await button.press("Enter")
+    await page.press("#guide")
     assert (await page.sent("settings", since=since))["guidance"] is True
     await page.got('m.type === "aim" && m.hint === "good" && m.about === "text"', since=since)
     await expect(line).to_have_text(say("guide.good"))
@@ -37,7 +37,7 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
         re.compile(f"^({say('guide.no_text')}|{say('guide.too_far')})$")
     )
     since = await page.now()
-    await button.click()
+    await page.press("#guide")
     assert (await page.sent("settings", since=since))["guidance"] is False
     await expect(line).to_be_hidden()
     await expect(button).to_have_attribute("aria-pressed", "false")
@@ -65,7 +65,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     await page.press("#speak")
     await choose("shown")
     button, line = page.page.locator("#guide"), page.page.locator("#aim")
-    await button.click()
+    await page.press("#guide")
     await expect(line).to_have_text(say("guide.good"))
     # The screen reader announces what is not spoken.
     await expect(line).to_have_attribute("aria-live", "polite")
@@ -132,18 +132,3 @@ async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Runnin
     assert begun == say("watch.watching_for", condition="you see red")
     assert rang.startswith("you see red. ")
     await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")
-
-
-async def test_its_button_stands_beside_the_last_questions(visit: Visit, builtin: Running) -> None:
-    """On a phone, too, where these take two rows: no row of its own over the picture."""
-    page = await visit(builtin.base_url, viewport=(390, 844))
-    await page.start()
-    await expect(page.page.locator("#guide")).to_be_visible()
-    lower = "Math.round(document.querySelector('{}').getBoundingClientRect().bottom)"
-    last = lower.format("#quick button:last-of-type")
-    await page.comes(f"{last} - {lower.format('#guide')}", 0)
-    # Between the questions the picture can be touched.
-    assert (
-        await page.page.evaluate("getComputedStyle(document.querySelector('#quick')).pointerEvents")
-        == "none"
-    )

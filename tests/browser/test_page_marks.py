@@ -271,7 +271,7 @@ async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
     assert [box["label"] for box in response["boxes"]] == ["a cup"]
     await expect(page.page.locator(".mark")).to_have_count(1)
     turn = page.turns.last
-    await turn.locator(".evidence summary").click()
+    await turn.locator(".evidence > summary").click()
     about = turn.locator(".about")
     await expect(about).to_contain_text(f"{say('answer.boxes_by')}{say('page.builtin')}")
     model.answer_for = lambda _body, _jpeg: ["I do not ", "see one."]

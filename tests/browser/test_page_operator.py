@@ -160,6 +160,7 @@ async def test_the_operator_starts_watches_and_stops(
     await expect(page.page.locator("#engine-detail")).to_contain_text("It answers visitors")
     await page.button("Close").click()
     assert (await page.ask("What is this?"))["engine"] == "local"
+    await page.state.click()
     await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.local_model"))
     # Another visitor is answered by it, too, and hears nothing of how it is run.
     await other.start()

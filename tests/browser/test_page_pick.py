@@ -75,7 +75,7 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
         assert y1 < place[1] < y2
         assert x2 - x1 < 0.5
     turn = page.turns.last
-    await turn.locator(".evidence summary").click()
+    await turn.locator(".evidence > summary").click()
     await expect(turn.locator(".about")).to_contain_text(say("answer.part"))
     # Inside of the box nothing changes.
     await tap(page, CUP)

@@ -262,11 +262,11 @@ async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> 
 
 
 async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
-    """Also to somebody who opens the state."""
+    """Also to somebody who opens the menu."""
     async with running(program_looks_per_minute=0) as run:
         page = await visit(run.base_url)
         await page.start()
-        await page.page.locator("#state").click()
+        await page.page.locator("#menu-open").click()
         await expect(page.button(say("facts.keep"))).to_be_visible()
         await expect(page.page.locator("#programs-open")).to_be_hidden()
         await page.leave()

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 KEY = "qwen-camera-settings"
 # Ground of the sheet and size of its text
-_LOOK = """() => [getComputedStyle(document.querySelector("#panel")).backgroundColor,
+_LOOK = """() => [getComputedStyle(document.querySelector("#bar")).backgroundColor,
   getComputedStyle(document.querySelector("#question")).fontSize, document.documentElement.scrollWidth - innerWidth]"""
 
 
@@ -240,6 +240,7 @@ async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
 
     page = await visit(builtin.base_url, prepare=prepare)
     await page.start()
+    await page.page.locator("#more-open").click()
     slider, value = page.page.locator("#zoom"), page.page.locator("#zoom-value")
     await expect(value).to_have_text("1.0×")
     await slider.fill("2.5")

@@ -228,7 +228,6 @@ export class Composer {
     const focused = document.activeElement;
     show(this.cancel, this.#running);
     show(this.#send, !this.#running || !empty);
-    this.#form.toggleAttribute("data-running", this.#running);
     // Or a keyboard user would fall out of the page.
     if (focused === this.cancel && !this.#running) this.box.focus();
     else if (this.#follows && this.#running) {
@@ -284,22 +283,28 @@ class ModeMark {
  */
 
 // More have no room in one row.
-const MOST = 3;
+const MOST = 4;
 
 /** The row above the box: questions that fit what is in front, in place of which a feature may offer others. */
 export class Suggestions {
   #offered = byId("offered", HTMLElement);
   /** @type {Map<string, Suggestion[]>} by who offers them; the last one is shown */
   #offers = new Map();
+  // On the buttons that are shown
+  #words = "";
 
   /**
-   * Show these in place of the usual ones, at most three.
+   * Show these in place of the usual ones, at most four.
    * @param {string} owner @param {Suggestion[]} offer none: no more
    */
   offer(owner, offer) {
     this.#offers.delete(owner);
     if (offer.length > 0) this.#offers.set(owner, offer.slice(0, MOST));
     const shown = [...this.#offers.values()].at(-1) ?? [];
+    const words = shown.map((one) => one.words).join("\n");
+    // A button that somebody presses stays.
+    if (words === this.#words) return;
+    this.#words = words;
     this.#offered.replaceChildren(
       ...shown.map(({ words, does }) => {
         const button = document.createElement("button");

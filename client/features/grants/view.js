@@ -158,7 +158,7 @@ export class ProgramsLight {
     this.#button = part(added, "button");
     this.#names = part(added, "span");
     this.#button.addEventListener("click", onTap);
-    byId("settings-open", HTMLElement).before(added);
+    byId("menu-open", HTMLElement).before(added);
   }
 
   /** @param {string[]} names of the programs @param {boolean} looking one looks now */

@@ -1,6 +1,5 @@
-import { pageTime } from "../../core/live/wire.js";
-import { show } from "../../core/page/dom.js";
-import { inSimpleMode } from "../../core/stage/simplemode.js";
+import { pageTime } from "../../core/live/api.js";
+import { inSimpleMode } from "../../core/page/words.js";
 import { onLanguage, text } from "../../core/words/text.js";
 import { Boxes } from "./boxes.js";
 import { frameTime } from "./marks.js";
@@ -49,7 +48,6 @@ export class Picker {
   #told = { at: 0, box: null };
   #held = false;
   #on = false;
-  #row = suggestions();
 
   /** @param {import("../../core/page.js").Page} page */
   constructor(page) {
@@ -66,9 +64,6 @@ export class Picker {
       onClear: () => this.clear(),
       announce: (words) => page.announce(words),
     });
-    page.stage.quick.append(this.#row.moves, this.#row.press);
-    this.#row.moves.addEventListener("click", () => this.#watch());
-    this.#row.press.addEventListener("click", () => page.chat.ask(text("pick.press"), "auto", "where"));
     page.when("stream", () => this.clear());
     page.when("session", () => (this.#told = { at: 0, box: null }));
     page.when("facts", (facts) => this.#facts(facts));
@@ -245,15 +240,18 @@ export class Picker {
     if (this.#picked) this.#page.announce(text("pick.marked", { what: this.#view.where(this.#picked) }));
   }
 
-  /** Show what can be done with the part. */
+  /** Offer what can be done with the part. */
   #suggest() {
-    const { moves, press } = this.#row;
-    moves.textContent = text("pick.tell_moves");
-    press.textContent = text("pick.press");
-    const marked = this.#picked !== null;
-    this.#page.stage.app.toggleAttribute("data-pointed", marked);
-    show(moves, marked && this.#page.find("watches") !== undefined);
-    show(press, marked && !inSimpleMode(this.#page.visit.facts));
+    const { chat, visit } = this.#page;
+    const offer = [
+      { words: text("stage.what_is_this"), does: () => chat.ask(text("stage.what_is_this")) },
+      { words: text("stage.read_this"), does: () => chat.ask(text("stage.read_this"), "high") },
+    ];
+    if (this.#page.find("watches")) offer.push({ words: text("pick.tell_moves"), does: () => this.#watch() });
+    if (!inSimpleMode(visit.facts)) {
+      offer.push({ words: text("pick.press"), does: () => chat.ask(text("pick.press"), "auto", "where") });
+    }
+    chat.composer.suggestions.offer("part", this.#picked ? offer : []);
   }
 
   /** Watch for the thing to move. */
@@ -261,17 +259,6 @@ export class Picker {
     const thing = inSimpleMode(this.#page.visit.facts) ? "" : (this.#picked?.label ?? "");
     this.#page.find("watches").add(thing ? text("pick.moves", { thing }) : text("pick.something_moves"));
   }
-}
-
-/** The buttons for the part. */
-function suggestions() {
-  const make = () => {
-    const one = document.createElement("button");
-    one.type = "button";
-    one.className = "glass";
-    return one;
-  };
-  return { moves: make(), press: make() };
 }
 
 /** @param {Edges} box @param {Place} place */
