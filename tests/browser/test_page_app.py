@@ -207,7 +207,7 @@ async def test_a_newer_page_waits_until_it_is_taken(
     await expect(keeping.get_by_role("button", name=say("answer.save"), exact=True)).to_be_visible()
     await keeping.get_by_role("button", name=say("page.not_now")).click()
     await page.button(say("app.load")).click()
-    await expect(page.page.locator("#empty")).to_contain_text("The answers appear here")
+    await expect(page.page.locator("#empty")).to_contain_text("Point now at something")
     await page.page.wait_for_function(
         "async (old) => { const names = await caches.keys(); return names.length === 1 && names[0] !== old; }",
         arg=old,
