@@ -197,7 +197,7 @@ async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
     # While something is typed, p is a letter.
     await page.box.press("p")
     await expect(box).to_be_hidden()
-    await page.button(say("stage.read_this")).press("p")
+    await page.page.locator("#state").press("p")
     await expect(box).to_be_focused()
 
 
