@@ -109,9 +109,7 @@ async def _shell_response(
     return _unless_known(request, await _text(request, content, suffix, tagged))
 
 
-async def _text(
-    request: Request, content: bytes, suffix: str, headers: dict[str, str]
-) -> Response:
+async def _text(request: Request, content: bytes, suffix: str, headers: dict[str, str]) -> Response:
     """Return a text of the page, compressed for a browser that takes it so."""
     varies = ", ".join(filter(None, [headers.get("Vary"), "Accept-Encoding"]))
     headers = headers | {"Vary": varies}

@@ -6,7 +6,6 @@ import json
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_core import PydanticCustomError
 
 from server.core.errors import BadRequest, TooLong, UnknownType
 from server.core.frames import (
@@ -38,14 +37,12 @@ class Auth(ClientMessage):
 
 
 def _in_picture(part: Part) -> Part:
-    """Cut a part at the picture's edges. Raises PydanticCustomError for one that is none, or too small."""
+    """Cut a part at the picture's edges. Raises ValueError for one that is none, or too small."""
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge)) for edge in part)
     if min(x2 - x1, y2 - y1) < LEAST_PART - 1e-9:
-        raise PydanticCustomError(
-            "part",
+        raise ValueError(
             "these are left, top, right and bottom as shares of the picture from 0 to 1, and both sides"
-            " have {least} of it at least",
-            {"least": f"{LEAST_PART:.0%}"},
+            f" have {LEAST_PART:.0%} of it at least"
         )
     return x1, y1, x2, y2
 
@@ -265,7 +262,8 @@ class Parser:
         except ValidationError as exc:
             problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in problem["loc"]) or "message"
-            raise BadRequest(f'"{where}" of a {data["type"]} message: {problem["msg"]}.') from None
+            words = problem["msg"].removeprefix("Value error, ")
+            raise BadRequest(f'"{where}" of a {data["type"]} message: {words}.') from None
         if isinstance(message, Chat):
             _check_question("content", message.type, message.content)
         elif isinstance(message, CorrectTranscript):
