@@ -47,6 +47,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 /** The part that is pointed at: what is pressed on the picture, the box, its keys. Knows no connection and no tracker. */
 export class PickView {
   #stage = byId("stage", HTMLElement);
+  #top = byId("top", HTMLElement);
   #pictures = [byId("far", HTMLImageElement), byId("still", HTMLCanvasElement), byId("video", HTMLVideoElement)];
   #root = document.createElement("div");
   /** The way without a pointer: seen while the keyboard has it */
@@ -109,7 +110,10 @@ export class PickView {
     show(this.#name, picked.label !== "");
     const { clientWidth, clientHeight } = this.#stage;
     const within = (/** @type {number} */ at, /** @type {number} */ most) => Math.max(0, Math.min(most - CROSS, at));
-    place(this.#cross, within(left + width - CROSS / 2, clientWidth), within(top - CROSS / 2, clientHeight));
+    // Below the page's own buttons
+    const { offsetTop, offsetHeight } = this.#top;
+    const high = Math.max(offsetTop + offsetHeight, within(top - CROSS / 2, clientHeight));
+    place(this.#cross, within(left + width - CROSS / 2, clientWidth), high);
     const label = text("pick.keys", { what: this.where(picked) });
     if (this.#box.getAttribute("aria-label") !== label) this.#box.setAttribute("aria-label", label);
   }
