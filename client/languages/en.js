@@ -483,7 +483,6 @@ export const ENGLISH = {
 "page.for_hour": "For 1 hour",
 "page.forget_device": "Forget this device",
 "page.found": "Found",
-"page.held_text": "Your next questions are about this moment. Press Hold to release it.",
 "page.hours": { "one": "1 hour", "other": "{count} hours" },
 "page.insecure": "This address is not secure",
 "page.insecure_text": "Browsers give the camera only to https:// pages and to localhost. On the computer where the server runs, start it with\nbash scripts/run.sh --https\nand scan the code that it shows.",

@@ -251,10 +251,8 @@ export function notice(facts) {
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
-  // Hints are about the live picture, so they do not apply to a held one.
-  if (facts.held) {
-    return { tone: "warn", title: text("page.picture_held"), text: text("page.held_text") };
-  }
+  // Hints are about the live picture, so they do not apply to a held one; the state says that it is held.
+  if (facts.held) return null;
   if (status?.black) return { tone: "warn", title: text("page.black"), text: text("page.black_text") };
   if (status?.dark) return { tone: "warn", title: text("page.dark"), text: text("page.dark_text") };
   if (status?.blurred) return { tone: "warn", title: text("page.blurred"), text: text("page.blurred_text") };
