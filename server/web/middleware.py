@@ -67,12 +67,14 @@ CONTENT_SECURITY_POLICY = "; ".join(
 # it warns of others.
 PERMISSIONS_POLICY = ", ".join(
     [
-        *(f"{name}=(self)" for name in ("camera", "microphone", "screen-wake-lock")),
+        *(
+            f"{name}=(self)"
+            for name in ("camera", "microphone", "display-capture", "screen-wake-lock")
+        ),
         *(
             f"{name}=()"
             for name in (
                 "accelerometer",
-                "display-capture",
                 "geolocation",
                 "gyroscope",
                 "hid",

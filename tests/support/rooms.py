@@ -207,7 +207,7 @@ def session_features(
     tools = hearing or ListeningTools()
     limits = recall or RecallLimits(0.0, 0)
     parts: dict[str, MakePart] = {
-        "cameras": lambda context: Cameras(context, lambda slot: None),
+        "cameras": lambda context: Cameras(context, lambda session_id, camera: None),
         "watches": Watching,
         "describe": LiveDescription,
         "recall": lambda context: Recalling(context, limits),

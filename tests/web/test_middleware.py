@@ -207,7 +207,9 @@ async def test_security_headers() -> None:
         " media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; worker-src 'self';"
         " object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    assert headers["permissions-policy"].startswith("camera=(self), microphone=(self), ")
+    assert headers["permissions-policy"].startswith(
+        "camera=(self), microphone=(self), display-capture=(self), "
+    )
     assert "geolocation=()" in headers["permissions-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Let cameras publish by WHIP, and join sessions."""
     from server.core.aio import TaskSet
-    from server.features.cameras.cameras import Cameras
+    from server.features.cameras.cameras import OWN, Cameras, connection_key
     from server.features.cameras.messages import CameraSettings
     from server.features.cameras.routes import add_cameras
     from server.features.cameras.stills import counter
@@ -22,10 +22,12 @@ def register(api: Api) -> None:
     services, sessions = api.services, api.sessions
     tasks = TaskSet("cameras")
 
-    def ended(slot: str) -> None:
-        # The key of its connection, too
+    def ended(session_id: str, camera: str) -> None:
+        slot = connection_key(session_id, camera)
         tasks.spawn(services.webrtc.disconnect(slot), name="disconnect")
-        tasks.spawn(sessions.replicas.leave(slot), name="free slot")
+        # The own camera's is the session's.
+        if camera != OWN:
+            tasks.spawn(sessions.replicas.leave(slot), name="free slot")
 
     counter(api.metrics)
     api.session_part(lambda context: Cameras(context, ended), CameraSettings)

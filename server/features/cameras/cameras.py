@@ -25,7 +25,7 @@ from server.core.errors import (
 )
 from server.features.cameras.messages import CameraInfo, CameraList, CameraSettings
 from server.features.cameras.stills import Stills
-from server.media.camera import Asked, Camera
+from server.media.camera import Asked, Camera, CameraConnection
 from server.models.base import Capabilities
 from server.models.camera_words import unnamed
 from server.session.part import OwnFrame, SessionContext, SessionPart
@@ -55,6 +55,15 @@ class FurtherCamera:
     stills: Stills
 
 
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Another device that is invited to be a session's own camera."""
+
+    admission: Admission
+    # What sent when it was invited
+    before: CameraConnection | None
+
+
 class Cameras(SessionPart):
     """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop.
 
@@ -65,11 +74,11 @@ class Cameras(SessionPart):
     def __init__(
         self,
         context: SessionContext,
-        ended: Callable[[str], None],
+        ended: Callable[[str, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ended(slot)` is called for each one that ends, whose connection is to be closed."""
+        """`ended(session_id, camera)` is called for each one that ends, whose connection is to be closed."""
         self._session_id = context.id
         self._own = context.camera
         self._sample_rate = context.limits.sample_rate
@@ -83,6 +92,8 @@ class Cameras(SessionPart):
         self._own_name = ""
         # By id, in the order in which they were invited
         self._further: dict[str, FurtherCamera] = {}
+        # Who is invited to be the session's own camera
+        self._guest: Guest | None = None
         # Ids of the cameras that questions are about
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
@@ -157,23 +168,32 @@ class Cameras(SessionPart):
         self.report()
         return further.admission.invitation
 
-    def redeem(self, code: CameraSecret) -> tuple[FurtherCamera, str] | None:
+    def invite_own(self) -> Invitation:
+        """Invite another device to be the session's own camera, in place of who was invited before.
+
+        The invitation ends with the next connection of the page's own camera.
+        """
+        self._guest = Guest(Admission(self._session_id, OWN, self._clock()), self._own.feed)
+        return self._guest.admission.invitation
+
+    def redeem(self, code: CameraSecret) -> tuple[Label, str] | None:
         """Change a one-time code for its camera and a token; None for one that is not good."""
-        for one in self._further.values():
-            token = one.admission.redeem(code, self._clock())
+        for admission in self._admissions:
+            token = admission.redeem(code, self._clock())
             if token is not None:
-                return one, token
+                id = admission.invitation.camera
+                return Label(id, self._name_of(id)), token
         return None
 
-    def admit(self, token: CameraSecret) -> FurtherCamera | None:
-        """Find the camera that a token may send as; None for none."""
+    def admit(self, token: CameraSecret) -> Admission | None:
+        """Find the admission of a token; None for none."""
         now = self._clock()
-        found = [one for one in self._further.values() if one.admission.admits(token, now)]
+        found = [one for one in self._admissions if one.admits(token, now)]
         return found[0] if found else None
 
-    def check(self, further: FurtherCamera, token: CameraSecret) -> None:
+    def check(self, admission: Admission, token: CameraSecret) -> None:
         """Raises NotFound for a camera that has ended, and for a token that is over."""
-        if self.admit(token) is not further:
+        if self.admit(token) is not admission:
             raise NotFound(
                 "This camera was ended by its person, or another device has taken its place. Ask for another link."
             )
@@ -194,8 +214,12 @@ class Cameras(SessionPart):
         self.report()
 
     async def end(self, id: str) -> None:
-        """End a camera; its tokens are over. Raises NotFound."""
-        await self._end(self._find(id))
+        """End a camera; its tokens are over. Of the own one only what sends ends. Raises NotFound."""
+        if id == OWN:
+            self._guest = None
+            self._ended(self._session_id, OWN)
+        else:
+            await self._end(self._find(id))
 
     def choose(self, ids: Sequence[str]) -> None:
         """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
@@ -259,6 +283,7 @@ class Cameras(SessionPart):
     # Messages
 
     def reported(self) -> None:
+        self._look_after_guest()
         if self._further:
             self.report()
 
@@ -268,7 +293,7 @@ class Cameras(SessionPart):
         if self._left is not None:
             self._left.cancel()
             self._left = None
-        if not listening and self._further:
+        if not listening and (self._further or self._guest):
             loop = asyncio.get_running_loop()
             self._left = loop.call_later(UNWATCHED_SECONDS, self._leave)
         for one in self._further.values():
@@ -312,6 +337,24 @@ class Cameras(SessionPart):
 
     # Inside
 
+    @property
+    def _admissions(self) -> list[Admission]:
+        guests = [self._guest.admission] if self._guest is not None else []
+        return [*guests, *(one.admission for one in self._further.values())]
+
+    def _look_after_guest(self) -> None:
+        """Note that the guest sends, or has gone; end the invitation when the page's own camera is back."""
+        guest, feed = self._guest, self._own.feed
+        if guest is None:
+            return
+        if feed is None:
+            if guest.admission.here:
+                guest.admission.went(self._clock())
+        elif not feed.sender_controlled:
+            guest.admission.came()
+        elif feed is not guest.before:
+            self._guest = None
+
     def _name_of(self, id: str) -> str:
         if id == OWN:
             return self._own_name or unnamed(OWN)
@@ -339,7 +382,7 @@ class Cameras(SessionPart):
         del self._further[further.id]
         self._chosen = tuple(id for id in self._chosen if id != further.id) or (OWN,)
         further.camera.close()
-        self._ended(connection_key(self._session_id, further.id))
+        self._ended(self._session_id, further.id)
         self._arm()
         self.report()
         await further.stills.close()
@@ -356,6 +399,8 @@ class Cameras(SessionPart):
 
     def _leave(self) -> None:
         self._left = None
+        if self._guest is not None:
+            self._tasks.spawn(self.end(OWN), name="leave")
         for one in list(self._further.values()):
             self._tasks.spawn(self._end(one), name="leave")
 
@@ -407,15 +452,15 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Invita
     return invited
 
 
-def admitted(sessions: SessionManager, token: str) -> tuple[Session, FurtherCamera] | None:
-    """Find a further camera by its token; None for none."""
+def admitted(sessions: SessionManager, token: str) -> tuple[Session, Admission] | None:
+    """Find an invited camera by its token; None for none."""
     secret = read_token(token)
     session = sessions.get(secret.session_id) if secret is not None else None
     if secret is None or session is None:
         return None
     cameras: Cameras | None = session.part("cameras")
-    further = cameras.admit(secret) if cameras is not None else None
-    return (session, further) if further is not None else None
+    admission = cameras.admit(secret) if cameras is not None else None
+    return (session, admission) if admission is not None else None
 
 
 # A further camera's admission to a session: its name, who may send, and how long it waits for
@@ -459,7 +504,7 @@ class Invitation:
 
 
 class Admission:
-    """The token that may send a further camera's pictures, and its end. `now` is monotonic seconds."""
+    """The token that may send an invited camera's pictures, and its end. `now` is monotonic seconds."""
 
     def __init__(self, session_id: str, camera: str, now: float) -> None:
         self._session_id = session_id
@@ -475,6 +520,11 @@ class Admission:
 
     def over(self, now: float) -> bool:
         return now >= self.until
+
+    @property
+    def here(self) -> bool:
+        """True while a camera sends here."""
+        return self.until == math.inf
 
     def redeem(self, secret: CameraSecret, now: float) -> str | None:
         """Change the one-time code for another token, once; None for a wrong, a used or a late one."""
@@ -500,8 +550,8 @@ class Admission:
 
 
 def connection_key(session_id: str, camera: str) -> str:
-    """The key of a further camera's connection; no session's id has this character."""
-    return f"{session_id}~{camera}"
+    """The key of a camera's connection: of a further one with a character that no session's id has."""
+    return session_id if camera == OWN else f"{session_id}~{camera}"
 
 
 def clean_name(given: str) -> str:

@@ -15,7 +15,6 @@ from server.core.errors import Unauthorized
 from server.features.cameras.cameras import (
     INVITED_SECONDS,
     MAX_CHARS,
-    OWN,
     Cameras,
     cameras_of,
     invite,
@@ -43,6 +42,13 @@ class NameBody(BaseModel):
     )
 
 
+class InviteBody(NameBody):
+    """The camera that is invited."""
+
+    # True: the session's own, which has its name; false: a further one
+    own: bool = False
+
+
 class CodeBody(BaseModel):
     """A code to join with."""
 
@@ -58,9 +64,9 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
     @router.post(PREFIX, dependencies=[*at_home, Depends(guard.limit)])
     async def invited(
-        request: Request, body: NameBody, claims: Claims = Depends(guard.claims)
+        request: Request, body: InviteBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, Any]:
-        """Invite a further camera of the session, which sends by WHIP.
+        """Invite a further camera of the session, or another device as its own one, to send by WHIP.
 
         The answer: `camera` (its id), `address` and `token` for WHIP, `code`, `expires_in` (600 s);
         to a page with an `Origin` also `link` and its QR code `qr`, a list of rows of `0` and `1`.
@@ -70,7 +76,8 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
         """
         session = sessions.find(claims.session_id)
         session.touch()
-        made = await invite(sessions, session.id, body.name)
+        cameras = cameras_of(session)
+        made = cameras.invite_own() if body.own else await invite(sessions, session.id, body.name)
         path = f"{JOIN_PAGE}#{made.code}"
         # `guard.origin` has checked it; a page always sends it here.
         origin = request.headers.get("origin")
@@ -101,10 +108,10 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
                 "This link is over: each one is good for one device and ten minutes."
                 " Ask whoever showed it for another one."
             )
-        further, token = joined
+        label, token = joined
         return {
-            "camera": further.id,
-            "name": further.name,
+            "camera": label.id,
+            "name": label.name,
             "address": f"/api/whip?session={session.id}",
             "token": token,
             "ice_servers": services.access.ice_servers(session.id),
@@ -122,13 +129,11 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
 
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
     async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
-        """End a camera: its connection closes, and it and its token are gone; of camera `1` the
-        connection alone. Answers `ended`: boolean.
+        """End a camera: its connection closes, and it and its token are gone. Camera `1` stays, and may be
+        sent anew. Answers `ended`: `true`.
         """
         session = sessions.find(claims.session_id)
         session.touch()
-        if camera == OWN:
-            return {"ended": await services.webrtc.disconnect(session.id)}
         await cameras_of(session).end(camera)
         return {"ended": True}
 

@@ -1,7 +1,7 @@
 """WHIP (RFC 9725): other cameras than the page, such as OBS, GStreamer or go2rtc, publish with one
 HTTP request.
 
-The bearer token is a session's, from POST /api/token, or that of a further camera of a session, from
+The bearer token is a session's, from POST /api/token, or that of one camera of a session, from
 POST /api/cameras; the session's page shows stills and asks.
 """
 
@@ -46,7 +46,7 @@ class PreconditionRequired(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The sender of a camera by WHIP: a session's own one, or a further one, which has `camera`."""
+    """The sender of a camera by WHIP: with a session's token, or with that of an invited one, which has `camera`."""
 
     session_id: str
     # The key of its connection
@@ -54,12 +54,12 @@ class Sender:
     # Of a session's token
     claims: Claims | None = None
     camera: Camera | None = None
-    # Raises when the further camera has ended
+    # Raises when the invited camera has ended
     check: Callable[[], None] = lambda: None
 
 
 class CameraGuard(RequestGuard):
-    """The checks of routes that also take a further camera's token."""
+    """The checks of routes that also take an invited camera's token."""
 
     def session_of(self, request: Request) -> str | None:
         token = _token(request)
@@ -90,14 +90,13 @@ class CameraGuard(RequestGuard):
         if camera is None:
             self._metrics.auth_failures.labels("ended").inc()
             raise TokenRefused("camera_ended")
-        session, further = camera
-        cameras = cameras_of(session)
-        key = connection_key(session.id, further.id)
+        session, admission = camera
+        cameras, id = cameras_of(session), admission.invitation.camera
         return Sender(
             session.id,
-            key,
-            camera=further.camera,
-            check=lambda: cameras.check(further, secret),
+            connection_key(session.id, id),
+            camera=cameras.camera(id),
+            check=lambda: cameras.check(admission, secret),
         )
 
     async def wrong_code(self, request: Request) -> None:
@@ -207,7 +206,7 @@ async def _text(request: Request, media_type: str, what: str) -> str:
 
 
 async def _connect(services: Services, sender: Sender, sdp: str) -> str:
-    """Answer an offer for a session's own camera, or for a further one, which begins no session."""
+    """Answer an offer with a session's token, or with an invited camera's, which begins no session."""
     if sender.claims is not None:
         _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
         return answer

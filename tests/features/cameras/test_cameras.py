@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.cameras import cameras
-from server.features.cameras.cameras import cameras_of
+from server.features.cameras.cameras import cameras_of, read_token
 from server.features.cameras.routes import qr_rows
 from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
@@ -444,3 +444,61 @@ async def test_the_link_and_its_code_for_a_phone(guest: Visitor) -> None:
         assert invited["qr"] == qr_rows(invited["link"])
         assert {len(row) for row in invited["qr"]} == {len(invited["qr"])}
         assert set("".join(invited["qr"])) == {"0", "1"}
+
+
+async def invite_own(guest: Visitor, client: httpx.AsyncClient) -> Any:
+    reply = await client.post("/api/cameras", json={"own": True}, headers=as_page(guest))
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def test_a_phone_is_the_own_camera(
+    guest: Visitor, model: FakeOpenAI, other_encoder: LiveEncoder
+) -> None:
+    """It joins by the code as camera 1, takes no place among the sessions, and is asked; the page's
+    own camera takes the place back, and its token is over.
+    """
+    sessions = guest.run.program.sessions
+    before = sessions.occupied
+    async with http(guest.run) as client, camera_peer(other_encoder) as peer:
+        invited = await invite_own(guest, client)
+        reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
+        joined = reply.json()
+        assert (reply.status_code, joined["camera"], joined["name"]) == (200, "1", "Camera 1")
+        phone = Further(guest.run, client, peer, invited)
+        # The token that was shown beside the code
+        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+        phone.token = joined["token"]
+        await phone.publish()
+        live = sessions.find(guest.session_id).camera
+        await soon(lambda: live.newest is not None and live.newest.width == 480)
+        assert sessions.occupied == before
+        answer = await guest.page.ask("What is this?", timeout=20)
+        assert (answer["frame"]["source_width"], answer["frame"].get("camera")) == (480, None)
+        await guest.camera.connect()
+        await soon(lambda: live.newest is not None and live.newest.width == 640)
+        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+
+
+async def test_the_own_cameras_invitation_ends(
+    guest: Visitor, other_encoder: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the next one, by the page's wish, which ends what sends, too, and when no page is there."""
+    live = guest.run.program.sessions.find(guest.session_id).camera
+    async with http(guest.run) as client, camera_peer(other_encoder) as peer:
+        first = Further(guest.run, client, peer, await invite_own(guest, client))
+        phone = Further(guest.run, client, peer, await invite_own(guest, client))
+        assert_error(await first.offer(), 401, "unauthorized", retryable=False)
+        await phone.publish()
+        await soon(lambda: live.newest is not None and live.newest.width == 480)
+        reply = await client.delete("/api/cameras/1", headers=as_page(guest))
+        assert reply.json() == {"ended": True}
+        await soon(lambda: not live.offered)
+        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+        phone = Further(guest.run, client, peer, await invite_own(guest, client))
+        monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
+        await guest.page.close()
+        session = guest.run.program.sessions.find(guest.session_id)
+        kept = read_token(phone.token)
+        assert kept is not None
+        await soon(lambda: cameras_of(session).admit(kept) is None)
