@@ -26,7 +26,11 @@ const words = new Language({
   onChosen: (language) => visit.description.prefer({ language }),
   onMissing: (why) => page.announce(why),
 });
-page.dialogs = new DialogsEntry(visit, (missed, again) => page.missing.open(missed, again));
+page.dialogs = new DialogsEntry(
+  visit,
+  (missed, again) => page.missing.open(missed, again),
+  (open) => page.emit("choosing", open),
+);
 const chat = new Chat(page);
 startStage(page);
 const noSettings = (/** @type {() => void} */ again) =>
@@ -98,6 +102,13 @@ page.when("facts", ({ ready }) => {
 chat.composer.box.addEventListener("focus", () => {
   if (!visit.facts.ready) features.ahead("watches", page);
 });
+
+for (const one of [stage.other, byId("cameras-open", HTMLButtonElement)]) {
+  one.addEventListener("click", () => {
+    if (!visit.facts.ready) features.ahead("cameras", page);
+    void page.dialogs.showCameras(one);
+  });
+}
 
 // Programs had access before this page was loaded again: it says that they have it no more.
 if (history.state?.programs?.length) features.ahead("grants", page);

@@ -9,14 +9,15 @@ export class DialogsEntry {
   /**
    * @param {import("./live/visit.js").Visit} visit
    * @param {(missed: string, again: () => void) => void} onMissing they did not load
+   * @param {(open: boolean) => void} onCameras the one that chooses the camera was opened or closed
    */
-  constructor(visit, onMissing) {
+  constructor(visit, onMissing, onCameras) {
     this.#visit = visit;
     this.#part = new Part({
       address: new URL("./dialogs/dialogs.js", import.meta.url),
       load: async () => {
         const { Dialogs } = await import("./dialogs/dialogs.js");
-        return new Dialogs({ onAgree: (host) => visit.agree(host), onRetry: () => visit.retry() });
+        return new Dialogs(visit, onCameras);
       },
       onMissing: (again) => onMissing("page.missing_dialog", again),
       sheets: [new URL("./dialogs/dialogs.css", import.meta.url)],
@@ -30,22 +31,21 @@ export class DialogsEntry {
     return this.#part.here?.code.ask(wrong, why) ?? null;
   }
 
-  /** Show how another device becomes the camera. @param {HTMLElement} opener */
-  async showOther(opener) {
-    const access = await this.#visit.other.access();
+  /** Load them in advance. */
+  ahead() {
+    return this.#part.ahead();
+  }
+
+  /** Let the person choose the camera. @param {HTMLElement} opener */
+  async showCameras(opener) {
     await this.#part.open(opener);
-    this.#part.here?.other.open(access);
+    await this.#part.here?.cameras.open();
   }
 
   /** Show what simple mode can do, and the ways to a model. @param {HTMLElement} opener */
   async showSimple(opener) {
     await this.#part.open(opener);
     this.#part.here?.simple.open();
-  }
-
-  /** The other device is connected. */
-  closeOther() {
-    this.#part.here?.other.close();
   }
 
   /** Do what the notice offers: explain the certificate, or ask again about another machine. @param {HTMLElement} opener @returns {boolean} false for neither */

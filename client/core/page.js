@@ -4,17 +4,19 @@ import { MissingDialog, Part } from "./page/part.js";
 import { waysToLook } from "./page/routes.js";
 import { Sheet } from "./page/surroundings.js";
 import { StageView } from "./stage/stageview.js";
+import { text } from "./words/text.js";
 
 /** @typedef {import("./live/facts.js").Facts} Facts */
 /** @typedef {import("./live/messages.d.ts").Ready} Ready */
 /** @typedef {import("./page/routes.js").Route} Route */
 
 /**
- * What happens on the page. A listener of the first three is called at once, too, with what is so now.
+ * What happens on the page. A listener of the first four is called at once, too, with what is so now.
  * @typedef {Object} Events
  * @property {Facts} facts the state has changed
  * @property {MediaStreamTrack} track on which the server speaks
  * @property {import("./chat/conversation.js").Turn|null} running the question that is under way
+ * @property {boolean} choosing the dialog that chooses the camera is open
  * @property {MediaStream|null} stream of the camera
  * @property {string} asked a question, with this id
  * @property {void} cancel the user wants no answer
@@ -34,7 +36,7 @@ import { StageView } from "./stage/stageview.js";
 
 // Messages that wait for a feature that is on its way; the oldest is dropped.
 const MOST_WAITING = 40;
-const STATES = new Set(["facts", "track", "running"]);
+const STATES = new Set(["facts", "track", "running", "choosing"]);
 
 /** What the core's parts and the features share, and all that a feature gets: its `register` is called with it. */
 export class Page {
@@ -79,6 +81,10 @@ export class Page {
       this.#waiting.length = 0;
       this.emit("session", undefined);
       if (!carried) this.chat.lost();
+    },
+    onUnshared: (over) => {
+      if (over) this.emit("stop", undefined);
+      this.note(text("cameras.screen_over"));
     },
     keeps: () => this.keepers.some((keeps) => keeps()),
   });

@@ -22,7 +22,7 @@ export class SettingsEntry {
       address: new URL("./settings/panel.js", import.meta.url),
       load: async () => {
         const { SettingsPanel } = await import("./settings/panel.js");
-        return new SettingsPanel({ cameras: () => visit.camera.list(), languages: (select) => words.offer(select) });
+        return new SettingsPanel((select) => words.offer(select));
       },
       sheets: [new URL("./settings/settings.css", import.meta.url)],
       elements: new URL("./settings/panel.html", import.meta.url),
@@ -35,10 +35,7 @@ export class SettingsEntry {
     openDetails(details);
     onSettings((now, before) => {
       openDetails(now.details);
-      if (now.camera !== before.camera || now.resolution !== before.resolution) {
-        visit.camera.prefer(now.camera, Number(now.resolution));
-        void visit.exchangeCamera(true);
-      }
+      if (visit.camera.prefer(now.camera, Number(now.resolution))) void visit.exchangeCamera(true);
       if (now.verbosity !== before.verbosity) visit.description.prefer({ verbosity: now.verbosity });
       const { ready, preferred } = visit.facts;
       if (now.sensitivity !== before.sensitivity && now.sensitivity !== preferred.sensitivity) {

@@ -24,12 +24,11 @@ export function startStage(page) {
     hold.disabled = !on || facts.socket !== "open";
     hold.setAttribute("aria-pressed", String(facts.held));
     show(unpair, visit.session.paired);
-    remember(facts.active && visit.session.paired);
+    remember(facts.active && !facts.screen && visit.session.paired);
     if (!facts.describing) chat.conversation.endDescription();
   });
   page.take(["still"], ({ camera, image = "", withheld }) => {
     if (camera) return; // a further one, which is a feature's
-    page.dialogs.closeOther();
     if (!visit.facts.held) stage.showFar(withheld ? "" : image);
   });
 
@@ -37,14 +36,6 @@ export function startStage(page) {
     await visit.start();
     // The button has disappeared: move a keyboard user's focus to the next control.
     if (document.activeElement === document.body) stage.quickWhat.focus();
-  });
-  stage.other.addEventListener("click", async () => {
-    visit.elsewhere();
-    try {
-      await page.dialogs.showOther(stage.other);
-    } catch {
-      // No token: the page shows the reason, and the button stays.
-    }
   });
   const simple = byId("simple-open", HTMLButtonElement);
   simple.addEventListener("click", () => void page.dialogs.showSimple(simple));

@@ -37,6 +37,18 @@ async def device(run: Running, token: str, session_id: str) -> AsyncIterator[Whi
             await camera.close()
 
 
+async def given(page: Visitor) -> tuple[str, str]:
+    """Have the page show where another device sends, and return the address and its token."""
+    await page.button(say("stage.use_another")).click()
+    dialog = page.page.locator("#camera-dialog")
+    await dialog.get_by_text(say("cameras.advanced"), exact=True).click()
+    await dialog.get_by_role("button", name=say("cameras.show_address")).click()
+    token = dialog.get_by_label(say("page.bearer_token"))
+    await expect(token).not_to_have_value("")
+    address = dialog.get_by_label(say("page.address"))
+    return await address.input_value(), await token.input_value()
+
+
 async def session_of(page: Visitor) -> str:
     ready = await page.got('m.type === "ready"')
     return str(ready["session_id"])
@@ -49,13 +61,9 @@ async def test_another_device_becomes_the_camera(
     camera stays off.
     """
     page = await visit(server.base_url)
-    await page.button(say("stage.use_another")).click()
-    # It opens once the page has its token.
-    dialog = page.page.locator("#other-dialog")
-    await expect(dialog).to_be_visible()
+    address, token = await given(page)
+    dialog = page.page.locator("#camera-dialog")
     assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
-    address = await page.page.get_by_label(say("page.address")).input_value()
-    token = await page.page.get_by_label(say("page.bearer_token")).input_value()
     assert address.startswith(f"{server.base_url}/api/whip?session=")
     await expect(page.state).to_have_text(say("page.waiting_camera"))
     session_id = await session_of(page)
@@ -65,8 +73,10 @@ async def test_another_device_becomes_the_camera(
         await camera.publish()
         far = page.page.locator("#far")
         await expect(far).to_be_visible()
-        await expect(page.page.locator("#other-dialog")).to_be_hidden()
-        await expect(page.page.get_by_label(say("page.bearer_token"))).to_have_value("")
+        await expect(dialog).to_be_hidden()
+        # What was shown is forgotten.
+        for secret in ("#several-token", "#several-link"):
+            await expect(page.page.locator(secret)).to_have_value("")
         await expect(page.state).to_have_text(say("page.live"))
         await page.comes(
             "() => { const { naturalWidth, naturalHeight } = document.querySelector('#far');"
@@ -85,6 +95,10 @@ async def test_another_device_becomes_the_camera(
         await expect(page.state).to_have_text(say("page.camera_off"))
         await expect(far).to_be_hidden()
         await soon(lambda: not live.offered)
+        # Its token is over, too: it does not come back.
+        headers = {**camera.bearer, "Content-Type": "application/sdp"}
+        reply = await camera.client.post("/api/whip", content="v=0", headers=headers)
+        assert reply.status_code == 401
 
 
 async def test_the_page_gives_way_to_a_device_that_comes_later(

@@ -141,8 +141,11 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     # Elements that were added later, and words that their part puts there
     await page.press("#settings-open")
     await expect(page.page.locator("#settings")).to_be_visible()
-    await expect(page.page.locator("#settings-camera option")).not_to_have_count(0)
     assert await page.page.evaluate(_LEFTOVER, "#settings") == []
+    await page.page.keyboard.press("Escape")
+    await page.press("#cameras-open")
+    await expect(page.page.locator("#several-phone")).to_be_visible()
+    assert await page.page.evaluate(_LEFTOVER, "#camera-dialog") == []
 
 
 async def test_operators_read_english(visit: Visit) -> None:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.browser.test_page_elsewhere import given
 from tests.browser.visitor import SHARP, Visit, Visitor
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.clients import http, soon
@@ -322,10 +323,7 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
     """
     finder.answer_for, finder.first_token = there(0.4), 0.0
     page = await visit(pointing.base_url)
-    await page.button(say("stage.use_another")).click()
-    # It opens once the page has its token.
-    await expect(page.page.locator("#other-dialog")).to_be_visible()
-    token = await page.page.get_by_label(say("page.bearer_token")).input_value()
+    _, token = await given(page)
     ready = await page.got('m.type === "ready"')
     async with (
         live_encoder(1280, 720, rate=10) as encoder,

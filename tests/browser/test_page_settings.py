@@ -186,36 +186,6 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
         await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
 
 
-_CAMERAS = """() => {
-  const of = (deviceId, label, ...facingMode) =>
-    ({ kind: "videoinput", deviceId, label, getCapabilities: () => ({ facingMode }) });
-  navigator.mediaDevices.enumerateDevices = async () => [
-    of("a", "HD Webcam (04f2:b6d9)"), of("b", "camera2 1, facing front"), of("c", "camera2 0, facing back"),
-    of("d", "camera2 2, facing back"), of("e", "", "user"), of("f", ""),
-    { kind: "audioinput", deviceId: "m", label: "Microphone" }];
-}"""
-
-
-async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
-    """Those of the browser without what it adds; where it gives none, where the camera looks."""
-    page = await visit(builtin.base_url)
-    await page.start()
-    await page.page.evaluate(f"({_CAMERAS})()")
-    await choose(page)
-    names = page.page.locator("#settings [name=camera] option")
-    await expect(names).to_have_text(
-        [
-            say("settings.browsers_choice"),
-            "HD Webcam",
-            say("live.front_camera"),
-            say("live.back_camera"),
-            f"{say('live.back_camera')} 2",
-            f"{say('live.front_camera')} 2",
-            "Camera 6",
-        ]
-    )
-
-
 # A camera that zooms
 _ZOOMS = """() => {
   const { getCapabilities, getSettings, applyConstraints } = MediaStreamTrack.prototype;

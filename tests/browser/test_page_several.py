@@ -21,15 +21,18 @@ LINK = re.compile(r"/client/features/cameras/join/camera\.html#[\w-]+~[\w-]{22}$
 
 
 async def invite(page: Visitor, name: str = "") -> str:
-    """Open the dialog from the state's details, add a camera, and return its link."""
-    await page.page.locator("#state").click()
+    """Open the dialog from the menu, choose a phone, name it, and return its link."""
     await page.press(say("cameras.title"))
-    dialog = page.page.locator("#several-dialog")
+    dialog = page.page.locator("#camera-dialog")
     await expect(dialog).to_be_visible()
-    await dialog.get_by_label(say("cameras.name_another")).fill(name)
-    await dialog.get_by_role("button", name=say("cameras.add")).click()
+    await dialog.get_by_role("button", name=say("cameras.phone")).click()
     link = dialog.get_by_label(say("cameras.link"), exact=True).and_(dialog.locator("input"))
     await expect(link).to_have_value(LINK)
+    if name:
+        named = dialog.locator("#several-list .name").last
+        await named.fill(name)
+        async with page.page.expect_response(lambda r: "/api/cameras/" in r.url):
+            await named.blur()
     return await link.input_value()
 
 
@@ -99,6 +102,7 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     # Ended by a tap: the device hears of it.
     device.expect(REFUSED_TOKEN)
     await page.page.locator("#stage > .strip .manage").click()
+    await expect(page.page.locator("#several-list li")).to_have_count(2)
     await page.button("End the camera Back door").click()
     await expect(tile).to_be_hidden()
     await expect(device.page.locator("#join-state")).to_contain_text(say("join.ended"))
@@ -157,7 +161,5 @@ async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> N
     page.expect("status of 400")
     await names.nth(1).fill("desk")
     await names.nth(1).blur()
-    await expect(page.page.locator("#several-said")).to_contain_text(
-        "Another camera has this name."
-    )
+    await expect(page.page.locator("#camera-said")).to_contain_text("Another camera has this name.")
     await expect(names.nth(1)).to_have_value("Garden")

@@ -1,4 +1,5 @@
-import { byId, say } from "../page/dom.js";
+import { byId, say, show } from "../page/dom.js";
+import { change } from "../page/settings.js";
 import { isolated, number, text } from "../words/text.js";
 
 const ASK_FOR_CODE = "dialogs.enter_code";
@@ -73,44 +74,111 @@ class DisclosureDialog {
   }
 }
 
-/** Shows the address and token with which another device becomes the camera. */
-class OtherDialog {
-  #dialog = byId("other-dialog", HTMLDialogElement);
-  #address = byId("other-address", HTMLInputElement);
-  #token = byId("other-token", HTMLInputElement);
-  #said = byId("other-said", HTMLElement);
+/** @returns {Promise<{id: string, name: string}[]>} the device's cameras by name; none before the browser was allowed one */
+async function devices() {
+  const found = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  const cameras = found.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
+  /** @type {{id: string, name: string}[]} */
+  const named = [];
+  for (const [at, device] of cameras.entries()) {
+    const name = nameOf(device, at + 1);
+    const same = named.filter((other) => other.name === name || other.name.startsWith(`${name} `)).length;
+    named.push({ id: device.deviceId, name: same ? `${name} ${same + 1}` : name });
+  }
+  return named;
+}
 
-  constructor() {
-    byId("other-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+/** A camera's name: its label without the ids that browsers put there, or where it looks. @param {MediaDeviceInfo} device @param {number} number in the list */
+function nameOf(device, number) {
+  // Chromium adds vendor and product on a computer, and has "camera2 0, facing back" on Android.
+  const label = device.label.replace(/ \([\da-f]{4}:[\da-f]{4}\)$/i, "").trim();
+  const listed = /^camera2? \d+, facing (front|back)$/i.exec(label)?.[1].toLowerCase();
+  if (label && !listed) return label;
+  const [mode] = /** @type {any} */ (device).getCapabilities?.().facingMode ?? [];
+  if (listed === "front" || mode === "user") return text("live.front_camera");
+  return listed === "back" || mode === "environment" ? text("live.back_camera") : text("page.camera_number", { number });
+}
+
+/** Lets the person choose the camera: one of this device, or a screen. Features put others into it. */
+class CamerasDialog {
+  #dialog = byId("camera-dialog", HTMLDialogElement);
+  #rows = byId("camera-rows", HTMLElement);
+  #screen = byId("camera-screen", HTMLButtonElement);
+  #said = byId("camera-said", HTMLElement);
+  #visit;
+  #onOpen;
+
+  /** @param {import("../live/visit.js").Visit} visit @param {(open: boolean) => void} onOpen it was opened or closed */
+  constructor(visit, onOpen) {
+    this.#visit = visit;
+    this.#onOpen = onOpen;
+    byId("camera-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => {
-      this.#token.value = "";
       say(this.#said, "");
+      onOpen(false);
     });
-    for (const input of [this.#address, this.#token]) {
-      // Select the text when the browser does not allow copying.
-      byId(`${input.id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(input));
-    }
+    this.#screen.addEventListener("click", () => void this.#share());
   }
 
-  /** @param {{address: string, token: string}} access */
-  open({ address, token }) {
-    this.#address.value = address;
-    this.#token.value = token;
-    if (!this.#dialog.open) this.#dialog.showModal();
+  async open() {
+    // Phones cannot.
+    show(this.#screen, Boolean(navigator.mediaDevices?.getDisplayMedia));
+    this.#screen.setAttribute("aria-pressed", String(this.#visit.facts.screen));
+    await this.#offer();
+    if (this.#dialog.open) return;
+    this.#dialog.showModal();
+    this.#onOpen(true);
   }
 
-  close() {
+  /** The id of the device's camera in use; "" for none, and when the browser hides it. */
+  get #used() {
+    const { screen, track } = this.#visit.camera;
+    return (!screen && track?.getSettings().deviceId) || "";
+  }
+
+  /** The cameras of this device; before their names are known one that stands for them. */
+  async #offer() {
+    const cameras = await devices();
+    for (const row of this.#rows.querySelectorAll("[data-device]")) row.remove();
+    const known = cameras.length > 0 ? cameras : [{ id: "", name: "" }];
+    this.#screen.before(...known.map(({ id, name }) => this.#row(id, name, id !== "" && id === this.#used)));
+  }
+
+  /** @param {string} id @param {string} name @param {boolean} used */
+  #row(id, name, used) {
+    const added = /** @type {DocumentFragment} */ (byId("camera-row-template", HTMLTemplateElement).content.cloneNode(true));
+    const row = /** @type {HTMLButtonElement} */ (added.firstElementChild);
+    const [words, help] = [...row.querySelectorAll("b, small")];
+    row.dataset.device = id;
+    if (name) Object.assign(words, { textContent: name, translate: false });
+    if (used) say(help, text("cameras.in_use"));
+    row.setAttribute("aria-pressed", String(used));
+    row.addEventListener("click", () => void this.#use(id));
+    return row;
+  }
+
+  /** @param {string} id "" for the one that was chosen before */
+  async #use(id) {
     this.#dialog.close();
+    const opened = id && id === this.#used ? null : this.#visit.useDevice(id || undefined);
+    if (id) change({ camera: id });
+    await opened;
+    this.#goOn();
   }
 
-  /** @param {HTMLInputElement} input */
-  async #copy(input) {
-    input.select();
+  /** The button that opened it may have disappeared: move a keyboard user's focus to the next control. */
+  #goOn() {
+    if (document.activeElement === document.body) byId("quick-what", HTMLButtonElement).focus();
+  }
+
+  async #share() {
+    say(this.#said, "");
     try {
-      await navigator.clipboard.writeText(input.value);
-      say(this.#said, text("page.copied"));
+      if (!(await this.#visit.share())) return;
+      this.#dialog.close();
+      this.#goOn();
     } catch {
-      say(this.#said, text("page.copy_marked"));
+      say(this.#said, text("cameras.screen_failed"));
     }
   }
 }
@@ -185,14 +253,15 @@ class SimpleDialog {
 /** The small dialogs that few people see. Loaded when needed, not with the page. */
 export class Dialogs {
   code = new CodeDialog();
-  other = new OtherDialog();
   simple = new SimpleDialog();
+  cameras;
   disclosure;
   trust;
 
-  /** @param {{onAgree: (host: string) => void, onRetry: () => void}} hooks see `DisclosureDialog` and `TrustDialog` */
-  constructor({ onAgree, onRetry }) {
-    this.disclosure = new DisclosureDialog({ onAgree });
-    this.trust = new TrustDialog({ onRetry });
+  /** @param {import("../live/visit.js").Visit} visit @param {(open: boolean) => void} onCameras see `CamerasDialog` */
+  constructor(visit, onCameras) {
+    this.cameras = new CamerasDialog(visit, onCameras);
+    this.disclosure = new DisclosureDialog({ onAgree: (host) => visit.agree(host) });
+    this.trust = new TrustDialog({ onRetry: () => visit.retry() });
   }
 }

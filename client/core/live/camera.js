@@ -1,6 +1,3 @@
-import { text } from "../words/text.js";
-import { request } from "./api.js";
-
 /**
  * The reason for having no camera.
  * @typedef {"insecure"|"refused"|"dismissed"|"missing"|"busy"|"failed"} CameraTrouble
@@ -15,22 +12,25 @@ export class CameraProblem extends Error {
   }
 }
 
-const HEIGHT = 720;
+/** Of a shared screen: readable letters. @type {MediaTrackConstraints} */
+const SCREEN = { width: { max: 1920 }, height: { max: 1200 }, frameRate: { ideal: 30, max: 30 } };
 
 /**
- * The device's camera: open, close, exchange, torch, zoom, focus. Uses no DOM.
+ * The device's camera: open, close, exchange, torch, zoom, focus; or a screen. Uses no DOM.
  */
 export class Camera {
   /** @type {MediaStream|null} null while closed */
   stream = null;
   torch = false;
+  /** True while it is a shared screen or window. */
+  screen = false;
   // Number of cameras; known only after permission was given
   count = 0;
 
   #onChange;
   #onLost;
   #facing = "environment";
-  #picture = pictureOf(HEIGHT);
+  #height = 720;
   #deviceId = "";
   // The device that the user has chosen; "" for none
   #chosen = "";
@@ -43,7 +43,7 @@ export class Camera {
 
   /**
    * @param {{onChange: () => void, onLost: () => void}} hooks
-   *   onChange: the track, its capabilities or muting changed; onLost: the device was disconnected
+   *   onChange: the track, its capabilities or muting changed; onLost: the device was disconnected, or the screen is shared no more
    */
   constructor({ onChange, onLost }) {
     this.#onChange = onChange;
@@ -61,7 +61,7 @@ export class Camera {
 
   /** @returns {any} this camera's capabilities; empty when the browser does not give them */
   get abilities() {
-    return this.track?.getCapabilities?.() ?? {};
+    return (!this.screen && this.track?.getCapabilities?.()) || {};
   }
 
   get zoom() {
@@ -92,7 +92,7 @@ export class Camera {
       : { facingMode: { ideal: this.#facing } };
     let stream;
     try {
-      stream = await this.#get({ ...this.#picture, ...from });
+      stream = await this.#get({ ...pictureOf(this.#height), ...from });
     } catch (error) {
       if (attempt !== this.#attempt) return false;
       throw await explain(error);
@@ -114,24 +114,36 @@ export class Camera {
     this.#onChange();
   }
 
-  /** Open this device next, with a picture of this height. @param {string} deviceId "" for any @param {number} height in pixels */
-  prefer(deviceId, height) {
-    this.#picture = pictureOf(height);
-    if (deviceId !== this.#chosen) this.#deviceId = this.#chosen = deviceId;
+  /** Let the person choose a screen or window for the camera's place. @returns {Promise<boolean>} false: nothing has changed @throws {CameraProblem} */
+  async share() {
+    const attempt = this.#attempt;
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getDisplayMedia({ video: SCREEN, audio: false });
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "NotAllowedError") return false;
+      throw new CameraProblem("failed", String(error));
+    }
+    if (attempt !== this.#attempt) {
+      for (const track of stream.getTracks()) track.stop();
+      return false;
+    }
+    this.close();
+    this.#use(stream, true);
+    return true;
   }
 
-  /** @returns {Promise<{id: string, name: string}[]>} the cameras by name; none before the browser was allowed one */
-  async list() {
-    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-    const cameras = devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
-    /** @type {{id: string, name: string}[]} */
-    const named = [];
-    for (const [at, device] of cameras.entries()) {
-      const name = nameOf(device, at + 1);
-      const same = named.filter((other) => other.name === name || other.name.startsWith(`${name} `)).length;
-      named.push({ id: device.deviceId, name: same ? `${name} ${same + 1}` : name });
-    }
-    return named;
+  /** Open this device next, with a picture of this height. @param {string} deviceId "" for any @param {number} height in pixels @returns {boolean} true for a change */
+  prefer(deviceId, height) {
+    const same = deviceId === this.#chosen && height === this.#height;
+    this.#height = height;
+    if (deviceId !== this.#chosen) this.choose(deviceId);
+    return !same;
+  }
+
+  /** Open this device next. @param {string} deviceId "" for any */
+  choose(deviceId) {
+    this.#deviceId = this.#chosen = deviceId;
   }
 
   /** @returns {Promise<boolean>} true when the last used camera is connected again; it will be opened next */
@@ -146,7 +158,7 @@ export class Camera {
     this.#attempt++;
     const stream = this.stream;
     this.stream = null;
-    this.torch = false;
+    this.torch = this.screen = false;
     this.#wishes = {};
     for (const track of stream?.getTracks() ?? []) {
       track.onended = track.onmute = track.onunmute = null;
@@ -232,11 +244,12 @@ export class Camera {
     }
   }
 
-  /** @param {MediaStream} stream */
-  #use(stream) {
+  /** @param {MediaStream} stream @param {boolean} [screen] */
+  #use(stream, screen = false) {
     this.stream = stream;
+    this.screen = screen;
     const track = stream.getVideoTracks()[0];
-    this.#last = track.getSettings().deviceId ?? "";
+    if (!screen) this.#last = track.getSettings().deviceId ?? "";
     if ("contentHint" in track) track.contentHint = "detail";
     track.onended = () => {
       if (track === this.track) this.#onLost();
@@ -256,7 +269,7 @@ export class Camera {
     };
     await this.track?.applyConstraints(
       /** @type {any} */ ({
-        ...this.#picture,
+        ...(this.screen ? SCREEN : pictureOf(this.#height)),
         ...(frameRate ? { frameRate: { ideal: frameRate, max: frameRate } } : {}),
         ...(Object.keys(special).length > 0 ? { advanced: [special] } : {}),
       }),
@@ -293,51 +306,4 @@ export async function troubleOf(error, device) {
   if (name === "NotFoundError" || name === "DevicesNotFoundError") return "missing";
   if (name === "NotReadableError" || name === "AbortError" || name === "TrackStartError") return "busy";
   return "failed";
-}
-
-/** A camera's name: its label without the ids that browsers put there, or where it looks. @param {MediaDeviceInfo} device @param {number} number in the list */
-function nameOf(device, number) {
-  // Chromium adds vendor and product on a computer, and has "camera2 0, facing back" on Android.
-  const label = device.label.replace(/ \([\da-f]{4}:[\da-f]{4}\)$/i, "").trim();
-  const listed = /^camera2? \d+, facing (front|back)$/i.exec(label)?.[1].toLowerCase();
-  if (label && !listed) return label;
-  const [mode] = /** @type {any} */ (device).getCapabilities?.().facingMode ?? [];
-  if (listed === "front" || mode === "user") return text("live.front_camera");
-  return listed === "back" || mode === "environment" ? text("live.back_camera") : text("page.camera_number", { number });
-}
-
-/**
- * Another device as the camera, which sends by WHIP (RFC 9725) into this page's session: its address and token, and the
- * stills that the server sends of it. Uses no DOM.
- */
-export class OtherCamera {
-  #session;
-  #socket;
-
-  /** @param {{session: import("./session.js").Session, socket: import("./socket.js").ChatSocket}} parts */
-  constructor({ session, socket }) {
-    this.#session = session;
-    this.#socket = socket;
-  }
-
-  /** The address to which it publishes, and its bearer token. @throws {import("./api.js").ApiError} */
-  async access() {
-    await this.#session.ensure();
-    const query = `session=${encodeURIComponent(this.#session.id ?? "")}`;
-    return { address: `${location.origin}/api/whip?${query}`, token: this.#session.token ?? "" };
-  }
-
-  /** Request a picture of it every second, or none. @param {boolean} wanted */
-  watch(wanted) {
-    this.#socket.send({ type: "settings", stills: wanted });
-  }
-
-  /** End its connection. It may reconnect with the same token, as OBS does by itself. */
-  end() {
-    this.watch(false);
-    const { id, token } = this.#session;
-    if (id === null || token === null) return;
-    // A failure is ignored, because the server also ends it with the session.
-    request("DELETE", `/api/webrtc/offer?session=${encodeURIComponent(id)}`, { token, timeout: 3000 }).catch(() => {});
-  }
 }

@@ -8,6 +8,7 @@
  * @property {boolean} active the user wants the camera on
  * @property {"off"|"asking"|"on"|"resting"|"elsewhere"|"lost"|import("./camera.js").CameraTrouble} camera
  *   resting: closed while the page is hidden; elsewhere: another device is the camera
+ * @property {boolean} screen a screen or window is shared
  * @property {boolean} muted the system uses the camera for a while
  * @property {import("./peer.js").PeerState} link
  * @property {ApiError|null} linkError
@@ -60,6 +61,7 @@
  * @property {(engine: string, model: string) => void} onEngine this engine answers from now on
  * @property {(id: string) => void} onSent a waiting question was sent
  * @property {(id: string) => void} onUnsent a waiting question will not be sent
+ * @property {(over: boolean) => void} onUnshared a screen is shared no more; over: there was no camera before it
  * @property {() => boolean} keeps the camera stays on while the page is hidden
  * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent again, or ""
  * @property {(voice: MediaStreamTrack) => void} [onVoice] the track of a new connection on which the server speaks
@@ -70,6 +72,7 @@
 export const NOTHING_YET = {
   active: false,
   camera: "off",
+  screen: false,
   muted: false,
   link: "closed",
   linkError: null,

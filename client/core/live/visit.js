@@ -1,6 +1,6 @@
 import { ApiError, hasOwnAuthority, pageTime } from "./api.js";
 import { Asking, Describing, PATIENCE, answerable } from "./asking.js";
-import { Camera, CameraProblem, OtherCamera } from "./camera.js";
+import { Camera, CameraProblem } from "./camera.js";
 import { Disclosure, NOTHING_YET } from "./facts.js";
 import { Handover } from "./handover.js";
 import { Closing, Outage } from "./outage.js";
@@ -34,6 +34,8 @@ export class Visit {
   #typedAt = -Infinity;
   #toggledAt = -Infinity;
   #pageHidden = false;
+  // A camera of this device was on before the shared screen.
+  #cameraBefore = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
 
@@ -49,7 +51,7 @@ export class Visit {
       onSent: hooks.onSent,
       onUnheard: () => this.outage.unheard(),
     });
-    this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => this.#end("lost") });
+    this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => void this.#lost() });
     this.session = new Session({
       askCode: hooks.askCode,
       onNew: (first) => this.#sessionChanged(first),
@@ -90,15 +92,38 @@ export class Visit {
     this.outage = new Outage({ facts: () => this.facts, socket: this.socket, onChange: (cut) => this.#set({ cut }) });
     this.description = new Describing({ facts: () => this.facts, set: (change) => this.#set(change), socket: this.socket });
     this.handover = new Handover({ session: this.session, socket: this.socket, asking: this.#asking, onBroken: hooks.onBroken });
-    this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
   /** Start camera and connection in parallel. */
   async start() {
+    if (!this.facts.active) await this.useDevice();
+  }
+
+  /** Use this camera of the device from now on. @param {string} [id] by default as it was chosen before */
+  async useDevice(id) {
+    if (id !== undefined) this.camera.choose(id);
+    if (this.facts.camera === "on") return this.#change(() => this.camera.reopen());
+    this.#begin();
+    await this.#openCamera();
+  }
+
+  /** Let the person share a screen, in place of any camera or of none. @returns {Promise<boolean>} false: they chose none @throws {CameraProblem} */
+  async share() {
+    const { active, camera, screen } = this.facts;
+    const before = screen ? this.#cameraBefore : active && camera !== "elsewhere";
+    if (!(await this.camera.share())) return false;
+    this.#cameraBefore = before;
+    this.#begin();
+    await this.#streaming();
+    return true;
+  }
+
+  /** Begin, if it has not. */
+  #begin() {
+    if (this.facts.camera === "elsewhere") this.#watch(false);
     if (this.facts.active) return;
     this.#set({ active: true, closeCode: 0, socketError: null, linkError: null, pairingError: null });
     this.socket.open();
-    await this.#openCamera();
   }
 
   /** Let another device be the camera: the page closes its own and shows stills. */
@@ -108,9 +133,14 @@ export class Visit {
     this.peer.stop({ taken: true });
     this.camera.close();
     this.#hooks.onStream(null);
-    this.#set({ active: true, camera: "elsewhere", muted: false, closeCode: 0, socketError: null, linkError: null });
+    this.#set({ active: true, camera: "elsewhere", screen: false, muted: false, closeCode: 0, socketError: null, linkError: null });
     this.socket.open();
-    this.other.watch(!this.#pageHidden);
+    this.#watch(!this.#pageHidden);
+  }
+
+  /** Have a picture of another device's camera every second, or none. @param {boolean} wanted */
+  #watch(wanted) {
+    this.socket.send({ type: "settings", stills: wanted });
   }
 
   /** Redeem a one-time code in place of the access code. @param {string} code */
@@ -128,7 +158,7 @@ export class Visit {
     clearTimeout(this.#hiding);
     if (this.facts.describing) this.describe(false); // no background work without a viewer
     if (this.facts.held) this.hold(false);
-    if (this.facts.camera === "elsewhere") this.other.end();
+    if (this.facts.camera === "elsewhere") this.#watch(false);
     this.#end("off", { held: false, describing: false });
   }
 
@@ -224,21 +254,36 @@ export class Visit {
 
   /** @param {boolean} [same] open the same one anew @returns {Promise<void>} */
   async exchangeCamera(same = false) {
-    if (this.facts.camera !== "on") return;
+    // A screen stays as it is.
+    if (this.facts.camera !== "on" || this.facts.screen) return;
+    await this.#change(() => (same ? this.camera.reopen() : this.camera.exchange()));
+  }
+
+  /** @param {() => Promise<boolean>} open */
+  async #change(open) {
     try {
-      if (await (same ? this.camera.reopen() : this.camera.exchange())) await this.#streaming();
+      if (await open()) await this.#streaming();
     } catch (error) {
       this.#cameraFailed(error);
     }
+  }
+
+  /** The camera was disconnected; or a screen is shared no more. */
+  async #lost() {
+    if (!this.facts.screen) return this.#end("lost");
+    this.#hooks.onUnshared(!this.#cameraBefore);
+    if (this.#cameraBefore) await this.useDevice();
+    else this.stop();
   }
 
   hidden() {
     this.#pageHidden = true;
     clearTimeout(this.#hiding);
     this.#hiding = setTimeout(() => {
-      if (this.#hooks.keeps()) return this.hidden();
+      // Who shares another window looks at that one.
+      if (this.facts.screen || this.#hooks.keeps()) return this.hidden();
       if (this.facts.camera === "on") this.#release("resting");
-      if (this.facts.camera === "elsewhere") this.other.watch(false);
+      if (this.facts.camera === "elsewhere") this.#watch(false);
     }, HIDDEN_FOR);
   }
 
@@ -248,30 +293,27 @@ export class Visit {
     if (!this.facts.active) return;
     this.socket.open();
     if (this.facts.camera === "resting") void this.#openCamera();
-    if (this.facts.camera === "elsewhere") this.other.watch(true);
+    if (this.facts.camera === "elsewhere") this.#watch(true);
   }
 
   /** Release everything, because the page is closed or put into the back cache. */
   leave() {
     clearTimeout(this.#hiding);
+    if (this.facts.screen) this.#set({ active: false }); // only the person can share it anew
     if (this.facts.camera !== "elsewhere") this.#release(this.facts.active ? "resting" : "off", true);
     this.socket.close();
   }
 
   async #openCamera() {
     this.#set({ camera: "asking" });
-    try {
-      if (await this.camera.open()) await this.#streaming();
-    } catch (error) {
-      this.#cameraFailed(error);
-    }
+    await this.#change(() => this.camera.open());
   }
 
   async #streaming() {
     const track = this.camera.track;
     if (!track || !this.facts.active) return;
     this.#hooks.onStream(this.camera.stream);
-    this.#set({ camera: "on", muted: this.camera.muted });
+    this.#set({ camera: "on", screen: this.camera.screen, muted: this.camera.muted });
     await this.peer.start(track);
     this.control.refresh();
     // Hidden while the camera was opening: start the timer for closing it now.
@@ -299,7 +341,7 @@ export class Visit {
     this.peer.stop({ leaving });
     this.camera.close();
     this.#hooks.onStream(null);
-    this.#set({ camera, muted: false });
+    this.#set({ camera, screen: false, muted: false });
   }
 
   /** @param {boolean} first */

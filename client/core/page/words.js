@@ -20,8 +20,8 @@ import { fromServer, text } from "../words/text.js";
  * @property {boolean} [busy] it continues by itself, without a button
  */
 
-/** @returns {{tone: Tone, label: string}} */
-export const live = () => ({ tone: "ok", label: text("page.live") });
+/** @param {Facts} facts @returns {{tone: Tone, label: string}} */
+export const live = ({ screen }) => ({ tone: "ok", label: text(screen ? "page.sharing" : "page.live") });
 
 /** @type {Record<string, string>} */
 const ENGINES = { builtin: "page.builtin", vllm: "vLLM", local: "page.local_model" };
@@ -195,7 +195,7 @@ export function summary(facts) {
   // Connected is not live: the server has no picture yet.
   if (status?.camera !== "live") return { tone: "busy", label: text("page.connecting") };
   if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: text("page.no_answers") };
-  return live();
+  return live(facts);
 }
 
 /** @param {Facts} facts @returns {Notice|null} the most important notice now */

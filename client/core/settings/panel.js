@@ -7,18 +7,11 @@ import { language, number, onLanguage, percent, text } from "../words/text.js";
 /** The dialog of the settings. Each control has the name of its setting, and holds at once. */
 export class SettingsPanel {
   #dialog = byId("settings", HTMLDialogElement);
-  #camera = byId("settings-camera", HTMLSelectElement);
   #voice = byId("settings-voice", HTMLSelectElement);
   #said = byId("settings-said", HTMLElement);
-  #cameras;
 
-  /**
-   * @param {Object} hooks
-   * @param {() => Promise<{id: string, name: string}[]>} hooks.cameras none before the camera is allowed
-   * @param {(select: HTMLSelectElement) => void} hooks.languages fill it
-   */
-  constructor({ cameras, languages }) {
-    this.#cameras = cameras;
+  /** @param {(select: HTMLSelectElement) => void} languages fill it */
+  constructor(languages) {
     languages(byId("language", HTMLSelectElement));
     byId("settings-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     byId("settings-forget", HTMLButtonElement).addEventListener("click", () => {
@@ -33,14 +26,10 @@ export class SettingsPanel {
     this.#render();
   }
 
-  async open() {
+  open() {
     this.#said.textContent = "";
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#offerVoices();
-    const cameras = await this.#cameras();
-    show(/** @type {HTMLElement} */ (this.#camera.closest("label")), cameras.length > 1);
-    this.#camera.replaceChildren(new Option(text("settings.browsers_choice"), ""), ...cameras.map(({ id, name }) => new Option(name, id)));
-    this.#render();
   }
 
   /** @returns {(HTMLInputElement|HTMLSelectElement)[]} */
@@ -64,7 +53,7 @@ export class SettingsPanel {
       else control.value = String(now[control.name]);
     }
     // One that is not here now: the browser chooses.
-    for (const select of [this.#camera, this.#voice]) if (select.selectedIndex < 0) select.value = "";
+    if (this.#voice.selectedIndex < 0) this.#voice.value = "";
     this.#showRanges();
   }
 
@@ -82,8 +71,6 @@ export class SettingsPanel {
   /** Show what is put together here in another language. */
   #translate() {
     this.#said.textContent = "";
-    const [first] = this.#camera.options;
-    if (first) first.text = text("settings.browsers_choice");
     this.#offerVoices();
   }
 

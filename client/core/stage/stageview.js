@@ -23,7 +23,7 @@ export class StageView {
   switchCamera = byId("switch-camera", HTMLButtonElement);
   quick = byId("quick", HTMLElement);
   quickWhat = byId("quick-what", HTMLButtonElement);
-  /** Opens the dialog for another device as the camera */
+  /** Opens the dialog that chooses the camera */
   other = byId("other", HTMLButtonElement);
   noticeAction = byId("notice-action", HTMLButtonElement);
 
@@ -163,6 +163,7 @@ export class StageView {
     this.app.dataset.camera = farAway(facts) ? "on" : facts.camera;
     if (!farAway(facts)) this.showFar("");
     this.app.dataset.held = String(facts.held);
+    this.video.ariaLabel = text(facts.screen ? "page.live_screen" : "page.live_picture");
     say(this.#stateLabel, label);
     const simple = inSimpleMode(facts) && this.app.dataset.camera === "on";
     for (const element of this.#simple) show(element, simple);
@@ -182,7 +183,7 @@ export class StageView {
     const left = this.#liveAt + BLINK - now;
     if (found.label !== text("page.connecting") || left <= 0) return found;
     this.#blink = setTimeout(() => this.#latest && this.render(this.#latest), left);
-    return live();
+    return live(facts);
   }
 
   /** @type {Facts|null} */
@@ -208,7 +209,7 @@ export class StageView {
     }
     show(this.torch, on && camera.hasTorch);
     this.torch.setAttribute("aria-pressed", String(camera.torch));
-    show(this.switchCamera, on && camera.count > 1);
+    show(this.switchCamera, on && !camera.screen && camera.count > 1);
   }
 
   /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
@@ -232,7 +233,6 @@ export class StageView {
     say(this.#cardText, shown.text);
     show(this.start, !shown.busy);
     show(this.other, !shown.busy || facts.camera === "elsewhere");
-    say(this.other, facts.camera === "elsewhere" ? text("stage.show_address") : text("stage.use_another"));
     show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
   }
 

@@ -1,19 +1,18 @@
 import { byId } from "../../core/page/dom.js";
 
-/** Further cameras. @param {import("../../core/page.js").Page} page */
+/** Other devices as cameras. @param {import("../../core/page.js").Page} page */
 export function register(page) {
-  const { stage, visit } = page;
   const cameras = page.part(import.meta.url, "./panel.js", {
     load: async () => {
+      // It has its place in the dialog that chooses the camera.
+      await page.dialogs.ahead();
       const { CamerasPanel } = await import("./panel.js");
-      return new CamerasPanel(visit, { video: stage.video, note: (text) => page.note(text) });
+      return new CamerasPanel(page);
     },
     missed: "page.missing_cameras",
     sheets: ["./cameras.css"],
     elements: "./panel.html",
   });
-  const button = byId("several-open", HTMLButtonElement);
-  button.addEventListener("click", () => void cameras.open(button));
   page.take(["cameras"], async (message) => {
     await cameras.ahead();
     cameras.here?.receive(message.cameras);
@@ -24,5 +23,14 @@ export function register(page) {
   });
   page.when("facts", () => cameras.here?.connected());
   page.when("session", () => cameras.here?.clear());
-  page.when("stop", () => cameras.here?.endAll());
+  page.when("stop", async () => {
+    // One that came by itself, too
+    const far = page.visit.facts.camera === "elsewhere";
+    if (far) await cameras.ahead();
+    cameras.here?.endAll(far);
+  });
+  page.when("choosing", (open) => {
+    if (open) void cameras.open(byId("camera-dialog", HTMLDialogElement));
+    else cameras.here?.forget();
+  });
 }

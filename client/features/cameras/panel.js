@@ -1,4 +1,5 @@
 import { ApiError, request } from "../../core/live/api.js";
+import { farAway } from "../../core/page/words.js";
 import { text } from "../../core/words/text.js";
 import { CamerasDialog, CamerasStage, OWN, nameOf } from "./view.js";
 
@@ -6,8 +7,8 @@ import { CamerasDialog, CamerasStage, OWN, nameOf } from "./view.js";
 
 /** Several cameras: invites, names and ends them, and chooses those that questions are about. Loaded when needed. */
 export class CamerasPanel {
+  #page;
   #visit;
-  #note;
   #dialog;
   #stage;
   /** @type {CameraInfo[]} */
@@ -18,26 +19,25 @@ export class CamerasPanel {
   #together = false;
   // The last message to the server
   #told = OWN;
+  // Called with the next facts that tell whether the server is there
+  #settled = () => {};
 
-  /**
-   * @param {import("../../core/live/visit.js").Visit} visit
-   * @param {{video: HTMLVideoElement, note: (text: string) => void}} hooks note: shows a line among the answers
-   */
-  constructor(visit, { video, note }) {
-    this.#visit = visit;
-    this.#note = note;
+  /** @param {import("../../core/page.js").Page} page */
+  constructor(page) {
+    this.#page = page;
+    this.#visit = page.visit;
     this.#dialog = new CamerasDialog({
-      add: (name) => void this.#add(name),
+      invite: () => this.#invite(),
       rename: (id, name) => void this.#request("PATCH", `/${id}`, { name }).then(() => this.#draw()),
       end: (id) => void this.#request("DELETE", `/${id}`),
     });
-    this.#stage = new CamerasStage(video, {
+    this.#stage = new CamerasStage(page.stage.video, {
       choose: (id) => {
         this.#shown = id;
         this.#together = false;
         this.#draw();
       },
-      manage: () => this.open(),
+      manage: (button) => void page.dialogs.showCameras(button),
       all: () => {
         this.#together = !this.#together;
         this.#draw();
@@ -45,9 +45,15 @@ export class CamerasPanel {
     });
   }
 
+  /** The dialog was opened. */
   open() {
-    this.#dialog.open();
+    this.#dialog.open(this.#visit.facts.ready?.features.rtsp !== undefined);
     this.#draw();
+  }
+
+  /** The dialog was closed: what it showed is nobody's any more. */
+  forget() {
+    this.#dialog.forget();
   }
 
   /** @param {CameraInfo[]} cameras */
@@ -68,24 +74,29 @@ export class CamerasPanel {
 
   /** Forget all: another session has none of them. */
   clear() {
+    this.forget();
     this.receive([]);
   }
 
-  /** The page's own camera was opened or closed. */
+  /** The state has changed. */
   connected() {
+    const { active, socket } = this.#visit.facts;
+    if (socket === "open" || !active) this.#settled();
+    if (this.#dialog.waits === OWN && farAway(this.#visit.facts)) this.#dialog.close();
     if (this.#cameras.length > 1) this.#draw();
   }
 
-  /** End the further cameras, because the user switches all off. */
-  endAll() {
+  /** End the other devices, because the user switches all off. @param {boolean} far the session's own camera is one, too */
+  endAll(far) {
+    if (far) void this.#request("DELETE", `/${OWN}`);
     for (const { id } of this.#cameras) if (id !== OWN) void this.#request("DELETE", `/${id}`);
   }
 
   /** Say that a camera has come or gone. @param {CameraInfo} now @param {CameraInfo|undefined} before */
   #tell(now, before) {
     const name = nameOf(now);
-    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen") this.#note(text("cameras.here", { name }));
-    if (now.state === "ended" && before && before.state !== "ended") this.#note(text("cameras.gone", { name }));
+    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen") this.#page.note(text("cameras.here", { name }));
+    if (now.state === "ended" && before && before.state !== "ended") this.#page.note(text("cameras.gone", { name }));
   }
 
   #draw() {
@@ -97,12 +108,27 @@ export class CamerasPanel {
     if (this.#visit.socket.send({ type: "settings", cameras: asked })) this.#told = asked.join();
   }
 
-  /** @param {string} name "" for the next number */
-  async #add(name) {
-    const used = this.#cameras.map(({ id }) => id);
-    const number = ["2", "3", "4"].find((id) => !used.includes(id)) ?? "4";
-    const invited = await this.#request("POST", "", { name: name || text("page.camera_number", { number }) });
-    if (invited) this.#dialog.invite(invited);
+  /** Invite a further camera; or, while this page sends nothing, the session's own. */
+  async #invite() {
+    const { camera } = this.#visit.facts;
+    if (["on", "asking", "resting"].includes(camera) || farAway(this.#visit.facts)) {
+      const used = this.#cameras.map(({ id }) => id);
+      const number = ["2", "3", "4"].find((id) => !used.includes(id)) ?? "4";
+      return this.#request("POST", "", { name: text("page.camera_number", { number }) });
+    }
+    this.#visit.elsewhere();
+    if (!(await this.#there())) {
+      // The page shows the reason.
+      this.#dialog.close();
+      return null;
+    }
+    return this.#request("POST", "", { own: true });
+  }
+
+  /** Wait until the session has begun. @returns {Promise<boolean>} false when it will not */
+  async #there() {
+    if (this.#visit.facts.socket !== "open") await new Promise((resolve) => (this.#settled = () => resolve(true)));
+    return this.#visit.facts.socket === "open";
   }
 
   /** @param {"POST"|"PATCH"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed; the dialog says why */

@@ -45,57 +45,93 @@ function clone(id) {
   return /** @type {DocumentFragment} */ (byId(id, HTMLTemplateElement).content.cloneNode(true));
 }
 
-/** The dialog with the cameras' names, and the way for another one to join. */
+/** What the page's dialog of the cameras has of other devices: the cameras' names, and the ways for another one to join. */
 export class CamerasDialog {
-  #dialog = byId("several-dialog", HTMLDialogElement);
-  #list = byId("several-list", HTMLElement);
-  #name = byId("several-name", HTMLInputElement);
-  #invited = byId("several-invited", HTMLElement);
-  #said = byId("several-said", HTMLElement);
+  #dialog = byId("camera-dialog", HTMLDialogElement);
+  #here;
+  #list;
+  #invited;
+  #access;
+  #advanced;
   #hooks;
+  #inviting = false;
   // The id of the camera that the shown link is for; "" without one
   #waits = "";
 
-  /** @param {{add: (name: string) => void, rename: (id: string, name: string) => void, end: (id: string) => void}} hooks */
+  /**
+   * @param {Object} hooks
+   * @param {() => Promise<any>} hooks.invite the answer of POST /api/cameras; null when it failed
+   * @param {(id: string, name: string) => void} hooks.rename
+   * @param {(id: string) => void} hooks.end
+   */
   constructor(hooks) {
     this.#hooks = hooks;
-    byId("several-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
-    this.#dialog.addEventListener("close", () => this.#forget());
-    byId("several-form", HTMLFormElement).addEventListener("submit", (event) => {
-      event.preventDefault();
-      hooks.add(this.#name.value.trim());
+    byId("camera-here", HTMLElement).append(clone("several-here-template"));
+    byId("camera-rows", HTMLElement).append(clone("several-ways-template"));
+    this.#here = byId("several-here", HTMLElement);
+    this.#list = byId("several-list", HTMLElement);
+    this.#invited = byId("several-invited", HTMLElement);
+    this.#access = byId("several-access", HTMLElement);
+    this.#advanced = byId("several-advanced", HTMLDetailsElement);
+    byId("several-phone", HTMLButtonElement).addEventListener("click", async () => {
+      if (await this.#invite()) this.#show(this.#invited);
+    });
+    byId("several-whip", HTMLButtonElement).addEventListener("click", async () => {
+      if (await this.#invite()) this.#show(this.#access);
     });
     for (const id of ["several-link", "several-address", "several-token"])
       byId(`${id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(byId(id, HTMLInputElement)));
   }
 
-  open() {
-    if (!this.#dialog.open) this.#dialog.showModal();
+  /** The id of the camera that is invited, while that shows; "" without one. */
+  get waits() {
+    return this.#waits;
+  }
+
+  /** @param {boolean} rtsp the server has fixed cameras */
+  open(rtsp) {
+    show(byId("several-rtsp", HTMLElement), rtsp);
+  }
+
+  close() {
+    this.#dialog.close();
   }
 
   /** @param {string} words what happened */
   say(words) {
-    say(this.#said, words);
+    say(byId("camera-said", HTMLElement), words);
   }
 
-  /** Show how the invited camera joins. @param {any} invited the answer of POST /api/cameras */
-  invite({ camera, link, qr, address, token }) {
+  /** Invite a camera, once for the phone and for what is advanced. @returns {Promise<boolean>} */
+  async #invite() {
+    if (this.#waits || this.#inviting) return this.#waits !== "";
+    this.#inviting = true;
+    const invited = await this.#hooks.invite();
+    this.#inviting = false;
+    // Nobody sees it any more.
+    if (!invited || !this.#dialog.open) return false;
+    const { camera, link, qr, address, token } = invited;
     this.#waits = camera;
-    this.#name.value = "";
     byId("several-link", HTMLInputElement).value = link;
     byId("several-address", HTMLInputElement).value = new URL(address, location.href).href;
     byId("several-token", HTMLInputElement).value = token;
     drawCode(byId("several-code", SVGSVGElement), qr);
     show(byId("several-insecure", HTMLElement), location.protocol !== "https:");
-    show(this.#invited, true);
-    this.say("");
-    this.#invited.scrollIntoView({ block: "nearest" });
+    return true;
+  }
+
+  /** @param {HTMLElement} way */
+  #show(way) {
+    show(way, true);
+    show(byId("several-whip", HTMLElement), this.#access.hidden);
+    way.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {CameraInfo[]} cameras */
   render(cameras) {
     const waits = cameras.find(({ id }) => id === this.#waits);
-    if (this.#waits && (!waits || waits.state)) this.#forget();
+    if (this.#waits && this.#waits !== OWN && (!waits || waits.state)) this.forget();
+    show(this.#here, cameras.length > 1);
     // A row stays while its camera does: somebody may be typing its name.
     const rows = new Map([...this.#list.querySelectorAll("li")].map((row) => [row.dataset.id, row]));
     for (const [id, row] of rows) if (!cameras.some((camera) => camera.id === id)) row.remove();
@@ -123,9 +159,11 @@ export class CamerasDialog {
   }
 
   /** Take the secrets of an invitation away. */
-  #forget() {
+  forget() {
     this.#waits = "";
-    show(this.#invited, false);
+    this.#advanced.open = false;
+    for (const way of [this.#invited, this.#access]) show(way, false);
+    show(byId("several-whip", HTMLElement), true);
     for (const id of ["several-link", "several-token"]) byId(id, HTMLInputElement).value = "";
     part(byId("several-code", SVGSVGElement), "path", SVGPathElement).removeAttribute("d");
   }
@@ -161,7 +199,7 @@ export class CamerasStage {
   #stills = new Map();
   #shown = OWN;
 
-  /** @param {HTMLVideoElement} own the page's own picture @param {{choose: (id: string) => void, all: () => void, manage: () => void}} hooks */
+  /** @param {HTMLVideoElement} own the page's own picture @param {{choose: (id: string) => void, all: () => void, manage: (button: HTMLElement) => void}} hooks */
   constructor(own, hooks) {
     this.#own = own;
     this.#hooks = hooks;
@@ -170,7 +208,8 @@ export class CamerasStage {
     this.#strip = part(added, ".strip", HTMLElement);
     this.#together = part(added, ".together", HTMLButtonElement);
     this.#together.addEventListener("click", hooks.all);
-    part(added, ".manage", HTMLButtonElement).addEventListener("click", hooks.manage);
+    const manage = part(added, ".manage", HTMLButtonElement);
+    manage.addEventListener("click", () => hooks.manage(manage));
     own.after(this.#large);
     byId("top", HTMLElement).after(this.#strip);
   }

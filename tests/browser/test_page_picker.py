@@ -1,0 +1,231 @@
+"""The dialog that chooses the camera: one of this device, a screen, or a phone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.test_page_camera import put_out_of_sight, quicken
+from tests.browser.test_page_several import LINK, join
+from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+from tests.support.words import say
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# Two cameras, of which the page gets the one that it names
+_TWO = """() => {
+  const { mediaDevices: media } = navigator;
+  if (!media) return;
+  const give = media.getUserMedia;
+  window.__asked = [];
+  media.getUserMedia = async function (wish) {
+    const id = wish.video?.deviceId?.exact ?? "canvas";
+    window.__asked.push(id);
+    const stream = await give.call(this, wish);
+    const [track] = stream.getVideoTracks();
+    const settings = track.getSettings;
+    track.getSettings = () => ({ ...settings.call(track), deviceId: id });
+    return stream;
+  };
+  media.enumerateDevices = async () => ["canvas", "second"].map((deviceId) =>
+    ({ kind: "videoinput", deviceId, label: `The ${deviceId} one`, getCapabilities: () => ({}) }));
+}"""
+_USED = "document.querySelector('#video').srcObject?.getVideoTracks()[0].getSettings().deviceId"
+_NAMED = """() => {
+  const of = (deviceId, label, ...facingMode) =>
+    ({ kind: "videoinput", deviceId, label, getCapabilities: () => ({ facingMode }) });
+  navigator.mediaDevices.enumerateDevices = async () => [
+    of("a", "HD Webcam (04f2:b6d9)"), of("b", "camera2 1, facing front"), of("c", "camera2 0, facing back"),
+    of("d", "camera2 2, facing back"), of("e", "", "user"), of("f", ""),
+    { kind: "audioinput", deviceId: "m", label: "Microphone" }];
+}"""
+# The browser's own bar ends the sharing of a screen.
+_BAR = """() => {
+  const [track] = document.querySelector("#video").srcObject.getVideoTracks();
+  track.stop();
+  track.dispatchEvent(new Event("ended"));
+}"""
+_REFUSE = """() => {
+  navigator.mediaDevices.getDisplayMedia = async () => {
+    throw new DOMException("Permission denied", "NotAllowedError");
+  };
+}"""
+
+
+async def opened(page: Visitor) -> None:
+    """Open the dialog: from the menu, or before the camera is on by the card's button."""
+    if await page.card.is_visible():
+        await page.button(say("stage.use_another")).click()
+    else:
+        await page.press("#cameras-open")
+    await expect(page.page.locator("#camera-dialog")).to_be_visible()
+
+
+async def share(page: Visitor) -> None:
+    await opened(page)
+    await page.page.locator("#camera-screen").click()
+    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
+    await expect(page.state).to_have_text(say("page.sharing"))
+
+
+async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
+    """Those of the browser without what it adds; where it gives none, where the camera looks."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.page.evaluate(f"({_NAMED})()")
+    await opened(page)
+    await expect(page.page.locator("#camera-rows [data-device] b")).to_have_text(
+        [
+            "HD Webcam",
+            say("live.front_camera"),
+            say("live.back_camera"),
+            f"{say('live.back_camera')} 2",
+            f"{say('live.front_camera')} 2",
+            "Camera 6",
+        ]
+    )
+
+
+async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running) -> None:
+    """The one in use is marked; another is used at once, and by the next page of the device."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_TWO})()")
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    await page.page.get_by_role("button", name=say("stage.use_another")).focus()
+    await page.page.keyboard.press("Enter")
+    rows = page.page.locator("#camera-rows [data-device]")
+    await expect(rows).to_have_count(2)
+    await expect(page.page.locator("#camera-rows [aria-pressed=true]")).to_have_count(0)
+    await expect(rows.first).to_be_focused()
+    await page.page.keyboard.press("Enter")
+    await expect(page.state).to_have_text(say("page.live"))
+    await expect(page.page.locator("#quick-what")).to_be_focused()
+    await opened(page)
+    used = page.page.locator("#camera-rows [aria-pressed=true]")
+    await expect(used).to_have_text(f"The canvas one {say('cameras.in_use')}")
+    await page.page.keyboard.press("Tab")
+    await page.page.keyboard.press("Enter")
+    await page.comes("window.__asked", ["canvas", "second"])
+    await page.comes(_USED, "second")
+    # The used one is not opened anew.
+    await opened(page)
+    await expect(used).to_contain_text("The second one")
+    await used.click()
+    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
+    assert await page.page.evaluate("window.__asked") == ["canvas", "second"]
+    await page.page.goto("about:blank")
+    await page.page.goto(builtin.base_url)
+    await page.start()
+    assert await page.page.evaluate("window.__asked") == ["second"]
+
+
+async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """It is said and asked; it goes on while the page is hidden, as who shares another window leaves
+    this one; the browser's own bar brings the camera back.
+    """
+    page = await visit(server.base_url)
+    await page.start()
+    video = page.page.locator("#video")
+    await share(page)
+    await expect(video).to_have_attribute("aria-label", say("page.live_screen"))
+    await expect(page.page.locator("#switch-camera")).to_be_hidden()
+    hint = "document.querySelector('#video').srcObject.getVideoTracks()[0].contentHint"
+    await page.comes(hint, "detail")
+    await page.until(lambda sent: sent["frameHeight"] > 360)
+    answer = await page.ask("What is this?")
+    assert answer["frame"]["source_height"] > 360
+    await quicken(page, 4000)
+    await put_out_of_sight(page, True)
+    await page.page.wait_for_timeout(1000)
+    await expect(page.state).to_have_text(say("page.sharing"))
+    await put_out_of_sight(page, False)
+    await opened(page)
+    await expect(page.page.locator("#camera-screen")).to_have_attribute("aria-pressed", "true")
+    await page.page.keyboard.press("Escape")
+    await page.page.evaluate(f"({_BAR})()")
+    await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))
+    await expect(page.state).to_have_text(say("page.live"))
+    await expect(video).to_have_attribute("aria-label", say("page.live_picture"))
+    answer = await page.ask("And this?")
+    assert answer["frame"]["source_height"] <= 360
+
+
+async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """A refusal changes nothing; without any camera a screen begins the visit, and its end ends it."""
+    page = await visit(server.base_url)
+    await page.page.evaluate(f"({_REFUSE})()")
+    await opened(page)
+    await page.page.locator("#camera-screen").click()
+    await expect(page.page.locator("#camera-said")).to_be_empty()
+    await expect(page.page.locator("#camera-dialog")).to_be_visible()
+    await expect(page.state).to_have_text(say("page.camera_off"))
+    await page.page.keyboard.press("Escape")
+    await page.page.evaluate("delete navigator.mediaDevices.getDisplayMedia")
+    await share(page)
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    assert await page.page.evaluate("window.__camera.opened") == 0
+    await page.page.evaluate(f"({_BAR})()")
+    await expect(page.start_button).to_be_visible()
+    await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
+    # Phones share none.
+    await page.page.evaluate("void (navigator.mediaDevices.getDisplayMedia = undefined)")
+    await opened(page)
+    await expect(page.page.locator("#camera-screen")).to_be_hidden()
+
+
+async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """A page without a camera shows a code; the phone's picture is asked; Camera off ends it there."""
+    page = await visit(server.base_url)
+    await opened(page)
+    await page.page.locator("#several-phone").click()
+    link = page.page.locator("#several-link")
+    await expect(link).to_have_value(LINK)
+    await expect(page.page.locator("#several-code")).to_be_visible()
+    device = await join(visit, await link.input_value())
+    await expect(device.page.locator("#join-state")).to_have_text("Sending as Camera 1.")
+    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
+    await expect(page.page.locator("#far")).to_be_visible()
+    await expect(link).to_have_value("")
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    assert await page.page.evaluate("window.__camera.opened") == 0
+    # From now on a phone is a further camera.
+    await opened(page)
+    await page.page.locator("#several-phone").click()
+    await expect(link).to_have_value(LINK)
+    await expect(page.page.locator("#several-list li")).to_have_count(2)
+    await page.page.keyboard.press("Escape")
+    device.expect(REFUSED_TOKEN)
+    await page.press(say("chat.camera_off"))
+    await expect(device.page.locator("#join-state")).to_contain_text(
+        say("join.ended"), timeout=30_000
+    )
+
+
+async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
+    visit: Visit, server: Running
+) -> None:
+    """Nobody sees it any more: neither the link nor the token stands in the page."""
+    page = await visit(server.base_url)
+    await page.start()
+
+    async def slow(route: Route) -> None:
+        reply = await route.fetch()
+        await page.page.keyboard.press("Escape")
+        await route.fulfill(response=reply)
+
+    await page.page.route("**/api/cameras?*", slow)
+    await opened(page)
+    async with page.page.expect_response(lambda r: "/api/cameras?" in r.url):
+        await page.page.locator("#several-phone").click()
+    await page.got('m.type === "cameras"')
+    for secret in ("#several-token", "#several-link"):
+        await expect(page.page.locator(secret)).to_have_value("")
+    await opened(page)
+    await expect(page.page.locator("#several-invited")).to_be_hidden()
