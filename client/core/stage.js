@@ -61,7 +61,10 @@ export function startStage(page) {
     show(unpair, visit.session.paired);
   });
   const keep = () => {
-    if (visit.hold(!visit.facts.held) && visit.facts.held) stage.takeStill();
+    if (!visit.hold(!visit.facts.held)) return;
+    const { held } = visit.facts;
+    if (held) stage.takeStill();
+    page.announce(text(held ? "page.picture_held" : "page.live"));
   };
   hold.addEventListener("click", keep);
   onLongPress(byId("stage", HTMLElement), () => !hold.disabled && keep());
