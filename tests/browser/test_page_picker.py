@@ -170,6 +170,9 @@ async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) 
     await share(page)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     assert await page.page.evaluate("window.__camera.opened") == 0
+    # Its words have the room of "simple mode", too.
+    await page.page.set_viewport_size({"width": 320, "height": 568})
+    assert await page.state.evaluate("one => one.scrollWidth <= one.clientWidth")
     await page.page.evaluate(f"({_BAR})()")
     await expect(page.start_button).to_be_visible()
     await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))

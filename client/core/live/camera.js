@@ -22,7 +22,7 @@ export class Camera {
   /** @type {MediaStream|null} null while closed */
   stream = null;
   torch = false;
-  /** True while it is a shared screen or window. */
+  /** It is a shared screen. */
   screen = false;
   // Number of cameras; known only after permission was given
   count = 0;

@@ -167,6 +167,7 @@ export class StageView {
     say(this.#stateLabel, label);
     const simple = inSimpleMode(facts) && this.app.dataset.camera === "on";
     for (const element of this.#simple) show(element, simple);
+    if (facts.screen) show(this.#simple[0], false);
     this.#renderCard(facts);
     this.#renderNotice(facts);
     if (!facts.held) this.dropStill();
