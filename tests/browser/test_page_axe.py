@@ -199,7 +199,7 @@ async def test_no_state_has_a_violation(
     await page.button(say("page.done")).click()
     await test_page_programs.in_each_state(page, checked.look)
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
-    for name in ("code", "other", "disclosure", "trust", "missing"):
+    for name in ("camera", "code", "simple", "disclosure", "trust", "missing"):
         await checked.dialog(f"{name}-dialog")
     await page.bring("core/dialogs/dialogs.html", "features/voice_in/voice.css")
     await page.page.evaluate("document.querySelector('#talking').hidden = false")
@@ -310,7 +310,7 @@ async def test_the_tab_key_reaches_everything(
     await expect(page.page.locator("#settings")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
-    await expect(page.button(say("settings.title"))).to_be_focused()
+    await expect(page.button(say("page.menu"))).to_be_focused()
 
 
 @pytest.mark.parametrize("size", [(640, 400), (320, 256)], ids=["200 %", "400 %"])
