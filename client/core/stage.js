@@ -35,7 +35,7 @@ export function startStage(page) {
   stage.start.addEventListener("click", async () => {
     await visit.start();
     // The button has disappeared: move a keyboard user's focus to the next control.
-    if (document.activeElement === document.body) stage.quickWhat.focus();
+    requestAnimationFrame(() => document.activeElement === document.body && stage.quickWhat.focus());
   });
   const simple = byId("simple-open", HTMLButtonElement);
   simple.addEventListener("click", () => void page.dialogs.showSimple(simple));

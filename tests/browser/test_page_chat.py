@@ -89,9 +89,11 @@ async def test_who_scrolls_up_is_offered_the_way_back(
     await page.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
     await expect(newest).to_be_visible()
     await page.box.focus()
-    # Past "Tell me when", which stands between them
-    await page.page.keyboard.press("Shift+Tab")
-    await page.page.keyboard.press("Shift+Tab")
+    # Past the suggestions, which stand between them
+    for _ in range(6):
+        await page.page.keyboard.press("Shift+Tab")
+        if await newest.evaluate("one => one === document.activeElement"):
+            break
     await expect(newest).to_be_focused()
     await page.page.keyboard.press("Enter")
     await expect(newest).to_be_hidden()

@@ -150,3 +150,33 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     assert copied == "bash scripts/run.sh --model small"
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
+
+
+async def test_the_same_answer_is_announced_again(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A live region that keeps its words says nothing."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask("What is this?")
+    region = page.page.locator("#announcer")
+    await expect(region).to_have_text("I see a cup.")
+    before = await region.evaluate("one => one.textContent")
+    await page.ask("What is this?")
+    await expect(page.turns).to_have_count(2)
+    await page.comes(
+        "before => document.querySelector('#announcer').textContent !== before", True, before
+    )
+
+
+async def test_a_closed_dialog_gives_the_focus_back_to_the_menu(
+    visit: Visit, builtin: Running
+) -> None:
+    """Also the second time, when its part is here already."""
+    page = await visit(builtin.base_url)
+    menu = page.button(say("page.menu"))
+    for _ in range(2):
+        await page.press(say("settings.menu"))
+        await expect(page.page.locator("#settings")).to_be_visible()
+        await page.page.keyboard.press("Escape")
+        await expect(menu).to_be_focused()

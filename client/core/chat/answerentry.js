@@ -12,6 +12,9 @@ import { languageOfTurn } from "./chatview.js";
  *   share: (turn: Turn, words: string) => Promise<void>, save: (turn: Turn) => Promise<string>}} Answers
  */
 
+// Milliseconds for which a button says that it has copied
+const COPIED = 2000;
+
 /** The actions on answers; loads the part that does most of them. */
 export class AnswerEntry {
   /** @type {Part<Answers>} */
@@ -98,6 +101,10 @@ export class AnswerEntry {
       said = text("chat.copy_refused");
     }
     this.#chat?.announce(said);
+    const words = document.getElementById(turn.key)?.querySelector(".copy")?.lastChild;
+    if (!words) return;
+    words.nodeValue = said;
+    setTimeout(() => (words.nodeValue = text("page.copy")), COPIED);
   }
 
   /** @param {Turn} turn */

@@ -187,7 +187,9 @@ export class ChatView {
 
   /** @param {string} text spoken by a screen reader, shown nowhere */
   announce(text) {
-    say(this.#announcer, text);
+    // The same words once more would be no change, and not be heard.
+    const again = text !== "" && this.#announcer.textContent === text;
+    say(this.#announcer, again ? `${text}\u00a0` : text);
   }
 
   /** @param {Turn} turn */

@@ -323,7 +323,12 @@ export class Suggestions {
     if (text) wanted.push("read");
     if (people > 1) wanted.push("people");
     const names = [...new Set([...wanted, "what", "read"])].slice(0, 2);
+    const row = byId("quick", HTMLElement);
+    const focused = document.activeElement;
     for (const one of ["code", "people", "what", "read"]) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
     for (const one of names) byId("hold", HTMLElement).before(byId(`quick-${one}`, HTMLElement));
+    // One that was moved has lost the focus; one that is hidden now gives it to the first.
+    if (!(focused instanceof HTMLElement) || !row.contains(focused)) return;
+    (focused.hidden ? byId(`quick-${names[0]}`, HTMLElement) : focused).focus({ preventScroll: true });
   }
 }

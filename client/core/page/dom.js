@@ -40,9 +40,11 @@ export class Fold {
     this.#content = content;
     content.dataset.fold = "";
     opener.addEventListener("click", () => this.set(!this.open));
-    content.addEventListener("click", (event) => {
+    // Before the choice is carried out: a dialog gives the focus back to what had it.
+    const choose = (/** @type {Event} */ event) => {
       if (/** @type {Element} */ (event.target).closest("[data-closes]")) this.set(false);
-    });
+    };
+    content.addEventListener("click", choose, { capture: true });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.open) this.set(false);
     });
@@ -59,7 +61,7 @@ export class Fold {
   /** @param {boolean} open @param {boolean} [focus] closed, the button that opens it has the focus: dialogs give it back */
   set(open, focus = true) {
     if (open === this.open) return;
-    if (!open && focus && this.#content.contains(document.activeElement)) this.#opener.focus();
+    if (!open && focus) this.#opener.focus();
     show(this.#content, open);
     this.#opener.setAttribute("aria-expanded", String(open));
     if (open) this.onOpen();

@@ -35,6 +35,7 @@ export class StageView {
   #ring = byId("focus-ring", HTMLElement);
   #simple = [byId("simple-label", HTMLElement), byId("simple", HTMLElement)];
   #facts = new Fold(this.state, byId("facts", HTMLElement));
+  #more = new Fold(byId("more-open", HTMLButtonElement), byId("more", HTMLElement));
   #read = byId("quick-read", HTMLButtonElement);
   #card = byId("card", HTMLElement);
   #notice = byId("notice", HTMLElement);
@@ -60,7 +61,6 @@ export class StageView {
   constructor() {
     this.#facts.onOpen = () => this.onDetails();
     new Fold(byId("menu-open", HTMLButtonElement), byId("menu", HTMLElement));
-    new Fold(byId("more-open", HTMLButtonElement), byId("more", HTMLElement));
     // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
     this.#wholeButton.addEventListener("click", () => {
@@ -98,7 +98,8 @@ export class StageView {
     const strip = crops && picture > place && this.app.clientHeight > this.app.clientWidth;
     const whole = crops && (!strip || this.#wantsWhole);
     this.#stage.classList.toggle("whole", whole);
-    show(this.#wholeButton, strip);
+    // It would change the room for the picture, and so whether it is to be there.
+    if (!this.#more.open) show(this.#wholeButton, strip);
     this.#wholeButton.setAttribute("aria-pressed", String(whole));
     // The finder is placed within the picture.
     const spare = whole ? 1 : 0;
