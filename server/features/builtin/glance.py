@@ -44,7 +44,7 @@ def counter(metrics: Metrics) -> Any:
 
 
 class GivenUp(Exception):
-    """A look that something more urgent came between."""
+    """A look that something more urgent came between; outside the tree of errors: it stays in this file."""
 
 
 class Glancer:

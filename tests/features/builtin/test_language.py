@@ -24,6 +24,7 @@ PAGE = {
     "stage.what_is_this": Want.SUMMARY,
     "stage.read_this": Want.READ,
     "stage.scan_this": Want.CODE,
+    "stage.how_many_people": Want.THING,
 }
 # Questions of each subject in the ten languages that test_intents.py has none of
 QUESTIONS: dict[str, dict[Want, str]] = {
