@@ -1074,7 +1074,7 @@ async def test_words_for_every_state(page: Page) -> None:
         const notices = [{muted: true}, {socket: "waiting"}, {socket: "waiting", closeCode: 1013},
           {socket: "waiting", closeCode: 4429}, {socket: "waiting", gone: true}, {link: "interrupted", status: {camera: "stalled"}}, {link: "ended", linkError: {message: "No codec."}},
           {status: {camera: "stalled"}}, {status: {camera: "frozen"}}, {status: {camera: "live", dark: true}},
-          {status: {camera: "live", blurred: true}}, {held: true},
+          {status: {camera: "live", blurred: true}},
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]
           .map(change => words.notice({...base, ...change}));
         const details = [false, true].map(clock_doubted => facts.details({...base, status: {camera: "live", clock_doubted}}).camera);
