@@ -120,7 +120,7 @@ def _photo(name: str) -> U8:
 
 @dataclass
 class Found:
-    """What a run found. Delays are seconds from the event to the alert."""
+    """The alerts of a run. Delays are seconds from the event to the alert."""
 
     delays: dict[str, list[float]] = field(default_factory=lambda: {"comes": [], "leaves": []})
     visits: int = 0

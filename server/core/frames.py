@@ -75,7 +75,7 @@ class Verbosity(StrEnum):
 
 
 class CodeUse(StrEnum):
-    """What a person may do with a code in the picture: open its address, or copy something of it."""
+    """A code in the picture, and its uses to a person: open its address, or copy something of it."""
 
     OPEN = "open"
     PASSWORD = "password"

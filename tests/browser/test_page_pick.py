@@ -131,7 +131,7 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
 
 
 async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> None:
-    """What is drawn is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
+    """A drawn circle is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
     page = await opened(visit, builtin.base_url)
     mouse, box = page.page.mouse, page.page.locator("#pick .pick")
     corners = [(0.02, 0.25), (0.4, 0.26), (0.41, 0.75), (0.01, 0.74), (0.02, 0.25)]

@@ -581,7 +581,7 @@ export interface LogLines {
   dropped: number;
 }
 
-/** What is in front of the camera, so that a client can offer questions about it. It comes while the built-in engine answers, whenever it differs from the one before. */
+/** Things, print, codes and people in front of the camera, so that a client can offer questions about it. It comes while the built-in engine answers, whenever it differs from the one before. */
 export interface Glance {
   type: "glance";
   /** Print that could be read */
@@ -659,7 +659,7 @@ export interface AimHint {
   at: number;
 }
 
-/** What is at a place that the person points at. */
+/** Things, print and codes at a place that the person points at. */
 export interface Pointed {
   type: "pointed";
   /** As in `point` */
@@ -918,7 +918,7 @@ export interface FoundBox {
   confidence?: number;
 }
 
-/** What a person may do with a code in the picture. Nothing opens or copies it by itself. */
+/** A code in the picture, and its uses to a person. Nothing opens or copies it by itself. */
 export interface FoundCode {
   /** `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email` address, all of a `contact` or an `event`, or the `text` */
   use: "open" | "password" | "phone" | "email" | "contact" | "event" | "text";

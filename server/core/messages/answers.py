@@ -243,7 +243,7 @@ class FoundBox(BaseModel):
 
 
 class FoundCode(BaseModel):
-    """What a person may do with a code in the picture. Nothing opens or copies it by itself."""
+    """A code in the picture, and its uses to a person. Nothing opens or copies it by itself."""
 
     # `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email`
     # address, all of a `contact` or an `event`, or the `text`

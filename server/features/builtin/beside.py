@@ -1,4 +1,4 @@
-"""What the detector does where a model answers: boxes for its answers, and cheap looks for its watches. Blocking."""
+"""The detector's help where a model answers: boxes for its answers, and cheap looks for its watches. Blocking."""
 
 from __future__ import annotations
 

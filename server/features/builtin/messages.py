@@ -8,7 +8,7 @@ from server.core.messages.base import ServerMessage
 
 
 class Glance(ServerMessage):
-    """What is in front of the camera, so that a client can offer questions about it.
+    """Things, print, codes and people in front of the camera, so that a client can offer questions about it.
 
     It comes while the built-in engine answers, whenever it differs from the one before.
     """

@@ -37,7 +37,7 @@ class PointedBox(BaseModel):
 
 
 class Pointed(ServerMessage):
-    """What is at a place that the person points at."""
+    """Things, print and codes at a place that the person points at."""
 
     type: Literal["pointed"] = "pointed"
     newest_only: ClassVar[bool] = True

@@ -30,7 +30,7 @@ _FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
 class At(Protocol):
-    """What is found at a place. `box` is in pixels of the picture; its label may be ""."""
+    """A thing, print or a code that was found at a place. `box` is in pixels of the picture; its label may be ""."""
 
     @property
     def kind(self) -> Literal["thing", "text", "code"]: ...

@@ -46,7 +46,7 @@ class _Denial:
 
 
 class Sightings:
-    """What the detector saw of one condition. Pure.
+    """The detector's looks at one condition. Pure.
 
     Bounds of what a model denied of a watch: 8 places, for ten minutes at most.
     """

@@ -1,4 +1,4 @@
-"""What the page hears of what is in front of the camera, and when nothing is looked at."""
+"""Glances: the page hears of things, print and codes, and at times nothing is looked at."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
 async def test_one_that_names_nothing_does_not_say_that_it_does(
     heavy: ThreadPoolExecutor, engine: BuiltinEngine, code: str
 ) -> None:
-    """What it says of itself is another sentence in each language, wherever it says it."""
+    """It says of itself another sentence in each language, wherever it says it."""
     plain = BuiltinEngine(heavy=heavy)
     wide = {"own_language": code}
     for question, where in ((HELLO, False), (HELP, False), (BEYOND, False), (WHERE, True)):
@@ -242,7 +242,7 @@ async def test_the_colour_of_a_part(engine: BuiltinEngine) -> None:
 
 
 async def test_a_part_is_no_picture_to_compare_with(engine: BuiltinEngine) -> None:
-    """What has changed is known of the whole picture: a part says that it cannot, and changes nothing of it."""
+    """Changes are known of the whole picture: a part says that it cannot, and changes nothing of it."""
     view = room(("chelsea", 60))
     whole = dataclasses.replace(request(view, "What has changed?"), session_id="pointed")
     await said(engine, whole)

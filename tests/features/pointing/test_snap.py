@@ -1,4 +1,4 @@
-"""What is at a place that somebody points at: the newest frame, one look at a time, nothing that is withheld."""
+"""A place that somebody points at: the newest frame, one look at a time, nothing that is withheld."""
 
 from __future__ import annotations
 
