@@ -1,7 +1,7 @@
 """An RTSP server of GStreamer (1.22), run by the system's own Python, which has its bindings.
 
-Arguments: the port (0: any), "h264" or "h265", a colour of the picture (0xAARRGGBB), "" or
-user:password, "digest" or "basic", "" or a PEM file with its certificate and key: then it speaks TLS. It prints {"port": ...} once, and {"clients": ...} for each
+Arguments: the port (0: any), "h264" or "h265", the picture (a colour as 0xAARRGGBB, or the path of a JPEG, which is read
+again for each frame), "" or user:password, "digest" or "basic", "" or a PEM file with its certificate and key: then it speaks TLS. It prints {"port": ...} once, and {"clients": ...} for each
 client that comes; the line "cut" ends all connections; it ends when its input does.
 """
 
@@ -29,16 +29,22 @@ def say(**what: Any) -> None:
     print(json.dumps(what), flush=True)
 
 
-def main(port: str, codec: str, color: str, login: str, method: str, certificate: str) -> None:
+def main(port: str, codec: str, picture: str, login: str, method: str, certificate: str) -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_shared(True)
+    if picture.startswith("0x"):
+        source = f"videotestsrc is-live=true pattern=solid-color foreground-color={picture}"
+        size = "width=320,height=240,"
+    else:
+        source = f"multifilesrc location={picture} loop=true caps=image/jpeg,framerate=10/1 do-timestamp=true"
+        source += " ! jpegdec ! videoconvert"
+        size = ""
     factory.set_launch(
-        f"( videotestsrc is-live=true pattern=solid-color foreground-color={color}"
-        " ! video/x-raw,format=I420,width=320,height=240,framerate=10/1"
+        f"( {source} ! video/x-raw,format=I420,{size}framerate=10/1"
         f" ! {ENCODERS[codec]} config-interval=-1 name=pay0 pt=96 )"
     )
     auth = GstRtspServer.RTSPAuth()

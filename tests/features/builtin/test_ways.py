@@ -1,7 +1,8 @@
-"""Things through every way out of a fixed camera: its questions, MCP, OpenAI's interface, MQTT, and watches."""
+"""Things through every way out of a fixed camera: its questions, MCP, OpenAI's interface, MQTT, webhooks, and watches."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx2
 import numpy as np
 import pytest
@@ -17,13 +19,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 from openai import AsyncOpenAI
 
+from server.features.builtin.detector import ThingFinder
 from server.features.mqtt.discovery import Topics, watch_key
 from server.media.picture.encode import jpeg
 from server.shared.watch_answers import conditions_in
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_things import room
 from tests.features.rtsp.scripted import begun, jpeg_camera
-from tests.features.rtsp.test_standing import HEADERS, OPERATOR, ask, until, written
+from tests.features.rtsp.test_standing import HEADERS, OPERATOR, ask, rtsp, until, written
+from tests.features.webhooks.receiver import receiving
+from tests.features.webhooks.test_house import listed
+from tests.peers.processes import no_rtsp
 from tests.support.clients import http, metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.mosquitto import broker, listening, no_mosquitto
@@ -154,6 +160,34 @@ async def test_a_house_hears_of_it(tmp_path: Path) -> None:
         await soon(lambda: other.last(TOPICS.watch("door", PERSON)) == b"ON", 60)
         description = TOPICS.description("door")
         await soon(lambda: b"person" in (other.last(description) or b""), 60)
+
+
+@pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
+async def test_a_stream_rings_a_webhook(tmp_path: Path) -> None:
+    """From a true RTSP camera that somebody walks in front of to a verified POST with its picture."""
+    view = tmp_path / "view.jpg"
+    view.write_bytes(jpeg(room(("coffee", 300))))
+    async with rtsp("h264", view) as (_, port), receiving() as receiver:
+        url = f'url = "rtsp://127.0.0.1:{port}/view"\n{WATCHED}'
+        cameras = str(written(tmp_path, door=url))
+        hooks = listed(tmp_path, receiver, "inline", "https://cam.example.org")
+        async with running(
+            standing_cameras=cameras, operator_token=OPERATOR, webhooks=hooks
+        ) as run:
+            await soon(lambda: begun(run), 60)
+            came = tmp_path / "came.jpg"
+            came.write_bytes(jpeg(person()))
+            came.replace(view)
+            await soon(lambda: bool(receiver.heard), 60)
+            (message,) = receiver.messages
+            data = message["data"]
+            assert data["condition"] == COMES
+            assert data["reason"].startswith("A person")
+            shown = np.frombuffer(base64.b64decode(data["evidence"]["base64"]), np.uint8)
+            picture = cv2.imdecode(shown, cv2.IMREAD_COLOR)
+            assert picture is not None
+            things = ThingFinder().find(np.asarray(picture, np.uint8))
+            assert "person" in [thing.name for thing in things if thing.sure]
 
 
 def judged(body: dict[str, Any], picture: bytes | None) -> list[str]:

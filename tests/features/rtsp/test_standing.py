@@ -63,14 +63,14 @@ async def house(folder: Path, **cameras: str) -> AsyncIterator[tuple[Running, ht
 @asynccontextmanager
 async def rtsp(
     codec: str = "h264",
-    color: str = RED,
+    picture: Path | str = RED,
     login: str = "",
     method: str = "digest",
     port: int = 0,
     certificate: Path | str = "",
 ) -> AsyncIterator[tuple[PeerProcess, int]]:
     async with peer_process(
-        *RTSP, str(port), codec, color, login, method, str(certificate)
+        *RTSP, str(port), codec, str(picture), login, method, str(certificate)
     ) as peer:
         yield peer, int(await peer.says("port"))
 
