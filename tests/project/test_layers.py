@@ -95,7 +95,8 @@ def modules() -> dict[str, Path]:
     """Each module of server/ by its name within it; a package that others import from counts, too."""
     folder = ROOT / "server"
     files = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
-    packages = {"core.messages": folder / "core" / "messages" / "__init__.py"}
+    names = ("core.messages", "models.families")
+    packages = {name: folder.joinpath(*name.split("."), "__init__.py") for name in names}
     named = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
     return named | packages
 
