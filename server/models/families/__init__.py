@@ -55,10 +55,12 @@ class Ability(StrEnum):
 
 
 class Library(StrEnum):
-    """The library that loads the weights in-process."""
+    """The library that loads the weights."""
 
     TRANSFORMERS = "transformers"
     DIFFUSERS = "diffusers"
+    # Its server is a program of its own: one file of weights (GGUF) and one for pictures
+    LLAMA_CPP = "llama.cpp"
 
 
 @dataclass(frozen=True, slots=True)

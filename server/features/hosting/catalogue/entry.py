@@ -26,6 +26,7 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 # The whole name of a commit
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
+_GGUF = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119}\.gguf)?$"
 
 
 class CatalogueError(BadRequest):
@@ -72,8 +73,12 @@ class Model(BaseModel):
     needs: Mapping[str, str] = Field(default_factory=dict)
     # True: it has code of its own, which runs only with TRUST_REMOTE_CODE
     remote_code: bool = False
-    # "compressed-tensors", "gptq" and the like; empty: none
+    # "compressed-tensors", "gptq" and the like, of a GGUF file "Q4_K_M" and the like; empty: none
     quantization: str = Field(default="", max_length=40)
+    # Of llama.cpp: the file of weights, and the one that reads pictures (mmproj). Of their
+    # repository only these are fetched.
+    weights_file: str = Field(default="", pattern=_GGUF)
+    projector_file: str = Field(default="", pattern=_GGUF)
     # A sentence about when to choose it
     note: str = Field(default="", max_length=400)
     # Folder of its files; None: not on this machine. Never set in a catalogue's file.
@@ -88,6 +93,9 @@ class Model(BaseModel):
             and self.geometry.factor**2 <= self.geometry.min_pixels <= self.geometry.max_pixels
         ):
             raise ValueError("geometry needs factor² <= min_pixels <= max_pixels")
+        files = bool(self.weights_file) + bool(self.projector_file)
+        if files != 2 * (self.library is Library.LLAMA_CPP):
+            raise ValueError("weights_file, projector_file and the library llama.cpp go together")
         unknown = self.estimates - {"parameters", "weights_bytes", "memory_bytes", "context_length"}
         if unknown:
             raise ValueError(f"estimates names {', '.join(sorted(unknown))}, which is no figure")

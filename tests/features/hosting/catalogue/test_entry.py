@@ -43,8 +43,9 @@ def test_ours_holds(model: Model) -> None:
     assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
     assert "memory_bytes" in model.estimates
     assert model.parameters is not None
-    # Whole numbers of two or four bytes, and what else lies beside them
-    assert 1.9 <= model.weights_bytes / model.parameters <= 4.4
+    # Whole numbers of two or four bytes, of GGUF files mostly less, and what else lies beside them
+    least = 0.4 if model.library is Library.LLAMA_CPP else 1.9
+    assert least <= model.weights_bytes / model.parameters <= 4.4
     assert model.memory_bytes >= min(model.weights_bytes, 2 * model.parameters)
     if model.library is Library.TRANSFORMERS:
         family = FAMILIES[model.architecture]
@@ -163,6 +164,28 @@ def test_a_bad_catalogue_is_refused_with_the_place(text: str, says: str) -> None
         Catalogue.read(text, "here")
     assert says in caught.value.message
     assert "here" in caught.value.message or "twice" in says
+
+
+GGUF = """library = "llama.cpp"
+weights_file = "one-Q4_K_M.gguf"
+projector_file = "mmproj-one.gguf"
+"""
+
+
+def test_a_gguf_model_names_both_of_its_files() -> None:
+    """One without the other sees no pictures, or has no words; no name leads out of the folder."""
+    found = Catalogue.read(ENTRY + GGUF, "here").require("one")
+    assert found.library is Library.LLAMA_CPP
+    for wrong in (
+        GGUF.replace('weights_file = "one-Q4_K_M.gguf"', ""),
+        GGUF.replace('projector_file = "mmproj-one.gguf"', ""),
+        GGUF.replace('library = "llama.cpp"', ""),
+        'library = "llama.cpp"',
+        GGUF.replace("one-Q4_K_M", "../one"),
+        GGUF.replace("one-Q4_K_M.gguf", "one.safetensors"),
+    ):
+        with pytest.raises(CatalogueError, match=r"weights_file|projector_file"):
+            Catalogue.read(ENTRY + wrong, "here")
 
 
 def test_a_bad_file_is_refused(tmp_path: Path) -> None:
