@@ -9,7 +9,7 @@ import functools
 import sys
 from pathlib import Path
 
-from tools.references import errors, messages, metrics, routes, settings, types
+from tools.references import errors, messages, metrics, models, routes, settings, types
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "docs/reference"
@@ -21,6 +21,7 @@ PAGES = {
     f"{FOLDER}/errors.md": errors.page,
     f"{FOLDER}/settings.md": settings.page,
     f"{FOLDER}/metrics.md": metrics.page,
+    f"{FOLDER}/models.md": models.page,
     "client/core/live/messages.d.ts": types.page,
 }
 

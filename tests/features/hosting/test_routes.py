@@ -309,7 +309,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 ) -> None:
     """A switch gives its memory back first; the free memory is reported as it is."""
     room = run.program.feature("hosting")
-    model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen2.5-VL-7B-Instruct")
+    model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen3-VL-8B-Instruct")
     full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
 
     async def holds() -> tuple[int, tuple[int, ...]]:

@@ -33,6 +33,18 @@ class CatalogueError(BadRequest):
     """The catalogue cannot be read, or has no such model; `message` is a sentence for operators."""
 
 
+class FirstToken(BaseModel):
+    """The time to a model's first token with one picture, as somebody measured it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(gt=0, le=3600, allow_inf_nan=False)
+    # What it was measured on, and with
+    on: str = Field(min_length=1, max_length=120)
+    # Where the measurement can be read
+    source: str = Field(pattern=r"^https://[!-~]{1,240}$")
+
+
 class Model(BaseModel):
     """One model, from the catalogue or read from its folder (`folder.read_model`)."""
 
@@ -68,6 +80,10 @@ class Model(BaseModel):
     dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
     # SPDX id, or the licence's own name
     licence: str = Field(default="", max_length=80)
+    # Those that its maker names, or how many; empty: not said
+    languages: str = Field(default="", max_length=120)
+    # By class of machine; empty: nobody is known to have measured it
+    first_token: tuple[FirstToken, ...] = Field(default=(), max_length=8)
     # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version:
     # unknown. Others do not run it.
     needs: Mapping[str, str] = Field(default_factory=dict)
@@ -226,7 +242,8 @@ class Catalogue:
 def _merged(known: Model, found: Model | None) -> Model:
     if found is None:
         return known
-    kept = {"id", "title", "aliases", "licence", "note", "needs"}
+    kept = {"id", "title", "aliases", "licence", "note", "needs", "languages"}
+    kept.add("first_token")
     if found.parameters is None:
         kept.add("parameters")
     return found.model_copy(update={name: getattr(known, name) for name in kept})

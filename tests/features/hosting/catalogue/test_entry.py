@@ -19,7 +19,6 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.models import geometry
 from server.models.families import FAMILIES
-from tests.support import catalogue_table
 
 ENTRY = """
 [[model]]
@@ -60,6 +59,29 @@ def test_ours_has_every_type() -> None:
     assert types == set(ModelType)
     abilities = frozenset[Ability]().union(*(model.abilities for model in Catalogue.load()))
     assert abilities == set(Ability)
+
+
+def test_a_first_token_says_what_it_was_measured_on_and_where() -> None:
+    """Without its machine and source a figure is none; a folder's model keeps those of the catalogue."""
+    measured = [model for model in Catalogue.load() if model.first_token]
+    assert measured
+    for model in measured:
+        assert all(one.on and one.source for one in model.first_token)
+    given = 'first_token = [{ seconds = 0.5, on = "a laptop", source = "https://a.example/b" }]'
+    catalogue = Catalogue.read(ENTRY + given + '\nlanguages = "English"', "here")
+    found = catalogue.require("one").model_copy(
+        update={"aliases": (), "first_token": (), "languages": "", "folder": Path("/m")}
+    )
+    joined = catalogue.with_local([found]).require("one")
+    assert joined.folder == Path("/m")
+    assert (joined.first_token[0].seconds, joined.languages) == (0.5, "English")
+    for wrong, says in (
+        (given.replace("0.5", "0"), "greater than 0"),
+        (given.replace('on = "a laptop", ', ""), "Field required"),
+        (given.replace("https://a.example/b", "a friend"), "String should match"),
+    ):
+        with pytest.raises(CatalogueError, match=says):
+            Catalogue.read(ENTRY + wrong, "here")
 
 
 def test_the_small_one_fits_a_laptop() -> None:
@@ -212,10 +234,3 @@ def test_a_model_never_changes() -> None:
     assert (model.name, model.boxes, model.answers) == ("model", None, True)
     grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
     assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS
-
-
-def test_the_documents_table_is_current() -> None:
-    """docs/models.md has every model; `python -m tests.support.catalogue_table` writes it anew."""
-    text = catalogue_table.DOCUMENT.read_text(encoding="utf-8")
-    assert catalogue_table.with_table(text) == text
-    assert catalogue_table.table().count("\n") == len(Catalogue.load()) + 2

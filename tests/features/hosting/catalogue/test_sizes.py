@@ -71,14 +71,14 @@ def _qwen3(hidden: int, layers: int, heads: int, wide: int, eyes: int, **more: A
     return {"model_type": kind, "text_config": text, "vision_config": vision, **more}
 
 
-def _smol(hidden: int, layers: int, heads: int, pairs: int, wide: int, large: bool = False) -> Any:
+def _smol(hidden: int, layers: int, heads: int, pairs: int, wide: int) -> Any:
     vision = {
-        "hidden_size": 1152 if large else 768,
-        "intermediate_size": 4304 if large else 3072,
-        "num_hidden_layers": 27 if large else 12,
-        "num_attention_heads": 16 if large else 12,
-        "image_size": 384 if large else 512,
-        "patch_size": 14 if large else 16,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 512,
+        "patch_size": 16,
     }
     text = {
         "model_type": "llama",
@@ -95,19 +95,14 @@ def _smol(hidden: int, layers: int, heads: int, pairs: int, wide: int, large: bo
         "model_type": "smolvlm",
         "text_config": text,
         "vision_config": vision,
-        "scale_factor": 3 if large else 4,
+        "scale_factor": 4,
         "tie_word_embeddings": False,
     }
 
 
 _EXPERTS = {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
 PUBLISHED: dict[str, Any] = {
-    "Qwen/Qwen2.5-VL-3B-Instruct": _qwen25(
-        2048, 36, 16, 2, 11_008, vocab=151_936, tie_word_embeddings=True
-    ),
-    "Qwen/Qwen2.5-VL-7B-Instruct": _qwen25(3584, 28, 28, 4, 18_944),
     "Qwen/Qwen2.5-VL-32B-Instruct": _qwen25(5120, 64, 40, 8, 27_648, eyes=3456),
-    "Qwen/Qwen2.5-VL-72B-Instruct": _qwen25(8192, 80, 64, 8, 29_568, eyes=3456),
     "Qwen/Qwen3-VL-2B-Instruct": _qwen3(2048, 28, 16, 6144, 1024, tie_word_embeddings=True),
     "Qwen/Qwen3-VL-4B-Instruct": _qwen3(2560, 36, 32, 9728, 1024, tie_word_embeddings=True),
     "Qwen/Qwen3-VL-8B-Instruct": _qwen3(4096, 36, 32, 12_288, 1152),
@@ -117,7 +112,6 @@ PUBLISHED: dict[str, Any] = {
     ),
     "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": _smol(576, 30, 9, 3, 1536),
     "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": _smol(960, 32, 15, 5, 2560),
-    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": _smol(2048, 24, 32, 32, 8192, large=True),
 }
 CAMERAS = ((1280, 720), (720, 1280), (640, 480), (1920, 1080), (480, 480), (641, 37))
 BUDGETS = (64, 1280)

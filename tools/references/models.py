@@ -1,0 +1,86 @@
+"""The page of the models: the catalogue, models.toml, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.features.hosting.catalogue.entry import Ability, Catalogue, Model
+from tools.references.text import code, join, table
+
+_INTRO = """# Models
+
+The models that `bash scripts/run.sh --model NAME`, the engine panel and `bash scripts/download_model.sh` know, from
+[models.toml](../../server/features/hosting/catalogue/models.toml), which has more of each. Models in no catalogue work
+from their folders. [docs/models.md](../models.md) says how each is run.
+
+**Files** is what is fetched. **Memory** is that of the weights, a library and, for models that answer, a picture and a
+context of 8,192 tokens; `≈` marks a figure that was computed or remembered, not read from the files. Every file is
+compared with the checksum of its hub when it is fetched. An empty cell is not known."""
+_FIRST = """## The first word
+
+The time to the first token with one picture and a short question, as others measured it; this project measured none of
+these."""
+_WORDS = {
+    Ability.IMAGES: "pictures",
+    Ability.VIDEO_IN: "video",
+    Ability.GROUNDING: "boxes",
+    Ability.AUDIO_IN: "hears",
+    Ability.SPEECH_OUT: "speaks",
+    Ability.TEXT_TO_SPEECH: "text to speech",
+    Ability.TEXT_TO_AUDIO: "text to sound",
+    Ability.TEXT_TO_VIDEO: "text to video",
+    Ability.IMAGE_TO_VIDEO: "picture to video",
+}
+
+
+def page() -> str:
+    models = list(Catalogue.load())
+    answering = [model for model in models if model.answers]
+    others = [model for model in models if not model.answers]
+    return join(
+        (
+            _INTRO,
+            join(("## That answer", _table(answering))),
+            join(("## That make sound and videos", _table(others))),
+            join((_FIRST, _first(models))),
+        )
+    )
+
+
+def _names(model: Model) -> str:
+    return code(model.aliases) if model.aliases else f"`{model.id}`"
+
+
+def _table(models: Sequence[Model]) -> str:
+    return table(
+        ("`--model`", "does", "run by", "files", "memory", "licence", "languages", "for"),
+        [
+            (
+                _names(model),
+                ", ".join(word for ability, word in _WORDS.items() if ability in model.abilities),
+                " or ".join(model.needs),
+                _size(model, "weights_bytes"),
+                _size(model, "memory_bytes"),
+                model.licence,
+                model.languages,
+                model.note,
+            )
+            for model in models
+        ],
+    )
+
+
+def _size(model: Model, figure: str) -> str:
+    mark = "≈ " if figure in model.estimates else ""
+    return f"{mark}{getattr(model, figure) / 1e9:.1f} GB"
+
+
+def _first(models: Sequence[Model]) -> str:
+    return table(
+        ("model", "seconds", "on", "source"),
+        [
+            (_names(model), f"{one.seconds:g}", one.on, f"[source]({one.source})")
+            for model in models
+            for one in model.first_token
+        ],
+    )
