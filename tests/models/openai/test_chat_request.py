@@ -46,7 +46,7 @@ async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: Open
     """One question goes again with half of the turns, before anything of an answer; the number of
     dropped turns is reported.
     """
-    fake.context, fake.tells_context = 128 + 170, False
+    fake.context, fake.tells_context = 128 + 180, False
     texts, end = await collect(engine, request(turns=TURNS))
     assert texts == ["I ", "see ", "a ", "cup."]
     assert fake.count == 2
