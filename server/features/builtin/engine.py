@@ -396,7 +396,9 @@ class BuiltinEngine:
             found = [one for one in found if one.box is None or inside(one.box)]
             things = None if self._finder.broken else believed(found, rows)
             if want is Want.COLOUR and intent.things:
-                thing_colours = await in_pool(pool, colours_of, bgr, things or (), intent.things)
+                thing_colours = await in_pool(
+                    pool, colours_of, bgr, things or (), intent.things[:1]
+                )
         texts = tuple(row.text for row in rows) if rows is not None else None
         spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
         scene, shares, rim, now = await in_pool(

@@ -15,10 +15,20 @@ MOVES_MUCH = 0.05
 
 
 def colour(s: Speaker) -> Answer:
-    facts, intent = s.facts, s.intent
-    if intent.things and (asked := asked_for(s.things, intent.things)):
-        seen = [name for name, _ in facts.thing_colours[:2]]
+    intent = s.intent
+    if not intent.things or s.facts.things is None:
+        return _of_place(s)
+    # Of "the knife beside the apple" the first is asked about.
+    if asked := asked_for(s.things, intent.things[:1]):
+        seen = [name for name, _ in s.facts.thing_colours[:2]]
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), ""
+    missing = s.say("thing_not_here", thing=s.thing_words.one(intent.things[0]))
+    return missing, _of_place(s)[0]
+
+
+def _of_place(s: Speaker) -> Answer:
+    """Tell the colours of a place, or whether one of them is there."""
+    facts, intent = s.facts, s.intent
     shares = facts.colours.get("whole", ())
     whole = s.say(
         "colour_shares",
