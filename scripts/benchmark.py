@@ -18,11 +18,14 @@
                                                                      --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
     python3 scripts/benchmark.py --builtin                           what the built-in engine answers about pictures, by group
+    python3 scripts/benchmark.py --truth                             questions about things that are not in the picture: what
+                                                                     an engine invents (--engine-url with --wording,
+                                                                     --server-url)
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin and --plan have options of their own (--voice --help and so on).
---watch, --simulate, --builtin and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
+matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin, --truth and --plan have options of their own (--voice --help and so
+on). --watch, --simulate, --builtin, --truth and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
 `bash scripts/test.sh` installs.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
@@ -61,6 +64,7 @@ APART = {
     "--watch": "watch_bench.py",
     "--simulate": "simulate.py",
     "--builtin": "builtin_score.py",
+    "--truth": "truth.py",
 }
 OWN = (*APART, "--voice", "--plan", "--fleet")
 
@@ -78,6 +82,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
     add("--builtin", action="store_true", help="the built-in engine's score (the same)")
+    add("--truth", action="store_true", help="what an engine invents (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--plan", action="store_true", help="machines for so many people (the same)")
     add("--fleet", action="store_true", help="several gateways under faults (the same)")

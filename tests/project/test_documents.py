@@ -149,7 +149,9 @@ def script_of(word: str) -> str | None:
 def all_options() -> frozenset[str]:
     """Of every script that people start."""
     started = [name for name in files() if script_of(name) and "--help" in starts(name)]
-    started += [f"benchmarks/{name}.py" for name in ("__main__", "simulate", "watch_bench")]
+    started += [
+        f"benchmarks/{name}.py" for name in ("__main__", "simulate", "truth", "watch_bench")
+    ]
     started.append("scripts/bench/voice_run.py")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
