@@ -241,6 +241,8 @@ class Geometry:
     max_pixels: int
     # None: the visual tokens depend on the size alone
     tiles: Tiles | None = None
+    # Visual tokens of any picture; None: they depend on its size
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,4 @@
-"""Picture sizes of a model's image processor, from the model's files or its `model_type`, never
-from its name.
-"""
+"""Picture sizes of a model's image processor, from the model's files or its family."""
 
 from __future__ import annotations
 
@@ -10,23 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import Geometry, Tiles
+from server.models.families import known
 from server.models.weights import ModelFolderError, read_json
 
-# Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their
-# preprocessor_config.json).
-QWEN2_VL = Geometry(28, 3_136, 12_845_056)
-# Qwen3-VL: patch 16, merge 2, 65,536 to 16,777,216 pixels (its preprocessor_config.json).
-QWEN3_VL = Geometry(32, 65_536, 16_777_216)
-DEFAULT = QWEN2_VL
 
-BY_MODEL_TYPE: dict[str, Geometry] = {
-    "qwen2_vl": QWEN2_VL,
-    "qwen2_5_vl": QWEN2_VL,
-    "qwen2_5_omni": QWEN2_VL,
-    "qwen3_vl": QWEN3_VL,
-    "qwen3_vl_moe": QWEN3_VL,
-    "qwen3_omni_moe": QWEN3_VL,
-}
+def from_model_type(model_type: object) -> Geometry | None:
+    family = known(model_type)
+    return family.geometry if family is not None else None
+
+
+QWEN2_VL, QWEN3_VL = (
+    one for kind in ("qwen2_vl", "qwen3_vl") if (one := from_model_type(kind)) is not None
+)
+# Of models of no known family
+DEFAULT = QWEN2_VL
 
 
 def from_factor(factor: int) -> Geometry:
@@ -34,10 +29,6 @@ def from_factor(factor: int) -> Geometry:
     return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
         Geometry(factor, factor * factor, DEFAULT.max_pixels)
     )
-
-
-def from_model_type(model_type: object) -> Geometry | None:
-    return BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
 
 
 def model_type(folder: Path) -> str | None:

@@ -4,6 +4,7 @@ their own. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -26,8 +27,8 @@ CLOSE = frozenset(
         *("<channel|>", "<|end_of_thought|>"),
     )
 )
-# Fields that switch it off: for the templates of Qwen, GLM, DeepSeek and others, and OpenAI's own
-# field.
+# Fields that switch it off in models of no known family: for the templates of Qwen, GLM, DeepSeek and others, and
+# OpenAI's own field.
 OFF_FIELDS: dict[str, Any] = {
     "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
     "reasoning_effort": "none",
@@ -68,7 +69,7 @@ class Mode(StrEnum):
 
 
 class Thinking:
-    """The knowledge of one model. Nothing is sent to a server whose model was never seen to think.
+    """The knowledge of one model. Nothing is sent to one that nobody knows to think, and that was never seen to.
 
     `switch`: thinking may be switched off, as far as anybody knows.
     """
@@ -79,6 +80,7 @@ class Thinking:
         self._switch = switch
         # Its template opens the thoughts, so that only their end is marked.
         self.implied = False
+        self._off: Mapping[str, Any] = OFF_FIELDS
         self._dropped: set[str] = set()
 
     def known(self, *, switch: bool, opened: bool) -> None:
@@ -95,7 +97,7 @@ class Thinking:
         """Return more fields of a request."""
         if self.mode is not Mode.OFF:
             return {}
-        return {name: value for name, value in OFF_FIELDS.items() if name not in self._dropped}
+        return {name: value for name, value in self._off.items() if name not in self._dropped}
 
     def budget(self, context: int | None) -> int:
         """Return the tokens above those of the answer; a quarter of the context at most."""
@@ -126,7 +128,7 @@ class Thinking:
     def drop(self, field: str) -> None:
         """Leave a field out that the server refuses."""
         self._dropped.add(field)
-        if self._dropped >= OFF_FIELDS.keys():
+        if self._dropped >= self._off.keys():
             self.mode = Mode.BUDGET
 
     def refused(self) -> bool:
@@ -139,7 +141,10 @@ class Thinking:
         self.mode = Mode.BUDGET
         return True
 
-    def forget(self) -> None:
-        """Start again: another model is served."""
-        self.mode, self.implied = Mode.PLAIN, False
+    def served(self, off: Mapping[str, Any]) -> None:
+        """Start again with another model. `off`: the fields that switch its thinking off, where that is known."""
+        self.known(switch=True, opened=False)
+        if not off:
+            self.mode = Mode.PLAIN
+        self._off, self.implied = off or OFF_FIELDS, False
         self._dropped.clear()

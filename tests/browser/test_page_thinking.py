@@ -27,7 +27,7 @@ def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
     model.thoughts, model.thinking_can_be_switched_off = [], True
     engine = server.program.engines.engines[0]
     assert isinstance(engine, OpenAIEngine)
-    engine._thinking.forget()
+    engine._thinking.served({})
 
 
 async def test_thoughts_are_folded_and_no_part_of_the_answer(

@@ -43,7 +43,7 @@ def test_fields_that_are_refused_are_not_sent_again() -> None:
     one.drop("chat_template_kwargs")
     assert one.mode is Mode.BUDGET
     assert not one.refused()
-    one.forget()
+    one.served({})
     assert (one.fields(), one.budget(8192)) == ({}, 0)
     one.seen(Mode.PLAIN)
     assert one.refused()

@@ -528,10 +528,11 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     # The worker cuts a picture into no more tiles than it fills.
     found = geometry.from_folder(folder, filled=True)
     found = found or geometry.from_model_type(header["model_type"])
-    boxes = families.box_unit(header["model_type"])
+    family = families.known(header["model_type"])
+    boxes = family.boxes if family is not None else None
     return Capabilities(
         audio_in=header["hears"],
-        video=header["video"] and families.pairs_frames(header["model_type"]),
+        video=header["video"] and family is not None and family.paired_frames,
         grounding=boxes is not None,
         boxes=boxes,
         geometry=found or geometry.DEFAULT,

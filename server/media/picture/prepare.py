@@ -326,6 +326,8 @@ def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
     """Return the visual tokens of a picture; its sides are multiples of the factor."""
     if geometry.tiles is not None:
         return _tiled(height, width, geometry.tiles)
+    if geometry.tokens is not None:
+        return geometry.tokens
     return (height // geometry.factor) * (width // geometry.factor)
 
 
@@ -348,5 +350,5 @@ def _tiled(height: int, width: int, tiles: Tiles) -> int:
 
 
 def budget_pixels(tokens: int, geometry: Geometry) -> int:
-    """Return the largest number of pixels that costs at most this many tokens."""
-    return tokens * geometry.factor**2
+    """Return the largest number of pixels that costs at most this many tokens; all where each picture costs the same."""
+    return geometry.max_pixels if geometry.tokens is not None else tokens * geometry.factor**2

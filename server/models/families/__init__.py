@@ -1,16 +1,26 @@
-"""Abilities of model families, by the `model_type` of config.json, and for unknown ones by that
-file's other fields.
+"""Families of models as data: a TOML file each in this folder, found by config.json's `model_type` or by
+a model's name; and what a model of no known family says of itself in its own files. Pure.
+
+A file has `title`, `names` ("qwen 2.5 vl" is also "Qwen2.5-VL", "qwen2_5_vl" and "qwen25vl"; letters or digits
+right before or after make another name), `not_with` (words that make it another one), `[types]` (each `model_type`
+with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes`, `geometry`
+(`patch` times `merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
+`thinking_off` (fields that switch thinking off), `silent_with` (words of those that do not speak), `licence`,
+`sources`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from server.core.frames import BoxUnit
+from server.core.frames import BoxUnit, Geometry
 
 # Kinds of models, and ways to run them. Standard library only: a dry run needs no package.
 
@@ -71,63 +81,143 @@ class Family:
     # As `Model.needs`
     needs: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.TRANSFORMERS
+    title: str = ""
+    # None: its sizes differ, or nobody knows
+    geometry: Geometry | None = None
+    # Its patches are two frames deep: those of a video cost as much in pairs as one picture.
+    paired_frames: bool = False
+    # Fields of a request that switch its thinking off; none where it has no switch
+    thinking_off: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    not_with: frozenset[str] = frozenset()
+    silent_with: frozenset[str] = frozenset()
 
     @property
     def answers(self) -> bool:
         return Ability.IMAGES in self.abilities
 
 
-def _family(
-    kind: ModelType, *abilities: Ability, boxes: BoxUnit | None = None, **needs: str
-) -> Family:
-    extra = (Ability.GROUNDING,) if boxes else ()
-    return Family(kind, frozenset((*abilities, *extra)), boxes, needs)
+# Of a model of no known family
+NONE = Family(ModelType.VISION, frozenset())
 
 
-_SEES = (Ability.IMAGES, Ability.VIDEO_IN)
-_OMNI = (*_SEES, Ability.AUDIO_IN, Ability.SPEECH_OUT)
-# Sources: the model cards for the unit of boxes; for versions, the release that introduced the
-# class.
-FAMILIES: dict[str, Family] = {
-    "qwen2_vl": _family(
-        ModelType.VISION,
-        *_SEES,
-        boxes=BoxUnit.THOUSANDTHS,
-        transformers="4.45.0",
-        vllm="0.6.1",
-    ),
-    "qwen2_5_vl": _family(
-        ModelType.VISION, *_SEES, boxes=BoxUnit.PIXELS, transformers="4.49.0", vllm="0.7.2"
-    ),
-    "qwen3_vl": _family(
-        ModelType.VISION, *_SEES, boxes=BoxUnit.THOUSANDTHS, transformers="4.57.0", vllm="0.11.0"
-    ),
-    "qwen3_vl_moe": _family(
-        ModelType.VISION, *_SEES, boxes=BoxUnit.THOUSANDTHS, transformers="4.57.0", vllm="0.11.0"
-    ),
-    "qwen2_5_omni": _family(ModelType.OMNI, *_OMNI, transformers="4.52.0", vllm="0.8.5"),
-    "qwen3_omni_moe": _family(ModelType.OMNI, *_OMNI, transformers="4.57.0", vllm="0.11.1"),
-    "smolvlm": _family(ModelType.VISION, *_SEES, transformers="4.50.0", vllm="0.8.4"),
-    "idefics3": _family(ModelType.VISION, Ability.IMAGES, transformers="4.46.0", vllm="0.6.4"),
-    # Text to speech, text to sound: those of transformers' AutoModelForTextToWaveform
-    "vits": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.33.0"),
-    "bark": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.31.0"),
-    "csm": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.52.0"),
-    "pocket_tts": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
-    "vibevoice": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
-    "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
+def read(text: str) -> dict[str, Family]:
+    """Read a file of this folder: its family by each `model_type`, and by "" for its names.
+
+    Raises ValueError, TypeError or KeyError for a wrong one (outside the tree of errors: all are read at import).
+    """
+    data = tomllib.loads(text)
+    if not data.pop("licence") or not data.pop("sources"):
+        raise ValueError("a family needs its licence and its sources")
+    abilities = frozenset(Ability(name) for name in data.pop("abilities"))
+    kind = _KINDS[min(abilities, key=list(_KINDS).index)]
+    if (boxes := data.pop("boxes", None)) is not None:
+        boxes = BoxUnit(boxes)
+        abilities |= {Ability.GROUNDING}
+    types = data.pop("types")
+    sizes = _geometry(**data.pop("geometry")) if "geometry" in data else None
+    names = {name: tuple(data.pop(name, ())) for name in ("names", "not_with", "silent_with")}
+    family = Family(
+        kind,
+        abilities,
+        boxes,
+        geometry=sizes,
+        names=names["names"],
+        not_with=frozenset(names["not_with"]),
+        silent_with=frozenset(names["silent_with"]),
+        **data,
+    )
+    return {"": family} | {name: replace(family, needs=needs) for name, needs in types.items()}
+
+
+# By the first of these that a family has
+_KINDS = {
+    Ability.SPEECH_OUT: ModelType.OMNI,
+    Ability.AUDIO_IN: ModelType.OMNI,
+    Ability.VIDEO_IN: ModelType.VISION,
+    Ability.IMAGES: ModelType.VISION,
+    Ability.TEXT_TO_SPEECH: ModelType.SPEECH,
+    Ability.TEXT_TO_AUDIO: ModelType.AUDIO,
 }
-# Types of models whose patches are two frames deep
-_PAIRED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen2_5_omni", "qwen3_omni_moe")
-# Names of models that write boxes, as hubs and servers spell them
-_QWEN_NAMES = (
-    (re.compile(r"qwen-?2[._]5-?vl", re.I), "qwen2_5_vl"),
-    (re.compile(r"qwen-?2-?vl", re.I), "qwen2_vl"),
-    (re.compile(r"qwen-?3-?vl", re.I), "qwen3_vl"),
+
+
+def _geometry(
+    patch: int, merge: int, min_pixels: int, max_pixels: int, tokens: int | None = None
+) -> Geometry:
+    found = Geometry(patch * merge, min_pixels, max_pixels, tokens=tokens)
+    if not found.factor**2 <= found.min_pixels <= found.max_pixels:
+        raise ValueError("a geometry needs (patch * merge)² <= min_pixels <= max_pixels")
+    return found
+
+
+_HERE = Path(__file__).parent
+_FILES = [read(path.read_text("utf-8")) for path in sorted(_HERE.glob("[a-z]*.toml"))]
+# By `model_type`
+FAMILIES = {name: family for file in _FILES for name, family in file.items() if name}
+# Longer names first: "gemma 3n" is no "gemma 3".
+_NAMED = sorted(
+    ((name, file[""]) for file in _FILES for name in file[""].names), key=lambda one: -len(one[0])
 )
-# Names of models that hear, as hubs and servers spell them
-_OMNI_NAME = re.compile(r"qwen-?(2[._]5|3)-?omni", re.I)
-_SILENT_NAME = re.compile(r"omni.*(thinking|thinker|captioner)", re.I)
+# Words in the names of other models: they take pictures, or answer no questions.
+_WORDS = tomllib.loads((_HERE / "_words.toml").read_text("utf-8"))
+
+
+def _either(names: Iterable[str]) -> re.Pattern[str]:
+    """Return an expression for any of these names, each in a group of its own."""
+    found = []
+    for name in names:
+        parts = [re.escape(part).replace(r"\.", "[._]?") for part in name.split()]
+        after = r"(?![a-z0-9]|\.\d)" if name[-1].isdigit() else "(?![a-z])"
+        found.append(f"({'[-_ ]?'.join(parts)}{after})")
+    return re.compile(f"(?<![a-z])(?:{'|'.join(found)})", re.I)
+
+
+_NAMES = _either(name for name, _ in _NAMED)
+_PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
+
+
+def known(model_type: object, *names: str) -> Family | None:
+    """Return the family of a model by its `model_type`, and without one by its names; None for no known one.
+
+    Of those that speak, models that only think or caption do not.
+    """
+    kind = model_type if isinstance(model_type, str) else None
+    if kind is not None:
+        found = FAMILIES.get(kind.removesuffix("_thinker"))
+    else:
+        found = next((one for one in map(_by_name, names) if one is not None), None)
+    if found is None:
+        return None
+    words = {word for name in (kind or "", *names) for word in _words(name)}
+    silent = {Ability.SPEECH_OUT} if words & found.silent_with else set()
+    return replace(found, abilities=found.abilities - silent)
+
+
+@lru_cache(maxsize=1024)
+def _by_name(name: str) -> Family | None:
+    found = _NAMES.search(_last(name))
+    family = _NAMED[found.lastindex - 1][1] if found is not None and found.lastindex else None
+    return None if family is None or _words(name) & family.not_with else family
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]", _last(name).lower()))
+
+
+def sees(name: str) -> bool | None:
+    """Find whether a model takes pictures by its name alone; None when it says nothing."""
+    if _NO_CHAT.search(name):
+        return False
+    family = _by_name(name)
+    return True if (family.answers if family else _PICTURES.search(_last(name))) else None
+
+
+def pairs_frames(model_type: object) -> bool:
+    """Find whether a model takes videos whose frames cost as much in pairs as one picture."""
+    family = known(model_type)
+    return family is not None and family.paired_frames
+
+
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is
 # for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
@@ -142,49 +232,6 @@ _OTHER_TASKS = re.compile(
 )
 # Parts of a pipeline without weights
 _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
-
-
-def pairs_frames(model_type: object, *names: str) -> bool:
-    """Find whether a model takes videos whose frames cost as much in pairs as one picture, by its
-    `model_type`, and without one by its names.
-    """
-    if isinstance(model_type, str):
-        return model_type.removesuffix("_thinker") in _PAIRED
-    return any(pattern.search(_last(name)) for name in names for pattern, _ in _QWEN_NAMES)
-
-
-def hears(model_type: object, *names: str) -> bool:
-    """Find whether a model takes sound, by its `model_type`, and without one by its names."""
-    if isinstance(model_type, str):
-        known = FAMILIES.get(model_type.removesuffix("_thinker"))
-        return known is not None and Ability.AUDIO_IN in known.abilities
-    return any(_OMNI_NAME.search(_last(name)) for name in names)
-
-
-def speaks(model_type: object, *names: str) -> bool:
-    """Find whether a model speaks its answers itself, by its `model_type`, and without one by its
-    names. Those that only think or caption do not.
-    """
-    if any(_SILENT_NAME.search(_last(name)) for name in names):
-        return False
-    if isinstance(model_type, str):
-        known = FAMILIES.get(model_type)
-        return known is not None and Ability.SPEECH_OUT in known.abilities
-    return any(_OMNI_NAME.search(_last(name)) for name in names)
-
-
-def box_unit(model_type: object, *names: str) -> BoxUnit | None:
-    """Return the unit of a model's boxes by its `model_type`, and without one by its names; None:
-    it writes none.
-    """
-    if isinstance(model_type, str):
-        known = FAMILIES.get(model_type)
-        return known.boxes if known is not None else None
-    for name in names:
-        for pattern, family in _QWEN_NAMES:
-            if pattern.search(_last(name)):
-                return FAMILIES[family].boxes
-    return None
 
 
 def other_task(config: Mapping[str, Any]) -> str:

@@ -206,7 +206,7 @@ def read_event(event: bytes) -> Piece:
     choices = data.get("choices")
     if not isinstance(choices, list):
         raise BrokenStream(_GARBAGE)
-    usage = _usage(data.get("usage"))
+    usage = _usage(data.get("usage"), data.get("timings"))
     if not choices:
         return Piece(usage=usage)
     choice = choices[0]
@@ -280,11 +280,14 @@ def _texts(content: object) -> tuple[str, str]:
     return text, thought
 
 
-def _usage(data: object) -> Usage | None:
+def _usage(data: object, timings: object) -> Usage | None:
+    """Read the usage; older llama.cpp counts cached tokens in its timings alone."""
     if not isinstance(data, dict):
         return None
     details = data.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None and isinstance(timings, dict):
+        cached = timings.get("cache_n")
     return Usage(
         _count(data.get("prompt_tokens")), _count(data.get("completion_tokens")), _count(cached)
     )

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from server.core.frames import BoxUnit, Geometry
+from server.core.frames import Geometry
 from server.models import control_tokens, families, geometry
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import model_choice, upstream
 from server.models.openai.bounded_http import read_json
+from server.models.openai.model_choice import NOTHING_TOLD, Told
 from server.models.openai.spoken_answer import SpeechOut
 
 # The status of a server that cannot list its models, and perhaps answers questions all the same
@@ -45,16 +46,15 @@ class Discovery:
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
         self._geometry: Geometry | None = None
-        self._boxes: BoxUnit | None = None
         # The tokens of the model's own folder; None where it is not on this machine
         self.control_tokens: ControlTokens | None = None
         # The context of that card's model, by its refusals
         self._stated_context: int | None = None
         self._stated_pictures: int | None = None
-        # The model takes a video, as far as is known.
-        self._video = False
-        # The model takes sound by its own files or its name; and its server refused some.
-        self._hears = self._deaf = False
+        # None: of no known family
+        self.family: families.Family | None = None
+        # The server refused a video; and a sound.
+        self._no_video = self._deaf = False
         self.speech_out = SpeechOut()
 
     def unreachable(self) -> str:
@@ -138,9 +138,11 @@ class Discovery:
             " or name one in MODEL_NAME to use it all the same.",
         )
 
-    def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
+    def from_listing(
+        self, raw: bytes, before: EngineStatus, chosen: str = "", told: Told = NOTHING_TOLD
+    ) -> EngineStatus:
         """Read the body of /v1/models; `chosen` is the model to ask where none is set, else the
-        first.
+        first. `told`: of that model.
 
         Raises ValueError when it is no list of models.
         """
@@ -168,14 +170,17 @@ class Discovery:
             )
         model = self._wanted or (chosen if chosen in names else names[0])
         card = next((card for card in cards if card["id"] == model), {})
-        sizes = self._learn_geometry(model, card)
+        sizes = self._learn_geometry(model, card, told.kind)
+        known = self.family or families.NONE
+        hears = families.Ability.AUDIO_IN in known.abilities and told.sees is None
+        paired = known.paired_frames and not self._no_video
         capabilities = Capabilities(
             # vLLM takes the frames as JPEGs; of other servers it is not known.
-            video=self._video and card.get("owned_by") == "vllm",
-            audio_in=not self._deaf and (self._hears or model_choice.takes_sound(card)),
+            video=paired and card.get("owned_by") == "vllm",
+            audio_in=not self._deaf and (hears or told.hears or model_choice.takes_sound(card)),
             speech_out=self.speech_out.of_card(card),
-            grounding=self._boxes is not None,
-            boxes=self._boxes,
+            grounding=known.boxes is not None,
+            boxes=known.boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
             json_schema=card.get("owned_by") == "vllm",
             # A server that takes none says so when it is asked.
@@ -183,7 +188,8 @@ class Discovery:
             # On by default there.
             prefix_cache=card.get("owned_by") == "vllm",
             geometry=sizes,
-            context_length=self._least(_context_length(card)),
+            context_length=self._least(_context_length(card) or told.context),
+            max_concurrency=told.slots,
             max_pictures=self._stated_pictures,
         )
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
@@ -205,7 +211,7 @@ class Discovery:
 
     def learn_no_video(self, before: EngineStatus) -> EngineStatus:
         """Learn from a refusal that this server takes no video."""
-        self._video = False
+        self._no_video = True
         capabilities = dataclasses.replace(before.capabilities, video=False)
         return dataclasses.replace(before, capabilities=capabilities)
 
@@ -224,23 +230,23 @@ class Discovery:
         named = self._stated_context
         return min(stated, named) if stated and named else stated or named
 
-    def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
+    def _learn_geometry(self, model: str, card: Mapping[str, Any], kind: str) -> Geometry:
+        """Learn the model's family, and return its geometry. `kind`: another name of it."""
         root = card.get("root")
         key = (model, root if isinstance(root, str) else "")
         if key != self._card or self._geometry is None:
             names = (name for name in dict.fromkeys((key[1], model)) if name.startswith("/"))
             folders = [Path(name) for name in names]
+            model_type = _first(geometry.model_type(folder) for folder in folders)
+            self.family = families.known(model_type or card.get("model_type"), key[1], model, kind)
+            known = self.family or families.NONE
             self._geometry = (
                 _first(geometry.from_folder(folder) for folder in folders)
-                or geometry.from_model_type(card.get("model_type"))
+                or known.geometry
                 or geometry.DEFAULT
             )
-            model_type = _first(geometry.model_type(folder) for folder in folders)
-            of_card = model_type or card.get("model_type"), key[1], model
-            self._boxes = families.box_unit(*of_card)
-            self._video = families.pairs_frames(*of_card)
-            self._hears, self._deaf = families.hears(*of_card), False
-            self.speech_out.of_model(families.speaks(*of_card))
+            self._no_video = self._deaf = False
+            self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
             self._stated_context = self._stated_pictures = None

@@ -75,7 +75,7 @@ class OpenAIEngine:
             self._client,
             seconds=limits.probe,
             busy=lambda: self._answering > 0,
-            on_other_model=self._thinking.forget,
+            on_model=self._thinking.served,
         )
         fields = RequestFields(name, endpoint)
         self._sender = Sender(self._client, self._server, fields, self._thinking)

@@ -186,7 +186,10 @@ def _joined(model: str, found: dict[str, EngineStatus]) -> EngineStatus:
     return dataclasses.replace(
         same[0],
         detail=_detail(same[0], chosen, found),
-        capabilities=_common([one.capabilities for one in same]),
+        capabilities=dataclasses.replace(
+            _common([one.capabilities for one in same]),
+            max_concurrency=_sum(one.capabilities.max_concurrency for one in same),
+        ),
         elsewhere=elsewhere,
     )
 
@@ -223,6 +226,11 @@ def _common(found: Sequence[Capabilities]) -> Capabilities:
         context_length=_least(one.context_length for one in found),
         max_pictures=_least(one.max_pictures for one in found),
     )
+
+
+def _sum(found: Iterable[int | None]) -> int | None:
+    counts = list(found)
+    return None if None in counts else sum(one or 0 for one in counts)
 
 
 def _least(found: Iterable[int | None]) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import numpy as np
@@ -24,9 +25,10 @@ from server.models.openai.bounded_http import AnswerRefused, read_json
 from server.models.openai.chat_client import ChatClient, Endpoint, Unreachable
 from server.models.openai.discovery import Discovery, address_of
 from server.models.openai.library import openai
-from server.models.openai.model_choice import Listed
+from server.models.openai.model_choice import NOTHING_TOLD, Listed, Told
 from server.models.openai.own_machine import Whereabouts
 from server.models.openai.spoken_answer import SpeechOut
+from server.models.thinking import OFF_FIELDS
 
 # Find the models of a server that take pictures: by its own words, by their files, and else by
 # showing them one.
@@ -65,6 +67,8 @@ class Sight:
         self._asked: dict[str, bool | None] = {}
         # Ollama's description of each
         self._shown: dict[str, Mapping[str, Any]] = {}
+        # What the server tells of each model that was served
+        self._told: dict[str, Told] = {}
         # By folder, so that files are read once: the model takes pictures; None where its files do
         # not say
         self._files: dict[str, bool | None] = {}
@@ -75,6 +79,7 @@ class Sight:
         """Start again: the server is gone, and another may take its address."""
         self._asked.clear()
         self._shown.clear()
+        self._told.clear()
         self._files.clear()
         self._blind.clear()
 
@@ -94,7 +99,7 @@ class Sight:
         """
         data, cards = _cards(raw)
         names = {card["id"] for card in cards}
-        for kept in (self._asked, self._shown):
+        for kept in (self._asked, self._shown, self._told):
             for gone in set(kept) - names:
                 del kept[gone]
         self._blind &= names
@@ -142,7 +147,26 @@ class Sight:
                 if one.name not in self._shown:
                     self._shown[one.name] = await self._get("/api/show", {"model": one.name})
             return model_choice.of_ollama(self._shown, await self._get("/api/ps"), models)
+        if "llamacpp" in owners and len(models) == 1:
+            return [model_choice.of_llama_cpp(await self.told(models[0].name, cards), models[0])]
         return models
+
+    async def told(self, name: str, cards: list[dict[str, Any]]) -> Told:
+        """Return what the server tells of a served model beside its list; it is asked once for each.
+
+        One that has several loads those that it is asked about, or not: llama.cpp is asked for its only one.
+        """
+        if name not in self._told:
+            told, owners = NOTHING_TOLD, {card.get("owned_by") for card in cards}
+            if "llamacpp" in owners and len(cards) == 1:
+                told = model_choice.of_props(await self._get("/props"))
+            elif "library" in owners:
+                shown = self._shown.get(name)
+                told = model_choice.of_show(shown or await self._get("/api/show", {"model": name}))
+            elif "organization_owner" in owners:
+                told = model_choice.of_v0(await self._get(f"/api/v0/models/{quote(name)}"))
+            self._told[name] = told
+        return self._told[name]
 
     async def _get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return an object of the server's own interface; empty where there is none."""
@@ -208,8 +232,8 @@ log = logging.getLogger(__name__)
 class KnownServer:
     """Owner of a server's status.
 
-    `seconds` bounds a probe. `busy` returns True while answers are under way. `on_other_model` is called when the server has another
-    model than before.
+    `seconds` bounds a probe. `busy` returns True while answers are under way. `on_model` gets the fields that switch
+    thinking off, as far as they are known, when the server has another model than before.
     """
 
     def __init__(
@@ -220,7 +244,7 @@ class KnownServer:
         *,
         seconds: float,
         busy: Callable[[], bool],
-        on_other_model: Callable[[], None],
+        on_model: Callable[[Mapping[str, Any]], None],
     ) -> None:
         # Without credentials
         self.address = address_of(endpoint.base_url)
@@ -230,7 +254,7 @@ class KnownServer:
         self._listed = endpoint.listed or not endpoint.model
         self._seconds = seconds
         self._busy = busy
-        self._on_other_model = on_other_model
+        self._on_model = on_model
         self._discovery = Discovery(self.address, wanted=endpoint.model, factor=endpoint.factor)
         self._whereabouts = Whereabouts(endpoint.base_url)
         self._sight = Sight(client, self.address.removesuffix("/v1"))
@@ -265,10 +289,12 @@ class KnownServer:
             if not self._wanted:
                 # Within limits of its own: a server may have to load a model for it.
                 models = await self._sight.models(listing, busy=self._busy())
+            chosen = model_choice.choose(models, self.status.model)
+            told = await self._told(listing, chosen)
             async with asyncio.timeout(self._seconds):
-                status = self._seeing(listing, models)
+                status = self._seeing(listing, models, chosen, told)
                 if status.model != self.status.model:
-                    self._on_other_model()
+                    self._recognised(status, told)
                 if status.ready and self._discovery.speech_out.asks:
                     if (paths := await self._paths()) is not None:
                         self._discovery.speech_out.offered(paths)
@@ -311,14 +337,34 @@ class KnownServer:
             return False
         return await self._client.health(self._discovery.readiness) != 200
 
-    def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
+    async def _told(self, listing: bytes, chosen: Listed | None) -> Told:
+        """Return what the server tells of the model that it will be asked for."""
+        _, cards = _cards(listing)
+        name = self._wanted or (chosen.name if chosen is not None else "")
+        there = any(card["id"] == name for card in cards)
+        return await self._sight.told(name, cards) if there else NOTHING_TOLD
+
+    def _recognised(self, status: EngineStatus, told: Told) -> None:
+        """Take up another model, and log what is known of it."""
+        family = self._discovery.family
+        off = family.thinking_off if family is not None else {}
+        self._on_model(off or (OFF_FIELDS if told.thinks else {}))
+        named = f"of the family {family.title}" if family is not None else "of no known family"
+        said = "; ".join(one for one in (named, told.words) if one)
+        log.info(
+            "a model is served",
+            extra={"engine": self._name, "reason": f"{status.model_name[:80]}: {said}."},
+        )
+
+    def _seeing(
+        self, listing: bytes, models: list[Listed], chosen: Listed | None, told: Told
+    ) -> EngineStatus:
         """Read the list for the model that takes pictures.
 
         MODEL_NAME wins over anything known of it.
         """
-        chosen = model_choice.choose(models, self.status.model)
         status = self._discovery.from_listing(
-            listing, self.status, chosen.name if chosen is not None else ""
+            listing, self.status, chosen.name if chosen is not None else "", told
         )
         wanted_blind = bool(self._wanted) and self._sight.is_blind(self._wanted)
         if status.ready and (wanted_blind or (models and chosen is None)):

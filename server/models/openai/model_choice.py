@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-# Names of kinds that take pictures, and of those that answer no questions at all; other names say
-# nothing.
-_SEES = re.compile(
-    r"(?<![a-z])(vl|vlm|vision|omni|multimodal|llava|bakllava|pixtral|internvl|minicpm-?[vo]|moondream|smolvlm|idefics"
-    r"|paligemma|gemma-?3n|molmo|ovis|cogvlm|florence|kimi-vl|llama-?4|gpt-4o|gpt-4\.1|gpt-5|claude|gemini)(?![a-z])"
-    r"|qwen[\d.]*-?vl|gemma-?3[-:](4|12|27)b|gemma-?4|mistral-small-?3\.[12]|glm-4(\.\d)?v|deepseek-vl",
-    re.I,
-)
-_NO_CHAT = re.compile(
-    r"embed|rerank|(?<![a-z])(bge|gte|e5|minilm|whisper|tts|asr|guard|clip|siglip)(?![a-z])", re.I
-)
+from server.models import families
+
 _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 
@@ -33,6 +23,87 @@ class Listed:
     sees: bool | None = None
     why: str = ""
     loaded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The things that a server tells of a model beside its list.
+
+    `by`: the path that was asked; "" for none. `kind`: its architecture or its file, for its family. `slots`: answers
+    at a time.
+    """
+
+    by: str = ""
+    sees: bool | None = None
+    hears: bool = False
+    thinks: bool = False
+    kind: str = ""
+    context: int | None = None
+    slots: int | None = None
+
+    @property
+    def words(self) -> str:
+        """The same for operators; "" for nothing."""
+        found = [
+            {True: "takes pictures", False: "takes no pictures", None: ""}[self.sees],
+            "hears" if self.hears else "",
+            "has a switch for thinking" if self.thinks else "",
+            f"a context of {self.context:,} tokens" if self.context else "",
+            f"{self.slots} at a time" if self.slots else "",
+        ]
+        said = ", ".join(one for one in found if one)
+        return f"{said} (by {self.by})" if said else ""
+
+
+NOTHING_TOLD = Told()
+
+
+def _count(value: object, most: int = 10**9) -> int | None:
+    return value if type(value) is int and 0 < value <= most else None
+
+
+def of_props(props: Mapping[str, Any]) -> Told:
+    """Read llama.cpp's answer to /props."""
+    modalities, settings = props.get("modalities"), props.get("default_generation_settings")
+    modalities = modalities if isinstance(modalities, dict) else {}
+    settings = settings if isinstance(settings, dict) else {}
+    sees = modalities.get("vision")
+    return Told(
+        "/props",
+        sees if isinstance(sees, bool) else None,
+        hears=modalities.get("audio") is True,
+        thinks="enable_thinking" in str(props.get("chat_template")),
+        kind=str(props.get("model_path") or ""),
+        context=_count(settings.get("n_ctx")),
+        slots=_count(props.get("total_slots"), 1_000),
+    )
+
+
+def of_show(shown: Mapping[str, Any]) -> Told:
+    """Read Ollama's answer to /api/show. The context is the one of its parameters; else the server's settings decide."""
+    capabilities, info = shown.get("capabilities"), shown.get("model_info")
+    named = capabilities if isinstance(capabilities, list) else []
+    words = str(shown.get("parameters")).split()
+    context = words[words.index("num_ctx") + 1 :][:1] if "num_ctx" in words else []
+    return Told(
+        "/api/show",
+        _takes_pictures(shown),
+        hears="audio" in named,
+        thinks="thinking" in named,
+        kind=str(info.get("general.architecture") or "") if isinstance(info, dict) else "",
+        context=_count(int(context[0])) if context and context[0].isdecimal() else None,
+    )
+
+
+def of_v0(card: Mapping[str, Any]) -> Told:
+    """Read a model of LM Studio's list (/api/v0/models)."""
+    lengths = (card.get("loaded_context_length"), card.get("max_context_length"))
+    return Told(
+        "/api/v0/models",
+        _takes_pictures(card),
+        kind=str(card.get("arch") or ""),
+        context=next((one for one in map(_count, lengths) if one), None),
+    )
 
 
 def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
@@ -60,11 +131,8 @@ def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[
 def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
     if sees is not None:
         return Listed(name, sees, "its server says so", loaded)
-    if _NO_CHAT.search(name):
-        return Listed(name, False, "by its name", loaded)
-    if _SEES.search(name.rpartition("/")[2]):
-        return Listed(name, True, "by its name", loaded)
-    return Listed(name, loaded=loaded)
+    sees = families.sees(name)
+    return Listed(name, sees, "by its name" if sees is not None else "", loaded)
 
 
 def takes_sound(card: Mapping[str, Any]) -> bool:
@@ -159,6 +227,11 @@ def of_ollama(
         known = _known(one.name, sees, one.name in loaded)
         found.append(known if sees is not None else replace(one, loaded=one.name in loaded))
     return found
+
+
+def of_llama_cpp(told: Told, before: Listed) -> Listed:
+    """Add llama.cpp's own word (/props): older ones do not list what a model takes."""
+    return before if told.sees is None else _known(before.name, told.sees, before.loaded)
 
 
 def to_ask(models: list[Listed]) -> list[str]:

@@ -16,7 +16,7 @@ from server.media.picture.prepare import (
     smart_resize,
     visual_tokens,
 )
-from server.models.geometry import QWEN2_VL, QWEN3_VL
+from server.models.geometry import QWEN2_VL, QWEN3_VL, from_model_type
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,16 @@ def test_budget_of_512_tokens_at_720p() -> None:
     size = smart_resize(720, 1280, QWEN2_VL, budget_pixels(512, QWEN2_VL))
     assert size == (448, 840)
     assert visual_tokens(*size, QWEN2_VL) == 480
+
+
+def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
+    """Gemma 3 takes 256 tokens for each, however small the budget; none is larger than it uses."""
+    gemma = from_model_type("gemma3")
+    assert gemma is not None
+    size = smart_resize(720, 1280, gemma, budget_pixels(64, gemma))
+    assert size == (672, 1176)
+    assert size[0] * size[1] <= gemma.max_pixels
+    assert visual_tokens(*size, gemma) == visual_tokens(56, 56, gemma) == 256
 
 
 def test_high_detail_keeps_every_pixel_of_720p() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
+from server.models.openai.chat_stream import (
+    MAX_EVENT_BYTES,
+    EventDecoder,
+    EventTooLong,
+    read_event,
+)
 
 STREAM = (
     b": keep-alive\n\n"
@@ -46,3 +52,22 @@ def test_many_events_are_not_one_long_one() -> None:
     decoder = EventDecoder()
     for _ in range(40):
         assert decoder.feed(b"data: " + b"x" * 65536 + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    ("usage", "timings", "cached"),
+    [
+        # llama.cpp, older and newer: its server's README at 00dc8057 has the timings.
+        ({"prompt_tokens": 300}, {"cache_n": 236, "prompt_n": 64, "prompt_ms": 30.9}, 236),
+        ({"prompt_tokens_details": {"cached_tokens": 0}}, {"cache_n": 236}, 0),
+        ({"prompt_tokens": 300}, {"cache_n": -1}, None),
+        ({"prompt_tokens": 300}, {"cache_n": "236"}, None),
+        ({"prompt_tokens": 300}, [236], None),
+    ],
+)
+def test_cached_tokens_are_counted(usage: object, timings: object, cached: int | None) -> None:
+    """By the usage, else by llama.cpp's timings; rubbish counts nothing."""
+    event = {"choices": [], "usage": usage, "timings": timings}
+    found = read_event(json.dumps(event).encode()).usage
+    assert found is not None
+    assert found.cached_tokens == cached

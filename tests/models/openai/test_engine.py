@@ -424,17 +424,18 @@ async def test_boxes_have_the_unit_of_the_models_folder(
     ("card", "factor", "expected"),
     [
         ({}, None, 28),
-        ({"id": "Qwen3-VL-8B"}, None, 28),
+        ({"id": "Qwen3-VL-8B"}, None, 32),
+        ({"id": "Qwen3-VL-8B", "model_type": "qwen2_5_vl"}, None, 28),
         ({"model_type": "qwen3_vl"}, None, 32),
         ({"model_type": "qwen2_5_vl"}, None, 28),
         ({"root": "/nowhere/at/all"}, None, 28),
         ({"model_type": "qwen2_5_vl"}, 32, 32),
     ],
 )
-async def test_geometry_is_chosen_by_type_or_setting_never_by_name(
+async def test_geometry_is_chosen_by_type_else_name_or_by_setting(
     fake: FakeOpenAI, card: dict[str, Any], factor: int | None, expected: int
 ) -> None:
-    """A model's name tells nothing; an override beats everything."""
+    """Its type beats its name; an override beats everything."""
     fake.card = card
     engine = OpenAIEngine("vllm", Endpoint(fake.base_url, factor=factor), limits=QUICK)
     try:

@@ -248,6 +248,23 @@ async def test_abilities_are_those_that_all_have(group: Group) -> None:
     assert capabilities.boxes is None
 
 
+async def test_answers_at_a_time_are_those_of_all_together(group: Group) -> None:
+    """Each llama.cpp says how many it takes; one that does not say leaves it open."""
+    for fake, slots in zip(group.fakes, (1, 2, 4), strict=True):
+        fake.card, fake.others = {"owned_by": "llamacpp"}, {"/props": {"total_slots": slots}}
+        await fake.close()
+    await group.engine.probe()
+    for fake in group.fakes:
+        await fake.start()
+    assert (await group.engine.probe()).capabilities.max_concurrency == 7
+    for fake in group.fakes[:1]:
+        fake.card = {}
+        await fake.close()
+        await group.engine.probe()
+        await fake.start()
+    assert (await group.engine.probe()).capabilities.max_concurrency is None
+
+
 async def test_a_change_of_a_servers_state_is_logged_once(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,6 @@ from server.features.hosting.catalogue.modes import (
 )
 from server.features.hosting.catalogue.sizes import before_requests, kept_a_token, needed
 from server.models.families import pairs_frames
-from server.models.geometry import from_model_type
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
@@ -256,13 +255,12 @@ def _serving(
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 1
     pixels = video = None
-    # Other image processors with a factor name these limits differently; our pictures have the
+    # Image processors other than Qwen's name these limits differently; our pictures have the
     # right size in any case.
-    if model.geometry is not None and from_model_type(model.architecture) is not None:
+    if model.geometry is not None and pairs_frames(model.architecture):
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
-        if pairs_frames(model.architecture):
-            video = vllm.video_bounds(factor, choice.visual_tokens)
+        video = vllm.video_bounds(factor, choice.visual_tokens)
     return vllm.Serving(
         folder=folder,
         name=model.id,

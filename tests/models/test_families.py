@@ -1,0 +1,206 @@
+"""Families of models: each name that hubs and servers write, each config.json's type, and the files themselves."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import BoxUnit
+from server.models import families
+from server.models.families import FAMILIES, Ability, ModelType
+
+HERE = Path(families.__file__).parent
+FILES = sorted(HERE.glob("[a-z]*.toml"))
+# As Ollama, LM Studio, llama.cpp (files), vLLM and hubs write them, and the architecture in a GGUF file
+NAMES = {
+    "Qwen2-VL": "qwen2-vl-7b-instruct qwen2vl Qwen/Qwen2-VL-2B-Instruct-AWQ Qwen2-VL-7B-Instruct-Q4_K_M.gguf",
+    "Qwen2.5-VL": "qwen2.5vl:7b qwen2.5vl qwen25vl qwen/qwen2.5-vl-7b Qwen/Qwen2.5-VL-32B-Instruct"
+    " Qwen2.5-VL-7B-Instruct-Q4_K_M.gguf qwen2_5_vl hf.co/unsloth/Qwen2.5-VL-7B-Instruct-GGUF:Q4_K_M",
+    "Qwen2.5-Omni": "Qwen/Qwen2.5-Omni-7B qwen2.5-omni-3b Qwen2.5-Omni-7B-Q4_K_M.gguf",
+    "Qwen3-VL": "qwen3-vl:8b qwen3-vl:30b-a3b-instruct qwen/qwen3-vl-4b Qwen3-VL-8B-Instruct-Q4_K_M.gguf"
+    " Qwen3VL-8B-Instruct-Q8_0.gguf Qwen/Qwen3-VL-30B-A3B-Instruct-FP8 qwen3vl qwen3vlmoe /models/Qwen3-VL-4B/",
+    "Qwen3-Omni": "Qwen/Qwen3-Omni-30B-A3B-Instruct Qwen3-Omni-30B-A3B-Instruct-Q4_K_M.gguf",
+    "Qwen3.5 to 3.8": "qwen3.5:4b qwen3.5 qwen/qwen3.5-9b Qwen/Qwen3.5-35B-A3B Qwen3.5-0.8B-Q8_0.gguf qwen35 qwen35moe"
+    " qwen3.6:27b Qwen/Qwen3.6-35B-A3B Qwen3.6-35B-A3B-UD-Q4_K_XL.gguf qwen3.8:27b Qwen/Qwen3.8-27B-FP8 qwen/qwen3.8-27b",
+    "Qwen3.8-Flash-Next": "Qwen/Qwen3.8-Flash-Next qwen3.8-flash-next Qwen3.8-Flash-Next-FP8 qwen4exp"
+    " Qwen3.8-Flash-Next-Q4_K_M.gguf",
+    "Gemma 3": "gemma3 gemma3:4b google/gemma-3-12b google/gemma-3-27b-it gemma-3-4b-it-Q4_K_M.gguf",
+    "Gemma 3n": "gemma3n:e4b google/gemma-3n-e4b google/gemma-3n-E2B-it gemma-3n-E4B-it-Q8_0.gguf gemma3n",
+    "Gemma 4": "gemma4:e2b gemma4 google/gemma-4-e4b google/gemma-4-31B-it gemma-4-26B-A4B-it-Q4_K_M.gguf google/gemma-4-12B-it",
+    "MiniCPM-V": "minicpm-v:8b openbmb/minicpm-v4.5 openbmb/MiniCPM-V-4_5 openbmb/MiniCPM-V-2_6 MiniCPM-V-4_5-Q4_K_M.gguf",
+    "MiniCPM-V 4.6 and 4.7": "openbmb/minicpm-v4.6 openbmb/MiniCPM-V-4.6 MiniCPM-V-4_6-Q5_K_M.gguf openbmb/MiniCPM-V-4.7-1B"
+    " minicpm-v-4.6",
+    "MiniCPM-o": "openbmb/MiniCPM-o-2_6 openbmb/minicpm-o2.6 MiniCPM-o-4_5-Q4_K_M.gguf",
+    "InternVL": "OpenGVLab/InternVL3_5-8B internvl3.5 OpenGVLab/InternVL3-8B InternVL3_5-4B-Q4_K_M.gguf internvl3_5-8b",
+    "LFM2-VL and LFM2.5-VL": "liquid/lfm2.5-vl-1.6b LiquidAI/LFM2.5-VL-450M LFM2-VL-1.6B-Q8_0.gguf lfm2-vl:1.6b",
+    "SmolVLM and SmolVLM2": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct SmolVLM-Instruct smolvlm2-2.2b-instruct"
+    " SmolVLM2-256M-Video-Instruct-Q8_0.gguf",
+    "Idefics3": "HuggingFaceM4/Idefics3-8B-Llama3 idefics3:8b",
+    "Moondream 2": "moondream moondream:1.8b vikhyatk/moondream2 moondream2-20250414",
+    "Moondream 3": "moondream/moondream3-preview moondream3.1 moondream-3",
+    "Pixtral": "pixtral-12b mistralai/Pixtral-12B-2409 pixtral-12b-Q4_K_M.gguf mistral-community/pixtral-12b",
+    "Mistral Small 3.1 and 3.2": "mistral-small3.2:24b mistral-small3.1 mistralai/mistral-small-3.2"
+    " mistralai/Mistral-Small-3.1-24B-Instruct-2503 Mistral-Small-3.2-24B-Instruct-2506-Q4_K_M.gguf",
+    "Llama 4": "llama4:scout llama4 meta/llama-4-scout-17b-16e-instruct meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8"
+    " Llama-4-Scout-17B-16E-Instruct-Q4_K_M.gguf",
+}
+TYPES = {
+    "Qwen2-VL": "qwen2_vl",
+    "Qwen2.5-VL": "qwen2_5_vl",
+    "Qwen2.5-Omni": "qwen2_5_omni qwen2_5_omni_thinker",
+    "Qwen3-VL": "qwen3_vl qwen3_vl_moe",
+    "Qwen3-Omni": "qwen3_omni_moe qwen3_omni_moe_thinker",
+    "Qwen3.5 to 3.8": "qwen3_5 qwen3_5_moe",
+    "Qwen3.8-Flash-Next": "qwen4_exp",
+    "Gemma 3": "gemma3",
+    "Gemma 3n": "gemma3n",
+    "Gemma 4": "gemma4 gemma4_unified",
+    "MiniCPM-V": "minicpmv",
+    "MiniCPM-V 4.6 and 4.7": "minicpmv4_6 minicpmv4_7",
+    "MiniCPM-o": "minicpmo",
+    "InternVL": "internvl internvl_chat",
+    "LFM2-VL and LFM2.5-VL": "lfm2_vl",
+    "SmolVLM and SmolVLM2": "smolvlm",
+    "Idefics3": "idefics3",
+    "Moondream 2": "moondream1",
+    "Moondream 3": "moondream3",
+    "Mistral Small 3.1 and 3.2": "mistral3",
+    "Llama 4": "llama4",
+    "Text to speech": "vits bark csm pocket_tts vibevoice",
+    "MusicGen": "musicgen",
+}
+GOOD = """
+title = "Some"
+names = ["some 1"]
+abilities = ["images"]
+geometry = { patch = 14, merge = 2, min_pixels = 784, max_pixels = 784 }
+licence = "MIT"
+sources = ["here"]
+[types]
+some = {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [(name, title) for title, names in NAMES.items() for name in names.split()]
+)
+def test_a_family_is_found_by_each_of_its_names(name: str, title: str) -> None:
+    """As each hub and server writes it, in any case; it takes pictures."""
+    for one in (name, name.lower(), name.upper()):
+        family = families.known(None, one)
+        assert family is not None
+        assert family.title == title
+    assert families.sees(name) is True
+
+
+def test_each_type_has_its_family() -> None:
+    """Every type of every file; a type beats a name, known or not."""
+    found = {kind: title for title, kinds in TYPES.items() for kind in kinds.split()}
+    assert {kind for kind in found if not kind.endswith("_thinker")} == FAMILIES.keys()
+    for kind, title in found.items():
+        family = families.known(kind, "qwen2.5vl:7b")
+        assert family is not None
+        assert family.title == title
+    assert families.known("unheard_of", "qwen2.5vl:7b") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "qwen3:8b",
+            "Qwen3-8B",
+            "Qwen3-30B-A3B",
+            "qwen2.5:7b",
+            "qwen2.5-coder",
+            "Qwen-VL-Chat",
+            "gemma2:9b",
+        ),
+        *(
+            "gemma3:1b",
+            "gemma-3-270m-it",
+            "llama3.2-vision:11b",
+            "Llama-3.3-70B",
+            "minicpm4",
+            "mistral-small:22b",
+        ),
+        *("mistral-small3", "lfm2:1.2b", "novel-internvlx", "smol", "", "/", "/models/x"),
+    ],
+)
+def test_others_are_of_no_family(name: str) -> None:
+    """Text models of the same makers, and versions that nobody has looked at."""
+    assert families.known(None, name) is None
+
+
+def test_files_have_what_each_needs() -> None:
+    """Licence and sources, names of its own, and no type twice."""
+    assert {
+        tomllib.loads(path.read_text())["title"] for path in FILES
+    } == NAMES.keys() | TYPES.keys()
+    types = []
+    for path in FILES:
+        data = tomllib.loads(path.read_text("utf-8"))
+        assert data["licence"], path.name
+        assert all(len(one) > 10 for one in data["sources"]), path.name
+        types += data["types"]
+        for name in data.get("names", ()):
+            family = families.known(None, name)
+            assert family is not None
+            assert family.title == data["title"]
+    assert len(types) == len(set(types)) == len(FAMILIES)
+
+
+def test_what_families_can() -> None:
+    """Boxes in thousandths from Qwen3-VL on, thinking off where there is a switch, frames in pairs."""
+    boxes = {title: families.known(None, names.split()[0]) for title, names in NAMES.items()}
+    units = {title: one.boxes for title, one in boxes.items() if one is not None and one.boxes}
+    assert units.pop("Qwen2.5-VL") is BoxUnit.PIXELS
+    assert set(units) == {"Qwen2-VL", "Qwen3-VL", "Qwen3.5 to 3.8", "Qwen3.8-Flash-Next"}
+    assert set(units.values()) == {BoxUnit.THOUSANDTHS}
+    hybrid = {title for title, one in boxes.items() if one is not None and one.thinking_off}
+    assert hybrid == {
+        *("Qwen3.5 to 3.8", "Qwen3.8-Flash-Next", "Gemma 4", "MiniCPM-V", "MiniCPM-V 4.6 and 4.7"),
+    }
+    paired = {title for title, one in boxes.items() if one is not None and one.paired_frames}
+    assert paired == {title for title in NAMES if title.startswith("Qwen")}
+    assert families.pairs_frames("qwen3_5")
+    assert not families.pairs_frames("gemma3")
+
+
+def test_ones_that_only_think_do_not_speak() -> None:
+    """They hear all the same."""
+    for kind, name, speaks in (
+        ("qwen3_omni_moe", "Qwen3-Omni-30B-A3B-Instruct", True),
+        ("qwen3_omni_moe", "Qwen3-Omni-30B-A3B-Thinking", False),
+        (None, "Qwen/Qwen3-Omni-30B-A3B-Captioner", False),
+        ("qwen2_5_omni_thinker", "", False),
+    ):
+        family = families.known(kind, name)
+        assert family is not None
+        assert (Ability.SPEECH_OUT in family.abilities) is speaks
+        assert Ability.AUDIO_IN in family.abilities
+        assert family.model_type is ModelType.OMNI
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('licence = "MIT"', 'licence = ""'),
+        ('sources = ["here"]', "sources = []"),
+        ('licence = "MIT"', ""),
+        ('["images"]', '["wings"]'),
+        ('["images"]', "[]"),
+        ('title = "Some"', 'colour = "red"'),
+        ("min_pixels = 784", "min_pixels = 783"),
+        ("patch = 14, ", ""),
+        ("[types]", "[kinds]"),
+        ("[types]", "[types"),
+    ],
+)
+def test_a_wrong_file_is_an_error(before: str, after: str) -> None:
+    """At the import of all, so that no test passes with it."""
+    assert families.read(GOOD)["some"].title == "Some"
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        families.read(GOOD.replace(before, after))
