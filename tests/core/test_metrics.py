@@ -32,6 +32,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "stills": ("counter", ("result",)),
     "guidance_checks": ("counter", ("result",)),
     "glances": ("counter", ("result",)),
+    "boxes_beyond": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),
     "sent_pictures": ("counter", ("result",)),

@@ -103,6 +103,9 @@ class Answer:
     boxes: tuple[Box, ...]
     # The answer is that there is no such thing.
     none: bool
+    # Boxes that reached beyond the picture, and were cut at its edge, or left out
+    clamped: int = 0
+    dropped: int = 0
 
 
 def read(
@@ -115,9 +118,25 @@ def read(
 ) -> Answer:
     """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
     text = text[:MAX_TEXT_CHARS]
-    found = (placed(box, unit, picture, frame, region) for box in read_boxes(text))
+    read = read_boxes(text)
+    beyond = [_beyond(box, unit, picture) for box in read]
+    found = (placed(box, unit, picture, frame, region) for box in read)
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
-    return Answer(_words(text), boxes, not boxes and _NONE.search(text) is not None)
+    none = not boxes and _NONE.search(text) is not None
+    clamped, dropped = (
+        sum(0 < one <= _BEYOND for one in beyond),
+        sum(one > _BEYOND for one in beyond),
+    )
+    return Answer(_words(text), boxes, none, clamped, dropped)
+
+
+def _beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
+    """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
+    wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
+    return max(
+        *(0.0, -box.x1 / wide, -box.y1 / high),
+        *((box.x2 - wide) / wide, (box.y2 - high) / high),
+    )
 
 
 def placed(
@@ -128,10 +147,8 @@ def placed(
     region: Region | None,
 ) -> Box | None:
     """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
-    sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
-    for side, low, high in ((sides[0], box.x1, box.x2), (sides[1], box.y1, box.y2)):
-        if low < -_BEYOND * side or high > (1 + _BEYOND) * side:
-            return None
+    if _beyond(box, unit, picture) > _BEYOND:
+        return None
     part = (region.width, region.height) if region is not None else frame
     found = to_frame(box, unit, picture=picture, frame=part)
     if found is None or region is None:

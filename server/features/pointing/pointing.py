@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # Finds the boxes of the things of a question in a picture, in its pixels; none where the answer says that they
 # are not there. Never raises.
 FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
+# Counts the boxes of an answer that were cut at the picture's edge, and left out.
+CountBeyond = Callable[[int, int], None]
 
 
 class Pointing(SessionPart):
@@ -37,11 +39,12 @@ class Pointing(SessionPart):
         context: SessionContext,
         find: FindBoxes | None = None,
         find_at: FindAt | None = None,
+        beyond: CountBeyond = lambda clamped, dropped: None,
     ) -> None:
         """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; None: nothing does."""
         self._requests = context.requests
         self._tasks = context.tasks
-        self._find = find
+        self._find, self._beyond = find, beyond
         self.routes = {Route.WHERE: self}
         self._snap = Snap(context, find_at) if find_at is not None else None
         self.handlers = {Point: self._snap.point if self._snap else _ignore}
@@ -82,7 +85,7 @@ class Pointing(SessionPart):
             ending.task = self._tasks.spawn(ending.end_with(self._find), name="boxes")
             return True
 
-        first = FirstLook(pending.sink, look_again, beside)
+        first = FirstLook(pending.sink, look_again, beside, self._beyond)
         pending.job = requests.submit(
             pending.question, Kind.CHAT, view, first, prepared, options=pointed(_wording)
         )
@@ -110,10 +113,11 @@ class FirstLook:
         answer: AnswerPublisher,
         look_again: Callable[[Region, SecondLook], None],
         beside: Callable[[Picture, Result], bool],
+        beyond: CountBeyond,
     ) -> None:
         """`beside`: ends an answer without boxes with those that somebody else finds; False: nobody looks."""
         self.id = answer.id
-        self._beside = beside
+        self._beside, self._beyond = beside, beyond
         self._answer = answer
         # Submits the second look at a region; raises QwenCameraError.
         self._look_again = look_again
@@ -159,6 +163,7 @@ class FirstLook:
         frame = picture.source_width, picture.source_height
         size, part = (picture.width, picture.height), picture.region
         found = boxes.read(first.text, unit, picture=size, frame=frame, region=part)
+        self._beyond(found.clamped, found.dropped)
         # Of a part that the person points at, the first look has all pixels.
         region = boxes.second_look(found.boxes, frame) if part is None else None
         if region is None or first.cancel_reason is not None:
@@ -169,6 +174,7 @@ class FirstLook:
         def looked(second: Result | None, seen: boxes.Answer | None) -> None:
             result, answer = first, found
             if seen is not None:
+                self._beyond(seen.clamped, seen.dropped)
                 answer = boxes.after_second_look(found, seen, closer, frame)
             if second is not None:
                 seconds = first.inference_seconds + second.inference_seconds

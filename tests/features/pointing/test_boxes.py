@@ -91,6 +91,24 @@ def test_boxes_in_another_unit_are_left_out() -> None:
     assert [box.x2 for box in read(near).boxes] == [1280]
 
 
+@pytest.mark.parametrize(
+    ("box", "right", "clamped", "dropped"),
+    [
+        ([100, 200, 1000, 900], 1280, 0, 0),
+        ([100, 200, 1004, 900], 1280, 1, 0),
+        ([-3, 200, 500, 1050], 640, 1, 0),
+        ([100, 200, 1051, 900], None, 0, 1),
+    ],
+)
+def test_boxes_beyond_the_picture_are_cut_and_counted(
+    box: list[int], right: int | None, clamped: int, dropped: int
+) -> None:
+    """Qwen's thousandths may exceed 1000 a little; far beyond it is another unit."""
+    answer = read(json.dumps([{"bbox_2d": box, "label": "cup"}]), BoxUnit.THOUSANDTHS)
+    assert [one.x2 for one in answer.boxes] == ([] if right is None else [right])
+    assert (answer.clamped, answer.dropped) == (clamped, dropped)
+
+
 def test_boxes_are_as_many_as_the_page_follows() -> None:
     """Further ones are left out."""
     assert len(read(json.dumps(json.loads(LIST) * 20)).boxes) == MAX_BOXES

@@ -151,6 +151,19 @@ async def test_the_second_picture_is_kept_for_its_session() -> None:
         assert len(one.session.sent_pictures) == 0
 
 
+async def test_boxes_beyond_the_picture_are_counted_in_both_looks() -> None:
+    """Those that were cut, and those that were left out."""
+    counts: list[tuple[int, int]] = []
+
+    def part(context: SessionContext) -> Pointing:
+        return Pointing(context, beyond=lambda clamped, dropped: counts.append((clamped, dropped)))
+
+    first, second = boxes(990, 0, 1010, 20), boxes(0, 0, 2000, 2000)
+    async with room(qwen("Right.\n" + first, second), pointing=part) as one:
+        await ask(one)
+    assert counts == [(1, 0), (0, 1)]
+
+
 async def test_no_second_picture_is_named_without_a_second_look() -> None:
     """Neither for a large thing, nor for a look that failed."""
     engine = qwen("Left.\n" + boxes(0, 0, 500, 500), "Left.\n" + boxes(0, 0, 50, 50), "")
