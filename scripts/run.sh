@@ -15,8 +15,9 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
                        face-blur   blurs faces before a model sees them
                        nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
                      with a comma between: --with face-blur,nsfw
-  --model NAME       let a model on this machine answer: small, another name of the catalogue (server/features/hosting/catalogue/models.toml),
-                     or a model's folder. Fetched once, to ~/models; later starts take it too, until --model none
+  --model            look at this machine, propose a model that answers on it, and ask whether to fetch it
+  --model NAME       let this model answer: small, another name of the catalogue (docs/reference/models.md), or a
+                     model's folder. Fetched once, to ~/models; later starts take it too, until --model none
   --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
                      scan, and lets in only who scanned it or has the access code
   --forget-devices   with --https: every device that was paired has to scan a new code
@@ -45,6 +46,8 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         --with | --model | --port | --host)
+            # Without a name it is proposed.
+            case $option${2:-} in --model | --model--*) set -- "$1" auto "${@:2}" ;; esac
             [ $# -ge 2 ] || usage_error "$option needs a value."
             value=$2
             shift 2
@@ -104,7 +107,7 @@ done
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
 # A name that nobody knows is refused before anything is installed. With a catalogue of one's own the server says it.
-if [ -n "$model" ] && [ "$model" != none ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
+if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
     && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?CATALOGUE[[:space:]]*=[[:space:]]*[^[:space:]#]' "$ROOT/.env"; then
     case $model in
         /* | ~* | .*) usage_error "There is no folder $model." ;;
@@ -158,6 +161,11 @@ take_model() {
     case $settings in *LOCAL_MODEL=*) printf '%s\n' "$LOCAL_MODEL" >"$VENV/model" ;; esac
 }
 
+if [ "$model" = auto ]; then
+    model=$("$VENV_PYTHON" -m scripts.models.propose) || exit $?
+    # One that vLLM serves is fetched, and not started here.
+    [ -n "$model" ] || exit 0
+fi
 if [ "$model" = none ]; then
     rm -f "$VENV/model"
     say "${kept:-No model} is forgotten; files stay where they are."

@@ -82,11 +82,18 @@ def find(name: str, settings: Settings) -> Choice:
 def _found(name: str, catalogue: Catalogue) -> Choice:
     known = catalogue.find(name)
     if known is not None:
-        folder = KEPT.expanduser() / files.relative(known.id.rpartition("/")[2])
-        return Choice(known, folder, catalogue)
+        return Choice(known, kept_at(known), catalogue)
     if "/" in name and _folder(name).is_dir():
         return Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
     raise ModelError(_unknown(name, catalogue))
+
+
+def kept_at(model: Model) -> Path:
+    """Return the folder that a model of the catalogue is fetched to.
+
+    Raises RuntimeError without a home directory.
+    """
+    return KEPT.expanduser() / files.relative(model.id.rpartition("/")[2])
 
 
 def _unknown(name: str, catalogue: Catalogue) -> str:

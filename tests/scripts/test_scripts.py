@@ -157,7 +157,7 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
         (["--https=yes"], "--https takes no value"),
         (["--port"], "--port needs a value"),
         (["--model="], "--model needs a name"),
-        (["--model", "--https"], "--model --https is no model"),
+        (["--model=--https"], "--model --https is no model"),
         (["--model", "wrong"], "No model is called wrong. These are: small, "),
         (["--model", "./wrong"], "There is no folder ./wrong"),
         (["--port", "web"], "0 to 65535"),
@@ -531,7 +531,7 @@ PROGRAMS = sorted(
 
 
 # Parts of other programs, and modules of the tree: run with -m alone
-WITH_M = ("scripts/bench/", "scripts/models/choose", "benchmarks/")
+WITH_M = ("scripts/bench/", "scripts/models/choose", "scripts/models/propose", "benchmarks/")
 WAYS = [
     *((one, True) for one in PROGRAMS if not one.startswith(WITH_M)),
     *((one, False) for one in PROGRAMS),

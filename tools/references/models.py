@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model
+from server.features.hosting.catalogue.machine import MachineClass
 from tools.references.text import code, join, table
 
 _INTRO = """# Models
@@ -16,10 +17,21 @@ from their folders. [docs/models.md](../models.md) says how each is run.
 **Files** is what is fetched. **Memory** is that of the weights, a library and, for models that answer, a picture and a
 context of 8,192 tokens; `≈` marks a figure that was computed or remembered, not read from the files. Every file is
 compared with the checksum of its hub when it is fetched. An empty cell is not known."""
+_DEFAULTS = """## Defaults
+
+`bash scripts/run.sh --model` looks at the memory, the GPU, the disk and for llama.cpp's server, and proposes the first
+of these that fits; without a name it fetches nothing before somebody says yes."""
 _FIRST = """## The first word
 
 The time to the first token with one picture and a short question, as others measured it; this project measured none of
 these."""
+_MACHINES = {
+    MachineClass.CPU: "no GPU",
+    MachineClass.GPU_8G: "GPU with 8 GB",
+    MachineClass.GPU_16G: "GPU with 12 to 16 GB",
+    MachineClass.GPU_24G: "GPU with 24 GB",
+    MachineClass.MI300X: "MI300X, H200, or another GPU with 80 GB and more",
+}
 _WORDS = {
     Ability.IMAGES: "pictures",
     Ability.VIDEO_IN: "video",
@@ -40,6 +52,7 @@ def page() -> str:
     return join(
         (
             _INTRO,
+            join((_DEFAULTS, _defaults(models))),
             join(("## That answer", _table(answering))),
             join(("## That make sound and videos", _table(others))),
             join((_FIRST, _first(models))),
@@ -49,6 +62,16 @@ def page() -> str:
 
 def _names(model: Model) -> str:
     return code(model.aliases) if model.aliases else f"`{model.id}`"
+
+
+def _defaults(models: Sequence[Model]) -> str:
+    return table(
+        ("machine", "models, the first that fits"),
+        [
+            (words, ", ".join(_names(model) for model in models if model.default_for is kind))
+            for kind, words in _MACHINES.items()
+        ],
+    )
 
 
 def _table(models: Sequence[Model]) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from server.core.errors import BadRequest
 from server.core.frames import BoxUnit, Geometry
+from server.features.hosting.catalogue.machine import MachineClass
 from server.models.families import Ability as Ability
 from server.models.families import Library as Library
 from server.models.families import ModelType as ModelType
@@ -82,6 +83,8 @@ class Model(BaseModel):
     licence: str = Field(default="", max_length=80)
     # Those that its maker names, or how many; empty: not said
     languages: str = Field(default="", max_length=120)
+    # The class of machines that it is proposed for; of several of a class the first that fits
+    default_for: MachineClass | None = None
     # By class of machine; empty: nobody is known to have measured it
     first_token: tuple[FirstToken, ...] = Field(default=(), max_length=8)
     # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version:
@@ -242,7 +245,7 @@ class Catalogue:
 def _merged(known: Model, found: Model | None) -> Model:
     if found is None:
         return known
-    kept = {"id", "title", "aliases", "licence", "note", "needs", "languages"}
+    kept = {"id", "title", "aliases", "licence", "note", "needs", "languages", "default_for"}
     kept.add("first_token")
     if found.parameters is None:
         kept.add("parameters")

@@ -13,6 +13,21 @@ from enum import StrEnum
 GB = 1_000_000_000
 
 
+class MachineClass(StrEnum):
+    """A class of machines with a default model of its own, the weakest first."""
+
+    # A laptop or a server without a GPU
+    CPU = "cpu"
+    # A GPU of 8 GB
+    GPU_8G = "gpu-8g"
+    # A GPU of 12 to 16 GB
+    GPU_16G = "gpu-16g"
+    # A GPU of 24 GB
+    GPU_24G = "gpu-24g"
+    # An MI300X, an H200, or another GPU of 80 GB and more
+    MI300X = "mi300x"
+
+
 class Vendor(StrEnum):
     NVIDIA = "nvidia"
     AMD = "amd"

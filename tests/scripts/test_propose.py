@@ -1,0 +1,162 @@
+"""scripts/run.sh --model without a name: a model is proposed for the machine, and asked for on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.models import propose
+from scripts.models.trouble import ModelError
+from server.features.hosting.catalogue.entry import Catalogue, Model
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor
+from server.features.hosting.catalogue.proposal import Proposal
+from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
+from tests.support.hub_stand_in import Hub, running_hub
+from tests.support.hub_stand_in import Model as Published
+
+HUGE = Host(
+    gpus=(HostGpu(Vendor.AMD, "MI300X", 206 * GB, 206 * GB),),
+    ram_total_bytes=512 * GB,
+    ram_free_bytes=512 * GB,
+)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with running_hub() as one:
+        one.models["someone/tiny-vl"] = Published({COMMIT: dict(FILES)}, {"main": COMMIT})
+        yield one
+
+
+@pytest.fixture(scope="module")
+def installed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> BufferPool:
+    return BufferPool(tmp_path_factory.mktemp("propose"), hub)
+
+
+def typed(pool: BufferPool, answer: bytes, *args: str) -> tuple[int, str, str]:
+    """Run run.sh on a terminal, and type. Returns its status, output and what the terminal showed."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with subprocess.Popen(
+        pool.command(*args),
+        env=pool.environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    ) as running:
+        os.close(theirs)
+        # EIO: the last one that had the terminal is gone.
+        with contextlib.suppress(OSError):
+            while b"[y/N]" not in shown:
+                shown += os.read(ours, 4096)
+            os.write(ours, answer)
+            while piece := os.read(ours, 4096):
+                shown += piece
+        os.close(ours)
+        out = running.communicate(timeout=120)[0].decode()
+    return running.returncode, out.strip(), shown.decode()
+
+
+@pytest.mark.slow
+def test_on_a_terminal_yes_fetches_and_starts(installed: BufferPool) -> None:
+    """Nothing but yes does: no, an empty line and the end of the input fetch nothing."""
+    for answer in (b"n\n", b"\n", b"nay\n", b"\x04"):
+        status, out, shown = typed(installed, answer, "--model")
+        assert (status, out) == (1, ""), shown
+        assert "Proposed: Tiny." in shown
+        assert "1 min at 50 Mbit/s (assumed, not measured)" in shown
+        assert "The command for it: bash scripts/run.sh --model tiny" in shown
+        assert "Nothing was fetched." in shown
+    assert not installed.folder.exists()
+    assert installed.hub.asked == []
+    status, out, shown = typed(installed, b"y\n", "--model", "--port", "0")
+    assert (status, out) == (0, f"started with {installed.folder}"), shown
+    # Now it is there: asked again, since another may fit by now.
+    status, out, shown = typed(installed, b"y\n", "--model")
+    assert f"It is here already: {installed.folder}" in shown
+    assert "to fetch" not in shown
+    assert (status, out) == (0, f"started with {installed.folder}"), shown
+
+
+@pytest.mark.slow
+def test_without_a_terminal_the_command_is_printed(installed: BufferPool) -> None:
+    """Nothing is fetched or started, also where no model has the memory or the room."""
+    asked = len(installed.hub.asked)
+    done = installed.run("--model", "auto")
+    assert done.returncode == 1
+    assert "The command for it: bash scripts/run.sh --model tiny" in done.stderr
+    assert "there is no terminal to ask on" in done.stderr
+    heavy, huge = (
+        "[[model]]" + CATALOGUE.format(revision="").split("[[model]]")[number] for number in (3, 2)
+    )
+    for text, says in (
+        (heavy, "No model of the catalogue fits into this machine's memory."),
+        (huge, "on the disk"),
+    ):
+        (installed.home / "models.toml").write_text(text)
+        done = installed.run("--model")
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert "Without a model the built-in engine answers" in done.stderr
+        assert "The command for it" not in done.stderr
+        assert done.stdout == ""
+    installed.write_catalogue()
+    assert len(installed.hub.asked) == asked
+
+
+def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) -> list[Model]:
+    """An MI300X with a person who answers. Returns what is fetched."""
+    fetched: list[Model] = []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path / "model"))
+    monkeypatch.setattr(propose, "look", lambda settings: HUGE)
+    monkeypatch.setattr(propose.disk, "free_bytes", lambda folder: 10**12)
+    monkeypatch.setattr(propose, "asked", lambda question: answer)
+    monkeypatch.setattr(propose, "fetch", lambda model, folder: fetched.append(model))
+    return fetched
+
+
+@pytest.mark.parametrize("answer", [True, False, None])
+def test_what_vllm_serves_is_fetched_and_not_started(
+    answer: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The mission's model comes first on an MI300X; both commands are named."""
+    fetched = ready(monkeypatch, tmp_path, answer)
+    assert propose.main([]) == (0 if answer else 1)
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert "bash scripts/download_model.sh Qwen/Qwen2.5-VL-32B-Instruct" in said
+    assert "bash scripts/start_vllm_server.sh" in said
+    assert [model.id for model in fetched] == ["Qwen/Qwen2.5-VL-32B-Instruct"] * bool(answer)
+
+
+def test_the_feature_that_loads_models_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without it nothing could load what is proposed."""
+    ready(monkeypatch, tmp_path, True)
+    monkeypatch.setenv("FEATURES", "builtin")
+    with pytest.raises(ModelError, match="needs the feature hosting"):
+        propose.run()
+
+
+def test_the_first_word_is_told_with_what_it_was_measured_on() -> None:
+    """Only where somebody measured it."""
+    models = Catalogue.load()
+    host = Host(ram_total_bytes=16 * GB, ram_free_bytes=16 * GB)
+    told = "\n".join(propose.describe(Proposal(models.require("qwen3-vl-4b")), host, GB, "x"))
+    assert "First word after 0.77 s on: Apple M4" in told
+    assert "Qwen3-VL 4B (Apache-2.0, 32 read in pictures)" in told
+    told = "\n".join(propose.describe(Proposal(models.require("small")), host, None, "x"))
+    assert "First word" not in told
+    assert "free on the disk" not in told
