@@ -141,6 +141,7 @@ async def test_the_operator_starts_watches_and_stops(
     disabled = panel.locator("#engine-modes .choice:has(:disabled)").first
     await expect(disabled).to_be_visible()
     assert len(await disabled.locator("small").inner_text()) > 20
+    await expect(panel.get_by_text("recommended for this machine")).to_have_count(1)
     await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
     await expect(panel.get_by_text("Give the address of the server.")).to_be_visible()
     start = page.page.locator("#engine-start")

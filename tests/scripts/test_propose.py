@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.models import propose
+from scripts.models import disk, propose
 from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor
@@ -117,7 +117,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "model"))
     monkeypatch.setattr(propose, "look", lambda settings: HUGE)
-    monkeypatch.setattr(propose.disk, "free_bytes", lambda folder: 10**12)
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**12)
     monkeypatch.setattr(propose, "asked", lambda question: answer)
     monkeypatch.setattr(propose, "fetch", lambda model, folder: fetched.append(model))
     return fetched

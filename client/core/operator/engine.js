@@ -18,6 +18,7 @@ import { failure } from "./words.js";
  * @property {string} licence
  * @property {string} note when to choose it
  * @property {boolean} here its files are on the server's machine
+ * @property {boolean} recommended it is the one that is proposed for the server's machine
  * @property {string} fetch the command that fetches it; "" where it is here
  * @property {{mode: Mode, ok: boolean, reason: string}[]} modes
  */

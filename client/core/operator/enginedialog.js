@@ -19,6 +19,7 @@ const ANY = {
   licence: "",
   note: "vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists.",
   here: false,
+  recommended: false,
   fetch: "",
   modes: [{ mode: "remote", ok: true, reason: "" }],
 };
@@ -187,6 +188,7 @@ export class EngineDialog {
     const wanted =
       models.find(({ id }) => id === (this.#chosen?.id ?? report?.model)) ??
       (this.#chosen === ANY ? ANY : null) ??
+      models.find(({ recommended, modes }) => recommended && modes.some(({ mode, ok }) => ok && mode !== "remote")) ??
       models.find((model) => model.modes.some(({ mode, ok }) => ok && mode !== "remote")) ??
       models[0] ??
       ANY;
@@ -307,7 +309,8 @@ function group(title, models) {
 /** @param {Model} model */
 function modelRow(model) {
   const possible = model.modes.some(({ mode, ok }) => ok && mode !== "remote") || model === ANY;
-  const about = model === ANY ? "Give its address" : size(model);
+  const best = model.recommended ? " · recommended for this machine" : "";
+  const about = model === ANY ? "Give its address" : `${size(model)}${best}`;
   return choiceRow("engine-model", model.id, model.name, about, { faint: !possible });
 }
 

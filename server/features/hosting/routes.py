@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.modes import Host, gigabytes, modes
+from server.features.hosting.catalogue.proposal import propose
 from server.features.hosting.model_fetch import ModelFetch
 
 if TYPE_CHECKING:
@@ -38,16 +39,18 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         `troubles`, `pending`.
 
         `models`: a list of `id`, `name`, `aliases`, `type`, `abilities`, `weights_bytes`,
-        `memory_bytes`, `context_length`, `licence`, `note`, `here`, `fetch` (the command; empty for
-        one that is here), and `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET
-        /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
+        `memory_bytes`, `context_length`, `licence`, `note`, `here`, `recommended` (true for the one
+        that is proposed for this machine), `fetch` (the command; empty for one that is here), and
+        `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
         `pending`: ask again soon.
         """
         seen = await hosting.probe()
+        free = await hosting.fetch.free()
+        best = propose(seen.models, seen.emptied, free, llama_server=False).model
         return {
             **standing(),
             # With the memory that unloading the current model would free.
-            "models": listed(seen.models, seen.emptied, hosting.fetch.command),
+            "models": listed(seen.models, seen.emptied, hosting.fetch.command, best),
             "fetch": await fetch_state(hosting.fetch),
             "machine": machine(seen.host),
             "troubles": troubles(seen.models),
@@ -124,9 +127,14 @@ async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
 
 
 def listed(
-    models: Iterable[Model], host: Host, command: Callable[[Model], str] = lambda _: ""
+    models: Iterable[Model],
+    host: Host,
+    command: Callable[[Model], str] = lambda _: "",
+    best: Model | None = None,
 ) -> list[dict[str, Any]]:
-    """Return each model with its modes, in the catalogue's order; `command` fetches one."""
+    """Return each model with its modes, in the catalogue's order; `command` fetches one, `best` is
+    the one that is proposed.
+    """
     return [
         {
             "id": model.id,
@@ -140,6 +148,7 @@ def listed(
             "licence": model.licence,
             "note": model.note,
             "here": model.folder is not None,
+            "recommended": model is best,
             # The command that fetches it; empty for one that is here, or is no repository
             "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [

@@ -79,6 +79,8 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
                 for way in row["modes"]
             )
         assert "/srv/secret" not in str(rows)
+    rows = listed(models, Host(), best=models[1])
+    assert [row["id"] for row in rows if row["recommended"]] == [models[1].id]
 
 
 def test_troubles_are_few() -> None:

@@ -310,6 +310,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
     """A switch gives its memory back first; the free memory is reported as it is."""
     room = run.program.feature("hosting")
     model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen3-VL-8B-Instruct")
+    model = model.at(tmp_path).model_copy(update={"default_for": None})
     full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
 
     async def holds() -> tuple[int, tuple[int, ...]]:
@@ -317,7 +318,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 
     def probe(ram: int, gpu: tuple[int, ...]) -> Seen:
         emptied = dataclasses.replace(full, ram_free_bytes=full.ram_free_bytes + ram)
-        return Seen(Catalogue([model.at(tmp_path)]), full, emptied)
+        return Seen(Catalogue([model]), full, emptied)
 
     monkeypatch.setattr(room.planner, "probe", probe)
     async with http(run) as client:
@@ -327,6 +328,8 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
     here = [told["models"][0]["modes"][0] for told in (before, after)]
     assert [way["ok"] for way in here] == [False, True], here
     assert before["machine"] == after["machine"]
+    # A catalogue of one's own has no defaults: the one that fits is recommended.
+    assert [told["models"][0]["recommended"] for told in (before, after)] == [True, True]
     assert "1.0 GB of 64 GB" in after["machine"]
 
 
