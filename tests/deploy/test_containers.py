@@ -24,6 +24,7 @@ from server.core.addresses import is_trusted
 from server.features.hosting.catalogue.containers import IMAGES
 from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
+from server.media.picture.prepare import HIGH_TOKENS
 from server.web.serving import STOP_SECONDS
 from tests.app.test_main import started
 from tests.support.vllm_stand_in import recorded
@@ -141,6 +142,160 @@ def test_compose_takes_the_file() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, str(COMPOSE)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+STACKS = {
+    "cpu": {"web", "llama-cpu", "speech", "speech-models"},
+    "gpu-8g": {"web", "llama-cuda", "speech", "speech-models"},
+    "gpu-24g": {"web", "vllm-cuda", "speech", "speech-models"},
+    "mi300x": {"web", "vllm-rocm", "speech", "speech-models"},
+    # One model server, as before there were stacks
+    "cuda": {"web", "vllm-cuda"},
+    "rocm": {"web", "vllm-rocm"},
+    "": {"web"},
+}
+
+
+def services(profile: str) -> dict[str, dict[str, Any]]:
+    """What `docker compose --profile` starts; "" for no profile."""
+    return {
+        name: service
+        for name, service in compose()["services"].items()
+        if profile in service.get("profiles", (profile,))
+    }
+
+
+@pytest.mark.parametrize("profile", STACKS)
+def test_a_profile_is_a_whole_stack(profile: str) -> None:
+    """This server, a model server at its address, a recogniser and a voice; each watched, and nothing of it open to others."""
+    found = services(profile)
+    assert set(found) == STACKS[profile]
+    models = [one for name, one in found.items() if name.startswith(("llama", "vllm"))]
+    assert len(models) == (profile != "")
+    for model in models:
+        assert model["networks"]["default"]["aliases"] == ["vllm"]
+        (mount,) = (filled(volume, MODEL_PATH="/srv/model") for volume in model["volumes"])
+        assert mount == "/srv/model:/model:ro"
+        assert filled(model["healthcheck"]["test"][-1]).count(":8001/health") == 1
+    for name, service in found.items():
+        ends = service["restart"].startswith("on-failure")
+        assert name == "web" or service["healthcheck"].get("disable", False) is ends, name
+        assert filled(service["mem_limit"]) == filled(service["memswap_limit"]), name
+        if name != "web":
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        # The web server does not wait for a model: its built-in engine answers meanwhile.
+        assert "depends_on" not in service or name == "speech-models", name
+
+
+def test_images_are_pinned() -> None:
+    """Each image of others names a version, and those of the stacks for small machines a digest as well."""
+    images = {
+        name: filled(service["image"])
+        for name, service in compose()["services"].items()
+        if "build" not in service
+    }
+    for name, image in images.items():
+        assert re.fullmatch(
+            r"[a-z.]+/[a-z0-9./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?", image
+        ), name
+        assert "latest" not in image
+    for name in ("llama-cpu", "llama-cuda", "speech", "speech-models"):
+        assert "@sha256:" in images[name], name
+    assert images["speech"] == images["speech-models"]
+    builds = [re.search(r"-(b\d+)@", images[name]) for name in ("llama-cpu", "llama-cuda")]
+    assert builds[0]
+    assert builds[1]
+    assert builds[0][1] == builds[1][1]
+
+
+def test_the_web_service_speaks_and_hears_with_what_is_fetched() -> None:
+    """The models that its settings name are those that the speech server is told to fetch; its log holds no words."""
+    web, speech, fetched = (
+        compose()["services"][name] for name in ("web", "speech", "speech-models")
+    )
+    given = {name: filled(value) for name, value in web["environment"].items()}
+    models = filled(fetched["environment"]["MODELS"]).split()
+    assert models == [given["TRANSCRIPTION_MODEL"], given["SPEECH_MODEL"]]
+    other = {"TRANSCRIPTION_MODEL": "a/whisper", "SPEECH_MODEL": "b/voice"}
+    assert filled(fetched["environment"]["MODELS"], **other).split() == [*other.values()]
+    assert given["TRANSCRIPTION_BASE_URL"] == given["SPEECH_BASE_URL"] == "http://speech:8000/v1"
+    assert "http://speech:8000/v1/models/" in fetched["command"][0]
+    assert fetched["depends_on"] == {"speech": {"condition": "service_healthy"}}
+    assert speech["environment"]["LOG_LEVEL"] == "warning"
+    # They outlive the container.
+    kept = [volume for volume in speech["volumes"] if volume.startswith("speech:")]
+    assert len(kept) == 1
+    assert "speech" in compose()["volumes"]
+
+
+def test_compose_and_env_example_know_the_same_settings() -> None:
+    """A variable that compose fills in is a setting of env.example, or one that its own head explains."""
+    text = COMPOSE.read_text()
+    head = text[: text.index("name: qwen-camera")]
+    own = {*re.findall(r"\b[A-Z_]{6,}\b", head)}
+    own |= {"TURNSERVER_CONF", "TURN_CERTS", "METRICS_TOKEN_FILE"}
+    used = {*re.findall(r"(?<!\$)\$\{(\w+)[:}]", text)}
+    example = {*re.findall(r"^([A-Z_]+)=", (ROOT / "env.example").read_text(), re.M)}
+    assert used - own <= example
+    assert {"MODEL_PATH", "MODEL_NAME", "SPEECH_VOICE", "VLLM_MEMORY"} <= used
+
+
+LLAMA_FILES = {
+    "both": (["mmproj-small-f16.gguf", "small-q4.gguf"], "small-q4.gguf", "mmproj-small-f16.gguf"),
+    "in parts": (
+        ["big-00001-of-00002.gguf", "big-00002-of-00002.gguf", "big-mmproj.gguf"],
+        "big-00001-of-00002.gguf",
+        "big-mmproj.gguf",
+    ),
+    "no projector": (["small-q4.gguf"], "", ""),
+    "no weights": (["mmproj.gguf"], "", ""),
+    "nothing": ([], "", ""),
+}
+
+
+@pytest.mark.parametrize("files", LLAMA_FILES)
+@pytest.mark.parametrize("name", ["llama-cpu", "llama-cuda"])
+def test_llama_server_gets_the_files_of_the_folder(tmp_path: Path, name: str, files: str) -> None:
+    """Weights and projector, by their names; without one of them it ends with one sentence."""
+    given, weights, projector = LLAMA_FILES[files]
+    folder, program = tmp_path / "a folder", tmp_path / "llama-server"
+    folder.mkdir()
+    for file in given:
+        (folder / file).touch()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    service = compose()["services"][name]
+    (script,) = service["command"]
+    script = script.replace("$$", "$").replace("/app/llama-server", str(program))
+    script = script.replace("/model/*.gguf", f'"{folder}"/*.gguf')
+    done = subprocess.run(
+        [*service["entrypoint"], script],
+        env={
+            "PATH": os.environ["PATH"],
+            "MODEL_NAME": filled(service["environment"]["MODEL_NAME"]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    if not weights:
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr == (
+            "MODEL_PATH needs a model.gguf and its mmproj.gguf: one of them is missing.\n"
+        )
+        return
+    assert (done.returncode, done.stderr) == (0, "")
+    words = done.stdout.splitlines()
+    flags = dict(zip(words[::2], words[1::2], strict=False))
+    assert flags["--model"] == str(folder / weights)
+    assert flags["--mmproj"] == str(folder / projector)
+    assert flags["--port"] == "8001"
+    settings = load(env_file=None)
+    # Each slot holds what the web server counts on, and a picture in its largest form.
+    slots = int(flags["--parallel"])
+    assert int(flags["--ctx-size"]) == slots * settings.model_max_tokens
+    assert int(flags["--image-max-tokens"]) == HIGH_TOKENS <= int(flags["--ubatch-size"])
 
 
 def test_files_that_containers_read_are_there() -> None:
@@ -272,12 +427,11 @@ def test_model_servers_log_no_request() -> None:
     """
     services = compose()["services"]
     for name in ("vllm-rocm", "vllm-cuda"):
-        assert not filled(services[name]["image"]).endswith(":latest")
         assert "--no-enable-log-requests" in services[name]["command"]
         assert {flag.partition("=")[0] for flag in services[name]["command"][1:]} <= set(
             recorded("0.32")
         )
-        flags = dict(flag.partition("=")[::2] for flag in services[name]["command"])
+        flags = dict(filled(flag).partition("=")[::2] for flag in services[name]["command"])
         pixels = json.loads(flags["--mm-processor-kwargs"])
         assert pixels == {"min_pixels": 4 * 28 * 28, "max_pixels": 1280 * 28 * 28}
         settings = load(env_file=None)
