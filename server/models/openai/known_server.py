@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx2
 import numpy as np
@@ -164,7 +163,7 @@ class Sight:
                 shown = self._shown.get(name)
                 told = model_choice.of_show(shown or await self._get("/api/show", {"model": name}))
             elif "organization_owner" in owners:
-                told = model_choice.of_v0(await self._get(f"/api/v0/models/{quote(name)}"))
+                told = model_choice.of_v0(await self._get("/api/v0/models"), name)
             self._told[name] = told
         return self._told[name]
 

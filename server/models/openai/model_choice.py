@@ -91,12 +91,13 @@ def of_show(shown: Mapping[str, Any]) -> Told:
         hears="audio" in named,
         thinks="thinking" in named,
         kind=str(info.get("general.architecture") or "") if isinstance(info, dict) else "",
-        context=_count(int(context[0])) if context and context[0].isdecimal() else None,
+        context=_count(int(context[0][:10])) if context and context[0].isdecimal() else None,
     )
 
 
-def of_v0(card: Mapping[str, Any]) -> Told:
+def of_v0(data: Mapping[str, Any], name: str) -> Told:
     """Read a model of LM Studio's list (/api/v0/models)."""
+    card = _own_list(data).get(name, {})
     lengths = (card.get("loaded_context_length"), card.get("max_context_length"))
     return Told(
         "/api/v0/models",
@@ -193,14 +194,19 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
     return state == "loaded" if isinstance(state, str) else None
 
 
-def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
-    """Add the details of LM Studio's own list (/api/v0/models)."""
+def _own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return LM Studio's own list, by names."""
     cards = data.get("data")
-    details = {
+    return {
         one["id"]: one
         for one in (cards if isinstance(cards, list) else [])
         if isinstance(one, dict) and isinstance(one.get("id"), str)
     }
+
+
+def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
+    """Add the details of LM Studio's own list (/api/v0/models)."""
+    details = _own_list(data)
     return [
         (
             _known(one.name, _takes_pictures(details[one.name]), _loaded(details[one.name]))

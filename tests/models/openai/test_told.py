@@ -1,6 +1,7 @@
 """The answers of llama.cpp, Ollama and LM Studio about a model, as their sources and documents have them.
 
-- llama.cpp: tools/server/server-context.cpp (get_res_props, get_res_model_info) of the copy in llama-cpp-python 0.3.36, and
+- llama.cpp: tools/server/server-context.cpp (get_res_props, get_res_model_info) of the copy in llama-cpp-python 0.3.36,
+  which such a server gave, too; and
   the older form of tools/server/README.md at 00dc8057.
 - Ollama: docs/api.md at 9fbfa742 and types/model/capability.go at 026aba9f.
 - LM Studio: "REST API v0" of its documents (0.3.6 and newer).
@@ -181,13 +182,14 @@ async def test_ollama_tells_by_show(
 async def test_lm_studio_tells_by_its_own_list(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Its architecture is the family; a loaded model's context beats the largest."""
     fake.card = {"owned_by": "organization_owner"}
-    fake.others = {"/api/v0/models": {"data": [V0]}, "/api/v0/models/mine": V0}
+    fake.others = {"/api/v0/models": {"data": [V0]}}
     capabilities = (await engine.probe()).capabilities
     assert (capabilities.geometry.factor, capabilities.context_length) == (28, 32768)
     assert fake.count == 0
     await fake.close()
     await engine.probe()
-    fake.others["/api/v0/models/mine"] = V0 | {"state": "loaded", "loaded_context_length": 4096}
+    loaded = V0 | {"state": "loaded", "loaded_context_length": 4096}
+    fake.others["/api/v0/models"] = {"data": [loaded]}
     await fake.start()
     assert (await engine.probe()).capabilities.context_length == 4096
 
