@@ -681,9 +681,7 @@ def test_an_empty_clone_prints_the_command(tmp_path: Path) -> None:
     """With a Python that has no packages and nothing else; nothing is installed, nothing left."""
     clone, programs = tmp_path / "clone", tmp_path / "bin"
     for folder in ("scripts", "server"):
-        shutil.copytree(
-            ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__", "*.toml")
-        )
+        shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "config.py", clone)
     before = sorted(clone.rglob("*"))
     programs.mkdir()

@@ -1,8 +1,7 @@
 """The answers of llama.cpp, Ollama and LM Studio about a model, as their sources and documents have them.
 
 - llama.cpp: tools/server/server-context.cpp (get_res_props, get_res_model_info) of the copy in llama-cpp-python 0.3.36,
-  which such a server gave, too; and
-  the older form of tools/server/README.md at 00dc8057.
+  which such a server gave, too; and the older form of tools/server/README.md at 00dc8057.
 - Ollama: docs/api.md at 9fbfa742 and types/model/capability.go at 026aba9f.
 - LM Studio: "REST API v0" of its documents (0.3.6 and newer).
 """
