@@ -46,10 +46,7 @@ _POINTER = b"version "
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 AGAIN = "Download it again: bash scripts/download_model.sh"
-LLAMA_CPP = (
-    "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's release with"
-    " safetensors."
-)
+LLAMA_CPP = "Let its server run it (LOCAL_MODEL, or subprocess in the engine panel), or take the model's release with safetensors."
 # Longest file name in an error.
 MAX_NAME_CHARS = 80
 

@@ -5,8 +5,10 @@ Blocking, for seconds with vLLM: call it in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -17,8 +19,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.features.hosting import vllm_help
+from server.features.hosting import llama_help, vllm_help
 from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError
@@ -175,7 +178,7 @@ class HostProbe:
     """Read the machine anew each time; ask a program again only when it has changed.
 
     `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own
-    Python that has torch. For any number of threads.
+    Python that has torch. `llama_server`: the setting LLAMA_SERVER. For any number of threads.
     """
 
     def __init__(
@@ -183,15 +186,19 @@ class HostProbe:
         *,
         engine_python: str = "",
         vllm: str = "vllm",
+        llama_server: str = "",
         trust_remote_code: bool = False,
     ) -> None:
         self._engine_python = engine_python
+        self._llama_server = llama_server
         self._vllm = vllm
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
         self._vllm_probe = VllmProbe()
         # Path of a Python to its result
         self._kept: dict[str, _Kept] = {}
+        # llama.cpp's server, by its path and when it changed
+        self._llama: tuple[tuple[str, int], LlamaServer | None, str] | None = None
         self._gpus: GpuReader | None = None
 
     def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
@@ -224,6 +231,7 @@ class HostProbe:
     def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
         python, libraries, device, types = self._python()
+        llama, llama_trouble = self._llama_cpp()
         docker, podman, containers, trouble = _containers()
         total, free = main_memory()
         return Host(
@@ -235,6 +243,9 @@ class HostProbe:
             libraries=libraries,
             torch_device=device if gpus else "",
             model_types=types,
+            llama=llama,
+            llama_trouble=llama_trouble,
+            cores=_cores(),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
@@ -273,6 +284,16 @@ class HostProbe:
             if "torch" in libraries or self._engine_python:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
+
+    def _llama_cpp(self) -> tuple[LlamaServer | None, str]:
+        """Find llama.cpp's server; asked again only when another program is found."""
+        path, trouble = llama_help.find(self._llama_server)
+        if path is None:
+            return None, trouble
+        about = path, _written(Path(path))
+        if self._llama is None or self._llama[0] != about:
+            self._llama = about, *llama_help.ask(path)
+        return self._llama[1:]
 
     def _vllm_program(self, python: str | None) -> str | None:
         """Find vLLM beside the models' Python, else on the PATH."""
@@ -374,8 +395,23 @@ def main_memory() -> tuple[int, int]:
     return total, free
 
 
+def _cores() -> int:
+    """Return the cores that a process may keep busy where its control group, or what it may run on, is
+    fewer than the machine has; 0 where it is not.
+    """
+    there = os.cpu_count() or 1
+    found = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there]
+    with contextlib.suppress(OSError, ValueError):
+        for group in _groups():
+            with contextlib.suppress(OSError, ValueError):
+                most, period = (group / "cpu.max").read_text("ascii").split()
+                if most != "max":
+                    found.append(max(1, math.ceil(int(most) / int(period))))
+    return min(found) if min(found) < there else 0
+
+
 def _groups() -> Iterator[Path]:
-    """List the folders of the control groups that limit this process's memory.
+    """List the folders of the control groups of this process, of version 1 those for memory.
 
     Raises OSError, ValueError.
     """
@@ -410,13 +446,15 @@ def _within(group: Path) -> tuple[int, int] | None:
 def _changed(path: str) -> int:
     """Return when the program or the libraries beside it last changed, nanoseconds."""
     beside = Path(path).parent.parent / "lib"
-    times = [0]
-    for one in (Path(path), *beside.glob("python3*/site-packages")):
-        try:
-            times.append(one.stat().st_mtime_ns)
-        except OSError:
-            continue
-    return max(times)
+    return max(map(_written, (Path(path), *beside.glob("python3*/site-packages"))))
+
+
+def _written(path: Path) -> int:
+    """Return when a file or a folder last changed, nanoseconds; 0 when it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _output(command: list[str]) -> str | None:

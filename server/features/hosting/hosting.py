@@ -72,6 +72,7 @@ class Hosting:
         api.engines.add(self.active, logged_elsewhere=True)
         probe = HostProbe(
             engine_python=str(settings.engine_python or ""),
+            llama_server=own.llama_server,
             trust_remote_code=own.trust_remote_code,
         )
         # run.sh --model fetches to the second.
@@ -115,8 +116,11 @@ class Hosting:
         """Load LOCAL_MODEL, where it is set and may answer."""
         folder = self._own.local_model
         if folder is not None and self._settings.engine in ("auto", "local"):
-            choice = own_choice(folder, self._settings.model_dtype)
-            self._tasks.spawn(self.manager.begin(choice), name="local")
+            self._tasks.spawn(self._begin(folder), name="local")
+
+    async def _begin(self, folder: Path) -> None:
+        dtype = self._settings.model_dtype
+        await self.manager.begin(await in_pool(self._pool, own_choice, folder, dtype))
 
     async def close(self) -> None:
         """Close all of it; a failure skips nothing."""

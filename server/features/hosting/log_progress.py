@@ -1,6 +1,6 @@
 """Read a starting engine's progress from its log. Pure.
 
-Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the
+Known are the logs of vLLM (`vllm_log`), of llama.cpp (`llama_log`), of whatever shows tqdm's bars (`transformers serve`, the
 hub's downloads), of uvicorn, and of docker and podman fetching an image.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue import llama_log, vllm_log
 
 # Layers of an image that are kept count of; images have at most 127.
 _MOST_LAYERS = 256
@@ -218,6 +218,8 @@ def _phase(line: str) -> LoadProgress | None:
     phase, share = vllm_log.step(line)
     if phase:
         return LoadProgress(phase, share, line=line)
+    if phase := llama_log.step(line):
+        return LoadProgress(phase, line=line)
     for pattern, text in _PHASES:
         if pattern.search(line):
             return LoadProgress(text, line=line)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting import log_progress
-from server.features.hosting.catalogue import vllm, vllm_log
+from server.features.hosting.catalogue import llama_log, vllm, vllm_log
 from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.entry import Model, RunMode
+from server.features.hosting.catalogue.entry import Library, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
@@ -196,7 +196,9 @@ _PORT_OF_ANOTHER = (
 _TRY = "Choose another way to run it, another precision, or another model."
 # Lines of our own probes in a server's log
 _PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
-_PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
+_PORT_TAKEN = re.compile(
+    r"(?i)address already in use|\[Errno 98\]|port is already allocated|couldn't bind [\w ]{0,20}socket"
+)
 
 
 class ServerRuntime:
@@ -221,7 +223,7 @@ class ServerRuntime:
         self._environment = child_environment(
             os.environ, launch.env, fetches_images=bool(launch.container)
         )
-        key = launch.env.get(vllm.KEY, "")
+        key = launch.key
         self._process = ChildProcess(
             launch.argv,
             self._environment,
@@ -236,10 +238,11 @@ class ServerRuntime:
             self._container = Container(launch.argv[0], launch.container, self._environment)
         self.ended = self._process.ended
         geometry = model.geometry if model is not None else None
+        self._is_llama = model is not None and model.library is Library.LLAMA_CPP
         # The engine reads the model's folder where the server names it; in a container that is
-        # another path.
-        own = launch.mode is RunMode.CONTAINER and geometry is not None
-        self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
+        # another path, and llama.cpp names none.
+        own = (self._is_llama or launch.mode is RunMode.CONTAINER) and geometry is not None
+        self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or vllm.KEY in launch.env
         self.engine: Engine = OpenAIEngine(
             "local",
             Endpoint(
@@ -247,9 +250,9 @@ class ServerRuntime:
                 key,
                 launch.served_name,
                 factor=geometry.factor if own and geometry is not None else None,
-                # vLLM lists its context; `transformers serve` would go through all that was ever
-                # fetched.
-                listed=self._is_vllm,
+                # vLLM and llama.cpp list their context; `transformers serve` would go through all that
+                # was ever fetched.
+                listed=self._is_vllm or self._is_llama,
                 thinking=thinking or ThinkingLimits(),
             ),
         )
@@ -375,16 +378,25 @@ class ServerRuntime:
         """Return the reason, or "" where it is not a known one."""
         choice = self._choice
         # As the panel calls them.
-        reason = log_progress.explanation(
-            self._process.lines,
-            memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
-            context="the context" + (f" (now {choice.context})" if choice.context else ""),
-            dtype=f"the precision {choice.dtype}",
-            elsewhere="choose another port",
-            for_cpu=self._launch.for_cpu,
-            port=self._launch.port or "",
-            path=self._model.folder if self._model is not None else "",
-        )
+        context = "the context" + (f" (now {choice.context})" if choice.context else "")
+        path = self._model.folder if self._model is not None else ""
+        if self._is_llama:
+            reason = llama_log.explanation(self._process.lines, context=context, path=path)
+            if not reason and self._process.status == -signal.SIGILL:
+                return (
+                    "This llama.cpp is built for another processor. Install the build for this one."
+                )
+        else:
+            reason = log_progress.explanation(
+                self._process.lines,
+                memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
+                context=context,
+                dtype=f"the precision {choice.dtype}",
+                elsewhere="choose another port",
+                for_cpu=self._launch.for_cpu,
+                port=self._launch.port or "",
+                path=path,
+            )
         killed = self._process.status == -signal.SIGKILL
         if self._container is not None:
             killed = self._process.status == _BY_SIGNAL + signal.SIGKILL

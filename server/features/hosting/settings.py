@@ -16,6 +16,7 @@ _CATALOGUE = "a path, or an https URL, which may end in #sha256= and 64 hexadeci
 
 class HostingSettings(FeatureSettings):
     local_model: Path | None = path("a directory with a model's files, ~ being the home directory")
+    llama_server: str = text("", "the path or name of llama.cpp's llama-server, or empty")
     trust_remote_code: bool = flag()
     allow_model_downloads: bool = flag()
     catalogue: str = text("", _CATALOGUE)

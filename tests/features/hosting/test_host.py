@@ -364,3 +364,53 @@ def test_no_python_with_torch(machine: Machine) -> None:
     broken = machine.tool("engine-python", "exit 1")
     found = HostProbe(engine_python=str(broken)).probe()
     assert (found.engine_python, dict(found.libraries)) == (str(broken), {})
+
+
+LLAMA_HELP = ROOT / "tests" / "data" / "llama_help.txt"
+LLAMA = f'[ "$1" = --version ] && echo "version: 9412 (0c1e570)" || cat {LLAMA_HELP}'
+
+
+def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
+    """In the PATH, or where LLAMA_SERVER says; again when another one is there."""
+    path = machine.tool("llama-server", LLAMA)
+    probe = HostProbe()
+    for _ in range(2):
+        found = probe.probe().llama
+        assert found is not None
+        assert (found.path, found.version) == (str(path), "9412")
+        assert "--mmproj" in found.flags
+    assert machine.calls.read_text().split().count("llama-server") == 2
+    machine.tool("llama-server", LLAMA.replace("9412", "9500"))
+    os.utime(path, ns=(1, 1))
+    found = probe.probe().llama
+    assert found is not None
+    assert found.version == "9500"
+    other = path.rename(machine.bin / "other")
+    assert HostProbe().probe().llama is None
+    found = HostProbe(llama_server=str(other)).probe().llama
+    assert found is not None
+    assert found.path == str(other)
+
+
+@pytest.mark.parametrize(
+    ("setting", "script", "says"),
+    [
+        ("", None, "llama.cpp's server (llama-server) was not found. Install it: "),
+        ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, and there is no"),
+        ("", "echo usage", "llama-server --help does not list what llama.cpp's llama-server takes"),
+        (
+            "",
+            "echo 'libggml.so: cannot open shared object file' >&2; exit 127",
+            "llama-server --help failed: libggml.so: cannot open shared object file. Install it again",
+        ),
+    ],
+)
+def test_what_is_wrong_with_llama_cpps_server_is_said(
+    machine: Machine, setting: str, script: str | None, says: str
+) -> None:
+    """One sentence, with what to do."""
+    if script is not None:
+        machine.tool("llama-server", script)
+    found = HostProbe(llama_server=setting).probe()
+    assert found.llama is None
+    assert says in found.llama_trouble

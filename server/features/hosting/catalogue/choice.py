@@ -21,6 +21,7 @@ from pydantic import (
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.catalogue.gguf import is_gguf
 
 _IMAGE = re.compile(
     r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
@@ -197,5 +198,6 @@ def shown(value: object) -> str:
 
 
 def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
-    """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE."""
-    return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)
+    """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE. Blocking."""
+    mode = RunMode.SUBPROCESS if is_gguf(folder) else RunMode.IN_PROCESS
+    return Choice(model=str(folder.absolute()), mode=mode, dtype=dtype)

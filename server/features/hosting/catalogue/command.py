@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from server.features.hosting.catalogue import batching, containers, vllm
+from server.features.hosting.catalogue import batching, containers, llama_cpp, vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError, shown
 from server.features.hosting.catalogue.containers import LOOPBACK
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
@@ -102,7 +102,10 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
 def _subprocess(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
-    if subprocess_server(model, host) is Server.VLLM:
+    server = subprocess_server(model, host)
+    if server is Server.LLAMA_CPP:
+        return _llama_cpp(choice, model, folder, host, api_key, concurrent)
+    if server is Server.VLLM:
         return _vllm(choice, model, folder, host, api_key, concurrent)
     where = device(model, host, choice.dtype)
     argv = (
@@ -124,6 +127,58 @@ def _subprocess(
         served_name=str(folder),
         warnings=_instead_of_vllm(host),
     )
+
+
+def _llama_cpp(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
+) -> Launch:
+    if host.llama is None:
+        raise CommandError(host.llama_trouble)
+    context = choice.context or DEFAULT_CONTEXT
+    gpu = bool(host.gpus)
+    held = host.ram_free_bytes + sum(one.free_bytes or 0 for one in host.gpus)
+    free = held - before_requests(model, gpu=gpu)
+    # As many answers as the memory has room for beside one context, which was counted
+    most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
+    each = kept_a_token(model, gpu=gpu) * context
+    room = free // each if each and held else most
+    slots = max(1, min(most, concurrent or most, room))
+    serving = llama_cpp.Serving(
+        weights=str(folder / model.weights_file),
+        projector=str(folder / model.projector_file),
+        name=model.id,
+        host=LOOPBACK,
+        port=choice.port,
+        context=context,
+        slots=slots,
+        threads=host.cores or None,
+        free_bytes=min(host.ram_free_bytes, free - slots * each),
+        picture_tokens=_picture_tokens(choice, model),
+    )
+    argv = llama_cpp.serve_arguments(host.llama, serving)
+    env = {llama_cpp.KEY: api_key} if api_key else {}
+    warnings = []
+    if context < choice.images * choice.visual_tokens + ANSWER_TOKENS:
+        warnings.append(_small_context(context, choice))
+    return Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        env,
+        typed(argv, env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        served_name=model.id,
+        warnings=tuple(warnings),
+    )
+
+
+def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
+    """Return the least and most tokens of a picture, of a model whose pictures may have any size."""
+    if model.geometry is None:
+        return None
+    token = model.geometry.factor**2
+    most = max(1, min(choice.visual_tokens, model.geometry.max_pixels // token))
+    return max(1, min(model.geometry.min_pixels // token, most)), most
 
 
 def _instead_of_vllm(host: Host) -> tuple[str, ...]:
@@ -325,11 +380,14 @@ def _doubts(serving: vllm.Serving, choice: Choice, many: batching.Batch) -> list
     tight = [many.reason] if many.tight else []
     if serving.context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
         return tight
-    return [
-        *tight,
-        f"The context of {serving.context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and"
-        " an answer: such questions will be refused.",
-    ]
+    return [*tight, _small_context(serving.context, choice)]
+
+
+def _small_context(context: int, choice: Choice) -> str:
+    return (
+        f"The context of {context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and an"
+        " answer: such questions will be refused."
+    )
 
 
 def _base(port: int) -> str:

@@ -249,6 +249,9 @@ def _merged(known: Model, found: Model | None) -> Model:
     kept.add("first_token")
     if found.parameters is None:
         kept.add("parameters")
+    if found.library is Library.LLAMA_CPP:
+        # The files name their kind by llama.cpp's names, of which not all are known here.
+        kept |= {"model_type", "architecture", "abilities", "boxes", "geometry"}
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 

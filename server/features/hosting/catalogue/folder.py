@@ -12,13 +12,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from server.features.hosting.catalogue.entry import COMMIT, ID, Model
+from server.features.hosting.catalogue import gguf
+from server.features.hosting.catalogue.entry import (
+    COMMIT,
+    ID,
+    Ability,
+    Library,
+    Model,
+    ModelType,
+)
+from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
 from server.models import families, geometry
 from server.models.families import Family
 from server.models.weights import (
     AGAIN,
-    LLAMA_CPP,
     ModelFolderError,
     Weights,
     clean,
@@ -34,7 +42,9 @@ PIPELINE = "model_index.json"
 # Written beside the files by scripts/download_model.sh.
 RECORD = "model-files.json"
 ADAPTER = "adapter_config.json"
+GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
+MAX_GGUF_FILES = 64
 # Layer types whose state does not grow with the text
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
 # A model needs one file of each of these groups for texts and pictures.
@@ -45,6 +55,29 @@ _TOKENIZERS = (
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
 _MOST = 10**9
+# "…-00001-of-00003.gguf"
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+# Types of config.json by llama.cpp's architecture of the text, else by its kind of what reads
+# pictures, where the text is of a kind that other models have, too.
+_GGUF_TYPES = {
+    "qwen3vl": "qwen3_vl",
+    "qwen3vlmoe": "qwen3_vl_moe",
+    "qwen35": "qwen3_5",
+    "qwen35moe": "qwen3_5_moe",
+    "gemma3n": "gemma3n",
+    "gemma4": "gemma4",
+    "qwen2vl_merger": "qwen2_vl",
+    "qwen2.5vl_merger": "qwen2_5_vl",
+    "qwen3vl_merger": "qwen3_vl",
+    "qwen2.5o": "qwen2_5_omni",
+    "idefics3": "smolvlm",
+    "gemma3": "gemma3",
+    "internvl": "internvl",
+    "lfm2": "lfm2_vl",
+    "pixtral": "pixtral",
+    "llama4": "llama4",
+    "resampler": "minicpmv",
+}
 # Activations of a video pipeline for a short video at 480p
 MAKING_BYTES = 6_000_000_000
 
@@ -57,6 +90,8 @@ def read_model(folder: Path) -> Model:
     folder = Path(os.path.abspath(folder))
     try:
         there = folder.is_dir()
+        if not there and gguf.is_gguf(folder):
+            return _gguf(folder.parent, folder)
         if not there and folder.exists():
             raise ModelFolderError(_a_file(folder))
         if there:
@@ -64,6 +99,8 @@ def read_model(folder: Path) -> Model:
                 next(entries, None)
             if (folder / PIPELINE).exists():
                 return _pipeline(folder)
+            if gguf.is_gguf(folder):
+                return _gguf(folder)
             if not (folder / CONFIG).exists() and (other := _another_kind(folder)):
                 raise ModelFolderError(other)
             return _transformers(folder)
@@ -85,8 +122,6 @@ def read_model(folder: Path) -> Model:
 
 def _a_file(path: Path) -> str:
     """Return the error text for a file in place of a folder."""
-    if path.suffix == ".gguf":
-        return f"{path} is a file for llama.cpp. {LLAMA_CPP}"
     return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
 
 
@@ -100,8 +135,6 @@ def _another_kind(folder: Path) -> str:
             f"{folder} holds an adapter (LoRA){of}, which is no model by itself. Merge the two (peft: merge_and_unload, then"
             " save_pretrained), or start a vLLM with --enable-lora yourself and choose remote."
         )
-    if files := [name for name in names if name.endswith(".gguf")]:
-        return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {LLAMA_CPP}"
     if "snapshots" in names:
         kept = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
         inside = f": {folder / 'snapshots' / kept[-1]}" if kept else ""
@@ -151,7 +184,7 @@ def _children(path: Path) -> list[Path]:
 
 def _is_model(path: Path) -> bool:
     try:
-        return (path / CONFIG).is_file() or (path / PIPELINE).is_file()
+        return (path / CONFIG).is_file() or (path / PIPELINE).is_file() or gguf.is_gguf(path)
     except OSError:
         return False
 
@@ -238,6 +271,128 @@ def _pipeline(folder: Path) -> Model:
         memory_bytes=loaded + MAKING_BYTES,
         estimates=frozenset({"memory_bytes"}),
     )
+
+
+def _gguf(folder: Path, named: Path | None = None) -> Model:
+    """Read a model of llama.cpp: one file of weights, or the one that was `named`, and the smallest of
+    those that read pictures.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix == GGUF and path.is_file())
+    if len(paths) > MAX_GGUF_FILES:
+        raise ModelFolderError(
+            f"{folder} holds {len(paths)} GGUF files, and at most {MAX_GGUF_FILES} are looked through. Put the two of one"
+            " model into a folder of their own."
+        )
+    files = {path: gguf.read(path) for path in paths}
+    readers = [path for path in paths if files[path].reads_pictures]
+    heads = [path for path in paths if path not in readers and _is_head(path)]
+    if named is not None:
+        heads = [path for path in heads if path == named]
+    if not heads:
+        raise ModelFolderError(
+            f"{named or folder} holds no model's weights, only what reads pictures for one (mmproj) or a further part. Put the"
+            " weights of the same model (a .gguf file, too) beside it."
+        )
+    if len(heads) > 1:
+        shown = ", ".join(clean(path.name) for path in heads[:3])
+        raise ModelFolderError(
+            f"{folder} holds several models ({shown}). Name the file of one, such as {heads[0]}, or keep each in a folder of"
+            " its own, with what reads pictures for it (mmproj)."
+        )
+    if not readers:
+        raise ModelFolderError(
+            f"{folder} holds {clean(heads[0].name)} without what reads pictures for it, so it would see none: the file of the"
+            " same model whose name begins with mmproj. Put it beside the weights; the repository that has these has it, too."
+        )
+    head, reader = heads[0], min(readers, key=lambda path: files[path].size)
+    return _of_files(folder, head, files[head], reader, files[reader], named is not None)
+
+
+def _is_head(path: Path) -> bool:
+    """Return True for weights that are named to llama.cpp: whole, or the first of several parts."""
+    part = _PART.search(path.name)
+    return part is None or int(part[1]) == 1
+
+
+def _of_files(
+    folder: Path, head: Path, text: Gguf, reader: Path, pictures: Gguf, by_name: bool
+) -> Model:
+    kind = _kind(text, pictures)
+    family = families.FAMILIES.get(kind)
+    size = pictures.size + sum(path.stat().st_size for path in _parts(head))
+    context = text.whole(f"{text.architecture}.context_length") or None
+    abilities = {Ability.IMAGES}
+    if family is not None and family.boxes is not None:
+        abilities.add(Ability.GROUNDING)
+    if pictures.fields.get("clip.has_audio_encoder") is True:
+        abilities.add(Ability.AUDIO_IN)
+    name, commit = _source(folder)
+    quantised = text.quantization not in ("", "F32", "F16", "BF16")
+    return Model(
+        id=_plain(head.stem) if by_name else name,
+        revision=commit,
+        model_type=ModelType.OMNI if Ability.AUDIO_IN in abilities else ModelType.VISION,
+        library=Library.LLAMA_CPP,
+        abilities=frozenset(abilities),
+        boxes=family.boxes if family is not None else None,
+        needs={Library.LLAMA_CPP.value: ""},
+        folder=folder,
+        architecture=kind,
+        geometry=geometry.from_model_type(kind),
+        parameters=(text.parameters + pictures.parameters) or None,
+        weights_bytes=size,
+        memory_bytes=size
+        + 2 * _kept_numbers(text) * min(context or CONTEXT, CONTEXT)
+        + OVERHEAD_BYTES,
+        estimates=frozenset({"memory_bytes"}),
+        context_length=context,
+        dtype="float32" if text.quantization == "F32" else "float16",
+        quantization=text.quantization if quantised else "",
+        weights_file=head.name,
+        projector_file=reader.name,
+    )
+
+
+def _kind(text: Gguf, pictures: Gguf) -> str:
+    """Return the type that config.json has for this model; llama.cpp's own name for unknown ones."""
+    known = _GGUF_TYPES.get(text.architecture) or _GGUF_TYPES.get(pictures.projector)
+    kind = known or text.architecture
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
+        raise ModelFolderError(
+            f"The GGUF file names no architecture, so the kind of this model is unknown. {AGAIN}"
+        )
+    return kind
+
+
+def _parts(head: Path) -> list[Path]:
+    """List the files of weights. Raises ModelFolderError when one is missing."""
+    part = _PART.search(head.name)
+    if part is None:
+        return [head]
+    names = [
+        f"{head.name[: part.start()]}-{number:05d}-of-{part[2]}{GGUF}"
+        for number in range(1, min(int(part[2]), MAX_GGUF_FILES) + 1)
+    ]
+    lost = [name for name in names if not (head.parent / name).is_file()]
+    if lost:
+        raise ModelFolderError(
+            f"{head.parent} lacks {clean(lost[0])}, a part of the model. {AGAIN}"
+        )
+    return [head.parent / name for name in names]
+
+
+def _kept_numbers(text: Gguf) -> int:
+    """Return the numbers that the text model keeps for each token."""
+    of = text.architecture
+    heads = text.whole(f"{of}.attention.head_count")
+    hidden = text.whole(f"{of}.embedding_length")
+    head = text.whole(f"{of}.attention.key_length") or (hidden // heads if heads else 0)
+    pairs = text.fields.get(f"{of}.attention.head_count_kv")
+    if isinstance(pairs, tuple):
+        return 2 * sum(pair for pair in pairs if pair > 0) * head
+    # Of hybrid models only every n-th layer keeps keys and values.
+    layers = text.whole(f"{of}.block_count") // (text.whole(f"{of}.full_attention_interval") or 1)
+    return 2 * layers * (text.whole(f"{of}.attention.head_count_kv") or heads) * head
 
 
 def _model(folder: Path, family: Family, **fields: Any) -> Model:
@@ -350,8 +505,12 @@ def _source(folder: Path) -> tuple[str, str]:
         if isinstance(name, str) and re.fullmatch(ID, name):
             known = isinstance(commit, str) and COMMIT.fullmatch(commit)
             return name, str(commit) if known else ""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._")[:96]
-    return name or "model", ""
+    return _plain(folder.name), ""
+
+
+def _plain(name: str) -> str:
+    """Return a name as an id."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
 
 
 def _whole(value: object) -> int | None:

@@ -9,11 +9,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.features.hosting.catalogue import vllm
+from server.features.hosting.catalogue import llama_cpp, vllm
 from server.models.families import RunMode
 
 # Environment variables whose values are hidden
-SECRETS = frozenset({vllm.KEY})
+SECRETS = frozenset({vllm.KEY, llama_cpp.KEY})
 HIDDEN = "********"
 
 
@@ -45,6 +45,11 @@ class Launch:
     cleanup: tuple[str, ...] = ()
     # Sentences about probable mistakes and about flags left out
     warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The key that the server asks of everybody; "" for none."""
+        return next((self.env[name] for name in SECRETS if name in self.env), "")
 
 
 def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:

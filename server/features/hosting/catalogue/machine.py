@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
+
 GB = 1_000_000_000
 
 
@@ -73,6 +75,11 @@ class Host:
     vllm_trouble: str = ""
     # The program whose help is being read, which may take minutes; empty: none
     vllm_pending: str = ""
+    # llama.cpp's server; None: not found or not usable, with a sentence in the trouble
+    llama: LlamaServer | None = None
+    llama_trouble: str = ""
+    # Cores that a process may keep busy where that is fewer than the machine has; 0: all
+    cores: int = 0
     docker: str | None = None
     podman: str | None = None
     # True when this user can start containers, else a sentence with the reason
@@ -111,5 +118,6 @@ def at_least(version: str, wanted: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
+    # llama.cpp writes "b9049".
+    match = re.match(r"b?(\d+(?:\.\d+)*)", version)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()

@@ -4,10 +4,12 @@ reason and remedy.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.llama_cpp import how_to_get
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
 from server.features.hosting.catalogue.sizes import QUANTISED, needed
 
@@ -44,6 +46,7 @@ class Server(StrEnum):
 
     VLLM = "vllm"
     TRANSFORMERS = "transformers"
+    LLAMA_CPP = "llama.cpp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,10 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 def subprocess_server(model: Model, host: Host) -> Server | None:
     """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers
-    serve`; None: neither.
+    serve`; None: neither. GGUF files are for llama.cpp's alone.
     """
+    if model.library is Library.LLAMA_CPP:
+        return None if _no_llama_server(model, host) else Server.LLAMA_CPP
     if not _no_vllm(model, host):
         return Server.VLLM
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
@@ -118,7 +123,19 @@ def _remote(model: Model) -> Possible:
     )
 
 
+def _llama_cpp(model: Model, host: Host) -> Possible:
+    """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
+    no = _no_llama_server(model, host)
+    if no := no or _too_large_for_llama(model, host) or _not_here(model):
+        return Possible(False, no)
+    version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
+    where = "" if host.gpus else f" on the CPU{_slow(model, host, 'auto')}"
+    return Possible(True, f"llama.cpp's server{version}{where}.")
+
+
 def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
+    if model.library is Library.LLAMA_CPP:
+        return _llama_cpp(model, host)
     if no := _no_server_for(model) or _code(model, host):
         return Possible(False, no)
     if host.sandboxed:
@@ -151,7 +168,7 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
 
 
 def _container(model: Model, host: Host, dtype: str) -> Possible:
-    no = _no_server_for(model) or _code(model, host) or _no_containers(model, host)
+    no = _gguf(model) or _no_server_for(model) or _code(model, host) or _no_containers(model, host)
     if no := no or _too_large_for_gpus(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     return Possible(
@@ -160,7 +177,9 @@ def _container(model: Model, host: Host, dtype: str) -> Possible:
 
 
 def _in_process(model: Model, host: Host, dtype: str) -> Possible:
-    if no := _code(model, host) or _too_large_here(model, host, dtype) or _not_here(model):
+    if no := _gguf(model) or _code(model, host):
+        return Possible(False, no)
+    if no := _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     if no := _no_library(model, host, model.library):
         return Possible(False, no)
@@ -189,6 +208,37 @@ def _code(model: Model, host: Host) -> str:
     return (
         f"{model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
         " TRUST_REMOTE_CODE=true if you trust it."
+    )
+
+
+def _gguf(model: Model) -> str:
+    if model.library is not Library.LLAMA_CPP:
+        return ""
+    return f"{model.name} is a GGUF file, which llama.cpp's server runs: choose subprocess."
+
+
+def _no_llama_server(model: Model, host: Host) -> str:
+    if host.llama is None:
+        return host.llama_trouble or how_to_get(sys.platform)
+    wanted = model.needs.get(Library.LLAMA_CPP, "")
+    if at_least(host.llama.version, wanted):
+        return ""
+    return (
+        f"It needs llama.cpp {wanted} or newer, and {host.llama.version} is installed ({host.llama.path}): upgrade it the way it"
+        " was installed, or name a newer one in LLAMA_SERVER."
+    )
+
+
+def _too_large_for_llama(model: Model, host: Host) -> str:
+    """Compare with the memory of all GPUs and main memory together, where its layers are spread."""
+    need = needed(model, gpu=bool(host.gpus))
+    free = host.ram_free_bytes + sum(gpu.free_bytes or 0 for gpu in host.gpus)
+    unknown = not host.ram_free_bytes or any(gpu.free_bytes is None for gpu in host.gpus)
+    if unknown or need + RAM_LEFT <= free:
+        return ""
+    return (
+        f"It takes about {gigabytes(need)} of memory and {gigabytes(free)} are free here. Choose a smaller model or one with"
+        " fewer bits, or end what takes the memory."
     )
 
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import LlamaFileType
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit
-from server.features.hosting.catalogue.entry import Ability, Library, ModelType
+from server.features.hosting.catalogue.entry import Ability, Catalogue, Library, ModelType
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
 from server.models import geometry
 from server.models.weights import MAX_JSON_BYTES
+from tests.support.gguf_writer import write_projector, write_weights
 
 QWEN: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
@@ -413,7 +415,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "no such file is that"),
     # Another kind of folder
     (lambda f: only(f), "There is no config.json in"),
-    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf, a file for llama.cpp. Start its"),
+    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is cut off: it ends after 2 bytes"),
     (
         lambda f: only(f, adapter_config={"base_model_name_or_path": "a/b"}),
         "holds an adapter (LoRA) of a/b, which is no model by itself. Merge",
@@ -428,7 +430,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: only(f, "model-Q4_K_M.gguf", config=QWEN),
-        "model-Q4_K_M.gguf is there, a file for llama.cpp. Start its server",
+        "model-Q4_K_M.gguf is cut off: it ends after 2 bytes",
     ),
     (
         lambda f: (f / "a.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
@@ -479,7 +481,7 @@ def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Told apart: one is fetched, the other needs a right."""
     with pytest.raises(ModelFolderError, match="There is no folder"):
         read_model(tmp_path / "none")
-    for name, says in (("a.gguf", "is a file for llama.cpp"), ("b", "is no folder. A model is")):
+    for name, says in (("a.gguf", "a.gguf is cut off"), ("b", "is no folder. A model is")):
         (tmp_path / name).write_text("x")
         with pytest.raises(ModelFolderError, match=says):
             read_model(tmp_path / name)
@@ -557,3 +559,110 @@ def test_models_are_found_in_folders(folder: Path, tmp_path: Path) -> None:
     assert [model.id for model in models] == ["my-model", "wan"]
     assert len(troubles) == 1
     assert "broken" in troubles[0]
+
+
+# GGUF files, for llama.cpp
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A folder with weights, and with what reads pictures for them."""
+    model = tmp_path / "my gguf"
+    model.mkdir()
+    write_weights(model / "Model-Q4_K_M.gguf")
+    write_projector(model / "mmproj-Model-F16.gguf")
+    return model
+
+
+def test_a_gguf_model_is_read_from_its_two_files(pair: Path) -> None:
+    """Kind, sizes, what it can do; a config.json that hubs keep beside them changes nothing."""
+    write(pair / "config.json", QWEN)
+    model = read_model(pair)
+    assert (model.id, model.library) == ("my-gguf", Library.LLAMA_CPP)
+    assert (model.weights_file, model.projector_file) == (
+        "Model-Q4_K_M.gguf",
+        "mmproj-Model-F16.gguf",
+    )
+    assert (model.architecture, model.quantization) == ("qwen3_vl", "Q4_K_M")
+    assert model.boxes is BoxUnit.THOUSANDTHS
+    assert model.abilities == {Ability.IMAGES, Ability.GROUNDING}
+    assert model.geometry == geometry.from_model_type("qwen3_vl")
+    assert (model.parameters, model.context_length) == (2 * 4 * 256 + 4 * 64, 4096)
+    assert model.weights_bytes == sum(path.stat().st_size for path in pair.glob("*.gguf"))
+    # 24 layers, 2 pairs of heads of 128 numbers, keys and values, two bytes each
+    context = 24 * 2 * 128 * 2 * 2 * 4096
+    assert model.memory_bytes == model.weights_bytes + context + OVERHEAD_BYTES
+    assert find_models([pair.parent]) == ([model], [])
+
+
+def test_layers_without_keys_take_no_room(pair: Path) -> None:
+    """Those of Qwen3.5: every fourth has them, as its files say in one way or the other."""
+    for more in ({"pairs": [0, 0, 0, 2] * 6}, {"full_attention_interval": 4}):
+        write_weights(pair / "Model-Q4_K_M.gguf", "qwen35", **more)
+        model = read_model(pair)
+        context = 6 * 2 * 128 * 2 * 2 * 4096
+        assert model.memory_bytes == model.weights_bytes + context + OVERHEAD_BYTES
+
+
+def test_one_of_several_gguf_models_is_named_by_its_file(pair: Path) -> None:
+    """The smallest of what reads pictures goes with it."""
+    write_weights(pair / "Model-Q8_0.gguf", file_type=LlamaFileType.MOSTLY_Q8_0)
+    write_projector(pair / "mmproj-Model-F32.gguf", rows=400)
+    with pytest.raises(ModelFolderError, match=r"several models \(Model-Q4_K_M.gguf, Model-Q8_0"):
+        read_model(pair)
+    model = read_model(pair / "Model-Q8_0.gguf")
+    assert (model.id, model.quantization) == ("Model-Q8_0", "Q8_0")
+    assert model.projector_file == "mmproj-Model-F16.gguf"
+    assert model.folder == pair
+
+
+def test_a_gguf_model_of_several_parts_needs_all(pair: Path) -> None:
+    """Named is the first; a missing part is told before the server is started."""
+    (pair / "Model-Q4_K_M.gguf").unlink()
+    for number in (1, 2):
+        write_weights(pair / f"Model-0000{number}-of-00003.gguf")
+    with pytest.raises(ModelFolderError, match=r"lacks Model-00003-of-00003.gguf"):
+        read_model(pair)
+    write_weights(pair / "Model-00003-of-00003.gguf")
+    assert read_model(pair).weights_file == "Model-00001-of-00003.gguf"
+    assert read_model(pair).weights_bytes == sum(one.stat().st_size for one in pair.iterdir())
+
+
+def test_half_a_gguf_model_is_named(pair: Path) -> None:
+    """Without what reads pictures it would see none; that alone says nothing."""
+    (pair / "mmproj-Model-F16.gguf").rename(pair.parent / "kept.gguf")
+    with pytest.raises(ModelFolderError, match=r"Model-Q4_K_M.gguf without what reads pictures"):
+        read_model(pair)
+    (pair / "Model-Q4_K_M.gguf").unlink()
+    (pair.parent / "kept.gguf").rename(pair / "mmproj-Model-F16.gguf")
+    with pytest.raises(ModelFolderError, match="holds no model's weights, only what reads"):
+        read_model(pair)
+
+
+def test_a_fetched_gguf_model_is_the_catalogues(pair: Path) -> None:
+    """By its record; what its files do not tell stays as the catalogue has it."""
+    record = {"source": {"repository": "some/model-GGUF", "commit": "a" * 40}, "files": {}}
+    write(pair / "model-files.json", record)
+    write_weights(pair / "Model-Q4_K_M.gguf", "newer9")
+    write_projector(pair / "mmproj-Model-F16.gguf", "newer9_merger")
+    known = Catalogue.read(
+        """
+        [[model]]
+        id = "some/model-GGUF"
+        model_type = "vision"
+        architecture = "qwen3_vl"
+        library = "llama.cpp"
+        abilities = ["images", "grounding"]
+        boxes = "thousandths"
+        weights_bytes = 1
+        memory_bytes = 2
+        quantization = "Q4_K_M"
+        weights_file = "Model-Q4_K_M.gguf"
+        projector_file = "mmproj-Model-F16.gguf"
+        """,
+        "here",
+    )
+    (model,) = known.with_local([read_model(pair)])
+    assert (model.folder, model.revision) == (pair, "a" * 40)
+    assert (model.architecture, model.boxes) == ("qwen3_vl", BoxUnit.THOUSANDTHS)
+    assert model.weights_bytes > 1

@@ -1,0 +1,150 @@
+"""The headers of GGUF files: as llama.cpp's own package writes them, cut off anywhere, and made to
+harm.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import gguf as package
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.features.hosting.catalogue import gguf
+from server.models.weights import ModelFolderError
+from tests.support.gguf_writer import write_projector, write_weights
+
+
+def test_a_header_is_read(tmp_path: Path) -> None:
+    """Kind, format, sizes; the vocabulary and the long template are left out."""
+    numbers = write_weights(tmp_path / "a.gguf", pairs=[0, 0, 0, 2] * 6)
+    found = gguf.read(tmp_path / "a.gguf")
+    assert (found.architecture, found.quantization) == ("qwen3vl", "Q4_K_M")
+    assert found.parameters == numbers
+    assert found.size == (tmp_path / "a.gguf").stat().st_size
+    assert found.whole("qwen3vl.context_length") == 4096
+    assert found.fields["qwen3vl.attention.head_count_kv"] == (0, 0, 0, 2) * 6
+    assert not found.reads_pictures
+    assert not [name for name in found.fields if name.startswith("tokenizer.")]
+
+
+def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
+    """By its own words, not by the file's name."""
+    write_projector(tmp_path / "any.gguf")
+    found = gguf.read(tmp_path / "any.gguf")
+    assert found.reads_pictures
+    assert found.projector == "qwen3vl_merger"
+
+
+def test_every_format_of_the_package_is_known(tmp_path: Path) -> None:
+    """By their names, and the bytes that a file of them has to have."""
+    for kind in package.LlamaFileType:
+        if kind.name in ("GUESSED", "MOSTLY_Q1_0"):
+            continue
+        write_weights(tmp_path / "a.gguf", file_type=kind)
+        name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_").removesuffix("_MOE")
+        assert gguf.read(tmp_path / "a.gguf").quantization == name
+    for number, (block, size) in package.GGML_QUANT_SIZES.items():
+        # Q8_1 is no format of files.
+        if number is not package.GGMLQuantizationType.Q8_1:
+            path = tmp_path / f"{number}.gguf"
+            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3))
+            assert gguf.read(path).parameters == block * 3
+            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3 - 1))
+            with pytest.raises(ModelFolderError, match="is cut off: it has"):
+                gguf.read(path)
+
+
+def test_a_file_that_is_cut_off_is_named_wherever_that_is(tmp_path: Path) -> None:
+    """In a sentence that says what to do, and never as a shorter model."""
+    path = tmp_path / "a.gguf"
+    write_weights(path)
+    whole = path.read_bytes()
+    for length in (*range(4, 400, 7), len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFolderError, match=r"is cut off: .*Download it again") as caught:
+            gguf.read(path)
+        assert str(path) in caught.value.message
+
+
+def text(words: bytes) -> bytes:
+    return struct.pack("<Q", len(words)) + words
+
+
+def header(
+    *,
+    version: int = 3,
+    counts: tuple[int, int] = (1, 0),
+    fields: bytes = b"",
+    tensor: tuple[int, int, int] | None = (1, 0, 0),
+) -> bytes:
+    """A file's beginning. `counts`: tensors, fields; `tensor`: its numbers, type and offset."""
+    found = b"GGUF" + struct.pack("<IQQ", version, *counts) + fields
+    if tensor is not None:
+        found += text(b"w") + struct.pack("<IQIQ", 1, *tensor)
+        found += bytes(-len(found) % 32)
+    return found
+
+
+STRINGS = struct.pack("<II", 9, 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04" + bytes(100), "is no GGUF file, whatever its name says"),
+        (header(version=1) + bytes(4), "is GGUF of version 1; 2 and 3 are known"),
+        (header(version=0x03000000) + bytes(4), "is GGUF of version 50331648"),
+        (header(counts=(2**60, 0)), "says that it has 0 fields and 1152921504606846976 tensors"),
+        (header(counts=(1, 2**40)), "says that it has 1099511627776 fields"),
+        (header(counts=(1, 1), fields=text(b"a") + struct.pack("<I", 77)), "unknown kind 77"),
+        (
+            header(counts=(1, 1), fields=text(b"a") + STRINGS + struct.pack("<Q", 2**62)),
+            "has a list of 4611686018427387904 texts",
+        ),
+        (
+            header(counts=(1, 1), fields=text(b"a") + struct.pack("<IIQ", 9, 4, 2**62)),
+            "is cut off",
+        ),
+        (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is cut off"),
+        (header(tensor=(2**62, 0, 0)), "is cut off"),
+        (header(tensor=(4, 0, 2**62)) + bytes(16), "is cut off"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_header_that_lies_is_refused_at_once(tmp_path: Path, content: bytes, says: str) -> None:
+    """Nothing is taken on its word: no memory, no time."""
+    path = tmp_path / "a.gguf"
+    path.write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(ModelFolderError) as caught:
+        gguf.read(path)
+    assert says in caught.value.message
+    assert time.process_time() - began < 1
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_a_header_fail_otherwise(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """Whatever the file holds: a header, or the one error."""
+    path = tmp_path_factory.mktemp("files") / "a.gguf"
+    path.write_bytes(b"GGUF\x03\x00\x00\x00" + content)
+    with suppress(ModelFolderError):
+        gguf.read(path)
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    """Kept is only what is still there."""
+    path = tmp_path / "a.gguf"
+    write_weights(path, "qwen3vl")
+    assert gguf.read(path).architecture == "qwen3vl"
+    write_weights(path, "qwen35")
+    assert gguf.read(path).architecture == "qwen35"
+    path.unlink()
+    with pytest.raises(ModelFolderError, match="cannot be read"):
+        gguf.read(path)
