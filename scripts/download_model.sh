@@ -13,6 +13,7 @@ Fetches Qwen/Qwen2.5-VL-32B-Instruct, or the repository given, to MODEL_PATH, an
 Interrupted, the same command goes on where it stopped.
 
   --revision R       this branch, tag or commit instead of the main branch's newest
+  --file NAME        only this file; of GGUF models the weights and the mmproj, each by its own --file
   --to FOLDER        this folder instead of MODEL_PATH (of the environment or .env)
   --dry-run          only say what would be fetched, and whether there is room
   --json             progress as lines of JSON on standard output, for programs

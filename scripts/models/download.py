@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -46,6 +46,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("repository", nargs="?", default=DEFAULT, help=f"the repository's id ({DEFAULT})")
     add("--revision", help="branch, tag or commit (the main branch's newest)")
     add("--to", type=Path, help="the folder (MODEL_PATH of the environment or .env)")
+    add(
+        "--file",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this file (GGUF: the weights and the mmproj, each by its own --file)",
+    )
     add("--dry-run", action="store_true", help="fetch nothing")
     add("--json", action="store_true", help="progress as lines of JSON on standard output")
     add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
@@ -109,13 +116,19 @@ def wrong(repository: Repository, folder: Path, json: bool = False) -> list[HubF
 
 
 def download(
-    name: str, revision: str | None, folder: Path, *, dry_run: bool = False, json: bool = False
+    name: str,
+    revision: str | None,
+    folder: Path,
+    only: Collection[str] = (),
+    *,
+    dry_run: bool = False,
+    json: bool = False,
 ) -> None:
-    """The repository's files are in `folder` afterwards, all of them and right.
+    """The repository's files, or `only` these, are in `folder` afterwards, all of them and right.
 
     Raises ModelError, OSError.
     """
-    repository = hub.look_up(name, revision)
+    repository = hub.look_up(name, revision, only)
     files, needed = kept.require_space(repository, folder)
     say(
         f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
@@ -205,11 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> int:
         say(f"Looking for {chosen.repository} at {hub.where()}.")
-        download(
-            chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run, json=chosen.json
-        )
+        how = {"dry_run": chosen.dry_run, "json": chosen.json}
+        download(chosen.repository, chosen.revision, folder, chosen.file, **how)
         if not chosen.dry_run:
-            say(f"Done: {folder} is whole. To serve it: bash scripts/start_vllm_server.sh")
+            gguf = any(name.endswith(".gguf") for name in chosen.file)
+            serve = f"run.sh --model {folder}" if gguf else "start_vllm_server.sh"
+            say(f"Done: {folder} is whole. To serve it: bash scripts/{serve}")
         return 0
 
     return guarded(run, folder)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -95,8 +95,11 @@ class _Reply(BaseModel):
     siblings: list[_File]
 
 
-def look_up(name: str, revision: str | None) -> Repository:
-    """List the files to fetch. Raises ModelError."""
+def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repository:
+    """List the files to fetch: `only` these, in any form, else what a model of safetensors has.
+
+    Raises ModelError.
+    """
     if (token := get_token()) and not (token.isascii() and token.isprintable()):
         raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
     try:
@@ -118,17 +121,20 @@ def look_up(name: str, revision: str | None) -> Repository:
         raise ModelError(
             f"{where()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
         ) from None
-    found = _files(name, reply.siblings)
+    found = _files(name, reply.siblings, only)
+    if lost := sorted(set(only) - {file.name for file in found}):
+        at = f" at {revision}" if revision else ""
+        raise ModelError(f"{name} has no {', '.join(lost[:3])}{at}. Look at its files on the hub.")
     if not found:
         raise ModelError(f"{name} has no files on the hub.")
     if len(found) > MAX_FILES:
         raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
-    if not any(file.name.endswith(".safetensors") for file in found):
+    if not only and not any(file.name.endswith(".safetensors") for file in found):
         raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
     return Repository(name, reply.sha, tuple(sorted(found, key=lambda file: file.name)))
 
 
-def _files(name: str, siblings: Iterable[_File]) -> list[HubFile]:
+def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[HubFile]:
     """Choose the files to take of a repository. Raises ModelError for a bad name."""
     found: dict[str, HubFile] = {}
     for one in siblings:
@@ -137,7 +143,8 @@ def _files(name: str, siblings: Iterable[_File]) -> list[HubFile]:
             path = files.relative(one.rfilename)
         except FetchError as error:
             raise ModelError(f"{name} is not taken: {error.message}") from None
-        if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:
+        other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
+        if str(path) not in only if only else other:
             continue
         # The record's own names are kept for it, and those of first parts.
         if str(path).startswith(record.NAME) or path.suffix == ".part":

@@ -12,6 +12,7 @@ from server.features.hosting.catalogue.files import inside
 from server.shared.network import FetchError
 
 PIPELINE = "model_index.json"
+WEIGHTS = (".safetensors", ".gguf")
 # Beside the files: index, record, what the file system takes
 SPARE = 16 * 1024 * 1024
 
@@ -57,7 +58,8 @@ def strangers(repository: Repository, folder: Path) -> list[Path]:
             f"{folder} holds {other}. Choose another folder with --to, or remove that one."
         )
     ours = {file.name for file in repository.files}
-    found = {path for path in folder.glob("*.safetensors") if path.name not in ours}
+    weights = (path for form in WEIGHTS for path in folder.glob(f"*{form}"))
+    found = {path for path in weights if path.name not in ours}
     earlier = set() if known is None else _recorded(folder, set(known["files"]) - ours)
     if found - earlier and not ours_begun:
         names = sorted(path.name for path in found - earlier)
@@ -119,9 +121,10 @@ def begin(repository: Repository, folder: Path) -> None:
 
 def finish(repository: Repository, folder: Path) -> None:
     """The record; what the index names has to be there. Raises ModelError."""
-    # A pipeline of several models (diffusers) has no index of its own; its files were all named by
-    # the hub.
-    if not any(file.name == PIPELINE for file in repository.files):
+    # A pipeline of several models (diffusers) has no index of its own, nor have GGUF files; they were
+    # all named by the hub, or to it.
+    names = {file.name for file in repository.files}
+    if PIPELINE not in names and not any(name.endswith(".gguf") for name in names):
         model = checkpoint.read(folder)
         lost = [name for name in model.shards if not (folder / name).is_file()]
         if lost:

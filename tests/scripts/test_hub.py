@@ -165,6 +165,19 @@ def test_weights_in_other_forms_are_left_out(hub: Hub, ending: str) -> None:
     assert [file.name for file in look_up(hub).files] == sorted(FILES)
 
 
+def test_only_the_named_files_are_taken(hub: Hub) -> None:
+    """In any form; one that is not there is named before anything is fetched."""
+    more = {f"one-{kind}.gguf": b"x" for kind in ("Q4_K_M", "Q8_0")} | {"mmproj-F16.gguf": b"y"}
+    hub.models[NAME].revisions[COMMIT].update(more)
+    only = ("one-Q4_K_M.gguf", "mmproj-F16.gguf")
+    with pointed_at(hub.url):
+        found = scripts_hub.look_up(NAME, None, only)
+        assert {file.name for file in found.files} == set(only)
+        assert all(file.sha256 for file in found.files)
+        with pytest.raises(ModelError, match=r"has no two.gguf at main. Look at its files"):
+            scripts_hub.look_up(NAME, "main", (*only, "two.gguf"))
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [

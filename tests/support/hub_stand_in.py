@@ -64,7 +64,7 @@ class Hub:
 
 
 def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 def sibling(model: Model, name: str, content: bytes) -> dict[str, Any]:

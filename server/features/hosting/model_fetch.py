@@ -143,7 +143,8 @@ class ModelFetch:
     def command(self, model: Model) -> str:
         """Return the command that does the same."""
         revision = f" --revision {model.revision}" if model.revision else ""
-        return f"bash scripts/download_model.sh {model.id}{revision} --to ~/models/{self.folder(model).name}"
+        only = "".join(f" --file {name}" for name in model.files)
+        return f"bash scripts/download_model.sh {model.id}{revision}{only} --to ~/models/{self.folder(model).name}"
 
     async def start(self, name: object) -> FetchStatus:
         """Fetch the model, or go on with it; return when its process has begun.
@@ -221,6 +222,7 @@ class ModelFetch:
         words = [sys.executable, str(self._program), model.id, "--to", str(folder), "--json"]
         if model.revision:
             words += ["--revision", model.revision]
+        words += [word for name in model.files for word in ("--file", name)]
         process = ChildProcess(
             words,
             self._environment,

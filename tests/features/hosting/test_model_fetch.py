@@ -16,9 +16,16 @@ import pytest
 
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting import model_fetch
-from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType
-from server.features.hosting.catalogue.folder import find_models
+from server.features.hosting.catalogue.entry import (
+    Ability,
+    Catalogue,
+    Library,
+    Model,
+    ModelType,
+)
+from server.features.hosting.catalogue.folder import find_models, read_model
 from server.features.hosting.model_fetch import RESERVE_BYTES, FetchState, FetchStatus, ModelFetch
+from tests.support.gguf_writer import write_projector, write_weights
 from tests.support.hub_stand_in import Hub, running_hub
 from tests.support.hub_stand_in import Model as OnHub
 
@@ -117,6 +124,42 @@ async def test_a_paused_one_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> No
         assert (part / "model.safetensors").read_bytes() == WEIGHTS
         again = [first for method, name, first in hub.asked[asked:] if "safetensors" in name]
         assert max(again) > 0
+
+
+async def test_of_a_gguf_model_its_two_files_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    """Of all that its repository has; one whose content is not what the hub says does not stay."""
+    write_weights(tmp_path / "a")
+    write_projector(tmp_path / "b")
+    files = {"one-Q4_K_M.gguf": (tmp_path / "a").read_bytes(), "config.json": b"{}"}
+    files |= {"mmproj-F16.gguf": (tmp_path / "b").read_bytes(), "one-Q8_0.gguf": bytes(9999)}
+    hub.models[NAME] = OnHub({COMMIT: files}, names={"main": COMMIT})
+    hub.models[NAME].spoiled["one-Q4_K_M.gguf"] = 9
+    known = model(
+        library=Library.LLAMA_CPP,
+        architecture="qwen3_vl",
+        weights_file="one-Q4_K_M.gguf",
+        projector_file="mmproj-F16.gguf",
+        quantization="Q4_K_M",
+        needs={"llama.cpp": ""},
+        revision=COMMIT,
+    )
+    async with fetching(hub, tmp_path, known) as fetch:
+        assert "--file one-Q4_K_M.gguf --file mmproj-F16.gguf --to" in fetch.command(known)
+        await fetch.start(NAME)
+        failed = await until(fetch, FetchState.DONE, FetchState.FAILED)
+        assert failed.state is FetchState.FAILED
+        assert "The content of one-Q4_K_M.gguf is not what the hub says" in failed.error
+        folder = tmp_path / "models" / "tiny-vl"
+        assert not (folder / "one-Q4_K_M.gguf").exists()
+        hub.models[NAME].spoiled.clear()
+        await fetch.start(NAME)
+        done = await until(fetch, FetchState.DONE, FetchState.FAILED)
+        assert (done.state, done.error) == (FetchState.DONE, "")
+        there = {path.name for path in folder.iterdir()}
+        assert there == {"one-Q4_K_M.gguf", "mmproj-F16.gguf", "model-files.json"}
+        (found,) = Catalogue((known,)).with_local([read_model(folder)])
+        assert (found.id, found.folder) == (NAME, folder)
+        assert "one-Q8_0.gguf" not in {name for _, name, _ in hub.asked}
 
 
 async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 # The whole name of a commit
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
+MAX_PARTS = 64
+# "…-00001-of-00003.gguf"
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _GGUF = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119}\.gguf)?$"
 
 
@@ -130,9 +133,26 @@ class Model(BaseModel):
         """True when it answers questions about pictures."""
         return Ability.IMAGES in self.abilities
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files in its repository; empty: all that are there."""
+        if not self.weights_file:
+            return ()
+        return (*parts_of(self.weights_file), self.projector_file)
+
     def at(self, folder: Path) -> Model:
         """Return the same model with its files in `folder`."""
         return self.model_copy(update={"folder": folder})
+
+
+def parts_of(weights_file: str) -> list[str]:
+    """List the files of GGUF weights by the name of the first: one, or as many as the name says."""
+    part = _PART.search(weights_file)
+    if part is None:
+        return [weights_file]
+    begin, count = weights_file[: part.start()], part[2]
+    numbers = range(1, min(int(count), MAX_PARTS) + 1)
+    return [f"{begin}-{number:05d}-of-{count}.gguf" for number in numbers]
 
 
 class Catalogue:

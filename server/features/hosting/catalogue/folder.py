@@ -16,10 +16,12 @@ from server.features.hosting.catalogue import gguf
 from server.features.hosting.catalogue.entry import (
     COMMIT,
     ID,
+    MAX_PARTS,
     Ability,
     Library,
     Model,
     ModelType,
+    parts_of,
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
@@ -44,7 +46,7 @@ RECORD = "model-files.json"
 ADAPTER = "adapter_config.json"
 GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
-MAX_GGUF_FILES = 64
+MAX_GGUF_FILES = 2 * MAX_PARTS
 # Layer types whose state does not grow with the text
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
 # A model needs one file of each of these groups for texts and pictures.
@@ -55,8 +57,6 @@ _TOKENIZERS = (
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
 _MOST = 10**9
-# "…-00001-of-00003.gguf"
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 # Types of config.json by llama.cpp's architecture of the text, else by its kind of what reads
 # pictures, where the text is of a kind that other models have, too.
 _GGUF_TYPES = {
@@ -288,6 +288,10 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     heads = [path for path in paths if path not in readers and _is_head(path)]
     if named is not None:
         heads = [path for path in heads if path == named]
+    if not (heads and readers) and any(folder.glob("*.part")):
+        raise ModelFolderError(
+            f"{folder} is not complete: its download goes on with the command that began it, or in the engine panel."
+        )
     if not heads:
         raise ModelFolderError(
             f"{named or folder} holds no model's weights, only what reads pictures for one (mmproj) or a further part. Put the"
@@ -310,8 +314,7 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
 
 def _is_head(path: Path) -> bool:
     """Return True for weights that are named to llama.cpp: whole, or the first of several parts."""
-    part = _PART.search(path.name)
-    return part is None or int(part[1]) == 1
+    return parts_of(path.name)[0] == path.name
 
 
 def _of_files(
@@ -366,19 +369,13 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
 
 def _parts(head: Path) -> list[Path]:
     """List the files of weights. Raises ModelFolderError when one is missing."""
-    part = _PART.search(head.name)
-    if part is None:
-        return [head]
-    names = [
-        f"{head.name[: part.start()]}-{number:05d}-of-{part[2]}{GGUF}"
-        for number in range(1, min(int(part[2]), MAX_GGUF_FILES) + 1)
-    ]
-    lost = [name for name in names if not (head.parent / name).is_file()]
-    if lost:
+    paths = [head.with_name(name) for name in parts_of(head.name)]
+    lost = next((path for path in paths if not path.is_file()), None)
+    if lost is not None:
         raise ModelFolderError(
-            f"{head.parent} lacks {clean(lost[0])}, a part of the model. {AGAIN}"
+            f"{head.parent} lacks {clean(lost.name)}, a part of the model. {AGAIN}"
         )
-    return [head.parent / name for name in names]
+    return paths
 
 
 def _kept_numbers(text: Gguf) -> int:
