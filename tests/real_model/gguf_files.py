@@ -67,7 +67,7 @@ def _write_text(
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2VL, text["num_hidden_layers"])
     for tensor, values in weights.items():
         if not tensor.startswith("visual."):
-            writer.add_tensor(names.get_name(tensor, (".weight", ".bias")), values)
+            writer.add_tensor(names.get_name(tensor, (".weight", ".bias")) or tensor, values)
     _finish(writer)
 
 

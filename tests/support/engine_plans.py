@@ -132,11 +132,16 @@ def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
 
 
 @asynccontextmanager
-async def managed_for_real(python: Path = PYTHON) -> AsyncIterator[Managed]:
+async def managed_for_real(
+    python: Path = PYTHON, llama_server: Path | str = ""
+) -> AsyncIterator[Managed]:
     """With the program's own planner, and what it loads with; nothing is looked for outside of the
     folder that is named.
     """
-    planner = Planner(HostProbe(engine_python=str(python), trust_remote_code=True))
+    probe = HostProbe(
+        engine_python=str(python), llama_server=str(llama_server), trust_remote_code=True
+    )
+    planner = Planner(probe)
     async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
         yield one
 

@@ -1,0 +1,202 @@
+"""The manager with a true llama.cpp server and the tiny model that names colours, as GGUF files:
+`tests.support.real_llama` says how to have one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.model_run import usable_port
+from server.features.hosting.status import ManagerState
+from server.shared.processes.reaper import descendants
+from tests.features.hosting.test_manager_real import words
+from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
+from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
+from tests.support.engine_plans import Managed, managed_for_real
+from tests.support.real_llama import LOADS, MISSING, PROGRAM, REASON, slots
+from tests.whole.test_real_model import request
+
+SONG = 3000
+# A cancelled answer's slot is free again within so many seconds.
+FREED = 0.3
+
+pytestmark = pytest.mark.skipif(MISSING, reason=REASON)
+
+
+@pytest.fixture(scope="module")
+def colors(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tiny_model, tmp_path_factory.mktemp("gguf") / "colors")
+
+
+def choice(folder: Path, **more: object) -> Choice:
+    fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "port": usable_port(None)}
+    return Choice.model_validate({**fields, "context": 4096, "visual_tokens": 64, **more})
+
+
+async def settled(one: Managed, state: ManagerState) -> str:
+    """Waits until it stands so; the words about the failure."""
+    async with asyncio.timeout(LOADS):
+        status = await one.manager.settled()
+    assert status.state is state, (status.error, one.lines[-20:])
+    return status.error
+
+
+async def color(one: Managed, name: str) -> str:
+    return await words(one.manager.active.answer(request(ASK_COLOR, name)))
+
+
+def launch(one: Managed) -> Launch:
+    return one.plan().launch
+
+
+async def busy(one: Managed) -> int:
+    return sum(await slots(launch(one).base_url, launch(one).key))
+
+
+async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
+    """Pixels become the words of the torch model; a closed answer frees its slot at once; kill -9 in
+    mid-answer is reported, and it comes back; stopped, nothing is left.
+    """
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        shown = one.manager.status().shown
+        assert f"LLAMA_API_KEY=******** {PROGRAM} --model {colors / WEIGHTS}" in shown
+        assert launch(one).key not in shown
+        phases = {s.progress.phase for s in one.seen if s.progress}
+        assert {"loading weights", "preparing for pictures", "opening the port"} <= phases
+        capabilities = one.manager.active.status.capabilities
+        assert capabilities.images
+        assert capabilities.context_length == 4096
+        assert await slots(launch(one).base_url, launch(one).key) == [False, False]
+        for name in COLORS:
+            assert await color(one, name) == f"It is {name}."
+
+        song = one.manager.active.answer(request(ASK_SONG, max_tokens=SONG))
+        await anext(song)
+        assert await busy(one) == 1
+        began = time.monotonic()
+        await song.aclose()
+        while await busy(one):
+            assert time.monotonic() - began < FREED
+        assert await color(one, "green") == "It is green."
+
+        song = one.manager.active.answer(request(ASK_SONG, max_tokens=SONG))
+        await anext(song)
+        os.kill(one.pid(), signal.SIGKILL)
+        with pytest.raises(EngineFailed, match="in mid-answer"):
+            async for _ in song:
+                pass
+        assert "SIGKILL" in one.manager.status().error
+        async with asyncio.timeout(LOADS):
+            while one.manager.status().state is not ManagerState.READY:
+                await asyncio.sleep(0.02)
+        assert await color(one, "blue") == "It is blue."
+
+        everything = [one.pid(), *descendants(one.pid())]
+        await one.manager.stop()
+        assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+
+
+async def test_two_are_answered_at_once_and_a_third_waits(colors: Path) -> None:
+    """Each has a slot of its own; nothing is refused."""
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        songs = [one.manager.active.answer(request(ASK_SONG, max_tokens=SONG)) for _ in range(2)]
+        for song in songs:
+            await anext(song)
+        assert await busy(one) == 2
+        third = asyncio.create_task(color(one, "green"))
+        await songs[0].aclose()
+        assert await third == "It is green."
+        await songs[1].aclose()
+
+
+async def test_nobody_else_asks_it(colors: Path) -> None:
+    """Without the key its slots, which know what is asked, tell nothing."""
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        with pytest.raises(AssertionError, match="Invalid API Key"):
+            await slots(launch(one).base_url, "another")
+        # What was asked is in no line of its log.
+        await color(one, "red")
+        assert not [line for line in one.lines if ASK_COLOR in line or "It is red" in line]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        (WEIGHTS, b"qwen2vl", b"qwen9vl", "does not know the kind of this model, which is newer"),
+        (
+            PROJECTOR,
+            b"qwen2.5vl_merger",
+            b"qwen9.9vl_merger",
+            "does not know the kind of this model, which is newer",
+        ),
+        (WEIGHTS, b"blk.0.ffn_up", b"blk.0.ffn_xx", "are damaged or cut off. Remove them"),
+    ],
+)
+async def test_what_it_cannot_load_is_said_and_the_one_before_goes_on(
+    colors: Path, tmp_path: Path, file: str, old: bytes, new: bytes, says: str
+) -> None:
+    """A kind that only a newer llama.cpp knows, damaged weights: one sentence with what to do."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in colors.iterdir():
+        content = path.read_bytes()
+        (broken / path.name).write_bytes(
+            content.replace(old, new) if path.name == file else content
+        )
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(broken))
+        error = await settled(one, ManagerState.FAILED)
+        assert says in error
+        assert "could not be started" in error
+        # Whoever asks meanwhile is answered by the next engine.
+        assert one.engines.current is one.spare
+
+
+async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: Path) -> None:
+    """A cut-off file is found before anything is stopped; one that only the server finds, after."""
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        cut = tmp_path / "cut"
+        cut.mkdir()
+        for path in colors.iterdir():
+            (cut / path.name).write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(Exception, match="is cut off: it has"):
+            await one.manager.start(choice(cut))
+        assert await color(one, "red") == "It is red."
+
+        newer = tmp_path / "newer"
+        newer.mkdir()
+        for path in colors.iterdir():
+            (newer / path.name).write_bytes(path.read_bytes().replace(b"qwen2vl", b"qwen9vl"))
+        await one.manager.start(choice(newer))
+        await settled(one, ManagerState.READY)
+        assert "does not know the kind of this model" in one.manager.status().error
+        assert await color(one, "blue") == "It is blue."
+
+
+async def test_a_taken_port_is_avoided(colors: Path) -> None:
+    """Also when another program takes it while it starts."""
+    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    taken = listening.sockets[0].getsockname()[1]
+    async with listening, managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors, port=taken))
+        await settled(one, ManagerState.READY)
+        assert launch(one).port != taken
+        assert await color(one, "red") == "It is red."
