@@ -87,7 +87,11 @@ while [ $# -gt 0 ]; do
             esac
             model=$value
             # The server starts in another folder.
-            [ ! -e "$value/config.json" ] && [ ! -e "$value/model_index.json" ] || model=$(cd "$value" && pwd)
+            if [ -d "$value" ] && [ -n "$(ls "$value"/config.json "$value"/model_index.json "$value"/*.gguf 2>/dev/null)" ]; then
+                model=$(cd "$value" && pwd)
+            elif [ -f "$value" ]; then
+                model=$(cd "$(dirname "$value")" && pwd)/$(basename "$value")
+            fi
             ;;
         --port)
             case $value in
@@ -107,7 +111,7 @@ done
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
 # A name that nobody knows is refused before anything is installed. With a catalogue of one's own the server says it.
-if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -d "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
+if [ -n "$model" ] && [ "$model" != none ] && [ "$model" != auto ] && [ ! -e "$model" ] && [ -z "${CATALOGUE:-}" ] && [ -f "$ROOT/server/features/hosting/catalogue/models.toml" ] \
     && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?CATALOGUE[[:space:]]*=[[:space:]]*[^[:space:]#]' "$ROOT/.env"; then
     case $model in
         /* | ~* | .*) usage_error "There is no folder $model." ;;
@@ -152,7 +156,8 @@ take_model() {
     # Problems with the name, the settings or the disk are reported before anything is installed.
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
     case $settings in
-        *ENGINE_PYTHON=*) ;;
+        # llama.cpp's server needs no Python.
+        *ENGINE_PYTHON=* | *LLAMA_SERVER=*) ;;
         *) bash "$ROOT/scripts/models.sh" --needed || exit $? ;;
     esac
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1") || exit $?
@@ -192,7 +197,7 @@ for extra in $with; do
 done
 
 if [ -z "$model" ] && [ -n "$kept" ] && ! names_a_model; then
-    if [ -d "$kept" ]; then
+    if [ -e "$kept" ]; then
         export LOCAL_MODEL="$kept"
     else
         say "The model in $kept is gone: starting without it. To have it again: bash scripts/run.sh --model NAME;"

@@ -23,9 +23,17 @@ from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
 from server.core import core_dumps
+from server.features.hosting import llama_help
 from server.features.hosting.catalogue import files
-from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
+from server.features.hosting.catalogue.entry import (
+    Catalogue,
+    CatalogueError,
+    Library,
+    Model,
+    ModelType,
+)
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
+from server.features.hosting.catalogue.gguf import SUFFIX
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.host import main_memory
 from server.features.hosting.settings import HostingSettings
@@ -63,7 +71,7 @@ def find(name: str, settings: Settings) -> Choice:
         )
     try:
         # No name of a catalogue begins like that; one that cannot be had is not needed.
-        if name.startswith(("/", "~", ".")) and _folder(name).is_dir():
+        if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
             choice = _found(name, load_catalogue(settings.catalogue))
@@ -83,7 +91,7 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
     known = catalogue.find(name)
     if known is not None:
         return Choice(known, kept_at(known), catalogue)
-    if "/" in name and _folder(name).is_dir():
+    if ("/" in name or name.endswith(SUFFIX)) and _folder(name).exists():
         return Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
     raise ModelError(_unknown(name, catalogue))
 
@@ -120,6 +128,8 @@ def whole(choice: Choice) -> bool:
     revision = choice.model.revision
     if _COMMIT.fullmatch(revision) and known["source"].get("commit") != revision:
         return False
+    if not known["files"].keys() >= set(choice.model.files):
+        return False
     return all(
         _size(choice.folder / name) == entry["size"] for name, entry in known["files"].items()
     )
@@ -137,7 +147,9 @@ def look(choice: Choice, settings: Settings) -> None:
     gpu = any(sign.exists() for sign in GPU_SIGNS)
     if not gpu:
         _require_memory(choice)
-    if settings.engine_python is not None:
+    if choice.model.library is Library.LLAMA_CPP:
+        _llama_server(settings)
+    elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
     elif gpu:
         say(
@@ -160,7 +172,8 @@ def _look_at_hub(choice: Choice) -> None:
 
     try:
         say(f"Looking for {choice.model.id} at {hub.where()}.")
-        repository = hub.look_up(choice.model.id, choice.model.revision or None)
+        model = choice.model
+        repository = hub.look_up(model.id, model.revision or None, model.files)
         kept.require_space(repository, choice.folder)
         disk.require_writable(choice.folder)
     except ModelError as error:
@@ -194,6 +207,14 @@ def _require_memory(choice: Choice) -> None:
     )
 
 
+def _llama_server(settings: Settings) -> str:
+    """Return the path of llama.cpp's server. Raises ModelError with the way to get it."""
+    path, trouble = llama_help.find(HostingSettings.of(settings).llama_server)
+    if path is None:
+        raise ModelError(f"{trouble}\n{OTHERWISE}")
+    return path
+
+
 def _require_libraries(python: Path) -> None:
     try:
         done = subprocess.run(
@@ -222,7 +243,7 @@ def fetch(model: Model, folder: Path) -> None:
     from scripts.models import download
 
     def run() -> int:
-        download.download(model.id, model.revision or None, folder)
+        download.download(model.id, model.revision or None, folder, model.files)
         say(f"{model.name} is at {folder}.")
         return 0
 
@@ -232,6 +253,8 @@ def fetch(model: Model, folder: Path) -> None:
 def settings_for(choice: Choice, settings: Settings) -> list[str]:
     """KEY=VALUE lines for run.sh."""
     lines = [] if settings.engine_python is None else [f"ENGINE_PYTHON={settings.engine_python}"]
+    if choice.model.library is Library.LLAMA_CPP:
+        lines = [f"LLAMA_SERVER={_llama_server(settings)}"]
     if choice.model.answers:
         return [*lines, f"LOCAL_MODEL={choice.folder}"]
     return lines

@@ -29,6 +29,7 @@ from scripts.models.choose import GPU_SIGNS, Choice, whole
 from server.features.hosting.catalogue.entry import Catalogue
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.support.clients import open_page
+from tests.support.gguf_writer import write_projector, write_weights
 from tests.support.hub_stand_in import Hub, Model, running_hub
 from tests.support.running import Running
 from tests.support.wheels import locked, wheel, write_empty_locks
@@ -92,6 +93,20 @@ abilities = ["text_to_video"]
 weights_bytes = 1000
 memory_bytes = 1000
 needs = {{ diffusers = "" }}
+
+[[model]]
+id = "someone/tiny-GGUF"
+aliases = ["gguf"]
+model_type = "vision"
+architecture = "qwen3_vl"
+library = "llama.cpp"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 1000
+needs = {{ "llama.cpp" = "" }}
+quantization = "Q4_K_M"
+weights_file = "tiny-Q4_K_M.gguf"
+projector_file = "mmproj-F16.gguf"
 """
 HEADER = b'{"a":{"dtype":"F32","shape":[1000],"data_offsets":[0,4000]}}'
 WEIGHTS = struct.pack("<Q", len(HEADER)) + HEADER + bytes(4000)
@@ -310,6 +325,45 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool)
     assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
 
 
+def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path) -> None:
+    """Without it nothing is fetched; with it no torch is installed, and its two files alone come; a
+    file of one's own is taken as it is.
+    """
+    write_weights(tmp_path / "tiny-Q4_K_M.gguf")
+    write_projector(tmp_path / "mmproj-F16.gguf")
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    files["tiny-Q8_0.gguf"] = b"x" * 9999
+    scratch.hub.models["someone/tiny-GGUF"] = Model({COMMIT: files}, {"main": COMMIT})
+    aside = (scratch.root / ".venv-models").rename(scratch.root / ".venv-aside")
+    done = scratch.run("--model", "gguf", PATH="/usr/bin:/bin")
+    assert done.returncode == 1
+    assert "llama.cpp's server (llama-server) was not found. Install it: " in done.stderr
+    assert "Without --model it starts with the engine that it has" in done.stderr
+    assert scratch.hub.asked == []
+
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    folder = scratch.home / "models" / "tiny-GGUF"
+    for place in ({"LLAMA_SERVER": str(program)}, {"PATH": f"{tmp_path}:/usr/bin:/bin"}):
+        done = scratch.run("--model", "gguf", **place)
+        assert done.stdout.strip() == f"started with {folder}", done.stderr
+        assert "requirements-models" not in done.stderr
+    there = {path.name for path in folder.iterdir()}
+    assert there == {"tiny-Q4_K_M.gguf", "mmproj-F16.gguf", "model-files.json"}
+    assert not (scratch.root / ".venv-models").exists()
+    (folder / "tiny-Q4_K_M.gguf").write_bytes(b"GGUF")
+    scratch.hub.asked.clear()
+    assert scratch.started_with("--model", "gguf", **place) == str(folder)
+    assert {name for _, name, _ in scratch.hub.asked} == {"tiny-Q4_K_M.gguf"}
+
+    own = scratch.started_with("--model", "tiny-Q4_K_M.gguf", cwd=tmp_path, **place)
+    assert own == str(tmp_path / "tiny-Q4_K_M.gguf")
+    assert scratch.started_with(**place) == own
+    assert scratch.started_with("--model", ".", cwd=folder, **place) == str(folder)
+    aside.rename(scratch.root / ".venv-models")
+
+
 def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPool) -> None:
     """One that makes videos answers no questions: the message says where it is started."""
     done = scratch.run("--model", "video")
@@ -322,7 +376,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPoo
 @pytest.mark.parametrize(
     ("args", "more", "says"),
     [
-        (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video"),
+        (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video, gguf"),
         (["huge"], {}, "There is no room at"),
         (["code"], {}, "TRUST_REMOTE_CODE=true"),
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),

@@ -25,7 +25,7 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (
             r"not within the file bounds|failed to (?:seek for|read) tensor|failed to read (?:key-value pairs|tensor info)"
             r"|invalid magic characters|unable to find tensor|tensor '[^']*' not found|has wrong shape"
-            r"|\d+ tensors expected but|failed to open GGUF file|wrong number of tensors",
+            r"|tensors expected but|failed to open GGUF file|wrong number of tensors",
             "The files in {path} are damaged or cut off. Remove them and fetch the model again.",
         ),
         (
