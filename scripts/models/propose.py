@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,14 +37,12 @@ _BUILTIN = (
 )
 
 
-def llama_server() -> bool:
-    """Return True when llama.cpp's server is installed."""
-    return shutil.which(os.environ.get("LLAMA_SERVER") or "llama-server") is not None
-
-
 def look(settings: HostingSettings) -> Host:
     """Find this machine's GPUs and memory; takes a second."""
-    found = HostProbe(trust_remote_code=settings.trust_remote_code).probe(vllm=False)
+    probe = HostProbe(
+        llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
+    )
+    found = probe.probe(vllm=False)
     if found.ram_total_bytes:
         return found
     # Not Linux
@@ -128,7 +125,7 @@ def run() -> int:
         raise ModelError("There is no home directory to keep models in. Set HOME.") from None
     host = look(settings)
     free = disk.free_bytes(KEPT.expanduser())
-    proposal = propose(models, host, free, llama_server=llama_server())
+    proposal = propose(models, host, free, llama_server=host.llama is not None)
     model = proposal.model
     command = "" if model is None else _command(proposal, model)
     for line in describe(proposal, host, free, command):

@@ -46,7 +46,9 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         """
         seen = await hosting.probe()
         free = await hosting.fetch.free()
-        best = propose(seen.models, seen.emptied, free, llama_server=False).model
+        best = propose(
+            seen.models, seen.emptied, free, llama_server=seen.emptied.llama is not None
+        ).model
         return {
             **standing(),
             # With the memory that unloading the current model would free.
