@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,7 @@ from server.core.feature_settings import (
     text,
     whole,
 )
+from server.core.frames import Role
 from server.core.setting_problems import (
     MAKE_A_SECRET,
     Problems,
@@ -60,6 +62,23 @@ from server.core.tls_files import authority_problems, pair_problems
 
 class ConfigError(OperatorError):
     """The settings do not hold; `message` has one sentence for each problem, a line each."""
+
+
+# The engines of this server that may have a role
+_OWN_ENGINES = ("local", "builtin")
+_ROLE_URL = (
+    "a URL as for VLLM_BASE_URL, or several; local or builtin; or empty for the engine that answers"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """The engine of a role: one of this server's, by its name, or model servers."""
+
+    name: str
+    urls: tuple[str, ...] = ()
+    model: str = ""
+    key: SecretStr = SecretStr("")
 
 
 class Settings(BaseSettings):
@@ -110,6 +129,12 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
     model_voice: str = text()
+    watches_base_url: str = text("", _ROLE_URL)
+    watches_model: str = text()
+    watches_api_key: SecretStr = secret()
+    reads_base_url: str = text("", _ROLE_URL)
+    reads_model: str = text()
+    reads_api_key: SecretStr = secret()
     engine_python: Path | None = path(
         "a Python that has torch and transformers, ~ being the home directory"
     )
@@ -224,6 +249,30 @@ class Settings(BaseSettings):
     @classmethod
     def _base_urls(cls, value: str) -> str:
         return " ".join(base_urls(value))
+
+    @field_validator("watches_base_url", "reads_base_url")
+    @classmethod
+    def _role_urls(cls, value: str) -> str:
+        return value if value in ("", *_OWN_ENGINES) else " ".join(base_urls(value))
+
+    def has_engine(self, name: str) -> bool:
+        """Find whether an engine may answer, or do the work of another role."""
+        return self.engine in ("auto", name) or name in (self.watches_base_url, self.reads_base_url)
+
+    def of_role(self, role: Role) -> RoleSettings | None:
+        """Return the engine of a role of its own; None where the one that answers does its work."""
+        if role is Role.ANSWERS:
+            return None
+        url, model = getattr(self, f"{role}_base_url"), getattr(self, f"{role}_model")
+        if url in _OWN_ENGINES:
+            return RoleSettings(name=url)
+        urls = tuple(url.split()) or (self.vllm_base_urls if model else ())
+        if not urls:
+            return None
+        key: SecretStr = getattr(self, f"{role}_api_key")
+        if not key.get_secret_value() and set(urls) <= set(self.vllm_base_urls):
+            key = self.vllm_api_key
+        return RoleSettings(name=role, urls=urls, model=model, key=key)
 
     @field_validator("*")
     @classmethod

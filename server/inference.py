@@ -1,8 +1,9 @@
 """The inference queue: schedules jobs on engines, and stops them.
 
-One per process. Questions go before watches, and watches before descriptions. Sessions take turns.
-A session runs at most one question and one background job. A question that finds all slots in use
-stops the newest background job. Background work gets fewer slots while questions wait longer than
+One per process, with a lane for each engine: what one engine has to do keeps no other waiting. In a
+lane questions go before watches, and watches before descriptions. Sessions take turns.
+A session runs at most one question and one background job there. A question that finds all slots in
+use stops the newest background job. Background work gets fewer slots while questions wait longer than
 usual for their first token. All methods are called on the event loop.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from server.core.aio import TaskSet
 from server.core.errors import Busy, Draining
-from server.core.frames import Kind
+from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
+from server.models.base import Engine
 from server.models.scheduler.fairness import (
     BACKGROUND,
     MOST_AT_ONCE,
@@ -33,15 +36,206 @@ _MOST_WATCHES = 2
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
+# The roles whose work a person waits for
+_ASKED = (Role.ANSWERS, Role.READS)
+
+
+class Lane:
+    """One engine's work: what waits for it, and what it works on.
+
+    The number of slots is the smaller of `most` and the engine's own limit, read each time; with an
+    engine that states none, this process's share of it (`EngineShare`). A slot is freed only when the
+    engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back
+    together bring their slots, so an engine with a lower limit may briefly get more.)
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        most: int,
+        max_queue: int,
+        clock: Callable[[], float],
+        start: Callable[[JobRun, Lane], asyncio.Task[None]],
+        asked: Callable[[Engine], bool],
+    ) -> None:
+        """`start` runs a job; `asked`: the engine gets people's questions."""
+        self.engine = engine
+        self._most = most
+        self._clock = clock
+        self._start_run = start
+        self._asked = asked
+        self.queue: FairQueue[JobRun] = FairQueue(max_queue)
+        # Runs with a slot, oldest first: running, or ended and closing their stream.
+        self.running: dict[JobRun, asyncio.Task[None]] = {}
+        # (session, background?) of the running jobs.
+        self._active: set[tuple[str, bool]] = set()
+        self.share = BackgroundShare()
+        self.engine_share = EngineShare(most)
+        # Watches since the last job of a less urgent kind
+        self._watches_before = 0
+        # Fills the slots when background work may go on; None while nothing waits for that
+        self._rest: asyncio.TimerHandle | None = None
+
+    @property
+    def slots(self) -> int:
+        """Number of answers that may run at once now."""
+        stated = self.engine.status.capabilities.max_concurrency
+        if stated is None:
+            return self.engine_share.slots(self._clock())
+        return max(1, min(self._most, stated))
+
+    @property
+    def rests(self) -> bool:
+        """True while background work that waits goes on by itself later."""
+        return self._rest is not None
+
+    @property
+    def idle(self) -> bool:
+        """True while nothing waits, runs or is closed."""
+        return not (self.running or len(self.queue) or self._active)
+
+    def fill(self) -> None:
+        """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
+        slots = self.slots
+        while len(self.running) < slots:
+            run = self.queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
+            if run is None:
+                return
+            self._start(run)
+        while (newest := self._newest_background()) is not None and self._short_of(slots):
+            self.stop(newest, "preempted")
+
+    def stop(self, run: JobRun, reason: str) -> None:
+        run.stop(reason)
+        task = self.running.get(run)
+        # A sink may cancel its own job in its callback: the task then notices that the run has
+        # ended, and closes the stream without being cancelled.
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    def take_over(self, run: JobRun, former: Lane) -> None:
+        """Take a running job, with its slot, from the lane of an engine that failed."""
+        key = run.job.session_id, run.job.background
+        former._active.discard(key)
+        if not run.ended:
+            self._active.add(key)
+        self.running[run] = former.running.pop(run)
+
+    def begun(self, run: JobRun) -> None:
+        """Note that a background prompt was read; another one may begin."""
+        ahead = run.job.kind is Kind.PREFILL
+        if not ahead and run.asked_at is not None and run.begun_at is not None:
+            self.share.begun(run.begun_at - run.asked_at, run.begun_at)
+        self.fill()
+
+    def ended(self, run: JobRun) -> None:
+        """Update the books after a job's end; its task frees the slot later."""
+        job = run.job
+        if run.slot_at is None:
+            self.queue.remove(run)
+            return
+        self._active.discard((job.session_id, job.background))
+        now = self._clock()
+        if job.background:
+            self.share.ended(now - run.slot_at, now)
+        if run.result not in ("ok", "length") or run.asked_at is None or run.begun_at is None:
+            return
+        seconds = run.begun_at - run.asked_at
+        question = job.kind is Kind.CHAT
+        if question:
+            self.share.answered(run.cost_class, seconds, now, job.session_id)
+        stated = self.engine.status.capabilities.max_concurrency
+        # Of an engine that nobody asks, background work shows how busy it is.
+        if run.engine is self.engine and stated is None and (question or not self._of_questions):
+            self.engine_share.answered(
+                run.cost_class,
+                seconds,
+                before=run.before,
+                asked_at=run.asked_at,
+                now=now,
+                session=job.session_id,
+            )
+
+    def close(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    @property
+    def _of_questions(self) -> bool:
+        return self._asked(self.engine)
+
+    def _held_back(self, session_id: str, kind: Kind) -> bool:
+        return (session_id, kind in BACKGROUND) in self._active
+
+    def _next_background(self, slots: int) -> JobRun | None:
+        """Take the next background job, when the engine has room for it.
+
+        One prompt at a time, and one slot stays free, where people's questions go to this engine: a new
+        one waits for at most one prompt, and seldom for that while people ask. Each third job is of a
+        less urgent kind than watches, if there is one, so that none starves.
+        """
+        background = [run for run in self.running if run.job.background]
+        if self._of_questions:
+            if slots > 1 and len(self.running) == slots - 1:
+                return None
+            if any(run.begun_at is None and not run.ended for run in background):
+                return None
+        now = self._clock()
+        wait = self.share.wait(len(background), slots, now)
+        if wait == 0:
+            wait = self.share.prompt_wait(now)
+            run = self._pop_background(ahead_only=wait > 0)
+            if run is not None:
+                return run
+        if (
+            0 < wait < math.inf
+            and self._rest is None
+            and any(map(self.queue.depth().get, BACKGROUND))
+        ):
+            self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
+        return None
+
+    def _pop_background(self, *, ahead_only: bool) -> JobRun | None:
+        """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
+        if ahead_only:
+            return self.queue.pop((Kind.PREFILL,), self._held_back)
+        run = None
+        if self._watches_before >= _MOST_WATCHES:
+            run = self.queue.pop(BACKGROUND[1:], self._held_back)
+        run = run or self.queue.pop(BACKGROUND, self._held_back)
+        if run is not None:
+            watch = run.job.kind is Kind.WATCH
+            self._watches_before = self._watches_before + 1 if watch else 0
+        return run
+
+    def _rested(self) -> None:
+        self._rest = None
+        self.fill()
+
+    def _short_of(self, slots: int) -> bool:
+        """Return True when more questions wait than slots are about to be freed."""
+        ready = self.queue.ready_sessions(Kind.CHAT, self._held_back)
+        return ready > 0 and ready + sum(not run.ended for run in self.running) > slots
+
+    def _newest_background(self) -> JobRun | None:
+        return next(
+            (run for run in reversed(self.running) if run.job.background and not run.ended), None
+        )
+
+    def _start(self, run: JobRun) -> None:
+        self._active.add((run.job.session_id, run.job.background))
+        run.begin()
+        run.before = sum(one.begun_at is None and not one.ended for one in self.running)
+        self.running[run] = self._start_run(run, self)
 
 
 class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
-    The number of slots is the smaller of `max_concurrent` (0: no limit of ours) and the current engine's own limit, read
-    each time; with an engine that states none, this process's share of it (`engine_share.py`). A slot is
-    freed only when the engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back together keep their slots, so an engine with a
-    lower limit may briefly get more.)
+    A job waits in the lane of its role's engine, and goes to that of another one that takes the role
+    over. Roles with one engine share its lane, and all limits.
     """
 
     def __init__(
@@ -54,26 +248,20 @@ class Inference:
         settle_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine."""
         if max_concurrent < 0:
             raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 0")
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
+        self._max_queue = max_queue
         self._metrics = metrics
-        self._failover = Failover(engines, settle_seconds)
+        self._failover = Failover(engines, settle_seconds, self._moved)
         self._clock = clock
-        self._queue: FairQueue[JobRun] = FairQueue(max_queue)
-        # Jobs that have not ended, waiting or running.
+        # One for each engine that ever had a role
+        self._lanes: dict[Engine, Lane] = {}
+        # Jobs that have not ended, waiting or running; and the lane of each, until its slot is free.
         self._runs: dict[Job, JobRun] = {}
-        # Runs with a slot, oldest first: running, or ended and closing their stream.
-        self._slots: dict[JobRun, asyncio.Task[None]] = {}
-        # (session, background?) of the running jobs.
-        self._active: set[tuple[str, bool]] = set()
-        self._share = BackgroundShare()
-        self._engine_share = EngineShare(self._max_concurrent)
-        # Watches since the last job of a less urgent kind
-        self._watches_before = 0
-        # Fills the slots when background work may go on; None while nothing waits for that
-        self._rest: asyncio.TimerHandle | None = None
+        self._lane_of: dict[JobRun, Lane] = {}
         self._tasks = TaskSet("inference")
         self._draining = False
         # Running mean of the time that an answer holds its slot, seconds.
@@ -82,15 +270,12 @@ class Inference:
     @property
     def running(self) -> int:
         """Number of slots in use."""
-        return len(self._slots)
+        return sum(len(lane.running) for lane in self._lanes.values())
 
     @property
     def slots(self) -> int:
-        """Number of answers that may run at once now."""
-        stated = self._engines.current.status.capabilities.max_concurrency
-        if stated is None:
-            return self._engine_share.slots(self._clock())
-        return max(1, min(self._max_concurrent, stated))
+        """Number of answers to questions that may run at once now."""
+        return self._lane(Role.ANSWERS).slots
 
     @property
     def draining(self) -> bool:
@@ -102,9 +287,23 @@ class Inference:
         """True while a question of anybody waits or runs."""
         return any(job.kind is Kind.CHAT for job in self._runs)
 
+    @property
+    def idle(self) -> bool:
+        """True while no engine has anything to do."""
+        return not self._runs and all(lane.idle for lane in self._lanes.values())
+
+    def free(self, role: Role) -> bool:
+        """Find whether nothing waits for the engine of a role, and nothing runs there."""
+        lane = self._lane(role)
+        return not lane.running and not len(lane.queue)
+
     def depth(self) -> dict[Kind, int]:
         """Number of waiting jobs of each kind."""
-        return self._queue.depth()
+        found = dict.fromkeys(Kind, 0)
+        for lane in self._lanes.values():
+            for kind, count in lane.queue.depth().items():
+                found[kind] += count
+        return found
 
     def submit(self, job: Job) -> None:
         """Accept a job; its sink gets the result.
@@ -121,18 +320,17 @@ class Inference:
         run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
         if job.background:
             run.on_begun = self._begun
-        try:
-            pushed = self._queue.push(job.session_id, job.kind, run)
-        except Full:
-            self._metrics.inferences.labels(job.kind, "dropped").inc()
-            raise self._busy() from None
+        lane = self._lane(job.role)
         self._runs[job] = run
-        self._fill()
+        try:
+            after = self._push(run, lane)
+        except Full:
+            del self._runs[job]
+            self._metrics.inferences.labels(job.kind, "dropped").inc()
+            raise self._busy(lane) from None
+        lane.fill()
         # Last, because a sink may submit or cancel in its callback.
-        if pushed.replaced is not None:
-            pushed.replaced.replace()
-        if pushed.evicted is not None:
-            pushed.evicted.fail(self._busy(), dropped=True)
+        after()
 
     def cancel(self, job: Job, reason: str) -> None:
         """Stop a job; does nothing when it has ended.
@@ -141,8 +339,9 @@ class Inference:
         stream and with it the request. Its sink has got `finished` when this returns.
         """
         if (run := self._runs.get(job)) is not None:
-            self._stop(run, reason)
-            self._fill()
+            lane = self._lane_of[run]
+            lane.stop(run, reason)
+            lane.fill()
 
     def cancel_session(self, session_id: str, reason: str) -> None:
         """Stop all of a session's jobs."""
@@ -154,16 +353,27 @@ class Inference:
 
     @property
     def background_share(self) -> float:
-        """The share of the slots that background work may have now, 1/32 to 1."""
-        return self._share.share(self._clock())
+        """The share of the slots that background work may have where questions go, 1/32 to 1."""
+        return self._lane(Role.ANSWERS).share.share(self._clock())
 
-    def engine_busy(self) -> None:
-        """Note that the model server refused a request since it has enough to do."""
-        self._engine_share.refused(self._clock())
+    def engine_busy(self, engine: Engine) -> None:
+        """Note that this engine's model server refused a request since it has enough to do."""
+        self.lane(engine).engine_share.refused(self._clock())
 
     def engine_changed(self) -> None:
-        """Fill the slots that a new engine may have added."""
+        """Have waiting jobs follow their roles, and fill the slots that a new engine may have added."""
+        moved: list[Callable[[], None]] = []
+        for run, lane in list(self._lane_of.items()):
+            now = self._lane(run.job.role)
+            if run.slot_at is None and now is not lane:
+                lane.queue.remove(run)
+                try:
+                    moved.append(self._push(run, now))
+                except Full:
+                    moved.append(partial(run.fail, self._busy(now), dropped=True))
         self._fill()
+        for after in moved:
+            after()
 
     async def drain(self, seconds: float) -> None:
         """Accept no new work, drop background work, and wait at most `seconds` for the questions.
@@ -175,10 +385,8 @@ class Inference:
         for run in [run for run in self._runs.values() if run.job.background]:
             self._let_go(run)
         deadline = self._clock() + seconds
-        while self._slots and (left := deadline - self._clock()) > 0:
-            await asyncio.wait(
-                self._slots.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
+        while (tasks := list(self._running())) and (left := deadline - self._clock()) > 0:
+            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self.close()
 
     async def close(self) -> None:
@@ -187,159 +395,101 @@ class Inference:
         Safe to call twice.
         """
         self._draining = True
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+        for lane in self._lanes.values():
+            lane.close()
         for run in list(self._runs.values()):
             self._let_go(run)
-        if self._slots:
+        if tasks := list(self._running()):
             # Do not cancel a second time at once, which would interrupt an engine that closes its
             # stream.
-            await asyncio.wait(self._slots.values(), timeout=CLOSE_SECONDS)
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await self._tasks.close()
         # Slots are freed by the tasks' done callbacks, which run after the tasks.
         await asyncio.sleep(0)
 
-    # Scheduling
+    def _running(self) -> Iterator[asyncio.Task[None]]:
+        return (task for lane in self._lanes.values() for task in lane.running.values())
 
-    def _held_back(self, session_id: str, kind: Kind) -> bool:
-        return (session_id, kind in BACKGROUND) in self._active
+    # Lanes
+
+    def _lane(self, role: Role) -> Lane:
+        return self.lane(self._engines.of(role))
+
+    def lane(self, engine: Engine) -> Lane:
+        """Return the lane of an engine, which is made when it is first asked for."""
+        lane = self._lanes.get(engine)
+        if lane is None:
+            lane = self._lanes[engine] = Lane(
+                engine,
+                most=self._max_concurrent,
+                max_queue=self._max_queue,
+                clock=self._clock,
+                start=self._start,
+                asked=lambda engine: engine in map(self._engines.of, _ASKED),
+            )
+        return lane
 
     def _fill(self) -> None:
-        """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
-        slots = self.slots
-        while len(self._slots) < slots:
-            run = self._queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
-            if run is None:
-                return
-            self._start(run)
-        while (newest := self._newest_background()) is not None and self._short_of(slots):
-            self._stop(newest, "preempted")
+        for lane in list(self._lanes.values()):
+            lane.fill()
 
-    def _next_background(self, slots: int) -> JobRun | None:
-        """Take the next background job, when the engine has room for it.
+    def _push(self, run: JobRun, lane: Lane) -> Callable[[], None]:
+        """Put a job in a lane; return what tells those that go for it. Raises Full."""
+        pushed = lane.queue.push(run.job.session_id, run.job.kind, run)
+        self._lane_of[run] = lane
 
-        One prompt at a time, and one slot stays free: a new question waits for at most one prompt, and
-        seldom for that while people ask. Each third job is of a less urgent kind than watches, if
-        there is one, so that none starves.
-        """
-        background = [run for run in self._slots if run.job.background]
-        if slots > 1 and len(self._slots) == slots - 1:
-            return None
-        if any(run.begun_at is None and not run.ended for run in background):
-            return None
-        now = self._clock()
-        wait = self._share.wait(len(background), slots, now)
-        if wait == 0:
-            wait = self._share.prompt_wait(now)
-            run = self._pop_background(ahead_only=wait > 0)
-            if run is not None:
-                return run
-        if (
-            0 < wait < math.inf
-            and self._rest is None
-            and any(map(self._queue.depth().get, BACKGROUND))
-        ):
-            self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
-        return None
+        def tell() -> None:
+            if pushed.replaced is not None:
+                pushed.replaced.replace()
+            if pushed.evicted is not None:
+                pushed.evicted.fail(self._busy(lane), dropped=True)
 
-    def _pop_background(self, *, ahead_only: bool) -> JobRun | None:
-        """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
-        if ahead_only:
-            return self._queue.pop((Kind.PREFILL,), self._held_back)
-        run = None
-        if self._watches_before >= _MOST_WATCHES:
-            run = self._queue.pop(BACKGROUND[1:], self._held_back)
-        run = run or self._queue.pop(BACKGROUND, self._held_back)
-        if run is not None:
-            watch = run.job.kind is Kind.WATCH
-            self._watches_before = self._watches_before + 1 if watch else 0
-        return run
+        return tell
 
-    def _begun(self, run: JobRun) -> None:
-        """Note that a background prompt was read; another one may begin."""
-        ahead = run.job.kind is Kind.PREFILL
-        if not ahead and run.asked_at is not None and run.begun_at is not None:
-            self._share.begun(run.begun_at - run.asked_at, run.begun_at)
-        self._fill()
-
-    def _rested(self) -> None:
-        self._rest = None
-        self._fill()
-
-    def _short_of(self, slots: int) -> bool:
-        """Return True when more questions wait than slots are about to be freed."""
-        ready = self._queue.ready_sessions(Kind.CHAT, self._held_back)
-        return ready > 0 and ready + sum(not run.ended for run in self._slots) > slots
-
-    def _newest_background(self) -> JobRun | None:
-        return next(
-            (run for run in reversed(self._slots) if run.job.background and not run.ended), None
-        )
-
-    def _start(self, run: JobRun) -> None:
-        job = run.job
-        self._active.add((job.session_id, job.background))
-        run.begin()
-        run.before = sum(one.begun_at is None and not one.ended for one in self._slots)
-        task = self._tasks.spawn(self._failover.work(run), name=job.kind)
-        self._slots[run] = task
+    def _start(self, run: JobRun, lane: Lane) -> asyncio.Task[None]:
+        task = self._tasks.spawn(self._failover.work(run), name=run.job.kind)
         task.add_done_callback(lambda _: self._freed(run))
+        return task
+
+    def _moved(self, run: JobRun, engine: Engine) -> None:
+        """Note that another engine is asked in place of the one that failed."""
+        former, lane = self._lane_of[run], self.lane(engine)
+        if lane is not former:
+            lane.take_over(run, former)
+            self._lane_of[run] = lane
 
     def _freed(self, run: JobRun) -> None:
-        del self._slots[run]
+        lane = self._lane_of.pop(run)
+        del lane.running[run]
+        # Another lane's, where it was moved
         self._fill()
 
-    def _ended(self, run: JobRun) -> None:
-        """Update the books after a job's end; its task frees the slot later."""
-        job = run.job
-        self._runs.pop(job, None)
-        if run.slot_at is None:
-            self._queue.remove(run)
-            return
-        self._active.discard((job.session_id, job.background))
-        now = self._clock()
-        if job.background:
-            self._share.ended(now - run.slot_at, now)
-        if run.result in ("ok", "length"):
-            self._answer_seconds += _MEAN_WEIGHT * (now - run.slot_at - self._answer_seconds)
-            if job.kind is Kind.CHAT and run.asked_at is not None and run.begun_at is not None:
-                seconds = run.begun_at - run.asked_at
-                self._share.answered(run.cost_class, seconds, now, job.session_id)
-                engine = run.engine
-                if engine is not None and engine.status.capabilities.max_concurrency is None:
-                    self._engine_share.answered(
-                        run.cost_class,
-                        seconds,
-                        before=run.before,
-                        asked_at=run.asked_at,
-                        now=now,
-                        session=job.session_id,
-                    )
+    def _begun(self, run: JobRun) -> None:
+        self._lane_of[run].begun(run)
 
-    def _stop(self, run: JobRun, reason: str) -> None:
-        run.stop(reason)
-        task = self._slots.get(run)
-        # A sink may cancel its own job in its callback: the task then notices that the run has
-        # ended, and closes the stream without being cancelled.
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+    def _ended(self, run: JobRun) -> None:
+        self._runs.pop(run.job, None)
+        if run.slot_at is not None and run.result in ("ok", "length"):
+            seconds = self._clock() - run.slot_at
+            self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)
+        lane = self._lane_of[run] if run.slot_at is not None else self._lane_of.pop(run)
+        lane.ended(run)
 
     def _cancel_where(self, chosen: Callable[[Job], bool], reason: str) -> None:
         # Slots are filled only after all are stopped.
         for run in [run for job, run in self._runs.items() if chosen(job)]:
-            self._stop(run, reason)
+            self._lane_of[run].stop(run, reason)
         self._fill()
 
     def _let_go(self, run: JobRun) -> None:
         if run.slot_at is None:
             run.fail(Draining("The server is shutting down. Ask again in a moment."), dropped=True)
         else:
-            self._stop(run, "draining")
+            self._lane_of[run].stop(run, "draining")
 
-    def _busy(self) -> Busy:
-        waiting = len(self._queue)
-        estimate = self._answer_seconds * (waiting + 1) / self.slots
+    def _busy(self, lane: Lane) -> Busy:
+        waiting = len(lane.queue)
+        estimate = self._answer_seconds * (waiting + 1) / lane.slots
         low, high = _RETRY_SECONDS
         return Busy(
             f"The model is busy: {waiting} requests wait already. Try again in a moment.",

@@ -78,6 +78,8 @@ export class Chat {
     const fetchAhead = onceLater(ANSWERS_AHEAD, () => void this.#answers.ahead());
     page.when("facts", ({ active, camera, ready, socket }) => {
       if (ready) this.composer.limit = ready.limits.question_chars;
+      const news = ready ? this.#stand.instead(ready.stands_in ?? "") : "";
+      if (news) this.note(news);
       if (camera === "off" || !active) this.speech.stop();
       if (socket === "open" && ["on", "resting", "elsewhere"].includes(camera)) fetchAhead();
     });

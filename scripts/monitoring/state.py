@@ -24,7 +24,7 @@ LATENCIES: dict[str, tuple[str, dict[str, str]]] = {
     "frame_wait": ("qwen_camera_frame_wait_seconds", {}),
     "frame_prepare": ("qwen_camera_frame_prepare_seconds", {}),
     "queue_wait": ("qwen_camera_queue_wait_seconds", {"kind": "chat"}),
-    "first_token": ("qwen_camera_first_token_seconds", {}),
+    "first_token": ("qwen_camera_first_token_seconds", {"role": "answers"}),
     "answer": ("qwen_camera_inference_seconds", {"kind": "chat"}),
     "description": ("qwen_camera_inference_seconds", {"kind": "describe"}),
     "loop_lag": ("qwen_camera_loop_lag_seconds", {}),

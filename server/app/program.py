@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
-from config import Settings
+from config import RoleSettings, Settings
 from server import __version__
 from server.access.limits import AccessLimiter, GuessLimits, SharedCounts
 from server.access.operator_guard import OperatorGuard
@@ -32,6 +32,7 @@ from server.core.aio import (
 )
 from server.core.alert import Alert
 from server.core.errors import Close
+from server.core.frames import Role
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy
@@ -113,7 +114,7 @@ class Program:
         # Tells a text's language; None where it is not known
         self.language_of: Callable[[str], str | None] = lambda _: None
         self.engines = EngineSelector(
-            [first_engine(settings, self.metrics, lambda: self.inference.engine_busy())]
+            [first_engine(settings, self.metrics, self._engine_busy)], roles=self._role_engines()
         )
         self.inference = Inference(
             self.engines,
@@ -147,7 +148,8 @@ class Program:
         self.access = AccessParts(settings, self.metrics)
         tools = SessionTools(
             inference=self.inference,
-            current_engine=lambda: self.engines.current,
+            current_engine=lambda role=Role.ANSWERS: self.engines.of(role),
+            stands_in=self.engines.stands_in,
             preparer=self.preparer,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
@@ -193,6 +195,11 @@ class Program:
             lambda name: Api(name, self),
             self.session_features.on,
         )
+        for role in Role:
+            if (own := settings.of_role(role)) is not None and own.urls:
+                self.engines.add(
+                    model_servers(own, settings, self.metrics, self._engine_busy), reserve=True
+                )
         self._open = self._opened()
         add_gauges(
             self.metrics,
@@ -203,6 +210,14 @@ class Program:
             health=self.health,
         )
         add_network_gauges(self.metrics, self.connections, self.limiter, self.relays)
+
+    def _engine_busy(self, engine: Engine) -> None:
+        self.inference.engine_busy(engine)
+
+    def _role_engines(self) -> dict[Role, str]:
+        """Return the names of the engines that roles have for themselves."""
+        own = {role: self.settings.of_role(role) for role in Role}
+        return {role: one.name for role, one in own.items() if one is not None}
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
@@ -384,39 +399,62 @@ class AccessParts:
         )
 
 
-# The engine that the settings name without a feature: the model servers of VLLM_BASE_URL.
+# The engines that the settings name without a feature: model servers.
 
 
-def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[], None]) -> Engine:
-    """Make the engine of VLLM_BASE_URL, which alone gets the sessions' names; where ENGINE is another one, its place.
-
-    `on_busy` is called when a model server refuses a request since it has enough to do.
-    """
+def first_engine(
+    settings: Settings, metrics: Metrics, on_busy: Callable[[Engine], None]
+) -> Engine:
+    """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
     if settings.engine not in ("auto", "vllm"):
         return MissingEngine(settings.engine)
-    for url in settings.vllm_base_urls:
+    own = RoleSettings(
+        "vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key
+    )
+    return model_servers(own, settings, metrics, on_busy, voice=settings.model_voice)
+
+
+def model_servers(
+    own: RoleSettings,
+    settings: Settings,
+    metrics: Metrics,
+    on_busy: Callable[[Engine], None],
+    *,
+    voice: str = "",
+) -> Engine:
+    """Make the engine of model servers, which alone get the sessions' names.
+
+    `on_busy` is called when one refuses a request since it has enough to do.
+    """
+    for url in own.urls:
         library.load_for(url)
     session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
 
     def on_retry(reason: Reason) -> None:
         metrics.engine_retries.labels(reason).inc()
 
+    def busy() -> None:
+        on_busy(engine)
+
     members = [
         OpenAIEngine(
-            "vllm",
+            own.name,
             Endpoint(
                 url,
-                settings.vllm_api_key,
-                settings.model_name,
-                voice=settings.model_voice,
+                own.key,
+                own.model,
+                voice=voice,
                 thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
             ),
             session_key=session_key,
             on_retry=on_retry,
-            on_busy=on_busy,
+            on_busy=busy,
         )
-        for url in settings.vllm_base_urls
+        for url in own.urls
     ]
-    if len(members) == 1:
-        return members[0]
-    return EngineGroup("vllm", members, session_key=session_key, on_retry=on_retry, on_busy=on_busy)
+    engine: Engine = members[0]
+    if len(members) > 1:
+        engine = EngineGroup(
+            own.name, members, session_key=session_key, on_retry=on_retry, on_busy=busy
+        )
+    return engine

@@ -34,6 +34,16 @@ class Kind(StrEnum):
     PREFILL = "prefill"
 
 
+class Role(StrEnum):
+    """The work of an engine; each role may have an engine of its own."""
+
+    ANSWERS = "answers"
+    # Watches and descriptions
+    WATCHES = "watches"
+    # Texts that are read on over several pictures
+    READS = "reads"
+
+
 class Detail(StrEnum):
     """Resolution of the picture for a question."""
 

@@ -121,7 +121,10 @@ class Metrics:
         )
         self.frame_prepare = seconds("frame_prepare_seconds", "Filtering, resizing, encoding", _MS)
         self.queue_wait = seconds("queue_wait_seconds", "Waiting for the engine", _SECONDS, "kind")
-        self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)
+        # role: answers, watches, reads
+        self.first_token = seconds(
+            "first_token_seconds", "From request to first token", _SECONDS, "role"
+        )
         self.inference = seconds(
             "inference_seconds", "From request to the answer's end", _SECONDS, "kind"
         )

@@ -1,15 +1,16 @@
-"""Choose the engine that answers: the best one that is ready, by readiness and capability only."""
+"""Choose the engine of each role: the best one that is ready, by readiness and capability only."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import EngineUnavailable
+from server.core.frames import Role
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,51 @@ _FAILURES = 2
 _LEAST_GAP = 0.2
 
 
+# The text for visitors while the engine of a role is gone
+_STANDS_IN = {
+    Role.ANSWERS: "The model that answers is not available right now. Another one answers meanwhile.",
+    Role.WATCHES: "The model that watches is not available right now. The one that answers watches meanwhile.",
+    Role.READS: "The model that reads texts is not available right now. The one that answers reads them meanwhile.",
+}
+
+
+class _Choice:
+    """The engine that does a role's work: the best able one of `order`."""
+
+    def __init__(self, order: Sequence[Engine]) -> None:
+        self.order = tuple(order)
+        self.now = next((one for one in self.order if _able(one.status)), self.order[0])
+        # It has been ready before; one that never was is left at once.
+        self.proven = _able(self.now.status)
+
+    def choose(self, failures: Mapping[Engine, int]) -> bool:
+        """Choose again; return whether it is another one. `failures`: failed probes in a row."""
+        at = self.order.index(self.now)
+        best = next((n for n, one in enumerate(self.order) if _able(one.status)), None)
+        changed = False
+        if best is not None and best != at:
+            lost = not _alive(self.now.status) and (
+                not self.proven or failures[self.now] >= _FAILURES
+            )
+            if best < at or lost:
+                self.now, self.proven, changed = self.order[best], True, True
+        self.proven = self.proven or _able(self.now.status)
+        return changed
+
+    def calm(self, failures: Mapping[Engine, int]) -> bool:
+        """Find whether it answers, and nothing better is missing."""
+        better = self.order[: self.order.index(self.now)]
+        well = _alive(self.now.status) and failures[self.now] == 0
+        return well and all(_able(one.status) for one in better)
+
+
 class EngineSelector:
     """`engines`, best first; `add` takes in those of features.
 
     One engine alone is a fixed choice: it is never replaced, only its status changes.
+
+    A role of `roles` has the engine of that name, while it is able; else the one that answers does its
+    work.
 
     Every `interval` seconds all are probed, every `seeking` seconds while a better one than the
     current is not ready or the current one is in doubt; both are varied by a tenth, so that
@@ -36,21 +78,25 @@ class EngineSelector:
         self,
         engines: Sequence[Engine],
         *,
+        roles: Mapping[Role, str] | None = None,
         interval: float = 10.0,
         seeking: float = 2.0,
         first_probe: float = 1.0,
         jitter: Callable[[], float] = random.random,
-        logged_elsewhere: Collection[Engine] = (),
     ) -> None:
-        """`logged_elsewhere`: engines of which another part logs why they do not answer."""
         if not engines:
             raise ValueError("There is no engine to choose from; at least one is needed.")
+        self._roles = dict(roles or {})
         self._interval = interval
         self._seeking = seeking
         self._first_probe = first_probe
         self._jitter = jitter
         # The last state of each engine whose troubles are logged here
-        self._seen = {one: one.status for one in engines if one not in logged_elsewhere}
+        self._seen = {one: one.status for one in engines}
+        # Those of roles, and those that are worse
+        self._reserve: set[Engine] = set()
+        self._last: set[Engine] = set()
+        self._preferred: Engine | None = None
         self._take(engines)
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
@@ -61,18 +107,49 @@ class EngineSelector:
         self._probed = asyncio.Event()
 
     def _take(self, engines: Sequence[Engine]) -> None:
-        # Best first: as given, but for the one that is preferred.
         self._usual = tuple(engines)
-        self.engines = self._usual
-        self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
         # Failed probes in a row
-        self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
-        # The current engine has been ready before; one that never was is left at once.
-        self._proven = _able(self._current.status)
-        self._announced = (self._current, self._current.status)
+        self._failures: dict[Engine, int] = dict.fromkeys(engines, 0)
+        answers = _Choice(self._order(Role.ANSWERS))
+        # A role without an engine of its own has the choice of the one that answers.
+        self._choices = {
+            role: _Choice(self._order(role)) if self._own(role) is not None else answers
+            for role in Role
+        }
+        self._announced = self._now()
 
-    def add(self, engine: Engine, *, logged_elsewhere: bool = False) -> None:
-        """Take in a further engine before the start: in place of the missing one of its name, else last."""
+    def _own(self, role: Role) -> Engine | None:
+        """Return the engine that the settings name for a role; None without one."""
+        name = self._roles.get(role)
+        return next((one for one in self._usual if one.name == name), None)
+
+    def _order(self, role: Role) -> list[Engine]:
+        """Return the engines for a role, best first."""
+
+        def rank(engine: Engine) -> int:
+            if engine is self._own(role):
+                return 0
+            if engine is self._preferred and engine not in map(self._own, self._roles):
+                return 1
+            if engine is self._usual[0]:
+                return 2
+            return 4 if engine in self._last else 3 if engine in self._reserve else 2
+
+        return sorted(self._usual, key=rank)
+
+    def add(
+        self,
+        engine: Engine,
+        *,
+        logged_elsewhere: bool = False,
+        reserve: bool = False,
+        last: bool = False,
+    ) -> None:
+        """Take in a further engine before the start: in place of the missing one of its name, else last.
+
+        `logged_elsewhere`: another part logs why it does not answer. `reserve`: it has a role, and no
+        other work while an engine without one is there; `last`: no other one is worse.
+        """
         known = list(self._usual)
         missing = next(
             (one for one in known if isinstance(one, MissingEngine) and one.name == engine.name),
@@ -85,11 +162,39 @@ class EngineSelector:
             del self._seen[missing]
         if not logged_elsewhere:
             self._seen[engine] = engine.status
+        self._reserve |= {engine} if reserve else set()
+        self._last |= {engine} if last else set()
         self._take(known)
 
     @property
+    def engines(self) -> Sequence[Engine]:
+        """All engines, best first for answers."""
+        return self._choices[Role.ANSWERS].order
+
+    @property
     def current(self) -> Engine:
-        return self._current
+        """The engine that answers."""
+        return self._choices[Role.ANSWERS].now
+
+    def of(self, role: Role) -> Engine:
+        """Return the engine that does a role's work now."""
+        return self._choices[role].now
+
+    def gone(self, role: Role) -> bool:
+        """Find whether the engine of a role does not answer, and that of another role stands in for it."""
+        choice = self._choices[role]
+        own = self._own(role)
+        if own is None:
+            others = [self._own(other) for other in self._roles]
+            return role is Role.ANSWERS and choice.now in others and choice.now is not choice.order[0]
+        return choice.now is not own
+
+    def stands_in(self) -> str:
+        """Return a sentence for visitors while an engine does the work of another one; else ""."""
+        return next((_STANDS_IN[role] for role in Role if self.gone(role)), "")
+
+    def _now(self) -> list[tuple[Engine, EngineStatus]]:
+        return [(choice.now, choice.now.status) for choice in self._choices.values()]
 
     def on_change(self, callback: OnChange) -> Callable[[], None]:
         """Subscribe to changes of the engine in use and of its status. The result unsubscribes."""
@@ -153,8 +258,10 @@ class EngineSelector:
         """
         if engine is not None and engine not in self.engines:
             return
-        first = () if engine is None else (engine,)
-        self.engines = (*first, *(one for one in self._usual if one is not engine))
+        self._preferred = engine
+        for role in Role:
+            if role is Role.ANSWERS or self._own(role) is not None:
+                self._choices[role].order = tuple(self._order(role))
         self._choose()
         self._wake.set()
 
@@ -217,17 +324,12 @@ class EngineSelector:
 
     def _choose(self) -> None:
         self._log_trouble()
-        at = self.engines.index(self._current)
-        best = next((n for n, one in enumerate(self.engines) if _able(one.status)), None)
-        if best is not None and best != at:
-            lost = not _alive(self._current.status) and (
-                not self._proven or self._failures[self._current] >= _FAILURES
-            )
-            if best < at or lost:
-                self._current, self._proven = self.engines[best], True
-                log.info("another engine answers", extra={"engine": self._current.name})
-        self._proven = self._proven or _able(self._current.status)
-        now = (self._current, self._current.status)
+        for role, choice in self._choices.items():
+            if choice.choose(self._failures):
+                log.info(
+                    "another engine answers", extra={"engine": choice.now.name, "kind": str(role)}
+                )
+        now = self._now()
         if now != self._announced:
             self._announced = now
             self._announce()
@@ -235,16 +337,13 @@ class EngineSelector:
     def _announce(self) -> None:
         for callback in list(self._listeners):
             try:
-                callback(self._current)
+                callback(self.current)
             except Exception as exc:  # noqa: BLE001
                 # A listener's mistake must not keep others from hearing.
                 log.error("engine listener failed", extra={"error": type(exc).__name__})
 
     def _delay(self) -> float:
-        at = self.engines.index(self._current)
-        better = self.engines[:at]
-        calm = _alive(self._current.status) and self._failures[self._current] == 0
-        calm = calm and all(_able(one.status) for one in better)
+        calm = all(choice.calm(self._failures) for choice in self._choices.values())
         return (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
 
 

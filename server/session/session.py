@@ -19,7 +19,7 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.alert import Alert
 from server.core.errors import QwenCameraError
-from server.core.frames import Detail
+from server.core.frames import Detail, Role
 from server.core.states import Steps
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
@@ -185,9 +185,9 @@ class Session:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
 
     def _confirm(self, host: str) -> None:
-        engine, consent = self._tools.current_engine(), self._parts.requests.consent
-        complete = consent.complete(engine)
-        consent.give(engine, host)
+        consent = self._parts.requests.consent
+        complete = consent.complete
+        consent.give(host)
         if not complete:
             self.engine_changed()
 
@@ -236,7 +236,7 @@ class Session:
         self.outbox.put(
             status_of(
                 camera=self.camera,
-                engine=self._tools.current_engine(),
+                tools=self._tools,
                 queue_depth=sum(self._tools.inference.depth().values()),
                 held=self._parts.questions.held,
             )
@@ -399,6 +399,7 @@ def ready_of(
     """Build `ready`. `began_at`: the session's start, in seconds since the epoch."""
     status = engine.status
     capabilities = status.capabilities
+    others = {role: tools.current_engine(role) for role in Role}
     return wire.Ready(
         session_id=session_id,
         began_at=round(began_at * 1000),
@@ -407,6 +408,12 @@ def ready_of(
         engine_state=status.state,
         engine_detail=status.visitor_detail,
         operator_detail=status.detail,
+        stands_in=tools.stands_in(),
+        roles={
+            role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
+            for role, one in others.items()
+            if one is not engine
+        },
         capabilities=wire.EngineCapabilities(
             images=capabilities.images,
             video=capabilities.video,
@@ -425,13 +432,14 @@ def ready_of(
         ),
         sensitivity=requests.preferences.sensitivity or limits.sensitivity,
         held=held,
-        elsewhere=status.elsewhere,
-        confirmed=requests.consent.given(engine),
+        elsewhere=requests.consent.elsewhere,
+        confirmed=requests.consent.for_pictures,
     )
 
 
-def status_of(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> wire.Status:
+def status_of(*, camera: Camera, tools: SessionTools, queue_depth: int, held: bool) -> wire.Status:
     frame, scene = camera.newest, camera.scene
+    engine = tools.current_engine()
     engine_status = engine.status
     return wire.Status(
         camera=camera.state(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from server.core import aio
-from server.core.frames import Kind
+from server.core.frames import Kind, Role
 from server.media.patches import datagrams
 from server.models.base import Engine, EngineState
 from server.models.openai.group import EngineGroup
@@ -35,6 +35,14 @@ class Engines(Protocol):
 
     @property
     def current(self) -> Engine: ...
+
+    def of(self, role: Role) -> Engine:
+        """Return the engine that does a role's work now."""
+        ...
+
+    def gone(self, role: Role) -> bool:
+        """Find whether another engine does that, since its own does not answer."""
+        ...
 
 
 class Health:
@@ -112,6 +120,17 @@ class Health:
                 }
                 for one in self._engines.engines
             ],
+            # Who does what; `instead`: its own engine does not answer.
+            "roles": {
+                role: {
+                    "engine": one.name,
+                    "model": one.status.model,
+                    "state": one.status.state,
+                    "instead": self._engines.gone(role),
+                }
+                for role in Role
+                for one in (self._engines.of(role),)
+            },
             "queue_depth": self._depths(),
             "draining": bool(self._draining()),
         }
@@ -235,13 +254,21 @@ def add_gauges(
     )
     metrics.gauge(
         "model_servers",
-        "Model servers of VLLM_BASE_URL by state, where it names several",
+        "Model servers by state, where VLLM_BASE_URL or that of a role names several",
         ("state",),
         lambda: {
-            (str(state),): float(group.states()[state])
-            for group in engines.engines
-            if isinstance(group, EngineGroup)
+            (str(state),): float(sum(group.states()[state] for group in groups))
+            for groups in ([one for one in engines.engines if isinstance(one, EngineGroup)],)
+            if groups
             for state in EngineState
+        },
+    )
+    metrics.gauge(
+        "role_engine",
+        "1 for the engine that does a role's work; with instead=true since its own does not answer",
+        ("role", "engine", "instead"),
+        lambda: {
+            (role, engines.of(role).name, str(engines.gone(role)).lower()): 1.0 for role in Role
         },
     )
     metrics.gauge(

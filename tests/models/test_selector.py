@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from server.core.frames import Role
 from server.models.base import (
     Capabilities,
     Chunk,
@@ -21,7 +22,7 @@ from server.models.base import (
 )
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
-from server.models.selector import EngineSelector
+from server.models.selector import EngineSelector, MissingEngine
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.timing import at_once
 
@@ -326,3 +327,93 @@ async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
         local._status = EngineStatus(EngineState.UNREACHABLE)
         selector.lost(local)
         assert selector.current is builtin
+
+
+@asynccontextmanager
+async def with_roles(
+    *engines: Probed, roles: dict[Role, str], reserve: Probed | None = None
+) -> AsyncIterator[EngineSelector]:
+    """The last of `engines` is worse than any; `reserve` has a role."""
+    first, *rest = engines
+    selector = EngineSelector(
+        [first], roles=roles, interval=CALM, seeking=FAST, jitter=lambda: 0.5
+    )
+    for one in rest:
+        selector.add(one, last=one is rest[-1])
+    if reserve is not None:
+        selector.add(reserve, reserve=True)
+    await selector.start()
+    try:
+        yield selector
+    finally:
+        await selector.close()
+
+
+def does(selector: EngineSelector) -> dict[str, str]:
+    return {str(role): selector.of(role).name for role in Role}
+
+
+async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
+    """Gone, each is stood in for; visitors get one sentence; back again, each does its own work."""
+    large, small, builtin = (
+        Probed(name, EngineState.READY) for name in ("vllm", "watches", "builtin")
+    )
+    names = {Role.WATCHES: "watches"}
+    async with with_roles(large, builtin, roles=names, reserve=small) as selector:
+        own = {"answers": "vllm", "watches": "watches", "reads": "vllm"}
+        assert does(selector) == own
+        assert selector.stands_in() == ""
+        small.state = EngineState.UNREACHABLE
+        await until(lambda: does(selector) == own | {"watches": "vllm"})
+        assert "The one that answers watches" in selector.stands_in()
+        small.state = EngineState.READY
+        await until(lambda: does(selector) == own)
+        large.state = EngineState.UNREACHABLE
+        await until(lambda: does(selector) == dict.fromkeys(own, "watches"))
+        assert "Another one answers" in selector.stands_in()
+        assert [selector.gone(role) for role in Role] == [True, False, False]
+        small.state = EngineState.UNREACHABLE
+        await until(lambda: does(selector) == dict.fromkeys(own, "builtin"))
+        large.state = small.state = EngineState.READY
+        await until(lambda: does(selector) == own)
+        assert selector.stands_in() == ""
+
+
+async def test_a_change_of_one_role_is_told() -> None:
+    large, small = Probed("vllm", EngineState.READY), Probed("watches", EngineState.READY)
+    builtin = Probed("builtin", EngineState.READY)
+    names = {Role.WATCHES: "watches"}
+    async with with_roles(large, builtin, roles=names, reserve=small) as selector:
+        heard: list[str] = []
+        selector.on_change(lambda engine: heard.append(selector.of(Role.WATCHES).name))
+        small.state = EngineState.UNREACHABLE
+        await until(lambda: "vllm" in heard)
+
+
+async def test_an_engine_of_this_server_may_have_a_role() -> None:
+    """An operator's model that watches does not answer before the better one; no name, no role."""
+    vllm, local, builtin = (
+        Probed(name, EngineState.READY) for name in ("vllm", "local", "builtin")
+    )
+    names = {Role.WATCHES: "local", Role.READS: "absent"}
+    async with with_roles(vllm, local, builtin, roles=names) as selector:
+        selector.prefer(local)
+        assert does(selector) == {"answers": "vllm", "watches": "local", "reads": "vllm"}
+        vllm.state = EngineState.UNREACHABLE
+        await until(lambda: selector.current is local)
+        assert selector.gone(Role.ANSWERS)
+    async with with_roles(vllm, local, builtin, roles={Role.READS: "builtin"}) as selector:
+        selector.prefer(local)
+        assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
+        assert selector.stands_in() == ""
+
+
+async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:
+    """ENGINE=builtin with a model that watches: that one answers nobody meanwhile."""
+    builtin, small = Probed("builtin", EngineState.READY), Probed("watches", EngineState.READY)
+    selector = EngineSelector([MissingEngine("builtin")], roles={Role.WATCHES: "watches"})
+    selector.add(builtin, last=True)
+    selector.add(small, reserve=True)
+    await selector.start()
+    assert does(selector) == {"answers": "builtin", "watches": "watches", "reads": "builtin"}
+    await selector.close()

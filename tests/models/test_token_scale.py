@@ -34,10 +34,13 @@ def test_a_server_that_counts_nothing_changes_nothing() -> None:
     assert scale.of("a") == 1.0
 
 
-def test_another_model_begins_anew() -> None:
-    """The scale of one tokenizer is not used for another."""
+def test_each_model_has_its_own() -> None:
+    """The scale of one tokenizer is not used for another, nor lost while another one answers, too."""
     scale = TokenScale()
     scale.learn("a", 500, 1000)
     assert scale.of("b") == 1.0
     scale.learn("b", 500, 500)
+    assert (scale.of("a"), scale.of("b")) == (2.0, 1.0)
+    for number in range(8):
+        scale.learn(f"another {number}", 500, 500)
     assert scale.of("a") == 1.0

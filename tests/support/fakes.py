@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from server.core.errors import EngineError, QwenCameraError
-from server.core.frames import Kind, Picture
+from server.core.frames import Kind, Picture, Role
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import (
     Capabilities,
@@ -174,9 +174,14 @@ class FakeEngines:
     def __init__(self, current: Engine, *spares: Engine) -> None:
         self.current = current
         self.spares = list(spares)
+        # Those of other roles than answers
+        self.roles: dict[Role, Engine] = {}
         self.reported: list[Engine] = []
         # Set: looking into a failure never ends.
         self.stuck = False
+
+    def of(self, role: Role) -> Engine:
+        return self.roles.get(role, self.current)
 
     def report_failure(self, engine: Engine) -> None:
         self.reported.append(engine)

@@ -15,7 +15,7 @@ import numpy as np
 from server.core import messages as wire
 from server.core.aio import Pools, TaskSet
 from server.core.alert import AlertSource
-from server.core.frames import Frame
+from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
@@ -168,7 +168,7 @@ def make_tools(
     metrics = Metrics("test")
     return SessionTools(
         inference=Inference(engines, max_concurrent=4, max_queue=8, metrics=metrics),
-        current_engine=lambda: engines.current,
+        current_engine=lambda role=Role.ANSWERS: engines.of(role),
         preparer=PicturePreparer(filters, 512),
         prepare_pool=pools.prepare,
         metrics=metrics,

@@ -35,6 +35,7 @@ export function details(facts) {
     : [
         text("facts.engine_state", { engine: name + model, state: stateWord(engineState(facts)) }),
         fromServer(status?.engine_detail || ready?.engine_detail),
+        fromServer(ready?.stands_in),
         !host ? "" : facts.disclose ? text("facts.pictures_go_after", { host }) : text("facts.pictures_go", { host }),
       ]
         .join(" ")

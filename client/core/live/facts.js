@@ -101,19 +101,19 @@ export class Disclosure {
 
   /**
    * @param {Ready} ready
-   * @returns {{ask: string, confirm: string}} ask: the machine that the user has to agree to before any question;
-   *   confirm: a machine agreed to earlier, which has to be confirmed to the server. "" for none.
+   * @returns {{ask: string, confirm: string}} ask: the machines that the user has to agree to before any question;
+   *   confirm: machines agreed to earlier, which have to be confirmed to the server. "" for none.
    */
   look({ elsewhere, confirmed }) {
-    // The first engine of the page, which the server confirmed: nothing has changed.
-    if (!this.#seen && confirmed) this.#agreed.add(elsewhere);
+    // The first engines of the page, which the server confirmed: nothing has changed.
+    if (!this.#seen && confirmed) this.agree(elsewhere);
     this.#seen = true;
-    if (!this.#agreed.has(elsewhere)) return { ask: elsewhere, confirm: "" };
-    return { ask: "", confirm: confirmed ? "" : elsewhere };
+    const ask = elsewhere.split(", ").filter((host) => !this.#agreed.has(host)).join(", ");
+    return ask ? { ask, confirm: "" } : { ask, confirm: confirmed ? "" : elsewhere };
   }
 
-  /** @param {string} host */
-  agree(host) {
-    this.#agreed.add(host);
+  /** @param {string} hosts with commas between */
+  agree(hosts) {
+    for (const host of hosts.split(", ")) this.#agreed.add(host);
   }
 }

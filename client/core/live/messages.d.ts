@@ -98,10 +98,10 @@ export interface Ping {
   type: "ping";
 }
 
-/** The person agrees that pictures go to another machine. */
+/** The person agrees that pictures go to another machine, or to several. */
 export interface Confirm {
   type: "confirm";
-  /** The `elsewhere` of the last `ready` */
+  /** The `elsewhere` of the last `ready`, or some of it */
   host: string;
 }
 
@@ -287,6 +287,10 @@ export interface Ready {
   engine_state: string;
   /** A sentence about the state for visitors; may be empty */
   engine_detail: string;
+  /** A sentence while an engine does the work of one that does not answer; may be empty */
+  stands_in: string;
+  /** The engines of `watches` and `reads`, where they are other ones than the engine that answers */
+  roles: Record<string, RoleEngine>;
   /** What the engine can do */
   capabilities: EngineCapabilities;
   /** Bounds of this session */
@@ -295,9 +299,9 @@ export interface Ready {
   sensitivity: number;
   /** A frame is held. */
   held: boolean;
-  /** Host of the other machine to which the engine sends pictures; empty: they stay on the server's. */
+  /** Host of the other machine to which pictures go, with commas between several; empty: they stay on the server's. */
   elsewhere: string;
-  /** The person has agreed to that; without it nothing is sent there. */
+  /** The person has agreed to all of them; nothing is sent to another one. */
   confirmed: boolean;
   /** The features that are on: an object for each, with what a client needs to know of it from the start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
   features: Record<string, Record<string, any>>;
@@ -570,6 +574,8 @@ export interface EngineReport {
   answering?: Answering;
   /** Why no better one answers, with the remedy */
   why?: string;
+  /** The engines of `watches` and `reads`, where they are other ones than the engine that answers */
+  roles?: Record<string, Answering>;
 }
 
 /** Lines of an engine's output, secrets removed; to operators only. */
@@ -618,6 +624,8 @@ export interface Alert {
   confidence: number;
   /** Why the model says so */
   reason: string;
+  /** The name of the model */
+  model?: string;
   /** The frame's id */
   frame: string;
   /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and with newer words */
@@ -768,6 +776,14 @@ export interface HomeAssistant {
   host: string;
   /** This camera is a device there. */
   on: boolean;
+}
+
+/** The engine that does the work of a role. */
+export interface RoleEngine {
+  /** Its name */
+  engine: string;
+  /** Name of its model */
+  model: string;
 }
 
 /** The abilities of the engine. */

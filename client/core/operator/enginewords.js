@@ -78,6 +78,17 @@ function answering(report) {
   return { title, detail: [at, why].filter(Boolean).join(" ") };
 }
 
+/** Sentences about the engines that do other work than answering. @param {NonNullable<EngineFacts["report"]>} report */
+function others({ roles }) {
+  const does = { watches: "watches", reads: "reads texts" };
+  return Object.entries(does).map(([role, words]) => {
+    const one = roles?.[role];
+    if (!one) return "";
+    const name = one.engine === "builtin" ? "The built-in engine" : one.model || one.engine;
+    return `${name}${one.where ? ` at ${one.where}` : ""} ${words}.`;
+  });
+}
+
 /** A sentence about the engine that answers meanwhile. @param {EngineFacts} facts @returns {string} */
 export function meanwhile({ report }) {
   if (!report || report.state === "idle" || (report.state === "ready" && report.answers)) return "";
@@ -114,6 +125,7 @@ export function standing({ report, models }) {
     case "ready": {
       const parts = [
         report.answers ? "It answers visitors." : "Another engine answers visitors.",
+        ...others(report),
         held(report.memory_bytes, report.gpu_bytes, (taken) => `It uses ${taken}.`),
       ];
       const detail = parts.filter(Boolean).join(" ");
@@ -130,7 +142,7 @@ export function standing({ report, models }) {
         return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
       }
       const tone = !report.answering ? "bad" : report.answering.engine === "builtin" && report.why ? "warn" : "ok";
-      return { ...none, tone, title, detail: [detail, "Nothing else is loaded from here."].filter(Boolean).join(" ") };
+      return { ...none, tone, title, detail: [detail, ...others(report), "Nothing else is loaded from here."].filter(Boolean).join(" ") };
     }
   }
 }

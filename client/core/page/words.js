@@ -334,10 +334,22 @@ export function inSimpleMode({ ready, status }) {
   return (status?.engine ?? ready?.engine) === "builtin";
 }
 
-/** Reports once that the built-in engine has replaced a model, and once that a model is back. */
+/** Reports once that an engine does the work of another one, and once that a model is back. */
 export class Stand {
   /** @type {boolean|null} null while unknown */
   #simple = null;
+  #instead = "";
+
+  /**
+   * @param {string} sentence the server's, while an engine does the work of one that does not answer; else ""
+   * @returns {string} the note for the user; "" for none
+   */
+  instead(sentence) {
+    const before = this.#instead;
+    this.#instead = sentence;
+    if (before === sentence) return "";
+    return sentence ? fromServer(sentence) : text("stage.models_back");
+  }
 
   /**
    * @param {string} engine the engine that answers

@@ -168,11 +168,11 @@ class Ping(ClientMessage):
 
 
 class Confirm(ClientMessage):
-    """The person agrees that pictures go to another machine."""
+    """The person agrees that pictures go to another machine, or to several."""
 
     type: Literal["confirm"]
-    # The `elsewhere` of the last `ready`
-    host: str = Field(max_length=253)
+    # The `elsewhere` of the last `ready`, or some of it
+    host: str = Field(max_length=4096)
 
 
 class Operator(ClientMessage):

@@ -54,6 +54,15 @@ class EngineCapabilities(BaseModel):
     streaming: bool
 
 
+class RoleEngine(BaseModel):
+    """The engine that does the work of a role."""
+
+    # Its name
+    engine: str
+    # Name of its model
+    model: str
+
+
 class Ready(ServerMessage):
     """The session, its engine and its settings: the first message of a socket, and again when the
     engine changes.
@@ -76,6 +85,10 @@ class Ready(ServerMessage):
     # A sentence about the state for visitors; may be empty
     engine_detail: str = ""
     operator_detail: str = Field(default="", exclude=True)
+    # A sentence while an engine does the work of one that does not answer; may be empty
+    stands_in: str = ""
+    # The engines of `watches` and `reads`, where they are other ones than the engine that answers
+    roles: dict[str, RoleEngine] = Field(default_factory=dict)
     # What the engine can do
     capabilities: EngineCapabilities
     # Bounds of this session
@@ -84,10 +97,10 @@ class Ready(ServerMessage):
     sensitivity: float = 1.0
     # A frame is held.
     held: bool = False
-    # Host of the other machine to which the engine sends pictures; empty: they stay on the
-    # server's.
+    # Host of the other machine to which pictures go, with commas between several; empty: they stay on
+    # the server's.
     elsewhere: str = ""
-    # The person has agreed to that; without it nothing is sent there.
+    # The person has agreed to all of them; nothing is sent to another one.
     confirmed: bool = True
     # The features that are on: an object for each, with what a client needs to know of it from the
     # start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is

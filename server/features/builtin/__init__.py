@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Answer where no model does, find print, faces and things, and tell the language of texts."""
     from server.core.aio import TaskSet
+    from server.core.frames import Role
     from server.features.builtin.beside import Beside
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.glance import Glancer, Glancing, counter
@@ -27,7 +28,7 @@ def register(api: Api) -> None:
     reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
-    if api.settings.engine not in ("auto", "builtin"):
+    if not api.settings.has_engine("builtin"):
         return
     engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
     glancer = Glancer(engine, api.pools.heavy, reader, things)
@@ -36,11 +37,11 @@ def register(api: Api) -> None:
     tasks = TaskSet("builtin")
 
     def warm() -> None:
-        """Load its models once it is the one that answers, not before."""
-        if api.engines.current is engine:
+        """Load its models once it has work, not before."""
+        if engine in map(api.engines.of, Role):
             tasks.spawn(engine.warm(), name="warm")
 
-    api.engines.add(engine)
+    api.engines.add(engine, last=True)
     api.on_engine_changed(warm)
     api.run("builtin", start=warm, close=tasks.close)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Length, Scene
+from server.core.frames import Detail, Frame, Kind, Length, Role, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import DescribeSettings, Unchanged
 from server.media.picture.luma import Hindrance, hindrance
@@ -18,7 +18,7 @@ from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning
 from server.session.request.outbox import Outbox
-from server.session.request.parts import NO_OPTIONS, RequestOptions, View
+from server.session.request.parts import RequestOptions, View
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, Why, scene_change
 
@@ -178,9 +178,9 @@ class LiveDescription(BackgroundPart):
     def _options(self) -> RequestOptions:
         """Have a description that nobody worded in the page's language."""
         wishes = self._requests.preferences
-        if wishes.language or self._prompt.strip():
-            return NO_OPTIONS
-        return RequestOptions(own_language=wishes.page_language or None)
+        worded = wishes.language or self._prompt.strip()
+        own = None if worded else wishes.page_language or None
+        return RequestOptions(own_language=own, role=Role.WATCHES)
 
     def _ended(self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool) -> None:
         if sink is not self._sink:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from server.core.aio import TaskSet, in_pool
+from server.core.frames import Role
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.entry import RunMode
@@ -35,7 +36,7 @@ from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Pla
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus, Released
-from server.models.base import EngineState
+from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.group import EngineGroup
 from server.models.openai.own_machine import Whereabouts
@@ -115,7 +116,7 @@ class Hosting:
     def start(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""
         folder = self._own.local_model
-        if folder is not None and self._settings.engine in ("auto", "local"):
+        if folder is not None and self._settings.has_engine("local"):
             self._tasks.spawn(self._begin(folder), name="local")
 
     async def _begin(self, folder: Path) -> None:
@@ -136,10 +137,18 @@ class Hosting:
     def report(self) -> EngineReport:
         """Build the report on the engine's state."""
         answers = self._engines.current is self.active and self.active.status.ready
-        return report(self.manager.status(), answers, self._answering(), self._why())
+        current = self._engines.current
+        others = {
+            str(role): found
+            for role in Role
+            if (engine := self._engines.of(role)) is not current
+            and (found := self._answering(engine)) is not None
+        }
+        why = " ".join(filter(None, (self._why(), self._engines.stands_in())))
+        told = report(self.manager.status(), answers, self._answering(current), why)
+        return told.model_copy(update={"roles": others or None})
 
-    def _answering(self) -> Answering | None:
-        engine = self._engines.current
+    def _answering(self, engine: Engine) -> Answering | None:
         status = engine.status
         if status.state not in (EngineState.READY, EngineState.BUSY):
             return None

@@ -77,6 +77,8 @@ class EngineReport(ServerMessage):
     answering: Answering | None = None
     # Why no better one answers, with the remedy
     why: str | None = None
+    # The engines of `watches` and `reads`, where they are other ones than the engine that answers
+    roles: dict[str, Answering] | None = None
 
 
 class LogLines(ServerMessage):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
-from server.core.frames import Detail, Frame, Hint, Kind, Route, Scene
+from server.core.frames import Detail, Frame, Hint, Kind, Role, Route, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined
 from server.media.camera import Asked
@@ -176,7 +176,7 @@ class Reading:
         """
         look = _Look(self._answer.id, self._started)
         tail = self._text.tail(_TAIL_CHARS)
-        options = RequestOptions(reading=True)
+        options = RequestOptions(reading=True, role=Role.READS)
         try:
             self._job = self._requests.submit(
                 prompts.reading(tail), Kind.CHAT, view, look, None, options
@@ -225,7 +225,7 @@ class Reading:
     def _finish(self, reason: str) -> None:
         self._over = True
         last = self._look.ended if self._look is not None else None
-        engine = self._tools.current_engine()
+        engine = self._tools.current_engine(Role.READS)
         self._answer.finished(
             Result(
                 text="".join(self._said).rstrip("\n"),

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Watch for conditions in each session; where the operator allows it, the built-in detector looks first."""
+    """Watch for conditions in each session; where the operator wants it, the built-in detector looks first,
+    and the model that answers confirms.
+    """
     from functools import partial
 
     from server.core.aio import in_pool
@@ -22,10 +24,11 @@ def register(api: Api) -> None:
 
     WatchCounters(api.metrics)
     DetectorCounters(api.metrics)
-    builtin = api.find("builtin") if WatchingSettings.of(api.settings).watch_by_detector else None
+    settings = WatchingSettings.of(api.settings)
+    builtin = api.find("builtin") if settings.watch_by_detector else None
     things = builtin.things if builtin is not None else None
     detector = partial(in_pool, api.pools.heavy, things.look) if things is not None else None
     api.session_part(
-        lambda context: Watching(context, detector=detector),
+        lambda context: Watching(context, detector=detector, confirm=settings.watch_confirm),
         *(Watch, Unwatch, Ack, FalseAlarm, WatchSettings),
     )

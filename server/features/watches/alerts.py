@@ -37,6 +37,8 @@ class KeptAlert:
     jpeg: bytes | None
     # The marked region, as shares of the picture; None for the whole one
     region: Box | None
+    # The model that says so
+    model: str = ""
     # Grows with each alert of the session
     number: int = 0
     # The page has shown it.
@@ -51,6 +53,7 @@ class KeptAlert:
             at=self.at,
             confidence=round(self.firing.confidence, 2),
             reason=self.firing.reason,
+            model=self.model or None,
             frame=self.firing.frame_id,
             image=data_url(self.jpeg) if self.jpeg is not None else None,
             region=(
@@ -105,14 +108,22 @@ class KeptAlerts:
         return len(self._events)
 
     def add(
-        self, watch: str, firing: Firing, *, at: float, jpeg: bytes | None, region: Box | None
+        self,
+        watch: str,
+        firing: Firing,
+        *,
+        at: float,
+        jpeg: bytes | None,
+        region: Box | None,
+        model: str = "",
     ) -> KeptAlert:
         """Keep an alert, and send it at once if somebody listens."""
         if self._words is not None and self._words[0] is firing:
             firing = replace(firing, reason=self._words[1])
         number = next(self._numbers)
         id = f"r{number}"
-        self._events[id] = event = KeptAlert(id, watch, firing, at, jpeg, region, number)
+        event = KeptAlert(id, watch, firing, at, jpeg, region, model, number)
+        self._events[id] = event
         self._added.wake()
         while len(self._events) > MAX_ALERTS:
             oldest = next(iter(self._events))

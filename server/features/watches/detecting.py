@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from server.core.errors import QwenCameraError
-from server.core.frames import Detail, Frame, Geometry, Picture
+from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
 from server.features.watches.rule import Watches
 from server.media.picture.grounding import Box
@@ -104,10 +104,6 @@ class DetectorCounters:
         self.looks = metrics.counter(
             "watch_detector_looks_total", "Looks of the detector for watches", "result"
         )
-        # result: yes, no, failed
-        self.confirmations = metrics.counter(
-            "watch_confirmations_total", "What models said of what the detector saw", "result"
-        )
 
 
 class Detecting:
@@ -165,7 +161,7 @@ class Detecting:
     @property
     def _beside_a_model(self) -> bool:
         """True for an engine that can watch for anything: one that cannot has no model."""
-        engine = self._context.tools.current_engine()
+        engine = self._context.tools.current_engine(Role.WATCHES)
         return engine.status.capabilities.cannot_watch is None
 
     def _renew(self, minute: int) -> None:
@@ -205,17 +201,19 @@ class Detecting:
         if agreed:
             self._saw(frame, agreed)
 
-    def confirmed(self, name: str, place: Box | None, seen: bool | None) -> None:
-        """Take what a model said of what was seen at a place; None: it did not answer."""
+    def confirmed(self, name: str, place: Box | None, seen: bool | None) -> bool:
+        """Take what a model said of what was seen at a place; None: it did not answer.
+
+        Returns False for what the detector has not seen.
+        """
         one = self._sightings.get(name)
         if one is None:
-            return
-        said = "failed" if seen is None else "yes" if seen else "no"
-        self._count.confirmations.labels(said).inc()
+            return False
         if seen:
             one.confirm()
         else:
             one.deny(place, self._clock())
+        return True
 
     def forget(self) -> None:
         self._sightings.clear()

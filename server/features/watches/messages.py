@@ -138,6 +138,8 @@ class Alert(ServerMessage):
     confidence: float
     # Why the model says so
     reason: str
+    # The name of the model
+    model: str | None = None
     # The frame's id
     frame: str
     # JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and

@@ -11,7 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, TooLong
-from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region
+from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
 from server.media.camera import Camera
@@ -170,12 +170,12 @@ class WatchList:
 
     def blocked(self) -> str:
         """Return why nothing can be asked now; "" when it can."""
-        engine = self._tools.current_engine()
+        engine = self._tools.current_engine(Role.WATCHES)
         status = engine.status
         if not status.ready:
             return status.visitor_detail or "No model answers right now."
         if not self._requests.consent.given(engine):
-            return "Pictures may not go to the machine of the model that answers now. Agree on the page, and it goes on."
+            return "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
         state = self._camera.state()
         if not self._camera.offered:
             return "The camera is off."
@@ -187,7 +187,7 @@ class WatchList:
 
     def _unable(self, condition: str) -> str:
         """Return why this engine cannot watch for a condition; "" when it can."""
-        cannot = self._tools.current_engine().status.capabilities.cannot_watch
+        cannot = self._tools.current_engine(Role.WATCHES).status.capabilities.cannot_watch
         return cannot(condition) if cannot is not None else ""
 
     def _states(self) -> list[Status]:
@@ -395,6 +395,11 @@ class WatchObserver:
 
     def failed(self, error: QwenCameraError) -> None:
         self._on_error(self, error)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that was asked; "" before."""
+        return self.asked[0].status.model_name if self.asked else ""
 
     def early(self) -> Answer | None:
         """Return the answer about the one condition as soon as only its reason is missing."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
-from server.core.frames import Detail, Frame, Picture, Region
+from server.core.frames import Detail, Frame, Picture, Region, Role
 from server.features.watches.rule import Ask, Look, Watches
-from server.features.watches.watch_list import changed_box, unit_of
+from server.features.watches.watch_list import changed_box
 from server.media.picture.luma import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance
@@ -128,7 +128,6 @@ class WatchTriggers:
             self._last = None
             return None
         now, minute = self.now(), self._minute()
-        self._note_boxes()
         ask: Ask | None = None
         may = self._allowance.left(now)
         if may and (self._attention.due(change, now) or self._sound_due(frame)):
@@ -158,7 +157,7 @@ class WatchTriggers:
             # It was quiet before.
             self._sounds_apart = _SOUNDS_APART
         self._noise_at = at
-        if self._tools.current_engine().status.capabilities.audio_in:
+        if self._tools.current_engine(Role.WATCHES).status.capabilities.audio_in:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
@@ -182,12 +181,7 @@ class WatchTriggers:
         if self._dark or not self._allowance.left(now) or not self._attention.due(change, now):
             return None
         self._last = None
-        self._note_boxes()
         return self._begin(self._woken(frame, change), frame, change)
-
-    def _note_boxes(self) -> None:
-        capabilities = self._tools.current_engine().status.capabilities
-        self._rule.boxes = unit_of(capabilities) is not None
 
     def _woken(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request about a change; None when it waits, or when none is wanted."""

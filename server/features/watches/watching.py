@@ -11,7 +11,7 @@ from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Region
+from server.core.frames import Detail, Frame, Kind, Region, Role
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
@@ -24,6 +24,7 @@ from server.features.watches.watch_list import (
     crop_region,
     detail_for,
     in_shares,
+    unit_of,
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box
@@ -47,6 +48,12 @@ class WatchCounters:
         self.frames_dropped = metrics.counter(
             "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
         )
+        # result: yes, no, failed
+        self.confirmations = metrics.counter(
+            "watch_confirmations_total",
+            "What models said of what the detector saw, or the engine that watches",
+            "result",
+        )
 
 
 class Watching(BackgroundPart):
@@ -61,10 +68,13 @@ class Watching(BackgroundPart):
         context: SessionContext,
         *,
         detector: Detector | None = None,
+        confirm: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`detector`: what looks for the things that it knows, beside a model; None: a model does."""
+        """`detector`: what looks for the things that it knows, beside a model; None: a model does.
+        `confirm`: the engine that answers makes the second looks.
+        """
         self._context = context
         self._outbox = context.outbox
         self._requests = context.requests
@@ -74,7 +84,8 @@ class Watching(BackgroundPart):
         self._wall = wall
         self._changes = False
         counters = WatchCounters(tools.metrics)
-        self._events = counters.events
+        self._events, self._confirmations = counters.events, counters.confirmations
+        self._confirm = confirm
         self._rule = Watches()
         self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
@@ -93,6 +104,7 @@ class Watching(BackgroundPart):
         self._queue = WatchQueue(
             context,
             self._frames,
+            second=self._second_role,
             order=self._rule.order,
             on_text=self._heard_of,
             on_answer=self._answered,
@@ -271,10 +283,11 @@ class Watching(BackgroundPart):
             return
         (name,) = ask.watch_ids
         answer = replace(answer, why=self._list.reason(name))
+        self._note_boxes(sink)
         outcome = self._rule.answered(ask, {name: answer}, self._now(), self._list.minute())
         for firing in outcome.firings:
             self._early = firing
-            self._fire(firing, ask)
+            self._fire(firing, ask, sink)
 
     def _answered(
         self, ask: Ask, sink: WatchObserver, answers: Mapping[str, Answer], result: Result
@@ -291,11 +304,12 @@ class Watching(BackgroundPart):
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
                 self.alerts.reword(early, answer.why)
+        self._note_boxes(sink if ask.look is Look.SECOND else None)
         outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
         self._confirmed(ask, answered=bool(answers))
         for firing in outcome.firings:
-            self._fire(firing, ask)
+            self._fire(firing, ask, sink)
         self._next(outcome.asks)
 
     def _failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
@@ -311,11 +325,29 @@ class Watching(BackgroundPart):
         self._next(asks)
 
     def _confirmed(self, ask: Ask, *, answered: bool) -> None:
-        """Tell the detector's looks what a model said of what they saw."""
-        if self._detecting is not None and ask.look is Look.SECOND:
-            (name,) = ask.watch_ids
-            seen = self._rule.holds(name) if answered else None
-            self._detecting.confirmed(name, ask.crop, seen)
+        """Tell the detector's looks what a model said of what they saw, and count it."""
+        if ask.look is not Look.SECOND:
+            return
+        (name,) = ask.watch_ids
+        seen = self._rule.holds(name) if answered else None
+        detecting = self._detecting
+        detected = detecting is not None and detecting.confirmed(name, ask.crop, seen)
+        if detected or self._confirm:
+            said = "failed" if seen is None else "yes" if seen else "no"
+            self._confirmations.labels(said).inc()
+
+    def _second_role(self) -> Role:
+        """Return the role whose engine makes second looks."""
+        engine = self._tools.current_engine(Role.ANSWERS)
+        able = engine.status.ready and engine.status.capabilities.cannot_watch is None
+        confirms = self._confirm and able and self._requests.consent.given(engine)
+        return Role.ANSWERS if confirms else Role.WATCHES
+
+    def _note_boxes(self, second: WatchObserver | None) -> None:
+        """Tell the rule whether second looks give boxes: this one, or None for the next."""
+        asked = second.asked if second is not None else None
+        engine = asked[0] if asked else self._tools.current_engine(self._second_role())
+        self._rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[Ask]) -> None:
         self._wakes.follow(asks)
@@ -327,13 +359,13 @@ class Watching(BackgroundPart):
 
     # Alerts
 
-    def _fire(self, firing: Firing, ask: Ask) -> None:
+    def _fire(self, firing: Firing, ask: Ask, sink: WatchObserver) -> None:
         frame = self._frames.get(firing.frame_id)
         self._events.inc()
         if frame is not None:
-            self._spawn(self._send(firing, frame, firing.region or ask.changed))
+            self._spawn(self._send(firing, frame, firing.region or ask.changed, sink.model))
 
-    async def _send(self, firing: Firing, frame: Frame, box: Box | None) -> None:
+    async def _send(self, firing: Firing, frame: Frame, box: Box | None, model: str) -> None:
         watch = self._list.id_of(firing.watch_id)
         try:
             jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
@@ -346,7 +378,8 @@ class Watching(BackgroundPart):
         if at is None:
             at = self._wall() - (self._clock() - frame.captured)
         region = in_shares(box, frame)
-        event = self.alerts.add(watch, firing, at=round(at * 1000), jpeg=jpeg, region=region)
+        at = round(at * 1000)
+        event = self.alerts.add(watch, firing, at=at, jpeg=jpeg, region=region, model=model)
         self._context.alerted(event.alert(self._context.source()))
 
 
@@ -374,17 +407,20 @@ class WatchQueue:
         context: SessionContext,
         frames: WatchFrames,
         *,
+        second: Callable[[], Role],
         order: Callable[[str], Order | None],
         on_text: Callable[[Ask, WatchObserver], None],
         on_answer: Callable[[Ask, WatchObserver, Mapping[str, Answer], Result], None],
         on_error: Callable[[Ask, QwenCameraError | None, bool], None],
     ) -> None:
-        """`order` finds the order of a watch; `on_error` gets True when the request is made again.
+        """`second()`: the role whose engine makes second looks; `order` finds the order of a watch;
+        `on_error` gets True when the request is made again.
 
         The error is None for a request that was stopped, or cannot be made.
         """
         self._context = context
         self._frames = frames
+        self._second_role = second
         self._order = order
         self._on_text = on_text
         self._on_answer = on_answer
@@ -434,7 +470,8 @@ class WatchQueue:
         conditions = {name: order.condition for name, order in orders.items()}
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
-        capabilities = self._context.tools.current_engine().status.capabilities
+        role = self._second_role() if ask.look is Look.SECOND else Role.WATCHES
+        capabilities = self._context.tools.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
         if ask.look is Look.SECOND:
@@ -467,6 +504,7 @@ class WatchQueue:
                     SCHEMA,
                     answer_tokens(len(conditions)),
                     scene_sound=True,
+                    role=role,
                 ),
             )
         except (Draining, NotConfirmed) as error:

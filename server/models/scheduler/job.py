@@ -19,7 +19,7 @@ from server.core.errors import (
     Internal,
     QwenCameraError,
 )
-from server.core.frames import Kind
+from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
@@ -44,25 +44,31 @@ _ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
 class Engines(Protocol):
     """The choice of engines."""
 
-    @property
-    def current(self) -> Engine: ...
+    def of(self, role: Role) -> Engine:
+        """Return the engine that does a role's work now."""
+        ...
 
     def report_failure(self, engine: Engine) -> None:
         """Note that this engine did not answer, so that it is probed again."""
         ...
 
     async def settle(self) -> None:
-        """Wait until a reported failure has been probed and `current` is up to date."""
+        """Wait until a reported failure has been probed and `of` is up to date."""
         ...
 
 
 class Failover:
     """Runs jobs; all errors of a job end in its sink."""
 
-    def __init__(self, engines: Engines, settle_seconds: float) -> None:
-        """`settle_seconds`: time that the choice of another engine may take after a failure."""
+    def __init__(
+        self, engines: Engines, settle_seconds: float, moved: Callable[[JobRun, Engine], None]
+    ) -> None:
+        """`settle_seconds`: time that the choice of another engine may take after a failure; `moved`
+        is told before that one is asked.
+        """
         self._engines = engines
         self._settle_seconds = settle_seconds
+        self._moved = moved
 
     async def work(self, run: JobRun) -> None:
         """Answer a job to its end."""
@@ -81,7 +87,7 @@ class Failover:
             run.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
     async def _answer(self, run: JobRun) -> None:
-        engine, spare = self._engines.current, True
+        engine, spare = self._engines.of(run.job.role), True
         while True:
             try:
                 await run.attempt(engine)
@@ -103,17 +109,18 @@ class Failover:
                 # it.
                 if not spare or run.first_at is not None or run.ended:
                     raise
-                other = await self._other(engine)
+                other = await self._other(engine, run.job.role)
                 if other is None:
                     raise
+            self._moved(run, other)
             engine, spare = other, False
 
-    async def _other(self, failed: Engine) -> Engine | None:
+    async def _other(self, failed: Engine, role: Role) -> Engine | None:
         """Wait for the engine that takes over from a failed one; None when none does in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settle_seconds):
                 await self._engines.settle()
-        other = self._engines.current
+        other = self._engines.of(role)
         return other if other is not failed and other.status.ready else None
 
 
@@ -243,7 +250,7 @@ class JobRun:
         if self.first_at is None and self.asked_at is not None:
             self.first_at = self.clock()
             if self.job.kind is not Kind.PREFILL:
-                self.metrics.first_token.observe(self.first_at - self.asked_at)
+                self.metrics.first_token.labels(self.job.role).observe(self.first_at - self.asked_at)
         self.pieces.append(text)
         self.chars_left -= len(text)
         self.job.sink.delta(text)
@@ -477,6 +484,8 @@ class Job:
     id: str
     # Plays the answer's sound, from an engine that speaks itself
     on_speech: Callable[[VoiceChunk], None] = lambda _: None
+    # Whose engine is asked
+    role: Role = Role.ANSWERS
 
     @property
     def background(self) -> bool:

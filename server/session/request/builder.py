@@ -12,7 +12,7 @@ from typing import Protocol
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
-from server.core.frames import FRAME_FACTOR, Kind, Picture, Verbosity
+from server.core.frames import FRAME_FACTOR, Kind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
@@ -62,7 +62,7 @@ class RequestBuilder:
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
     ) -> None:
         self.preferences = Preferences()
-        self.consent = Consent(tools.current_engine())
+        self.consent = Consent(lambda: [tools.current_engine(role) for role in Role])
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits
@@ -120,9 +120,9 @@ class RequestBuilder:
         """Queue a question about a view; its request is built when its turn comes.
 
         `prepared` is used if the engine of that moment takes it. Raises NotConfirmed when the
-        present engine may not get pictures, and what `Inference.submit` raises.
+        present engine of its role may not get pictures, and what `Inference.submit` raises.
         """
-        self.consent.check(self._tools.current_engine())
+        self.consent.check(self._tools.current_engine(options.role))
         # The sound, once an engine that hears has asked for it: another engine gets the same.
         resolved: list[tuple[Sound | None, SoundUse | None]] = []
 
@@ -156,6 +156,7 @@ class RequestBuilder:
             make_request=make_request,
             sink=sink,
             id=sink.id,
+            role=options.role,
         )
         if options.on_speech is not None:
             job.on_speech = options.on_speech
@@ -308,17 +309,29 @@ _MOST_HOSTS = 16
 class Consent:
     """The machines that may get one session's pictures, and what else leaves the server.
 
-    Always this one; also the engine's and that of each purpose at its beginning, and those that the
-    person confirmed since. A machine with consent for pictures may have the rest, too; no other
-    consent counts for pictures. Of each the newest 16 are remembered.
+    Always this one; also those of the engines of all roles and that of each purpose at its beginning,
+    and those that the person confirmed since. A machine with consent for pictures may have the rest,
+    too; no other consent counts for pictures. Of each the newest 16 are remembered.
 
     Bounds of machines to which pictures may go: 16; the one confirmed longest ago is dropped.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
+        """`engines()`: those that do the work of the roles now."""
+        self._engines = engines
         # For pictures and all else
-        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+        self._hosts = dict.fromkeys(["", *self._machines()])
         self._purposes: list[Purpose] = []
+
+    def _machines(self) -> list[str]:
+        """Return the other machines that pictures go to now, each once."""
+        found = (host for engine in self._engines() for host in _machines(engine))
+        return list(dict.fromkeys(found))
+
+    @property
+    def elsewhere(self) -> str:
+        """The other machines that pictures go to, with commas between; "" while they stay here."""
+        return ", ".join(self._machines())
 
     def purpose(
         self, what: str, elsewhere: Callable[[], str], *, confirmed: bool = False
@@ -332,11 +345,17 @@ class Consent:
         return one
 
     def given(self, engine: Engine) -> bool:
-        return engine.status.elsewhere in ("", *self._hosts)
+        return all(host in self._hosts for host in _machines(engine))
 
-    def complete(self, engine: Engine) -> bool:
-        """Find whether a `confirm` message has nothing to agree to."""
-        return self.given(engine) and all(one.given for one in self._purposes if one.confirmed)
+    @property
+    def for_pictures(self) -> bool:
+        """True when the engines of all roles may get pictures."""
+        return all(map(self.given, self._engines()))
+
+    @property
+    def complete(self) -> bool:
+        """True when a `confirm` message has nothing to agree to."""
+        return self.for_pictures and all(one.given for one in self._purposes if one.confirmed)
 
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
@@ -350,19 +369,33 @@ class Consent:
         for host in hosts:
             _keep(self._hosts, host)
 
-    def give(self, engine: Engine, host: str) -> None:
-        """Consent to the engine's machine, or to that of a purpose. Raises BadRequest for another one."""
-        if host == engine.status.elsewhere:
-            _keep(self._hosts, host)
+    def give(self, host: str) -> None:
+        """Consent to machines that pictures go to, with commas between, or to that of a purpose.
+
+        Raises BadRequest for another one.
+        """
+        wanted, machines = _split(host), self._machines()
+        if wanted and all(one in machines for one in wanted):
+            for one in wanted:
+                _keep(self._hosts, one)
             return
         named = [one for one in self._purposes if one.confirmed and one.elsewhere == host]
         if not named:
-            where = engine.status.elsewhere or "no other machine"
+            where = self.elsewhere or "no other machine"
             raise BadRequest(
                 f'"host" of a confirm message is not where pictures go; they go to {where} now.'
             )
         for one in named:
             one.give()
+
+
+def _machines(engine: Engine) -> list[str]:
+    return _split(engine.status.elsewhere)
+
+
+def _split(hosts: str) -> list[str]:
+    """Return the machines of a list with commas between."""
+    return [host for host in hosts.split(", ") if host]
 
 
 class Purpose:
@@ -513,24 +546,31 @@ _NONSENSE = 0.4
 _DOWN = 0.2
 
 
+# Engines of several roles, and those before them; the one used longest ago is dropped.
+_MOST_MODELS = 8
+
+
 class TokenScale:
-    """The factor for one model at a time: another model starts again."""
+    """The factors for the newest models, each by its own answers.
+
+    Bounds of the factors of a session's models: 8; the one learned longest ago is dropped.
+    """
 
     def __init__(self) -> None:
-        self._model = ""
-        self._scale = 1.0
+        self._scales: dict[str, float] = {}
 
     def of(self, model: str) -> float:
         """The factor for an estimate."""
-        return self._scale if model == self._model else 1.0
+        return self._scales.get(model, 1.0)
 
     def learn(self, model: str, estimated: int, counted: int | None) -> None:
         """`counted`: the server's own count of a prompt that was estimated so; None when unknown."""
-        if model != self._model:
-            self._model, self._scale = model, 1.0
         if counted is None or estimated < 1 or counted < _NONSENSE * estimated:
             return
+        scale = self._scales.pop(model, 1.0)
         found = min(_MOST, max(_LEAST, counted / estimated))
-        if found < self._scale:
-            found = self._scale + _DOWN * (found - self._scale)
-        self._scale = found
+        if found < scale:
+            found = scale + _DOWN * (found - scale)
+        self._scales[model] = found
+        if len(self._scales) > _MOST_MODELS:
+            del self._scales[next(iter(self._scales))]

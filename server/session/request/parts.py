@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Frame, Part, Picture, Region, Scene, Verbosity
+from server.core.frames import Detail, Frame, Part, Picture, Region, Role, Scene, Verbosity
 from server.core.metrics import Metrics
 from server.core.sound import Sound, SoundUse
 from server.inference import Inference
@@ -104,6 +104,8 @@ class RequestOptions:
     part: Part | None = None
     # A program's own messages, which are the prompt; all of them have to fit.
     conversation: Conversation | None = None
+    # Whose engine is asked
+    role: Role = Role.ANSWERS
 
 
 NO_OPTIONS = RequestOptions()
@@ -308,6 +310,12 @@ def _shorten(text: str, tokens: int) -> str:
     return text.rstrip() + "…"
 
 
+class EngineOf(Protocol):
+    """Returns the engine that does a role's work now."""
+
+    def __call__(self, role: Role = Role.ANSWERS) -> Engine: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
     """The part of the settings that applies to every session."""
@@ -330,7 +338,7 @@ class SessionTools:
     """The parts that all sessions share."""
 
     inference: Inference
-    current_engine: Callable[[], Engine]
+    current_engine: EngineOf
     preparer: PicturePreparer
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
@@ -338,3 +346,5 @@ class SessionTools:
     scratch: BufferPool
     # Tells a text's language, for its voice; None where it is not known
     language_of: Callable[[str], str | None] = lambda _: None
+    # A sentence for visitors while an engine does the work of another one; else ""
+    stands_in: Callable[[], str] = lambda: ""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
-from server.core.frames import CameraState, Detail, Frame, Kind, Picture
+from server.core.frames import CameraState, Detail, Frame, Kind, Picture, Role
 from server.media.camera import Camera
 from server.media.picture.likeness import Likeness
 from server.models.base import Capabilities, Engine, EngineRequest
@@ -169,8 +169,7 @@ class PictureReuse:
             and engine.status.capabilities.prefix_cache
             and self._requests.consent.given(engine)
             and self._requests.allowance.left(time.monotonic())
-            and inference.running == 0
-            and not any(inference.depth().values())
+            and inference.free(Role.ANSWERS)
             and not inference.draining
         )
 

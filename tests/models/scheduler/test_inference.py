@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from server.core.errors import (
     EngineUnavailable,
     Internal,
 )
-from server.core.frames import Kind
+from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
@@ -84,8 +85,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
 def assert_idle(inference: Inference) -> None:
     assert inference.running == 0
     assert inference.depth() == dict.fromkeys(Kind, 0)
-    assert not inference._runs
-    assert not inference._active
+    assert inference.idle
 
 
 def submitted(
@@ -126,8 +126,8 @@ async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> Non
     assert count(metrics, "tokens_total", direction="prompt") == 10
     assert count(metrics, "tokens_total", direction="completion") == 3
     assert count(metrics, "visual_tokens_total") == 64
-    for name in ("frame_age_seconds", "first_token_seconds"):
-        assert count(metrics, f"{name}_count") == 1
+    assert count(metrics, "frame_age_seconds_count") == 1
+    assert count(metrics, "first_token_seconds_count", role="answers") == 1
     assert count(metrics, "queue_wait_seconds_count", kind="chat") == 1
     assert count(metrics, "inference_seconds_count", kind="chat") == 1
 
@@ -872,7 +872,7 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
     """
     engine = FakeEngine()
     inference = build(engine, slots=4, queue=32)
-    inference._share._aimd.halve(inference._clock(), pause=0.0)
+    inference.lane(engine).share._aimd.halve(inference._clock(), pause=0.0)
     engine.hold(at=1)
     sinks = []
     for number in range(4):
@@ -894,10 +894,11 @@ async def test_work_that_rests_goes_on_by_itself(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next background job begins without another event once the rest after the last one is over."""
-    inference = build(FakeEngine(), slots=1)
+    engine = FakeEngine()
+    inference = build(engine, slots=1)
     job, sink = make_job(session_id="a", kind=DESCRIBE)
-    waits = iter([0.05])
-    monkeypatch.setattr(inference._share, "wait", lambda running, slots, now: next(waits, 0.0))
+    waits, share = iter([0.05]), inference.lane(engine).share
+    monkeypatch.setattr(share, "wait", lambda running, slots, now: next(waits, 0.0))
     inference.submit(job)
     await turns()
     assert not sink.ended
@@ -943,12 +944,13 @@ async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
 
 async def test_a_model_server_that_refuses_gets_fewer_answers_at_a_time(build: Build) -> None:
     """One that others use, too; an engine that states its own number keeps it."""
-    inference = build(FakeEngine(), slots=8)
-    inference.engine_busy()
+    engine = FakeEngine()
+    inference = build(engine, slots=8)
+    inference.engine_busy(engine)
     assert inference.slots == 4
     engine = FakeEngine(capabilities=Capabilities(max_concurrency=6))
     stated = build(engine, slots=8)
-    stated.engine_busy()
+    stated.engine_busy(engine)
     assert stated.slots == 6
 
 
@@ -1038,7 +1040,7 @@ async def test_prompts_of_background_work_are_few_after_a_question(build: Build)
     await until(lambda: told.ended)
     await turns()
     assert sum(sink.ended for _, sink in jobs) == 3
-    assert inference._rest is not None
+    assert inference.lane(engine).rests
 
 
 async def test_background_work_leaves_a_slot_free(build: Build) -> None:
@@ -1078,3 +1080,135 @@ async def test_without_a_setting_the_model_server_says_how_many() -> None:
     engines.current = FakeEngine(capabilities=Capabilities(max_concurrency=3))
     assert inference.slots == 3
     await inference.close()
+
+
+# Roles
+
+
+def of_two(**capabilities: Any) -> tuple[FakeEngines, FakeEngine, FakeEngine]:
+    """A large engine that answers, and a small one that watches."""
+    large = FakeEngine("vllm", capabilities=Capabilities(**capabilities))
+    small = FakeEngine("watches", capabilities=Capabilities(**capabilities))
+    engines = FakeEngines(large)
+    engines.roles[Role.WATCHES] = small
+    return engines, large, small
+
+
+def watch(session_id: str = "s") -> tuple[Job, RecordingSink]:
+    job, sink = make_job(session_id, WATCH)
+    job.role = Role.WATCHES
+    return job, sink
+
+
+@pytest.mark.parametrize("slow", ["large", "small"])
+async def test_one_engines_work_keeps_no_other_waiting(build: Build, slow: str) -> None:
+    """Each with one slot: the other one's is free, also for the same session, and its queue is its own."""
+    engines, large, small = of_two(max_concurrency=1)
+    inference = build(engines, slots=8, queue=2)
+    (large if slow == "large" else small).hold()
+    held = [make_job(f"q{n}") if slow == "large" else watch(f"q{n}") for n in range(3)]
+    for job, _ in held:
+        inference.submit(job)
+    await until(lambda: large.open + small.open == 1)
+    job, sink = watch("q0") if slow == "large" else make_job("q0")
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.engines == ["watches" if slow == "large" else "vllm"]
+    assert not any(sink.ended for _, sink in held)
+    idle, busy = Role.WATCHES, Role.ANSWERS
+    if slow == "small":
+        idle, busy = busy, idle
+    await until(lambda: inference.free(idle))
+    assert not inference.free(busy)
+    (large if slow == "large" else small).release()
+    await until(lambda: all(sink.ended for _, sink in held))
+    assert large.most_open == small.most_open == 1
+
+
+async def test_roles_of_one_engine_share_its_slots(build: Build) -> None:
+    """A question goes before watches there, and stops one."""
+    engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
+    inference = build(engine, slots=8)
+    engine.hold()
+    background, stopped = watch("a")
+    inference.submit(background)
+    await until(lambda: engine.open == 1)
+    job, sink = make_job("b")
+    inference.submit(job)
+    engine.release()
+    await until(lambda: sink.ended)
+    assert stopped.result is not None
+    assert stopped.result.cancel_reason == "preempted"
+    assert engine.most_open == 1
+
+
+async def test_watches_fill_an_engine_that_nobody_asks(build: Build) -> None:
+    """No slot stays free for a question there, and prompts go side by side."""
+    engines, large, small = of_two(max_concurrency=3)
+    inference = build(engines, slots=8)
+    for engine in (large, small):
+        engine.hold()
+    jobs = [watch(f"w{number}") for number in range(4)]
+    asked = [make_job(f"d{number}", DESCRIBE) for number in range(4)]
+    for job, _ in [*jobs, *asked]:
+        inference.submit(job)
+    await until(lambda: small.open == 3)
+    await turns()
+    assert large.open == 1
+    for engine in (large, small):
+        engine.release()
+    await until(lambda: all(sink.ended for _, sink in [*jobs, *asked]))
+
+
+async def test_waiting_work_follows_its_role_to_another_engine(build: Build) -> None:
+    """The watch that runs ends where it runs; those that wait go where watches are looked at now."""
+    engines, large, small = of_two(max_concurrency=1)
+    inference = build(engines, slots=8)
+    small.hold(at=1)
+    (first, running), *waiting = (watch(f"w{number}") for number in range(3))
+    for job, _ in [(first, running), *waiting]:
+        inference.submit(job)
+    await until(lambda: small.open == 1)
+    del engines.roles[Role.WATCHES]
+    inference.engine_changed()
+    await until(lambda: all(sink.ended for _, sink in waiting))
+    assert [sink.engines for _, sink in waiting] == [["vllm"], ["vllm"]]
+    small.release()
+    await until(lambda: running.ended)
+    assert running.engines == ["watches"]
+
+
+async def test_a_failed_answers_slot_goes_with_it(build: Build) -> None:
+    """The engine that stands in has one slot: the next watch waits for the one that moved there."""
+    engines, large, small = of_two(max_concurrency=1)
+    inference = build(engines, slots=8)
+    small.fail_at, small.fail_with = 0, EngineUnavailable("gone")
+    large.hold(at=1)
+    first, moved = watch("a")
+    inference.submit(first)
+
+    async def settle() -> None:
+        engines.roles.pop(Role.WATCHES, None)
+
+    engines.settle = settle  # type: ignore[method-assign]
+    await until(lambda: large.open == 1)
+    second, waits = watch("b")
+    inference.submit(second)
+    await turns()
+    assert large.open == 1
+    assert not waits.calls
+    large.release()
+    await until(lambda: moved.ended and waits.ended)
+    assert moved.engines == ["watches", "vllm"]
+    assert large.most_open == 1
+
+
+async def test_times_are_of_each_role(build: Build, metrics: Metrics) -> None:
+    engines, _, _ = of_two()
+    inference = build(engines, slots=8)
+    jobs = [make_job("a"), watch("b"), watch("c")]
+    for job, _ in jobs:
+        inference.submit(job)
+    await until(lambda: all(sink.ended for _, sink in jobs))
+    assert count(metrics, "first_token_seconds_count", role="answers") == 1
+    assert count(metrics, "first_token_seconds_count", role="watches") == 2

@@ -1,0 +1,182 @@
+"""Watches with a model of their own: who is asked, who confirms, and where no picture goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+
+from server.core.errors import EngineUnavailable
+from server.core.frames import Kind, Role
+from server.features.watches import watching as watch_queue
+from server.features.watches.watching import Watching
+from server.models.base import Capabilities
+from tests.features.watches.test_detecting import COMES, Eye, counted
+from tests.features.watches.test_watching import ABLE, SHARES, THING, Guard, reply
+from tests.support.fakes import FakeEngine, engine_error, until
+from tests.support.rooms import room, settings
+
+FAR = "large.example"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are made again at once."""
+    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
+
+
+class Pair(Guard):
+    """A session with watches; `engine`, the small one, watches, and `large` answers."""
+
+    large: FakeEngine
+
+
+@asynccontextmanager
+async def pair(
+    *, confirm: bool = False, large: FakeEngine | None = None, eye: Eye | None = None
+) -> AsyncIterator[Pair]:
+    large = large or FakeEngine("vllm", capabilities=ABLE, model="large")
+    small = FakeEngine("watches", capabilities=ABLE, model="small")
+    part = partial(Watching, confirm=confirm, detector=eye)
+    async with room(large, watches=part) as one:
+        one.engines.roles[Role.WATCHES] = small
+        guard = Pair(one)
+        guard.engine, guard.large = small, large
+        yield guard
+
+
+async def test_the_small_one_watches_and_describes_alone() -> None:
+    """Both looks are its own; the alert names it."""
+    async with pair() as guard:
+        guard.watch()
+        guard.one.session.handle(settings(describe=True))
+        await guard.calm()
+        await guard.alarm()
+        assert {request.kind for request in guard.engine.requests} == {Kind.WATCH, Kind.DESCRIBE}
+        assert guard.large.requests == []
+        (alert,) = guard.alerts()
+        assert alert["model"] == "small"
+        assert counted(guard, "confirmations", "yes") == 0
+
+
+@pytest.mark.parametrize("seen", [True, False])
+async def test_the_large_one_confirms_before_it_rings(seen: bool) -> None:
+    """It makes the second look and nothing else, and its word counts."""
+    async with pair(confirm=True) as guard:
+        guard.watch()
+        await guard.calm()
+        guard.large.chunks = reply(seen, where=THING, why="Confirmed.")
+        await guard.alarm()
+        assert len(guard.large.requests) == 1
+        assert guard.large.requests[0].kind is Kind.WATCH
+        told = [(alert["reason"], alert["model"]) for alert in guard.alerts()]
+        assert told == ([("Confirmed.", "large")] if seen else [])
+        assert counted(guard, "confirmations", "yes" if seen else "no") == 1
+
+
+async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
+    """One noun: the small one is asked nothing about a thing that the detector knows."""
+    async with pair(confirm=True, eye=Eye()) as guard:
+        guard.watch(condition=COMES)
+        await guard.show(times=4)
+        guard.large.chunks = reply(True, where=[250, 250, 750, 750])
+        await guard.show(mark=True, times=4)
+        assert (len(guard.engine.requests), len(guard.large.requests)) == (0, 1)
+        assert [alert["model"] for alert in guard.alerts()] == ["large"]
+
+
+async def test_boxes_are_those_of_the_model_that_confirms() -> None:
+    """A large one without boxes confirms all the same."""
+    large = FakeEngine("vllm", capabilities=Capabilities(), model="large")
+    async with pair(confirm=True, large=large) as guard:
+        guard.watch()
+        await guard.calm()
+        guard.large.chunks = reply(True)
+        await guard.alarm()
+        (alert,) = guard.alerts()
+        assert "region" not in alert or alert["region"] != SHARES
+
+
+async def test_the_small_one_confirms_where_the_large_one_cannot() -> None:
+    """It is gone, or the person has not agreed to its machine: the watch goes on by itself."""
+    for large in (
+        FakeEngine("vllm", capabilities=ABLE, ready=False),
+        FakeEngine("builtin", capabilities=Capabilities(cannot_watch=lambda _: "")),
+    ):
+        async with pair(confirm=True, large=large) as guard:
+            guard.watch()
+            await guard.calm()
+            await guard.alarm()
+            assert guard.large.requests == []
+            assert [alert["model"] for alert in guard.alerts()] == ["small"]
+
+
+async def test_no_confirmation_by_a_machine_without_consent() -> None:
+    async with pair(confirm=True) as guard:
+        guard.one.engines.current = guard.large = FakeEngine(
+            "vllm", capabilities=ABLE, elsewhere=FAR
+        )
+        guard.watch()
+        await guard.calm()
+        await guard.alarm()
+        assert guard.large.requests == []
+        assert [alert["model"] for alert in guard.alerts()] == ["small"]
+
+
+async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
+    """The list says why; agreed, it goes on; questions were answered all along."""
+    async with pair() as guard:
+        guard.engine.elsewhere = "small.example"
+        guard.watch()
+        await guard.show(times=4)
+        assert guard.engine.requests == []
+        (listed,) = guard.listed()
+        assert (listed["state"], "of the model that watches" in listed["reason"]) == ("cannot", True)
+        guard.say(type="chat", content="What is it?", id="q")
+        guard.one.frame()
+        await until(lambda: len(guard.large.requests) == 1)
+        guard.say(type="confirm", host="small.example")
+        await guard.calm()
+        assert guard.engine.requests
+        assert len(guard.large.requests) == 1
+
+
+async def test_another_engine_that_takes_the_watches_over_needs_consent_too() -> None:
+    """The small one fails in the middle: nothing goes to the machine of the one that stands in."""
+    async with pair() as guard:
+        far = guard.one.engines.current = guard.large = FakeEngine(
+            "vllm", capabilities=ABLE, elsewhere=FAR
+        )
+        guard.engine.fail_at, guard.engine.fail_with = 0, engine_error(EngineUnavailable)
+
+        async def settle() -> None:
+            guard.one.engines.roles.pop(Role.WATCHES, None)
+
+        guard.one.engines.settle = settle  # type: ignore[method-assign]
+        guard.watch()
+        await guard.show(times=4)
+        assert guard.engine.requests
+        assert far.requests == []
+        assert guard.listed()[0]["state"] == "cannot"
+
+
+async def test_a_slow_answer_delays_no_watch() -> None:
+    """An alert while the question of the same session is on its way."""
+    async with pair() as guard:
+        guard.watch()
+        await guard.calm()
+        guard.large.hold()
+        guard.say(type="chat", content="What is it?", id="q")
+        guard.one.frame()
+        await until(lambda: guard.large.open == 1)
+        guard.engine.chunks = reply(True, where=THING)
+        guard.stage.show(1, mark=True)
+        await until(lambda: len(guard.engine.requests) >= 4)
+        guard.stage.show(1, mark=True)
+        found = await guard.one.until(lambda message: message["type"] == "alert")
+        assert found["model"] == "small"
+        assert guard.large.open == 1
+        guard.large.release()
+        await guard.quiet()
