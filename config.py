@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,7 +78,7 @@ class RoleSettings:
     name: str
     urls: tuple[str, ...] = ()
     model: str = ""
-    key: SecretStr = SecretStr("")
+    key: SecretStr = field(default_factory=lambda: SecretStr(""))
 
 
 class Settings(BaseSettings):

@@ -217,7 +217,7 @@ class Simulation:
         run = self._inference._runs.get(job)
         began = loop.time()
         self._inference.cancel(job, "user")
-        while run in self._inference._slots:
+        while run in self._inference._lane_of:
             await asyncio.sleep(0.001)
         self.found.freed.append(loop.time() - began)
 

@@ -79,7 +79,9 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     now = [BEGIN]
     capabilities = Capabilities(boxes=BoxUnit.PIXELS)
     tools = SimpleNamespace(
-        current_engine=lambda role: SimpleNamespace(status=SimpleNamespace(capabilities=capabilities))
+        current_engine=lambda role: SimpleNamespace(
+            status=SimpleNamespace(capabilities=capabilities)
+        )
     )
     wakes = WatchTriggers(
         attention=Attention(BufferPool()),

@@ -182,7 +182,9 @@ def by_engine(clip: Clip, found: Found, finder: ThingFinder) -> Alerts:
         rule=rule,
         frames=cast(Any, SimpleNamespace(keep=lambda frame: frames.update({frame.id: frame}))),
         allowance=cast(Any, SimpleNamespace(left=lambda now: True)),
-        tools=cast(Any, SimpleNamespace(current_engine=lambda role: SimpleNamespace(status=status))),
+        tools=cast(
+            Any, SimpleNamespace(current_engine=lambda role: SimpleNamespace(status=status))
+        ),
         minute=lambda: 0,
         clock=lambda: now[0],
     )

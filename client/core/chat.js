@@ -6,7 +6,7 @@ import { Speech, SpokenMark } from "./chat/speech.js";
 import { show } from "./page/dom.js";
 import { onceLater } from "./page/part.js";
 import { Stand } from "./page/words.js";
-import { text } from "./words/text.js";
+import { fromServer, text } from "./words/text.js";
 
 // Milliseconds after the camera is live
 const ANSWERS_AHEAD = 500;
@@ -19,6 +19,7 @@ export class Chat {
   #page;
   #answers;
   #stand = new Stand();
+  #instead = "";
 
   conversation = new Conversation({
     onTurn: (turn) => this.#drawing.changed(turn),
@@ -78,8 +79,8 @@ export class Chat {
     const fetchAhead = onceLater(ANSWERS_AHEAD, () => void this.#answers.ahead());
     page.when("facts", ({ active, camera, ready, socket }) => {
       if (ready) this.composer.limit = ready.limits.question_chars;
-      const news = ready ? this.#stand.instead(ready.stands_in ?? "") : "";
-      if (news) this.note(news);
+      const instead = ready?.stands_in ?? this.#instead;
+      if (instead !== this.#instead) this.note(fromServer((this.#instead = instead), text("stage.models_back")));
       if (camera === "off" || !active) this.speech.stop();
       if (socket === "open" && ["on", "resting", "elsewhere"].includes(camera)) fetchAhead();
     });

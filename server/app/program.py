@@ -402,15 +402,11 @@ class AccessParts:
 # The engines that the settings name without a feature: model servers.
 
 
-def first_engine(
-    settings: Settings, metrics: Metrics, on_busy: Callable[[Engine], None]
-) -> Engine:
+def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[Engine], None]) -> Engine:
     """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
     if settings.engine not in ("auto", "vllm"):
         return MissingEngine(settings.engine)
-    own = RoleSettings(
-        "vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key
-    )
+    own = RoleSettings("vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key)
     return model_servers(own, settings, metrics, on_busy, voice=settings.model_voice)
 
 

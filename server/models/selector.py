@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from server.core.aio import TaskSet, log_failure, supervise
@@ -24,11 +24,7 @@ _LEAST_GAP = 0.2
 
 
 # The text for visitors while the engine of a role is gone
-_STANDS_IN = {
-    Role.ANSWERS: "The model that answers is not available right now. Another one answers meanwhile.",
-    Role.WATCHES: "The model that watches is not available right now. The one that answers watches meanwhile.",
-    Role.READS: "The model that reads texts is not available right now. The one that answers reads them meanwhile.",
-}
+_STANDS_IN = "A model is away; another one does its work meanwhile."
 
 
 class _Choice:
@@ -186,12 +182,14 @@ class EngineSelector:
         own = self._own(role)
         if own is None:
             others = [self._own(other) for other in self._roles]
-            return role is Role.ANSWERS and choice.now in others and choice.now is not choice.order[0]
+            return (
+                role is Role.ANSWERS and choice.now in others and choice.now is not choice.order[0]
+            )
         return choice.now is not own
 
     def stands_in(self) -> str:
         """Return a sentence for visitors while an engine does the work of another one; else ""."""
-        return next((_STANDS_IN[role] for role in Role if self.gone(role)), "")
+        return _STANDS_IN if any(map(self.gone, Role)) else ""
 
     def _now(self) -> list[tuple[Engine, EngineStatus]]:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]

@@ -265,11 +265,9 @@ def add_gauges(
     )
     metrics.gauge(
         "role_engine",
-        "1 for the engine that does a role's work; with instead=true since its own does not answer",
-        ("role", "engine", "instead"),
-        lambda: {
-            (role, engines.of(role).name, str(engines.gone(role)).lower()): 1.0 for role in Role
-        },
+        "1 for the engine that does a role's work",
+        ("role", "engine"),
+        lambda: {(role, engines.of(role).name): 1.0 for role in Role},
     )
     metrics.gauge(
         "engine_up",

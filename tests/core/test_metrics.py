@@ -24,6 +24,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "cameras": ("gauge", ("state",)),
     "queue_depth": ("gauge", ("kind",)),
     "engine_up": ("gauge", ("engine",)),
+    "role_engine": ("gauge", ("role", "engine")),
     "build_info": ("gauge", ("version",)),
     "frames_received": ("counter", ()),
     "frames_sampled": ("counter", ()),
@@ -91,7 +92,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "frame_wait_seconds": ("histogram", ()),
     "frame_prepare_seconds": ("histogram", ()),
     "queue_wait_seconds": ("histogram", ("kind",)),
-    "first_token_seconds": ("histogram", ()),
+    "first_token_seconds": ("histogram", ("role",)),
     "inference_seconds": ("histogram", ("kind",)),
     # Beyond the contract: how full and how well the process is.
     "ready": ("gauge", ()),
@@ -129,7 +130,8 @@ ALLOWED: dict[str, set[str]] = {
         *("ready", "loading", "unreachable", "busy", "misconfigured"),
     },
     "kind": {"chat", "watch", "program", "describe", "prefill", "video", "sound"},
-    "engine": {"vllm", "local", "builtin"},
+    "engine": {"vllm", "local", "builtin", "watches", "reads"},
+    "role": {"answers", "watches", "reads"},
     "reason": {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),
         *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
@@ -285,8 +287,9 @@ async def test_what_happened_was_counted(used: Running) -> None:
     assert value("auth_failures_total", "origin") == 1
     assert value("auth_failures_total", "malformed") == 1
     assert value("frames_received_total") >= value("frames_sampled_total") > 0
-    for name in ("frame_age", "frame_wait", "frame_prepare", "first_token"):
+    for name in ("frame_age", "frame_wait", "frame_prepare"):
         assert value(f"{name}_seconds_count") >= 1
+    assert value("first_token_seconds_count", "answers") >= 1
     assert value("queue_wait_seconds_count", "chat") == 3
     assert value("inference_seconds_count", "chat") == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.core.frames import Kind
+from server.core.frames import Kind, Role
 from server.models.base import Capabilities, EngineState, EngineStatus
 from server.web.health import Health
 from tests.support.fakes import FakeEngine
@@ -27,6 +27,12 @@ class OneEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engines, self.current = [engine], engine
+
+    def of(self, role: Role) -> Engine:
+        return self.current
+
+    def gone(self, role: Role) -> bool:
+        return role is Role.WATCHES
 
 
 def health(engine: Engine, *, draining: str = "") -> Health:
@@ -59,6 +65,10 @@ def test_ready() -> None:
             "context_length": 8192,
         },
         "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
+        "roles": {
+            role: {"engine": "vllm", "model": "m", "state": "ready", "instead": role == "watches"}
+            for role in ("answers", "watches", "reads")
+        },
         "sessions": 3,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,

@@ -101,19 +101,19 @@ export class Disclosure {
 
   /**
    * @param {Ready} ready
-   * @returns {{ask: string, confirm: string}} ask: the machines that the user has to agree to before any question;
-   *   confirm: machines agreed to earlier, which have to be confirmed to the server. "" for none.
+   * @returns {{ask: string, confirm: string}} ask: machines to agree to before any question; confirm: those agreed to, to be
+   *   confirmed to the server
    */
   look({ elsewhere, confirmed }) {
-    // The first engines of the page, which the server confirmed: nothing has changed.
+    // The page's first engines, which the server confirmed
     if (!this.#seen && confirmed) this.agree(elsewhere);
     this.#seen = true;
-    const ask = elsewhere.split(", ").filter((host) => !this.#agreed.has(host)).join(", ");
-    return ask ? { ask, confirm: "" } : { ask, confirm: confirmed ? "" : elsewhere };
+    const ask = elsewhere.split(", ").filter((one) => !this.#agreed.has(one)).join(", ");
+    return { ask, confirm: ask || confirmed ? "" : elsewhere };
   }
 
-  /** @param {string} hosts with commas between */
+  /** @param {string} hosts */
   agree(hosts) {
-    for (const host of hosts.split(", ")) this.#agreed.add(host);
+    for (const one of hosts.split(", ")) this.#agreed.add(one);
   }
 }

@@ -3,13 +3,7 @@ import { fromServer, text } from "../words/text.js";
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
-/**
- * @typedef {Object} Notice
- * @property {Tone} tone
- * @property {string} title
- * @property {string} text the meaning, and what to do
- * @property {{label: string}} [action] a button, usually to try again at once
- */
+/** @typedef {{tone: Tone, title: string, text: string, action?: {label: string}}} Notice text: the meaning, and what to do */
 
 /**
  * The card in place of the picture while there is no camera.
@@ -24,7 +18,7 @@ import { fromServer, text } from "../words/text.js";
 export const live = ({ screen }) => ({ tone: "ok", label: text(screen ? "page.sharing" : "page.live") });
 
 /** @type {Record<string, string>} */
-const ENGINES = { builtin: "page.builtin", vllm: "vLLM", local: "page.local_model" };
+const ENGINES = { builtin: "page.builtin", vllm: "vLLM", watches: "vLLM", reads: "vLLM", local: "page.local_model" };
 
 /** A camera's name; one that nobody gave, such as "Camera 1", is in the page's language. @param {string} [id] @param {string} [name] */
 export function cameraName(id, name = "") {
@@ -322,10 +316,7 @@ export function remarks(response) {
   return found.join(" ");
 }
 
-/** Simple mode: the built-in engine, which can do less, answers in place of a model. Uses no DOM. */
-
-
-/** @typedef {import("../live/facts.js").Facts} Facts */
+/** Simple mode: the built-in engine, which can do less, answers in place of a model. */
 
 export const SIMPLE_MODE = "stage.simple_mode";
 
@@ -334,28 +325,12 @@ export function inSimpleMode({ ready, status }) {
   return (status?.engine ?? ready?.engine) === "builtin";
 }
 
-/** Reports once that an engine does the work of another one, and once that a model is back. */
+/** Reports once that the built-in engine has replaced a model, and once that a model is back. */
 export class Stand {
   /** @type {boolean|null} null while unknown */
   #simple = null;
-  #instead = "";
 
-  /**
-   * @param {string} sentence the server's, while an engine does the work of one that does not answer; else ""
-   * @returns {string} the note for the user; "" for none
-   */
-  instead(sentence) {
-    const before = this.#instead;
-    this.#instead = sentence;
-    if (before === sentence) return "";
-    return sentence ? fromServer(sentence) : text("stage.models_back");
-  }
-
-  /**
-   * @param {string} engine the engine that answers
-   * @param {string} model
-   * @returns {string} the note for the user; "" for none
-   */
+  /** @param {string} engine that answers @param {string} model @returns {string} the note for the user; "" for none */
   heard(engine, model) {
     const before = this.#simple;
     this.#simple = engine === "builtin";

@@ -250,7 +250,9 @@ class JobRun:
         if self.first_at is None and self.asked_at is not None:
             self.first_at = self.clock()
             if self.job.kind is not Kind.PREFILL:
-                self.metrics.first_token.labels(self.job.role).observe(self.first_at - self.asked_at)
+                self.metrics.first_token.labels(self.job.role).observe(
+                    self.first_at - self.asked_at
+                )
         self.pieces.append(text)
         self.chars_left -= len(text)
         self.job.sink.delta(text)

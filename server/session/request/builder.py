@@ -375,9 +375,9 @@ class Consent:
         Raises BadRequest for another one.
         """
         wanted, machines = _split(host), self._machines()
-        if wanted and all(one in machines for one in wanted):
-            for one in wanted:
-                _keep(self._hosts, one)
+        if wanted and set(wanted) <= set(machines):
+            for machine in wanted:
+                _keep(self._hosts, machine)
             return
         named = [one for one in self._purposes if one.confirmed and one.elsewhere == host]
         if not named:

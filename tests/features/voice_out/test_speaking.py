@@ -94,7 +94,9 @@ class Rig:
         self.metrics = Metrics("0")
         self.tasks = TaskSet("test")
         self.stops: list[tuple[str, str, str]] = []
-        requests: Any = SimpleNamespace(consent=Consent(FakeEngine()), preferences=Preferences())
+        requests: Any = SimpleNamespace(
+            consent=Consent(lambda: [FakeEngine()]), preferences=Preferences()
+        )
         tools: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
         context = replace(
             bare_context(self.outbox),

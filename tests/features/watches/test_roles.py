@@ -19,6 +19,7 @@ from tests.support.fakes import FakeEngine, engine_error, until
 from tests.support.rooms import room, settings
 
 FAR = "large.example"
+BOX: list[float] = [*THING]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ async def test_the_large_one_confirms_before_it_rings(seen: bool) -> None:
     async with pair(confirm=True) as guard:
         guard.watch()
         await guard.calm()
-        guard.large.chunks = reply(seen, where=THING, why="Confirmed.")
+        guard.large.chunks = reply(seen, where=BOX, why="Confirmed.")
         await guard.alarm()
         assert len(guard.large.requests) == 1
         assert guard.large.requests[0].kind is Kind.WATCH
@@ -81,7 +82,7 @@ async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
     async with pair(confirm=True, eye=Eye()) as guard:
         guard.watch(condition=COMES)
         await guard.show(times=4)
-        guard.large.chunks = reply(True, where=[250, 250, 750, 750])
+        guard.large.chunks = reply(True, where=[250.0, 250.0, 750.0, 750.0])
         await guard.show(mark=True, times=4)
         assert (len(guard.engine.requests), len(guard.large.requests)) == (0, 1)
         assert [alert["model"] for alert in guard.alerts()] == ["large"]
@@ -133,7 +134,10 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
         await guard.show(times=4)
         assert guard.engine.requests == []
         (listed,) = guard.listed()
-        assert (listed["state"], "of the model that watches" in listed["reason"]) == ("cannot", True)
+        assert (listed["state"], "of the model that watches" in listed["reason"]) == (
+            "cannot",
+            True,
+        )
         guard.say(type="chat", content="What is it?", id="q")
         guard.one.frame()
         await until(lambda: len(guard.large.requests) == 1)
@@ -171,7 +175,7 @@ async def test_a_slow_answer_delays_no_watch() -> None:
         guard.say(type="chat", content="What is it?", id="q")
         guard.one.frame()
         await until(lambda: guard.large.open == 1)
-        guard.engine.chunks = reply(True, where=THING)
+        guard.engine.chunks = reply(True, where=BOX)
         guard.stage.show(1, mark=True)
         await until(lambda: len(guard.engine.requests) >= 4)
         guard.stage.show(1, mark=True)

@@ -1162,7 +1162,7 @@ async def test_watches_fill_an_engine_that_nobody_asks(build: Build) -> None:
 
 async def test_waiting_work_follows_its_role_to_another_engine(build: Build) -> None:
     """The watch that runs ends where it runs; those that wait go where watches are looked at now."""
-    engines, large, small = of_two(max_concurrency=1)
+    engines, _, small = of_two(max_concurrency=1)
     inference = build(engines, slots=8)
     small.hold(at=1)
     (first, running), *waiting = (watch(f"w{number}") for number in range(3))
