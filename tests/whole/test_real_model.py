@@ -17,14 +17,22 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineError, EngineFailed, EngineUnavailable
-from server.core.frames import Geometry, Kind, Picture
+from server.core.frames import Geometry, Kind, Picture, Role
 from server.media.picture import encode
 from server.models.base import Chunk, EngineRequest, EngineState
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
-from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
+from tests.real_model.server import (
+    ASK_COLOR,
+    ASK_SONG,
+    COLORS,
+    GREY,
+    ModelServer,
+    build,
+    watch_lessons,
+)
 from tests.support.answers import collect
-from tests.support.clients import Message, Page, visitor
+from tests.support.clients import Message, Page, metric, soon, visitor
 from tests.support.running import running
 
 # Tokens of an answer that is far from its end whenever a test stops it.
@@ -201,9 +209,12 @@ class ColoredScene(Scene):
 
     def __init__(self, color: str) -> None:
         super().__init__(320, 240)
-        bgr = np.full((self.height, self.width, 3), COLORS[color][::-1], np.uint8)
-        self._planes = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
         self._noise = np.random.default_rng(0)
+        self.show(COLORS[color])
+
+    def show(self, rgb: tuple[int, int, int]) -> None:
+        bgr = np.full((self.height, self.width, 3), rgb[::-1], np.uint8)
+        self._planes = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
 
     def draw(self, epoch: float) -> av.VideoFrame:
         """Never twice the same picture, or the camera would count as frozen."""
@@ -322,3 +333,54 @@ async def test_a_server_that_dies_and_comes_back(
         # The turn before is nothing that the model was taught: what it says now is its own affair.
         again = await two.page.ask(ASK_COLOR, timeout=20)
         assert (again["type"], again["engine"]) == ("response", "vllm"), again
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+async def test_two_models_in_one_session(
+    server: ModelServer, tmp_path: Path, confirm: bool
+) -> None:
+    """One was taught colours and one to watch for red: a question and a watch at once, each at its own; the one
+    that watches is killed, and the other one gets what it never learned.
+    """
+    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
+    watcher = ModelServer(folder.rename(tmp_path / "watcher"))
+    await watcher.start()
+    scene = ColoredScene("red")
+    scene.show(GREY)
+    encoder = LiveEncoder(scene, rate=10)
+    settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
+    settings |= {"watches_base_url": watcher.base_url, "watches_model": str(watcher.model)}
+    try:
+        async with (
+            running(engine="vllm", watch_confirm=confirm, **settings) as run,
+            visitor(run, encoder) as one,
+        ):
+            page = one.page
+            await soon(lambda: run.program.engines.of(Role.WATCHES).status.ready, 15)
+            await page.send(type="watch", id="red", condition="you see red")
+            listed = await page.next("watches", timeout=30)
+            while not listed["watches"][0]["armed"]:
+                listed = await page.next("watches", timeout=30)
+            assert listed["watches"][0]["reason"] == "It is not red."
+            await page.send(type="chat", content=ASK_SONG, id="song")
+            scene.show(COLORS["red"])
+            if confirm:
+                # One that was never taught to watch confirms nothing.
+                answer = await page.ask(ASK_COLOR, timeout=60)
+                assert answer["model"] == server.model.name
+                await soon(lambda: metric(run, "watch_confirmations_total", result="failed") > 0, 60)
+                assert metric(run, "alerts_total") == 0
+                return
+            alert = await page.next("alert", timeout=60)
+            assert (alert["model"], alert["reason"]) == ("watcher", "It is red.")
+            answer = await page.ask(ASK_COLOR, timeout=60)
+            assert answer["model"] == server.model.name
+            watcher.kill()
+            told = await page.next("ready", roles={}, timeout=30)
+            assert told["stands_in"]
+            await watcher.start()
+            told = await page.next("ready", stands_in="", timeout=60)
+            assert told["roles"]["watches"]["model"] == "watcher"
+    finally:
+        await encoder.close()
+        watcher.kill()
