@@ -368,7 +368,9 @@ async def test_two_models_in_one_session(
                 # One that was never taught to watch confirms nothing.
                 answer = await page.ask(ASK_COLOR, timeout=60)
                 assert answer["model"] == server.model.name
-                await soon(lambda: metric(run, "watch_confirmations_total", result="failed") > 0, 60)
+                await soon(
+                    lambda: metric(run, "watch_confirmations_total", result="failed") > 0, 60
+                )
                 assert metric(run, "alerts_total") == 0
                 return
             alert = await page.next("alert", timeout=60)
