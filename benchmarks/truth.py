@@ -9,7 +9,7 @@ benchmarks/truth.toml has the 60 questions about absent things, the 20 controls 
 Answers are graded by words (benchmarks/truth_grade.py): right says that it is not there, an honest no that it cannot tell, and
 everything else is invented. A model that always says no shows in the controls, as denied. --json writes all answers.
 
-Exit status: 0 measured, 1 not (no engine, or it failed to answer), 2 wrong options.
+Exit status: 0 measured, 1 not (no engine, or it failed to answer), 2 wrong options, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ try:
     import cv2
     import numpy as np
     from numpy.typing import NDArray
+    from websockets.exceptions import ConnectionClosed
 
     from benchmarks import truth_grade
     from benchmarks.truth_grade import GROUPS, Question, Verdict
@@ -52,7 +53,7 @@ try:
     from server.media.picture.prepare import PicturePreparer
     from server.models import prompts
     from server.models.base import Delta, Engine, EngineRequest
-    from server.models.openai.chat_client import Endpoint
+    from server.models.openai.chat_client import Endpoint, TimeLimits
     from server.models.openai.engine import OpenAIEngine
     from server.models.routing import route_of
     from tests.features.builtin import drawn, score
@@ -158,6 +159,8 @@ class RunningServer:
                 while encoder.frames < SETTLED_FRAMES:
                     await asyncio.sleep(0.05)
                 return (await peer.ask(question.text, timeout=ANSWER_SECONDS)).text
+        except ConnectionClosed:
+            return ""
         finally:
             await encoder.close()
 
@@ -179,7 +182,9 @@ class Opened(AsyncExitStack):
 
     async def _model_server(self, args: argparse.Namespace) -> Asker:
         endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
-        engine = OpenAIEngine("truth", endpoint)
+        # Patient: nobody waits for these answers, and a laptop's first token takes its time.
+        limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
+        engine = OpenAIEngine("truth", endpoint, limits=limits)
         self.push_async_callback(engine.close)
         status = await engine.probe()
         if not status.ready:
@@ -204,12 +209,17 @@ async def measure(
     args: argparse.Namespace, questions: Sequence[Question] | None = None
 ) -> list[Graded]:
     """Ask these questions, or all. Raises NotMeasured and the errors of a camera's connection."""
+    asked = questions or truth_grade.questions()
     found = []
     async with Opened() as opened:
         asker = await opened.asker(args)
-        for number, question in enumerate(questions or truth_grade.questions()):
+        for number, question in enumerate(asked):
+            if sys.stderr.isatty():
+                print(f"\r{number}/{len(asked)} ", end="", file=sys.stderr, flush=True)
             answer = await asker.ask(number, question)
             found.append(Graded(question, answer, truth_grade.verdict(question, answer)))
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
     return found
 
 
@@ -319,6 +329,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A TimeoutError has no text of its own.
             print(f"Nothing is measured: {error or 'no answer in time'}", file=sys.stderr)
             return 1
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            print("Interrupted: nothing is written.", file=sys.stderr)
+            return 130
         results[name or "own"] = report(graded)
         lines = [*([told(graded)] if args.tell else []), table(graded)]
         print("\n".join(lines), flush=True)
