@@ -141,7 +141,7 @@ class Sight:
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
             return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)
-        if "library" in owners:
+        if _is_ollama(cards):
             for one in models[:_MOST_SHOWN]:
                 if one.name not in self._shown:
                     self._shown[one.name] = await self._get("/api/show", {"model": one.name})
@@ -159,7 +159,7 @@ class Sight:
             told, owners = NOTHING_TOLD, {card.get("owned_by") for card in cards}
             if "llamacpp" in owners and len(cards) == 1:
                 told = model_choice.of_props(await self._get("/props"))
-            elif "library" in owners:
+            elif _is_ollama(cards):
                 shown = self._shown.get(name)
                 told = model_choice.of_show(shown or await self._get("/api/show", {"model": name}))
             elif "organization_owner" in owners:
@@ -195,6 +195,15 @@ class Sight:
 
 
 _WORDS = {True: "it takes them", False: "it takes none", None: "the trial failed"}
+
+
+def _is_ollama(cards: list[dict[str, Any]]) -> bool:
+    """Find whether a list is Ollama's: each model has a tag, and its namespace for its owner."""
+    return any(
+        card.get("owned_by") == "library"
+        or (":" in card["id"] and card.get("owned_by") in card["id"].split("/")[-2:-1])
+        for card in cards
+    )
 
 
 def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -178,6 +178,25 @@ async def test_ollama_tells_by_show(
         await engine.close()
 
 
+async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI) -> None:
+    """It names each model's owner by its namespace; another server's owners mean nothing."""
+    for name, owner, asked in (
+        ("openbmb/minicpm-v9:latest", "openbmb", True),
+        ("hf.co/somebody/novel-GGUF:Q4_K_M", "somebody", True),
+        ("somebody/novel", "somebody", False),
+        ("somebody/novel:free", "elsewhere", False),
+    ):
+        fake.models, fake.card = [name], {"owned_by": owner}
+        fake.others = {"/api/show": {name: show("completion", "vision")}, "/api/ps": {"models": []}}
+        fake.other_requests.clear()
+        engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=PATIENT)
+        try:
+            await engine.probe()
+            assert ("/api/show" in fake.other_requests) is asked
+        finally:
+            await engine.close()
+
+
 async def test_lm_studio_tells_by_its_own_list(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Its architecture is the family; a loaded model's context beats the largest."""
     fake.card = {"owned_by": "organization_owner"}
