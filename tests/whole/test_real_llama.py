@@ -18,6 +18,7 @@ from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.model_run import usable_port
 from server.features.hosting.status import ManagerState
+from server.models.base import Finished
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
@@ -77,7 +78,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert {"loading weights", "preparing for pictures", "opening the port"} <= phases
         capabilities = one.manager.active.status.capabilities
         assert capabilities.images
-        assert capabilities.context_length == 4096
+        assert (capabilities.context_length, capabilities.max_concurrency) == (4096, 2)
         assert await slots(launch(one).base_url, launch(one).key) == [False, False]
         for name in COLORS:
             assert await color(one, name) == f"It is {name}."
@@ -121,6 +122,21 @@ async def test_two_are_answered_at_once_and_a_third_waits(colors: Path) -> None:
         await songs[0].aclose()
         assert await third == "It is green."
         await songs[1].aclose()
+
+
+async def test_what_it_computed_before_is_counted(colors: Path) -> None:
+    """The same picture and question again: nearly all of the prompt comes from its cache."""
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        prompt, cached = [], []
+        for _ in range(2):
+            async for part in one.manager.active.answer(request(ASK_COLOR, "red")):
+                if isinstance(part, Finished):
+                    prompt.append(part.usage.prompt_tokens or 0)
+                    cached.append(part.usage.cached_tokens or 0)
+        assert prompt[0] == prompt[1] > 0
+        assert cached[1] > prompt[1] * 0.8 > cached[0]
 
 
 async def test_nobody_else_asks_it(colors: Path) -> None:
