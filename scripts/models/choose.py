@@ -194,7 +194,11 @@ def _require_memory(choice: Choice) -> None:
         for one in choice.catalogue
         if one.answers and one.library in one.needs and 0 < one.memory_bytes <= there
     ]
-    best = max(fitting, key=lambda one: one.memory_bytes, default=None)
+    # A catalogue names the best for a class of machines first.
+    best = next(
+        (one for one in fitting if one.default_for is not None),
+        max(fitting, key=lambda one: one.memory_bytes, default=None),
+    )
     smaller = (
         "Without --model the built-in engine answers: bash scripts/run.sh. Or fetch it"
         if best is None

@@ -22,12 +22,11 @@ from scripts.models.choose import KEPT, ROOT, Choice, fetch, kept_at, whole
 from scripts.models.trouble import ModelError, ended, say
 from server.core import core_dumps
 from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model
-from server.features.hosting.catalogue.machine import Host, gigabytes
+from server.features.hosting.catalogue.machine import Host, described, gigabytes
 from server.features.hosting.catalogue.proposal import ASSUMED_SPEED, Proposal, minutes, propose
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.host import HostProbe
-from server.features.hosting.routes import machine
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
@@ -62,7 +61,7 @@ def at_hand(catalogue: Catalogue) -> list[Model]:
 def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> list[str]:
     """The lines for a person."""
     room = "" if free is None else f" {gigabytes(free)} free on the disk for models."
-    lines = [machine(host) + room]
+    lines = [described(host) + room]
     lines += proposal.passed
     model = proposal.model
     if model is None:
@@ -125,7 +124,7 @@ def run() -> int:
         raise ModelError("There is no home directory to keep models in. Set HOME.") from None
     host = look(settings)
     free = disk.free_bytes(KEPT.expanduser())
-    proposal = propose(models, host, free, llama_server=host.llama is not None)
+    proposal = propose(models, host, free)
     model = proposal.model
     command = "" if model is None else _command(proposal, model)
     for line in describe(proposal, host, free, command):

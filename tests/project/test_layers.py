@@ -309,6 +309,7 @@ MODELS = {"models.families", "models.geometry", "models.weights"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
     *("features.hosting.host", "features.hosting.vllm_help", "features.hosting.settings"),
+    "features.hosting.llama_help",
     *("shared.processes.environment", "shared.processes.usage"),
 }
 # Modules that a benchmark measures without a server around them.

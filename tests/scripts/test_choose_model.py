@@ -180,7 +180,7 @@ class BufferPool:
     def command(self, *args: str) -> list[str]:
         return ["bash", str(self.root / "scripts" / "run.sh"), *args]
 
-    def run(self, *args: str, cwd: Path = Path("/"), **more: str) -> Result:
+    def run(self, *args: str, cwd: Path | str = "/", **more: str) -> Result:
         return subprocess.run(
             self.command(*args),
             env=self.environment(**more),
@@ -202,7 +202,7 @@ class BufferPool:
             text=True,
         )
 
-    def started_with(self, *args: str, cwd: Path = Path("/"), **more: str) -> str:
+    def started_with(self, *args: str, cwd: Path | str = "/", **more: str) -> str:
         done = self.run(*args, cwd=cwd, **more)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().removeprefix("started with ")

@@ -12,7 +12,8 @@ from fastapi import APIRouter
 
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Catalogue, Model
-from server.features.hosting.catalogue.modes import Host, gigabytes, modes
+from server.features.hosting.catalogue.machine import Host, described
+from server.features.hosting.catalogue.modes import modes
 from server.features.hosting.catalogue.proposal import propose
 from server.features.hosting.model_fetch import ModelFetch
 
@@ -46,15 +47,13 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         """
         seen = await hosting.probe()
         free = await hosting.fetch.free()
-        best = propose(
-            seen.models, seen.emptied, free, llama_server=seen.emptied.llama is not None
-        ).model
+        best = propose(seen.models, seen.emptied, free).model
         return {
             **standing(),
             # With the memory that unloading the current model would free.
             "models": listed(seen.models, seen.emptied, hosting.fetch.command, best),
             "fetch": await fetch_state(hosting.fetch),
-            "machine": machine(seen.host),
+            "machine": described(seen.host),
             "troubles": troubles(seen.models),
             # The page should ask again soon
             "pending": bool(seen.host.vllm_pending),
@@ -167,19 +166,3 @@ def troubles(catalogue: Catalogue) -> list[str]:
     shown = catalogue.troubles[:MAX_TROUBLES]
     more = len(catalogue.troubles) - len(shown)
     return [*shown, *([f"And {more} more folders that hold no model for this."] if more else [])]
-
-
-def machine(host: Host) -> str:
-    """Describe the machine's resources for models in a sentence."""
-    gpus = [
-        f"{gpu.name}"
-        + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
-        for gpu in host.gpus
-    ]
-    parts = [", ".join(gpus) or "No GPU"]
-    if host.ram_total_bytes:
-        free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)
-        parts.append(f"{free} of {total} of memory free")
-    if host.sandboxed:
-        parts.append("in systemd's sandbox")
-    return f"This machine: {'; '.join(parts)}."

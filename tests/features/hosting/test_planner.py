@@ -81,7 +81,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     [
         ({"model": "/nowhere/at/all"}, ModelFolderError, "There is no folder /nowhere/at/all"),
         ({"model": "no-such-model"}, CatalogueError, "no model no-such-model"),
-        ({"model": "small"}, CommandError, "run.sh --model small"),
+        ({"model": "smolvlm2-256m"}, CommandError, "run.sh --model smolvlm2-256m"),
         ({"model": "mine", "mode": "container"}, CommandError, "Neither docker nor podman"),
         ({"model": "mine", "context": 100_000}, CommandError, "takes at most 4096 tokens"),
     ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.features.hosting.catalogue.entry import Catalogue, ModelType, RunMode
+from server.features.hosting.catalogue.machine import described
 from server.features.hosting.catalogue.modes import Host, HostGpu, Vendor
 from server.features.hosting.hosting import report
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.messages import Answering
-from server.features.hosting.routes import listed, machine, troubles
+from server.features.hosting.routes import listed, troubles
 from server.features.hosting.status import ManagerState, ManagerStatus, Released
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
@@ -95,9 +96,9 @@ def test_troubles_are_few() -> None:
 
 def test_the_machine_in_a_sentence() -> None:
     """It names the GPU, the free memory and the sandbox, on which models depend."""
-    assert machine(Host()) == "This machine: No GPU."
+    assert described(Host()) == "This machine: No GPU."
     host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
-    assert machine(host) == (
+    assert described(host) == (
         "This machine: Some GPU (20 GB free); 41 GB of 64 GB of memory free; in systemd's sandbox."
     )
 

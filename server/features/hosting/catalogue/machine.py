@@ -108,6 +108,22 @@ def gigabytes(count: int) -> str:
     return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
 
 
+def described(host: Host) -> str:
+    """Describe the machine's resources for models in a sentence."""
+    gpus = [
+        f"{gpu.name}"
+        + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
+        for gpu in host.gpus
+    ]
+    parts = [", ".join(gpus) or "No GPU"]
+    if host.ram_total_bytes:
+        free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)
+        parts.append(f"{free} of {total} of memory free")
+    if host.sandboxed:
+        parts.append("in systemd's sandbox")
+    return f"This machine: {'; '.join(parts)}."
+
+
 def at_least(version: str, wanted: str) -> bool:
     """Return True when a version is `wanted` or newer, by its numbers, or when either has none."""
     mine, needed = _numbers(version), _numbers(wanted)

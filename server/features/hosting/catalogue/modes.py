@@ -74,7 +74,7 @@ def subprocess_server(model: Model, host: Host) -> Server | None:
     serve`; None: neither. GGUF files are for llama.cpp's alone.
     """
     if model.library is Library.LLAMA_CPP:
-        return None if _no_llama_server(model, host) else Server.LLAMA_CPP
+        return None if no_llama_server(model, host) else Server.LLAMA_CPP
     if not _no_vllm(model, host):
         return Server.VLLM
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
@@ -125,7 +125,7 @@ def _remote(model: Model) -> Possible:
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
     """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
-    no = _no_llama_server(model, host)
+    no = no_llama_server(model, host)
     if no := no or _too_large_for_llama(model, host) or _not_here(model):
         return Possible(False, no)
     version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
@@ -217,7 +217,8 @@ def _gguf(model: Model) -> str:
     return f"{model.name} is a GGUF file, which llama.cpp's server runs: choose subprocess."
 
 
-def _no_llama_server(model: Model, host: Host) -> str:
+def no_llama_server(model: Model, host: Host) -> str:
+    """Return why llama.cpp's server cannot run it here, with a remedy; empty: it can."""
     if host.llama is None:
         return host.llama_trouble or how_to_get(sys.platform)
     wanted = model.needs.get(Library.LLAMA_CPP, "")

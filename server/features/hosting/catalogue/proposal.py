@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.features.hosting.catalogue.entry import Library, Model
 from server.features.hosting.catalogue.machine import Host, MachineClass, gigabytes
-from server.features.hosting.catalogue.modes import GPU_SHARE, RAM_LEFT
+from server.features.hosting.catalogue.modes import GPU_SHARE, RAM_LEFT, no_llama_server
 from server.features.hosting.catalogue.sizes import needed
 
 # Bytes that are left free on a disk
@@ -32,25 +32,20 @@ class Proposal:
         return model.default_for not in (None, MachineClass.CPU)
 
 
-def propose(
-    models: Iterable[Model], host: Host, free: int | None, *, llama_server: bool
-) -> Proposal:
+def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
     """Choose the default of the largest class of machines that fits; without one, for a catalogue
     of one's own, the largest model that does.
 
-    `free`: bytes on the disk for models; None: unknown. `llama_server`: llama.cpp's is installed.
+    `free`: bytes on the disk for models; None: unknown.
     """
     fitting = [model for model in _ranked(models) if _fits(model, host)]
-    without = [
-        model for model in fitting if model.library is Library.LLAMA_CPP and not llama_server
-    ]
-    passed = [
-        f"{model.name} needs llama.cpp's server (llama-server), which was not found: docs/models.md"
-        " says how to install it."
-        for model in without[:1]
-    ]
+    passed = []
+    told = False
     for model in fitting:
-        if model in without:
+        if model.library is Library.LLAMA_CPP and (trouble := no_llama_server(model, host)):
+            if not told:
+                passed.append(f"{model.name} would fit. {trouble}")
+            told = True
             continue
         if not (trouble := _no_room(model, free)):
             return Proposal(model, tuple(passed))

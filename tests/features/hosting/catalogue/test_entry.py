@@ -42,8 +42,8 @@ def test_ours_holds(model: Model) -> None:
     assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
     assert "memory_bytes" in model.estimates
     assert model.parameters is not None
-    # Whole numbers of two or four bytes, of GGUF files mostly less, and what else lies beside them
-    least = 0.4 if model.library is Library.LLAMA_CPP else 1.9
+    # Numbers of two or four bytes, of quantised files mostly less, and what else lies beside them
+    least = 0.4 if model.quantization else 1.9
     assert least <= model.weights_bytes / model.parameters <= 4.4
     assert model.memory_bytes >= min(model.weights_bytes, 2 * model.parameters)
     if model.library is Library.TRANSFORMERS:

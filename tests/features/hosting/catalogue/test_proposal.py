@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from server.features.hosting.catalogue.entry import Catalogue, Model
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, MachineClass, Vendor
 from server.features.hosting.catalogue.proposal import ROOM_LEFT, minutes, propose
 
@@ -14,10 +16,19 @@ GIB = 1024**3
 PLENTY = 1000 * GB
 
 
-def machine(ram: float, *gpus: float, vendor: Vendor = Vendor.NVIDIA) -> Host:
+LLAMA = LlamaServer("/usr/bin/llama-server", "9412", frozenset())
+
+
+def machine(
+    ram: float,
+    *gpus: float,
+    vendor: Vendor = Vendor.NVIDIA,
+    llama: LlamaServer | None = LLAMA,
+) -> Host:
     """Memory in GiB, as it is sold."""
     cards = tuple(HostGpu(vendor, "a GPU", int(one * GIB), int(one * GIB)) for one in gpus)
-    return Host(gpus=cards, ram_total_bytes=int(ram * GIB), ram_free_bytes=int(ram * GIB))
+    memory = int(ram * GIB)
+    return Host(gpus=cards, ram_total_bytes=memory, ram_free_bytes=memory, llama=llama)
 
 
 ENTRY = """
@@ -62,8 +73,8 @@ def catalogue() -> Catalogue:
     return Catalogue.read(text, "here")
 
 
-def proposed(host: Host, free: int | None = PLENTY, *, llama: bool = True) -> str:
-    model = propose(catalogue(), host, free, llama_server=llama).model
+def proposed(host: Host, free: int | None = PLENTY, models: Catalogue | None = None) -> str:
+    model = propose(models or catalogue(), host, free).model
     return model.aliases[0] if model is not None else ""
 
 
@@ -94,17 +105,18 @@ def test_each_machine_gets_the_default_of_its_class(
 ) -> None:
     """The largest that fits, of those that can run; without llama.cpp's server another one."""
     assert proposed(host) == with_llama
-    assert proposed(host, llama=False) == without
+    assert proposed(replace(host, llama=None)) == without
 
 
 def test_why_a_better_one_is_passed_over() -> None:
     """Without llama.cpp's server, or without room; one that is here already needs none."""
     models = list(catalogue())
     host = machine(64, 24)
-    lacks = propose(models, host, PLENTY, llama_server=False)
+    lacks = propose(models, replace(host, llama=None), PLENTY)
     assert len(lacks.passed) == 1
-    assert "quick needs llama.cpp's server" in lacks.passed[0]
-    full = propose(models, host, 8 * GB, llama_server=True)
+    assert "quick would fit." in lacks.passed[0]
+    assert "llama.cpp's server (llama-server) was not found. Install it:" in lacks.passed[0]
+    full = propose(models, host, 8 * GB)
     assert full.model is not None
     assert full.model.default_for is MachineClass.GPU_8G
     assert [text.split(" needs ")[1].split(" on ")[0] for text in full.passed] == [
@@ -112,11 +124,11 @@ def test_why_a_better_one_is_passed_over() -> None:
         "10 GB",
     ]
     assert "8.0 GB are free" in full.passed[0]
-    none = propose(models, host, GB, llama_server=True)
+    none = propose(models, host, GB)
     assert none.model is None
     assert none.passed
     here = [m.at(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models]
-    found = propose(here, host, GB, llama_server=True).model
+    found = propose(here, host, GB).model
     assert found is not None
     assert found.default_for is MachineClass.GPU_24G
     # A disk that does not tell is not in the way.
@@ -126,7 +138,7 @@ def test_why_a_better_one_is_passed_over() -> None:
 def test_a_gpu_that_does_not_tell_its_memory_counts_for_nothing() -> None:
     """A part of a divided one; the processor is left."""
     card = HostGpu(Vendor.NVIDIA, "a part", None, None)
-    host = Host(gpus=(card,), ram_total_bytes=16 * GIB, ram_free_bytes=16 * GIB)
+    host = replace(machine(16), gpus=(card,))
     assert proposed(host) == "small"
 
 
@@ -136,17 +148,17 @@ def test_a_catalogue_of_ones_own_has_no_defaults() -> None:
     text = "".join(ENTRY.format(name=n, size=1000, memory=m, more=x) for n, m, x in sizes)
     text += ENTRY.format(name="own", size=1000, memory=4 * 10**9, more="remote_code = true")
     models = Catalogue.read(text, "here")
-    found = propose(models, machine(8), PLENTY, llama_server=False).model
+    found = propose(models, machine(8), PLENTY).model
     assert found is models.require("b")
     trusting = Host(ram_total_bytes=8 * GIB, trust_remote_code=True)
-    assert propose(models, trusting, PLENTY, llama_server=False).model is models.require("own")
+    assert propose(models, trusting, PLENTY).model is models.require("own")
 
 
 def test_only_the_largest_are_served_by_vllm() -> None:
     """llama.cpp's models and those for a processor are started here."""
     models = catalogue()
     for host, served in ((machine(8), False), (machine(64, 24), False), (machine(128, 192), True)):
-        found = propose(models, host, PLENTY, llama_server=True)
+        found = propose(models, host, PLENTY)
         assert found.served is served
 
 
@@ -172,3 +184,29 @@ def test_a_default_is_free_to_use_and_named(model: Model) -> None:
 def test_every_class_of_machines_has_a_default() -> None:
     """Else a machine of it would get the next smaller one without a word."""
     assert {model.default_for for model in Catalogue.load()} - {None} == set(MachineClass)
+
+
+@pytest.mark.parametrize(
+    ("host", "with_llama", "without"),
+    [
+        (machine(2), "", ""),
+        (machine(3), "qwen3.5-0.8b", "smolvlm2-256m"),
+        (machine(4), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16, 4), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16, 8), "medium", "qwen3.5-0.8b-bf16"),
+        (machine(32, 12), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        (machine(32, 16), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        (machine(64, 24), "qwen3.8-27b-q4", "qwen3.5-0.8b-bf16"),
+        (machine(128, 80), "large", "large"),
+        (machine(256, 141), "large", "large"),
+        (machine(256, 192, vendor=Vendor.AMD), "large", "large"),
+    ],
+)
+def test_ours_has_a_model_for_machines_as_they_are_sold(
+    host: Host, with_llama: str, without: str
+) -> None:
+    """With llama.cpp's server, and without it."""
+    ours = Catalogue.load()
+    assert proposed(host, models=ours) == with_llama
+    assert proposed(replace(host, llama=None), models=ours) == without
