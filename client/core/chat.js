@@ -10,6 +10,8 @@ import { fromServer, text } from "./words/text.js";
 
 // Milliseconds after the camera is live
 const ANSWERS_AHEAD = 500;
+// Between two looks at the ages of the answers (ms)
+const AGES_EVERY = 30_000;
 const OURS = ["waiting", "started", "delta", "thinking", "response", "error", "unchanged", "transcript"];
 
 /** @typedef {import("./chat/conversation.js").Turn} Turn */
@@ -20,6 +22,8 @@ export class Chat {
   #answers;
   #stand = new Stand();
   #instead = "";
+  // A model answers in the built-in engine's place, and none of its answers has come.
+  #news = false;
 
   conversation = new Conversation({
     onTurn: (turn) => this.#drawing.changed(turn),
@@ -68,6 +72,7 @@ export class Chat {
       again: (turn) => this.ask(turn.question, turn.detail, turn.wish),
       correct: (turn, words) => page.find("voice_in")?.correct(turn, words),
       ways: () => page.ways,
+      coming: () => visit.facts.coming,
       lookAgain: (turn, route) => this.ask(turn.question, "auto", route),
       opened: (open) => page.sheet.grow(open),
       watching: (open) => visit.description.prefer({ changes: open }),
@@ -77,7 +82,10 @@ export class Chat {
     this.composer.cancel.addEventListener("click", () => this.cancel());
     page.take(OURS, (message) => this.#receive(message));
     const fetchAhead = onceLater(ANSWERS_AHEAD, () => void this.#answers.ahead());
-    page.when("facts", ({ active, camera, ready, socket }) => {
+    page.when("facts", ({ active, camera, coming, ready, socket }) => {
+      const news = coming !== this.conversation.coming;
+      this.conversation.coming = coming;
+      if (news) this.view.age(this.conversation.turns);
       if (ready) this.composer.limit = ready.limits.question_chars;
       const instead = ready?.stands_in ?? this.#instead;
       if (instead !== this.#instead) this.note(fromServer((this.#instead = instead), text("stage.models_back")));
@@ -85,6 +93,7 @@ export class Chat {
       if (socket === "open" && ["on", "resting", "elsewhere"].includes(camera)) fetchAhead();
     });
     page.when("stop", () => this.conversation.interrupt("page.stopped"));
+    setInterval(() => !document.hidden && this.view.age(this.conversation.turns), AGES_EVERY);
   }
 
   /** @param {string} question @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
@@ -108,9 +117,18 @@ export class Chat {
 
   /** @param {any} message */
   #receive(message) {
+    // Nobody lights a screen, or holds it still.
+    if (message.frame && this.#page.visit.facts.screen) Object.assign(message.frame, { dark: false, blurred: false });
     this.conversation.receive(message);
     const { type, id, engine, model } = message;
-    if (type === "response") this.answersNow(engine, model, this.conversation.byId(id));
+    if (type === "response") {
+      const turn = this.conversation.byId(id);
+      this.answersNow(engine, model, turn);
+      if (turn?.kind === "chat" && this.#news && engine !== "builtin") {
+        this.#news = false;
+        this.conversation.isNews(turn);
+      }
+    }
     if (type !== "error" || id) return;
     const refused = message.code === "handover_refused";
     this.note(message.message, refused ? this.conversation.open : null);
@@ -118,8 +136,9 @@ export class Chat {
 
   /** Say that another kind of engine answers. @param {string} engine @param {string} model @param {Turn|null} [before] */
   answersNow(engine, model, before = this.conversation.open) {
-    const news = this.#stand.heard(engine, model);
+    const news = this.#stand.heard(engine, model, this.#page.visit.facts);
     if (news) this.note(news, before);
+    if (news) this.#news = engine !== "builtin";
   }
 
   /** Another session began, which knows nothing of these. */

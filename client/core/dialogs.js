@@ -45,7 +45,7 @@ export class DialogsEntry {
   /** Show what simple mode can do, and the ways to a model. @param {HTMLElement} opener */
   async showSimple(opener) {
     await this.#part.open(opener);
-    this.#part.here?.simple.open();
+    this.#part.here?.simple.open(this.#visit.facts);
   }
 
   /** Do what the notice offers: explain the certificate, or ask again about another machine. @param {HTMLElement} opener @returns {boolean} false for neither */
@@ -64,6 +64,7 @@ export class DialogsEntry {
   /** @param {import("./live/facts.js").Facts} facts */
   render(facts) {
     if (facts.socket === "open") this.#part.here?.trust.close(); // it trusts by now
+    this.#part.here?.simple.render(facts);
     if (this.#part.here) this.#disclose();
     else if (facts.active && facts.disclose) void this.#part.ahead().then(() => this.#disclose());
   }

@@ -1,7 +1,11 @@
 import { byId, show } from "./page/dom.js";
 import { remember } from "./page/resume.js";
 import { followViewport, ScreenLock, watchSurroundings } from "./page/surroundings.js";
+import { summary } from "./page/words.js";
 import { text } from "./words/text.js";
+
+// Between two announcements of the state (ms)
+const TELLS_EVERY = 2000;
 
 /** Join the picture and the buttons on it with the visit. @param {import("./page.js").Page} page */
 export function startStage(page) {
@@ -11,6 +15,7 @@ export function startStage(page) {
   const unpair = byId("unpair", HTMLButtonElement);
   const screenLock = new ScreenLock();
 
+  const tell = stateTeller((words) => page.announce(words));
   page.when("stream", (stream) => {
     stage.play(stream);
     screenLock.want(stream !== null);
@@ -18,6 +23,7 @@ export function startStage(page) {
   page.when("facts", (facts) => {
     page.dialogs.render(facts);
     stage.render(facts);
+    tell(facts);
     stage.renderCamera(visit.camera);
     const on = ["on", "resting", "elsewhere"].includes(facts.camera);
     show(stop, on || facts.camera === "asking");
@@ -62,9 +68,7 @@ export function startStage(page) {
   });
   const keep = () => {
     if (!visit.hold(!visit.facts.held)) return;
-    const { held } = visit.facts;
-    if (held) stage.takeStill();
-    page.announce(text(held ? "page.picture_held" : "page.live"));
+    if (visit.facts.held) stage.takeStill();
   };
   hold.addEventListener("click", keep);
   onLongPress(byId("stage", HTMLElement), () => !hold.disabled && keep());
@@ -94,6 +98,31 @@ export function startStage(page) {
     onLeave: () => visit.leave(),
   });
   followViewport(() => stage.fit());
+}
+
+/**
+ * Have a screen reader say the states that last, the newest at most every two seconds. The page's own messages tell of others.
+ * @param {(words: string) => void} say @returns {(facts: import("./live/facts.js").Facts) => void}
+ */
+function stateTeller(say) {
+  let said = text("page.camera_off");
+  let next = said;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  let at = -Infinity;
+  const now = () => {
+    timer = undefined;
+    if (next === said) return;
+    said = next;
+    at = performance.now();
+    say(said);
+  };
+  return (facts) => {
+    const { tone, label } = summary(facts);
+    if (tone !== "ok" && tone !== "off" && !facts.held) return;
+    next = label;
+    timer ??= setTimeout(now, Math.max(0, at + TELLS_EVERY - performance.now()));
+  };
 }
 
 // A finger that stays so long (ms), and moves no farther (px), presses long.

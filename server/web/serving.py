@@ -193,7 +193,7 @@ def greeting(
             else "and ENGINE=auto in place of ENGINE=builtin"
         )
         rows += [
-            ("Engine", "builtin: names things, reads text and codes, names colours, counts faces"),
+            ("Engine", status.visitor_detail or engine),
             (
                 "A better one",
                 "bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on; "

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.words import first, table
+
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 MODULES = sorted(CLIENT.rglob("*.js"))
 FILES = sorted(path for path in CLIENT.rglob("*") if path.is_file())
@@ -47,6 +49,7 @@ JOINS = {
 }
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = {
+    "core/words/text.js": {"core/words/later.js"},
     "core/chat.js": {"core/answer/panel.js"},
     "core/dialogs.js": {"core/dialogs/dialogs.js"},
     "core/settings.js": {"core/settings/panel.js"},
@@ -80,7 +83,7 @@ SHARED = {
 # Only comments name it.
 TYPES = "core/live/messages.d.ts"
 # Of a first load: not compressed, and as it is sent
-MOST_FILES, MOST_BYTES, MOST_SENT = 44, 372_000, 130_000
+MOST_FILES, MOST_BYTES, MOST_SENT = 44, 345_000, 115_000
 # Fetched by boot.js, some time after the page
 AFTER = ["core/app/updates.js"]
 # A page of its own, for a device that joins as a further camera
@@ -432,6 +435,16 @@ def owner(name: str) -> tuple[str, str]:
     if top == "features":
         return f"features/{rest.partition('/')[0]}", ""
     return top, rest
+
+
+def test_the_words_of_a_first_load_are_those_it_uses() -> None:
+    """Those of parts, and of the server, come later: `Part` and other languages wait for them."""
+    modules = closure("client.js") - {"languages/en.js"}
+    used = set(re.findall(r'["`]([a-z]+\.\w+)["`]', "".join(code(CLIENT / one) for one in modules)))
+    html = (CLIENT / "index.html").read_text("utf-8")
+    for ids in re.findall(r'data-(?:text|question)="([^"]*)"', html):
+        used |= {one.rpartition(":")[2] for one in ids.split()}
+    assert {*first()} == used & {*table()}
 
 
 def test_the_core_knows_no_feature() -> None:

@@ -543,13 +543,13 @@ async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Pag
         const {Stand} = await import("/client/core/page/words.js");
         const stand = new Stand();
         return [["vllm", "m"], ["vllm", "m"], ["builtin", "builtin"], ["builtin", "builtin"], ["local", "n"], ["vllm", "m"]]
-          .map(([engine, model]) => stand.heard(engine, model));
+          .map(([engine, model]) => stand.heard(engine, model, {ready: null}));
         """,
     )
     assert found[:2] == ["", ""]
     assert say("stage.simple_mode") in found[2]
     assert found[3] == ""
-    assert "answers again: n." in found[4]
+    assert found[4] == f"{say('stage.model_now', model='n')}."
     assert found[5] == ""
 
 
@@ -1063,6 +1063,7 @@ async def test_words_for_every_state(page: Page) -> None:
         page,
         """
         const words = await import("/client/core/page/words.js");
+        await (await import("/client/core/words/text.js")).laterWords();
         const facts = await import("/client/core/facts/words.js");
         const base = {active: true, camera: "on", muted: false, link: "connected", linkError: null, socket: "open",
           closeCode: 0, socketError: null, ready: {engine: "builtin", model: "m", engine_state: "ready"},
@@ -1312,6 +1313,7 @@ async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) 
     found = await run(
         page,
         """
+        await (await import("/client/core/words/text.js")).laterWords();
         const {checkClock} = await import("/client/core/doctor/webchecks.js");
         const at = (seconds, took = 0) => {
           const finding = checkClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
@@ -1336,6 +1338,7 @@ async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -
     found = await run(
         page,
         """
+        await (await import("/client/core/words/text.js")).laterWords();
         const {examine, verdict} = await import("/client/core/doctor/doctor.js");
         window.fetch = (path, {signal}) => new Promise((_, refuse) => signal.addEventListener("abort", refuse));
         const real = setTimeout;

@@ -19,9 +19,18 @@ def table(language: str = "en") -> dict[str, Forms]:
     if language != "en":
         words: dict[str, Forms] = json.loads((LANGUAGES / f"{language}.json").read_text("utf-8"))
         return words
-    module = (LANGUAGES / "en.js").read_text("utf-8")
-    english: dict[str, Forms] = json.loads(module[module.index("= {") + 2 : module.rindex("}") + 1])
-    return english
+    return dict(sorted({**first(), **_words(CLIENT / "core" / "words" / "later.js")}.items()))
+
+
+def first() -> dict[str, Forms]:
+    """The English words that come with the page."""
+    return _words(LANGUAGES / "en.js")
+
+
+def _words(path: Path) -> dict[str, Forms]:
+    module = path.read_text("utf-8")
+    words: dict[str, Forms] = json.loads(module[module.index("= {") + 2 : module.rindex("}") + 1])
+    return words
 
 
 def say(id: str, *, language: str = "en", **values: str | int) -> str:

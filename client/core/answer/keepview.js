@@ -66,15 +66,14 @@ export class Keeping {
     const row = document.createElement("div");
     row.className = "row";
     this.#all = button(text("answer.delete_all"), (event) => this.#askOrDelete(event));
+    this.#all.className = "danger";
     this.#all.addEventListener("blur", () => this.#askAnew());
     this.#later = button(text("page.not_now"), () => this.#dialog.close());
-    row.append(
-      this.#all,
-      this.#later,
-      button(text("answer.save"), () => void this.#save(), "primary"),
-    );
+    const save = button(text("answer.save"), () => void this.#save(), "primary");
+    row.append(this.#all, this.#later, save);
     this.#dialog.replaceChildren(title, this.#formats, hint, this.#said, row);
     this.#dialog.showModal();
+    save.focus();
   }
 
   /** Share an answer with its picture. @param {Turn} turn @param {string} words of it @throws {DOMException} */

@@ -1,11 +1,16 @@
 import { say, show } from "../page/dom.js";
 import { partsOf } from "../page/picture.js";
 import { ago, duration, lookedAt, span } from "../page/routes.js";
-import { cameraName, engineName } from "../page/words.js";
+import { cameraName, engineName, progress } from "../page/words.js";
 import { clock, isolated, joined, language, number, plural, text } from "../words/text.js";
 
 // A frame that was not older than this (ms) when the model got it was of just now.
 const FRESH = 2000;
+// An answer so old (ms) is of just now no more; for so many of them its age is told, then its time of day.
+const MINUTE = 60_000;
+const MOST_MINUTES = 60;
+/** @type {Record<"fetching"|"loading", string>} */
+const MEANWHILE = { fetching: "answer.meanwhile_fetching", loading: "answer.meanwhile_loading" };
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.d.ts").EarlierFrame} EarlierFrame */
@@ -140,13 +145,25 @@ function spots({ boxes = [], frame }) {
   });
 }
 
+/** Who answered: also in whose place, with how far that is by now. @param {Turn} turn @param {import("../live/messages.d.ts").Response} response @param {Turn["meanwhile"]} coming */
+function engines({ meanwhile, news }, response, coming) {
+  if (news) return [text("stage.model_now", { model: response.model })];
+  if (!meanwhile) return [engineName(response.engine)];
+  const { model } = meanwhile;
+  const { step } = coming?.model === model ? coming : meanwhile;
+  return [text(MEANWHILE[step], { model }), ...(coming?.model === model ? progress(coming) : [])];
+}
+
 /**
  * The line under an answer.
- * @param {import("../live/messages.d.ts").Response} response
+ * @param {Turn} turn @param {import("../live/messages.d.ts").Response} response @param {Turn["meanwhile"]} coming
  */
-function evidence(response) {
+function evidence(turn, response, coming) {
   const { frame, timings } = response;
-  const parts = [engineName(response.engine)];
+  const parts = engines(turn, response, coming);
+  const minutes = Math.floor((Date.now() - turn.at) / MINUTE);
+  const past = minutes <= MOST_MINUTES ? ago(60_000 * minutes) : clock(turn.at);
+  const when = minutes < 1 ? text("answer.just_now") : past;
   const named = [...(response.others ?? []), frame].flatMap((one) => (one?.camera_name ? cameraName(one.camera, one.camera_name) : []));
   if (named.length > 0) parts.push(joined(named));
   const looked = lookedAt(response);
@@ -155,13 +172,19 @@ function evidence(response) {
   const fresh = frame !== undefined && frame.age_ms < FRESH;
   if (frame?.held) parts.push(text("answer.held_age", { age }));
   else if (frame?.word) parts.push(text("answer.at_word", { word: frame.word, age }));
-  else if (fresh && looked && response.route !== "now") parts.push(looked, text("answer.just_now"));
-  else if (fresh) parts.push(text("answer.just_now"));
+  else if (fresh && looked && response.route !== "now") parts.push(looked, when);
+  else if (fresh) parts.push(when);
   else if (frame && looked) parts.push(text("answer.looked_age", { looked, age }));
   else if (frame) parts.push(text("answer.frame_age", { age }));
+  if (minutes >= 1 && !parts.includes(when)) parts.push(when);
   if (frame?.unchanged_since) parts.push(text("answer.unchanged_since", { time: clock(frame.unchanged_since) }));
   parts.push(text("page.seconds", { number: number(Math.max(0.1, timings.total_ms / 1000), 1) }));
   return parts.join(" · ");
+}
+
+/** Show the line under an answer, which ages. @param {HTMLElement} article @param {Turn} turn @param {Turn["meanwhile"]} coming the model on its way */
+export function fillAge(article, turn, coming) {
+  if (turn.response) say(must(article.querySelector(".evidence .line")), evidence(turn, turn.response, coming));
 }
 
 /** @param {number} count */
@@ -170,7 +193,6 @@ const visualTokens = (count) => plural("answer.visual_tokens", count);
 /** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.d.ts").Response} response */
 function fillEvidence(proof, response) {
   show(proof, true);
-  say(must(proof.querySelector("summary .line")), evidence(response));
   const { timings, frame, usage } = response;
   must(proof.querySelector(".times")).replaceChildren(...timeRows(timings));
   const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;

@@ -3,7 +3,7 @@ import { fillCodes, MOST_OF_CODE } from "./codes.js";
 import { fillQuestion } from "./correcting.js";
 import { Keeping } from "./keepview.js";
 import { LinkDialog } from "./link.js";
-import { fillLooked } from "./looked.js";
+import { fillAge, fillLooked } from "./looked.js";
 import { plain } from "./markdown.js";
 import { Rich } from "./rich.js";
 import { SeenDialog } from "./seen.js";
@@ -17,6 +17,7 @@ import { SeenDialog } from "./seen.js";
 export class Answers {
   plain = plain;
   question = fillQuestion;
+  age = fillAge;
   #link = new LinkDialog();
   #rich = new Rich((address) => this.#link.ask(address));
   #seen;

@@ -18,6 +18,7 @@ import { clock, text } from "../words/text.js";
  * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
  * @property {() => [Route, string][]} ways where a question can look now
  * @property {(turn: Turn, route: Route) => void} lookAgain
+ * @property {() => Turn["meanwhile"]} coming the model on its way
  * @property {(turn: Turn) => boolean} marked a model wrote it, and perhaps with Markdown's marks
  * @property {(turn: Turn, picture: HTMLElement) => void} see show the picture that the model got
  * @property {(turn: Turn) => void} remove delete it
@@ -35,6 +36,7 @@ const SPEAK_DESCRIPTION_EVERY = 8000;
  * @property {(text: string) => string} plain
  * @property {(asked: HTMLElement, turn: Turn, onCorrect: (text: string) => void) => void} question shows its words, which may be corrected
  * @property {(article: HTMLElement, turn: Turn, ways: [Route, string][], choose: (route: Route) => void) => void} looked shows what the answer is based on
+ * @property {(article: HTMLElement, turn: Turn, coming: Turn["meanwhile"]) => void} age shows the line below it anew
  */
 
 // More characters than this are folded when a newer answer comes.
@@ -104,6 +106,14 @@ export class ChatView {
   enrich(rich, turns) {
     this.#rich = rich;
     this.render(turns);
+  }
+
+  /** Show how old the answers are by now. @param {Iterable<Turn>} turns */
+  age(turns) {
+    for (const turn of turns) {
+      const article = this.#turns.get(turn.key);
+      if (article) this.#rich?.age(article, turn, this.#actions.coming());
+    }
   }
 
   /** The words of a turn, without marks. @param {Turn} turn */
@@ -275,6 +285,7 @@ export class ChatView {
     this.#fillThoughts(article, turn);
     if (turn.kind === "describe") this.#fillMoments(article, turn);
     this.#rich?.looked(article, turn, this.#actions.ways(), (route) => this.#actions.lookAgain(turn, route));
+    this.#rich?.age(article, turn, this.#actions.coming());
     const whole = turn.response !== null && turn.text !== "";
     show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
     show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);

@@ -74,6 +74,7 @@ export class Composer {
   constructor({ onAsk, onTyping }) {
     this.#onAsk = onAsk;
     this.box.value = draft.load();
+    byId("skip", HTMLButtonElement).addEventListener("click", () => this.box.focus());
     this.box.addEventListener("focus", onTyping);
     this.box.addEventListener("input", () => {
       onTyping();
@@ -316,17 +317,17 @@ export class Suggestions {
     );
   }
 
-  /** Offer two questions that fit what is in front, the best first. @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen */
+  /** Offer three questions that fit what is in front, the best first. @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen */
   fit({ text, code, people }) {
     const wanted = [];
     if (code) wanted.push("code");
     if (text) wanted.push("read");
     if (people > 1) wanted.push("people");
-    const names = [...new Set([...wanted, "what", "read"])].slice(0, 2);
+    const names = [...new Set([...wanted, "what", "read", "people"])].slice(0, 3);
     const row = byId("quick", HTMLElement);
     const focused = document.activeElement;
     for (const one of ["code", "people", "what", "read"]) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
-    for (const one of names) byId("hold", HTMLElement).before(byId(`quick-${one}`, HTMLElement));
+    for (const one of names) byId("marks-clear", HTMLElement).before(byId(`quick-${one}`, HTMLElement));
     // One that was moved has lost the focus; one that is hidden now gives it to the first.
     if (!(focused instanceof HTMLElement) || !row.contains(focused)) return;
     (focused.hidden ? byId(`quick-${names[0]}`, HTMLElement) : focused).focus({ preventScroll: true });

@@ -31,6 +31,9 @@ import { onLanguage, problem, text } from "../words/text.js";
  * @property {import("../page/routes.js").Route} [wish] where to look, if the user chose it
  * @property {boolean} reads it reads a text on over several pictures
  * @property {ResponseMessage|null} response null until the answer is complete
+ * @property {number} at when its newest answer came, ms since the epoch; 0: none has
+ * @property {import("../live/messages.d.ts").ModelComing|null} meanwhile the model on its way, in whose place the built-in engine answered
+ * @property {boolean} news the first answer of a model after those of the built-in engine
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user in the page's language; "" for none
  * @property {{code: string, words: string}} [cause] of the problem, for another language; see `problem`
@@ -74,6 +77,8 @@ export function asking({ question, state }) {
 export class Conversation {
   /** @type {Turn[]} oldest first */
   turns = [];
+  /** The model on its way. @type {Turn["meanwhile"]} */
+  coming = null;
 
   #onTurn;
   #onGone;
@@ -215,7 +220,14 @@ export class Conversation {
       thoughts: message.thinking ?? "",
       frame: message.frame ?? turn.frame,
       response: message,
+      at: Date.now(),
+      meanwhile: message.engine === "builtin" ? this.coming : null,
     });
+  }
+
+  /** Say so with the first answer of a model. @param {Turn} turn */
+  isNews(turn) {
+    this.#change(turn, { news: true });
   }
 
   /** @param {ResponseMessage} message */
@@ -228,6 +240,7 @@ export class Conversation {
       text: message.text,
       frame: message.frame ?? turn.frame,
       response: message,
+      at: Date.now(),
       looked: 0,
       problem: "",
     });
@@ -309,6 +322,9 @@ function blank() {
     frames: [],
     reads: false,
     response: null,
+    at: 0,
+    meanwhile: null,
+    news: false,
     resent: false,
     problem: "",
     retryable: false,

@@ -1,5 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
+import { span } from "../page/routes.js";
 import { change } from "../page/settings.js";
+import { comingWords, namesThings } from "../page/words.js";
 import { isolated, number, text } from "../words/text.js";
 
 const ASK_FOR_CODE = "dialogs.enter_code";
@@ -205,6 +207,8 @@ class TrustDialog {
   }
 }
 
+// Milliseconds for a gigabyte at 100 Mbit/s
+const GIGABYTE = 80_000;
 /** Ways to a model: the words on each, its download in GB, and what whoever runs the server types. @type {[string, number, string][]} */
 const WAYS = [
   ["simple.small", 2, "bash scripts/run.sh --model small"],
@@ -216,21 +220,37 @@ const WAYS = [
 class SimpleDialog {
   #dialog = byId("simple-dialog", HTMLDialogElement);
   #said = byId("simple-said", HTMLElement);
+  #bar = byId("simple-coming-bar", HTMLProgressElement);
 
   constructor() {
     byId("simple-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
   }
 
-  open() {
+  /** Show the model on its way. @param {import("../live/facts.js").Facts} facts */
+  render(facts) {
+    if (!this.#dialog.open) return;
+    show(byId("simple-coming", HTMLElement), facts.coming !== null);
+    say(byId("simple-coming-words", HTMLElement), comingWords(facts));
+    if (facts.coming?.percent === undefined) this.#bar.removeAttribute("value");
+    else this.#bar.value = facts.coming.percent;
+  }
+
+  /** @param {import("../live/facts.js").Facts} facts */
+  open(facts) {
     say(this.#said, "");
+    say(byId("simple-can", HTMLElement), text(namesThings(facts) ? "simple.can" : "simple.can_plain"));
     byId("simple-ways", HTMLElement).replaceChildren(...WAYS.map((way) => this.#way(...way)));
     if (!this.#dialog.open) this.#dialog.showModal();
+    this.render(facts);
   }
 
   /** @param {string} words @param {number} size @param {string} command */
   #way(words, size, command) {
-    const [item, about, row, code, copy] = ["li", "p", "div", "code", "button"].map((tag) => document.createElement(tag));
-    about.textContent = text(words, { size: isolated(`${number(size)}\u00a0GB`) });
+    const [item, about, cost, row, code, copy] = ["li", "p", "p", "div", "code", "button"].map((tag) => document.createElement(tag));
+    about.textContent = text(words);
+    cost.className = "fine";
+    const shown = { size: isolated(`${number(size)}\u00a0GB`), time: span(size * GIGABYTE) };
+    if (size) cost.textContent = text("simple.download", shown);
     row.className = "row";
     code.dir = "ltr";
     code.textContent = command;
@@ -245,7 +265,7 @@ class SimpleDialog {
       }
     });
     row.append(code, copy);
-    item.append(about, row);
+    item.append(about, ...(size ? [cost] : []), row);
     return item;
   }
 }

@@ -1,4 +1,4 @@
-import { engineName, engineState, noCamera, stateWord } from "../page/words.js";
+import { comingWords, engineName, engineState, noCamera, stateWord } from "../page/words.js";
 import { ended, fromServer, isolated, joined, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -36,6 +36,7 @@ export function details(facts) {
         text("facts.engine_state", { engine: name + model, state: stateWord(engineState(facts)) }),
         fromServer(status?.engine_detail || ready?.engine_detail),
         fromServer(ready?.stands_in),
+        comingWords(facts),
         !host ? "" : facts.disclose ? text("facts.pictures_go_after", { host }) : text("facts.pictures_go", { host }),
       ]
         .join(" ")

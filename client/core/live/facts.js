@@ -21,6 +21,7 @@
  * @property {ApiError|null} pairingError the error of the one-time code in the address
  * @property {Ready|null} ready
  * @property {Status|null} status
+ * @property {import("./messages.d.ts").ModelComing|null} coming the model that is on its way
  * @property {boolean} held
  * @property {boolean} describing
  * @property {Preferred} preferred settings of the session that the user has changed
@@ -85,6 +86,7 @@ export const NOTHING_YET = {
   pairingError: null,
   ready: null,
   status: null,
+  coming: null,
   held: false,
   describing: false,
   preferred: {},

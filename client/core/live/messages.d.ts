@@ -303,7 +303,7 @@ export interface Ready {
   elsewhere: string;
   /** The person has agreed to all of them; nothing is sent to another one. */
   confirmed: boolean;
-  /** The features that are on: an object for each, with what a client needs to know of it from the start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
+  /** The features that are on: an object for each, with what a client needs to know of it from the start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
   features: Record<string, Record<string, any>>;
 }
 
@@ -585,6 +585,19 @@ export interface LogLines {
   lines: Array<string>;
   /** Lines before these that were dropped because the buffer was full */
   dropped: number;
+}
+
+/** A model is on its way: it is fetched, or loaded, and another engine answers meanwhile. At most once a second. */
+export interface ModelComing {
+  type: "model_coming";
+  /** Its name; empty: none is on its way any more */
+  model: string;
+  /** What is done now */
+  step: "fetching" | "loading";
+  /** Of this step, 0 to 100; absent: unknown */
+  percent?: number;
+  /** Of this step; absent: unknown */
+  seconds_left?: number;
 }
 
 /** Things, print, codes and people in front of the camera, so that a client can offer questions about it. It comes while the built-in engine answers, whenever it differs from the one before. */
@@ -1056,4 +1069,4 @@ export interface WebhookOffer {
 
 export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

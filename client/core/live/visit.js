@@ -332,7 +332,7 @@ export class Visit {
     this.#release(camera);
     if (this.facts.socket !== "ended") this.socket.close();
     this.outage.end();
-    this.#set({ active: false, status: null, untrusted: false, ...change });
+    this.#set({ active: false, status: null, coming: null, untrusted: false, ...change });
     if (unsent) this.#hooks.onUnsent(unsent.id);
   }
 
@@ -348,7 +348,7 @@ export class Visit {
   #sessionChanged(first) {
     if (first) return;
     // Socket and camera belonged to the old session.
-    this.#set({ held: false, status: null, ready: null });
+    this.#set({ held: false, status: null, coming: null, ready: null });
     this.socket.close();
     if (this.facts.active) this.socket.open();
     this.peer.reoffer();
@@ -364,7 +364,8 @@ export class Visit {
     if (wasOpen && socket === "waiting") this.outage.begin();
     if (socket === "waiting" && this.socket.unopened >= REFUSED_AFTER && !this.facts.untrusted) void this.#findOutWhy();
     if (socket === "open") {
-      this.#set({ untrusted: false });
+      // Another server may be there now; one that knows of a model says so.
+      this.#set({ untrusted: false, coming: null });
       this.outage.trusted();
       this.handover.opened();
       // Send all settings each time, because a new session, or one that missed a change, lacks them.
@@ -418,6 +419,9 @@ export class Visit {
         }
         break;
       }
+      case "model_coming":
+        this.#set({ coming: message.model ? message : null });
+        break;
       case "sender":
         this.control.follow(message);
         break;

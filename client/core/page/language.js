@@ -1,5 +1,5 @@
 import { ENGLISH } from "../../languages/en.js";
-import { LANGUAGES, direction, language, onLanguage, text, use } from "../words/text.js";
+import { LANGUAGES, direction, language, laterWords, onLanguage, text, use } from "../words/text.js";
 import { change, onSettings, settings } from "./settings.js";
 
 // Milliseconds until the words count as missing, and after which they are fetched again at the start
@@ -150,7 +150,7 @@ async function load(code) {
   if (code === "en") return {};
   try {
     // boot.js has begun to load the first one.
-    const reply = await fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) });
+    const [reply] = await Promise.all([fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) }), laterWords()]);
     return reply.ok ? await reply.json() : null;
   } catch {
     return null;

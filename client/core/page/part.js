@@ -1,4 +1,4 @@
-import { text } from "../words/text.js";
+import { laterWords, text } from "../words/text.js";
 import { byId, say, stays } from "./dom.js";
 import { translate } from "./language.js";
 
@@ -92,7 +92,8 @@ export class Part {
       // In some browsers (Firefox) a failed import fails for ever, so import only once the server responds.
       const { ok, status } = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
       if (!ok) throw new Error(`The server answered ${status}.`);
-      await Promise.all([import(address.href), ...sheets.map(addSheet), elements && addElements(elements)]);
+      const words = laterWords();
+      await Promise.all([import(address.href), words, ...sheets.map(addSheet), elements && words.then(() => addElements(elements))]);
       return (this.here = await load());
     } finally {
       // Allow another attempt.

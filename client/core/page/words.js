@@ -1,4 +1,5 @@
-import { fromServer, text } from "../words/text.js";
+import { ended, fromServer, joined, percent, text } from "../words/text.js";
+import { span } from "./routes.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
@@ -247,6 +248,8 @@ export function notice(facts) {
   if (engine) return engine;
   // Hints are about the live picture, so they do not apply to a held one; the state says that it is held.
   if (facts.held) return null;
+  // Nobody lights a screen.
+  if (facts.screen) return null;
   if (status?.black) return { tone: "warn", title: text("page.black"), text: text("page.black_text") };
   if (status?.dark) return { tone: "warn", title: text("page.dark"), text: text("page.dark_text") };
   if (status?.blurred) return { tone: "warn", title: text("page.blurred"), text: text("page.blurred_text") };
@@ -276,6 +279,20 @@ function lost(facts) {
   }
   if (!navigator.onLine) return { tone: "bad", title: text("page.connection_lost"), text: text("page.offline_text"), action };
   return { tone: "bad", title: text("page.connection_lost"), text: text("page.connection_lost_text"), action };
+}
+
+/** @type {Record<"fetching"|"loading", string>} */
+const COMING = { fetching: "page.coming_fetching", loading: "page.coming_loading" };
+
+/** How far the model on its way is, and the time left, as far as they are known. @param {NonNullable<Facts["coming"]>} coming @returns {string[]} */
+export function progress({ percent: share, seconds_left: left }) {
+  const known = share === undefined ? [] : [percent(share / 100)];
+  return left === undefined ? known : [...known, text("page.time_left", { time: span(1000 * left) })];
+}
+
+/** A sentence on the model on its way; "" without one. @param {Pick<Facts, "coming">} facts */
+export function comingWords({ coming }) {
+  return coming ? ended(joined([text(COMING[coming.step], { model: coming.model }), ...progress(coming)])) : "";
 }
 
 /** @param {Facts} facts */
@@ -318,24 +335,35 @@ export function remarks(response) {
 
 /** Simple mode: the built-in engine, which can do less, answers in place of a model. */
 
-export const SIMPLE_MODE = "stage.simple_mode";
+/** @param {Pick<Facts, "ready">} facts @returns {boolean} the built-in engine names things */
+export function namesThings({ ready }) {
+  return ready?.features?.builtin?.things !== false;
+}
+
+/** What simple mode is, in a few words. @param {Pick<Facts, "ready">} facts */
+export function simpleWords(facts) {
+  return text(namesThings(facts) ? "stage.simple_mode" : "stage.simple_plain");
+}
 
 /** @param {Pick<Facts, "ready"|"status">} facts @returns {boolean} the built-in engine answers */
 export function inSimpleMode({ ready, status }) {
   return (status?.engine ?? ready?.engine) === "builtin";
 }
 
-/** Reports once that the built-in engine has replaced a model, and once that a model is back. */
+/** Reports once that the built-in engine has replaced a model, and once that a model answers in its place. */
 export class Stand {
   /** @type {boolean|null} null while unknown */
   #simple = null;
 
-  /** @param {string} engine that answers @param {string} model @returns {string} the note for the user; "" for none */
-  heard(engine, model) {
+  /**
+   * @param {string} engine that answers @param {string} model @param {Pick<Facts, "ready">} facts
+   * @returns {string} the note for the user; "" for none
+   */
+  heard(engine, model, facts) {
     const before = this.#simple;
     this.#simple = engine === "builtin";
     if (before === null || before === this.#simple) return "";
-    if (this.#simple) return text("stage.model_silent", { simple: text(SIMPLE_MODE) });
-    return text("stage.model_back", { model });
+    if (this.#simple) return text("stage.model_silent", { simple: simpleWords(facts) });
+    return ended(text("stage.model_now", { model }));
   }
 }

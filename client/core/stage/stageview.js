@@ -1,6 +1,6 @@
 import { Fold, byId, say, show } from "../page/dom.js";
 import { shownPicture, toPicture } from "../page/picture.js";
-import { card, farAway, inSimpleMode, live, notice, summary } from "../page/words.js";
+import { card, farAway, inSimpleMode, live, notice, simpleWords, summary } from "../page/words.js";
 import { ended, isolated, number, text } from "../words/text.js";
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
@@ -60,6 +60,11 @@ export class StageView {
 
   constructor() {
     this.#facts.onOpen = () => this.onDetails();
+    const more = byId("more-open", HTMLButtonElement);
+    this.#more.onOpen = () => {
+      // By a key: the field stands between the button and what it opens.
+      if (more.matches(":focus-visible")) byId("more", HTMLElement).querySelector(/** @type {"button"} */ ("button:not([hidden], :disabled)"))?.focus();
+    };
     new Fold(byId("menu-open", HTMLButtonElement), byId("menu", HTMLElement));
     // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
@@ -169,6 +174,7 @@ export class StageView {
     const simple = inSimpleMode(facts) && this.app.dataset.camera === "on";
     for (const element of this.#simple) show(element, simple);
     if (facts.screen) show(this.#simple[0], false);
+    say(byId("simple-words", HTMLElement), simpleWords(facts));
     this.#renderCard(facts);
     this.#renderNotice(facts);
     if (!facts.held) this.dropStill();
@@ -194,7 +200,7 @@ export class StageView {
   /** Show the slider's value. */
   showZoom() {
     say(byId("zoom-value", HTMLElement), isolated(`${number(Number(this.zoom.value), 1)}×`));
-    this.zoom.setAttribute("aria-valuetext", `${this.zoom.value}×`);
+    this.zoom.setAttribute("aria-valuetext", byId("zoom-value", HTMLElement).textContent ?? "");
   }
 
   /** @param {import("../live/camera.js").Camera} camera */

@@ -147,8 +147,15 @@ function filled(sentence, values) {
 /** The server's sentences and errors in the page's words. Uses no DOM. */
 
 
-/** By each English sentence that the server sends, the id of its translations. @type {Map<unknown, string>} */
-const IDS = new Map(Object.entries(ENGLISH).flatMap(([id, words]) => (id.startsWith("server.") ? [[words, id]] : [])));
+/** By each English sentence that the server sends, the id of its translations: English has no need of them. @type {Map<unknown, string>} */
+const IDS = new Map();
+
+/** Load the English words that the page does not begin with: those of its parts, and of the server. @throws when they do not come */
+export async function laterWords() {
+  const { LATER } = await import("./later.js");
+  Object.assign(ENGLISH, LATER);
+  for (const [id, words] of Object.entries(LATER)) if (id.startsWith("server.")) IDS.set(words, id);
+}
 
 /**
  * An error's words: the server's own where they are English or have a translation, else the page's for its code.

@@ -116,7 +116,11 @@ export class CamerasDialog {
     byId("several-address", HTMLInputElement).value = new URL(address, location.href).href;
     byId("several-token", HTMLInputElement).value = token;
     drawCode(byId("several-code", SVGSVGElement), qr);
-    show(byId("several-insecure", HTMLElement), location.protocol !== "https:");
+    const https = location.protocol === "https:";
+    show(byId("several-insecure", HTMLElement), !https);
+    for (const id of ["several-scan", "several-code"]) byId(id, Element).toggleAttribute("hidden", !https);
+    // Another window of this computer can be the camera at least.
+    show(byId("several-joining", HTMLElement), isSecureContext);
     return true;
   }
 

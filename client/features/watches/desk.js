@@ -36,7 +36,7 @@ export class WatchDesk {
    * @param {Object} hooks
    * @param {(message: ClientMessage) => boolean} hooks.send
    * @param {() => void} hooks.onChange
-   * @param {(alert: Alert, fresh: boolean) => void} hooks.onAlert fresh: no page has shown it before
+   * @param {(alert: Alert, fresh: boolean, last: boolean) => void} hooks.onAlert fresh: no page has shown it before; last: its watch has ended with it
    * @param {(alert: Alert) => void} hooks.onWords an alert has other words now
    * @param {(condition: string, why: string) => void} hooks.onRefused a watch was not taken
    * @param {Order[]} hooks.saved orders of this tab before a reload
@@ -142,7 +142,7 @@ export class WatchDesk {
     for (const id of this.#alerts.keys()) if (this.#alerts.size > MOST_ALERTS) this.#alerts.delete(id);
     const order = this.#orders.get(alert.watch);
     if (order && !order.repeat) this.#orders.delete(order.id);
-    this.#hooks.onAlert(alert, !alert.acked);
+    this.#hooks.onAlert(alert, !alert.acked, order !== undefined && !order.repeat);
     this.#hooks.send({ type: "ack", id: alert.id });
     this.#changed();
   }

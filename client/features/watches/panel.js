@@ -33,7 +33,14 @@ export class WatchPanel {
     this.#visit = visit;
     this.#changes = new Changes((wish) => visit.description.prefer(wish));
     const hooks = {
-      onStop: (id) => this.#desk.stop(id),
+      onStop: (id) => {
+        const stopped = [...this.#desk.list, ...this.#desk.waiting].find((one) => one.id === id);
+        if (stopped && !("ended" in stopped && stopped.ended)) {
+          view.stopped(id, stopped.condition);
+          say(`${ended(stopped.condition)} ${text("watch.stopped")}`);
+        }
+        this.#desk.stop(id);
+      },
       onChange: (id, change) => this.#desk.change(id, change),
       onWrong: (id) => this.#desk.wrong(id),
       onOpen: () => page.sheet.grow(true),
@@ -50,11 +57,11 @@ export class WatchPanel {
         this.#begun(say);
         this.#tell(say);
       },
-      onAlert: (alert, fresh) => {
+      onAlert: (alert, fresh, last) => {
         const entry = view.entry(alert);
         chat.add(entry);
         if (!fresh) return;
-        say(`${ended(alert.condition)} ${alert.reason}`);
+        say([ended(alert.condition), alert.reason, ...(last ? [text("watch.seen")] : [])].join(" "));
         this.#alarm.show(alert, () => entry.scrollIntoView({ block: "nearest" }));
       },
       onWords: (alert) => view.reword(alert),

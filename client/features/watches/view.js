@@ -6,6 +6,9 @@ import { clock, isolated, onLanguage, percent, text } from "../../core/words/tex
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
 /** @typedef {import("../../core/live/messages.d.ts").Alert} Alert */
 
+// For this time (ms) the list shows that a watch was stopped.
+const SHOWN_STOPPED = 8000;
+
 /**
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag @param {string} [name] @param {string} [words]
@@ -32,6 +35,8 @@ export class WatchView {
   #reasons = new Map();
   /** @type {[WatchInfo[], import("./desk.js").Order[]]} */
   #shown = [[], []];
+  /** Conditions of watches that were stopped a moment ago. @type {Map<string, string>} by the watch's id */
+  #stopped = new Map();
   #hooks;
 
   /**
@@ -65,12 +70,14 @@ export class WatchView {
   /** @param {WatchInfo[]} watches @param {import("./desk.js").Order[]} waiting orders that the server has not yet */
   render(watches, waiting) {
     this.#shown = [watches, waiting];
+    const over = watches.findLast((one) => one.ended)?.condition ?? [...this.#stopped.values()].at(-1);
     const rows = [
       ...watches.map((one) => ({ ...one, text: stateOf(one) })),
       ...waiting.map((one) => ({ ...one, text: text("page.waiting_connection"), state: "waiting" })),
+      ...[...this.#stopped].map(([id, condition]) => ({ id, condition, text: text("watch.stopped"), state: "stopped", repeat: false, hours: undefined })),
     ];
     show(this.box, rows.length > 0);
-    say(this.#summary, summary(watches, waiting.length));
+    say(this.#summary, summary(watches, waiting.length, over));
     this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
     const here = new Set(rows.map((row) => row.id));
     for (const [id, { item }] of this.#items) {
@@ -83,10 +90,19 @@ export class WatchView {
     for (const row of rows) {
       const parts = this.#items.get(row.id) ?? this.#add(row.id, row.condition);
       say(parts.state, row.text);
-      parts.item.dataset.state = row.state;
+      parts.item.dataset.state = "ended" in row && row.ended ? "ended" : row.state;
       parts.every.setAttribute("aria-pressed", String(row.repeat));
       parts.when.render(row.hours, "expires_at" in row ? row.expires_at : "until" in row ? row.until : undefined);
     }
+  }
+
+  /** Show for a while that a watch was stopped. @param {string} id @param {string} condition */
+  stopped(id, condition) {
+    this.#stopped.set(id, condition);
+    setTimeout(() => {
+      this.#stopped.delete(id);
+      this.render(...this.#shown);
+    }, SHOWN_STOPPED);
   }
 
   /** @param {string} id @param {string} condition */

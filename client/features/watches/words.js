@@ -2,12 +2,12 @@ import { clock, ended, fromServer, joined, plural, text } from "../../core/words
 
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
 
-/** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet */
-export function summary(watches, waiting) {
+/** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet @param {string} [over] the condition that ended last */
+export function summary(watches, waiting, over) {
   const on = watches.filter((one) => !one.ended);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
-  if (count === 0) return text("watch.none");
+  if (count === 0) return over ? text("watch.finished", { condition: over }) : text("watch.none");
   const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
   if (cannot.length === 0) return what;
   if (cannot.length === on.length) return cannotWords(cannot[0].reason);

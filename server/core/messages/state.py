@@ -103,7 +103,7 @@ class Ready(ServerMessage):
     # The person has agreed to all of them; nothing is sent to another one.
     confirmed: bool = True
     # The features that are on: an object for each, with what a client needs to know of it from the
-    # start. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
+    # start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
     # `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that
     # gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
     # `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients

@@ -409,6 +409,7 @@ class BuiltinEngine:
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
         return Facts(
             scene=scene,
+            pointed=not of_all,
             rows=rows,
             unread=unread,
             text_broken=reader.text_broken,

@@ -68,6 +68,10 @@ class Glancer:
     def busy(self) -> bool:
         return self._lock.locked()
 
+    @property
+    def names_things(self) -> bool:
+        return self._finder is not None
+
     async def look(
         self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
     ) -> Glance:
@@ -128,6 +132,9 @@ class Glancing(BackgroundPart):
         # What the client knows; None: nothing yet
         self._sent: Glance | None = None
         self._tasks = TaskSet("glance")
+
+    def ready(self) -> dict[str, Any]:
+        return {"things": self._glancer.names_things}
 
     @property
     def wanted(self) -> bool:

@@ -246,6 +246,8 @@ class Facts:
     """The facts of one picture; None for a part that was not examined."""
 
     scene: Scene
+    # It is about a part that somebody points at.
+    pointed: bool = False
     rows: tuple[Row, ...] | None = None
     # True when there was print that could not be read
     unread: bool = False

@@ -22,5 +22,6 @@ def register(api: Api) -> None:
     api.run("hosting", start=hosting.start, close=hosting.close, last=True)
     api.on_engine_changed(hosting.channel.changed)
     api.operators(hosting.channel)
+    api.session_part(hosting.visitors.part)
     add_routes(api.operator_router(PREFIX), hosting)
     api.offer(hosting)

@@ -30,12 +30,13 @@ from server.features.hosting.messages import (
     LogLines,
     ReleasedMemory,
 )
-from server.features.hosting.model_fetch import ModelFetch
+from server.features.hosting.model_fetch import FetchStatus, ModelFetch
 from server.features.hosting.model_run import REFUSALS, Planner, Seen, Tools
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus, Released
+from server.features.hosting.visitors import Pace, Visitors, coming
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.group import EngineGroup
@@ -112,6 +113,10 @@ class Hosting:
         self.channel = OperatorChannel(self.report, dropped.inc)
         self.manager.on_change(lambda _: self.channel.changed())
         self.manager.on_line(self.channel.line)
+        pace = Pace()
+        self.visitors = Visitors(
+            lambda now: coming(self.manager.status(), self._fetched(), pace, now)
+        )
 
     def start(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""
@@ -128,6 +133,7 @@ class Hosting:
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.callback(self.channel.close)
+            stack.callback(self.visitors.close)
             stack.push_async_callback(self.manager.close)
             stack.push_async_callback(self.fetch.close)
             stack.push_async_callback(self._tasks.close)
@@ -191,6 +197,12 @@ class Hosting:
             "elsewhere": elsewhere,
             "warnings": list(launch.warnings),
         }
+
+    def _fetched(self) -> FetchStatus:
+        """Return the fetch of a model that will answer questions."""
+        status = self.fetch.status()
+        other = any(one.id == status.model and not one.answers for one in self.planner.known)
+        return FetchStatus() if other else status
 
     # Plans and runtimes
 

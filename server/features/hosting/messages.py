@@ -1,4 +1,4 @@
-"""Messages to operators: the state of the engine that they manage, and its log."""
+"""Messages about models: to operators the state of the engine that they manage, and its log; to everybody the model on its way."""
 
 from __future__ import annotations
 
@@ -90,3 +90,18 @@ class LogLines(ServerMessage):
     lines: list[str]
     # Lines before these that were dropped because the buffer was full
     dropped: int = 0
+
+
+class ModelComing(ServerMessage):
+    """A model is on its way: it is fetched, or loaded, and another engine answers meanwhile. At most once a second."""
+
+    type: Literal["model_coming"] = "model_coming"
+    newest_only: ClassVar[bool] = True
+    # Its name; empty: none is on its way any more
+    model: str = ""
+    # What is done now
+    step: Literal["fetching", "loading"] = "loading"
+    # Of this step, 0 to 100; absent: unknown
+    percent: int | None = None
+    # Of this step; absent: unknown
+    seconds_left: int | None = None

@@ -64,7 +64,7 @@ class Outbox:
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
     replace waiting ones of the same question. A new `ready`, `status`, `sender`, `still`, `watches`,
     `change`, `recall`, `aim`, `glance`, `reading`, `handover`, `cameras`, `programs`, `webhooks`,
-    `listening`, `engine`, `log` or `speaking` replaces a waiting one; the caller of a `log` first checks
+    `listening`, `engine`, `model_coming`, `log` or `speaking` replaces a waiting one; the caller of a `log` first checks
     that none waits. A `ready` goes before everything else. Without a reader, the deltas of an answer are dropped once its response is there,
     which has the whole text. Beyond `max_bytes` the oldest messages are dropped and counted, and a
     reader gets OutboxOverflowed.

@@ -5,7 +5,7 @@ import { Camera, CameraProblem } from "../../../core/live/camera.js";
 import { byId, say, show } from "../../../core/page/dom.js";
 import { Language } from "../../../core/page/language.js";
 import { settings } from "../../../core/page/settings.js";
-import { ended, onLanguage, text } from "../../../core/words/text.js";
+import { ended, laterWords, onLanguage, text } from "../../../core/words/text.js";
 import { Sending } from "./sending.js";
 
 /** @typedef {import("./sending.js").Place} Place */
@@ -14,6 +14,8 @@ const state = byId("join-state", HTMLElement);
 const video = byId("join-video", HTMLVideoElement);
 const start = byId("join-start", HTMLButtonElement);
 const stop = byId("join-stop", HTMLButtonElement);
+
+await laterWords();
 
 // The code is taken out of the address, where somebody could read it; it is good once.
 const code = decodeURIComponent(location.hash.slice(1));

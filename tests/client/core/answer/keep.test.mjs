@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fileName, fileOf } from "../../../../client/core/answer/keep.js";
-import { use } from "../../../../client/core/words/text.js";
+import { laterWords, use } from "../../../../client/core/words/text.js";
+
+await laterWords();
 
 // Times are those of the device.
 process.env.TZ = "Asia/Kolkata";

@@ -4,8 +4,10 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fromServer, problem } from "../../../../client/core/words/text.js";
 import { ENGLISH } from "../../../../client/languages/en.js";
+import { laterWords } from "../../../../client/core/words/text.js";
 import { clock, direction, ended, joined, list, number, percent, plural, text, use } from "../../../../client/core/words/text.js";
 
+await laterWords();
 const words = (code) => JSON.parse(readFileSync(new URL(`../../../../client/languages/${code}.json`, import.meta.url), "utf8"));
 const pictures = (count) => plural("facts.pictures", count);
 const bare = (said) => said.replaceAll(/[\u2066-\u2069]/gu, "");
@@ -69,13 +71,13 @@ test("full stops, commas and semicolons are those of the language, and a sentenc
 });
 
 test("a name stands where it belongs, what has no translation is English, and an unknown id shows itself", () => {
-  use("de", { "stage.model_back": "{model} antwortet wieder" });
-  assert.equal(text("stage.model_back", { model: "Qwen" }), "Qwen antwortet wieder");
+  use("de", { "stage.model_now": "{model} antwortet wieder" });
+  assert.equal(text("stage.model_now", { model: "Qwen" }), "Qwen antwortet wieder");
   assert.equal(text("answer.kilobytes", { number: 1234 }), "1.234\u00a0kB");
   assert.deepEqual([text("stage.nobody"), plural("stage.nobody", 2), text("toString")], ["stage.nobody", "stage.nobody", "toString"]);
   // In a sentence from right to left a name of the other direction is held together.
-  use("ar", { "stage.model_back": "جارٍ تحميل {model}" });
-  assert.equal(text("stage.model_back", { model: "Qwen" }), "جارٍ تحميل \u2068Qwen\u2069");
+  use("ar", { "stage.model_now": "جارٍ تحميل {model}" });
+  assert.equal(text("stage.model_now", { model: "Qwen" }), "جارٍ تحميل \u2068Qwen\u2069");
 });
 
 test("a sentence of the server has its translation, else that of its error's code, else it is English", () => {
