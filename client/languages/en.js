@@ -272,6 +272,7 @@ export const ENGLISH = {
 "stage.model_silent": "The model does not answer. {simple}. The page says when a model is back.",
 "stage.models_back": "All models are back.",
 "stage.other_picture": "What the other camera sees",
+"stage.people": "People?",
 "stage.quick": "Suggestions",
 "stage.read_this": "Read this",
 "stage.read_this_to_me": "Read this to me",

@@ -69,6 +69,12 @@ async def test_a_conversation_is_saved_and_deleted(
         dialog.get_by_role("button", name=name)
         for name in (say("answer.delete_all"), say("answer.really_delete"))
     )
+    # What saves has the focus; what deletes looks like neither of the others.
+    saves = dialog.get_by_role("button", name=say("answer.save"), exact=True)
+    await expect(saves).to_be_focused()
+    colour = "one => getComputedStyle(one).color"
+    later = dialog.get_by_role("button", name=say("page.not_now"))
+    assert await every.evaluate(colour) != await later.evaluate(colour)
     await every.dblclick()
     await expect(dialog.get_by_role("status")).to_contain_text(say("answer.press_again"))
     await expect(sure).to_be_focused()

@@ -197,7 +197,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     finder.first_token = 0.0
     page = await visit(pointing.base_url, mode="thing")
     await page.start()
-    await page.button(say("chat.hold")).click()
+    await page.press(say("chat.hold"))
     await page.got('m.type === "status" && m.held')
     response = await page.ask(ASKED)
     assert len(response["boxes"]) == 1
@@ -206,7 +206,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
     await expect(page.page.locator(".mark")).to_have_count(0)
     since = await page.now()
-    await page.button(say("chat.hold")).click()
+    await page.press(say("chat.hold"))
     await page.got('m.type === "status" && !m.held', since=since)
 
     await page.show(thing=False)

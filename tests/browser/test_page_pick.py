@@ -229,7 +229,7 @@ async def test_what_can_be_done_with_a_part(
 async def test_a_held_pictures_part(visit: Visit, builtin: Running) -> None:
     """It is one of the picture that is held, and goes with it."""
     page = await opened(visit, builtin.base_url)
-    await page.button(say("chat.hold")).click()
+    await page.press(say("chat.hold"))
     await page.got('m.type === "status" && m.held')
     since = await page.now()
     await tap(page, CAT)
@@ -237,5 +237,5 @@ async def test_a_held_pictures_part(visit: Visit, builtin: Running) -> None:
     response = await page.ask("What is this?")
     assert response["frame"]["held"]
     assert "a cat" in response["text"]
-    await page.button(say("chat.hold")).click()
+    await page.press(say("chat.hold"))
     await expect(page.page.locator("#pick .pick")).to_be_hidden()

@@ -184,13 +184,17 @@ async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) 
 
 
 async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """A page without a camera shows a code; the phone's picture is asked; Camera off ends it there."""
+    """A page without a camera shows a link, and over http says why a phone needs https in place of a code; the
+    other device's picture is asked; Camera off ends it there.
+    """
     page = await visit(server.base_url)
     await opened(page)
     await page.page.locator("#several-phone").click()
     link = page.page.locator("#several-link")
     await expect(link).to_have_value(LINK)
-    await expect(page.page.locator("#several-code")).to_be_visible()
+    await expect(page.page.locator("#several-insecure")).to_have_text(say("cameras.needs_https"))
+    await expect(page.page.locator("#several-code")).to_be_hidden()
+    await expect(page.page.locator("#several-scan")).to_be_hidden()
     device = await join(visit, await link.input_value())
     await expect(device.page.locator("#join-state")).to_have_text("Sending as Camera 1.")
     await expect(page.page.locator("#camera-dialog")).to_be_hidden()

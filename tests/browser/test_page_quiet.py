@@ -90,31 +90,111 @@ async def test_what_is_wrong_stands_beside_the_picture(
 async def test_a_long_press_holds_the_picture(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
+    """Another one lets it go; a finger that moves holds nothing."""
     page = await visit(server.base_url, viewport=(390, 844))
     await page.start()
     mouse = page.page.mouse
-    await mouse.move(195, 300)
-    await mouse.down()
-    await expect(page.state).to_have_text(say("page.picture_held"))
-    await mouse.up()
-    await mouse.move(195, 300)
-    await mouse.down()
-    await expect(page.state).to_have_text(say("page.live"))
-    await mouse.up()
-
-
-async def test_a_finger_that_moves_holds_nothing(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    page = await visit(server.base_url, viewport=(390, 844))
-    await page.start()
-    mouse = page.page.mouse
-    await mouse.move(195, 300)
+    for state in ("page.picture_held", "page.live"):
+        await mouse.move(195, 300)
+        await mouse.down()
+        await expect(page.state).to_have_text(say(state))
+        await mouse.up()
     await mouse.down()
     await mouse.move(230, 300)
     await page.page.wait_for_timeout(700)
     await expect(page.state).to_have_text(say("page.live"))
     await mouse.up()
+
+
+@pytest.mark.parametrize("width", [320, 390])
+async def test_three_questions_stand_in_one_row(
+    visit: Visit, builtin: Running, width: int
+) -> None:
+    """Nothing is cut off, and the engine that answers knows them."""
+    page = await visit(builtin.base_url, viewport=(width, 844))
+    await page.start()
+    row = page.page.locator("#quick")
+    asked = row.locator("button:visible")
+    await expect(asked).to_have_count(3)
+    assert await row.evaluate("one => one.scrollWidth <= one.clientWidth")
+    for words in await asked.all_inner_texts():
+        answer = (await page.tap(words))["text"]
+        assert "I cannot tell" not in answer
+        assert "try “" not in answer or words != say("stage.what_is_this")
+
+
+async def test_a_key_finds_the_question_and_what_is_more(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The first one skips to the field; "more" comes behind its button, and takes the focus."""
+    page = await visit(server.base_url, viewport=(390, 844))
+    keys = page.page.keyboard
+    await keys.press("Tab")
+    skip = page.page.locator("#skip")
+    await expect(skip).to_be_focused()
+    assert (await skip.bounding_box() or {})["width"] > 60
+    await keys.press("Enter")
+    await expect(page.box).to_be_focused()
+    await page.start()
+    await page.box.focus()
+    await keys.press("Shift+Tab")
+    opener = page.page.locator("#more-open")
+    await expect(opener).to_be_focused()
+    follows = "one => Boolean(one.compareDocumentPosition(document.querySelector('#more')) & 4)"
+    assert await opener.evaluate(follows)
+    await keys.press("Enter")
+    await expect(page.page.locator("#hold")).to_be_focused()
+    above = "document.querySelector('#more').getBoundingClientRect().bottom <= document.querySelector('#bar').getBoundingClientRect().top"
+    assert await page.page.evaluate(above)
+    await keys.press("Enter")
+    await expect(page.state).to_have_text(say("page.picture_held"))
+    await expect(opener).to_be_focused()
+
+
+async def test_states_are_announced_one_at_a_time(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The newest that lasts, with two seconds between two."""
+    page = await visit(server.base_url, viewport=(390, 844))
+    await page.page.evaluate("""() => {
+      window.__heard = [];
+      const region = document.querySelector("#announcer");
+      new MutationObserver(() => window.__heard.push([region.textContent.trim(), performance.now()]))
+        .observe(region, { childList: true, characterData: true, subtree: true });
+    }""")
+    await page.start()
+    for _ in range(3):
+        await page.press(say("chat.hold"))
+    await page.comes(
+        "window.__heard.map(([words]) => words)", [say("page.live"), say("page.picture_held")]
+    )
+    await page.press(say("chat.camera_off"))
+    await page.comes("window.__heard.at(-1)[0]", say("page.camera_off"))
+    times = [at for _, at in await page.page.evaluate("window.__heard")]
+    assert all(after - before >= 1990 for before, after in zip(times, times[1:], strict=False))
+
+
+async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running) -> None:
+    page = await visit(builtin.base_url, viewport=(844, 390))
+    await page.press(say("settings.menu"))
+    done = page.page.locator("#settings-close")
+    await expect(done).to_be_in_viewport(ratio=0.99)
+    first = page.page.locator("#settings select").first
+    box, row = await first.bounding_box(), await done.bounding_box()
+    assert box and row
+    assert box["y"] + box["height"] <= row["y"]
+
+
+async def test_sliders_say_words(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """A screen reader says what is seen beside each, not its raw value."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.press(say("settings.menu"))
+    await expect(page.page.locator("#settings")).to_be_visible()
+    said = await page.page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
+      .filter((one) => one.checkVisibility()).map((one) => [one.getAttribute("aria-valuetext"), one.value])""")
+    assert len(said) >= 2
+    assert all(words and words != value for words, value in said)
 
 
 async def test_what_is_on_shows_in_the_bar(
@@ -144,7 +224,14 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     await page.page.locator("#state").click()
     await page.button(say("stage.simple_more")).click()
     dialog = page.page.locator("#simple-dialog")
+    # Whoever asks first is the one to be asked; commands are for who can type them.
+    await expect(dialog).to_contain_text(say("simple.cannot"))
+    await expect(dialog.locator("li").first).to_be_hidden()
+    await dialog.locator("summary").click()
     await expect(dialog.locator("li")).to_have_count(3)
+    await expect(dialog.locator("li").first).to_contain_text(
+        say("simple.download", size="2\u00a0GB", time="3\u00a0min")
+    )
     await dialog.get_by_role("button", name=say("page.copy")).first.click()
     copied = await page.page.evaluate("navigator.clipboard.readText()")
     assert copied == "bash scripts/run.sh --model small"

@@ -56,13 +56,13 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         await model.start()
         await page.got('m.type === "ready" && m.engine === "vllm"', since=since)
         await expect(notes).to_have_count(2)
-        await expect(notes.last).to_contain_text("A model answers again: fake-vl.")
+        await expect(notes.last).to_contain_text(say("stage.model_now", model="fake-vl"))
         await expect(mode).to_be_hidden()
-        again = "window.__heard.some((text) => text.includes('answers again'))"
+        again = "window.__heard.some((text) => text.includes('answers now'))"
         await page.comes(again, True)
         heard: list[str] = await page.page.evaluate("window.__heard")
         assert len([text for text in heard if SIMPLE in text]) == 1
-        assert len([text for text in heard if "answers again" in text]) == 1
+        assert len([text for text in heard if "answers now" in text]) == 1
         await page.leave()
 
 

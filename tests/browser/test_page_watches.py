@@ -78,12 +78,18 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
 
     await page.page.locator("#watches > summary").click()
     await expect(listed).to_contain_text(say("watch.seen"))
+    await expect(page.page.locator("#announcer")).to_contain_text(say("watch.seen"))
     await page.button(say("watch.wrong")).click()
     await expect(alerts).to_contain_text(say("watch.taken_back"))
     await expect(listed).to_contain_text(say("watch.paused"))
     await page.page.get_by_role(
         "button", name=say("watch.stop_watching", condition="you see red")
     ).click()
+    # It says so for a while.
+    await expect(listed).to_contain_text(say("watch.stopped"))
+    summary = page.page.locator("#watches-summary")
+    await expect(summary).to_have_text(say("watch.finished", condition="you see red"))
+    await expect(page.page.locator("#announcer")).to_contain_text(say("watch.stopped"))
     await expect(page.page.locator("#watches")).to_be_hidden()
     # Once: nothing more has alerted.
     assert [one for one in await page.log() if one["message"].get("type") == "alert"][1:] == []

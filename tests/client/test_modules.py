@@ -1079,10 +1079,13 @@ async def test_words_for_every_state(page: Page) -> None:
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]
           .map(change => words.notice({...base, ...change}));
         const details = [false, true].map(clock_doubted => facts.details({...base, status: {camera: "live", clock_doubted}}).camera);
-        return [cards, notices, words.summary(base), words.notice(base), words.card(base), details];
+        const screen = words.notice({...base, screen: true, status: {camera: "live", dark: true, black: true}});
+        return [cards, notices, words.summary(base), words.notice(base), words.card(base), details, screen];
         """,
     )
-    cards, notices, summary, quiet, card, details = found
+    cards, notices, summary, quiet, card, details, screen = found
+    # Nobody lights a screen.
+    assert screen is None
     assert [say("facts.clock_wrong") in text for text in details] == [False, True]
     for shown in [*cards, *notices]:
         assert shown["title"]

@@ -162,7 +162,7 @@ function evidence(turn, response, coming) {
   const { frame, timings } = response;
   const parts = engines(turn, response, coming);
   const minutes = Math.floor((Date.now() - turn.at) / MINUTE);
-  const past = minutes <= MOST_MINUTES ? ago(60_000 * minutes) : clock(turn.at);
+  const past = minutes <= MOST_MINUTES ? text("page.ago", { time: text("page.minutes", { number: number(minutes) }) }) : clock(turn.at);
   const when = minutes < 1 ? text("answer.just_now") : past;
   const named = [...(response.others ?? []), frame].flatMap((one) => (one?.camera_name ? cameraName(one.camera, one.camera_name) : []));
   if (named.length > 0) parts.push(joined(named));

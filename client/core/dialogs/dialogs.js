@@ -253,7 +253,8 @@ class SimpleDialog {
     if (size) cost.textContent = text("simple.download", shown);
     row.className = "row";
     code.dir = "ltr";
-    code.textContent = command;
+    // A line ends between two words, not at a hyphen.
+    for (const word of command.split(" ")) code.append(...(code.hasChildNodes() ? [" "] : []), Object.assign(document.createElement("span"), { textContent: word }));
     copy.textContent = text("page.copy");
     copy.addEventListener("click", async () => {
       try {

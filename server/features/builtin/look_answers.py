@@ -189,11 +189,11 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
         return s.say("unread"), around
     # Then what it can do: a picture without print or codes is one that most questions are not for. Who points
-    # at something has asked the right one.
+    # at something, or could have a name for it, has asked the right one.
     looked = s.facts.things is not None
     text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
     of_itself = s.language.say_of_itself("help", s.facts.names_things)
-    return text, s.say("light", light=_light(s)) if running or s.facts.pointed else of_itself
+    return text, s.say("light", light=_light(s)) if running or looked or s.facts.pointed else of_itself
 
 
 def _letters(s: Speaker) -> int:

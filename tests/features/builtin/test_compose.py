@@ -367,3 +367,15 @@ def test_what_is_computed_is_asked_for_in_each_language(code: str) -> None:
     assert first_line(counted, *COFFEE) == words.say("items", count=3, items=things)
     said = words.say("still_open", value="18:00", now="12:00")
     assert first_line(closing, *SHOP) == said
+
+
+@pytest.mark.parametrize("things", [(), None])
+def test_who_points_at_something_is_not_told_to_ask_what_it_is(things: tuple[()] | None) -> None:
+    """An honest word about the part in place of questions to try: this was the right one."""
+    facts = Facts(
+        BRIGHT, pointed=True, rows=(), codes=(), things=things, names_things=things is not None
+    )
+    answer = compose(understand("What is this?"), facts, TUESDAY)
+    unknown = "I do not know this thing" if things is not None else "I see no text"
+    assert answer.startswith(unknown)
+    assert "“" not in answer
