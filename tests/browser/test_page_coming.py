@@ -86,11 +86,10 @@ async def test_how_far_it_is_and_the_time_left(
         RunMode.SUBPROCESS,
         LoadProgress("loading weights", 40.0),
     )
-    now, known = [loading], [None]
+    now = [loading]
+    known: list[int | None] = [None]
     monkeypatch.setattr(EngineManager, "status", lambda _: now[0])
-    monkeypatch.setattr(
-        "server.features.hosting.visitors.Pace.left", lambda *_: known[0]
-    )
+    monkeypatch.setattr("server.features.hosting.visitors.Pace.left", lambda *_: known[0])
     async with running(engine="auto") as run:
         page = await visit(run.base_url, viewport=PHONE)
         await page.start()
@@ -105,7 +104,9 @@ async def test_how_far_it_is_and_the_time_left(
         now[0] = replace(loading, progress=LoadProgress("loading weights", 55.0))
         await expect(bar).to_have_js_property("value", 55)
         left = say("page.time_left", time="90\u00a0s")
-        await expect(page.page.locator("#simple-coming-words")).to_contain_text(f"55\u00a0%, {left}.")
+        await expect(page.page.locator("#simple-coming-words")).to_contain_text(
+            f"55\u00a0%, {left}."
+        )
         await page.button(say("page.done")).click()
         await expect(line(page)).to_contain_text(f"{meanwhile} · 55\u00a0% · {left}")
         now[0] = ManagerStatus()

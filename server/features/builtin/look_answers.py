@@ -193,7 +193,9 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     looked = s.facts.things is not None
     text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
     of_itself = s.language.say_of_itself("help", s.facts.names_things)
-    return text, s.say("light", light=_light(s)) if running or looked or s.facts.pointed else of_itself
+    return text, s.say(
+        "light", light=_light(s)
+    ) if running or looked or s.facts.pointed else of_itself
 
 
 def _letters(s: Speaker) -> int:

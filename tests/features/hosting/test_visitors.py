@@ -54,9 +54,7 @@ def test_what_answers_no_question_or_runs_elsewhere_is_nobodys_news() -> None:
 
 def test_a_fetch_has_its_share_of_bytes() -> None:
     fetch = FetchStatus(FetchState.FETCHING, "someone/tiny-vl", 300, 1000)
-    assert told(ManagerStatus(), fetch) == ModelComing(
-        model="tiny-vl", step="fetching", percent=30
-    )
+    assert told(ManagerStatus(), fetch) == ModelComing(model="tiny-vl", step="fetching", percent=30)
     checking = replace(fetch, state=FetchState.CHECKING)
     assert told(ManagerStatus(), checking).percent is None
     assert told(ManagerStatus(), replace(fetch, total=0)).percent is None
