@@ -113,6 +113,7 @@ async def test_how_far_it_is_and_the_time_left(
         await page.got('m.type === "model_coming" && !m.model')
         await expect(line(page)).not_to_contain_text("%")
         await expect(line(page)).to_contain_text(meanwhile)
+        await page.leave()
 
 
 async def test_simple_mode_names_no_things_where_the_server_names_none(visit: Visit) -> None:
@@ -124,6 +125,7 @@ async def test_simple_mode_names_no_things_where_the_server_names_none(visit: Vi
         await expect(page.page.locator("#simple-words")).to_have_text(say("stage.simple_plain"))
         await page.page.locator("#simple-open").click()
         await expect(page.page.locator("#simple-can")).to_have_text(say("simple.can_plain"))
+        await page.leave()
 
 
 async def test_an_answer_ages(visit: Visit, server: Running, model: FakeOpenAI) -> None:
