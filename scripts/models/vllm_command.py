@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
+from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue import batching
 from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.sizes import cache_bytes
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -160,13 +161,12 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> Video | None:
 
 
 def kept_a_token(settings: Settings, model: Checkpoint) -> int:
-    """Return the bytes that one token's keys and values take; 0 where config.json lacks the sizes."""
-    try:
-        rows = text_shapes(model)["self_attn.k_proj"][0]
-        numbers = 2 * text_layers(model) * rows
-    except ModelError:
-        return 0
-    return numbers * (4 if settings.model_dtype == "float32" else 2)
+    """Return the bytes that one token's keys and values take, and its share of an answer's states; 0
+    where config.json lacks the sizes.
+    """
+    context = settings.model_max_tokens
+    each = cache_bytes(model.text, 0, context) // context
+    return each * 2 if settings.model_dtype == "float32" else each
 
 
 def weights_bytes(model: Checkpoint) -> int:

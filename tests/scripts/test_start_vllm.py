@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -563,6 +564,30 @@ TEXT = {
     "intermediate_size": 27648,
     "head_dim": 128,
 }
+
+
+def test_layers_of_linear_attention_keep_a_state_and_no_tokens() -> None:
+    """Of four layers one keeps tokens, as in Qwen3.5 to 3.8: a quarter, and the states' share."""
+    kinds = [*["linear_attention"] * 3, "full_attention"] * 16
+    linear = {
+        "num_value_heads": 48,
+        "num_key_heads": 16,
+        "value_head_dim": 128,
+        "key_head_dim": 128,
+    }
+    state = {f"linear_{name}": value for name, value in linear.items()}
+    settings = load(None, model_max_tokens="8192")
+
+    def kept(text: dict[str, Any]) -> int:
+        return vllm_command.kept_a_token(settings, Checkpoint(Path("/m"), text, None, ()))
+
+    assert kept(TEXT) == 262_144
+    assert kept({**TEXT, "layer_types": kinds}) == 65_536
+    assert (
+        kept({**TEXT, "layer_types": kinds, **state})
+        == 65_536 + 2 * 48 * 4 * 48 * 128 * 128 // 8192
+    )
+    assert kept({}) == 0
 
 
 @pytest.mark.slow

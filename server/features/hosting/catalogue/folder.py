@@ -24,7 +24,12 @@ from server.features.hosting.catalogue.entry import (
     parts_of,
 )
 from server.features.hosting.catalogue.gguf import Gguf
-from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
+from server.features.hosting.catalogue.sizes import (
+    CONTEXT,
+    OVERHEAD_BYTES,
+    cache_bytes,
+    whole,
+)
 from server.models import families, geometry
 from server.models.families import Family
 from server.models.weights import (
@@ -48,15 +53,12 @@ GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
 MAX_GGUF_FILES = 2 * MAX_PARTS
 # Layer types whose state does not grow with the text
-_STATE = re.compile(r"linear|mamba|recurrent|conv")
 # A model needs one file of each of these groups for texts and pictures.
 _TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
     *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
 )
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-# Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
-_MOST = 10**9
 # Types of config.json by llama.cpp's architecture of the text, else by its kind of what reads
 # pictures, where the text is of a kind that other models have, too.
 _GGUF_TYPES = {
@@ -213,7 +215,7 @@ def _transformers(folder: Path) -> Model:
     weights = read_weights(folder)
     _require_parts(folder, family)
     sizes = _text_sizes(config)
-    context = _whole(sizes.get("max_position_embeddings"))
+    context = whole(sizes.get("max_position_embeddings"))
     return _model(
         folder,
         family,
@@ -222,7 +224,7 @@ def _transformers(folder: Path) -> Model:
         parameters=weights.parameters,
         weights_bytes=weights.size,
         memory_bytes=weights.size
-        + _cache_bytes(sizes, weights.kept, min(context or CONTEXT, CONTEXT))
+        + cache_bytes(sizes, weights.kept, min(context or CONTEXT, CONTEXT))
         + OVERHEAD_BYTES,
         estimates=frozenset({"memory_bytes"}),
         context_length=context,
@@ -434,27 +436,6 @@ def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**outer, **inner}
 
 
-def _cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
-    """Return the bytes of one context's keys and values, two per number.
-
-    `kept`: numbers per token by the shapes of the weights, used when the config does not give them.
-    """
-    layers, heads = _whole(sizes.get("num_hidden_layers")), _whole(sizes.get("num_attention_heads"))
-    hidden = _whole(sizes.get("hidden_size"))
-    head = _whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
-    pairs = _whole(sizes.get("num_key_value_heads")) or heads
-    numbers = 2 * layers * pairs * head if layers and pairs and head else kept
-    # Layers with a sliding window, or with a state of constant size.
-    kinds = sizes.get("layer_types")
-    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
-        return 2 * numbers * context
-    window = min(_whole(sizes.get("sliding_window")) or context, context)
-    tokens = sum(
-        window if "sliding" in kind else 0 if _STATE.search(kind) else context for kind in kinds
-    )
-    return 2 * numbers * tokens // len(kinds)
-
-
 def _dtype(config: Mapping[str, Any], weights: Weights) -> str:
     text = config.get("text_config")
     said = config.get("dtype") or config.get("torch_dtype")
@@ -508,7 +489,3 @@ def _source(folder: Path) -> tuple[str, str]:
 def _plain(name: str) -> str:
     """Return a name as an id."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int and 0 < value <= _MOST else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from server.features.hosting.catalogue.entry import Model
@@ -35,6 +36,57 @@ QUANTISED: Mapping[str, tuple[str, ...]] = {
 # Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads
 # them.
 _WIDENED = {"fp8": 2, "mxfp8": 2, "mxfp4": 4}
+
+
+# Layers with a state of constant size
+_STATE = re.compile(r"linear|mamba|recurrent|conv")
+# States that vLLM holds for an answer: where it is, and where the part that others may share ends
+_STATES = 2
+# Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
+_MOST = 10**9
+
+
+def cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
+    """Return the bytes of one context's keys and values, two per number, and of the states of linear
+    attention.
+
+    `sizes`: of config.json's text model. `kept`: numbers per token by the shapes of the weights, used when `sizes`
+    does not give them.
+    """
+    layers, heads = whole(sizes.get("num_hidden_layers")), whole(sizes.get("num_attention_heads"))
+    hidden = whole(sizes.get("hidden_size"))
+    head = whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
+    pairs = whole(sizes.get("num_key_value_heads")) or heads
+    numbers = 2 * layers * pairs * head if layers and pairs and head else kept
+    # Layers with a sliding window, or with a state.
+    kinds = sizes.get("layer_types")
+    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
+        return 2 * numbers * context
+    window = min(whole(sizes.get("sliding_window")) or context, context)
+    with_state = sum(1 for kind in kinds if _STATE.search(kind))
+    tokens = sum(
+        window if "sliding" in kind else 0 if _STATE.search(kind) else context for kind in kinds
+    )
+    return 2 * numbers * tokens // len(kinds) + _STATES * with_state * _state_bytes(sizes)
+
+
+def _state_bytes(sizes: Mapping[str, Any]) -> int:
+    """Return the bytes of the state of one layer of Qwen3.5's linear attention: four per number, and two in
+    its short convolution. 0 for others.
+    """
+    values, keys, value, key, width = (
+        whole(sizes.get(f"linear_{name}")) or 0
+        for name in (
+            *("num_value_heads", "num_key_heads", "value_head_dim", "key_head_dim"),
+            "conv_kernel_dim",
+        )
+    )
+    convolution = (values * value + 2 * keys * key) * max(0, width - 1)
+    return 4 * values * value * key + 2 * convolution
+
+
+def whole(value: object) -> int | None:
+    return value if type(value) is int and 0 < value <= _MOST else None
 
 
 def needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:

@@ -13,6 +13,7 @@ from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     OVERHEAD_BYTES,
     before_requests,
+    cache_bytes,
     kept_a_token,
     needed,
 )
@@ -75,6 +76,38 @@ def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> Non
     assert kept_a_token(MODEL.model_copy(update={"memory_bytes": 0}), gpu=True) == 0
     # Rounded to 0.1 GB in the catalogue
     assert kept_a_token(LARGE, gpu=True) == pytest.approx(TOKEN_BYTES, rel=0.03)
+
+
+# Of config.json's text models
+QWEN25_VL_32B = {
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "hidden_size": 5120,
+}
+QWEN38_27B = {
+    "num_hidden_layers": 64,
+    "layer_types": [*["linear_attention"] * 3, "full_attention"] * 16,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "hidden_size": 5120,
+    "linear_num_value_heads": 48,
+    "linear_num_key_heads": 16,
+    "linear_value_head_dim": 128,
+    "linear_key_head_dim": 128,
+    "linear_conv_kernel_dim": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "gibibytes", "held"), [(QWEN25_VL_32B, 9, 4.50), (QWEN38_27B, 12, 14.71)]
+)
+def test_as_many_answers_fit_as_vllm_counts(
+    sizes: dict[str, object], gibibytes: int, held: float
+) -> None:
+    """What vLLM 0.26 printed on a GPU for 8,192 tokens and so much memory (docs/figures/models.json)."""
+    assert gibibytes * 2**30 / cache_bytes(sizes, 0, 8192) == pytest.approx(held, rel=0.05)
 
 
 def step_seconds(weights: int, bandwidth: float) -> float:
