@@ -152,7 +152,7 @@ async def test_cuts_are_mended(tmp_path: Path) -> None:
             assert 0 <= facts["retry_seconds"] <= 60
             reply = await ask(client, "What color is it?")
             assert (reply["type"], reply["code"]) == ("error", "no_camera")
-            async with rtsp(color=BLUE, port=port):
+            async with rtsp(picture=BLUE, port=port):
                 await client.post(f"{CAMERAS}/door/retry")
                 await until(client, state="live")
                 reply = await ask(client, "What color is it?")
