@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pty
 import subprocess
@@ -117,6 +118,8 @@ def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "model"))
     monkeypatch.setattr(propose, "look", lambda settings: HUGE)
+    # For this process it would be for all later tests.
+    monkeypatch.setattr(logging, "disable", lambda level: None)
     monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**12)
     monkeypatch.setattr(propose, "asked", lambda question: answer)
     monkeypatch.setattr(propose, "fetch", lambda model, folder: fetched.append(model))
