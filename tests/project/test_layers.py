@@ -332,6 +332,11 @@ MEASURED = {
         "models.scheduler.job",
     },
     "still_scene.py": {"models.prompts"},
+    "truth.py": {
+        *("core.errors", "core.frames", "features.builtin.detector", "features.builtin.engine"),
+        *("media.picture.prepare", "models.base", "models.openai.chat_client"),
+        *("models.openai.engine", "models.prompts", "models.routing"),
+    },
     "watch_scenes.py": {"shared.watch_answers"},
     "watch_minutes.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
