@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -358,10 +359,10 @@ async def test_two_models_in_one_session(
             page = one.page
             await soon(lambda: run.program.engines.of(Role.WATCHES).status.ready, 15)
             await page.send(type="watch", id="red", condition="you see red")
-            listed = await page.next("watches", timeout=30)
-            while not listed["watches"][0]["armed"]:
-                listed = await page.next("watches", timeout=30)
-            assert listed["watches"][0]["reason"] == "It is not red."
+            watches: list[dict[str, Any]] = []
+            while not (watches and watches[0]["armed"]):
+                watches = (await page.next("watches", timeout=60))["watches"]
+            assert watches[0]["reason"] == "It is not red."
             await page.send(type="chat", content=ASK_SONG, id="song")
             scene.show(COLORS["red"])
             if confirm:
