@@ -45,7 +45,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models.base import Engine
 from server.models.openai import library
-from server.models.openai.chat_client import Endpoint
+from server.models.openai.chat_client import Endpoint, SettingNames
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from server.models.openai.group import EngineGroup
 from server.models.openai.retry import Reason
@@ -199,6 +199,12 @@ class Program:
             if (own := settings.of_role(role)) is not None and own.urls:
                 self.engines.add(
                     model_servers(own, settings, self.metrics, self._engine_busy), reserve=True
+                )
+        for role, name in self._role_engines().items():
+            if all(one.name != name for one in self.engines.engines):
+                # Its feature is off.
+                log.warning(
+                    "no engine has this name", extra={"engine": name, "field": f"{role}_base_url"}
                 )
         self._open = self._opened()
         add_gauges(
@@ -441,6 +447,7 @@ def model_servers(
                 own.model,
                 voice=voice,
                 thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+                names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
             ),
             session_key=session_key,
             on_retry=on_retry,

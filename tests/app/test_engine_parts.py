@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from server.core.frames import Role
 from server.core.logs import JSONFormatter
 from server.models.base import Finished
 from tests.support.clients import http
@@ -70,6 +71,36 @@ async def test_a_model_server_that_is_there_says_why(
             said = [one for one in lines(caplog) if reason in one]
             assert len(said) == 1
             assert remedy in json.loads(said[0])["reason"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ({"watches_api_key": "wrong"}, "Set WATCHES_API_KEY"),
+        ({"watches_model": "other/model"}, "Set WATCHES_MODEL"),
+    ],
+    ids=["key", "name"],
+)
+async def test_the_server_of_a_role_names_its_own_settings(
+    setting: dict[str, Any], remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeOpenAI(api_key="right" if "watches_api_key" in setting else "") as fake:
+        settings = {"engine": "auto", "watches_base_url": fake.base_url, **setting}
+        async with logged(caplog, **settings) as run:
+            found = await told(run, "watches")
+            assert (found["state"], remedy in found["detail"]) == ("misconfigured", True)
+            assert "VLLM_" not in found["detail"]
+            assert run.program.engines.of(Role.WATCHES).name == "builtin"
+
+
+async def test_an_engine_of_a_role_that_no_feature_brings_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = {"engine": "vllm", "reads_base_url": "builtin", "features": "watches,reading"}
+    async with logged(caplog, **settings) as run:
+        assert run.program.engines.of(Role.READS).name == "vllm"
+        (said,) = [one for one in lines(caplog) if "no engine has this name" in one]
+        assert json.loads(said)["field"] == "reads_base_url"
 
 
 async def test_several_model_servers_are_one_engine() -> None:

@@ -58,6 +58,20 @@ class TimeLimits(Seconds):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingNames:
+    """The settings that name a model server, as operators are told what to mend."""
+
+    url: str = "VLLM_BASE_URL"
+    key: str = "VLLM_API_KEY"
+    model: str = "MODEL_NAME"
+
+    @classmethod
+    def of(cls, role: str) -> SettingNames:
+        """Return those of a role's server."""
+        return cls(*(f"{role.upper()}_{what}" for what in ("BASE_URL", "API_KEY", "MODEL")))
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A model server's address, and what is known of it beforehand.
 
@@ -75,6 +89,7 @@ class Endpoint:
     voice: str = ""
     thinking: ThinkingLimits = field(default_factory=ThinkingLimits)
     fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})
+    names: SettingNames = field(default_factory=SettingNames)
 
 
 class Refused(Exception):

@@ -19,6 +19,7 @@ from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import model_choice, upstream
 from server.models.openai.bounded_http import read_json
+from server.models.openai.chat_client import SettingNames
 from server.models.openai.model_choice import NOTHING_TOLD, Told
 from server.models.openai.spoken_answer import SpeechOut
 
@@ -35,8 +36,12 @@ class Discovery:
     geometry factor.
     """
 
-    def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
+    def __init__(
+        self, address: str, *, wanted: str, factor: int | None, names: SettingNames
+    ) -> None:
+        """`names`: the settings of this server."""
         self.address = address
+        self.names = names
         # The health check of vLLM, llama.cpp and `transformers serve`: beside /v1, not below it
         self.health = f"{address.removesuffix('/v1')}/health"
         # The check of vLLM's router
@@ -60,7 +65,7 @@ class Discovery:
     def unreachable(self) -> str:
         return (
             f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
-            "Start it, or set VLLM_BASE_URL to where it is."
+            f"Start it, or set {self.names.url} to where it is."
         )
 
     def headless(self) -> str:
@@ -72,7 +77,7 @@ class Discovery:
     def not_openai(self) -> str:
         return (
             f"The program at {self.address} is not an OpenAI-compatible model server. "
-            "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
+            f"{self.names.url} must name one and end in /v1, like http://127.0.0.1:8001/v1."
         )
 
     def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
@@ -84,7 +89,7 @@ class Discovery:
                 before,
                 EngineState.MISCONFIGURED,
                 f"The model server at {self.address} did not accept our key (HTTP {status}). "
-                "Set VLLM_API_KEY to the key it was started with.",
+                f"Set {self.names.key} to the key it was started with.",
                 Trouble.KEY,
             )
         if status == 429 or (status == 503 and upstream.is_busy(body)):
@@ -108,7 +113,7 @@ class Discovery:
             )
         if status >= 500:
             hint = (
-                " With MODEL_NAME set, its list of models is not needed."
+                f" With {self.names.model} set, its list of models is not needed."
                 if status in _LISTING_FAILS and not self._wanted
                 else ""
             )
@@ -135,7 +140,7 @@ class Discovery:
             before,
             EngineState.MISCONFIGURED,
             f"No model at {self.address} takes pictures ({shown}). Load a vision-language model there,"
-            " or name one in MODEL_NAME to use it all the same.",
+            f" or name one in {self.names.model} to use it all the same.",
         )
 
     def from_listing(
@@ -156,7 +161,7 @@ class Discovery:
             return _bad(
                 before,
                 EngineState.MISCONFIGURED,
-                f"The model server at {self.address} lists no models. Set MODEL_NAME to the one it serves.",
+                f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves.",
             )
         if names and self._wanted and self._wanted not in names:
             served = ", ".join(_shown(name) for name in names[:3])
@@ -164,7 +169,7 @@ class Discovery:
                 before,
                 EngineState.MISCONFIGURED,
                 f"The model server at {self.address} does not serve {_shown(self._wanted)}; it serves {served}. "
-                "Set MODEL_NAME to one of these, or leave it empty.",
+                f"Set {self.names.model} to one of these, or leave it empty.",
                 Trouble.MODEL,
                 tuple(_shown(name) for name in names[:3]),
             )

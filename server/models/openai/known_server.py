@@ -263,7 +263,9 @@ class KnownServer:
         self._seconds = seconds
         self._busy = busy
         self._on_model = on_model
-        self._discovery = Discovery(self.address, wanted=endpoint.model, factor=endpoint.factor)
+        self._discovery = Discovery(
+            self.address, wanted=endpoint.model, factor=endpoint.factor, names=endpoint.names
+        )
         self._whereabouts = Whereabouts(endpoint.base_url)
         self._sight = Sight(client, self.address.removesuffix("/v1"))
         self.status = EngineStatus(
@@ -470,9 +472,8 @@ class KnownServer:
         return EngineUnavailable(self.status.detail)
 
     def _refused_answer(self, why: str) -> EngineStatus:
-        detail = (
-            f"The program at {self.address} {why}. Check that VLLM_BASE_URL names a model server."
-        )
+        url = self._discovery.names.url
+        detail = f"The program at {self.address} {why}. Check that {url} names a model server."
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
