@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineTimeout
-from server.core.frames import Frame
+from server.core.frames import Frame, Role
 from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
@@ -134,6 +134,26 @@ async def test_a_model_gets_what_was_read_and_nothing_of_the_conversation() -> N
         assert PAGE[0] not in first.question
         assert f"{PAGE[0]}\n{PAGE[1]}" in second.question
         assert first.detail == "high"
+
+
+async def test_a_model_of_its_own_reads() -> None:
+    """The answer names it; the one that answers is asked nothing of the text."""
+    async with before() as (one, page):
+        reader = FakeEngine("reads", model="reader", chunks=page.lines)
+        one.engines.roles[Role.READS] = reader
+        ask(one)
+        await delta(one)
+        ask(one, "stop", "q2")
+        response = await one.next("response")
+        assert (response["id"], response["engine"], response["model"]) == ("q1", "reads", "reader")
+        assert all(request.reading for request in reader.requests)
+        assert one.engine.requests == []
+        # Then the other one answers.
+        one.engine.chunks = ["A red cup."]
+        ask(one, "What is this?", "q3")
+        while (response := await one.next("response"))["id"] != "q3":
+            pass
+        assert response["engine"] == "fake"
 
 
 async def test_an_unchanged_picture_is_read_once() -> None:

@@ -88,14 +88,16 @@ async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
         assert [alert["model"] for alert in guard.alerts()] == ["large"]
 
 
-async def test_boxes_are_those_of_the_model_that_confirms() -> None:
-    """A large one without boxes confirms all the same."""
+@pytest.mark.parametrize("scene", [1, 2], ids=["a part", "all of it"])
+async def test_boxes_are_those_of_the_model_that_confirms(scene: int) -> None:
+    """A large one without boxes confirms all the same, whatever part of the picture changed."""
     large = FakeEngine("vllm", capabilities=Capabilities(), model="large")
     async with pair(confirm=True, large=large) as guard:
         guard.watch()
         await guard.calm()
         guard.large.chunks = reply(True)
-        await guard.alarm()
+        guard.engine.chunks = reply(True, where=BOX)
+        await guard.show(scene, mark=True, times=3)
         (alert,) = guard.alerts()
         assert "region" not in alert or alert["region"] != SHARES
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind
+from server.core.frames import Frame, Kind, Role
 from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
 from server.models.base import Capabilities, EngineRequest, Usage
 from server.models.prompts import messages
 from server.session.request import picture_reuse
 from server.session.request.parts import Prepared, View
-from tests.support.fakes import FakeEngine, until
+from tests.support.fakes import FakeEngine, make_job, until
 from tests.support.rooms import Room, make_frame, room
 
 CACHES = Capabilities(prefix_cache=True)
@@ -238,6 +238,23 @@ async def test_typing_sends_the_picture_ahead() -> None:
         assert after[: len(before) - 1] == before[:-1]
         assert table.metric("pictures_ahead_total") == 1
         assert table.metric("visual_tokens_saved_total") == ahead.picture.visual_tokens
+
+
+async def test_a_picture_goes_ahead_while_another_engine_watches() -> None:
+    """The one that answers has nothing to do."""
+    async with room(caching()) as one:
+        table = Table(one)
+        small = one.engines.roles[Role.WATCHES] = FakeEngine("watches")
+        small.hold()
+        job, _ = make_job("another", Kind.WATCH)
+        job.role = Role.WATCHES
+        one.tools.inference.submit(job)
+        await until(lambda: small.open == 1)
+        table.show(1)
+        one.session.handle(Typing(type="typing"))
+        await until(lambda: len(table.requests) == 1)
+        assert table.requests[0].kind is Kind.PREFILL
+        small.release()
 
 
 async def test_only_a_change_sends_another_one_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
