@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 # Of this machine, and not its own
-OTHER = "gpu.example.org"
+OTHER, SMALL = "gpu.example.org", "small.example.org"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -115,3 +115,41 @@ async def test_a_page_that_begins_there_is_not_asked(
     await page.start()
     assert (await page.ask("What is this?"))["engine"] == "vllm"
     await expect(page.page.locator("#disclosure-dialog")).to_be_hidden()
+
+
+async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
+    far: tuple[Running, FakeOpenAI], visit: Visit
+) -> None:
+    """Only the machine that is new is named. Gone and back, it is told in a line each, and nobody is asked again."""
+    _, large = far
+    await large.start()
+    with named(OTHER, SMALL):
+        async with FakeOpenAI(model="small-vl") as small:
+            await small.close()
+            urls = (f"http://{OTHER}:{large.port}/v1", f"http://{SMALL}:{small.port}/v1")
+            async with running(
+                engine="vllm", vllm_base_url=urls[0], watches_base_url=urls[1]
+            ) as run:
+                page = await visit(run.base_url)
+                await page.start()
+                dialog = page.page.locator("#disclosure-dialog")
+                note = page.page.locator(".note", has_text=say("server.stands_in"))
+                await expect(note).to_be_visible()
+                await expect(dialog).to_be_hidden()
+                await small.start()
+                await expect(dialog).to_be_visible(timeout=15_000)
+                await expect(page.page.locator("#disclosure-host")).to_have_text(SMALL)
+                assert len(small.requests) == 0
+                await page.button(say("dialogs.disclosure_agree")).click()
+                await page.press(say("chat.describe"))
+                await page.got('m.type === "response" && m.kind === "describe"')
+                assert len(small.requests) > 0
+                await small.close()
+                await expect(note).to_have_count(2, timeout=15_000)
+                await small.start()
+                back = page.page.locator(".note", has_text=say("stage.models_back"))
+                await expect(back).to_have_count(2, timeout=15_000)
+                await expect(dialog).to_be_hidden()
+                await page.state.click()
+                await expect(page.page.locator("#fact-engine")).to_contain_text(SMALL)
+                await page.leave()
