@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 import config
 from config import ConfigError, Settings, load
+from server.core.frames import Role
 from server.core.setting_problems import MAKE_A_SECRET, secret_weakness
 from server.features.hosting.settings import HostingSettings
 
@@ -209,6 +210,35 @@ def test_several_model_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "canary" not in message
     monkeypatch.delenv("VLLM_BASE_URL")
     assert read(monkeypatch).vllm_base_urls == ("http://127.0.0.1:8001/v1",)
+
+
+def test_the_engine_of_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own server, of this server, or another model of the same; a key goes where it belongs."""
+    monkeypatch.setenv("VLLM_BASE_URL", "http://a:1/v1, http://b:1/v1")
+    monkeypatch.setenv("VLLM_API_KEY", "of-the-large")
+    assert [read(monkeypatch).of_role(role) for role in Role] == [None] * 3
+    settings = read(monkeypatch, WATCHES_BASE_URL="http://s:1/v1/", READS_BASE_URL="builtin")
+    watches, reads = settings.of_role(Role.WATCHES), settings.of_role(Role.READS)
+    assert watches is not None
+    assert (watches.name, watches.urls, watches.key) == (
+        "watches",
+        ("http://s:1/v1",),
+        SecretStr(""),
+    )
+    assert reads is not None
+    assert (reads.name, reads.urls) == ("builtin", ())
+    monkeypatch.setenv("READS_BASE_URL", "")
+    for given in ({"WATCHES_BASE_URL": "http://b:1/v1"}, {"WATCHES_MODEL": "small"}):
+        monkeypatch.setenv("WATCHES_BASE_URL", "")
+        own = read(monkeypatch, **given).of_role(Role.WATCHES)
+        assert own is not None
+        assert own.key == SecretStr("of-the-large")
+    own = read(monkeypatch, WATCHES_API_KEY="of-the-small").of_role(Role.WATCHES)
+    assert own is not None
+    assert own.key == SecretStr("of-the-small")
+    assert "local or builtin" in refused(monkeypatch, WATCHES_BASE_URL="small")
+    message = refused(monkeypatch, WATCHES_BASE_URL="http://me:canary@host/v1")
+    assert "canary" not in message
 
 
 def test_settings_are_frozen() -> None:
