@@ -372,7 +372,8 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
             of({...on, state: "stopping"}),
             of({...on, state: "failed", error: "Why."}),
             ...[{answering: vllm}, {answering: {engine: "builtin"}, why: "Nothing is there."}, {why: "Nothing is there."},
-              {answering: {engine: "local", model: "m"}}].map(more => of({state: "idle", ...more})),
+              {answering: {engine: "local", model: "m"}},
+              {answering: vllm, roles: {watches: {engine: "watches", model: "s", where: "b:1"}, reads: {engine: "builtin"}}}].map(more => of({state: "idle", ...more})),
             ...["loading", "ready", "failed"].map(state => of({model: "http://x/v1", mode: "remote", state, answers: true})),
           ],
           first: [{state: "idle"}, {state: "ready", answers: true}, {state: "ready", answers: false}, {state: "failed"}]
@@ -428,6 +429,11 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
                 ("warn", "The built-in engine answers", "Nothing is there. "),
                 ("bad", "Nothing answers", "Nothing is there. "),
                 ("ok", "m answers", ""),
+                (
+                    "ok",
+                    "Qwen2.5-VL-32B on vLLM answers",
+                    "It is at cam:8001. s at b:1 watches. The built-in engine reads texts. ",
+                ),
             )
         ),
         ["busy", "Connecting to http://x/v1", "starting", None, True],

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from server.core.frames import Role
 from server.features.hosting.catalogue.entry import Catalogue
 from server.features.hosting.hosting import LOG_SECONDS
 from server.features.hosting.model_run import Seen
@@ -350,6 +351,32 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
         assert "SmolVLM2" in reply.text
         assert "a loopback address" in reply.json()["troubles"][0]
         assert "Until it can be had ours is used" in reply.json()["troubles"][0]
+
+
+async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) -> None:
+    """With its host; gone, the one that answers does, and the reason says so."""
+    async with (
+        FakeOpenAI(model="small-vl") as small,
+        running(
+            operator_token=TOKEN,
+            engine="vllm",
+            vllm_base_url=model.base_url,
+            watches_base_url=small.base_url,
+            rate_limit_per_minute=0,
+        ) as run,
+        http(run) as client,
+    ):
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert {role: one["model"] for role, one in told["roles"].items()} == {
+            "watches": "small-vl"
+        }
+        assert told["roles"]["watches"]["where"] == f"127.0.0.1:{small.port}"
+        await small.close()
+        run.program.engines.report_failure(run.program.engines.of(Role.WATCHES))
+        await soon(lambda: run.program.engines.of(Role.WATCHES).name == "vllm", 10)
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert "roles" not in told
+        assert "another one does its work" in told["why"]
 
 
 @pytest.mark.slow
