@@ -177,15 +177,17 @@ class EngineSelector:
         return self._choices[role].now
 
     def gone(self, role: Role) -> bool:
-        """Find whether the engine of a role does not answer, and that of another role stands in for it."""
-        choice = self._choices[role]
-        own = self._own(role)
-        if own is None:
-            others = [self._own(other) for other in self._roles]
-            return (
-                role is Role.ANSWERS and choice.now in others and choice.now is not choice.order[0]
-            )
-        return choice.now is not own
+        """Find whether the engine of a role does not answer, and that of another role stands in for it.
+
+        For answers that is not said of the worst one, which the page names in its own way.
+        """
+        choice, own = self._choices[role], self._own(role)
+        if own is not None:
+            return choice.now is not own
+        if role is not Role.ANSWERS or choice.now in self._last:
+            return False
+        others = map(self._own, self._roles)
+        return choice.now in others and choice.now is not choice.order[0]
 
     def stands_in(self) -> str:
         """Return a sentence for visitors while an engine does the work of another one; else ""."""

@@ -404,6 +404,10 @@ async def test_an_engine_of_this_server_may_have_a_role() -> None:
         selector.prefer(local)
         assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
         assert selector.stands_in() == ""
+        # Simple mode, which the page names itself
+        vllm.state = local.state = EngineState.UNREACHABLE
+        await until(lambda: set(does(selector).values()) == {"builtin"})
+        assert selector.stands_in() == ""
 
 
 async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:
