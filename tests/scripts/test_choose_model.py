@@ -345,8 +345,11 @@ def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     folder = scratch.home / "models" / "tiny-GGUF"
-    for place in ({"LLAMA_SERVER": str(program)}, {"PATH": f"{tmp_path}:/usr/bin:/bin"}):
-        done = scratch.run("--model", "gguf", **place)
+    done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
+    assert done.stdout.strip() == f"started with {folder}", done.stderr
+    path = f"{tmp_path}:/usr/bin:/bin"
+    for _ in range(2):
+        done = scratch.run("--model", "gguf", PATH=path)
         assert done.stdout.strip() == f"started with {folder}", done.stderr
         assert "requirements-models" not in done.stderr
     there = {path.name for path in folder.iterdir()}
@@ -354,13 +357,13 @@ def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path
     assert not (scratch.root / ".venv-models").exists()
     (folder / "tiny-Q4_K_M.gguf").write_bytes(b"GGUF")
     scratch.hub.asked.clear()
-    assert scratch.started_with("--model", "gguf", **place) == str(folder)
+    assert scratch.started_with("--model", "gguf", PATH=path) == str(folder)
     assert {name for _, name, _ in scratch.hub.asked} == {"tiny-Q4_K_M.gguf"}
 
-    own = scratch.started_with("--model", "tiny-Q4_K_M.gguf", cwd=tmp_path, **place)
+    own = scratch.started_with("--model", "tiny-Q4_K_M.gguf", cwd=tmp_path, PATH=path)
     assert own == str(tmp_path / "tiny-Q4_K_M.gguf")
-    assert scratch.started_with(**place) == own
-    assert scratch.started_with("--model", ".", cwd=folder, **place) == str(folder)
+    assert scratch.started_with(PATH=path) == own
+    assert scratch.started_with("--model", ".", cwd=folder, PATH=path) == str(folder)
     aside.rename(scratch.root / ".venv-models")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager
@@ -38,6 +38,12 @@ def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Abili
         weights_bytes=1,
         memory_bytes=1,
     )
+
+
+def gguf(name: str) -> Model:
+    """A model of llama.cpp's, of whose server the slots are looked at."""
+    files = {"weights_file": "a.gguf", "projector_file": "b.gguf"}
+    return model(name).model_copy(update={"library": Library.LLAMA_CPP, **files})
 
 
 def choice(behaviour: str, port: int | None = None) -> Choice:
@@ -68,6 +74,8 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
         (
             model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
             if behaviour == "video"
+            else gguf(behaviour)
+            if behaviour == "stuck"
             else model(behaviour)
         ),
     )

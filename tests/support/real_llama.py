@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.clients import trusted
 from tools import llama_server
 
 PROGRAM = Path(os.environ.get("REAL_LLAMA_SERVER") or llama_server.program())
@@ -25,7 +26,7 @@ LOADS = 60.0
 async def slots(base_url: str, key: str) -> list[bool]:
     """Ask the server which of its slots are at work."""
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=trusted(), timeout=30) as client:
         answer = await client.get(f"{base_url.removesuffix('/v1')}/slots", headers=headers)
     assert answer.status_code == 200, answer.text
     return [one["is_processing"] for one in answer.json()]

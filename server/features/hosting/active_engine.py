@@ -127,6 +127,11 @@ class ActiveEngine:
             inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
         )
 
+    @property
+    def answering(self) -> int:
+        """The number of answers that it gives at the moment."""
+        return self._use.running if self._use is not None else 0
+
     def silent_seconds(self) -> float:
         """Return the seconds for which its probes have failed."""
         if self._silent_since is None:

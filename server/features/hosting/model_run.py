@@ -127,6 +127,7 @@ class ModelRun:
             raise RuntimeError("nothing is loaded")
         clock = asyncio.get_running_loop().time
         began = clock()
+        hung = "did not answer any more and was ended."
         async with self._sampled(loaded):
             while not loaded.ended.is_set():
                 with suppress(TimeoutError):
@@ -136,9 +137,16 @@ class ModelRun:
                     on_turn()
                 elif tools.active.silent_seconds() > tools.silent_seconds:
                     break
-        hung = "did not answer any more and was ended."
+                elif await self._stuck_seconds(loaded) > tools.silent_seconds:
+                    hung = "went on with an answer that nobody waited for, and was ended to free it for others."
+                    break
         how = loaded.how_it_ended() if loaded.ended.is_set() else hung
         return Ended(how, calm=clock() - began >= _CALM_SECONDS)
+
+    async def _stuck_seconds(self, loaded: Runtime) -> float:
+        if not isinstance(loaded, container.ServerRuntime):
+            return 0.0
+        return await loaded.stuck_seconds(self._tools.active.answering)
 
     def gives_back(self, gpu_free: Sequence[int] | None) -> tuple[int, ...]:
         """Return for each GPU the bytes that are free without it, beyond those that are free now."""

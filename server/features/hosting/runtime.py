@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from server.core.errors import OperatorError
 from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.entry import Ability, Model
+from server.features.hosting.catalogue.entry import Ability, Library, Model
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadProgress
 from server.models.base import Capabilities, Engine
@@ -96,8 +96,13 @@ def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> 
     context = capabilities.context_length or choice.context
     if model is None:
         return dataclasses.replace(capabilities, context_length=context)
+    sizes = capabilities.geometry
+    if model.library is Library.LLAMA_CPP:
+        # Its server names no folder from which the engine could read them.
+        sizes = model.geometry or sizes
     return dataclasses.replace(
         capabilities,
+        geometry=sizes,
         images=Ability.IMAGES in model.abilities,
         grounding=capabilities.grounding or Ability.GROUNDING in model.abilities,
         boxes=model.boxes or capabilities.boxes,

@@ -22,7 +22,8 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
-from server.models.openai.chat_client import Endpoint
+from server.models.openai.bounded_http import read_json
+from server.models.openai.chat_client import ChatClient, Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
@@ -187,6 +188,8 @@ _NOT_AS_EXPECTED = (
     "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
     " why; choose another model, or another way to run it."
 )
+# For llama.cpp's answer about its slots
+_SLOTS_SECONDS = 2.0
 # No picture must go there.
 _PORT_OF_ANOTHER = (
     "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
@@ -240,22 +243,23 @@ class ServerRuntime:
         geometry = model.geometry if model is not None else None
         self._is_llama = model is not None and model.library is Library.LLAMA_CPP
         # The engine reads the model's folder where the server names it; in a container that is
-        # another path, and llama.cpp names none.
-        own = (self._is_llama or launch.mode is RunMode.CONTAINER) and geometry is not None
+        # another path.
+        own = launch.mode is RunMode.CONTAINER and geometry is not None
         self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or vllm.KEY in launch.env
-        self.engine: Engine = OpenAIEngine(
-            "local",
-            Endpoint(
-                launch.base_url,
-                key,
-                launch.served_name,
-                factor=geometry.factor if own and geometry is not None else None,
-                # vLLM and llama.cpp list their context; `transformers serve` would go through all that
-                # was ever fetched.
-                listed=self._is_vllm or self._is_llama,
-                thinking=thinking or ThinkingLimits(),
-            ),
+        endpoint = Endpoint(
+            launch.base_url,
+            key,
+            launch.served_name,
+            factor=geometry.factor if own and geometry is not None else None,
+            # vLLM and llama.cpp list their context; `transformers serve` would go through all that
+            # was ever fetched.
+            listed=self._is_vllm or self._is_llama,
+            thinking=thinking or ThinkingLimits(),
         )
+        self.engine: Engine = OpenAIEngine("local", endpoint)
+        self._slots: Slots | None = None
+        if self._is_llama:
+            self._slots = Slots(ChatClient(endpoint, TimeLimits(), transport=None), launch.base_url)
         self._memory = TreeMemory()
         # The process inside of the container, of which the tree is; None until it is known.
         self._inside: int | None = None
@@ -339,9 +343,17 @@ class ServerRuntime:
             self._bar_at = now
         self._on_line(line)
 
+    async def stuck_seconds(self, answering: int) -> float:
+        """Return for how long it has been at work on an answer that nobody waits for any more."""
+        if self._slots is None:
+            return 0.0
+        return await self._slots.stuck_seconds(answering, asyncio.get_running_loop().time())
+
     async def stop(self) -> None:
         await self._process.stop()
         await self.engine.close()
+        if self._slots is not None:
+            await self._slots.close()
         if self._container is not None and self._process.pid is not None:
             # The cleanup command may have been killed, and the runtime takes a moment.
             await self._container.remove()
@@ -403,6 +415,43 @@ class ServerRuntime:
         if not reason and killed:
             return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
         return reason
+
+
+class Slots:
+    """The slots of llama.cpp's server, of which each gives one answer: looked at for one that stays at
+    work though nobody waits for it.
+    """
+
+    def __init__(self, client: ChatClient, base_url: str) -> None:
+        self._client = client
+        self._url = f"{base_url.removesuffix('/v1')}/slots"
+        # Since when more are at work than there are answers; None while not
+        self._since: float | None = None
+
+    async def stuck_seconds(self, answering: int, now: float) -> float:
+        """Return how long more of them have been at work than there were answers. Raises nothing."""
+        busy = await self._busy()
+        if busy is None or busy <= answering:
+            self._since = None
+            return 0.0
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+    async def _busy(self) -> int | None:
+        """Return how many are at work; None when the server does not tell, for example while it reads a
+        picture.
+        """
+        try:
+            async with asyncio.timeout(_SLOTS_SECONDS):
+                slots = read_json(await self._client.get(self._url))
+            return sum(slot["is_processing"] is True for slot in slots)
+        except Exception:  # noqa: BLE001
+            # Any error means that nothing is known; probes find a server that is gone.
+            return None
+
+    async def close(self) -> None:
+        await self._client.close()
 
 
 class RemoteRuntime:

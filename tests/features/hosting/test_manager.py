@@ -249,6 +249,22 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
         assert one.pid() != first
 
 
+@pytest.mark.slow
+async def test_one_whose_slot_never_frees_is_started_again() -> None:
+    """llama.cpp's, at work on an answer that nobody waits for: ended, and it says why."""
+    async with managed(silent_seconds=0.3) as one:
+        await one.manager.start(choice("stuck"))
+        await one.manager.settled()
+        first = one.pid()
+        await soon(lambda: one.manager.status().state is ManagerState.LOADING)
+        assert (
+            "stuck went on with an answer that nobody waited for, and was ended to free it for others."
+            in one.manager.status().error
+        )
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert one.pid() != first
+
+
 async def test_a_mistake_of_ours_is_no_end() -> None:
     """An unforeseen error fails the start with a sentence, and the next model is loaded."""
 

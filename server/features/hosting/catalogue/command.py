@@ -174,7 +174,7 @@ def _llama_cpp(
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
     """Return the least and most tokens of a picture, of a model whose pictures may have any size."""
-    if model.geometry is None:
+    if model.geometry is None or model.geometry.tokens is not None:
         return None
     token = model.geometry.factor**2
     most = max(1, min(choice.visual_tokens, model.geometry.max_pixels // token))

@@ -59,26 +59,28 @@ _TOKENIZERS = (
     *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
 )
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-# Types of config.json by llama.cpp's architecture of the text, else by its kind of what reads
-# pictures, where the text is of a kind that other models have, too.
-_GGUF_TYPES = {
+# Types of config.json by llama.cpp's kinds of what reads pictures, else by its architectures of the
+# text, which models of several families have
+_GGUF_PROJECTORS = {
+    "qwen2vl_merger": "qwen2_vl",
+    "qwen2.5vl_merger": "qwen2_5_vl",
+    "qwen2.5o": "qwen2_5_omni",
+    "minicpmv4_6": "minicpmv4_6",
+    "resampler": "minicpmv",
+    "idefics3": "smolvlm",
+    "gemma3": "gemma3",
+    "gemma3nv": "gemma3n",
+    "gemma4v": "gemma4",
+    "gemma4uv": "gemma4_unified",
+    "internvl": "internvl",
+    "lfm2": "lfm2_vl",
+    "llama4": "llama4",
+}
+_GGUF_TEXTS = {
     "qwen3vl": "qwen3_vl",
     "qwen3vlmoe": "qwen3_vl_moe",
     "qwen35": "qwen3_5",
     "qwen35moe": "qwen3_5_moe",
-    "gemma3n": "gemma3n",
-    "gemma4": "gemma4",
-    "qwen2vl_merger": "qwen2_vl",
-    "qwen2.5vl_merger": "qwen2_5_vl",
-    "qwen3vl_merger": "qwen3_vl",
-    "qwen2.5o": "qwen2_5_omni",
-    "idefics3": "smolvlm",
-    "gemma3": "gemma3",
-    "internvl": "internvl",
-    "lfm2": "lfm2_vl",
-    "pixtral": "pixtral",
-    "llama4": "llama4",
-    "resampler": "minicpmv",
 }
 # Activations of a video pipeline for a short video at 480p
 MAKING_BYTES = 6_000_000_000
@@ -323,7 +325,9 @@ def _of_files(
     folder: Path, head: Path, text: Gguf, reader: Path, pictures: Gguf, by_name: bool
 ) -> Model:
     kind = _kind(text, pictures)
-    family = families.FAMILIES.get(kind)
+    name, commit = _source(folder)
+    # One that llama.cpp's words do not tell may be known by its name.
+    family = families.known(kind) or families.known(None, text.text("general.name"), name)
     size = pictures.size + sum(path.stat().st_size for path in _parts(head))
     context = text.whole(f"{text.architecture}.context_length") or None
     abilities = {Ability.IMAGES}
@@ -331,7 +335,6 @@ def _of_files(
         abilities.add(Ability.GROUNDING)
     if pictures.fields.get("clip.has_audio_encoder") is True:
         abilities.add(Ability.AUDIO_IN)
-    name, commit = _source(folder)
     quantised = text.quantization not in ("", "F32", "F16", "BF16")
     return Model(
         id=_plain(head.stem) if by_name else name,
@@ -343,7 +346,7 @@ def _of_files(
         needs={Library.LLAMA_CPP.value: ""},
         folder=folder,
         architecture=kind,
-        geometry=geometry.from_model_type(kind),
+        geometry=family.geometry if family is not None else None,
         parameters=(text.parameters + pictures.parameters) or None,
         weights_bytes=size,
         memory_bytes=size
@@ -360,7 +363,7 @@ def _of_files(
 
 def _kind(text: Gguf, pictures: Gguf) -> str:
     """Return the type that config.json has for this model; llama.cpp's own name for unknown ones."""
-    known = _GGUF_TYPES.get(text.architecture) or _GGUF_TYPES.get(pictures.projector)
+    known = _GGUF_PROJECTORS.get(pictures.projector) or _GGUF_TEXTS.get(text.architecture)
     kind = known or text.architecture
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
         raise ModelFolderError(
