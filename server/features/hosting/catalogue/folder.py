@@ -52,7 +52,6 @@ ADAPTER = "adapter_config.json"
 GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
 MAX_GGUF_FILES = 2 * MAX_PARTS
-# Layer types whose state does not grow with the text
 # A model needs one file of each of these groups for texts and pictures.
 _TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
