@@ -1,7 +1,7 @@
 """Builds llama.cpp's server for the tests, from the sources that the package llama-cpp-python carries (MIT).
 
 `python -m tools.llama_server [--jobs N]` takes about 15 minutes on two cores, once, and prints where the
-program is: ~/.cache/qwen-camera/llama-server-VERSION/llama-server, where the tests look for it. For
+program is: ~/.cache/qwen-camera/llama-server-VERSION/llama-server, for REAL_LLAMA_SERVER of the tests. For
 the CPU of this machine, without TLS and without its web page. It wants a compiler for C and C++;
 cmake, where there is none, comes from the package index.
 """

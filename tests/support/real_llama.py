@@ -1,9 +1,7 @@
-"""Shared parts of the tests with a true llama.cpp server: its path, and models for it.
+"""Shared parts of the tests with a true llama.cpp server: its path, and what its slots do.
 
-python -m tools.llama_server      # builds it from sources, once
-bash scripts/test.sh tests/whole/test_real_llama.py tests/browser/test_page_llama.py
-
-REAL_LLAMA_SERVER names another one.
+export REAL_LLAMA_SERVER=$(python -m tools.llama_server)      # builds it from sources, once
+bash scripts/test.sh tests/whole/test_real_llama.py
 """
 
 from __future__ import annotations
@@ -14,11 +12,10 @@ from pathlib import Path
 import httpx
 
 from tests.support.clients import trusted
-from tools import llama_server
 
-PROGRAM = Path(os.environ.get("REAL_LLAMA_SERVER") or llama_server.program())
+PROGRAM = Path(os.environ.get("REAL_LLAMA_SERVER") or "/nowhere")
 MISSING = not PROGRAM.is_file()
-REASON = "opt-in: `python -m tools.llama_server` builds llama.cpp's server, or REAL_LLAMA_SERVER names one"
+REASON = "opt-in: REAL_LLAMA_SERVER=$(python -m tools.llama_server) names a llama.cpp server, built where it is missing"
 # Seconds
 LOADS = 60.0
 
