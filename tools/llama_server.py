@@ -68,9 +68,10 @@ def build(jobs: int) -> Path:
         folder = Path(scratch)
         sources, make = fetch(folder), cmake(folder / "cmake")
         made = folder / "made"
-        subprocess.run([make, "-S", str(sources), "-B", str(made), *OPTIONS], check=True)
         words = ("--build", str(made), "--target", "llama-server", "--parallel", str(jobs))
-        subprocess.run([make, *words], check=True)
+        for part in (("-S", str(sources), "-B", str(made), *OPTIONS), words):
+            # The path of the program alone goes to standard output.
+            subprocess.run([make, *part], check=True, stdout=sys.stderr)
         to.parent.mkdir(parents=True, exist_ok=True)
         # It is there whole, or not at all.
         half = to.with_suffix(".half")
