@@ -196,7 +196,7 @@ def greeting(
             ("Engine", status.visitor_detail or engine),
             (
                 "A better one",
-                "bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on; "
+                "bash scripts/run.sh --model proposes a vision-language model for this machine and fetches it; "
                 f"or start vLLM with a large one and set VLLM_BASE_URL in .env, {taken}",
             ),
         ]

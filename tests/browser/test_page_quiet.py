@@ -234,7 +234,7 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     )
     await dialog.get_by_role("button", name=say("page.copy")).first.click()
     copied = await page.page.evaluate("navigator.clipboard.readText()")
-    assert copied == "bash scripts/run.sh --model small"
+    assert copied == "bash scripts/run.sh --model"
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
 

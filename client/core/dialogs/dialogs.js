@@ -211,8 +211,8 @@ class TrustDialog {
 const GIGABYTE = 80_000;
 /** Ways to a model: the words on each, its download in GB, and what whoever runs the server types. @type {[string, number, string][]} */
 const WAYS = [
-  ["simple.small", 2, "bash scripts/run.sh --model small"],
-  ["simple.large", 17, "vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8001"],
+  ["simple.small", 1.7, "bash scripts/run.sh --model"],
+  ["simple.large", 18, "vllm serve Qwen/Qwen3-VL-8B-Instruct --port 8001"],
   ["simple.own", 0, "VLLM_BASE_URL=http://127.0.0.1:8001/v1"],
 ];
 

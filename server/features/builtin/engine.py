@@ -66,7 +66,7 @@ _LONG = 40
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
 # For operators: the way to a model that understands more
 _REMEDY = (
-    "load a vision-language model (bash scripts/run.sh --model small), "
+    "load a vision-language model (bash scripts/run.sh --model), "
     "or start vLLM and set VLLM_BASE_URL in .env"
 )
 # For a picture without a scene; the scene's own thresholds are in server/media/picture/luma.py.
