@@ -230,7 +230,7 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     await dialog.locator("summary").click()
     await expect(dialog.locator("li")).to_have_count(3)
     await expect(dialog.locator("li").first).to_contain_text(
-        say("simple.download", size="2\u00a0GB", time="3\u00a0min")
+        say("simple.download", size="2\u00a0GB", time="2\u00a0min")
     )
     await dialog.get_by_role("button", name=say("page.copy")).first.click()
     copied = await page.page.evaluate("navigator.clipboard.readText()")
