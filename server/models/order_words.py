@@ -34,6 +34,8 @@ class Order(StrEnum):
     # Hints how to move the camera
     GUIDE = "guide"
     GUIDE_OFF = "guide_off"
+    # The way to a thing, which is its condition
+    GUIDE_TO = "guide_to"
     # One step of the length of answers
     SHORTER = "shorter"
     LONGER = "longer"
@@ -90,8 +92,45 @@ _WATCH_AFTER = [
     )
 ]
 
+# The beginning of "guide me to ...", up to the thing
+_LEAD = [
+    re.compile(begin, re.IGNORECASE)
+    for begin in (
+        r"(?:please[, ]+)?(?:(?:can|could|would) you (?:please )?)?(?:guide|lead|take|bring|direct|steer) (?:me|us) (?:over )?"
+        r"to(?:wards?)?\s+(?=\S)",
+        r"(?:bitte )?(?:führ|führe|bring|bringe|leite|lotse|lenke|lenk)(?: sie)? mich (?:bitte )?"
+        r"(?:zu(?: der| dem| den| einer| einem| meiner| meinem)?|zum|zur)\s+(?=\S)",
+        r"(?:guide|mène|conduis|amène|emmène|dirige|guidez|menez|conduisez|amenez|emmenez|dirigez)-moi "
+        r"(?:jusqu['’]|vers |)(?:à l['’]|au |aux |à la |à |la |le |les |l['’])(?=\S)",
+        r"¡?(?:por favor,? )?(?:guíame|guíeme|llévame|lléveme|condúceme|dirígeme) (?:al|a|hacia|hasta)(?: el| la| los| las| mi)?\s+(?=\S)",
+        r"(?:guidami|portami|conducimi|accompagnami|mi guidi|mi porti) (?:(?:verso|fino) )?"
+        r"(?:(?:al|allo|alla|ai|agli|alle|a|il|lo|la|i|gli|le)\s+|all['’]|l['’])(?=\S)",
+        r"(?:guia-me|guie-me|me guie|me guia|leva-me|leve-me|me leve|me leva|conduz-me|conduza-me) "
+        r"(?:até |para )?(?:ao|aos|à|às|a|o|os|as)\s+(?=\S)",
+        r"(?:leid|leidt|breng|begeleid|gids|loods) (?:me|mij) naar(?: de| het| een| mijn)?\s+(?=\S)",
+        r"(?:zaprowadź|prowadź|doprowadź|pokieruj|naprowadź) mnie (?:do|na|w stronę)\s+(?=\S)",
+        r"(?:отведи|веди|приведи|проведи|направь|доведи|отведите|ведите|проведите|направьте) меня (?:к|ко|до|на)\s+(?=\S)",
+        r"(?:відведи|веди|проведи|доведи|приведи|скеруй|спрямуй|проведіть|відведіть) мене (?:до|к|на)\s+(?=\S)",
+        r"(?:أرشدني|ارشدني|وجهني|وجّهني|خذني|قدني|دلني|دلّني) (?:إلى|الى|نحو|على)\s+(?=\S)",
+        r"(?:请|請)?(?:带|帶|引导|引導|领|領|指引)我(?:去|到|找|走到|走向)(?=\S)",
+    )
+]
 
-# The words of each order but a watch
+# An order of the way to a thing where the thing comes first
+_LEAD_AFTER = [
+    re.compile(rf"{whole}[ .!。！?？]*$", re.IGNORECASE)
+    for whole in (
+        r"(?:मुझे |कृपया )?(?P<thing>\S.{0,80}?) (?:तक|की ओर|की तरफ|के पास) (?:ले चलो|ले जाओ|ले चलिए|ले जाइए|पहुँचाओ|पहुंचाओ|गाइड करो|मार्गदर्शन करो)",
+        r"(?P<thing>\S.{0,80}?)(?:のところ|の方)?(?:まで|へ|に)(?:私を)?(?:案内|誘導|ガイド|連れて行)(?:して|って)(?:ください|下さい|くれ)?",
+        r"(?:나를 |저를 )?(?P<thing>\S.{0,80}?)(?:이 있는 곳|가 있는 곳)?(?:까지|으로|쪽으로|로|에게|한테) ?(?:안내해|데려가|인도해|이끌어)(?: ?줘요| ?줘| ?주세요| ?줄래)?",
+        r"(?:lütfen )?(?:beni |bizi )(?P<thing>\S.{0,80}?) (?:doğru )?(?:götür|yönlendir|yönelt|ulaştır|götürün|yönlendirin)(?:ür müsün|ir misin)?",
+    )
+]
+# Longest name of a thing
+_MOST_THING = 80
+
+
+# The words of each order but a watch and the way to a thing
 WORDS: dict[Order, dict[str, str]] = {
     Order.AGAIN: tables.AGAIN_WORDS,
     Order.DESCRIBE: tables.DESCRIBE_WORDS,
@@ -113,7 +152,7 @@ _ORDERS = {
 
 
 def order_in(said: str) -> tuple[Order, str] | None:
-    """Return the order that somebody says, and a watch's condition, else ""; None for a question."""
+    """Return the order that somebody says, and a watch's condition or what to be led to, else ""; None for a question."""
     text = said.strip()
     if any(ask.match(text) for ask in _ASKS):
         return None
@@ -124,7 +163,23 @@ def order_in(said: str) -> tuple[Order, str] | None:
     for whole in _WATCH_AFTER:
         if after := whole.match(text):
             return Order.WATCH, after["condition"]
+    if (thing := _thing_in(text)) and bare(text) not in _ORDERS:
+        return Order.GUIDE_TO, thing
     order = _ORDERS.get(bare(text)) if len(text) <= _MOST_CHARS else None
     if order is Order.CAMERA_OFF and _QUESTION.search(text):
         return None
     return (order, "") if order is not None else None
+
+
+def _thing_in(text: str) -> str:
+    """Return the thing of "guide me to ..."; "" for other words."""
+    if len(text) > 2 * _MOST_THING:
+        return ""
+    for begin in _LEAD:
+        if found := begin.match(text):
+            thing = text[found.end() :].rstrip(" .!。！?？")
+            return thing if len(thing) <= _MOST_THING else ""
+    for whole in _LEAD_AFTER:
+        if after := whole.match(text):
+            return after["thing"]
+    return ""

@@ -13,6 +13,7 @@ from server.core.errors import Conflict
 from server.core.frames import Frame, Route
 from server.core.messages.base import ClientMessage
 from server.media.camera import Camera
+from server.models.order_words import Order
 from server.session.part import (
     BackgroundPart,
     MakePart,
@@ -42,6 +43,7 @@ class FeatureParts:
         # Those that get frames
         self.background: list[BackgroundPart] = []
         self.routes: dict[Route, QuestionRoute] = {}
+        self.orders: set[Order] = set()
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
 
@@ -50,6 +52,7 @@ class FeatureParts:
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
+            self.orders.update(part.orders)
             if isinstance(part, BackgroundPart):
                 self.background.append(part)
 

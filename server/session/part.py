@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
+from server.models.order_words import Order
 from server.session.request.answers import PendingQuestion, Shot, Spoken
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
@@ -178,6 +179,8 @@ class SessionPart:
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
     # The ways of questions that it adds
     routes: Mapping[Route, QuestionRoute] = {}
+    # Orders that are none without it, and may be typed where the client carries orders out
+    orders: Collection[Order] = ()
 
     @property
     def cameras(self) -> Sequence[Camera]:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from server.core import messages as wire
@@ -74,9 +74,10 @@ class QuestionService:
         history: History,
         sent: SentPictures,
         routes: Mapping[Route, QuestionRoute],
+        orders: Collection[Order],
         shooter: Callable[[], Shooter | None],
     ) -> None:
-        """`routes`: the ways that features add, also later ones; `shooter()`: see `SessionPart`."""
+        """`routes`, `orders`: those that features add, also later ones; `shooter()`: see `SessionPart`."""
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
@@ -84,6 +85,7 @@ class QuestionService:
         self._reuse = context.reuse
         self._shooter = shooter
         self._routes = routes
+        self._orders = orders
         self._tools = context.tools
         self._tasks = context.tasks
         self._send_error = context.send_error
@@ -196,7 +198,8 @@ class QuestionService:
                 return
         if is_stop(message.content) and self._stopped(message.id, spoken):
             return
-        if spoken is not None and message.id and (order := order_in(message.content)):
+        order = order_in(message.content)
+        if order is not None and message.id and self._takes(order[0], message, spoken):
             self._ordered(message.id, *order)
             return
         asked = Asked(
@@ -232,6 +235,12 @@ class QuestionService:
             stop = PendingQuestion(id=id, question="", asked=asked)
             self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
         return True
+
+    def _takes(self, order: Order, message: wire.Chat, spoken: Spoken | None) -> bool:
+        """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
+        if order is Order.GUIDE_TO and order not in self._orders:
+            return False
+        return spoken is not None or (message.orders and order in self._orders)
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""

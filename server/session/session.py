@@ -339,6 +339,7 @@ class SessionParts:
             history=self.history,
             sent=self.sent_pictures,
             routes=self.features.routes,
+            orders=self.features.orders,
             shooter=self.features.shooter,
         )
         self.features.make(context)

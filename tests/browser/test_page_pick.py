@@ -44,7 +44,7 @@ def two_things() -> str:
 
 async def opened(visit: Visit, url: str, **options: Any) -> Visitor:
     page = await visit(
-        url, mode=two_things(), viewport=(1280, 800), **{**SHARP, "fps": 10, **options}
+        url, **{"viewport": (1280, 800), **SHARP, "mode": two_things(), "fps": 10, **options}
     )
     await page.start()
     await page.page.wait_for_function(LOADED)

@@ -32,6 +32,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "sound_packets_dropped": ("counter", ("reason",)),
     "stills": ("counter", ("result",)),
     "guidance_checks": ("counter", ("result",)),
+    "guidance_looks": ("counter", ("result",)),
     "glances": ("counter", ("result",)),
     "boxes_beyond": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),

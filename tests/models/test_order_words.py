@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from server.core.messages import Transcript
+from server.features.builtin.seeking import sought
 from server.models.order_words import WORDS, Order, order_in
 from server.models.routing import bare, is_stop, plain, wants_reading
 from tests.support.languages import LANGUAGES
@@ -16,7 +17,7 @@ from tests.support.words import CLIENT, say
 
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
-    assert WORDS.keys() == {*Order} - {Order.WATCH}
+    assert WORDS.keys() == {*Order} - {Order.WATCH, Order.GUIDE_TO}
     assert all(words.keys() == LANGUAGES for words in WORDS.values())
 
 
@@ -123,10 +124,65 @@ def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) ->
     assert order_in(said) == (Order.WATCH, condition)
 
 
+WAYS = [
+    ("en", "Guide me to the cup.", "the cup", "cup"),
+    ("en", "Please take me to the red cup", "the red cup", "cup"),
+    ("en", "Could you lead me to my backpack?", "my backpack", "backpack"),
+    ("de", "Bring mich zur Tasse", "Tasse", "cup"),
+    ("de", "Führe mich bitte zum Stuhl.", "Stuhl", "chair"),
+    ("es", "Llévame a la taza", "taza", "cup"),
+    ("es", "¡Guíame hasta la silla!", "silla", "chair"),
+    ("fr", "Guide-moi vers la tasse", "tasse", "cup"),
+    ("fr", "Conduisez-moi jusqu’à la bouteille", "bouteille", "bottle"),
+    ("it", "Portami alla tazza", "tazza", "cup"),
+    ("it", "Guidami verso la sedia", "sedia", "chair"),
+    ("pt", "Leva-me à chávena", "chávena", "cup"),
+    ("pt", "Me leve até a cadeira", "cadeira", "chair"),
+    ("nl", "Breng me naar het kopje", "kopje", "cup"),
+    ("nl", "Leid mij naar de stoel", "stoel", "chair"),
+    ("pl", "Zaprowadź mnie do kubka", "kubka", "cup"),
+    ("pl", "Prowadź mnie do krzesła", "krzesła", "chair"),
+    ("ru", "Отведи меня к чашке", "чашке", "cup"),
+    ("ru", "Веди меня к стулу", "стулу", "chair"),
+    ("uk", "Проведи мене до чашки", "чашки", "cup"),
+    ("uk", "Веди мене до стільця", "стільця", "chair"),
+    ("ar", "أرشدني إلى الكوب", "الكوب", "cup"),
+    ("ar", "خذني إلى الكرسي", "الكرسي", "chair"),
+    ("hi", "मुझे कप तक ले चलो", "कप", "cup"),
+    ("hi", "मुझे कुर्सी की ओर ले जाइए", "कुर्सी", "chair"),
+    ("zh", "带我去杯子", "杯子", "cup"),
+    ("zh", "请引导我到椅子。", "椅子", "chair"),
+    ("ja", "カップまで案内して", "カップ", "cup"),
+    ("ja", "椅子に案内してください", "椅子", "chair"),
+    ("ko", "컵으로 안내해 줘", "컵", "cup"),
+    ("ko", "의자까지 안내해 주세요", "의자", "chair"),
+    ("tr", "Beni fincana götür", "fincana", "cup"),
+    ("tr", "Beni sandalyeye yönlendir", "sandalyeye", "chair"),
+]
+
+
+@pytest.mark.parametrize(("language", "said", "words", "thing"), WAYS)
+def test_a_way_is_ordered_to_a_thing(language: str, said: str, words: str, thing: str) -> None:
+    """And what is sought is the thing, in each language."""
+    assert order_in(said) == (Order.GUIDE_TO, words)
+    assert sought(words, language).names == (thing,)
+
+
+def test_each_language_orders_the_way_to_a_thing() -> None:
+    """Twice, with different verbs."""
+    assert {language for language, *_ in WAYS} == LANGUAGES
+    assert min([one[0] for one in WAYS].count(language) for language in LANGUAGES) >= 2
+
+
 @pytest.mark.parametrize(
     "said",
     [
         "",
+        "Bring me a cup of tea",
+        "Take me through the steps",
+        "What would take me to the station?",
+        "Was bringt mich zum Lachen?",
+        "Guide me to " + "the door " * 30,
         "What is this?",
         "告诉我这是什么",
         "现在几点了，告诉我",
@@ -150,7 +206,6 @@ def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) ->
         "Is the picture frozen?",
         "Hold on",
         "Can I let go of the handle?",
-        "Guide me to the door",
         "Is there a guide dog?",
         "Which answer is longer?",
         "shorter",

@@ -314,6 +314,11 @@ MACHINE = {
 }
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
+    "guidance.py": {
+        *("core.frames", "core.metrics", "media.picture.grounding", "session.request.parts"),
+        *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
+        *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
+    },
     "gate.py": {"shared.attention.gate", "media.picture.planes", "media.picture.luma"},
     "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {

@@ -38,6 +38,7 @@ ANCHORED = {
     "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
     *(f"server.models.order_words._WATCH_AFTER[{at}]" for at in range(6)),
+    *(f"server.models.order_words._LEAD_AFTER[{at}]" for at in range(4)),
 }
 
 

@@ -17,12 +17,14 @@ from server.core.aio import Pools, TaskSet
 from server.core.alert import AlertSource
 from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
+from server.features.builtin.seeking import Sought, Spotted
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
 from server.features.guidance.guidance import Guidance, Looker
-from server.features.guidance.messages import GuidanceSettings
+from server.features.guidance.leading import Bgr, Seeker
+from server.features.guidance.messages import Goal, GuidanceSettings
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
@@ -36,6 +38,7 @@ from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, Wa
 from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.media.camera import CameraConnection
+from server.media.picture.grounding import Box
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
@@ -181,7 +184,7 @@ def parser() -> wire.Parser:
     found = wire.Parser()
     found.add(Watch, Unwatch, Ack, FalseAlarm)
     found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
-    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk, Point)
+    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk, Point, Goal)
     return found
 
 
@@ -192,16 +195,22 @@ def settings(**fields: Any) -> wire.Settings:
     return message
 
 
+async def _nothing(bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+    return [], 0.0
+
+
 def session_features(
     *,
     recall: RecallLimits | None = None,
     looker: Looker | None = None,
+    seeker: Seeker | None = None,
     voice: Voice | None = None,
     hearing: ListeningTools | None = None,
 ) -> dict[str, MakePart]:
     """Return what makes the parts that sessions have from features, in their order.
 
-    `recall`: None: nothing is kept; `looker`: None: no guidance; `voice`: None: pages read answers;
+    `recall`: None: nothing is kept; `looker`: None: no guidance; `seeker`: None: nobody is led to
+    anything; `voice`: None: pages read answers;
     `hearing`: None: no microphone.
     """
     tools = hearing or ListeningTools()
@@ -217,7 +226,8 @@ def session_features(
         "voice_in": lambda context: Listening(context, tools, context.part("voice_out")),
     }
     if looker is not None:
-        parts["guidance"] = lambda context: Guidance(context, looker)
+        seeks = seeker or Seeker(_nothing)
+        parts["guidance"] = lambda context: Guidance(context, looker, seeks)
     return parts
 
 
@@ -234,6 +244,7 @@ async def room(
     limits: SessionLimits = LIMITS,
     recall: RecallLimits | None = None,
     looker: Looker | None = None,
+    seeker: Seeker | None = None,
     voice: Voice | None = None,
     hearing: ListeningTools | None = None,
     **parts: MakePart,
@@ -242,7 +253,9 @@ async def room(
 
     Everything it started has ended afterwards.
     """
-    made = session_features(recall=recall, looker=looker, voice=voice, hearing=hearing)
+    made = session_features(
+        recall=recall, looker=looker, seeker=seeker, voice=voice, hearing=hearing
+    )
     parts = made | parts
     engine = engine or FakeEngine()
     pools = Pools()

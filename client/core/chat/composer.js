@@ -1,7 +1,7 @@
 import { byId, say, show } from "../page/dom.js";
 import { onLanguage, plural, text } from "../words/text.js";
 
-// With this the style sheet resizes the box, without a layout per key.
+// The style sheet resizes the box.
 const GROWS_ITSELF = CSS.supports("field-sizing", "content");
 // Milliseconds within which a second press belongs to the first
 const DOUBLE = 400;
@@ -17,7 +17,7 @@ const draft = {
     try {
       return sessionStorage.getItem(DRAFT) ?? "";
     } catch {
-      return ""; // storage may be switched off; then only the box has the text
+      return ""; // without storage only the box has it
     }
   },
 
@@ -63,7 +63,7 @@ export class Composer {
   #pressedAt = -Infinity;
   // Send was pressed: the focus goes to what takes its place.
   #follows = false;
-  // The text becomes a watch, not a question, whatever its words.
+  // The text becomes a watch, whatever its words.
   #watching = false;
   // The last order as it was typed, and its condition
   #ordered = { typed: "", condition: "" };
@@ -209,7 +209,7 @@ export class Composer {
     this.box.value = "";
     draft.save("");
     this.#settle();
-    // Hide a phone's keyboard, to show the picture and the answer.
+    // Hide a phone's keyboard.
     if (matchMedia("(pointer: coarse)").matches) this.box.blur();
   }
 
@@ -284,7 +284,7 @@ class ModeMark {
  */
 
 // More have no room in one row.
-const MOST = 4;
+const MOST = 5;
 
 /** The row above the box: questions that fit what is in front, in place of which a feature may offer others. */
 export class Suggestions {
@@ -295,7 +295,7 @@ export class Suggestions {
   #words = "";
 
   /**
-   * Show these in place of the usual ones, at most four.
+   * Show these in place of the usual ones, at most five.
    * @param {string} owner @param {Suggestion[]} offer none: no more
    */
   offer(owner, offer) {

@@ -73,7 +73,7 @@ export function asking({ question, state }) {
   return question || (state === "hearing" ? text("chat.listening") : "");
 }
 
-/** The questions and answers of this page. Uses neither DOM nor connection. */
+/** The questions and answers of this page. */
 export class Conversation {
   /** @type {Turn[]} oldest first */
   turns = [];

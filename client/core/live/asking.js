@@ -10,14 +10,13 @@ const HEARD_WITHIN = 1500;
 export const PATIENCE = 4000;
 
 /**
- * True when the server can answer a question now, or refuse it with a better reason than the page has.
+ * True when the server can answer a question now, or refuse it better than the page.
  * @param {Facts} facts @param {number} connectedFor ms
  */
 export function answerable({ camera, held, link, socket, status, disclose }, connectedFor) {
   if (socket !== "open" || disclose) return false;
-  // The server reports problems of another device's camera.
   if (held || camera === "elsewhere") return true;
-  // The server has pictures: an older connection sends while a newer one is set up.
+  // An older connection sends while a newer one is set up.
   if (status?.camera === "live" && link !== "closed") return true;
   if (link !== "connected") return false;
   // The server explains stalled and frozen, and what to do.
@@ -25,7 +24,7 @@ export function answerable({ camera, held, link, socket, status, disclose }, con
   return connectedFor > PATIENCE;
 }
 
-/** Sends questions; the newest waits until it can be sent. Uses neither DOM nor connection. */
+/** Sends questions; the newest waits until it can be sent. */
 export class Asking {
   #count = 0;
   /** @type {Question|null} not sent yet */
@@ -52,7 +51,6 @@ export class Asking {
   }
 
   /**
-   * Send now, or with a later `flush`.
    * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked @param {Question["route"]} [route]
    * @param {Question["part"]|null} [part]
    * @returns {{id: string, sent: boolean}}
@@ -84,7 +82,7 @@ export class Asking {
   heard(id, type) {
     if (this.#sent?.id !== id) return;
     clearTimeout(this.#unheard);
-    if (type === "response" || type === "error") this.#sent = null;
+    if (type === "response" || type === "error" || type === "transcript") this.#sent = null;
   }
 
   /**
@@ -106,7 +104,7 @@ export class Asking {
     // The repeated message is identical, so that the server recognises it.
     const sent = { at, ...question };
     const { content, id, detail, route, part } = sent;
-    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, ...(route && { route }), ...(part && { part }) })) return;
+    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, orders: true, ...(route && { route }), ...(part && { part }) })) return;
     this.#waiting = null;
     this.#sent = sent;
     clearTimeout(this.#unheard);

@@ -22,6 +22,8 @@ export interface Chat {
   route?: "now" | "detail" | "past" | "where" | "read";
   /** The part of the own camera's picture that the person points at: left, top, right, bottom, as shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it. */
   part?: [number, number, number, number];
+  /** The client carries out orders: `transcript` with the order `guide_to` may follow in place of an answer. */
+  orders?: boolean;
 }
 
 /** Point at a part of the picture with what is said: spoken questions are about it from now on. */
@@ -215,6 +217,13 @@ export interface Settings {
   guidance?: boolean;
 }
 
+/** Lead the person to something, in place of what they were led to before; a `target` follows. */
+export interface Goal {
+  type: "goal";
+  /** What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes are print. Without it the person is led to nothing any more. */
+  thing?: string;
+}
+
 /** The person points at a place of the own camera's newest picture, or of the held one: ask what is there. `pointed` follows where something finds things; while one is looked for, the newest waits alone. */
 export interface Point {
   type: "point";
@@ -388,9 +397,9 @@ export interface Transcript {
   text: string;
   /** Nothing follows. The question is asked, unless the text is empty. */
   final: boolean;
-  /** With an empty text: the speech was an order, which the client carries out. `again`: read the last answer once more; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
-  order?: "stop" | "again" | "describe" | "describe_off" | "watch" | "hold" | "release" | "guide" | "guide_off" | "shorter" | "longer" | "camera_off";
-  /** What to watch for, with the order `watch` */
+  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `guide`: hints how to move the camera; `guide_to`: send a `goal`, also for typed words of a `chat` with `orders`; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
+  order?: "stop" | "again" | "describe" | "describe_off" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "shorter" | "longer" | "camera_off";
+  /** What to watch for, with the order `watch`; what to be led to, with `guide_to` */
   condition?: string;
   /** With an empty text: no question comes of the speech, because nothing was understood, or because the next one took its place. */
   lost?: "unclear" | "replaced";
@@ -678,6 +687,29 @@ export interface AimHint {
   about?: "text" | "face";
   /** Time by the server's clock */
   at: number;
+}
+
+/** Where the thing is that the person is led to: with each look while it is in the picture, and else when that changes. */
+export interface Target {
+  type: "target";
+  /** The words of the `goal` */
+  thing: string;
+  /** Its name in the page's language, or the words that are looked for as print */
+  label: string;
+  /** What is looked for */
+  kind: "thing" | "text" | "code" | "face";
+  /** `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended */
+  state: "looking" | "maybe" | "found" | "lost" | "there";
+  /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a lost one the last */
+  box?: [number, number, number, number];
+  /** Its middle is about that of the picture. */
+  near: boolean;
+  /** A second look, at its enlarged part of the picture, has seen it, too. */
+  confirmed: boolean;
+  /** Time of the frame, as in `FrameInfo` */
+  captured_at?: number;
+  /** Age of that frame at the time of this message */
+  age_ms?: number;
 }
 
 /** Things, print and codes at a place that the person points at. */
@@ -1067,6 +1099,6 @@ export interface WebhookOffer {
   on: boolean;
 }
 
-export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

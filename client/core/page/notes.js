@@ -19,8 +19,9 @@ export function openSound() {
  * @param {Note[]} notes
  * @param {number} seconds of each
  * @param {number} loudness 0 to 1
+ * @param {number} [pan] -1 left to 1 right
  */
-export function playNotes(notes, seconds, loudness) {
+export function playNotes(notes, seconds, loudness, pan = 0) {
   if (audio?.state !== "running") return;
   for (const [hertz, after] of notes) {
     const tone = audio.createOscillator();
@@ -30,7 +31,9 @@ export function playNotes(notes, seconds, loudness) {
     level.gain.setValueAtTime(0.0001, begin);
     level.gain.exponentialRampToValueAtTime(loudness, begin + 0.015);
     level.gain.exponentialRampToValueAtTime(0.0001, begin + seconds);
-    tone.connect(level).connect(audio.destination);
+    const side = audio.createStereoPanner();
+    side.pan.value = pan;
+    tone.connect(level).connect(side).connect(audio.destination);
     tone.start(begin);
     tone.stop(begin + seconds);
   }

@@ -2,26 +2,36 @@ import { byId, show } from "../../core/page/dom.js";
 import { guideWish, keepGuideWish } from "../../core/page/resume.js";
 import { onSettings, settings } from "../../core/page/settings.js";
 import { showHint } from "../../core/stage/hintline.js";
+import { ended, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
-/** Hints how to move the camera. @param {import("../../core/page.js").Page} page */
+// What is there is shown for so long, in milliseconds
+const THERE = 6000;
+
+/** Hints how to move the camera, and the way to a thing. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const entry = new GuideEntry(page);
   page.take(["aim"], (hint) => entry.receive(hint));
+  page.take(["target"], (target) => entry.heard(target));
+  page.take(["transcript"], (said) => entry.obey(said));
   page.when("facts", ({ camera, socket, held, ready }) => {
     const on = ["on", "resting", "elsewhere"].includes(camera);
     entry.connected(on && socket === "open" && !held, ready);
   });
+  page.when("stop", () => entry.leave());
   page.offer("guidance", entry);
 }
 
-/** The button for guidance. The part that says the hints loads with the first wish. */
+/** The button for guidance. The parts that say the hints, and that lead to things, load with the first wish. */
 class GuideEntry {
   button = byId("guide", HTMLButtonElement);
 
   #page;
   #part;
+  #lead;
+  /** What the person is led to; "" for nothing. */
+  #thing = "";
   #wanted = guideWish() && settings().help !== "none";
   // The camera is live, its picture is not held, and the server guides.
   #able = false;
@@ -37,8 +47,23 @@ class GuideEntry {
       },
       missed: "page.missing_guide",
     });
-    this.button.addEventListener("click", () => void this.want(!this.#wanted));
-    this.button.setAttribute("aria-pressed", String(this.#wanted));
+    this.#lead = page.part(import.meta.url, "./lead.js", {
+      load: async () => {
+        const { Lead } = await import("./lead.js");
+        return new Lead({
+          video: page.stage.video,
+          say: (text) => page.say(text),
+          show: (text, spoken, loud) => showHint(text, spoken || !loud, "lead"),
+          follow: (onBox) => page.find("pointing")?.follow(onBox),
+        });
+      },
+      missed: "page.missing_guide",
+    });
+    this.button.addEventListener("click", () => {
+      if (this.#thing) this.leave(true);
+      else void this.want(!this.#wanted);
+    });
+    this.#press();
     onSettings(({ help }) => {
       this.#offer();
       if (help === "none" && this.#wanted) void this.want(false);
@@ -53,14 +78,60 @@ class GuideEntry {
   async want(wanted) {
     this.#wanted = wanted;
     keepGuideWish(wanted);
-    this.button.setAttribute("aria-pressed", String(wanted));
-    this.#page.chat.renderRunning();
+    this.#press();
     if (wanted) {
       await this.#part.open(this.button);
       this.#part.here?.prepare();
     }
     if (this.#able) this.#page.send({ type: "settings", guidance: this.#wanted });
     if (!this.#wanted) this.#clear();
+  }
+
+  /** Lead to something, in place of what was before. @param {string} thing in the person's words; those in quotes are print */
+  async lead(thing) {
+    this.#thing = thing;
+    this.#press();
+    this.rest();
+    await this.#lead.open(this.button);
+    if (this.#thing !== thing) return;
+    this.#lead.here?.prepare();
+    if (this.#able) this.#begin();
+  }
+
+  /** Lead to nothing any more. @param {boolean} [tell] say so */
+  leave(tell = false) {
+    if (!this.#thing) return;
+    this.#thing = "";
+    this.#press();
+    this.#lead.here?.end();
+    this.#page.send({ type: "goal" });
+    this.#clear();
+    if (tell) this.#page.tell(ended(text("voice.hints_off")));
+  }
+
+  /** Carry out an order that somebody said or typed. @param {import("../../core/live/messages.d.ts").Transcript} said */
+  obey({ order, condition }) {
+    if (order === "guide_to" && condition) void this.lead(condition);
+    else if (order === "stop" || order === "guide_off") this.leave(order === "stop");
+  }
+
+  /** @param {import("../../core/live/messages.d.ts").Target} target */
+  heard(target) {
+    if (!this.#lead.here?.receive(target)) return;
+    // It is there, and the server has ended the goal.
+    this.#thing = "";
+    this.#press();
+    setTimeout(() => !this.#thing && this.#clear(), THERE);
+  }
+
+  #begin() {
+    this.#lead.here?.begin(this.#thing);
+    this.#page.send({ type: "goal", thing: this.#thing });
+  }
+
+  #press() {
+    this.button.setAttribute("aria-pressed", String(this.#wanted || this.#thing !== ""));
+    this.#page.chat.renderRunning();
   }
 
   /** @param {boolean} live the camera is, and the socket open @param {import("../../core/live/messages.d.ts").Ready|null} ready */
@@ -72,6 +143,8 @@ class GuideEntry {
       void this.#part.ahead();
       this.#page.send({ type: "settings", guidance: true });
     }
+    if (able && !this.#able && this.#thing) this.#begin();
+    if (!able && this.#able) this.#lead.here?.end();
     if (!able) this.#clear();
     this.#able = able;
   }
@@ -79,7 +152,7 @@ class GuideEntry {
   /** @param {AimHint} hint */
   receive(hint) {
     const guide = this.#part.here;
-    if (!guide || !this.#wanted || !this.#able || this.#page.find("reading")?.on) return;
+    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#page.find("reading")?.on) return;
     const { text, shown, spoken } = guide.take(hint);
     showHint(shown ? text : "", spoken, hint.hint);
   }
@@ -90,7 +163,7 @@ class GuideEntry {
   }
 
   #offer() {
-    show(this.button, this.#guides && settings().help !== "none");
+    show(this.button, this.#guides && (settings().help !== "none" || this.#thing !== ""));
   }
 
   #clear() {

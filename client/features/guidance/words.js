@@ -1,4 +1,4 @@
-import { text } from "../../core/words/text.js";
+import { percent, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
@@ -30,4 +30,9 @@ const FACE = {
 /** @param {AimHint["hint"]} hint @param {AimHint["about"]} about @returns {string} */
 export function wordsOf(hint, about) {
   return text((about === "face" && FACE[hint]) || WORDS[hint] || "");
+}
+
+/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number}} sentence @param {string} thing @returns {string} */
+export function leadWords({ id, hour = 12, share = 0 }, thing) {
+  return text(id, { thing, hour, share: percent(share) });
 }

@@ -44,4 +44,8 @@ export function register(page) {
     if (socket === "open" && ["on", "elsewhere"].includes(camera)) fetchPick();
   });
   page.route("where", () => true);
+  page.offer("pointing", {
+    /** Follow a box on the live picture. @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox */
+    follow: async (onBox) => new (await import("./follow.js")).Follow(stage.video, onBox),
+  });
 }

@@ -87,7 +87,8 @@ export class Picker {
     if (!found) return;
     const { captured_at: captured_at = 0, age_ms: age_ms = 0 } = pointed;
     const at = frameTime(/** @type {any} */ ({ captured_at, age_ms }), asked.at, pageTime());
-    this.#mark({ box: inside(found.box), label: found.label ?? "", state: "found" }, at);
+    const { label = "", kind } = found;
+    this.#mark({ box: inside(found.box), label, goal: kind === "text" ? `"${label}"` : label, state: "found" }, at);
     this.#announce();
   }
 
@@ -247,6 +248,9 @@ export class Picker {
       { words: text("stage.what_is_this"), does: () => chat.ask(text("stage.what_is_this")) },
       { words: text("stage.read_this"), does: () => chat.ask(text("stage.read_this"), "high") },
     ];
+    const guidance = this.#page.find("guidance");
+    const goal = this.#picked?.goal;
+    if (guidance && goal) offer.push({ words: text("lead.begin"), does: () => void guidance.lead(goal) });
     if (this.#page.find("watches")) offer.push({ words: text("pick.tell_moves"), does: () => this.#watch() });
     if (!inSimpleMode(visit.facts)) {
       offer.push({ words: text("pick.press"), does: () => chat.ask(text("pick.press"), "auto", "where") });

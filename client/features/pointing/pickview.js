@@ -11,6 +11,7 @@ import { shownIn } from "./overlay.js";
  * @typedef {Object} Picked
  * @property {Edges} box
  * @property {string} label "" without a name
+ * @property {string} [goal] the words that somebody is led to it by
  * @property {"guessed"|"found"|"drawn"|"lost"} state guessed: a square about the place, until something is found there
  */
 

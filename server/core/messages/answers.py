@@ -130,9 +130,10 @@ class Transcript(ServerMessage):
     text: str
     # Nothing follows. The question is asked, unless the text is empty.
     final: bool
-    # With an empty text: the speech was an order, which the client carries out. `again`: read the
-    # last answer once more; `guide`: hints how to move the camera; `shorter`, `longer`: the next
-    # step of `verbosity`. Ignore those that you do not know.
+    # With an empty text: it was an order, which the client carries out. `again`: read the last answer
+    # once more; `guide`: hints how to move the camera; `guide_to`: send a `goal`, also for typed words
+    # of a `chat` with `orders`; `shorter`, `longer`: the next step of `verbosity`. Ignore those that
+    # you do not know.
     order: (
         Literal[
             "stop",
@@ -144,13 +145,14 @@ class Transcript(ServerMessage):
             "release",
             "guide",
             "guide_off",
+            "guide_to",
             "shorter",
             "longer",
             "camera_off",
         ]
         | None
     ) = None
-    # What to watch for, with the order `watch`
+    # What to watch for, with the order `watch`; what to be led to, with `guide_to`
     condition: str | None = None
     # With an empty text: no question comes of the speech, because nothing was understood, or
     # because the next one took its place.

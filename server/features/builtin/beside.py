@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ import cv2
 from server.core.frames import Picture
 from server.features.builtin.compose import said_of
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
-from server.features.builtin.detector import PERSON, ThingFinder, classes
+from server.features.builtin.detector import PERSON, Thing, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import language_of, understand
 from server.features.builtin.language import language
@@ -59,6 +59,10 @@ class Beside:
         words = words_of(tag)
         found = self._finder.at(bgr, x, y)
         return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
+
+    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None) -> list[Thing]:
+        """Return the things of these names, as `ThingFinder.seek` does. Raises what the libraries raise."""
+        return self._finder.seek(bgr, names, known)
 
     def look(
         self, picture: Picture, conditions: Mapping[str, str]

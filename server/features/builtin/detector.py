@@ -54,6 +54,8 @@ _AGREES = 0.15
 _ALONE = 0.6
 # Least side in pixels of what is looked at
 _LEAST_SIDE = 16
+# Boxes of what somebody seeks that are looked at; and from which share on one is at the place of the last look
+_MOST_SOUGHT, _FOLLOWED = 3, 0.3
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
 # The detector is believed alone for a thing that somebody asks about
@@ -203,6 +205,23 @@ class ThingFinder:
         if not found and (thing := self._of_middle(bgr, whole)) is not None:
             found.append(thing)
         return found
+
+    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None = None) -> list[Thing]:
+        """Return the things of these names that have a box, surest first; in a third of the time of `find`.
+
+        One at the place of a `known` box, which was sure a moment ago, is sure without another look at it.
+        """
+        if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
+            return []
+        boxes = [box for box in self.boxes(bgr) if box.label in names][:_MOST_SOUGHT]
+        there = [box for box in boxes if known is not None and overlap(box, known) >= _FOLLOWED]
+        found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
+        rest = [box for box in boxes if box not in there]
+        if rest and not there and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
+            rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
+        named = (self._named(bgr, box, ()) for box in rest)
+        found += [one for one in named if one is not None and one.name in names]
+        return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the boxes around a point, in pixels; the label is a thing's name, or "" where it cannot be named.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import area, encloses
 from server.features.builtin.lines import Piece, legible, reading_order
+from server.features.builtin.seeking import Sought, Spotted, seek
 from server.media.picture.grounding import Box
 from server.media.picture.luma import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -358,6 +359,13 @@ class Finder:
         if not text or long < _SHORTEST * len(text) * short:
             return []
         return [replace(line, label=text, confidence=max(piece.score for piece in pieces))]
+
+    def seek(self, bgr: Bgr, sought: Sought, known: Box | None = None) -> list[Spotted]:
+        """Find what somebody seeks in a picture, surest first; `known`: its box of a moment ago.
+
+        Raises what the libraries raise.
+        """
+        return seek(self._reader, self.things, bgr, sought, known)
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.

@@ -1,4 +1,4 @@
-"""Hints how to move the camera so that print or a face is wholly in its picture, without a model."""
+"""Hints how to move the camera so that print or a face is wholly in its picture, and the way to a thing, without a model."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ if TYPE_CHECKING:
     from server.app.api import Api
     from server.features.builtin.reader import Finder
 
-# It finds text and faces.
+# It finds text, faces and things.
 NEEDS = ("builtin",)
 
 
 def register(api: Api) -> None:
-    """Give hints in sessions that want them, where something finds text and faces."""
+    """Give hints, and lead to things, in sessions that want it, where something finds them."""
+    import time
+    from functools import partial
+
     from server.core.aio import in_pool
+    from server.features.builtin.seeking import Sought, Spotted
     from server.features.guidance.guidance import Guidance, Looker, counter
-    from server.features.guidance.messages import GuidanceSettings
+    from server.features.guidance.leading import Bgr, Seeker, look_counter
+    from server.features.guidance.messages import Goal, GuidanceSettings
+    from server.media.picture.grounding import Box
 
     finder: Finder = api.find("builtin")
     heavy = api.pools.heavy
+
+    def timed(bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+        began = time.thread_time()
+        return finder.seek(bgr, wish, known), time.thread_time() - began
+
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
+    seeker = Seeker(partial(in_pool, heavy, timed), things=finder.things is not None)
     counter(api.metrics)
-    api.session_part(lambda context: Guidance(context, looker), GuidanceSettings)
+    look_counter(api.metrics)
+    api.session_part(lambda context: Guidance(context, looker, seeker), GuidanceSettings, Goal)
     api.offer(looker)

@@ -1,4 +1,4 @@
-"""A session's guidance: hints how to move the camera, without a model, while the person wants them."""
+"""A session's guidance: hints how to move the camera, without a model, and the way to a thing, while the person wants them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import cv2
 from server.core.aio import TaskSet
 from server.core.frames import Frame
 from server.core.metrics import Metrics
-from server.features.guidance.messages import AimHint, GuidanceSettings
+from server.features.guidance.leading import Leading, Seeker
+from server.features.guidance.messages import AimHint, Goal, GuidanceSettings
+from server.models.order_words import Order
 from server.session.part import BackgroundPart, SessionContext
 from server.shared.aim import Aim, Found
 
@@ -56,13 +58,13 @@ class Looker:
 
 
 class Guidance(BackgroundPart):
-    """One session's hints. A background part.
+    """One session's hints, and its goal, beside which there are no hints. A background part.
 
     At most one frame is looked at at a time in all sessions: the pool's thread answers questions,
     too. Frames that come meanwhile are counted as busy.
     """
 
-    def __init__(self, context: SessionContext, looker: Looker) -> None:
+    def __init__(self, context: SessionContext, looker: Looker, seeker: Seeker) -> None:
         self._context = context
         self._camera = context.camera
         self._outbox = context.outbox
@@ -70,7 +72,9 @@ class Guidance(BackgroundPart):
         self._counter = counter(context.tools.metrics)
         # The person's wish
         self._on = False
-        self.handlers = {GuidanceSettings: self._set}
+        self._leading = Leading(context, seeker)
+        self.orders = (Order.GUIDE_TO,)
+        self.handlers = {GuidanceSettings: self._set, Goal: self._leading.set}
         self._aim = Aim()
         # The frame that is looked at; None without one
         self._task: asyncio.Task[None] | None = None
@@ -82,14 +86,24 @@ class Guidance(BackgroundPart):
 
     @property
     def wanted(self) -> bool:
-        return self._on
+        return self._on or self._leading.on
 
     @property
     def working(self) -> bool:
         return True
 
+    @property
+    def alert(self) -> bool:
+        return self._leading.on
+
+    def between(self, frame: Frame) -> None:
+        self._leading.frame(frame)
+
     def frame(self, frame: Frame) -> None:
-        """Look for text and faces in a sampled frame, when a look is due."""
+        """Look for text and faces in a sampled frame, or for the goal, when a look is due."""
+        if self._leading.on:
+            self._leading.frame(frame)
+            return
         if frame.captured < self._due:
             return
         if self._task is not None or self._looker.busy:
@@ -116,11 +130,14 @@ class Guidance(BackgroundPart):
             self._announce()
 
     def set_connected(self, connected: bool) -> None:
-        """Repeat the hint to a new socket."""
-        if connected and self.wanted:
+        """Repeat the hint to a new socket; the goal ends with the old one, whose page knows of it."""
+        if not connected:
+            self._leading.end()
+        elif self._on:
             self._announce()
 
     def new_stream(self) -> None:
+        self._leading.cut()
         self._aim, self._due, self._empty = Aim(), 0.0, 0
 
     def _set(self, message: GuidanceSettings) -> None:
@@ -144,6 +161,7 @@ class Guidance(BackgroundPart):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        self._leading.stop()
         self._outbox.discard(AimHint)
 
     def _announce(self) -> None:
@@ -154,4 +172,5 @@ class Guidance(BackgroundPart):
         self._outbox.put(AimHint(hint=advice.hint, about=advice.about, at=at))
 
     async def close(self) -> None:
+        await self._leading.close()
         await self._tasks.close()

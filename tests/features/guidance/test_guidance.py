@@ -12,11 +12,17 @@ import pytest
 
 from server.core.frames import Frame
 from server.features.guidance.guidance import Guidance, Looker, counter
+from server.features.guidance.leading import Seeker
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
 from server.shared.aim import Found, Thing
 from tests.support.fakes import until
 from tests.support.rooms import LIMITS, Room, room, settings
+
+
+async def nothing(*_: Any) -> tuple[list[Any], float]:
+    return [], 0.0
+
 
 PAGE = Found(lines=(Thing(0.3, 0.3, 0.7, 0.7, 0.03),))
 CUT = Found(lines=(Thing(0.0, 0.3, 0.5, 0.7, 0.03),))
@@ -132,7 +138,7 @@ async def test_one_look_at_a_time_in_all_sessions() -> None:
         await until(lambda: len(looks.frames) == 1)
         one.frame(captured=time.monotonic() + 2)
         assert counted(one, "busy") == 1
-        parts = {"guidance": lambda context: Guidance(context, looks.looker)}
+        parts = {"guidance": lambda context: Guidance(context, looks.looker, Seeker(nothing))}
         other = Session("h", LIMITS, one.tools, SessionFeatures(list(parts), dict(parts)))
         try:
             guest = Room(one.engine, other, one.tools, one.engines)

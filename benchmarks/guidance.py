@@ -1,0 +1,515 @@
+"""Lead simulated people to things in a rendered room: python -m benchmarks.guidance [--runs 60] [--seed 1].
+
+The room is a wall around the person, drawn from a seed, with photographs at known places. The camera sees 60° of it in
+1280x720 pixels, 12.5 times a second, from a hand that shakes; it blurs with the turn and has noise. The server's own
+`Leading` looks with the true detector; a look takes as long as it took just now on this machine, and each frame 80 ms to
+it and each message 20 ms from it. The page's own tracker and course run in Node. The person turns at 40 degrees a second
+to where the cue is heard, more slowly near the middle, and 0.4 s late, and knows nothing else: told to turn
+slowly, they turn at 25 degrees a second, 50 to one side, which may be the wrong one, 50 to the other, and then further.
+All but the times of looks follows from the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import math
+import random
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.bench.report import percentile
+from server.core import core_dumps
+from server.core.frames import Frame, Picture
+from server.core.metrics import Metrics
+from server.features.builtin.beside import Beside
+from server.features.builtin.detector import ThingFinder
+from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.seeking import Sought, Spotted
+from server.features.guidance.leading import Leading, Seeker
+from server.features.guidance.messages import Goal
+from server.media.picture.grounding import Box
+from server.session.request.parts import Preferences
+
+Bgr = NDArray[np.uint8]
+Luma = NDArray[np.uint8]
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT / "tests" / "features" / "builtin" / "photos"
+
+WIDTH, HEIGHT, FIELD = 1280, 720, 60.0
+A_DEGREE = WIDTH / FIELD
+ROUND = round(360 * A_DEGREE)
+WALL = 1100
+STEP = 0.08
+# They turn more slowly where the cue is nearer to the middle than this, of half the picture.
+SLOWS = 0.7
+# Seconds from a frame's capture to its look, and from the look's end to the page
+TO_SERVER, TO_PAGE = 0.088, 0.02
+EXPOSURE = 1 / 100
+TURN, SEARCH, TILT, DELAY, SETTLES = 40.0, 40.0, 15.0, 0.4, 0.1
+# Without a cue they turn so far to one side, then as far to the other, then further
+SWEEPS = (50.0, 50.0, 100.0, 100.0)
+AWAY = 60.0
+# In the middle: so near to it in halves of the picture, for so long
+MIDDLE, STAYS = 0.3, 0.5
+LIMIT = 20.0
+# A bump turns the person so far away within so many seconds.
+BUMP, BUMPED = 55.0, 0.8
+
+# By thing: its photographs, and others that show one, too
+THINGS = {
+    "cup": (["coffee"], []),
+    "apple": (["apple"], ["fruits"]),
+    "orange": (["orange"], ["citrus", "fruits"]),
+    "cat": (["chelsea"], []),
+    "dog": (["dog"], []),
+    "car": (["car_rear"], ["building", "bridge", "louvre", "stairs", "windmill"]),
+}
+
+
+@dataclass
+class Room:
+    """A wall around the person, the heading of the thing on it, and its place there in pixels."""
+
+    wall: Bgr
+    # A quarter of its size, as the page's tracker sees it
+    small: Luma
+    thing: str
+    box: tuple[int, int, int, int] | None
+
+
+@dataclass
+class Run:
+    """What happened to one person."""
+
+    thing: str
+    right_way: bool
+    # Seconds until it is in the middle; None: never
+    middle: float | None = None
+    again: float | None = None
+    # Times that something was called found, and of those not the thing
+    found: int = 0
+    wrong: int = 0
+    # The same of what one look said, which is heard and not called found
+    maybe: int = 0
+    wrongly: int = 0
+    looks: list[float] = field(default_factory=list)
+
+
+def build(chance: random.Random, thing: str, heading: float | None) -> Room:
+    """Draw a room. `heading`: degrees to the right of straight ahead; None: without the thing."""
+    noise = np.random.default_rng(chance.randrange(1 << 30))
+    base = np.array([chance.randrange(150, 215) for _ in range(3)], np.float32)
+    wall = np.empty((WALL, ROUND, 3), np.float32)
+    wall[:] = base
+    wall[int(WALL * 0.72) :] = base * 0.55
+    coarse = noise.normal(0, 9, (WALL // 40, ROUND // 40, 3)).astype(np.float32)
+    wall += cv2.resize(coarse, (ROUND, WALL), interpolation=cv2.INTER_CUBIC)
+    wall += noise.normal(0, 2, (WALL, ROUND, 1)).astype(np.float32)
+    # Edges of doors, shelves and windows
+    for _ in range(26):
+        x, y = chance.randrange(ROUND), chance.randrange(WALL // 8, WALL * 3 // 4)
+        wide, high = chance.randrange(40, 400), chance.randrange(40, 350)
+        shade = tuple(float(chance.randrange(50, 235)) for _ in range(3))
+        cv2.rectangle(wall, (x, y), (x + wide, y + high), shade, chance.choice([-1, 6, 12]))
+    wall8 = wall.clip(0, 255).astype(np.uint8)
+    own, others = THINGS[thing]
+    rest = [one.stem for one in sorted(PHOTOS.glob("*.jpg")) if one.stem not in (*own, *others)]
+    box = None
+    places = []
+    if heading is not None:
+        box = paste(wall8, chance, chance.choice(own), heading)
+        places.append(heading)
+    for name in chance.sample(rest, 9):
+        for _ in range(40):
+            at = chance.uniform(-180, 180)
+            if all(abs((at - one + 180) % 360 - 180) > 30 for one in places):
+                paste(wall8, chance, name, at)
+                places.append(at)
+                break
+    grey = cv2.cvtColor(wall8, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, (ROUND // 4, WALL // 4), interpolation=cv2.INTER_AREA)
+    return Room(wall8, np.asarray(small, np.uint8), thing, box)
+
+
+def paste(wall: Bgr, chance: random.Random, name: str, heading: float) -> tuple[int, int, int, int]:
+    photo = cv2.imread(str(PHOTOS / f"{name}.jpg"))
+    assert photo is not None
+    high = chance.randrange(290, 350)
+    wide = round(photo.shape[1] * high / photo.shape[0])
+    photo = cv2.resize(photo, (wide, high), interpolation=cv2.INTER_AREA)
+    left = round(ROUND / 2 + heading * A_DEGREE - wide / 2)
+    top = round(WALL / 2 - high / 2 + chance.uniform(-4, 4) * A_DEGREE)
+    columns = np.arange(left, left + wide) % ROUND
+    wall[top : top + high, columns] = photo
+    return left, top, left + wide, top + high
+
+
+class Person:
+    """Turns to where a cue was heard a moment ago."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.heading = self.pitch = self.speed = 0.0
+        self.tilt = 0.0
+        self._chance = chance
+        self._heard: deque[tuple[float, dict[str, Any]]] = deque()
+        self._now: dict[str, Any] = {"state": "looking"}
+        self.first = chance.choice([-1, 1])
+        self._sweep = self.first
+        self._from = 0.0
+        self._swept = 0
+        self._phases = [chance.uniform(0, 2 * math.pi) for _ in range(6)]
+
+    def hear(self, at: float, cue: dict[str, Any]) -> None:
+        self._heard.append((at + DELAY, cue))
+
+    def move(self, now: float, seconds: float) -> None:
+        while self._heard and self._heard[0][0] <= now:
+            self._now = self._heard.popleft()[1]
+        cue, wanted, tilt = self._now, 0.0, 0.0
+        if cue["state"] != "looking":
+            self._from, self._swept = self.heading, 0
+        else:
+            farthest = SWEEPS[min(self._swept, len(SWEEPS) - 1)]
+            if (self.heading - self._from) * self._sweep > farthest:
+                self._sweep, self._swept = -self._sweep, self._swept + 1
+            wanted = SEARCH * self._sweep
+        if cue["state"] == "lost":
+            wanted = {"left": -TURN, "right": TURN}.get(cue["side"], 0.0)
+            tilt = {"up": TILT, "down": -TILT}.get(cue["side"], 0.0)
+        elif cue["state"] in ("maybe", "found", "middle"):
+            wanted = TURN * max(-1.0, min(1.0, cue["pan"] / SLOWS))
+            # By the clock's face, which is only told while it is not in the middle
+            if cue["state"] == "found":
+                up = math.cos(cue["hour"] * math.pi / 6)
+                tilt = TILT * up * min(1.0, cue["off"] / SLOWS)
+        share = 1 - math.exp(-seconds / SETTLES)
+        self.speed += (wanted - self.speed) * share
+        self.tilt += (tilt - self.tilt) * share
+        self.heading += self.speed * seconds
+        self.pitch = max(-12.0, min(12.0, self.pitch + self.tilt * seconds))
+
+    def shake(self, now: float) -> tuple[float, float]:
+        """Return the hand's own motion in degrees."""
+        rates = (0.9, 2.3, 4.1)
+        sizes = (0.35, 0.15, 0.07)
+        across = sum(
+            size * math.sin(2 * math.pi * rate * now + phase)
+            for size, rate, phase in zip(sizes, rates, self._phases[:3], strict=True)
+        )
+        down = sum(
+            size * math.sin(2 * math.pi * rate * now + phase)
+            for size, rate, phase in zip(sizes, rates, self._phases[3:], strict=True)
+        )
+        return across, down
+
+
+def corner(person: Person, now: float) -> tuple[int, int]:
+    """Return the left upper corner of what the camera sees on the wall."""
+    across, down = person.shake(now)
+    left = ROUND / 2 + (person.heading + across) * A_DEGREE - WIDTH / 2
+    top = WALL / 2 - (person.pitch + down) * A_DEGREE - HEIGHT / 2
+    return round(left), max(0, min(WALL - HEIGHT, round(top)))
+
+
+# Noise of a sensor, added around the middle of its values
+GRAIN = [
+    np.random.default_rng(number).integers(0, 5, (HEIGHT, WIDTH, 3), np.uint8)
+    for number in range(4)
+]
+
+
+def view(room: Room, at: tuple[int, int], speed: float, number: int) -> Bgr:
+    """Return what the camera sees."""
+    left, top = at
+    columns = np.arange(left, left + WIDTH) % ROUND
+    seen = np.ascontiguousarray(room.wall[top : top + HEIGHT].take(columns, axis=1))
+    blurred = max(1, round(abs(speed) * EXPOSURE * A_DEGREE))
+    if blurred > 1:
+        seen = np.asarray(cv2.blur(seen, (blurred, 1)), np.uint8)
+    return np.asarray(cv2.add(seen, GRAIN[number % len(GRAIN)]), np.uint8)
+
+
+def small_view(room: Room, at: tuple[int, int], speed: float, number: int) -> Luma:
+    """Return the same as the page's tracker gets it: to a quarter of a pixel, by moving the quarter of the wall."""
+    left, top = at[0] / 4, at[1] / 4
+    columns = np.arange(math.floor(left), math.floor(left) + WIDTH // 4 + 1) % (ROUND // 4)
+    rows = slice(math.floor(top), math.floor(top) + HEIGHT // 4 + 1)
+    part = np.ascontiguousarray(room.small[rows].take(columns, axis=1))
+    move = np.array([[1, 0, -(left % 1)], [0, 1, -(top % 1)]], np.float32)
+    seen = cv2.warpAffine(part, move, (WIDTH // 4, HEIGHT // 4), borderMode=cv2.BORDER_REPLICATE)
+    blurred = max(1, round(abs(speed) * EXPOSURE * A_DEGREE / 4))
+    if blurred > 1:
+        seen = cv2.blur(seen, (blurred, 1))
+    grain = GRAIN[number % len(GRAIN)][: HEIGHT // 4, : WIDTH // 4, 0] // 3
+    return np.asarray(cv2.add(seen, grain), np.uint8)
+
+
+class Page:
+    """The page's tracker and course, in a process of Node."""
+
+    def __init__(self) -> None:
+        script = str(ROOT / "benchmarks" / "guidance_page.mjs")
+        self._node = subprocess.Popen(
+            ["node", "--experimental-detect-module", "--no-warnings", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, **message: Any) -> None:
+        assert self._node.stdin is not None
+        self._node.stdin.write(json.dumps(message) + "\n")
+
+    def cue(self, now: float) -> dict[str, Any]:
+        assert self._node.stdin is not None
+        assert self._node.stdout is not None
+        self.tell(type="cue", now=now * 1000)
+        self._node.stdin.flush()
+        found: dict[str, Any] = json.loads(self._node.stdout.readline())
+        return found
+
+    def close(self) -> None:
+        assert self._node.stdin is not None
+        self._node.stdin.close()
+        self._node.wait(10)
+
+
+class Server:
+    """The server's own leading, with a camera that shows what it is given."""
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+        self.spent = 0.0
+        self.told: list[Any] = []
+        self._view: Callable[[], Bgr] | None = None
+        none = SimpleNamespace
+        context: Any = none(
+            tools=none(metrics=Metrics("test")),
+            requests=none(preferences=Preferences(), prepare=self._prepare),
+            camera=none(scene=None, wake=lambda: None),
+            outbox=none(put=self.told.append, discard=lambda kind: None),
+            held=lambda: None,
+            wants_changed=lambda: None,
+        )
+        self.leading = Leading(context, Seeker(self._find))
+
+    async def _prepare(self, shown: Any, needs: Any, *, unseen: bool) -> Picture:
+        frame, region = shown.frame, shown.region
+        assert self._view is not None
+        part = self._view()
+        if region is not None:
+            part = part[region.top : region.bottom, region.left : region.right]
+        return Picture(
+            frame_id=frame.id,
+            captured=frame.captured,
+            captured_sender=frame.captured,
+            source_width=WIDTH,
+            source_height=HEIGHT,
+            width=part.shape[1],
+            height=part.shape[0],
+            visual_tokens=0,
+            jpeg=None,
+            bgr=np.ascontiguousarray(part),
+            thumbnail=None,
+            prepare_seconds=0.0,
+        )
+
+    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+        # The processor's time: the machine may do other things, too.
+        began = time.thread_time()
+        found = self._finder.seek(bgr, wish, known)
+        spent = time.thread_time() - began
+        self.spent += spent
+        return found, spent
+
+    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
+        """Take a frame; return the seconds of its look, 0 where none was due."""
+        self._view, self.spent = cache(seen), 0.0
+        image: Any = None
+        frame = Frame(
+            id="f",
+            image=image,
+            width=WIDTH,
+            height=HEIGHT,
+            captured=now,
+            captured_sender=now,
+            arrived=now,
+            rtp_time=0,
+        )
+        self.leading.frame(frame)
+        while self.leading.looking:
+            await asyncio.sleep(0)
+        return self.spent
+
+
+async def lead(finder: Finder, page: Page, seed: int, *, absent: bool) -> Run:
+    """Lead one person, bump them when they have it, and lead them again."""
+    chance = random.Random(seed)
+    thing = list(THINGS)[seed % len(THINGS)]
+    person = Person(chance)
+    side = chance.choice([-1, 1])
+    room = build(chance, thing, None if absent else side * AWAY)
+    run = Run(thing, person.first == side)
+    server = Server(finder)
+    server.leading.set(Goal(type="goal", thing=thing))
+    page.tell(type="begin")
+    coming: deque[tuple[float, Any]] = deque((0.02, one) for one in server.told)
+    server.told.clear()
+    now, since, bumped = 1.0, None, None
+    limit = now + (10.0 if absent else LIMIT)
+    state = "looking"
+    while now < limit:
+        at = corner(person, now)
+        number = round(now / STEP)
+        small = small_view(room, at, person.speed, number)
+        page.tell(
+            type="frame", luma=base64.b64encode(small.tobytes()).decode(), at=round(now * 1000, 1)
+        )
+        spent = await server.frame(partial(view, room, at, person.speed, number), now)
+        if spent:
+            run.looks.append(spent)
+        for one in server.told:
+            coming.append((now + TO_SERVER + spent + TO_PAGE, one))
+            if one.state in ("found", "there") and state not in ("found", "there"):
+                run.found += 1
+                run.wrong += not is_right(room, at, one.box)
+            elif one.state == "maybe" and state != "maybe":
+                run.maybe += 1
+                run.wrongly += not is_right(room, at, one.box)
+            state = one.state
+        server.told.clear()
+        while coming and coming[0][0] <= now:
+            one = coming.popleft()[1]
+            page.tell(type="target", state=one.state, box=one.box, at=one.captured_at or 0)
+        cue = page.cue(now)
+        person.hear(now, cue)
+        # A bump turns the person, whatever they hear.
+        if bumped is not None and now < bumped[0] + BUMPED:
+            person.heading += bumped[1] * STEP / BUMPED
+            person.speed = 0.0
+        else:
+            person.move(now, STEP)
+        inside = (
+            cue["state"] in ("middle", "there")
+            and abs(person.speed) < 5
+            and off_middle(room, at) <= MIDDLE
+        )
+        since = (since if since is not None else now) if inside else None
+        if since is not None and now - since >= STAYS:
+            if run.middle is None:
+                run.middle = since - 1.0
+                bumped = (now + STEP, chance.choice([-BUMP, BUMP]))
+                limit = now + LIMIT
+                since = None
+            elif bumped is not None and now > bumped[0] + BUMPED + STAYS:
+                run.again = since - bumped[0] - BUMPED
+                break
+        if state == "there" and run.middle is not None and bumped is not None and now > bumped[0]:
+            # The goal has ended before the bump: begin it again.
+            server.leading.set(Goal(type="goal", thing=thing))
+            state = "looking"
+        now = round(now + STEP, 4)
+    await server.leading.close()
+    return run
+
+
+def off_middle(room: Room, at: tuple[int, int]) -> float:
+    """Return how far the thing's middle truly is from the picture's, in halves of its sides."""
+    if room.box is None:
+        return math.inf
+    left, top, right, bottom = room.box
+    across = ((left + right) / 2 - at[0] - WIDTH / 2 + ROUND / 2) % ROUND - ROUND / 2
+    down = (top + bottom) / 2 - at[1] - HEIGHT / 2
+    return math.hypot(across / (WIDTH / 2), down / (HEIGHT / 2))
+
+
+def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> bool:
+    """Find whether a box's middle lies on the thing."""
+    if room.box is None or box is None:
+        return False
+    x = (box[0] + box[2]) / 2 * WIDTH + at[0]
+    y = (box[1] + box[3]) / 2 * HEIGHT + at[1]
+    left, top, right, bottom = room.box
+    return (x - left) % ROUND <= right - left and top <= y <= bottom
+
+
+async def measure(runs: int, seed: int) -> list[Run]:
+    finder = Finder(Reader(), Beside(ThingFinder()))
+    page = Page()
+    try:
+        found = []
+        for number in range(runs):
+            run = await lead(finder, page, seed + number, absent=number % 5 == 4)
+            print(
+                number,
+                run.thing,
+                run.right_way,
+                run.middle,
+                run.again,
+                run.found,
+                run.wrong,
+                run.maybe,
+                run.wrongly,
+            )
+            found.append(run)
+        return found
+    finally:
+        page.close()
+
+
+def report(runs: list[Run]) -> str:
+    led = [one for number, one in enumerate(runs) if number % 5 != 4]
+    reached = [one.middle for one in led if one.middle is not None]
+    again = [one.again for one in led if one.middle is not None and one.again is not None]
+    found, wrong = sum(one.found for one in runs), sum(one.wrong for one in runs)
+    looks = sorted(seconds for one in runs for seconds in one.looks)
+
+    def line(name: str, values: list[float]) -> str:
+        if not values:
+            return f"{name}: none"
+        return (
+            f"{name}: {percentile(values, 50):.1f} / {percentile(values, 95):.1f} s ({len(values)})"
+        )
+
+    right = [one.middle for one in led if one.middle is not None and one.right_way]
+    wrong_way = [one.middle for one in led if one.middle is not None and not one.right_way]
+    return "\n".join(
+        [
+            line("in the middle, from 60 degrees", reached),
+            line("  who turned to it first", right),
+            line("  who turned away first", wrong_way),
+            f"  never: {len(led) - len(reached)} of {len(led)}",
+            line("found again after a bump of 55 degrees", again),
+            f"  found again: {len(again)} of {len(reached)}",
+            f"wrong things: {wrong} of {found} that were called found, in {len(runs)} rooms"
+            f" ({len(runs) - len(led)} without the thing)",
+            f"a look: {1000 * looks[len(looks) // 2]:.0f} ms of a core",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    print(report(asyncio.run(measure(given.runs, given.seed))))
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    main()

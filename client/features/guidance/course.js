@@ -1,0 +1,198 @@
+/** Where the thing is that somebody is led to, and what they hear of it: rate, side and words. No page, no clock. */
+
+/** @typedef {import("../../core/page/picture.js").Edges} Edges */
+/** @typedef {"left"|"right"|"up"|"down"} Side */
+
+/**
+ * What somebody is to hear now.
+ * @typedef {Object} Cue
+ * @property {"looking"|"maybe"|"found"|"middle"|"lost"|"there"} state
+ * @property {number} rate tones a second; 0: none
+ * @property {number} pan -1 left to 1 right
+ * @property {number} hertz
+ * @property {number} off how far it is from the middle, 0 to 1
+ * @property {number} hour its direction on a clock's face, 1 to 12
+ * @property {number} share of the picture that it fills, 0 to 1
+ * @property {Side} side on which it left the picture
+ * @property {boolean} confirmed a second look has seen it, too
+ */
+
+// In the middle: so near to it, and until it is so far, in halves of the picture
+const INTO_MIDDLE = 0.2;
+const OUT_OF_MIDDLE = 0.3;
+// From here on it left by the edge that it was nearest to.
+const TO_EDGE = 0.5;
+// Who has turned to its side for so long (ms) has passed it.
+const TO_SIDE = 3000;
+// Tones a second: far away, in the middle, and while nothing is in sight
+const SLOWEST = 1.5;
+const FASTEST = 10;
+const UNSEEN = 0.6;
+const HERTZ = { looking: 330, lost: 330, found: 660, middle: 880, there: 880 };
+// A person reacts so late (ms): cues are about where it will be then, if it moves on as it does.
+const LEAD = 400;
+const FURTHEST = 700;
+// Who hears that it will be in the middle has so long (ms) to come to rest, before another cue contradicts.
+const STEADY = 600;
+// What was last seen so long ago (ms) is not where it was.
+const STALE = 1500;
+// Its speed is that of so many ms.
+const SMOOTH = 150;
+
+/** Follows what looks and the tracker tell. Times are ms by the page's clock. */
+export class Course {
+  /** @type {"looking"|"maybe"|"found"|"lost"|"there"} */
+  #state = "looking";
+  /** @type {Edges|null} */
+  #box = null;
+  #at = -Infinity;
+  #velocity = [0, 0];
+  #id = 0;
+  #confirmed = false;
+  #inMiddle = false;
+  #lostAt = Infinity;
+  #steadyUntil = -Infinity;
+  #freeAt = -Infinity;
+
+  /** A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean}} target @param {number} at the time of its frame */
+  target({ state, box, confirmed = false }, at) {
+    if (seen(state) && !seen(this.#state)) this.#restart();
+    this.#state = state;
+    this.#confirmed = confirmed;
+    // The tracker knows it later than the look.
+    if (box && (seen(state) || state === "there") && at > this.#at) this.#place(box, at);
+  }
+
+  /** It was followed to a later picture. @param {Edges} box @param {number} at @param {number} id another one with each look, whose box has another shape */
+  moved(box, at, id) {
+    if (!seen(this.#state) || at <= this.#at) return;
+    this.#place(box, at, id);
+  }
+
+  /** What to hear at a time. @param {number} now @returns {Cue} */
+  cue(now) {
+    const state = this.#state;
+    const ahead = Math.min(FURTHEST, Math.max(0, now - this.#at) + LEAD);
+    const [left, top, right, bottom] = this.#box ?? [0, 0, 0, 0];
+    const x = (left + right) / 2 + (this.#velocity[0] * ahead) / 1000;
+    const y = (top + bottom) / 2 + (this.#velocity[1] * ahead) / 1000;
+    const across = 2 * x - 1;
+    const down = 2 * y - 1;
+    const share = Math.max(0, right - left) * Math.max(0, bottom - top);
+    const common = { pan: 0, off: 1, hour: 12, share, side: sideOf(across, down), confirmed: this.#confirmed };
+    if (state === "there") return { ...common, state, rate: 0, hertz: HERTZ.there, off: 0 };
+    if (state === "looking" || !this.#box) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
+    const outside = Math.max(Math.abs(across), Math.abs(down)) > 1.1;
+    if (state === "lost" || outside || now - this.#at > STALE) {
+      this.#inMiddle = false;
+      // It was neither near an edge nor on its way to one: nobody knows where it went.
+      const gone = Math.max(Math.abs(across), Math.abs(down)) < TO_EDGE;
+      this.#lostAt = Math.min(this.#lostAt, now);
+      if (gone || now - this.#lostAt > TO_SIDE) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
+      const pan = { left: -1, right: 1, up: 0, down: 0 }[common.side];
+      return { ...common, state: "lost", rate: UNSEEN, pan, hertz: HERTZ.lost };
+    }
+    // Words are about where it is, tones about where it will be.
+    const [nowAcross, nowDown] = [left + right - 1, top + bottom - 1];
+    this.#lostAt = Infinity;
+    const off = Math.min(1, Math.hypot(nowAcross, nowDown));
+    this.#inMiddle = off < (this.#inMiddle ? OUT_OF_MIDDLE : INTO_MIDDLE);
+    // What one look says is heard, but not called found.
+    const shown = state === "maybe" ? "maybe" : this.#inMiddle ? "middle" : "found";
+    let soon = Math.min(1, Math.hypot(across, down));
+    let pan = Math.min(1, Math.max(-1, across));
+    if (soon < INTO_MIDDLE && now >= this.#freeAt) {
+      this.#steadyUntil = now + STEADY;
+      this.#freeAt = this.#steadyUntil + 1;
+    }
+    if (now < this.#steadyUntil) soon = pan = 0;
+    const rate = SLOWEST + (FASTEST - SLOWEST) * (1 - soon) ** 1.5;
+    return { ...common, state: shown, rate, pan, hertz: HERTZ[soon < OUT_OF_MIDDLE ? "middle" : "found"], off, hour: hourOf(nowAcross, nowDown) };
+  }
+
+  #restart() {
+    this.#velocity = [0, 0];
+    this.#at = this.#steadyUntil = this.#freeAt = -Infinity;
+    this.#inMiddle = false;
+  }
+
+  /** @param {Edges} box @param {number} at @param {number} [id] 0: a look's */
+  #place(box, at, id = 0) {
+    const same = id === this.#id;
+    this.#id = id;
+    // Two boxes of different looks differ without any motion.
+    if (same && this.#box && Number.isFinite(this.#at)) {
+      const passed = Math.max(1, at - this.#at);
+      const weight = Math.min(1, passed / SMOOTH);
+      const middles = [box, this.#box].map(([left, top, right, bottom]) => [(left + right) / 2, (top + bottom) / 2]);
+      this.#velocity = this.#velocity.map(
+        (before, n) => before + weight * ((1000 * (middles[0][n] - middles[1][n])) / passed - before),
+      );
+    }
+    this.#box = box;
+    this.#at = at;
+  }
+}
+
+/** The thing is in the picture. @param {string} state */
+function seen(state) {
+  return state === "found" || state === "maybe";
+}
+
+/** @param {number} across -1 to 1 @param {number} down @returns {Side} */
+function sideOf(across, down) {
+  if (Math.abs(down) > Math.abs(across)) return down < 0 ? "up" : "down";
+  return across < 0 ? "left" : "right";
+}
+
+/** @param {number} across @param {number} down @returns {number} */
+function hourOf(across, down) {
+  return Math.round((Math.atan2(across, -down) / Math.PI) * 6 + 12) % 12 || 12;
+}
+
+/** How much is said: tones alone, what matters, directions, every change. @typedef {0|1|2|3} Level */
+
+// Between two sentences, and until one that still holds is said again (ms)
+const APART = 2000;
+const AGAIN = 9000;
+// Steps of the share that are news
+const SHARE_STEP = 0.05;
+
+/** Chooses what is said and when: one sentence in two seconds, about what is so then. */
+export class Teller {
+  #key = "";
+  #at = -Infinity;
+
+  /**
+   * @param {Cue} cue @param {number} now ms @param {Level} level
+   * @returns {{id: string, hour?: number, share?: number}|null} words by their id; null: nothing to say
+   */
+  next(cue, now, level) {
+    if (level === 0 || cue.state === "maybe" || now - this.#at < APART) return null;
+    const key = keyOf(cue, level);
+    const again = level > 1 && ["looking", "lost"].includes(cue.state) && now - this.#at >= AGAIN;
+    if (key === this.#key && !again) return null;
+    this.#key = key;
+    this.#at = now;
+    return sentence(cue);
+  }
+}
+
+/** What makes a sentence another one. @param {Cue} cue @param {Level} level @returns {string} */
+function keyOf({ state, hour, share, side }, level) {
+  if (state === "lost") return `lost ${side}`;
+  if (state !== "found" || level === 1) return state;
+  const step = level === 3 ? Math.round(share / SHARE_STEP) : "";
+  return `found ${hour} ${step}`;
+}
+
+/** @type {Record<string, string>} */
+const WORDS = { looking: "lead.looking", found: "lead.at_hour", middle: "lead.middle", there: "lead.there" };
+/** @type {Record<Side, string>} */
+const LOST = { left: "lead.lost_left", right: "lead.lost_right", up: "lead.lost_up", down: "lead.lost_down" };
+
+/** @param {Cue} cue */
+function sentence({ state, hour, share, side }) {
+  if (state === "lost") return { id: LOST[side] };
+  return state === "found" ? { id: WORDS.found, hour, share } : { id: WORDS[state] };
+}

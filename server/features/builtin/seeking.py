@@ -1,0 +1,130 @@
+"""What somebody wants to be led to: a thing, print, a code or a face, and where it is in a picture. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.builtin.codes import Code
+from server.features.builtin.colours import NAMES, name_pixels
+from server.features.builtin.detector import PERSON, Thing, classes
+from server.features.builtin.intents import (
+    Intent,
+    language_of,
+    languages_of,
+    quoted,
+    understand,
+)
+from server.features.builtin.lines import Piece
+from server.features.builtin.locate import text_boxes, wanted_colours, wants_codes, wants_faces
+from server.features.builtin.thing_words import names_in, words_of
+from server.media.picture.grounding import Box
+from server.models.routing import ends, plain
+
+Bgr = NDArray[np.uint8]
+
+# Least share of a thing's box that has the colour that somebody names, and the side to which the box is
+# shrunk for that
+_OF_COLOUR, _COLOUR_SIDE = 0.15, 32
+# Least score of print that is taken for the words
+_LEGIBLE = 0.8
+
+Kind = Literal["thing", "text", "code", "face"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is sought. `label` is its name in the person's language, or the words themselves."""
+
+    kind: Kind
+    label: str
+    words: str
+    intent: Intent
+    names: tuple[str, ...] = ()
+    colours: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Spotted:
+    """Where it may be, in pixels. `sure`: two models say so, or its words were read.
+
+    `alone`: nothing could contradict what found it, since the classifier has no such thing.
+    """
+
+    box: Box
+    sure: bool
+    alone: bool = False
+
+
+class _Reads(Protocol):
+    def codes(self, bgr: Bgr) -> list[Code]: ...
+    def face_boxes(self, bgr: Bgr) -> list[Box] | None: ...
+    def placed_text(self, bgr: Bgr) -> list[Piece]: ...
+
+
+class _Seeks(Protocol):
+    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None) -> Sequence[Thing]: ...
+
+
+def sought(words: str, tag: str, *, things: bool = True) -> Sought:
+    """Return what words mean. `tag`: the page's language, as BCP 47; `things`: something finds these.
+
+    Words in quotes are print; so is all that names nothing else.
+    """
+    words = ends(words)
+    text = plain(words)
+    intent = understand(words, tag)
+    own = tag.partition("-")[0].lower()
+    guessed = language_of(words)
+    codes = sorted(languages_of(text), key=lambda code: (code != own, code != guessed))
+    if not quoted(words):
+        placed = frozenset(classes().detector)
+        found = [name for name in names_in(text, codes) if name in placed] if things else []
+        if found:
+            names = (found[0],)
+            colours = wanted_colours(intent, words)
+            return Sought("thing", words_of(tag).one(found[0]), words, intent, names, colours)
+        if wants_codes(intent):
+            return Sought("code", words, words, intent)
+        if wants_faces(intent):
+            return Sought("face", words, words, intent)
+    return Sought("text", quoted(words) or words, words, intent)
+
+
+def seek(
+    reader: _Reads, things: _Seeks | None, bgr: Bgr, wish: Sought, known: Box | None = None
+) -> list[Spotted]:
+    """Return where it may be, surest first. Raises what the libraries raise."""
+    if wish.kind == "thing":
+        found = things.seek(bgr, wish.names, known) if things is not None else ()
+        alone = {name for name in wish.names if name not in classes().agrees} - {PERSON}
+        return [
+            Spotted(one.box, one.sure, one.name in alone)
+            for one in found
+            if one.box is not None and _has_colour(bgr, one.box, wish.colours)
+        ]
+    if wish.kind == "code":
+        return [Spotted(one.box, True) for one in reader.codes(bgr) if one.box is not None]
+    if wish.kind == "face":
+        return [Spotted(box, True) for box in reader.face_boxes(bgr) or ()]
+    boxes = text_boxes(reader.placed_text(bgr), wish.intent, wish.words)
+    return [Spotted(box, (box.confidence or 0.0) >= _LEGIBLE) for box in boxes]
+
+
+def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:
+    """Find whether the middle of a box has one of these colours; True where none is named."""
+    if not names:
+        return True
+    wide, high = (box.x2 - box.x1) / 6, (box.y2 - box.y1) / 6
+    part = bgr[
+        int(box.y1 + high) : int(box.y2 - high) + 1, int(box.x1 + wide) : int(box.x2 - wide) + 1
+    ]
+    small = cv2.resize(part, (_COLOUR_SIDE, _COLOUR_SIDE), interpolation=cv2.INTER_AREA)
+    named = name_pixels(np.asarray(small, np.uint8))
+    share = np.isin(named, [NAMES.index(name) for name in names]).mean()
+    return float(share) >= _OF_COLOUR

@@ -1,0 +1,202 @@
+"""Whether the thing that somebody is led to is found, lost, near or reached: by looks, one after the other. Pure.
+
+A wrong thing is worse than none: one look is not believed, and what a second look denies is not trusted again soon.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Left, top, right and bottom, as shares of the picture
+Edges = tuple[float, float, float, float]
+
+# What a sight counts: a sure one, and one that nothing could contradict. Together they have to reach 1 within so
+# many seconds.
+_SURE, _ALONE = 0.5, 0.3
+_TOGETHER_SECONDS = 3.0
+# It is lost after so many looks without it, and so many seconds.
+_LOST_LOOKS, _LOST_SECONDS = 3, 0.7
+# Its middle moves at most so far from one look to the next, as a share of the picture's width; a hand turns fast.
+_JUMP = 0.4
+# A motion is taken to go on for so many seconds.
+_AHEAD_SECONDS = 0.6
+# The classifier looks again at what is followed, in seconds; what it does not know again for so long is lost.
+_ANEW_SECONDS, _UNSURE_SECONDS = 1.0, 4.0
+# Near: its middle is at most so far from the picture's, in shares of a side. There: it fills so much of a side, too.
+_NEAR, _THERE = 0.18, 0.5
+_THERE_LOOKS = 2
+# Seconds between second looks, and how many may deny it until it is dropped
+_AGAIN_SECONDS, _DENIALS = 0.5, 2
+# Seconds for which what was denied counts a third
+_DOUBT_SECONDS, _DOUBT = 10.0, 1 / 3
+
+
+class State(StrEnum):
+    """`looking`: not found yet; `maybe`: one look says so; `lost`: it was found, and is no longer in the picture; `there`: the goal is reached."""
+
+    LOOKING = "looking"
+    MAYBE = "maybe"
+    FOUND = "found"
+    LOST = "lost"
+    THERE = "there"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Something that a look found. `sure` and `alone`: see `Spotted`."""
+
+    box: Edges
+    sure: bool
+    alone: bool = False
+
+
+class Goal:
+    """What somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
+
+    def __init__(self) -> None:
+        self.state = State.LOOKING
+        # Where it is, or was last; None before
+        self.box: Edges | None = None
+        # A second look has seen it, too.
+        self.confirmed = False
+        self._seen_at = -math.inf
+        # By which its middle moves, in shares of the picture a second
+        self._velocity = (0.0, 0.0)
+        self._sure_at = -math.inf
+        self._missed = 0
+        # Evidence before it is believed: place, time, weight
+        self._evidence: list[tuple[Edges, float, float]] = []
+        self._asked_at = -math.inf
+        self._denials = 0
+        self._doubted_until = -math.inf
+        self._arrived = 0
+
+    def expected(self, now: float) -> Edges | None:
+        """Return where it is likely to be; None where nobody knows."""
+        if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
+            return None
+        passed = min(_AHEAD_SECONDS, now - self._seen_at)
+        across, down = (one * passed for one in self._velocity)
+        left, top, right, bottom = self.box
+        return left + across, top + down, right + across, bottom + down
+
+    def known(self, now: float) -> Edges | None:
+        """Return where it is likely to be without another proof; None for what is to be proven again."""
+        fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
+        return self.expected(now) if fresh else None
+
+    @property
+    def near(self) -> bool:
+        return self.state in (State.FOUND, State.THERE) and self._off_middle <= _NEAR
+
+    def wants_second_look(self, now: float) -> bool:
+        """Return True when it is near, and nobody has looked twice."""
+        due = now - self._asked_at >= _AGAIN_SECONDS
+        return self.near and not self.confirmed and due
+
+    def see(self, sights: Sequence[Sight], now: float, *, proven: bool = True) -> bool:
+        """Take a look's sights, surest first; return True when the client should hear of it.
+
+        `proven`: they are sure by themselves, not because they are where it was `known` to be.
+        """
+        before, seen_at = self.state, self._seen_at
+        if before is State.THERE:
+            return False
+        if before is State.FOUND:
+            self._follow(sights, now, proven)
+        else:
+            self._acquire(sights, now)
+        return self.state is not before or self._seen_at != seen_at
+
+    def second_look(self, seen: bool, now: float) -> None:
+        """Take the result of a second look; denied twice, it is dropped."""
+        self._asked_at = now
+        if seen:
+            self.confirmed, self._denials = True, 0
+            return
+        self._denials += 1
+        if self._denials >= _DENIALS:
+            self._doubted_until = now + _DOUBT_SECONDS
+            self._drop(State.LOOKING)
+
+    def cut(self) -> None:
+        """Begin anew with another stream, whose places are not comparable."""
+        self._drop(State.LOOKING)
+        self.box = None
+
+    def _follow(self, sights: Sequence[Sight], now: float, proven: bool) -> None:
+        assert self.box is not None
+        same = [one for one in sights if _apart(one.box, self.box) <= _JUMP]
+        if not same:
+            self._missed += 1
+            if self._missed >= _LOST_LOOKS and now - self._seen_at >= _LOST_SECONDS:
+                self._drop(State.LOST)
+            return
+        nearest = min(same, key=lambda one: (not one.sure, _apart(one.box, self.box or one.box)))
+        self._take(nearest, now, proven)
+        if now - self._sure_at > _UNSURE_SECONDS:
+            self._drop(State.LOST)
+            return
+        large = max(nearest.box[2] - nearest.box[0], nearest.box[3] - nearest.box[1]) >= _THERE
+        self._arrived = self._arrived + 1 if self.confirmed and self.near and large else 0
+        if self._arrived >= _THERE_LOOKS:
+            self.state = State.THERE
+
+    def _take(self, sight: Sight, now: float, proven: bool) -> None:
+        passed = now - self._seen_at
+        if self.box is not None and 0 < passed <= _AHEAD_SECONDS:
+            across, down = _between(self.box, sight.box)
+            self._velocity = (across / passed, down / passed)
+        else:
+            self._velocity = (0.0, 0.0)
+        self.box, self._seen_at, self._missed = sight.box, now, 0
+        if (sight.sure and proven) or sight.alone:
+            self._sure_at = now
+
+    def _acquire(self, sights: Sequence[Sight], now: float) -> None:
+        self._evidence = [one for one in self._evidence if now - one[1] < _TOGETHER_SECONDS]
+        found = next((one for one in sights if one.sure or one.alone), None)
+        if found is None:
+            self._missed += 1
+            if self.state is State.MAYBE and not self._evidence:
+                self._drop(State.LOOKING)
+            return
+        weight = _SURE if found.sure else _ALONE
+        if now < self._doubted_until:
+            weight *= _DOUBT
+        self._evidence.append((found.box, now, weight))
+        if sum(one[2] for one in self._evidence) >= 1 - 1e-6:
+            self._evidence.clear()
+            self.state, self.confirmed, self._denials, self._arrived = State.FOUND, False, 0, 0
+            self._asked_at = -math.inf
+            self._take(found, now, True)
+        elif found.sure and now >= self._doubted_until:
+            self.state = State.MAYBE
+            self._take(found, now, True)
+
+    def _drop(self, state: State) -> None:
+        self.state = state
+        self.confirmed, self._denials, self._missed, self._arrived = False, 0, 0, 0
+        self._velocity = (0.0, 0.0)
+        self._evidence.clear()
+
+    @property
+    def _off_middle(self) -> float:
+        if self.box is None:
+            return math.inf
+        left, top, right, bottom = self.box
+        return max(abs((left + right) / 2 - 0.5), abs((top + bottom) / 2 - 0.5))
+
+
+def _apart(one: Edges, other: Edges) -> float:
+    """Return how far two boxes' middles lie apart, in shares of the picture."""
+    return math.hypot(*_between(one, other))
+
+
+def _between(one: Edges, other: Edges) -> tuple[float, float]:
+    """Return how far the middle of a box lies from that of the one before."""
+    across = other[0] + other[2] - one[0] - one[2]
+    return across / 2, (other[1] + other[3] - one[1] - one[3]) / 2

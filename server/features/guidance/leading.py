@@ -1,0 +1,301 @@
+"""Leads a session's person to a thing: looks for it a few times a second while there is a goal, and tells where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import TaskSet
+from server.core.errors import FrameWithheld, QwenCameraError
+from server.core.frames import Detail, Frame, Region
+from server.core.metrics import Metrics
+from server.features.builtin.seeking import Sought, Spotted, sought
+from server.features.guidance import goal as goals
+from server.features.guidance.messages import Goal, Target
+from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.models.base import Capabilities
+from server.session.part import SessionContext
+from server.session.request.answers import frame_info
+from server.session.request.parts import View
+
+log = logging.getLogger(__name__)
+
+# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by
+# a longer pause. The pictures for it take about 0.02 more.
+LOOK_SECONDS, MOST_CORE = 0.25, 0.1
+# Frames come a little before or after their time.
+_SLACK = 0.04
+# Pause after a look that failed, in seconds
+_FAILED_PAUSE = 5.0
+# The second look shows so much around the thing, in shares of its sides, and finds it where the first one did.
+_AROUND, _SAME = 0.5, 0.3
+# What is looked at in turn while it is not found: the whole picture, and squares at these shares of its longer side
+_SEARCHED = (None, 0.5, 0.0, 1.0)
+_PIXELS = Capabilities(wants_pixels=True)
+_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
+
+Bgr = NDArray[np.uint8]
+# Finds what is sought in a picture, in its pixels, with the processor's seconds for it; see `Finder.seek`
+Find = Callable[[Bgr, Sought, Box | None], Awaitable[tuple[Sequence[Spotted], float]]]
+
+
+def look_counter(metrics: Metrics) -> Any:
+    """Return the counter of looks by result."""
+    # result: done, busy, failed, withheld
+    return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
+
+
+class Seeker:
+    """Looks for what people are led to, one look at a time in all sessions."""
+
+    def __init__(self, find: Find, *, things: bool = True) -> None:
+        """`things`: things are found, not only print and codes."""
+        self._find = find
+        self._lock = asyncio.Semaphore(1)
+        self.things = things
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def seek(
+        self, bgr: Bgr, wish: Sought, known: Box | None
+    ) -> tuple[Sequence[Spotted], float]:
+        """Return what is found, and the seconds. Raises what the libraries raise."""
+        async with self._lock:
+            return await self._find(bgr, wish, known)
+
+
+class Leading:
+    """One session's goal. All methods belong to the event loop.
+
+    It ends when it is reached, changed or ended, with the page's connection and with the session.
+    Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
+    """
+
+    def __init__(self, context: SessionContext, seeker: Seeker) -> None:
+        self._context = context
+        self._seeker = seeker
+        self._count = look_counter(context.tools.metrics).labels
+        self._tasks = TaskSet("lead")
+        # None: the person is led to nothing.
+        self._wish: Sought | None = None
+        # As the client gave them
+        self._words = ""
+        self._goal = goals.Goal()
+        self._task: asyncio.Task[None] | None = None
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        # Looks in a row without it
+        self._empty = 0
+
+    @property
+    def on(self) -> bool:
+        return self._wish is not None
+
+    @property
+    def looking(self) -> bool:
+        """True while a look runs."""
+        return self._task is not None
+
+    def set(self, message: Goal) -> None:
+        """Begin with a goal, in place of the one before, or end it."""
+        words = (message.thing or "").strip()
+        if not words:
+            self.end()
+            return
+        wishes = self._context.requests.preferences
+        tag = wishes.page_language or wishes.language or "en"
+        self._wish = sought(words, tag, things=self._seeker.things)
+        self._goal, self._empty = goals.Goal(), 0
+        self._words = message.thing or ""
+        self._context.wants_changed()
+        self._context.camera.wake()
+        self._tell(None)
+
+    def end(self) -> None:
+        """Lead to nothing any more. A look in work goes on, and its result is not used."""
+        on = self.on
+        self.stop()
+        if on:
+            self._context.wants_changed()
+
+    def stop(self) -> None:
+        """End it with the session, which gets no frames any more."""
+        self._wish = None
+        self._context.outbox.discard(Target)
+
+    def cut(self) -> None:
+        """Note that another stream begins."""
+        self._goal = goals.Goal()
+        self._due = 0.0
+        if self.on:
+            self._tell(None)
+
+    def frame(self, frame: Frame) -> None:
+        """Look for the thing in a frame, when a look is due."""
+        if self._wish is None or frame.captured < self._due or self._context.held() is not None:
+            return
+        if self._task is not None or self._seeker.busy:
+            self._count("busy").inc()
+            return
+        self._due = frame.captured + LOOK_SECONDS - _SLACK
+        self._task = self._tasks.spawn(self._look(frame, self._wish, self._goal), name="look")
+
+    async def close(self) -> None:
+        self._wish = None
+        await self._tasks.close()
+
+    async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> None:
+        spent = 0.0
+        result = "failed"
+        try:
+            known = goal.known(frame.captured)
+            region = self._closer(frame, wish, goal)
+            view = View(frame, Detail.LOW, self._context.camera.scene, region=region)
+            sights, spent, info = await self._seek(view, wish, known)
+            result = "done"
+            if goal is not self._goal or wish is not self._wish:
+                return
+            self._empty = 0 if sights else self._empty + 1
+            news = goal.see(sights, frame.captured, proven=known is None)
+            if goal.wants_second_look(frame.captured) and goal.box is not None:
+                spent += await self._look_again(frame, wish, goal, goal.box)
+                if goal is not self._goal or wish is not self._wish:
+                    return
+                news = True
+            if news:
+                self._tell(info)
+            if goal.state is goals.State.THERE:
+                self._wish = None
+                self._context.wants_changed()
+        except FrameWithheld:
+            result = "withheld"
+        except QwenCameraError:
+            # The frame cannot be used; a question says why.
+            self._due = frame.captured + _FAILED_PAUSE
+        except _FAILURES as exc:
+            log.error("a look for a goal failed", extra={"error": type(exc).__name__})
+            self._due = frame.captured + _FAILED_PAUSE
+        finally:
+            self._task = None
+            self._count(result).inc()
+            self._due = max(self._due, frame.captured + spent / MOST_CORE - _SLACK)
+
+    def _closer(self, frame: Frame, wish: Sought, goal: goals.Goal) -> Region | None:
+        """Return the square to look at, in which things are larger than in the whole picture, and not squeezed.
+
+        It is around the place where the thing is likely to be, else one of `_SEARCHED`. None: the whole picture.
+        """
+        wide, high = frame.width, frame.height
+        side = min(wide, high)
+        if wish.kind != "thing" or max(wide, high) < 4 / 3 * side:
+            return None
+        expected = goal.expected(frame.captured)
+        if expected is None:
+            place = _SEARCHED[self._empty % len(_SEARCHED)]
+            if place is None:
+                return None
+            x, y = round(place * (wide - side)), round(place * (high - side))
+        else:
+            left, top, right, bottom = expected
+            if max((right - left) * wide, (bottom - top) * high) > side:
+                return None
+            x = round((left + right) / 2 * wide - side / 2)
+            y = round((top + bottom) / 2 * high - side / 2)
+        x, y = min(max(0, x), wide - side), min(max(0, y), high - side)
+        return Region(x, y, x + side, y + side)
+
+    async def _seek(
+        self, view: View, wish: Sought, known: goals.Edges | None
+    ) -> tuple[list[goals.Sight], float, tuple[float, float]]:
+        """Return what is seen in shares of the frame, the seconds for it, and the frame's time and age."""
+        # All that sees it has gone through the filters.
+        picture = await self._context.requests.prepare(view, _PIXELS, unseen=True)
+        assert picture.bgr is not None
+        frame, region = view.frame, view.region
+        left, top = (region.left, region.top) if region is not None else (0, 0)
+        before = None
+        if known is not None:
+            wide, high = frame.width, frame.height
+            before = Box(
+                known[0] * wide - left,
+                known[1] * high - top,
+                known[2] * wide - left,
+                known[3] * high - top,
+            )
+        found, spent = await self._seeker.seek(picture.bgr, wish, before)
+        sights = [
+            goals.Sight(
+                (
+                    _share(one.box.x1 + left, frame.width),
+                    _share(one.box.y1 + top, frame.height),
+                    _share(one.box.x2 + left, frame.width),
+                    _share(one.box.y2 + top, frame.height),
+                ),
+                one.sure,
+                one.alone,
+            )
+            for one in found
+        ]
+        info = frame_info(picture, time.monotonic(), time.time())
+        return sights, spent, (info.captured_at, info.age_ms)
+
+    async def _look_again(
+        self, frame: Frame, wish: Sought, goal: goals.Goal, box: goals.Edges
+    ) -> float:
+        """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
+        view = View(frame, Detail.HIGH, self._context.camera.scene, region=_around(box, frame))
+        sights, spent, _ = await self._seek(view, wish, None)
+        seen = any((one.sure or one.alone) and _overlap(one.box, box) >= _SAME for one in sights)
+        goal.second_look(seen, frame.captured)
+        return spent
+
+    def _tell(self, at: tuple[float, float] | None) -> None:
+        wish, goal = self._wish, self._goal
+        if wish is None:
+            return
+        box = goal.box
+        self._context.outbox.put(
+            Target(
+                thing=self._words,
+                label=wish.label[:MAX_LABEL_CHARS],
+                kind=wish.kind,
+                state=goal.state.value,
+                box=box,
+                near=goal.near,
+                confirmed=goal.confirmed,
+                captured_at=at[0] if at is not None else None,
+                age_ms=at[1] if at is not None else None,
+            )
+        )
+
+
+def _share(edge: float, side: int) -> float:
+    return round(min(1.0, max(0.0, edge / side)), 4)
+
+
+def _around(box: goals.Edges, frame: Frame) -> Region:
+    """Return a region about as high as wide that shows a box and something around it."""
+    x1, y1 = box[0] * frame.width, box[1] * frame.height
+    x2, y2 = box[2] * frame.width, box[3] * frame.height
+    side = (1 + _AROUND) * max(x2 - x1, y2 - y1, min(frame.width, frame.height) / 8)
+    wide, high = min(frame.width, round(side)), min(frame.height, round(side))
+    left = min(max(0, round((x1 + x2 - wide) / 2)), frame.width - wide)
+    top = min(max(0, round((y1 + y2 - high) / 2)), frame.height - high)
+    return Region(left, top, left + wide, top + high)
+
+
+def _overlap(one: goals.Edges, other: goals.Edges) -> float:
+    wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    both = wide * high
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return both / (areas - both + 1e-9)

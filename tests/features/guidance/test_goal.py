@@ -1,0 +1,142 @@
+"""Whether a goal is found, lost, near, there: by looks, in a test's own time."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.features.guidance.goal import Goal, Sight, State
+
+SIDE = (0.1, 0.4, 0.2, 0.6)
+MIDDLE = (0.4, 0.4, 0.6, 0.6)
+LARGE = (0.2, 0.25, 0.8, 0.75)
+ELSEWHERE = (0.8, 0.1, 0.95, 0.3)
+
+
+def sure(box: tuple[float, float, float, float]) -> list[Sight]:
+    return [Sight(box, sure=True)]
+
+
+def unsure(box: tuple[float, float, float, float]) -> list[Sight]:
+    return [Sight(box, sure=False)]
+
+
+def now_is(goal: Goal, state: State) -> bool:
+    return goal.state is state
+
+
+def found(box: tuple[float, float, float, float] = SIDE) -> Goal:
+    """A goal that was found at 1.0."""
+    goal = Goal()
+    goal.see(sure(box), 0.75)
+    assert goal.see(sure(box), 1.0)
+    assert now_is(goal, State.FOUND)
+    return goal
+
+
+def test_one_look_is_not_believed() -> None:
+    """Two sure ones soon after each other are; what both models do not say is never."""
+    goal = Goal()
+    assert goal.see(sure(SIDE), 0.0)
+    assert now_is(goal, State.MAYBE)
+    goal.see([], 3.5)
+    assert now_is(goal, State.LOOKING)
+    goal.see(sure(SIDE), 4.0)
+    assert now_is(goal, State.MAYBE)
+    assert not goal.near
+    assert goal.see(sure(SIDE), 4.25)
+    assert (goal.state, goal.box) == (State.FOUND, SIDE)
+    other = Goal()
+    for number in range(40):
+        assert not other.see(unsure(SIDE), number / 4)
+    assert other.state is State.LOOKING
+
+
+def test_what_nothing_can_contradict_takes_more_looks() -> None:
+    goal = Goal()
+    alone = [Sight(SIDE, sure=False, alone=True)]
+    assert [goal.see(alone, number / 4) for number in range(4)] == [False, False, False, True]
+
+
+def test_it_is_followed_by_less_sure_looks_for_a_while() -> None:
+    """Then both models have to say it again, or it is lost."""
+    goal = found()
+    assert goal.known(1.5) == pytest.approx(SIDE)
+    assert goal.known(2.1) is None
+    now = 1.0
+    while goal.state is State.FOUND and now < 9:
+        now += 0.25
+        goal.see(unsure(SIDE), now)
+    assert now_is(goal, State.LOST)
+    assert now == pytest.approx(5.25)
+
+
+def test_it_is_lost_after_three_looks_without_it_and_found_again() -> None:
+    """Not before a part of a second: a hand passes. The last place says on which side it left."""
+    goal = found()
+    # It is not where it was seen last: nobody hears of that place again.
+    assert not goal.see([], 1.25)
+    assert not goal.see([], 1.5)
+    assert now_is(goal, State.FOUND)
+    assert goal.see([], 1.75)
+    assert (goal.state, goal.box) == (State.LOST, SIDE)
+    goal.see(sure(ELSEWHERE), 2.0)
+    assert now_is(goal, State.MAYBE)
+    assert goal.see(sure(ELSEWHERE), 2.25)
+    assert now_is(goal, State.FOUND)
+
+
+def test_it_is_expected_where_it_moves() -> None:
+    """So that a look closer at it does not miss it; not for long, and not once it was missed."""
+    goal = found((0.5, 0.4, 0.6, 0.6))
+    goal.see(sure((0.45, 0.4, 0.55, 0.6)), 1.25)
+    assert goal.expected(1.5) == pytest.approx((0.4, 0.4, 0.5, 0.6))
+    assert goal.expected(9.0) == pytest.approx((0.33, 0.4, 0.43, 0.6))
+    goal.see([], 1.5)
+    assert goal.expected(1.75) is None
+
+
+def test_another_of_its_kind_far_away_is_not_it() -> None:
+    """Neither while it is in sight, nor the moment after."""
+    goal = found()
+    goal.see([*sure(ELSEWHERE), *unsure(SIDE)], 1.25)
+    assert goal.box == SIDE
+    goal.see(sure(ELSEWHERE), 1.5)
+    assert goal.box == SIDE
+
+
+def test_near_it_is_looked_at_twice_and_there_when_it_is_large() -> None:
+    """The second look decides; without it nothing is there."""
+    goal = found()
+    assert not goal.near
+    assert not goal.wants_second_look(1.0)
+    goal.see(sure(MIDDLE), 1.25)
+    assert goal.near
+    assert goal.wants_second_look(1.25)
+    for number in range(8):
+        goal.see(sure(LARGE), 1.5 + number / 4)
+    assert now_is(goal, State.FOUND)
+    goal.second_look(True, 3.5)
+    assert goal.confirmed
+    assert not goal.wants_second_look(3.75)
+    goal.see(sure(LARGE), 3.75)
+    goal.see(sure(LARGE), 4.0)
+    assert now_is(goal, State.THERE)
+
+
+def test_what_a_second_look_denies_twice_is_dropped_and_doubted() -> None:
+    """It takes three times as much to be believed again."""
+    goal = found(MIDDLE)
+    goal.second_look(False, 1.0)
+    assert not goal.wants_second_look(1.25)
+    assert goal.wants_second_look(1.5)
+    assert now_is(goal, State.FOUND)
+    goal.second_look(False, 1.5)
+    assert now_is(goal, State.LOOKING)
+    believed = [goal.see(sure(MIDDLE), 2 + number / 4) for number in range(6)]
+    assert believed == [False] * 5 + [True]
+
+
+def test_another_stream_begins_anew() -> None:
+    goal = found()
+    goal.cut()
+    assert (goal.state, goal.box) == (State.LOOKING, None)

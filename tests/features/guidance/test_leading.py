@@ -1,0 +1,388 @@
+"""The way to a thing in a session: when it is looked for, what the client hears, what nobody sees, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.core import messages as wire
+from server.core.errors import FrameWithheld
+from server.features.builtin.seeking import Sought, Spotted
+from server.features.guidance.guidance import Guidance
+from server.features.guidance.leading import Bgr, Seeker, look_counter
+from server.features.guidance.messages import Goal
+from server.media.picture.grounding import Box
+from server.media.picture.privacy import PrivacyFilter
+from server.session.feature_parts import SessionFeatures
+from server.session.session import Session
+from tests.features.guidance.test_guidance import Looks
+from tests.support.fakes import until
+from tests.support.rooms import LIMITS, Room, room, settings
+
+SIZE: dict[str, Any] = {"width": 640, "height": 360}
+SIDE = Box(64, 144, 128, 216)
+MIDDLE = Box(256, 144, 384, 216)
+
+
+class Finding:
+    """Finds what a test says, and keeps what it was given."""
+
+    def __init__(self, *boxes: Box) -> None:
+        self.boxes = list(boxes)
+        self.looks: list[tuple[Bgr, Sought, Box | None]] = []
+        self.seconds = 0.0
+        self.fails: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.seeker = Seeker(self.find)
+
+    async def find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+        self.looks.append((bgr, wish, known))
+        await self.open.wait()
+        if self.fails is not None:
+            raise self.fails
+        return [Spotted(box, sure=True) for box in self.boxes], self.seconds
+
+
+def goal(thing: str | None = "the cup") -> Goal:
+    return Goal(type="goal", thing=thing)
+
+
+@asynccontextmanager
+async def led(
+    *boxes: Box, filters: tuple[PrivacyFilter, ...] = (), thing: str | None = "the cup"
+) -> AsyncIterator[tuple[Room, Finding]]:
+    finding = Finding(*boxes)
+    looker = Looks().looker
+    async with room(None, *filters, looker=looker, seeker=finding.seeker) as one:
+        one.session.socket_opened()
+        one.camera()
+        if thing is not None:
+            one.session.handle(goal(thing))
+        yield one, finding
+
+
+def counted(one: Room, result: str) -> float:
+    return float(look_counter(one.tools.metrics).labels(result)._value.get())
+
+
+async def look(one: Room, at: float) -> None:
+    """A frame captured at this time is looked at."""
+    results = ("done", "failed", "withheld")
+    before = sum(counted(one, result) for result in results)
+    one.frame(captured=at, **SIZE)
+    await until(lambda: sum(counted(one, result) for result in results) > before)
+
+
+def takes_frames(one: Room) -> bool:
+    camera = one.session.camera
+    return camera.on_sample is not None or camera.on_between is not None
+
+
+async def targets(one: Room) -> list[dict[str, Any]]:
+    return [message for message in await one.rest() if message["type"] == "target"]
+
+
+async def test_the_client_hears_where_it_is() -> None:
+    """At once that it is looked for; then its place in shares, its name in the page's language, and the frame's time."""
+    async with led(SIDE, thing=None) as (one, finding):
+        one.session.handle(settings(page_language="de"))
+        one.session.handle(goal("die Tasse"))
+        (begun,) = await targets(one)
+        assert (begun["state"], begun["thing"], begun["label"]) == (
+            "looking",
+            "die Tasse",
+            "eine Tasse",
+        )
+        assert "box" not in begun
+        now = time.monotonic()
+        await look(one, now)
+        assert [message["state"] for message in await targets(one)] == ["maybe"]
+        await look(one, now + 0.3)
+        (found,) = await targets(one)
+        assert (found["state"], found["kind"], found["box"]) == (
+            "found",
+            "thing",
+            [0.1, 0.4, 0.2, 0.6],
+        )
+        assert not found["near"]
+        assert not found["confirmed"]
+        assert found["captured_at"] > 1e12
+        assert finding.looks[0][1].names == ("cup",)
+
+
+async def test_nothing_is_looked_at_without_a_goal() -> None:
+    """No frame is taken; with one, those between the sampled ones, too."""
+    async with led(thing=None) as (one, finding):
+        camera = one.session.camera
+        assert not takes_frames(one)
+        one.frame(**SIZE)
+        one.session.handle(goal())
+        assert camera.on_sample is not None
+        assert camera.on_between is not None
+        await look(one, time.monotonic() + 1)
+        one.session.handle(goal(None))
+        assert not takes_frames(one)
+        assert len(finding.looks) == 1
+
+
+async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
+    """A look that takes 50 ms of a core is followed by half a second without one: a tenth of it."""
+    async with led() as (one, finding):
+        began = time.monotonic()
+        await look(one, began)
+        for step in range(1, 10):
+            one.frame(captured=began + step * 0.02, **SIZE)
+        assert len(finding.looks) == 1
+        await look(one, began + 0.26)
+        finding.seconds = 0.05
+        await look(one, began + 0.6)
+        one.frame(captured=began + 1.0, **SIZE)
+        assert len(finding.looks) == 3
+        await look(one, began + 1.15)
+
+
+async def test_looks_without_it_are_at_the_whole_and_at_its_squares() -> None:
+    """Where small things are larger; the place is one of the whole picture all the same."""
+    async with led() as (one, finding):
+        now = time.monotonic()
+        for number in range(5):
+            await look(one, now + number)
+        square = (360, 360)
+        shapes = [bgr.shape[:2] for bgr, *_ in finding.looks]
+        assert shapes == [(360, 640), square, square, square, (360, 640)]
+        await targets(one)
+        # In the middle one
+        finding.boxes = [Box(0, 0, 36, 36)]
+        await look(one, now + 5.0)
+        (seen,) = await targets(one)
+        assert seen["box"] == [0.2188, 0, 0.275, 0.1]
+        # Seen once, it is looked for around its place.
+        finding.boxes = [Box(176, 0, 212, 36)]
+        await look(one, now + 5.3)
+        assert finding.looks[-1][0].shape[:2] == square
+        (seen,) = await targets(one)
+        assert (seen["state"], seen["box"]) == ("found", [0.275, 0, 0.3312, 0.1])
+
+
+async def test_print_is_looked_for_in_the_whole_picture() -> None:
+    """Its reader sees that at full resolution."""
+    async with led(thing="exit") as (one, finding):
+        now = time.monotonic()
+        for number in range(3):
+            await look(one, now + number)
+        assert {bgr.shape[:2] for bgr, *_ in finding.looks} == {(360, 640)}
+        assert finding.looks[0][1].kind == "text"
+
+
+async def test_near_it_is_looked_at_again_at_full_resolution() -> None:
+    async with led(MIDDLE) as (one, finding):
+        now = time.monotonic()
+        await look(one, now)
+        # In the square around it
+        finding.boxes = [Box(116, 144, 244, 216)]
+        one.frame(captured=now + 0.3, **SIZE)
+        await until(lambda: len(finding.looks) == 2)
+        # The part around it: the thing is larger there, and at another place.
+        finding.boxes = [Box(32, 60, 160, 132)]
+        await until(lambda: len(finding.looks) == 3)
+        part, _, known = finding.looks[2]
+        assert part.shape[:2] == (192, 192)
+        assert known is None
+        await until(lambda: counted(one, "done") == 2)
+        (found,) = await targets(one)
+        assert found["near"]
+        assert found["confirmed"]
+
+
+async def test_a_second_look_that_sees_nothing_confirms_nothing() -> None:
+    """And a thing that is denied twice is looked for anew."""
+    async with led(MIDDLE) as (one, finding):
+
+        async def looked(count: int) -> None:
+            await until(lambda: len(finding.looks) == count)
+
+        now = time.monotonic()
+        await look(one, now)
+        for number in (1, 3):
+            finding.boxes = [Box(116, 144, 244, 216)]
+            one.frame(captured=now + 0.3 * number, **SIZE)
+            await looked(number + 1)
+            # The part around it
+            finding.boxes = []
+            await looked(number + 2)
+            await until(lambda: not one.session.part("guidance")._leading.looking)
+        told = await targets(one)
+        assert not any(message["confirmed"] for message in told)
+        assert [message["state"] for message in told][-1] == "looking"
+
+
+class Paint(PrivacyFilter):
+    """Paints all of a picture in one colour, or withholds it."""
+
+    def __init__(self, *, withholds: bool = False) -> None:
+        self.withholds = withholds
+
+    def apply(self, bgr: Any) -> Any:
+        if self.withholds:
+            raise FrameWithheld("withheld")
+        return np.full_like(bgr, 77)
+
+
+async def test_filters_hold_for_each_look_and_each_part() -> None:
+    """What looks sees nothing else: neither in the whole picture, nor in its middle, nor in the second look."""
+    async with led(MIDDLE, filters=(Paint(),)) as (one, finding):
+        now = time.monotonic()
+        await look(one, now)
+        finding.boxes = [Box(116, 144, 244, 216)]
+        await look(one, now + 0.3)
+        finding.boxes = []
+        for number in range(2, 8):
+            await look(one, now + 0.3 * number)
+        sizes = {bgr.shape[:2] for bgr, *_ in finding.looks}
+        assert sizes == {(360, 640), (192, 192), (360, 360)}
+        assert all((bgr == 77).all() for bgr, *_ in finding.looks)
+
+
+async def test_a_withheld_picture_is_not_looked_at() -> None:
+    async with led(MIDDLE, filters=(Paint(withholds=True),)) as (one, finding):
+        await look(one, time.monotonic())
+        assert counted(one, "withheld") == 1
+        assert finding.looks == []
+        assert [one["state"] for one in await targets(one)] == ["looking"]
+
+
+async def test_two_sessions_never_lead_each_other() -> None:
+    """Each is led by its own frames alone, though they share what looks."""
+    async with led(SIDE) as (one, finding):
+        maker = {"guidance": lambda context: Guidance(context, Looks().looker, finding.seeker)}
+        other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
+        try:
+            guest = Room(one.engine, other, one.tools, one.engines)
+            guest.camera()
+            await one.rest()
+            now = time.monotonic()
+            await look(one, now)
+            guest.frame(captured=now + 0.2, **SIZE)
+            await look(one, now + 0.4)
+            assert len(finding.looks) == 2
+            assert [message["state"] for message in await targets(one)] == ["found"]
+            assert await targets(guest) == []
+            other.handle(goal("the bottle"))
+            assert [message["thing"] for message in await targets(guest)] == ["the bottle"]
+            await look(guest, now + 0.8)
+            assert await targets(one) == []
+            assert finding.looks[-1][1].names == ("bottle",)
+            # One look at a time: the other's frame is dropped meanwhile.
+            finding.open.clear()
+            guest.frame(captured=now + 1.2, **SIZE)
+            await until(lambda: len(finding.looks) == 4)
+            one.frame(captured=now + 1.2, **SIZE)
+            assert counted(one, "busy") == 1
+            finding.open.set()
+        finally:
+            await other.close("session_ended")
+        assert not finding.seeker.busy
+
+
+async def test_a_goal_ends_with_the_socket_and_with_the_session() -> None:
+    """Nothing looks for it, and no target waits for a page that knows nothing of it."""
+    async with led(SIDE) as (one, finding):
+        one.session.socket_closed()
+        assert await targets(one) == []
+        one.session.socket_opened()
+        one.frame(captured=time.monotonic() + 1, **SIZE)
+        assert finding.looks == []
+        one.session.handle(goal())
+        finding.open.clear()
+        one.frame(captured=time.monotonic() + 2, **SIZE)
+        await until(lambda: len(finding.looks) == 1)
+        await one.session.close("session_ended")
+        assert not finding.seeker.busy
+
+
+async def test_a_goal_takes_the_place_of_the_one_before() -> None:
+    """Also of a look that is on its way: the cup's place is not the bottle's."""
+    async with led(SIDE) as (one, finding):
+        now = time.monotonic()
+        await look(one, now)
+        finding.open.clear()
+        one.frame(captured=now + 0.3, **SIZE)
+        await until(lambda: len(finding.looks) == 2)
+        one.session.handle(goal("the bottle"))
+        finding.open.set()
+        await until(lambda: counted(one, "done") == 2)
+        told = [(message["thing"], message["state"]) for message in await targets(one)]
+        assert told == [("the bottle", "looking")]
+
+
+async def test_a_held_picture_is_not_the_way() -> None:
+    """Somebody looks at what was; nothing is looked for until it is released."""
+    async with led(SIDE) as (one, finding):
+        one.session.handle(wire.Hold(type="hold"))
+        while one.session.part("guidance")._context.held() is None:
+            one.frame(**SIZE)
+            await asyncio.sleep(0.02)
+        before = len(finding.looks)
+        one.frame(captured=time.monotonic() + 5, **SIZE)
+        assert len(finding.looks) == before
+        one.session.handle(wire.Release(type="release"))
+        await look(one, time.monotonic() + 6)
+
+
+async def test_it_is_there_when_it_is_large_and_seen_twice() -> None:
+    """The goal ends; the client hears it once."""
+    large = Box(128, 90, 512, 270)
+    async with led(large) as (one, _finding):
+        now = time.monotonic()
+        await look(one, now)
+        # The second look's part is the whole picture's height.
+        for number in range(1, 4):
+            await look(one, now + 0.3 * number)
+        states = [message["state"] for message in await targets(one)]
+        if states[-1] != "there":
+            await look(one, now + 1.5)
+            states += [message["state"] for message in await targets(one)]
+        assert states[-1] == "there"
+        assert one.session.camera.on_sample is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+async def test_a_failed_look_is_counted_and_tried_later(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with led(SIDE) as (one, finding):
+        finding.fails = error
+        now = time.monotonic()
+        await look(one, now)
+        assert counted(one, "failed") == 1
+        one.frame(captured=now + 2, **SIZE)
+        assert len(finding.looks) == 1
+        finding.fails = None
+        await look(one, now + 6)
+        assert type(error).__name__ in str([vars(record) for record in caplog.records])
+
+
+async def test_a_typed_order_is_the_clients_where_it_carries_orders_out() -> None:
+    """Programs get an answer to the same words; so does everybody without guidance."""
+    words: dict[str, Any] = {"type": "chat", "content": "Guide me to the cup."}
+    async with led(thing=None) as (one, _):
+        one.session.handle(wire.Chat(**words, id="q1", orders=True))
+        heard = await one.next("transcript")
+        assert (heard["id"], heard["text"], heard["final"]) == ("q1", "", True)
+        assert (heard["order"], heard["condition"]) == ("guide_to", "the cup")
+        one.session.handle(wire.Chat(**words, id="q2"))
+        await until(lambda: one.session.answering)
+        one.frame()
+        assert (await one.next("started", "transcript"))["id"] == "q2"
+    async with room() as plain:
+        plain.camera()
+        plain.session.handle(wire.Chat(**words, id="q3", orders=True))
+        plain.frame()
+        assert (await plain.next("started", "transcript"))["type"] == "started"
