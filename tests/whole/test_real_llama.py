@@ -255,8 +255,9 @@ class Operator:
     async def ask(self, method: str, path: str, **body: object) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {OPERATOR}"}
         async with http(self._run) as client:
-            given = {"json": body} if body else {}
-            answer = await client.request(method, f"/api/engine{path}", headers=headers, **given)
+            answer = await client.request(
+                method, f"/api/engine{path}", headers=headers, json=body or None
+            )
         assert answer.is_success, answer.text
         found: dict[str, Any] = answer.json()
         return found
