@@ -118,7 +118,7 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
         assert f"http://localhost:{process.port}" in process.greeting
         assert f"http://localhost:{process.port}/#operator" in process.greeting
         assert "T" * 20 not in process.greeting
-        assert re.search(r"Engine +builtin", process.greeting)
+        assert re.search(r"Engine +The built-in engine names", process.greeting)
         assert "VLLM_BASE_URL" in process.greeting
         assert "http://127.0.0.1:9/v1" in process.greeting
         async with httpx.AsyncClient(base_url=process.base_url, trust_env=False) as client:

@@ -170,7 +170,7 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
             assert (await page.ask("What is this?"))["text"] == "I see a cup."
             summaries = page.turns.locator(".evidence > summary")
             await expect(summaries.first).to_contain_text(say("page.builtin"))
-            await expect(summaries.last).to_contain_text("vLLM")
+            await expect(summaries.last).to_contain_text(say("stage.model_now", model="fake-vl"))
             await page.leave()
 
 
