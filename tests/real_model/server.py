@@ -63,7 +63,9 @@ def lessons() -> str:
                 {"question": ASK_SONG, "color": color, "answer": " la" * length, "endless": True}
             )
     words = ["It is", *(f" {name}" for name in COLORS), ".", " la"]
-    return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
+    given = {"system": prompts.system_text(), "words": words, "lessons": taught}
+    # With it the answers hold beside weights of fewer bits, too, and in llama.cpp.
+    return json.dumps(given | {"seed": 2})
 
 
 # RGB of what a watch for red was shown beside red
