@@ -279,6 +279,26 @@ async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
     assert "boxes" not in await page.ask("Where is the cup?")
 
 
+@pytest.mark.parametrize(("language", "asked"), [("en", "Where is the cup?"), ("ar", "أين الكوب؟")])
+async def test_a_place_is_said_once(
+    visit: Visit, builtin: Running, language: str, asked: str
+) -> None:
+    """The answer of the built-in engine says where it is; the page does not repeat that below it."""
+    jpeg = base64.b64encode((PHOTOS / "coffee.jpg").read_bytes()).decode()
+    page = await visit(
+        builtin.base_url,
+        mode=f"image:data:image/jpeg;base64,{jpeg}",
+        context_options={"locale": language},
+    )
+    await page.page.locator("#start").click()
+    await expect(page.state).to_have_text(say("page.live", language=language))
+    await page.page.locator("#question").fill(asked)
+    await page.page.keyboard.press("Enter")
+    await expect(page.page.locator(".mark")).to_have_count(1)
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns.last.locator(".places")).to_be_hidden()
+
+
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
     """The built-in engine knows where it has read something."""
     page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False, **SHARP)
