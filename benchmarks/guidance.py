@@ -93,7 +93,7 @@ class Room:
 
 @dataclass
 class Run:
-    """What happened to one person."""
+    """The way of one person to a thing."""
 
     thing: str
     right_way: bool

@@ -117,7 +117,7 @@ def _of_control(question: Question, read: _Read) -> Verdict:
 
 
 class _Read:
-    """What the words of the question's language, and the English ones, find in an answer."""
+    """The marks that the words of the question's language, and the English ones, find in an answer."""
 
     def __init__(self, question: Question, said: Tokens) -> None:
         tables = [_words()[code] for code in dict.fromkeys((question.language, "en"))]
@@ -245,7 +245,7 @@ def _word(choice: str) -> Tokens:
 def _found(
     part: Tokens, pattern: str, table: dict[str, Any], things: tuple[str, ...]
 ) -> Iterable[tuple[int, int]]:
-    """Where a pattern matches: its first place and the one behind its last."""
+    """The place of a pattern's match: its first token and the one behind its last."""
     places = _compiled(pattern, tuple(table["frame"]), things)
     for begin in range(len(part)):
         for end in _match(part, begin, places, table):

@@ -689,7 +689,7 @@ export interface AimHint {
   at: number;
 }
 
-/** Where the thing is that the person is led to: with each look while it is in the picture, and else when that changes. */
+/** The place of what the person is led to: with each look while it is in the picture, and else when that changes. */
 export interface Target {
   type: "target";
   /** The words of the `goal` */

@@ -1,4 +1,4 @@
-"""What somebody wants to be led to: a thing, print, a code or a face, and where it is in a picture. Blocking."""
+"""Find the thing, print, code or face in a picture that somebody wants to be led to. Blocking."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Kind = Literal["thing", "text", "code", "face"]
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What is sought. `label` is its name in the person's language, or the words themselves."""
+    """A thing that is sought. `label` is its name in the person's language, or the words themselves."""
 
     kind: Kind
     label: str
@@ -51,7 +51,7 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Spotted:
-    """Where it may be, in pixels. `sure`: two models say so, or its words were read.
+    """A place where it may be, in pixels. `sure`: two models say so, or its words were read.
 
     `alone`: nothing could contradict what found it, since the classifier has no such thing.
     """

@@ -1,4 +1,4 @@
-"""Whether the thing that somebody is led to is found, lost, near or reached: by looks, one after the other. Pure.
+"""Tell from looks, one after the other, whether what somebody is led to is found, lost, near or reached. Pure.
 
 A wrong thing is worse than none: one look is not believed, and what a second look denies is not trusted again soon.
 """
@@ -54,7 +54,7 @@ class Sight:
 
 
 class Goal:
-    """What somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
+    """A goal that somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
 
     def __init__(self) -> None:
         self.state = State.LOOKING

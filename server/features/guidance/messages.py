@@ -41,7 +41,7 @@ class Goal(ClientMessage):
 
 
 class Target(ServerMessage):
-    """Where the thing is that the person is led to: with each look while it is in the picture, and else when that changes."""
+    """The place of what the person is led to: with each look while it is in the picture, and else when that changes."""
 
     type: Literal["target"] = "target"
     newest_only: ClassVar[bool] = True

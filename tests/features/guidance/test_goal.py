@@ -1,4 +1,4 @@
-"""Whether a goal is found, lost, near, there: by looks, in a test's own time."""
+"""A goal is found, lost, near and reached by looks, in a test's own time."""
 
 from __future__ import annotations
 

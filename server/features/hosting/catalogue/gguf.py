@@ -56,7 +56,7 @@ _FILE_TYPES = _table(
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
-    """What a file says of itself; nothing of it is trusted."""
+    """The facts that a file gives of itself; none is trusted."""
 
     # By name, such as "general.architecture"; long texts and lists of texts are left out
     fields: Mapping[str, Value]
