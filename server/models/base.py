@@ -153,6 +153,21 @@ class EarlierPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a person was told of what matters in front of the camera; the answer has only what is new to them.
+
+    Bounds: see `Notices` in features/describe.
+    """
+
+    # Nothing was told since the person has switched it on.
+    first: bool
+    # Capture time of the newest frame whose answer counts, monotonic seconds; later ones were lost. None: every one was
+    until: float | None
+    # In the last minute, oldest first
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One question about one picture, and about earlier ones where there are any.
 
@@ -205,6 +220,8 @@ class EngineRequest:
     camera: str = ""
     # All text of the picture is wanted, each line as a line (see `prompts.reading`).
     reading: bool = False
+    # What matters is wanted (see `prompts.noticing`): what the person knows of it; None for other requests
+    told: Told | None = None
     # The part of the camera's picture that the person points at: `picture` shows it, with a little
     # around it, and the earlier picture is all of that frame, unless it was left out.
     part: Part | None = None

@@ -45,6 +45,37 @@ DESCRIBE_WORDS: dict[str, str] = {
     "ar": "صف, صف لي, ابدأ الوصف, استمر في الوصف, ابدأ بالوصف",
     "hi": "वर्णन करो, वर्णन कीजिए, वर्णन शुरू करो, बताते रहो, वर्णन करते रहो",
 }
+NOTABLE_WORDS: dict[str, str] = {
+    "en": "what would i want to know, tell me what matters, tell me what i should know, tell me what is important, "
+    "only tell me what matters, watch out for me, look out for me",
+    "de": "was würde ich wissen wollen, was sollte ich wissen, was muss ich wissen, sag mir was wichtig ist, "
+    "sag mir nur was wichtig ist, sag mir was zählt, pass für mich auf",
+    "fr": "que voudrais-je savoir, qu'est-ce que je voudrais savoir, dis-moi ce qui compte, "
+    "dis-moi ce qui est important, dis-moi ce que je dois savoir, fais attention pour moi",
+    "es": "qué querría saber, qué me gustaría saber, dime lo que importa, dime qué importa, dime lo importante, "
+    "dime lo que debo saber, está atento por mí",
+    "it": "che cosa vorrei sapere, cosa vorrei sapere, dimmi che cosa conta, dimmi cosa conta, "
+    "dimmi le cose importanti, dimmi che cosa devo sapere, stai attento per me",
+    "pt": "o que eu gostaria de saber, o que quereria saber, diz-me o que importa, diga-me o que importa, "
+    "me diga o que importa, diz-me o que é importante, me diga o que é importante",
+    "nl": "wat zou ik willen weten, wat moet ik weten, zeg me wat belangrijk is, zeg mij wat belangrijk is, "
+    "zeg wat ertoe doet, vertel me wat ertoe doet, let voor me op",
+    "pl": "co chciałbym wiedzieć, co chciałabym wiedzieć, co powinienem wiedzieć, co powinnam wiedzieć, "
+    "mów mi co ważne, powiedz mi co ważne, powiedz mi co jest ważne, uważaj za mnie",
+    "ru": "что мне нужно знать, что мне стоит знать, что я хотел бы знать, что я хотела бы знать, говори мне о важном, "
+    "говори что важно, скажи что важно, будь начеку",
+    "uk": "що мені треба знати, що мені варто знати, що я хотів би знати, що я хотіла б знати, кажи мені про важливе, "
+    "кажи що важливо, скажи що важливо, пильнуй для мене",
+    "tr": "neyi bilmek isterdim, neyi bilmek isterim, bilmem gerekeni söyle, bilmem gerekenleri söyle, "
+    "önemli olanı söyle, bana önemli olanı söyle, benim için dikkat et",
+    "zh": "我想知道什么, 我想知道什麼, 我需要知道什么, 我需要知道什麼, 告诉我重要的事, 告訴我重要的事, 只说重要的, 只說重要的, 帮我留意, 幫我留意",
+    "ja": "何を知っておくべき, 知っておくべきことは, 知っておくべきことを教えて, 大事なことを教えて, 大切なことを教えて, 重要なことだけ教えて",
+    "ko": "내가 알아야 할 것은, 내가 알아야 할 게 뭐야, 알아야 할 것을 알려 줘, 중요한 것을 알려 줘, 중요한 것만 알려 줘, 중요한 것만 말해 줘",
+    "ar": "ما الذي أود معرفته, ماذا أود أن أعرف, ما الذي يجب أن أعرفه, أخبرني بما يهم, أخبرني بالمهم, قل لي ما يهم, "
+    "انتبه من أجلي",
+    "hi": "मुझे क्या जानना चाहिए, मैं क्या जानना चाहूँगा, मैं क्या जानना चाहूँगी, मुझे ज़रूरी बातें बताओ, "
+    "ज़रूरी बातें बताओ, जो ज़रूरी है वह बताओ",
+}
 DESCRIBE_OFF_WORDS: dict[str, str] = {
     "en": "stop describing, stop describing it, stop the description, end the description, description off, "
     "describe no more, no more descriptions, don't describe, don't describe any more",

@@ -26,6 +26,8 @@ class Order(StrEnum):
     # A running description, and its end
     DESCRIBE = "describe"
     DESCRIBE_OFF = "describe_off"
+    # What somebody who carries the camera would want to know, again and again
+    NOTABLE = "notable"
     # A watch, with its condition
     WATCH = "watch"
     # The picture of now is kept for the next questions, and let go
@@ -135,6 +137,7 @@ WORDS: dict[Order, dict[str, str]] = {
     Order.AGAIN: tables.AGAIN_WORDS,
     Order.DESCRIBE: tables.DESCRIBE_WORDS,
     Order.DESCRIBE_OFF: tables.DESCRIBE_OFF_WORDS,
+    Order.NOTABLE: tables.NOTABLE_WORDS,
     Order.HOLD: tables.HOLD_WORDS,
     Order.RELEASE: tables.RELEASE_WORDS,
     Order.GUIDE: tables.GUIDE_WORDS,

@@ -69,8 +69,8 @@ _SENTENCES = {
     Length.LONG: "two to four sentences",
 }
 # The answer when a description still holds, and words of models that do not keep to it
-_UNCHANGED = "same"
-_ALSO_UNCHANGED = (_UNCHANGED, "unchanged", "nothing has changed", "no change")
+UNCHANGED = "SAME"
+_ALSO_UNCHANGED = (UNCHANGED.casefold(), "unchanged", "nothing has changed", "no change")
 _MARKS = " \t\n.!\"'`*()[]=:"
 # The answer when there is no text that was not read before
 NOTHING_TO_READ = "NONE"
@@ -212,12 +212,28 @@ def describing(prompt: str, length: Length, said: str) -> str:
     last = f"Your last answer about this camera was: {said[:_MOST_SAID]}\n"
     if prompt:
         return (
-            f"{prompt}\n{last}If that answer still holds, answer only with the word {_UNCHANGED.upper()}. Otherwise "
+            f"{prompt}\n{last}If that answer still holds, answer only with the word {UNCHANGED}. Otherwise "
             "answer anew."
         )
     return (
         f"{last}Say in {_SENTENCES[length]} only what is different now, such as what was put down, taken away, opened, "
-        f"or who came. If nothing that matters is different, answer only with the word {_UNCHANGED.upper()}."
+        f"or who came. If nothing that matters is different, answer only with the word {UNCHANGED}."
+    )
+
+
+def noticing(said: Sequence[str]) -> str:
+    """Return the question for what a person who carries the camera would want to know.
+
+    `said`: what they were told in the last minute.
+    """
+    told = "".join(f"\n- {clean(one)[:_MOST_SAID]}" for one in said)
+    return (
+        "Somebody who may not see carries this camera. Say only what they would want to know now: something close that they "
+        "could walk into, a step or stairs, a person who comes, print that matters (a warning, a price, the name of a street "
+        "or on a door), or what has changed. The closest comes first, in at most two short sentences. Never say that the way "
+        "is free."
+        + (f"\nYou have told them in the last minute:{told}\nDo not repeat what still holds." if told else "")
+        + f"\nIf there is nothing of this kind, answer only with the word {UNCHANGED}."
     )
 
 

@@ -238,7 +238,7 @@ class QuestionService:
 
     def _takes(self, order: Order, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
-        if order is Order.GUIDE_TO and order not in self._orders:
+        if order in (Order.GUIDE_TO, Order.NOTABLE) and order not in self._orders:
             return False
         return spoken is not None or (message.orders and order in self._orders)
 

@@ -341,10 +341,11 @@ export class ChatView {
       const now = performance.now();
       const text = turn.response?.text ?? "";
       if (!text || turn.state !== "thinking" || text === this.#spoken) return;
-      if (now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
+      // The server says what matters at most every 5 s.
+      if (!turn.notable && now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
       this.#describedAt = now;
       this.#spoken = text;
-      if (!this.spoken || !this.say(text, false)) this.announce(text);
+      if (!this.spoken || !this.say(text, turn.notable)) this.announce(text);
     } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       this.announce(text(FRESH));

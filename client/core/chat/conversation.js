@@ -17,6 +17,7 @@ import { onLanguage, problem, text } from "../words/text.js";
  * @property {string} key stays the same for the turn's life
  * @property {string} id of its newest message; a description has many
  * @property {"chat"|"describe"} kind
+ * @property {boolean} notable a description of what matters alone
  * @property {string} question
  * @property {"auto"|"low"|"high"} detail
  * @property {boolean} spoken the question was spoken; its words are the server's
@@ -56,7 +57,11 @@ import { onLanguage, problem, text } from "../words/text.js";
 // Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
 const MAX_EARLIER = 300;
-const DESCRIBES = "chat.describing";
+
+/** @param {boolean} notable */
+function describes(notable) {
+  return text(notable ? "chat.noticing" : "chat.describing");
+}
 
 /** @param {Turn} turn */
 export function finished(turn) {
@@ -79,6 +84,8 @@ export class Conversation {
   turns = [];
   /** The model on its way. @type {Turn["meanwhile"]} */
   coming = null;
+  // The next description is about what matters alone.
+  notable = false;
 
   #onTurn;
   #onGone;
@@ -92,7 +99,7 @@ export class Conversation {
     onLanguage(() => {
       for (const turn of this.turns) {
         if (turn.problem) Object.assign(turn, told(turn.cause));
-        if (turn.kind === "describe") turn.question = text(DESCRIBES);
+        if (turn.kind === "describe") turn.question = describes(turn.notable);
       }
     });
   }
@@ -254,7 +261,7 @@ export class Conversation {
   #describing(id) {
     const turn =
       this.#description() ??
-      this.#add({ id, kind: "describe", question: text(DESCRIBES), detail: "auto", state: "thinking" });
+      this.#add({ id, kind: "describe", notable: this.notable, question: describes(this.notable), state: "thinking" });
     if (turn.id !== id) {
       const text = turn.response?.text ?? "";
       const at = turn.frame?.captured_at ?? 0;
@@ -310,6 +317,7 @@ export function asTurn({ title, text }) {
 function blank() {
   return {
     kind: "chat",
+    notable: false,
     question: "",
     spoken: false,
     correctable: false,

@@ -31,6 +31,7 @@
 
 /**
  * @typedef {Object} Preferred
+ * @property {"scene"|"notable"} [about] what is described
  * @property {"short"|"medium"|"long"} [length]
  * @property {number} [sensitivity]
  * @property {boolean} [changes] details of each comparison are open

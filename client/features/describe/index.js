@@ -1,10 +1,13 @@
 import { byId, show } from "../../core/page/dom.js";
+import { text } from "../../core/words/text.js";
 
-/** The running description: its button, and what counts as a change. @param {import("../../core/page.js").Page} page */
+/** @typedef {"scene"|"notable"} About */
+
+/** The running description, of the scene or of what matters: its buttons, and what counts as a change. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const { chat, visit } = page;
-  const button = byId("describe", HTMLButtonElement);
-  show(button, true);
+  /** @type {Record<About, HTMLButtonElement>} */
+  const buttons = { scene: byId("describe", HTMLButtonElement), notable: byId("notable", HTMLButtonElement) };
   const changes = page.part(import.meta.url, "../../core/attention/changes.js", {
     load: async () => {
       const { Changes } = await import("../../core/attention/changes.js");
@@ -15,15 +18,38 @@ export function register(page) {
     sheets: ["../../core/attention/changes.css"],
     elements: "../../core/attention/changes.html",
   });
-  button.addEventListener("click", () => visit.describe(!visit.facts.describing));
+  /** @param {About} about */
+  const on = (about) => visit.facts.describing && about === (visit.facts.preferred.about ?? "scene");
+  /** @param {About} about @param {boolean} wanted */
+  function want(about, wanted) {
+    if (wanted === on(about)) return;
+    if (wanted && about !== (visit.facts.preferred.about ?? "scene")) {
+      chat.conversation.endDescription();
+      visit.description.prefer({ about });
+    }
+    visit.describe(wanted);
+  }
+  for (const about of /** @type {About[]} */ (["scene", "notable"])) {
+    show(buttons[about], true);
+    buttons[about].addEventListener("click", () => want(about, !on(about)));
+  }
   page.take(["change"], (message) => {
     if (message.about === "watches") return false;
     changes.here?.render(message);
     return true;
   });
+  page.take(["transcript"], ({ order }) => {
+    if (order === "stop" || order === "describe_off") want("notable", false);
+    if (order !== "notable") return;
+    if (buttons.notable.disabled) page.tell(text("voice.impossible"));
+    else want("notable", true);
+  });
   page.when("facts", ({ camera, socket, describing, ready, preferred }) => {
-    button.disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
-    button.setAttribute("aria-pressed", String(describing));
+    for (const about of /** @type {About[]} */ (["scene", "notable"])) {
+      buttons[about].disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
+      buttons[about].setAttribute("aria-pressed", String(on(about)));
+    }
+    chat.conversation.notable = preferred.about === "notable";
     if (describing) void changes.ahead();
     if (ready) changes.here?.settings({ ...ready, ...ready.features.describe, ...preferred });
   });

@@ -131,8 +131,8 @@ class Transcript(ServerMessage):
     # Nothing follows. The question is asked, unless the text is empty.
     final: bool
     # With an empty text: it was an order, which the client carries out. `again`: read the last answer
-    # once more; `guide`: hints how to move the camera; `guide_to`: send a `goal`, also for typed words
-    # of a `chat` with `orders`; `shorter`, `longer`: the next step of `verbosity`. Ignore those that
+    # once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, both also for
+    # typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that
     # you do not know.
     order: (
         Literal[
@@ -140,6 +140,7 @@ class Transcript(ServerMessage):
             "again",
             "describe",
             "describe_off",
+            "notable",
             "watch",
             "hold",
             "release",

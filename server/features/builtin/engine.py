@@ -26,8 +26,9 @@ from server.features.builtin.compose import compose, compose_several, said_of, s
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for, encloses, moved
 from server.features.builtin.fields import similar
 from server.features.builtin.intents import Intent, understand
-from server.features.builtin.language import language, warm
+from server.features.builtin.language import code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
+from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
 from server.features.builtin.speaker import Change, Facts, Shares
 from server.features.builtin.thing_words import thing_words
@@ -43,9 +44,10 @@ from server.models.base import (
     EngineState,
     EngineStatus,
     Finished,
+    Told,
     Usage,
 )
-from server.models.prompts import NOTHING_TO_READ, clean
+from server.models.prompts import NOTHING_TO_READ, UNCHANGED, clean
 from server.models.routing import route_of
 from server.shared.watch_answers import conditions_in
 
@@ -119,6 +121,7 @@ class BuiltinEngine:
         self._finder = finder
         self._memory = Memory()
         self._watcher = Watcher(self._reader, finder)
+        self._noticer = Noticer(finder)
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(
@@ -177,6 +180,10 @@ class BuiltinEngine:
             yield Delta(await self._guarded(self._read(request.picture)))
             yield Finished("stop")
             return
+        if request.told is not None:
+            yield Delta(await self._guarded(self._notice(request, request.told)))
+            yield Finished("stop")
+            return
         question = clean(request.question)
         intent = await self._understand(request, question)
         running = request.kind is Kind.DESCRIBE
@@ -217,6 +224,7 @@ class BuiltinEngine:
     def forget(self, session_id: str) -> None:
         self._memory.forget(session_id)
         self._watcher.forget(session_id)
+        self._noticer.forget(session_id)
 
     async def close(self) -> None:
         """Cancel the warming; the thread pool belongs to its owner."""
@@ -241,6 +249,16 @@ class BuiltinEngine:
         return await in_pool(
             pool, self._watcher.answer, request.session_id, picture, bgr, conditions
         )
+
+    async def _notice(self, request: EngineRequest, told: Told) -> str:
+        """Return what somebody who carries the camera would want to know, or the word for nothing new."""
+        bgr = await in_pool(self._heavy, pixels_of, request.picture)
+        sights = await in_pool(self._heavy, self._noticer.look, bgr)
+        pieces = await in_pool(self._heavy, self._reader.large_text, bgr)
+        rows, _ = await in_pool(self._heavy, rows_of, pieces)
+        look = Look(request.picture.captured, tuple(sights), words_in(rows))
+        code = code_of(request.language or request.own_language or "")
+        return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
 
     async def _read(self, picture: Picture) -> str:
         """Return the lines that are wholly in a picture, as an answer to `prompts.reading`."""

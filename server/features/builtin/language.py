@@ -204,6 +204,12 @@ class Language:
         return pattern
 
 
+def code_of(tag: str) -> str:
+    """Return the one of `LANGUAGES` that a BCP 47 tag names; English for others."""
+    code = tag.partition("-")[0].lower()
+    return code if code in LANGUAGES else "en"
+
+
 @cache
 def language(code: str) -> Language:
     """Return one of `LANGUAGES`."""

@@ -43,6 +43,8 @@ _CODES = 8
 _CODE_CHARS = 400
 # Longest side in which print is only noticed: letters of 30 px at 1280x720 in 17 ms of one core
 _NOTICE_SIDE = 160
+# A few large words: lines of so much of the picture's height, and their number; they are read in a picture of this side
+_LARGE_LINE, _MOST_LARGE, _LARGE_SIDE = 0.05, 4, 480
 # Single characters that people write as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
@@ -106,17 +108,38 @@ class Reader:
 
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
         """Find whether there is print beside the `codes`, in a small picture; False without a reader."""
+        return any(
+            not any(encloses(code, *quad.mean(axis=0)) for code in codes)
+            for quad in self._noticed(bgr)
+        )
+
+    def large_text(self, bgr: Bgr) -> list[Piece]:
+        """Return the pieces of a few large words, and nothing of a picture with more print than that."""
+        height = bgr.shape[0]
+        lines = [_around(quad) for quad in self._noticed(bgr)]
+        large = [line for line in lines if line.y2 - line.y1 >= _LARGE_LINE * height]
+        if not 0 < len(large) <= _MOST_LARGE:
+            return []
+        more = max(line.y2 - line.y1 for line in large)
+        left, top = min(line.x1 for line in large), min(line.y1 for line in large)
+        right, bottom = max(line.x2 for line in large), max(line.y2 for line in large)
+        part = bgr[
+            max(0, int(top - more)) : int(bottom + more), max(0, int(left - more)) : int(right + more)
+        ]
+        scale = min(1.0, _LARGE_SIDE / max(part.shape[:2]))
+        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return self.text(np.asarray(small, np.uint8))
+
+    def _noticed(self, bgr: Bgr) -> list[NDArray[np.float32]]:
+        """Find the corners of lines that can be seen in a small picture, in pixels of the whole one."""
         height, width = bgr.shape[:2]
         scale = min(1.0, _NOTICE_SIDE / max(width, height))
         # The detector takes whole squares of 32 pixels.
         wide, high = (max(1, round(side * scale / 32)) * 32 for side in (width, height))
         small = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
         quads = self.lines(np.asarray(small, np.uint8)) or ()
-        places = [quad.mean(axis=0) * (width / wide, height / high) for quad in quads]
-        return any(
-            _is_line(quad, (wide, high)) and not any(encloses(code, *place) for code in codes)
-            for quad, place in zip(quads, places, strict=True)
-        )
+        factors = np.array((width / wide, height / high), np.float32)
+        return [quad * factors for quad in quads if _is_line(quad, (wide, high))]
 
     def code_boxes(self, bgr: Bgr) -> list[Box]:
         """Find where codes are, in a third of the time of `codes`.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from server.features.builtin.detector import FOLDER
-from server.features.builtin.language import LANGUAGES, UNSPACED
+from server.features.builtin.language import UNSPACED, code_of
 from server.models.routing import WORD_MARKS, plain
 
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
@@ -109,8 +109,7 @@ def thing_words(code: str) -> ThingWords:
 
 def words_of(tag: str) -> ThingWords:
     """Return those of the language of a BCP 47 tag; the English ones where there are none."""
-    code = tag.partition("-")[0].lower()
-    return thing_words(code if code in LANGUAGES else "en")
+    return thing_words(code_of(tag))
 
 
 def names_in(text: str, codes: Iterable[str]) -> tuple[str, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Length, Role, Scene
 from server.core.metrics import Metrics
-from server.features.describe.messages import DescribeSettings, Unchanged
+from server.features.describe.messages import About, DescribeSettings, Unchanged
+from server.features.describe.notices import Notices
 from server.media.picture.luma import Hindrance, hindrance
-from server.models.prompts import begins_unchanged, describing, is_unchanged
+from server.models.base import Told
+from server.models.order_words import Order
+from server.models.prompts import begins_unchanged, describing, is_unchanged, noticing
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning
@@ -45,6 +48,8 @@ class LiveDescription(BackgroundPart):
     it.
     """
 
+    orders = (Order.NOTABLE, Order.DESCRIBE_OFF)
+
     def __init__(self, context: SessionContext) -> None:
         self._context = context
         self._attention = Attention(context.tools.scratch, sensitivity=context.limits.sensitivity)
@@ -58,6 +63,9 @@ class LiveDescription(BackgroundPart):
         self._prompt = ""
         self._length = Length.SHORT
         self._changes = False
+        self._about: About = "scene"
+        # What the person was told of what matters; of no use to a description of the scene
+        self._notices = Notices(first=True)
         self.handlers = {DescribeSettings: self._set}
         self._numbers = itertools.count(1)
         # The code of the last error, so that it is sent once; None after a success
@@ -66,6 +74,8 @@ class LiveDescription(BackgroundPart):
         self._fixed = False
         # The description that waits or runs; None without one
         self._sink: _DescriptionPublisher | None = None
+        # The capture time of its frame, and where its answer counts
+        self._asked = 0.0, self._notices
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
 
@@ -91,7 +101,7 @@ class LiveDescription(BackgroundPart):
         return True
 
     def ready(self) -> dict[str, Any]:
-        return {"on": self.on, "length": self._length}
+        return {"on": self.on, "length": self._length, "about": self._about}
 
     def _set(self, message: DescribeSettings) -> None:
         if message.prompt is not None:
@@ -102,6 +112,11 @@ class LiveDescription(BackgroundPart):
             self._changes = message.changes
         if message.sensitivity is not None:
             self._attention.sensitive(message.sensitivity)
+        if message.about is not None and message.about != self._about:
+            self._about = message.about
+            if self.on:
+                self._cancel()
+                self._begin()
         if message.describe is not None:
             self.switch(message.describe)
 
@@ -112,13 +127,21 @@ class LiveDescription(BackgroundPart):
         self.on = on
         self._context.wants_changed()
         if on:
-            self._last_error = None
-            self.new_stream()
-            # The first description is about the present view.
-            self._camera.wake()
+            self._begin()
         else:
-            self._context.tools.inference.cancel_background(self._context.id, "user")
+            self._cancel()
         self._context.report()
+
+    def _begin(self) -> None:
+        self._last_error = None
+        self._sink = None
+        self._notices = Notices(first=True)
+        self.new_stream()
+        # The first description is about the present view.
+        self._camera.wake()
+
+    def _cancel(self) -> None:
+        self._context.tools.inference.cancel_background(self._context.id, "user")
 
     def set_connected(self, connected: bool) -> None:
         """Start again with the next socket, whose client may know nothing of the last description."""
@@ -129,6 +152,7 @@ class LiveDescription(BackgroundPart):
         """Describe the next frame as a whole."""
         self._attention.forget()
         self._last = self._last_id = ""
+        self._notices = Notices(first=self._notices.first)
 
     def retry(self) -> None:
         """Describe the next frame as a whole: another engine may see something else in it."""
@@ -139,11 +163,14 @@ class LiveDescription(BackgroundPart):
 
     def frame(self, frame: Frame) -> None:
         """Compare a sampled frame with the one last described, and ask about it when it differs."""
+        now = time.monotonic()
+        if self._about == "notable" and not (self._notices.due(now) and self._quiet()):
+            # Nor is it compared: the gate would take all that moves meanwhile for what always moves.
+            return
         change = self._attention.look(frame)
         if change is None:
             return
         self._camera.measure(frame, self._attention.small)
-        now = time.monotonic()
         running = self._sink is not None and self._sink.running
         due = (
             not running and self._attention.due(change, now) and self._requests.allowance.left(now)
@@ -161,26 +188,37 @@ class LiveDescription(BackgroundPart):
     def _ask(self, frame: Frame, change: Change, scene: Scene | None) -> None:
         """Queue a frame with its scene, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
-        last = "" if change.why in _ANEW else self._last
-        question = describing(self._prompt, self._length, last)
+        if self._about == "notable":
+            told = self._notices.told(time.monotonic())
+            said, quiet, question = told.said, self._quiet, noticing(told.said)
+        else:
+            last = "" if change.why in _ANEW else self._last
+            told, quiet, question = None, None, describing(self._prompt, self._length, last)
+            said = (last,) if last else ()
+        sink = _DescriptionPublisher(id, said, self._outbox, self._ended, self._failed, quiet)
         # With the request: the camera may show another scene when it starts.
         view = View(frame, Detail.LOW, scene)
-        sink = _DescriptionPublisher(id, last, self._outbox, self._ended, self._failed)
-        self._sink = sink
+        self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
-            self._requests.submit(question, Kind.DESCRIBE, view, sink, options=self._options())
+            self._requests.submit(question, Kind.DESCRIBE, view, sink, options=self._options(told))
         except (Draining, NotConfirmed) as error:
             # It goes on by itself after the confirmation.
             self._failed(error, None)
             sink.error = True
             self._ended(sink, "", whole=False, same=False)
 
-    def _options(self) -> RequestOptions:
+    def _options(self, told: Told | None) -> RequestOptions:
         """Have a description that nobody worded in the page's language."""
         wishes = self._requests.preferences
-        worded = wishes.language or self._prompt.strip()
+        worded = wishes.language or (told is None and self._prompt.strip())
         own = None if worded else wishes.page_language or None
-        return RequestOptions(own_language=own, role=Role.WATCHES)
+        return RequestOptions(own_language=own, told=told, role=Role.WATCHES)
+
+    def _quiet(self) -> bool:
+        """Find whether nobody talks, and no answer is made or spoken."""
+        microphone = self._requests.audio_in
+        talks = microphone is not None and microphone.talking
+        return not (talks or self._context.answering() or self._context.behind())
 
     def _ended(self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool) -> None:
         if sink is not self._sink:
@@ -192,10 +230,17 @@ class LiveDescription(BackgroundPart):
                 self._attention.failed(now)
             return
         self._last_error = None
-        self._attention.answered(now, same=same)
+        if self._about == "notable":
+            # Nothing new is no reason to look less often: what matters may come at any time.
+            self._attention.answered(now, same=False)
+            captured, notices = self._asked
+            notices.answered(now, captured, text)
+        else:
+            self._attention.answered(now, same=same)
         if same:
             self._unchanged.inc()
-            self._outbox.put(Unchanged(id=self._last_id, looked_at=round(time.time() * 1000)))
+            if self._last_id:
+                self._outbox.put(Unchanged(id=self._last_id, looked_at=round(time.time() * 1000)))
         else:
             self._last, self._last_id = text, sink.id
         # Work for a client that listens keeps its session alive, as its own messages do.
@@ -213,16 +258,22 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     def __init__(
         self,
         id: str,
-        last: str,
+        said: Sequence[str],
         outbox: Outbox,
         on_end: Callable[..., None],
         on_error: Callable[[QwenCameraError, str | None], None],
+        quiet: Callable[[], bool] | None = None,
     ) -> None:
-        """`last`: the last description, "" without one. `on_end(sink, text, whole=…, same=…)`."""
+        """`said`: what the client knows. `on_end(sink, text, whole=…, same=…)`.
+
+        `quiet()`: nobody talks. With it the answer is held back to its end, and nobody gets one that ends while
+        somebody talks.
+        """
         super().__init__(id, Kind.DESCRIBE, outbox, Beginning(at=time.monotonic()), self)
-        self._last = last
+        self._said = said or ("",)
         self._report_end = on_end
         self._report_error = on_error
+        self._quiet = quiet
         # The beginning of the answer while it may still say that nothing changed; None afterwards
         self._held: str | None = None
         # An engine has the request.
@@ -231,7 +282,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         self.running = True
-        if self._last:
+        if any(self._said) or self._quiet is not None:
             self._held = ""
         else:
             super().put_started(frame)
@@ -239,21 +290,26 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     def delta(self, text: str) -> None:
         if self._held is not None:
             self._held += text
-            most = len(self._last) + _LONGER
-            if len(self._held) <= most and begins_unchanged(self._held, self._last):
+            if self._quiet is not None or self._may_be_unchanged(self._held):
                 return
             text = self._release()
         super().delta(text)
 
     def finished(self, result: Result) -> None:
         whole = result.finish_reason in ("stop", "length")
-        same = whole and is_unchanged(result.text, self._last)
-        if self._held is not None and (same or not result.text):
+        same = whole and any(is_unchanged(result.text, one) for one in self._said)
+        lost = self._quiet is not None and not (whole and self._quiet())
+        if self._held is not None and (same or lost or not result.text):
             self._report_end(self, "", whole=same, same=same)
             return
         if self._held:
             super().delta(self._release())
         super().finished(result)
+
+    def _may_be_unchanged(self, text: str) -> bool:
+        return any(
+            len(text) <= len(one) + _LONGER and begins_unchanged(text, one) for one in self._said
+        )
 
     def _release(self) -> str:
         """Send the held beginning of the description; return the text held so far."""

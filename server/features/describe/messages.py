@@ -11,6 +11,10 @@ from server.core.messages.base import MAX_QUESTION_CHARS, ServerMessage
 from server.core.messages.from_client import Settings
 
 
+# `notable`: what a person who carries the camera would want to know, and nothing else
+About = Literal["scene", "notable"]
+
+
 class DescribeSettings(Settings):
     """Settings of the running description."""
 
@@ -20,6 +24,9 @@ class DescribeSettings(Settings):
     prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
     # Length of a description; `short` at first
     length: Length | None = None
+    # `notable`: what matters alone, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and
+    # `length` do not count then. `scene` at first
+    about: About | None = None
     # A `change` at each comparison of the running description
     changes: bool | None = None
 

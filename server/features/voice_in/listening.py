@@ -141,6 +141,14 @@ class Listening(SessionPart):
         return self._stretch is not None and self._mode is MicrophoneMode.HANDS_FREE
 
     @property
+    def talking(self) -> bool:
+        """True while the person talks, and until the words are known."""
+        if self._stretch is None:
+            return False
+        speaks = self._stretch.turns.state is not TurnState.WAITING
+        return speaks or self._spoken.before is not None
+
+    @property
     def recent(self) -> SoundRing:
         """The microphone's last 30 seconds; empty while it is off."""
         return self._ring

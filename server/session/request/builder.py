@@ -205,6 +205,7 @@ class RequestBuilder:
             where=options.where,
             past=options.past,
             reading=options.reading,
+            told=options.told,
             part=options.part,
             caption=options.caption,
             camera=options.camera,

@@ -15,7 +15,7 @@ from server.inference import Inference
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.sound.pcm import VoiceChunk
-from server.models.base import Capabilities, EarlierPicture, Engine, Turn
+from server.models.base import Capabilities, EarlierPicture, Engine, Told, Turn
 from server.models.conversation import Conversation
 from server.models.prompts import estimate_tokens
 
@@ -82,6 +82,8 @@ class RequestOptions:
     past: bool = False
     # See `EngineRequest.reading`. The request has no history.
     reading: bool = False
+    # See `EngineRequest.told`.
+    told: Told | None = None
     # The spoken question. It goes in place of the scene's sound.
     sound: Sound | None = None
     # It was spoken, whether or not its sound is there.
@@ -128,6 +130,11 @@ class AudioIn(Protocol):
 
     @property
     def on(self) -> bool: ...
+
+    @property
+    def talking(self) -> bool:
+        """True while the person talks, and until the words are known."""
+        ...
 
     @property
     def recent(self) -> Recent: ...

@@ -1,0 +1,210 @@
+"""Tells what somebody who carries the camera would want to know, from one look after the other."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from server.features.builtin.detector import PERSON, ThingFinder, encloses
+from server.features.builtin.fields import letters, similar
+from server.features.builtin.language import language, without_controls
+from server.features.builtin.lines import Row
+from server.features.builtin.thing_words import thing_words
+from server.media.picture.encode import Bgr
+from server.media.picture.grounding import Box
+from server.models.base import Told
+
+# What comes by itself
+_COMING = frozenset(
+    (
+        *(PERSON, "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+        *("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat"),
+    )
+)
+# More of a kind are many: their number means nothing.
+_MANY = 3
+# A thing in this middle part of the picture's width is close when it takes up so much of its height, or when its own
+# height, not less than the second figure, grows so much within so many seconds.
+_MIDDLE, _HIGH = (0.25, 0.75), 1 / 3
+_LEAST_HIGH, _GROWS, _GROWS_SECONDS = 0.15, 1.5, 2.0
+# Looks with which one is compared: a thing that one look misses is not gone.
+_LOOKS = 3
+# Rows of large print, and their words
+_ROWS, _WORDS, _LEAST_LETTERS = 3, 5, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Something in the picture, in shares of it. `sure`: it may be told; else it is kept to see whether it grows."""
+
+    name: str
+    box: Box
+    sure: bool = False
+
+    @property
+    def height(self) -> float:
+        return self.box.y2 - self.box.y1
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one picture shows. `at`: its capture time, monotonic seconds."""
+
+    at: float
+    sights: tuple[Sight, ...] = ()
+    # Of large print
+    rows: tuple[str, ...] = ()
+    # Names of things that were told to be close
+    close: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Names of things that are close now, the largest first; of those that came, each as often as it did; rows of print."""
+
+    close: tuple[str, ...] = ()
+    came: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+
+
+def words_in(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the largest rows of few words, from top to bottom."""
+    short = [
+        row
+        for row in rows
+        if len(row.text.split()) <= _WORDS and len(letters(row.text)) >= _LEAST_LETTERS
+    ]
+    largest = sorted(short, key=lambda row: -row.height)[:_ROWS]
+    return tuple(without_controls(row.text) for row in short if row in largest)
+
+
+def in_middle(box: Box) -> bool:
+    return _MIDDLE[0] <= (box.x1 + box.x2) / 2 <= _MIDDLE[1]
+
+
+def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
+    """Find whether a thing is close: large in the middle, or growing there."""
+    if not in_middle(sight.box):
+        return False
+    if sight.height >= _HIGH:
+        return True
+    return sight.height >= _LEAST_HIGH and any(
+        one.name == sight.name
+        and sight.height >= _GROWS * one.height
+        and encloses(sight.box, (one.box.x1 + one.box.x2) / 2, (one.box.y1 + one.box.y2) / 2)
+        for look in before
+        if at - look.at <= _GROWS_SECONDS
+        for one in look.sights
+    )
+
+
+def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
+    """Return what is new in a look. `before`: the last looks of which the person knows; `said`: texts of the last minute."""
+    sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.height)
+    close = [one.name for one in sure if is_close(one, look.at, before)]
+    known = frozenset[str]().union(*(one.close for one in before))
+    new_close = tuple(dict.fromkeys(name for name in close if name not in known))
+    counts = [_coming(one) for one in (look, *before)]
+    came = [
+        name
+        for name, count in counts[0].items()
+        for _ in range(count - max((one[name] for one in counts[1:]), default=0))
+        if name not in new_close
+    ]
+    old_rows = [row for one in before for row in one.rows]
+    rows = [
+        row
+        for row in look.rows
+        if not any(similar(row, old) for old in old_rows) and not any(row in one for one in said)
+    ]
+    return News(new_close, tuple(came), tuple(rows))
+
+
+def _coming(look: Look) -> Counter[str]:
+    found = Counter(one.name for one in look.sights if one.sure and one.name in _COMING)
+    return Counter({name: min(count, _MANY) for name, count in found.items()})
+
+
+def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]:
+    """Return the news in words, the most urgent first, at most two; at `first` also what can be noticed, and what cannot."""
+    words = language(code)
+    said = []
+    if found.close:
+        said.append(words.say("close", things=_named(found.close, code)))
+    if found.came:
+        said.append(words.say("see_things" if first else "came", things=_named(found.came, code)))
+    if found.rows:
+        said.append(words.say("see_text", text=" · ".join(map(words.isolate, found.rows))))
+    return said[:2] + ([words.say_of_itself("notices", things)] if first else [])
+
+
+def _named(names: Sequence[str], code: str) -> str:
+    words = thing_words(code)
+    counts = Counter(names)
+    return language(code).together(
+        [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
+    )
+
+
+class Noticer:
+    """Remembers the last looks of each session.
+
+    Bounds of the built-in engine's looks for what matters: 3 of 128 sessions, names and boxes alone; the least recently
+    used session is dropped.
+    """
+
+    def __init__(self, finder: ThingFinder | None, sessions: int = 128) -> None:
+        self._finder = finder
+        self._sessions = sessions
+        self._looks: OrderedDict[str, deque[Look]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._looks)
+
+    def look(self, bgr: Bgr) -> list[Sight]:
+        """Return what is in a picture; a second model looks at what may be told. Blocking."""
+        if self._finder is None:
+            return []
+        height, width = bgr.shape[:2]
+
+        def shares(box: Box) -> Box:
+            return replace(
+                box, x1=box.x1 / width, x2=box.x2 / width, y1=box.y1 / height, y2=box.y2 / height
+            )
+
+        boxes = self._finder.boxes(bgr)
+        may_be_told = [
+            box
+            for box in boxes
+            if box.label in _COMING
+            or (in_middle(shares(box)) and box.y2 - box.y1 >= _LEAST_HIGH * height)
+        ]
+        named = self._finder.named(bgr, may_be_told) if may_be_told else []
+        sure = [Sight(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box]
+        rest = [box for box in boxes if box not in may_be_told]
+        return sure + [Sight(box.label, shares(box)) for box in rest]
+
+    def news(self, session_id: str, look: Look, told: Told, code: str) -> str:
+        """Return the news of a look in the language `code`; "" without any."""
+        kept = self._looks.pop(session_id, deque[Look](maxlen=_LOOKS))
+        known = [] if told.until is None else [one for one in kept if one.at <= told.until]
+        found = news(look, known, told.said)
+        said = sentences(found, code, first=told.first, things=self._finder is not None)
+        if found.rows and found.close and found.came:
+            # There is no room for the print: it is news next time.
+            look = replace(look, rows=tuple(row for row in look.rows if row not in found.rows))
+        # What was close stays so while it is there: it cannot grow for ever.
+        were = frozenset[str]().union(*(one.close for one in known))
+        near = frozenset(
+            one.name
+            for one in look.sights
+            if one.sure and (one.name in were or is_close(one, look.at, known))
+        )
+        self._looks[session_id] = deque([*known, replace(look, close=near)], maxlen=_LOOKS)
+        while len(self._looks) > self._sessions:
+            self._looks.popitem(last=False)
+        return language(code).sentence(*said)
+
+    def forget(self, session_id: str) -> None:
+        self._looks.pop(session_id, None)
