@@ -232,7 +232,11 @@ def noticing(said: Sequence[str]) -> str:
         "could walk into, a step or stairs, a person who comes, print that matters (a warning, a price, the name of a street "
         "or on a door), or what has changed. The closest comes first, in at most two short sentences. Never say that the way "
         "is free."
-        + (f"\nYou have told them in the last minute:{told}\nDo not repeat what still holds." if told else "")
+        + (
+            f"\nYou have told them in the last minute:{told}\nDo not repeat what still holds."
+            if told
+            else ""
+        )
         + f"\nIf there is nothing of this kind, answer only with the word {UNCHANGED}."
     )
 

@@ -76,7 +76,7 @@ PURE: dict[str, set[str]] = {
 }
 # Pure modules of other folders
 PURE_MODULES = {
-    "features.hosting.lifecycle",
+    *("features.hosting.lifecycle", "features.describe.notices"),
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
     *("features.pointing.boxes", "features.reading.text"),
     *("features.voice_in.detector", "features.voice_in.foreground", "features.voice_in.turns"),

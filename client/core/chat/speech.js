@@ -78,6 +78,12 @@ export class Speech {
     this.queue(REMARK, text, document.documentElement.lang);
   }
 
+  /** Speak no remark, now or later: somebody talks. */
+  hush() {
+    this.#waiting = { text: "", at: 0 };
+    this.stop(REMARK);
+  }
+
   #ended() {
     this.#set(null);
     const { text, at } = this.#waiting;

@@ -199,6 +199,8 @@ export interface Settings {
   prompt?: string;
   /** Length of a description; `short` at first */
   length?: "short" | "medium" | "long";
+  /** `notable`: what matters alone, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and `length` do not count then. `scene` at first */
+  about?: "scene" | "notable";
   /** A `change` at each comparison of the running description */
   changes?: boolean;
 }
@@ -397,8 +399,8 @@ export interface Transcript {
   text: string;
   /** Nothing follows. The question is asked, unless the text is empty. */
   final: boolean;
-  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `guide`: hints how to move the camera; `guide_to`: send a `goal`, also for typed words of a `chat` with `orders`; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
-  order?: "stop" | "again" | "describe" | "describe_off" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "shorter" | "longer" | "camera_off";
+  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, both also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
+  order?: "stop" | "again" | "describe" | "describe_off" | "notable" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "shorter" | "longer" | "camera_off";
   /** What to watch for, with the order `watch`; what to be led to, with `guide_to` */
   condition?: string;
   /** With an empty text: no question comes of the speech, because nothing was understood, or because the next one took its place. */

@@ -38,8 +38,9 @@ export function register(page) {
     changes.here?.render(message);
     return true;
   });
+  page.take(["listening"], ({ state }) => state === "speech" && on("notable") && chat.speech.hush());
   page.take(["transcript"], ({ order }) => {
-    if (order === "stop" || order === "describe_off") want("notable", false);
+    if (order === "stop" || order === "describe_off") visit.facts.describing && visit.describe(false);
     if (order !== "notable") return;
     if (buttons.notable.disabled) page.tell(text("voice.impossible"));
     else want("notable", true);

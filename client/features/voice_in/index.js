@@ -89,12 +89,10 @@ class TalkEntry {
     this.#part.here?.connected(socket === "open");
   }
 
-  /** @param {any} message @returns {boolean} true when it was about the microphone */
+  /** @param {any} message */
   receive(message) {
     if (message.type === "transcript") this.#part.here?.obey(message);
-    if (message.type !== "listening") return false;
-    this.#part.here?.receive(message);
-    return true;
+    else this.#part.here?.receive(message);
   }
 }
 

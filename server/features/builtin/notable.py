@@ -16,12 +16,9 @@ from server.media.picture.grounding import Box
 from server.models.base import Told
 
 # What comes by itself
-_COMING = frozenset(
-    (
-        *(PERSON, "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
-        *("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat"),
-    )
-)
+_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
+_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")
+_COMING = frozenset((PERSON, *_ANIMALS, *_VEHICLES))
 # More of a kind are many: their number means nothing.
 _MANY = 3
 # A thing in this middle part of the picture's width is close when it takes up so much of its height, or when its own
@@ -181,7 +178,9 @@ class Noticer:
             or (in_middle(shares(box)) and box.y2 - box.y1 >= _LEAST_HIGH * height)
         ]
         named = self._finder.named(bgr, may_be_told) if may_be_told else []
-        sure = [Sight(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box]
+        sure = [
+            Sight(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
+        ]
         rest = [box for box in boxes if box not in may_be_told]
         return sure + [Sight(box.label, shares(box)) for box in rest]
 

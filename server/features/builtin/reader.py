@@ -124,7 +124,8 @@ class Reader:
         left, top = min(line.x1 for line in large), min(line.y1 for line in large)
         right, bottom = max(line.x2 for line in large), max(line.y2 for line in large)
         part = bgr[
-            max(0, int(top - more)) : int(bottom + more), max(0, int(left - more)) : int(right + more)
+            max(0, int(top - more)) : int(bottom + more),
+            max(0, int(left - more)) : int(right + more),
         ]
         scale = min(1.0, _LARGE_SIDE / max(part.shape[:2]))
         small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

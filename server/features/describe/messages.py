@@ -10,7 +10,6 @@ from server.core.frames import Length
 from server.core.messages.base import MAX_QUESTION_CHARS, ServerMessage
 from server.core.messages.from_client import Settings
 
-
 # `notable`: what a person who carries the camera would want to know, and nothing else
 About = Literal["scene", "notable"]
 

@@ -167,7 +167,9 @@ def test_a_thing_that_stays_close_is_told_once() -> None:
         assert one.news("s", Look(at, near), told(), "en") == ""
     for at in (12.0, 13.0, 14.0):
         assert one.news("s", Look(at), told(), "en") == ""
-    assert one.news("s", Look(15.0, (sight("chair", 0.5),)), told(), "en") == "Close ahead: a chair."
+    assert (
+        one.news("s", Look(15.0, (sight("chair", 0.5),)), told(), "en") == "Close ahead: a chair."
+    )
 
 
 def test_print_without_room_is_news_next_time() -> None:
@@ -262,7 +264,7 @@ def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     found = Clock()
     monkeypatch.setattr(live_description, "time", found)
-    yield found
+    return found
 
 
 @asynccontextmanager
@@ -281,7 +283,9 @@ def wall(name: str = "", high: int = 0, x: int = 640) -> Bgr:
         wide = round(thing.shape[1] * high / thing.shape[0])
         thing = np.asarray(cv2.resize(thing, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
         top, left = 360 - high // 2, x - wide // 2
-        bgr[top : top + high, max(0, left) : left + wide] = thing[:, max(0, -left) :][:, : 1280 - left]
+        bgr[top : top + high, max(0, left) : left + wide] = thing[:, max(0, -left) :][
+            :, : 1280 - left
+        ]
     return bgr
 
 
@@ -311,8 +315,12 @@ async def test_a_thing_that_comes_nearer_is_told(engine: BuiltinEngine, clock: C
 
 async def test_a_new_sign_is_read(engine: BuiltinEngine, clock: Clock) -> None:
     """Not a page full of print."""
-    sign = scenes.draw(scenes.Scene([scenes.Sheet("##EXIT", size=60, top=260)], ground=(150, 165, 170)))
-    page = scenes.draw(scenes.Scene([scenes.Sheet("\n".join(["Nothing on this page matters"] * 14))]))
+    sign = scenes.draw(
+        scenes.Scene([scenes.Sheet("##EXIT", size=60, top=260)], ground=(150, 165, 170))
+    )
+    page = scenes.draw(
+        scenes.Scene([scenes.Sheet("\n".join(["Nothing on this page matters"] * 14))])
+    )
     async with walk(engine, clock) as one:
         await one.stay(wall(), 8)
         assert await one.stay(sign, 20) == ["I read “EXIT”."]
@@ -339,7 +347,7 @@ async def test_at_most_one_in_five_seconds_however_much_changes(
         for number in range(80):
             at += [clock.now for _ in await one.see(views[number // 3 % 4])]
         assert 3 <= len(at) <= 8
-        assert all(later - one >= NEWS_SECONDS for one, later in zip(at, at[1:], strict=False))
+        assert all(later - one >= NEWS_SECONDS for one, later in itertools.pairwise(at))
         assert len(one.one.engine.requests) <= 40 / LOOK_SECONDS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -146,7 +147,7 @@ async def test_at_most_once_in_five_seconds(clock: Clock) -> None:
             at += [clock.now for _ in responses(await stage.ended())]
             clock.now += 0.5
     assert len(at) == 12
-    assert all(later - one >= NEWS_SECONDS for one, later in zip(at, at[1:], strict=False))
+    assert all(later - one >= NEWS_SECONDS for one, later in itertools.pairwise(at))
 
 
 async def test_a_scene_that_stays_is_not_asked_about(clock: Clock) -> None:
@@ -281,7 +282,7 @@ async def test_an_answer_that_comes_while_the_person_talks_is_not_said() -> None
         one.show()
         here.engine.release()
         await until(lambda: here.tools.inference.idle)
-        assert [m for m in await one.messages("started", "delta", "response")] == []
+        assert list(await one.messages("started", "delta", "response")) == []
         await one.hear(hiss(1.5))
         await until(lambda: not one.listening.talking)
         one.show()

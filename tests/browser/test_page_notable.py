@@ -1,0 +1,107 @@
+"""What matters, on the page: its button and order, what is shown and spoken, and its end."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+
+import cv2
+import pytest
+from playwright.async_api import Page, expect
+
+from server.features.builtin.language import language
+from tests.browser.visitor import Visit, Visitor
+from tests.features.builtin.test_notable import wall
+from tests.support.running import Running
+from tests.support.words import say
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+NOTICES = language("en").say("notices")
+SPOKEN = "speechSynthesis.speak = (one) => (window.spoken ??= []).push(one.text);"
+TOLD = 'm.type === "response" && m.kind === "describe" && m.finish_reason === "stop"'
+
+
+def view(name: str = "", high: int = 0, x: int = 640) -> str:
+    done, jpeg = cv2.imencode(".jpg", wall(name, high, x), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    assert done
+    return f"image:data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+
+
+async def spoken(page: Page) -> None:
+    await page.add_init_script(SPOKEN)
+
+
+async def opened(visit: Visit, url: str) -> Visitor:
+    page = await visit(url, viewport=(390, 844), width=1280, height=720, prepare=spoken)
+    await page.start()
+    await page.show(mode=view(), clock=False)
+    return page
+
+
+async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: Running) -> None:
+    """In one quiet entry, and spoken, also where answers are short; the mark in the bar ends it."""
+    page = await opened(visit, builtin.base_url)
+    await page.press(say("chat.speak"))
+    await page.press("#settings-open")
+    await page.page.get_by_label(say("settings.verbosity")).select_option("short")
+    await page.button(say("page.done")).click()
+    button, mark = page.page.locator("#notable"), page.page.locator("#end-mode")
+    since = await page.now()
+    await page.press("#notable")
+    wish = await page.sent("settings", since=since)
+    assert wish["about"] == "notable"
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
+    assert (await page.got(TOLD, since=since))["text"] == NOTICES
+    entry = page.turns.last
+    await expect(entry.locator(".asked")).to_have_text(say("chat.noticing"))
+    await expect(entry.locator(".text")).to_have_text(NOTICES)
+    at = [await page.now()]
+    for name, high, x, said in (
+        ("coffee", 500, 640, "Close ahead: a cup."),
+        ("astronaut", 430, 1060, "New in view: a person."),
+    ):
+        since = await page.now()
+        await page.show(mode=view(name, high, x))
+        assert (await page.got(TOLD, since=since))["text"] == said
+        at.append(await page.now())
+        await expect(entry.locator(".text")).to_have_text(said)
+    assert all(later - before > 4500 for before, later in itertools.pairwise(at))
+    await expect(page.turns).to_have_count(1)
+    await expect(entry.locator(".earlier li")).to_have_count(2)
+    heard = await page.page.evaluate("window.spoken")
+    assert heard[-3:] == [NOTICES, "Close ahead: a cup.", "New in view: a person."]
+    # The cross in the bar ends it.
+    since = await page.now()
+    await mark.click()
+    assert (await page.sent("settings", since=since))["describe"] is False
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await expect(entry).to_have_attribute("data-state", "done")
+
+
+async def test_an_order_begins_it_and_the_camera_ends_it(visit: Visit, builtin: Running) -> None:
+    """It takes the place of a description, and a description takes its place."""
+    page = await opened(visit, builtin.base_url)
+    notable, describe = page.page.locator("#notable"), page.page.locator("#describe")
+    await page.press("#describe")
+    await page.got(TOLD)
+    since = await page.now()
+    await page.send("What would I want to know?")
+    assert (await page.got(TOLD, since=since))["text"] == NOTICES
+    await expect(notable).to_have_attribute("aria-pressed", "true")
+    await expect(describe).to_have_attribute("aria-pressed", "false")
+    # The description and this; the order was no question.
+    asked = page.turns.locator(".asked")
+    await expect(asked).to_have_text([say("chat.describing"), say("chat.noticing")])
+    since = await page.now()
+    await page.press("#describe")
+    await expect(notable).to_have_attribute("aria-pressed", "false")
+    assert (await page.got(TOLD, since=since))["text"] != NOTICES
+    await page.send("Stop describing.")
+    await expect(describe).to_have_attribute("aria-pressed", "false")
+    await page.send("Sag mir, was wichtig ist.")
+    await expect(notable).to_have_attribute("aria-pressed", "true")
+    await page.press("#stop")
+    await expect(notable).to_have_attribute("aria-pressed", "false")
+    await expect(page.page.locator("#end-mode")).to_be_hidden()
