@@ -165,3 +165,22 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         [["a", 0, 0], "(none)"],
         "",
     ]
+
+
+async def test_a_remark_stops_for_somebody_who_talks(page: Page) -> None:
+    """One that waits for the end of an answer, too; the answer goes on."""
+    found = await run(
+        page,
+        PARTS
+        + """
+        speech.remark("A step.", true);
+        speech.hush();
+        const first = [...said, speech.busy];
+        say("One.", 0, 4); say("Two.", 4, 8);
+        speech.remark("A door.", true);
+        speech.hush();
+        waiting.shift().onend(); waiting.shift().onend();
+        return [first, said.slice(2), speech.busy];
+        """,
+    )
+    assert found == [["A step.", "(silent)", False], ["One.", "Two."], False]

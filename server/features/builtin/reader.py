@@ -45,6 +45,8 @@ _CODE_CHARS = 400
 _NOTICE_SIDE = 160
 # A few large words: lines of so much of the picture's height, and their number; they are read in a picture of this side
 _LARGE_LINE, _MOST_LARGE, _LARGE_SIDE = 0.05, 4, 480
+# Print that is so near to the left or right edge, as a share of the width, may be cut off there.
+_LARGE_EDGE = 0.02
 # Single characters that people write as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
@@ -115,9 +117,12 @@ class Reader:
 
     def large_text(self, bgr: Bgr) -> list[Piece]:
         """Return the pieces of a few large words, and nothing of a picture with more print than that."""
-        height = bgr.shape[0]
+        height, width = bgr.shape[:2]
+        edge = _LARGE_EDGE * width
         lines = [_around(quad) for quad in self._noticed(bgr)]
         large = [line for line in lines if line.y2 - line.y1 >= _LARGE_LINE * height]
+        # A word that the picture cuts off is another word.
+        large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
         if not 0 < len(large) <= _MOST_LARGE:
             return []
         more = max(line.y2 - line.y1 for line in large)

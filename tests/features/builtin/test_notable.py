@@ -327,6 +327,15 @@ async def test_a_new_sign_is_read(engine: BuiltinEngine, clock: Clock) -> None:
         assert await one.stay(page, 20) == []
 
 
+async def test_a_word_that_is_cut_off_is_not_read(reader: Reader) -> None:
+    """It would be another one."""
+    sign = cv2.putText(wall(), "EXIT", (500, 300), cv2.FONT_HERSHEY_DUPLEX, 4, scenes.INK, 9)
+    shown = np.asarray(sign, np.uint8)
+    assert [one.text for one in reader.large_text(shown)] == ["EXIT"]
+    assert reader.large_text(np.ascontiguousarray(shown[:, 600:])) == []
+    assert reader.large_text(np.ascontiguousarray(shown[:, :700])) == []
+
+
 async def test_what_is_there_at_first_is_told_with_what_cannot_be_noticed(
     engine: BuiltinEngine, clock: Clock
 ) -> None:

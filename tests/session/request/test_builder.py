@@ -198,7 +198,7 @@ class FakeEar:
     """A microphone that has heard this, and what was asked of it."""
 
     def __init__(self, heard: Sound | None) -> None:
-        self.on = True
+        self.on, self.talking = True, False
         self.asked: list[tuple[float, float]] = []
         self._heard = heard
 
