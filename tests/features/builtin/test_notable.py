@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -202,7 +202,7 @@ class Wrapped(FakeEngine):
         super().__init__("builtin", capabilities=engine.status.capabilities)
         self.engine = engine
 
-    async def answer(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
         self.open += 1
         try:
