@@ -261,7 +261,7 @@ def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(live_description, "time", found)
     return found
