@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from tests.support.fakes_server import ROOT, ServerProcess
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Where a feature has a folder of its name
-FOLDERS = ("server/features", "client/features", "tests/features")
+FOLDERS = ("server/features", "client/features")
 
 
 def model(fake: FakeOpenAI) -> dict[str, str]:
@@ -96,21 +99,40 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
         await page.leave()
 
 
-@pytest.mark.parametrize("feature", FEATURES)
-async def test_without_the_folder_of_a_feature(visit: Visit, tmp_path: Path, feature: str) -> None:
-    """As if it had never been written: the others do not miss it."""
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program, compiled: each start would do that anew."""
+    copy = tmp_path_factory.mktemp("tree")
     for name in ("server", "client"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "config.py", tmp_path)
-    for folder in FOLDERS:
-        shutil.rmtree(tmp_path / folder / feature, ignore_errors=True)
-    async with (
-        FakeOpenAI() as fake,
-        ServerProcess(model(fake) if feature == "builtin" else {}, tree=tmp_path) as server,
-    ):
-        page = await answers(visit, server)
-        # Before its server ends
-        await page.leave()
+        shutil.copytree(ROOT / name, copy / name)
+    shutil.copy(ROOT / "config.py", copy)
+    assert compileall.compile_dir(copy, quiet=1)
+    return copy
+
+
+@contextmanager
+def deleted(tree: Path, feature: str) -> Iterator[None]:
+    """The folders of a feature are away, and back afterwards."""
+    with ExitStack() as stack:
+        for folder in FOLDERS:
+            if (there := tree / folder / feature).exists():
+                away = tree.with_name("away") / folder
+                away.mkdir(parents=True, exist_ok=True)
+                stack.callback(there.rename(away / feature).rename, there)
+        yield
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+async def test_without_the_folder_of_a_feature(visit: Visit, tree: Path, feature: str) -> None:
+    """As if it had never been written: the others do not miss it."""
+    with deleted(tree, feature):
+        async with (
+            FakeOpenAI() as fake,
+            ServerProcess(model(fake) if feature == "builtin" else {}, tree=tree) as server,
+        ):
+            page = await answers(visit, server)
+            # Before its server ends
+            await page.leave()
 
 
 async def test_operators_without_models(visit: Visit) -> None:
