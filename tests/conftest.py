@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,14 +42,27 @@ def _needed() -> None:
         pytest.skip(lacking)
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """What `make` returns for a folder of this name; of a run's workers the first makes it."""
+    _needed()
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "done"
+        if not done.exists():
+            done.write_text(str(make(folder)), encoding="utf-8")
+        return Path(done.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny Qwen2.5-VL that names colours (see `tests.real_model.build`).
 
     Nobody changes it.
     """
-    _needed()
-    return build(tmp_path_factory.mktemp("model"))
+    return _made_once(tmp_path_factory, "model", build)
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +70,4 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny models of other makes, whose words mean nothing (see
     `tests.real_model.random_models`).
     """
-    _needed()
-    return build_random(tmp_path_factory.mktemp("random"))
+    return _made_once(tmp_path_factory, "random", build_random)
