@@ -28,6 +28,8 @@ _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 
 # Letters that people write in place of each other, and marks that they leave out
 _ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
+# Accents of Latin, Greek and Cyrillic. Marks beyond (dakuten, vowel signs) belong to the letter.
+_ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 
 
 def plain(text: str) -> str:
@@ -35,9 +37,10 @@ def plain(text: str) -> str:
 
     Scripts without case or accents stay as they are.
     """
+    if text.isascii():
+        return text.lower()
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    # Marks beyond Latin, Greek and Cyrillic (dakuten, vowel signs) belong to the letter.
-    bare = "".join(char for char in folded if not "\u0300" <= char <= "\u036f")
+    bare = folded.translate(_ACCENTS)
     return unicodedata.normalize("NFC", bare).translate(_ALIKE)
 
 
