@@ -28,6 +28,8 @@ def main() -> int:
         number = min(given.sample, len(chosen))
         print(f"{number} of {len(chosen)} breaks; again: --sample {number} --seed {seed}\n")
         chosen = random.Random(seed).sample(chosen, number)
+    first, step = given.share
+    chosen = chosen[first - 1 :: step]
     if given.list:
         show(chosen)
         return 0
@@ -45,6 +47,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--control", action="store_true", help="run each test unbroken first")
     parser.add_argument("--sample", type=int, metavar="N", help="choose N by chance, no slow ones")
     parser.add_argument("--seed", type=int, help="make the choice of --sample again")
+    parser.add_argument(
+        "--share",
+        type=lambda text: tuple(map(int, text.split("/"))),
+        default=(1, 1),
+        metavar="K/N",
+        help="run the Kth of N parts: each has a copy of the tree",
+    )
     parser.add_argument("--page", action="store_true", help="print the promises as Markdown")
     return parser.parse_args()
 
