@@ -19,6 +19,7 @@ from server.features.hosting.catalogue.sizes import cache_bytes
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
+    TOOL_PARSER,
     Serving,
     Video,
     Vllm,
@@ -30,7 +31,7 @@ from server.features.hosting.catalogue.vllm import (
     serve_arguments,
     video_bounds,
 )
-from server.models.families import RunMode, pairs_frames
+from server.models.families import RunMode, pairs_frames, tool_parser
 
 if TYPE_CHECKING:
     from config import Settings
@@ -85,8 +86,9 @@ def build(
         token_bytes=kept_a_token(settings, model),
         context=settings.model_max_tokens,
     )
-    # The operator's own number wins.
-    by_operator = any(word.partition("=")[0].replace("_", "-") == _BATCH_FLAG for word in extra)
+    # The operator's own number wins, and parser of tool calls.
+    own = {word.partition("=")[0].replace("_", "-") for word in extra}
+    by_operator = _BATCH_FLAG in own
     serving = Serving(
         folder=str(model.folder),
         name=settings.model_name,
@@ -102,6 +104,7 @@ def build(
         cpu_cache_bytes=cache,
         amd=amd,
         sequences=None if by_operator else many.sequences,
+        tool_parser="" if TOOL_PARSER in own else tool_parser(model.config.get("model_type")),
     )
     try:
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)

@@ -59,6 +59,8 @@ class Capabilities:
     json_schema: bool = False
     # It takes the fields of a program's conversation: tools, a form of answer (see `EngineRequest.conversation`).
     tools: bool = False
+    # It calls tools well, so that a session may offer it some (see `EngineRequest.tools`).
+    calls_tools: bool = False
     streaming: bool = True
     # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
     wants_pixels: bool = False
@@ -228,6 +230,9 @@ class EngineRequest:
     # A program asks: its messages are the prompt, with these pictures in them, and `question` is the last of its words.
     # There are no turns then.
     conversation: Conversation | None = None
+    # What the model may call for the person, in the form of OpenAI's chat interface, for an engine with
+    # `Capabilities.calls_tools`
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def visual_tokens(self) -> int:
@@ -288,7 +293,7 @@ class Finished:
     boxes: tuple[Box, ...] | None = None
     # The codes in the picture, from an engine that reads them
     codes: tuple[OfferedCode, ...] = ()
-    # The tools that the model calls, of a conversation that has some
+    # The tools that the model calls, of a request that has some
     calls: tuple[ToolCall, ...] = ()
 
 

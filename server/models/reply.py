@@ -28,9 +28,12 @@ _CHANNEL = "thought\n"
 _MOST_KEPT = 64 * 1024
 # Characters of an event that are read at once: 3 ms
 SLICE_CHARS = 2048
-# Bounds of the tool calls of an answer: their number, and characters of all together
+# Bounds of the tool calls of an answer to a program: their number, and characters of all together
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024
+# The same of an answer to a person, and characters of each; what is beyond is not read.
+MOST_TOOL_CALLS = 3
+MOST_ARGUMENT_CHARS = 2_000
 # Reasons of a server that gave up in mid-answer.
 _BROKEN_OFF = frozenset(("abort", "error"))
 
@@ -163,8 +166,8 @@ class AnswerText:
 class Reply:
     """The state of one answer.
 
-    `most`: pieces of text after which it is long enough; None where the server counts. `calls`: the
-    request has tools, so that a call of one is an answer.
+    `most`: pieces of text after which it is long enough; None where the server counts. `calls`: puts
+    tool calls together, which are an answer where the request has tools.
     """
 
     def __init__(
@@ -173,7 +176,7 @@ class Reply:
         *,
         inside: bool = False,
         most: int | None = None,
-        calls: bool = False,
+        calls: Calls | None = None,
     ) -> None:
         self._text = AnswerText(tokens, inside=inside)
         self._most = most
@@ -186,7 +189,7 @@ class Reply:
         self.thought = False
         self._refused = self._tools = False
         # None where there are no tools
-        self._calls: _Calls | None = _Calls() if calls else None
+        self._calls = calls
 
     @property
     def answered(self) -> bool:
@@ -266,34 +269,52 @@ class Reply:
         return EngineRefused(why, public=True)
 
 
-class _Calls:
-    """The tool calls of an answer, put together from their pieces."""
+class Calls:
+    """The tool calls of an answer, put together from their pieces.
 
-    def __init__(self) -> None:
-        # By index: id, name, arguments
-        self._calls: dict[int, list[str]] = {}
+    `lenient`: what is beyond the bounds of an answer to a person is not read; else too much fails the answer.
+    """
+
+    def __init__(self, *, lenient: bool) -> None:
+        self._lenient = lenient
+        # As they came: the server's index; id, name, arguments
+        self._calls: list[tuple[int, list[str]]] = []
         self._chars = 0
 
     def take(self, pieces: Iterable[CallPiece]) -> None:
-        """Raise EngineFailed for more than an answer may have."""
+        """Raise EngineFailed for more than an answer may have, unless lenient."""
         for piece in pieces:
-            call = self._calls.setdefault(piece.index, ["", "", ""])
+            call = self._of(piece)
             # Some repeat id and name with each piece.
             call[0], call[1] = call[0] or piece.id, call[1] or piece.name
             call[2] += piece.arguments
             self._chars += len(piece.id) + len(piece.name) + len(piece.arguments)
-            if len(self._calls) > _MOST_CALLS or self._chars > _MOST_CALL_CHARS:
+            if self._lenient:
+                del self._calls[MOST_TOOL_CALLS:]
+                call[:] = (call[0][:64], call[1][:64], call[2][: MOST_ARGUMENT_CHARS + 1])
+            elif len(self._calls) > _MOST_CALLS or self._chars > _MOST_CALL_CHARS:
                 raise EngineFailed(
                     f"The model called more tools than an answer may have: {_MOST_CALLS} calls, {_MOST_CALL_CHARS} characters."
                     " Ask for less at once.",
                     public=True,
                 )
 
+    def _of(self, piece: CallPiece) -> list[str]:
+        """Return the call that a piece belongs to, which may be a new one."""
+        known = [call for index, call in self._calls if index == piece.index]
+        # Some give all calls one index: another id beside a name begins another call.
+        another = piece.id and piece.name and known and known[-1][0] not in ("", piece.id)
+        if known and not another:
+            return known[-1]
+        self._calls.append((piece.index, call := ["", "", ""]))
+        return call
+
     def whole(self) -> tuple[ToolCall, ...]:
         """Return the calls in their order; one without a name is none."""
+        calls = [call for _, call in sorted(self._calls, key=lambda one: one[0])]
         return tuple(
             ToolCall(id or f"call_{secrets.token_hex(12)}", name, arguments or "{}")
-            for _, (id, name, arguments) in sorted(self._calls.items())
+            for id, name, arguments in calls
             if name
         )
 

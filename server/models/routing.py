@@ -563,9 +563,14 @@ def span_of(text: str) -> Span | None:
             return Span(seconds, 0.0)
         ago = _AGO_AFTER.match(behind.lstrip()) or _AGO_BEFORE.search(before)
         if seconds and ago and unit < _HOUR:
-            margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
-            return Span(seconds + margin, max(0.0, seconds - margin))
+            return span_ago(seconds, unit)
     return Span(math.inf, 0.0) if _START.search(text) else None
+
+
+def span_ago(seconds: float, unit: float = 1.0) -> Span:
+    """Return what "so many seconds ago" means, of which people guess. `unit`: seconds of the unit that they name."""
+    margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
+    return Span(seconds + margin, max(0.0, seconds - margin))
 
 
 def _length(word: str, before: str) -> tuple[float, float]:

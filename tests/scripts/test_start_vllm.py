@@ -178,6 +178,29 @@ def test_a_video_is_allowed_to_a_model_that_takes_one() -> None:
         assert limits == {"image": 4, "video": video}
 
 
+@pytest.mark.parametrize(
+    ("kind", "extra", "parser"),
+    [
+        ("qwen3_vl", (), ["hermes"]),
+        ("qwen3_5", (), ["qwen3_coder"]),
+        ("qwen3_vl", ("--tool-call-parser", "mine"), ["mine"]),
+        ("qwen2_5_vl", (), []),
+    ],
+)
+def test_tools_are_read_of_a_family_that_calls_them(
+    kind: str, extra: tuple[str, ...], parser: list[str]
+) -> None:
+    """Without the parser vLLM refuses them; the operator's own wins."""
+    model = Checkpoint(
+        Path("/m"), {"model_type": kind, "vision_config": {"patch_size": 14}}, None, ()
+    )
+    vllm = Vllm("0.32", frozenset(recorded("0.32")))
+    argv = vllm_command.build(load(None), model, vllm, extra)[0].argv
+    flags = [n for n, word in enumerate(argv) if word == "--tool-call-parser"]
+    assert [argv[n + 1] for n in flags] == parser
+    assert ("--enable-auto-tool-choice" in argv) is (bool(parser) and not extra)
+
+
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     """Whatever the server makes of a camera's picture, at either detail, lies within the pixels

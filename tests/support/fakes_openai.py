@@ -168,6 +168,8 @@ class FakeOpenAI:
         # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or
         # with `unstreamed` one message. "modality" in a delta stands beside its choice, as in vLLM-Omni.
         self.deltas: list[dict[str, Any]] | None = None
+        # The same by the request; None: as `deltas` says
+        self.deltas_for: Callable[[dict[str, Any]], list[dict[str, Any]] | None] = lambda _: None
         self.unstreamed = False
         # The delta that has the finish_reason; None: one of its own after all
         self.finishes_at: int | None = None
@@ -184,6 +186,8 @@ class FakeOpenAI:
         # The same of sound, and of an answer that is spoken
         self.refuses_sound: tuple[int, str] | None = None
         self.refuses_speech: tuple[int, str] | None = None
+        # Status and words of the refusal of any tools
+        self.refuses_tools: tuple[int, str] | None = None
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
@@ -460,7 +464,9 @@ class FakeOpenAI:
             deltas = [{self.thoughts_field: text} for text in self.thoughts] + deltas
             if len(deltas) > seen.body["max_tokens"]:
                 deltas, finish = deltas[: seen.body["max_tokens"]], "length"
-        for n, content in enumerate(self.deltas if self.deltas is not None else deltas):
+        chosen = self.deltas_for(seen.body)
+        chosen = chosen if chosen is not None else self.deltas
+        for n, content in enumerate(chosen if chosen is not None else deltas):
             if n == broken:
                 break
             if n:
@@ -504,6 +510,8 @@ class FakeOpenAI:
             return self.refuses_sound[0], _error(self.refuses_sound[1], self.refuses_sound[0])
         if self.refuses_speech is not None and "audio" in body.get("modalities", ()):
             return self.refuses_speech[0], _error(self.refuses_speech[1], self.refuses_speech[0])
+        if self.refuses_tools is not None and body.get("tools"):
+            return self.refuses_tools[0], _error(self.refuses_tools[1], self.refuses_tools[0])
         if self.refuses_video is not None and _videos(body):
             return self.refuses_video[0], _error(self.refuses_video[1], self.refuses_video[0])
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)

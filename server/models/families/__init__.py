@@ -5,8 +5,8 @@ A file has `title`, `names` ("qwen 2.5 vl" is also "Qwen2.5-VL", "qwen2_5_vl" an
 right before or after make another name), `not_with` (words that make it another one), `[types]` (each `model_type`
 with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes`, `geometry`
 (`patch` times `merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
-`thinking_off` (fields that switch thinking off), `silent_with` (words of those that do not speak), `licence`,
-`sources`.
+`thinking_off` (fields that switch thinking off), `silent_with` (words of those that do not speak), `tool_parser`
+(vLLM's parser of its tool calls; without one it is offered no tools), `licence`, `sources`.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class Family:
     paired_frames: bool = False
     # Fields of a request that switch its thinking off; none where it has no switch
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
+    # vLLM's name for the form of its tool calls; "": it calls none well, or nobody knows
+    tool_parser: str = ""
     names: tuple[str, ...] = ()
     not_with: frozenset[str] = frozenset()
     silent_with: frozenset[str] = frozenset()
@@ -216,6 +218,12 @@ def pairs_frames(model_type: object) -> bool:
     """Find whether a model takes videos whose frames cost as much in pairs as one picture."""
     family = known(model_type)
     return family is not None and family.paired_frames
+
+
+def tool_parser(model_type: object) -> str:
+    """Return vLLM's parser of a model's tool calls; "" for none."""
+    family = known(model_type)
+    return family.tool_parser if family is not None else ""
 
 
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is

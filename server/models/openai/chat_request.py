@@ -97,6 +97,7 @@ class RequestFields:
             **(self._modalities(request.speak) if speech_out else {}),
             **({_FORMAT: {"type": "json_schema", "json_schema": form}} if constrained else {}),
             **(request.conversation.fields if request.conversation is not None else {}),
+            **({"tools": request.tools} if request.tools else {}),
             **thinking.fields(),
         }
         return json.dumps(body, separators=(",", ":")).encode("ascii")

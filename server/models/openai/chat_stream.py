@@ -20,6 +20,7 @@ Source: WHATWG HTML, section 9.2.6 (event streams). Only `data` matters; `event`
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -249,7 +250,10 @@ def _calls(value: object) -> tuple[CallPiece, ...]:
             continue
         index = one.get("index")
         index = index if type(index) is int and 0 <= index < _MOST_INDEX else place
-        parts = (one.get("id"), function.get("name"), function.get("arguments"))
+        arguments = function.get("arguments")
+        # Some send the object itself.
+        arguments = json.dumps(arguments) if isinstance(arguments, dict) else arguments
+        parts = (one.get("id"), function.get("name"), arguments)
         found.append(CallPiece(index, *map(_text, parts)))
     return tuple(found)
 

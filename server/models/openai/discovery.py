@@ -58,8 +58,8 @@ class Discovery:
         self._stated_pictures: int | None = None
         # None: of no known family
         self.family: families.Family | None = None
-        # The server refused a video; and a sound.
-        self._no_video = self._deaf = False
+        # The server refused a video; a sound; and tools.
+        self._no_video = self._deaf = self._no_tools = False
         self.speech_out = SpeechOut()
 
     def unreachable(self) -> str:
@@ -190,6 +190,8 @@ class Discovery:
             json_schema=card.get("owned_by") == "vllm",
             # A server that takes none says so when it is asked.
             tools=True,
+            calls_tools=not self._no_tools
+            and (bool(known.tool_parser) if told.calls is None else told.calls),
             # On by default there.
             prefix_cache=card.get("owned_by") == "vllm",
             geometry=sizes,
@@ -226,6 +228,12 @@ class Discovery:
         capabilities = dataclasses.replace(before.capabilities, audio_in=False)
         return dataclasses.replace(before, capabilities=capabilities)
 
+    def learn_no_tools(self, before: EngineStatus) -> EngineStatus:
+        """Learn from a refusal that this server takes no tools."""
+        self._no_tools = True
+        capabilities = dataclasses.replace(before.capabilities, calls_tools=False)
+        return dataclasses.replace(before, capabilities=capabilities)
+
     def learn_speech(self, before: EngineStatus) -> EngineStatus:
         """Return the status with what is known now of the model's own speech."""
         capabilities = dataclasses.replace(before.capabilities, speech_out=self.speech_out.speaks)
@@ -250,7 +258,7 @@ class Discovery:
                 or known.geometry
                 or geometry.DEFAULT
             )
-            self._no_video = self._deaf = False
+            self._no_video = self._deaf = self._no_tools = False
             self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key

@@ -37,7 +37,7 @@ from server.models.openai.known_server import KnownServer
 from server.models.openai.retry import Fault, Reason, Retries
 from server.models.openai.sender import Opened, Sender
 from server.models.openai.spoken_answer import SpokenAnswer
-from server.models.reply import Piece, Reply, attempts
+from server.models.reply import Calls, Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ class _Coming:
             # Beyond what the server counts are the tokens for thoughts, which the answer may not
             # take.
             most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
-            calls=request.conversation is not None and bool(request.conversation.tools),
+            calls=_calls(request),
         )
         self.spoken = SpokenAnswer()
         # The server showed in some way that the answer is complete.
@@ -312,6 +312,13 @@ class _Coming:
         if self.begun or not connection:
             return failure
         return Fault(Reason.BROKEN, lambda: failure)
+
+
+def _calls(request: EngineRequest) -> Calls | None:
+    """Return what puts a request's tool calls together; None for one without tools."""
+    if request.conversation is not None:
+        return Calls(lenient=False) if request.conversation.tools else None
+    return Calls(lenient=True) if request.tools else None
 
 
 # The name of a session for model servers and their router: a keyed hash of its id. Pure.

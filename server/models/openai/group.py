@@ -222,6 +222,7 @@ def _common(found: Sequence[Capabilities]) -> Capabilities:
         grounding=boxes is not None,
         boxes=boxes,
         json_schema=all(one.json_schema for one in found),
+        calls_tools=all(one.calls_tools for one in found),
         prefix_cache=all(one.prefix_cache for one in found),
         context_length=_least(one.context_length for one in found),
         max_pictures=_least(one.max_pictures for one in found),

@@ -422,6 +422,9 @@ class KnownServer:
     def learn_no_sound(self) -> None:
         self.status = self._discovery.learn_no_sound(self.status)
 
+    def learn_no_tools(self) -> None:
+        self.status = self._discovery.learn_no_tools(self.status)
+
     @property
     def speech_out(self) -> SpeechOut:
         """The knowledge of the model's own speech; `learned_speech` after a change."""

@@ -30,7 +30,7 @@ class Told:
     """The things that a server tells of a model beside its list.
 
     `by`: the path that was asked; "" for none. `kind`: its architecture or its file, for its family. `slots`: answers
-    at a time.
+    at a time. `calls`: it calls tools.
     """
 
     by: str = ""
@@ -40,6 +40,7 @@ class Told:
     kind: str = ""
     context: int | None = None
     slots: int | None = None
+    calls: bool | None = None
 
     @property
     def words(self) -> str:
@@ -50,6 +51,7 @@ class Told:
             "has a switch for thinking" if self.thinks else "",
             f"a context of {self.context:,} tokens" if self.context else "",
             f"{self.slots} at a time" if self.slots else "",
+            "calls tools" if self.calls else "",
         ]
         said = ", ".join(one for one in found if one)
         return f"{said} (by {self.by})" if said else ""
@@ -67,15 +69,16 @@ def of_props(props: Mapping[str, Any]) -> Told:
     modalities, settings = props.get("modalities"), props.get("default_generation_settings")
     modalities = modalities if isinstance(modalities, dict) else {}
     settings = settings if isinstance(settings, dict) else {}
-    sees = modalities.get("vision")
+    sees, template = modalities.get("vision"), props.get("chat_template")
     return Told(
         "/props",
         sees if isinstance(sees, bool) else None,
         hears=modalities.get("audio") is True,
-        thinks="enable_thinking" in str(props.get("chat_template")),
+        thinks="enable_thinking" in str(template),
         kind=str(props.get("model_path") or ""),
         context=_count(settings.get("n_ctx")),
         slots=_count(props.get("total_slots"), 1_000),
+        calls="tools" in str(template) if template else None,
     )
 
 
@@ -92,6 +95,7 @@ def of_show(shown: Mapping[str, Any]) -> Told:
         thinks="thinking" in named,
         kind=str(info.get("general.architecture") or "") if isinstance(info, dict) else "",
         context=_count(int(context[0][:10])) if context and context[0].isdecimal() else None,
+        calls="tools" in named if named else None,
     )
 
 
@@ -99,11 +103,13 @@ def of_v0(data: Mapping[str, Any], name: str) -> Told:
     """Read a model of LM Studio's list (/api/v0/models)."""
     card = _own_list(data).get(name, {})
     lengths = (card.get("loaded_context_length"), card.get("max_context_length"))
+    abilities = card.get("capabilities")
     return Told(
         "/api/v0/models",
         _takes_pictures(card),
         kind=str(card.get("arch") or ""),
         context=next((one for one in map(_count, lengths) if one), None),
+        calls="tool_use" in abilities if isinstance(abilities, list) else None,
     )
 
 

@@ -161,11 +161,13 @@ class Sender:
         """
         for mend in (
             self._without_a_field,
+            self._without_named_tools,
             self._with_fewer_pictures,
             self._shortened,
             self._unspoken,
             self._unheard,
             self._without_video,
+            self._without_tools,
         ):
             if (mended := mend(request, refusal)) is not None:
                 return mended
@@ -188,6 +190,12 @@ class Sender:
     def _without_a_field(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         dropped = refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking)
         return request if dropped or self._fields.drop_schema(request, refusal.body) else None
+
+    def _without_named_tools(
+        self, request: EngineRequest, refusal: Refused
+    ) -> EngineRequest | None:
+        named = upstream.is_no_tools(refusal.status, refusal.body)
+        return self._without_tools(request, refusal) if named else None
 
     def _with_fewer_pictures(
         self, request: EngineRequest, refusal: Refused
@@ -238,6 +246,17 @@ class Sender:
             return None
         self._server.learn_no_video()
         return as_pictures(request, self._server.status.capabilities.max_pictures)
+
+    def _without_tools(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
+        """Whatever a refusal says of a request with tools, unless it is about the picture or the model: a template
+        without them fails in words of its own.
+        """
+        status, body = refusal.status, refusal.body
+        other = upstream.is_no_picture(status, body) or upstream.is_other_model(status, body)
+        if not request.tools or status not in _NOT_TAKEN or other:
+            return None
+        self._server.learn_no_tools()
+        return dataclasses.replace(request, tools=())
 
     def _of_program(
         self, request: EngineRequest, refusal: Refused, fields: RequestFields, thinking: Thinking

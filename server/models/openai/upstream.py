@@ -64,7 +64,7 @@ _NO_FORM = re.compile(
 )
 # Failures that blame a part of the request
 _MEDIA = re.compile(
-    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar",
+    r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar|\btools?\b",
     re.I,
 )
 # Not implemented, and not this version of HTTP
@@ -145,6 +145,11 @@ def is_no_sound(status: int, body: object) -> bool:
 def is_no_speech(status: int, body: object) -> bool:
     """Find whether a refusal says that the model does not speak its answers, or not so."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_SPEECH.search(words_of(body)) is not None
+
+
+def is_no_tools(status: int, body: object) -> bool:
+    """Find whether a refusal says that the model or its server takes no tools."""
+    return status in (400, 422, 500, 501, 0) and _NO_TOOLS.search(words_of(body)) is not None
 
 
 def most_pictures(status: int, body: object) -> int | None:

@@ -21,7 +21,7 @@ from server.features.hosting.catalogue.modes import (
     subprocess_server,
 )
 from server.features.hosting.catalogue.sizes import before_requests, kept_a_token, needed
-from server.models.families import pairs_frames
+from server.models.families import pairs_frames, tool_parser
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
@@ -325,6 +325,7 @@ def _serving(
         memory=choice.gpu_memory_utilization,
         context=choice.context or DEFAULT_CONTEXT,
         inputs=inputs,
+        tool_parser=tool_parser(model.architecture),
         video=video,
         pixels=pixels,
         gpus=_gpus(choice, model, machine),

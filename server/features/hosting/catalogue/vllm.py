@@ -46,6 +46,7 @@ ROCM_ENVIRONMENT = {
 }
 # On the CPU: the flag for the memory of keys and values, and its least and largest value
 _CACHE_FLAG = "--kv-cache-memory-bytes"
+TOOL_PARSER = "--tool-call-parser"
 _ENCODER = "--mm-encoder-tp-mode"
 _CACHE_BYTES = (256 << 20, 2 << 30)
 # An option's own line without its explanation, which may name other flags.
@@ -116,6 +117,8 @@ class Serving:
     cpu_cache_bytes: int | None = None
     # Concurrent answers; None: vLLM's default
     sequences: int | None = None
+    # The parser of the model's tool calls; "": it takes no tools.
+    tool_parser: str = ""
     trust_remote_code: bool = False
 
 
@@ -186,9 +189,11 @@ def serve_arguments(
     flag("--enable-prefix-caching")
     arguments.append(_no_request_log(vllm))
     # Useful, but not in all versions.
+    tools = (("--enable-auto-tool-choice",), (TOOL_PARSER, serving.tool_parser))
     for name, *values in (
         ("--allowed-media-domains", NO_DOMAIN),
         ("--enable-prompt-tokens-details",),
+        *(tools if serving.tool_parser else ()),
     ):
         if name in vllm.flags:
             arguments.extend((name, *values))
