@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 # The ids of watches that programs begin, not the person, begin so.
 PROGRAMS = "program:"
+# Those of watches that a model begins, whose alerts go to the person's page alone
+TOOLS = "tool:"
 
 
 @dataclass(frozen=True, slots=True)

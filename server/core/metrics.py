@@ -93,6 +93,10 @@ class Metrics:
             "Requests without a token yet that went to a model server again",
             "reason",
         )
+        # result: done, refused, malformed, unknown
+        self.tool_calls = counter(
+            "tool_calls_total", "Tools that models called for people", "result"
+        )
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
             "cancellations_total", "Answers stopped before their end", "reason"

@@ -23,6 +23,7 @@ from server.session.part import (
     Shooter,
 )
 from server.session.request.builder import RequestBuilder
+from server.session.request.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class FeatureParts:
     @property
     def slots(self) -> list[str]:
         return [slot for part in self._parts.values() for slot in part.slots]
+
+    def tools(self) -> list[Tool]:
+        """Return what models may call; nothing for a fixed camera, at which no person asks."""
+        parts = self._parts.values() if self._on_alert is None else ()
+        return [tool for part in parts for tool in part.tools]
 
     def shooter(self) -> Shooter | None:
         """Return what gets the frames of the next question; None for the session's own camera's."""

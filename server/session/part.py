@@ -29,6 +29,7 @@ from server.session.request.parts import (
     View,
 )
 from server.session.request.picture_reuse import PictureReuse
+from server.session.request.tools import Tool
 
 
 class Speaker:
@@ -181,6 +182,11 @@ class SessionPart:
     routes: Mapping[Route, QuestionRoute] = {}
     # Orders that are none without it, and may be typed where the client carries orders out
     orders: Collection[Order] = ()
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """What a model may call for the person, who has agreed to it. The same ones for long: each prompt begins with them."""
+        return ()
 
     @property
     def cameras(self) -> Sequence[Camera]:

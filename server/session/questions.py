@@ -21,6 +21,7 @@ from server.core.errors import (
 from server.core.frames import Detail, Frame, Kind, Part, Picture, Region, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
+from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.camera_words import captions
 from server.models.order_words import Order, order_in
@@ -45,6 +46,7 @@ from server.session.request.parts import (
     View,
 )
 from server.session.request.picture_reuse import SentPictures
+from server.session.request.tools import Toolbox, WithTools
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
 # session's own, and for a part of the picture in time
@@ -76,6 +78,7 @@ class QuestionService:
         routes: Mapping[Route, QuestionRoute],
         orders: Collection[Order],
         shooter: Callable[[], Shooter | None],
+        toolbox: Toolbox,
     ) -> None:
         """`routes`, `orders`: those that features add, also later ones; `shooter()`: see `SessionPart`."""
         self._camera = context.camera
@@ -84,6 +87,7 @@ class QuestionService:
         self._history = history
         self._reuse = context.reuse
         self._shooter = shooter
+        self._toolbox = toolbox
         self._routes = routes
         self._orders = orders
         self._tools = context.tools
@@ -330,11 +334,11 @@ class QuestionService:
             pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
         if pending.spoken is not None:
             pending.frame, pending.held = frame, held
-        waited = time.monotonic() - pending.asked.at
-        self._tools.metrics.frame_wait.observe(waited)
+        waited = self._waited(pending)
         view, options = View(frame, detail, self._camera.scene, held), self._options(pending)
         if pending.part is not None:
-            options = replace(options, part=pending.part)
+            caption = prompts.PART_CLOSER if pending.closer else ""
+            options = replace(options, part=pending.part, caption=caption)
             if route is None:
                 options = replace(options, earlier=_whole(view, self._requests))
             region = Region.around(pending.part, frame.width, frame.height)
@@ -349,9 +353,48 @@ class QuestionService:
         if route is not None:
             await route.run(pending, view, prepared, options)
         else:
+            options = replace(options, tools=pending.calls is None)
+            sink = WithTools(pending.sink, lambda result: self._called(pending, view, result))
             pending.job = self._requests.submit(
-                pending.question, Kind.CHAT, view, pending.sink, prepared, options
+                pending.question, Kind.CHAT, view, sink, prepared, options
             )
+
+    def _waited(self, pending: PendingQuestion) -> float:
+        """Return the seconds that a question has waited for its frame."""
+        if pending.sink is not None:
+            # It is asked once more, about the same one.
+            return pending.sink.waited
+        waited = time.monotonic() - pending.asked.at
+        self._tools.metrics.frame_wait.observe(waited)
+        return waited
+
+    def _called(self, pending: PendingQuestion, view: View, result: Result) -> bool:
+        """Take the tools that an answer has called; True when the question is asked once more.
+
+        That is so for what needs another look, and for an answer that neither says nor does anything.
+        """
+        calls, route = [], None
+        for call in self._toolbox.read(result.calls):
+            if call.tool.again is not None and route is not None:
+                # One more look, and no other
+                continue
+            shown = call.shown
+            if call.tool.again is not None and not shown.refused:
+                try:
+                    route = call.tool.again(pending, call.arguments)
+                except QwenCameraError:
+                    shown = shown.model_copy(update={"refused": True})
+            calls.append(replace(call, shown=shown))
+        pending.calls = [call.shown for call in calls]
+        pending.note = " ".join(note for call in calls if (note := call.note))
+        if pending.sink is not None:
+            pending.sink.calls = pending.calls
+        if route is None and (result.text.strip() or pending.note):
+            return False
+        pending.route, pending.job = route or pending.route, None
+        pending.frame, pending.held = view.frame, view.held
+        pending.task = self._tasks.spawn(self._ask(pending, view.detail), name="question")
+        return True
 
     async def _submit_around(self, pending: PendingQuestion, detail: Detail) -> None:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
@@ -368,8 +411,7 @@ class QuestionService:
         if pending.spoken is not None:
             # Its words may be corrected.
             pending.shots = taken
-        waited = time.monotonic() - pending.asked.at
-        self._tools.metrics.frame_wait.observe(waited)
+        waited = self._waited(pending)
         view = _view_of(taken[-1], detail)
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
         pending.sink = self._sink(pending, waited, taken)
@@ -393,7 +435,9 @@ class QuestionService:
             shots=shots,
         )
         listener = _Progress(self, pending)
-        return AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
+        sink = AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
+        sink.calls = pending.calls or ()
+        return sink
 
     def _options(self, pending: PendingQuestion) -> RequestOptions:
         options = NO_OPTIONS
@@ -469,8 +513,8 @@ class QuestionService:
             self.speaker.finish(pending.id)
         else:
             self.speaker.drop()
-        if whole and text:
-            pending.turn = self._history.add(pending.words, text, pending.id)
+        if whole and (said := f"{text} {pending.note}".strip()):
+            pending.turn = self._history.add(pending.words, said, pending.id)
         if pending.sink is not None:
             self._remember_end(pending, pending.sink.response)
         if self._pending is pending:

@@ -31,6 +31,7 @@ from server.session.request.builder import Allowance, RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionTools
 from server.session.request.picture_reuse import PictureReuse, SentPictures
+from server.session.request.tools import Toolbox
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}
@@ -334,6 +335,10 @@ class SessionParts:
         self.sent_pictures = SentPictures(
             lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
         )
+        toolbox = Toolbox(
+            self.features.tools, lambda result: tools.metrics.tool_calls.labels(result).inc()
+        )
+        self.requests.tools = toolbox.forms
         self.questions = QuestionService(
             context,
             history=self.history,
@@ -341,6 +346,7 @@ class SessionParts:
             routes=self.features.routes,
             orders=self.features.orders,
             shooter=self.features.shooter,
+            toolbox=toolbox,
         )
         self.features.make(context)
         self.camera.on_status = on_status
@@ -423,6 +429,7 @@ def ready_of(
             grounding=capabilities.grounding,
             json_schema=capabilities.json_schema,
             streaming=capabilities.streaming,
+            tools=capabilities.calls_tools,
         ),
         limits=wire.Limits(
             max_tokens=requests.max_tokens(capabilities),

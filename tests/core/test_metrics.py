@@ -44,6 +44,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "generations": ("counter", ("kind", "result")),
     "generations_dropped": ("counter", ()),
     "cancellations": ("counter", ("reason",)),
+    "tool_calls": ("counter", ("result",)),
     "engine_retries": ("counter", ("reason",)),
     "tokens": ("counter", ("direction",)),
     "visual_tokens": ("counter", ()),
@@ -144,6 +145,7 @@ ALLOWED: dict[str, set[str]] = {
     "result": {
         *("ok", "length", "cancelled", "replaced", "error", "dropped"),
         *("kept", "shown", "full", "large"),
+        *("done", "refused", "malformed", "unknown"),
     },
     "what": {
         *("made", "used", "looked", "failed", "ended", "expired", "unseen", "busy"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.model_run import usable_port
 from server.features.hosting.status import ManagerState
 from server.models.base import Finished
+from server.session.request.tools import Toolbox
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
@@ -115,6 +117,20 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         everything = [one.pid(), *descendants(one.pid())]
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+
+
+async def test_a_request_with_tools_is_answered(colors: Path) -> None:
+    """By a model whose template has none: it is known not to call, and the words are the same."""
+    async with managed_for_real(llama_server=PROGRAM) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        engine = one.manager.active
+        assert not engine.status.capabilities.calls_tools
+        asked = request(ASK_COLOR, "green", max_tokens=2)
+        with_tools = dataclasses.replace(asked, tools=Toolbox(list, print).forms())
+        assert len(with_tools.tools) == 2
+        assert await words(engine.answer(with_tools)) == "It is green"
+        assert await color(one, "red") == "It is red"
 
 
 async def test_two_are_answered_at_once_and_a_third_waits(colors: Path) -> None:

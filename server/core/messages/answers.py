@@ -255,6 +255,19 @@ class FoundCode(BaseModel):
     value: str
 
 
+class CalledTool(BaseModel):
+    """A tool that the model called for the person's question, whom the client shows it."""
+
+    # `watch`, `unwatch`, `hold`, `guide_to`: the client carries it out, and lets the person undo it; a
+    # watch gets an id that begins with `tool:`. `look_closer`, `recall`, `read`: the answer comes of
+    # it. Ignore those that you do not know.
+    name: str
+    # What to watch for, what is watched for no more, or what to be led to; absent for others
+    about: str | None = None
+    # True: it cannot be done, so nothing is to be carried out.
+    refused: bool | None = None
+
+
 class Response(ServerMessage):
     """The end of an answer, with the whole of it."""
 
@@ -304,3 +317,6 @@ class Response(ServerMessage):
     boxes_by: Literal["detector"] | None = None
     # The codes in the picture, 8 at most; absent without any, or where the engine reads none
     codes: list[FoundCode] | None = None
+    # The tools that the model called, 3 at most, with the setting `tools` alone; `text` may be empty
+    # then. Absent without any
+    calls: list[CalledTool] | None = None

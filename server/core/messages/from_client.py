@@ -142,6 +142,9 @@ class Settings(ClientMessage):
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
     # Words of an answer; `normal` at first
     verbosity: Verbosity | None = None
+    # The person agrees that the model calls tools for the person's own questions, and the client shows
+    # and carries out the `calls` of a `response`; false at first.
+    tools: bool | None = None
 
 
 class ClearRecall(ClientMessage):

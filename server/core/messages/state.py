@@ -52,6 +52,8 @@ class EngineCapabilities(BaseModel):
     json_schema: bool
     # Its answers come piece by piece.
     streaming: bool
+    # It calls tools, once the setting `tools` lets it.
+    tools: bool
 
 
 class RoleEngine(BaseModel):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import cv2
+from pydantic import Field
 
 from server.core.aio import TaskSet
 from server.core.frames import Frame
@@ -17,6 +18,7 @@ from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.messages import AimHint, Goal, GuidanceSettings
 from server.models.order_words import Order
 from server.session.part import BackgroundPart, SessionContext
+from server.session.request.tools import Arguments, Tool
 from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,22 @@ class Looker:
             return None
 
 
+class Thing(Arguments):
+    """The arguments of the model's tool."""
+
+    thing: str = Field(
+        min_length=1, max_length=80, description='In the person\'s language, such as "the cup"'
+    )
+
+
+_GUIDE_TO = Tool(
+    "guide_to",
+    "Lead the person to a thing in front of the camera, by sound and words.",
+    Thing,
+    lambda call: call.thing.strip(),
+)
+
+
 class Guidance(BackgroundPart):
     """One session's hints, and its goal, beside which there are no hints. A background part.
 
@@ -83,6 +101,10 @@ class Guidance(BackgroundPart):
         self._due = 0.0
         # Looks in a row without text or a face
         self._empty = 0
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        return (_GUIDE_TO,)
 
     @property
     def wanted(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.core.addresses import Bucket
-from server.core.alert import PROGRAMS, Alert
+from server.core.alert import PROGRAMS, TOOLS, Alert
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.features.mqtt.discovery import VISITOR, Device, Seen, Topics, configs, one_line
@@ -135,7 +135,7 @@ class Visitors:
     def alerted(self, alert: Alert) -> None:
         """Tell of an alert, if its session agreed, and its watch is its person's own."""
         one = self._ones.get(alert.source.id) if alert.source is not None else None
-        if one is not None and not alert.watch.startswith(PROGRAMS):
+        if one is not None and not alert.watch.startswith((PROGRAMS, TOOLS)):
             self._states.alerted(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
@@ -160,7 +160,7 @@ class Visitors:
             own = [
                 watch
                 for watch in (watches.watches() if watches is not None else ())
-                if not watch.id.startswith(PROGRAMS)
+                if not watch.id.startswith((PROGRAMS, TOOLS))
             ]
             describing = describe is not None and describe.on
             device = Device(

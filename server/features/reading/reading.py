@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
@@ -20,6 +20,7 @@ from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerPublisher, PendingQuestion
 from server.session.request.parts import Prepared, RequestOptions, View
+from server.session.request.tools import Tool
 from server.shared.aim import advise_reading
 from server.shared.attention.attention import Attention
 
@@ -45,6 +46,13 @@ class NoText(CameraError):
     code = "no_text"
 
 
+_TOOL = Tool(
+    "read",
+    "Read a long text out to its end while the person moves the camera over it.",
+    again=lambda pending, call: Route.READ,
+)
+
+
 class ReadingOn(SessionPart):
     """The way of a question whose text is read over several pictures."""
 
@@ -54,6 +62,10 @@ class ReadingOn(SessionPart):
         self._context = context
         self._looker = looker
         self.routes = {Route.READ: self}
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        return (_TOOL,)
 
     async def run(
         self,

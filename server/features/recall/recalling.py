@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from pydantic import Field
+
 from server.core.aio import TaskSet, in_pool
-from server.core.errors import BadRequest, Conflict, FrameWithheld
+from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
@@ -22,10 +24,11 @@ from server.media.picture.planes import U8
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
 from server.models.base import Capabilities, EarlierPicture
 from server.models.prompts import captions
-from server.models.routing import Span, span_in
+from server.models.routing import Span, span_ago, span_in
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import PendingQuestion
 from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View
+from server.session.request.tools import Arguments, Tool
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change
 
@@ -68,6 +71,12 @@ class Past:
     pictures: tuple[Kept, ...]
 
 
+class Ago(Arguments):
+    """The arguments of the model's tool."""
+
+    seconds_ago: float = Field(ge=0, le=86_400)
+
+
 class Recalling(BackgroundPart):
     """One session's pictures of the recent past, while the person wants them. A background part.
 
@@ -91,6 +100,12 @@ class Recalling(BackgroundPart):
         self._on = False
         self.handlers = {RecallSettings: self._set}
         self.routes = {Route.PAST: self}
+        self._tool = Tool(
+            "recall",
+            "See pictures of some time ago, before you answer, when the question is about what was then.",
+            Ago,
+            again=self._recalled,
+        )
         # Both None while nothing is kept
         self._attention: Attention | None = None
         self._recall: Recall | None = None
@@ -106,6 +121,17 @@ class Recalling(BackgroundPart):
     @property
     def wanted(self) -> bool:
         return self._seconds > 0 and self._on
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        return (self._tool,) if self.wanted else ()
+
+    def _recalled(self, pending: PendingQuestion, call: Ago) -> Route:
+        """Ask about a time that a model has chosen. Raises NotFound without pictures."""
+        if self._recall is None or not len(self._recall):
+            raise NotFound("No pictures of the past are kept.")
+        pending.span = span_ago(call.seconds_ago)
+        return Route.PAST
 
     @property
     def size(self) -> int:
@@ -219,7 +245,7 @@ class Recalling(BackgroundPart):
         assert pending.sink is not None
         options = replace(
             options,
-            earlier=self.earlier(view, pending.question, pending.since),
+            earlier=self.earlier(view, pending.question, pending.since, pending.span),
             past=True,
             scene_sound=not options.program,
         )
@@ -227,17 +253,19 @@ class Recalling(BackgroundPart):
             pending.question, Kind.CHAT, view, pending.sink, prepared, options
         )
 
-    def earlier(self, view: View, question: str, since: float = 0.0) -> MakeEarlier:
+    def earlier(
+        self, view: View, question: str, since: float = 0.0, span: Span | None = None
+    ) -> MakeEarlier:
         """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures.
 
-        They are of the time that the question names, or of all. `since`: none from before this time,
+        They are of that `span`, of the time that the question names, or of all. `since`: none from before this time,
         monotonic seconds.
         """
         captured = time.monotonic() if view.held else view.frame.captured
 
         async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
-            span = span_in(question)
-            return await self._earlier(captured, view.detail, needs, span, since)
+            about = span or span_in(question)
+            return await self._earlier(captured, view.detail, needs, about, since)
 
         return make
 

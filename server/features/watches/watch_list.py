@@ -85,17 +85,7 @@ class WatchList:
 
     def add(self, asked: messages.Watch) -> None:
         """Begin a watch. Raises TooLong, BadRequest and Conflict."""
-        condition = asked.condition
-        if len(condition) > MAX_CONDITION_CHARS:
-            raise TooLong(
-                f"The condition has {len(condition)} characters; at most {MAX_CONDITION_CHARS} are allowed. Say it shorter."
-            )
-        if not condition.strip():
-            raise BadRequest(
-                '"condition" of a watch message is empty. Say there what to watch for.'
-            )
-        if reason := self._unable(condition):
-            raise BadRequest(reason)
+        condition = self.checked(asked.condition)
         name = self.name_of(asked.id) or f"w{next(self._numbers)}"
         if name not in self._ids and len(self._rule) >= MAX_WATCHES:
             self._drop_finished()
@@ -119,6 +109,20 @@ class WatchList:
             self.zone = asked.zone
         if asked.zone_name:
             self._zone = zone_of(asked.zone_name)
+
+    def checked(self, condition: str) -> str:
+        """Return a condition that can be watched. Raises TooLong and BadRequest."""
+        if len(condition) > MAX_CONDITION_CHARS:
+            raise TooLong(
+                f"The condition has {len(condition)} characters; at most {MAX_CONDITION_CHARS} are allowed. Say it shorter."
+            )
+        if not condition.strip():
+            raise BadRequest(
+                '"condition" of a watch message is empty. Say there what to watch for.'
+            )
+        if reason := self._unable(condition):
+            raise BadRequest(reason)
+        return condition
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import Field
+
 from server.core.aio import in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Region, Role
@@ -32,9 +34,27 @@ from server.models.base import Capabilities, EarlierPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.parts import RequestOptions, View
+from server.session.request.tools import Arguments, Tool
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, scene_change
-from server.shared.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
+from server.shared.watch_answers import (
+    BEFORE,
+    MAX_CONDITION_CHARS,
+    SCHEMA,
+    Answer,
+    question,
+    second_question,
+)
+
+
+class Condition(Arguments):
+    """The arguments of the model's tools."""
+
+    condition: str = Field(
+        min_length=1,
+        max_length=MAX_CONDITION_CHARS,
+        description='In the person\'s language, such as "the kettle boils"',
+    )
 
 
 class WatchCounters:
@@ -117,6 +137,13 @@ class Watching(BackgroundPart):
             messages.FalseAlarm: lambda message: self.false_alarm(message.id),
             messages.WatchSettings: self._set,
         }
+        self._begin_tool = Tool(
+            "watch",
+            "Tell the person as soon as the camera shows something that they wait for.",
+            Condition,
+            lambda call: self._list.checked(call.condition.strip()),
+        )
+        self._end_tool = Tool("unwatch", "End such a watch.", Condition, self._watched)
         self._detecting: Detecting | None = None
         if detector is not None:
             self._detecting = Detecting(context, self._rule, detector, self._detected, self._now)
@@ -169,6 +196,21 @@ class Watching(BackgroundPart):
         self._touch()
         self._wakes.retry()
         self._update()
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        return self._begin_tool, self._end_tool
+
+    def _watched(self, call: Condition) -> str:
+        """Return the condition of the watch that a model means, the only one in any words. Raises NotFound."""
+        running = [one.condition for one in self.watches() if not one.ended]
+        meant = call.condition.strip().casefold()
+        alike = [one for one in running if meant in one.casefold() or one.casefold() in meant]
+        same = [one for one in alike if one.casefold() == meant]
+        only = running if len(running) == 1 else []
+        if not (found := same or alike or only):
+            raise NotFound("Nothing such is watched for.")
+        return found[0]
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""

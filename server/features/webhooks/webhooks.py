@@ -21,7 +21,7 @@ from fastapi import Response
 
 from server.app.api import Api
 from server.core.aio import TaskSet, log_failure, supervise
-from server.core.alert import Alert, time_text
+from server.core.alert import TOOLS, Alert, time_text
 from server.core.errors import BadRequest, NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
@@ -521,7 +521,7 @@ class Forwarding(SessionPart):
             self._context.outbox.put(WebhookOffers(webhooks=offers))
 
     def alerted(self, alert: Alert) -> None:
-        if self._agreed:
+        if self._agreed and not alert.watch.startswith(TOOLS):
             self._webhooks.alert_for(alert, self._agreed)
 
 

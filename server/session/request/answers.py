@@ -18,6 +18,7 @@ from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.base import EarlierPicture, Engine, EngineRequest
 from server.models.prompts import cited
+from server.models.routing import Span
 from server.models.scheduler.job import Job, Result
 
 
@@ -98,6 +99,14 @@ class PendingQuestion:
     part: Part | None = None
     # It sees nothing of the past from before this time, monotonic seconds.
     since: float = 0.0
+    # The time of the past that it is about; None: its words decide
+    span: Span | None = None
+    # The tools that its answer has called; None before the model had its chance
+    calls: list[wire.CalledTool] | None = None
+    # The same in the history; "" for none
+    note: str = ""
+    # The model has chosen `part`, not the person.
+    closer: bool = False
     # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 
@@ -109,8 +118,12 @@ class PendingQuestion:
         return self.question
 
     def drop_sound(self) -> None:
-        """Forget the sound of a question that has ended: its frame is enough to correct its words."""
-        if self.spoken is not None:
+        """Forget the sound of a question that has ended: its frame is enough to correct its words, which a typed one
+        does not need.
+        """
+        if self.spoken is None:
+            self.frame = None
+        else:
             self.spoken = replace(self.spoken, sound=None)
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
@@ -204,9 +217,16 @@ class AnswerPublisher:
         # The part of its picture that an engine has beside it, or has looked at again; None without
         self._closer: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
+        # The tools that the model called
+        self.calls: Sequence[wire.CalledTool] = ()
         self._text: list[str] = []
         # The response without the picture; None before the end.
         self.response: wire.Response | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds of waiting for its frame."""
+        return self._beginning.waited
 
     def again(self) -> None:
         """Send the messages so far to the client again, because they may have been lost."""
@@ -377,6 +397,7 @@ class AnswerPublisher:
             boxes=[found_box(box) for box in result.boxes] if result.boxes is not None else None,
             boxes_by=result.boxes_by,
             codes=[wire.FoundCode(use=one.use, value=one.value) for one in result.codes] or None,
+            calls=list(self.calls) or None,
         )
 
 

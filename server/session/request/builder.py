@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
@@ -25,6 +25,7 @@ from server.models.prompts import (
     fault,
     in_language,
     prompt_tokens,
+    tool_tokens,
     unheard,
     video_caption,
 )
@@ -71,6 +72,8 @@ class RequestBuilder:
         self._scale = TokenScale()
         # Hears the scene; None without a microphone
         self.audio_in: AudioIn | None = None
+        # Returns what models may call in this session, in the form of OpenAI's chat interface
+        self.tools: Callable[[], tuple[Mapping[str, Any], ...]] = tuple
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the bound on prompt and answer together, in tokens."""
@@ -214,6 +217,16 @@ class RequestBuilder:
             sound_is_question=options.spoken and sound is not None,
             sound_use=material.sound_use,
             speak=options.on_speech is not None and capabilities.speech_out,
+            # Here alone: a program's question, a watch or a description never has any.
+            tools=(
+                self.tools()
+                if options.tools
+                and self.preferences.tools
+                and capabilities.calls_tools
+                and kind in (Kind.CHAT, Kind.PREFILL)
+                and not options.program
+                else ()
+            ),
             video=options.past and capabilities.video and filmable(earlier),
             turns_after=(
                 0 if material.sent_at_turn is None else self._history.added - material.sent_at_turn
@@ -480,7 +493,8 @@ def estimate(request: EngineRequest) -> int:
     captions += [caption] if (caption := caption_of(request)) else []
     shown = request.visual_tokens + audio_tokens(request.sound)
     question = in_language(request.question, request.own_language)
-    return shown + prompt_tokens(question, request.language, captions, request.verbosity)
+    asked = prompt_tokens(question, request.language, captions, request.verbosity)
+    return shown + asked + tool_tokens(request.tools)
 
 
 # Counts what one session's requests have used, and bounds its background work. Pure.

@@ -104,6 +104,8 @@ class RequestOptions:
     turns: tuple[Turn, ...] = ()
     # See `EngineRequest.part`.
     part: Part | None = None
+    # The model may call the session's tools, where the person has agreed.
+    tools: bool = False
     # A program's own messages, which are the prompt; all of them have to fit.
     conversation: Conversation | None = None
     # Whose engine is asked
@@ -158,6 +160,8 @@ class Preferences:
     sensitivity: float | None = None
     # Words of an answer
     verbosity: Verbosity = Verbosity.NORMAL
+    # The person lets the model call tools.
+    tools: bool = False
 
 
 # A session's chat history: bounded in tokens and turns, in memory only. Pure.

@@ -29,7 +29,8 @@ AHEAD_SECONDS = 2.0
 # The same after the pauses of somebody who speaks
 SAID_SECONDS = 0.4
 # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
-_ONE_TOKEN = RequestOptions(max_tokens=1)
+# With the question's tools: a prompt begins with them.
+_ONE_TOKEN = RequestOptions(max_tokens=1, tools=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,11 @@ class Wire:
 class House:
     def __init__(self, **more: Any) -> None:
         self.now = 0.0
-        self.people = {"a": Person([watch("w1", "a dog"), watch("program:x:1", "a cat")])}
+        self.people = {
+            "a": Person(
+                [watch("w1", "a dog"), watch("program:x:1", "a cat"), watch("tool:1", "a bird")]
+            )
+        }
         self.wire, self.metrics = Wire(), Metrics("0")
         plan = MqttPlan(MqttAddress("home", 1883, False), "", TOPICS, **{"visitors": True, **more})
         cameras = cast(FixedCameras, None)
@@ -135,7 +139,7 @@ def test_nothing_is_told_before_its_person_agrees(house: House) -> None:
 
 
 def test_a_persons_watches_become_entities(house: House) -> None:
-    """Those of other programs do not; no topic has a name or a session's id."""
+    """Those of other programs and of a model do not; no topic has a name or a session's id."""
     house.visitors.begin("a")
     assert set(house.entities) == {"a dog", "a dog: picture", "Answer", "Look now"}
     device = house.entities["Look now"]["device"]
@@ -155,6 +159,7 @@ def test_a_persons_watches_become_entities(house: House) -> None:
 def test_an_alert_of_its_own_watch_is_told_and_no_picture_is_kept(house: House) -> None:
     house.visitors.begin("a")
     house.visitors.alerted(alert(watch="program:x:1", condition="a cat"))
+    house.visitors.alerted(alert(watch="tool:1", condition="a bird"))
     assert not any(one.payload == b"jpeg" for one in house.wire.sent)
     house.visitors.alerted(alert())
     assert [one.retain for one in house.wire.sent if one.payload == b"jpeg"] == [False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,15 @@ async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
     assert scene.people.messages[0]["data"]["condition"] == "you see red"
     counts = [one.connections for one in (scene.people, scene.other, scene.house)]
     assert counts == [1, 0, 0]
+
+
+async def test_a_models_own_watch_alerts_the_page_alone(scene: Scene) -> None:
+    """Whatever the person has agreed to for the watches of their own."""
+    scene.choose(["people", "other"])
+    scene.part.alerted(replace(ALERT, watch="tool:1"))
+    assert scene.waiting == [0, 0, 0]
+    scene.part.alerted(ALERT)
+    assert scene.waiting == [1, 1, 0]
 
 
 async def test_one_word_ends_it(scene: Scene) -> None:
