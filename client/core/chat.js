@@ -5,6 +5,7 @@ import { Conversation } from "./chat/conversation.js";
 import { Speech, SpokenMark } from "./chat/speech.js";
 import { show } from "./page/dom.js";
 import { onceLater } from "./page/part.js";
+import { settings } from "./page/settings.js";
 import { Stand } from "./page/words.js";
 import { fromServer, text } from "./words/text.js";
 
@@ -20,6 +21,7 @@ const OURS = ["waiting", "started", "delta", "thinking", "response", "error", "u
 export class Chat {
   #page;
   #answers;
+  #tools;
   #stand = new Stand();
   #instead = "";
   // A model answers in the built-in engine's place, and none of its answers has come.
@@ -78,6 +80,7 @@ export class Chat {
       watching: (open) => visit.description.prefer({ changes: open }),
     });
     this.#answers.join(this.view, this.marks);
+    this.#tools = page.part(import.meta.url, "./chat/tools.js", { load: async () => new (await import("./chat/tools.js")).Tools(page) });
     this.composer = new Composer({ onAsk: (words) => this.ask(words), onTyping: () => visit.typing() });
     this.composer.cancel.addEventListener("click", () => this.cancel());
     page.take(OURS, (message) => this.#receive(message));
@@ -124,6 +127,7 @@ export class Chat {
     if (type === "response") {
       const turn = this.conversation.byId(id);
       this.answersNow(engine, model, turn);
+      if (turn?.kind === "chat" && turn.response === message) void this.#called(message);
       if (turn?.kind === "chat" && this.#news && engine !== "builtin") {
         this.#news = false;
         this.conversation.isNews(turn);
@@ -132,6 +136,14 @@ export class Chat {
     if (type !== "error" || id) return;
     const refused = message.code === "handover_refused";
     this.note(message.message, refused ? this.conversation.open : null);
+  }
+
+  /** Do what a model has called for, or ask whether it may. @param {import("./live/messages.d.ts").Response} message */
+  async #called({ calls, engine }) {
+    const asked = settings().toolsAsked || engine === "builtin" || !this.#page.visit.facts.ready?.capabilities.tools;
+    if (!calls && asked) return;
+    await this.#tools.ahead();
+    this.#tools.here?.take(calls);
   }
 
   /** Say that another kind of engine answers. @param {string} engine @param {string} model @param {Turn|null} [before] */

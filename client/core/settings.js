@@ -31,11 +31,12 @@ export class SettingsEntry {
     button.addEventListener("click", () => void part.open(button));
     const { camera, details, resolution } = settings();
     visit.camera.prefer(camera, Number(resolution));
-    visit.description.prefer({ verbosity: settings().verbosity });
+    visit.description.prefer({ verbosity: settings().verbosity, ...(settings().tools && { tools: true }) });
     openDetails(details);
     onSettings((now, before) => {
       openDetails(now.details);
       if (visit.camera.prefer(now.camera, Number(now.resolution))) void visit.exchangeCamera(true);
+      if (now.tools !== before.tools) visit.description.prefer({ tools: now.tools });
       if (now.verbosity !== before.verbosity) visit.description.prefer({ verbosity: now.verbosity });
       const { ready, preferred } = visit.facts;
       if (now.sensitivity !== before.sensitivity && now.sensitivity !== preferred.sensitivity) {

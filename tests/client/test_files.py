@@ -50,7 +50,7 @@ JOINS = {
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = {
     "core/words/text.js": {"core/words/later.js"},
-    "core/chat.js": {"core/answer/panel.js"},
+    "core/chat.js": {"core/answer/panel.js", "core/chat/tools.js"},
     "core/dialogs.js": {"core/dialogs/dialogs.js"},
     "core/settings.js": {"core/settings/panel.js"},
     "client.js": {"core/doctor/panel.js", "core/facts/panel.js", "core/operator/panel.js"},

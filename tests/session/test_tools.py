@@ -31,7 +31,7 @@ Calls = list[tuple[str, Any]]
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 5.0)
+    monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 15.0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -40,6 +40,7 @@
  * @property {string} [page_language] of the page's words; "" for English
  * @property {"short"|"normal"|"full"} [verbosity] words of an answer
  * @property {boolean} [recall] keep pictures of the recent past
+ * @property {boolean} [tools] the model may act
  */
 
 /**

@@ -76,6 +76,8 @@ export interface Settings {
   sensitivity?: number;
   /** Words of an answer; `normal` at first */
   verbosity?: "short" | "normal" | "full";
+  /** The person agrees that the model calls tools for the person's own questions, and the client shows and carries out the `calls` of a `response`; false at first. */
+  tools?: boolean;
 }
 
 /** Drop the pictures of the recent past, and those of answers. */
@@ -513,6 +515,8 @@ export interface Response {
   boxes_by?: "detector";
   /** The codes in the picture, 8 at most; absent without any, or where the engine reads none */
   codes?: Array<FoundCode>;
+  /** The tools that the model called, 3 at most, with the setting `tools` alone; `text` may be empty then. Absent without any */
+  calls?: Array<CalledTool>;
 }
 
 /** The chat, signed, for `resume`: keep the newest. */
@@ -849,6 +853,8 @@ export interface EngineCapabilities {
   json_schema: boolean;
   /** Its answers come piece by piece. */
   streaming: boolean;
+  /** It calls tools, once the setting `tools` lets it. */
+  tools: boolean;
 }
 
 /** Bounds of this session. */
@@ -987,6 +993,16 @@ export interface FoundCode {
   use: "open" | "password" | "phone" | "email" | "contact" | "event" | "text";
   /** The address to open, of http or https, with 2,000 characters at most; or what is copied */
   value: string;
+}
+
+/** A tool that the model called for the person's question, whom the client shows it. */
+export interface CalledTool {
+  /** `watch`, `unwatch`, `hold`, `guide_to`: the client carries it out, and lets the person undo it; a watch gets an id that begins with `tool:`. `look_closer`, `recall`, `read`: the answer comes of it. Ignore those that you do not know. */
+  name: string;
+  /** What to watch for, what is watched for no more, or what to be led to; absent for others */
+  about?: string;
+  /** True: it cannot be done, so nothing is to be carried out. */
+  refused?: boolean;
 }
 
 /** One camera of the session. */

@@ -5,6 +5,8 @@
  * @property {string} language of the page; "" for the browser's
  * @property {"normal"|"short"|"full"} verbosity length of answers and hints
  * @property {boolean} tones short tones for what cannot be seen
+ * @property {boolean} tools the model may act
+ * @property {boolean} toolsAsked the user has said whether it may
  * @property {"100"|"125"|"150"|"200"} size of text, in percent
  * @property {"system"|"light"|"dark"} theme
  * @property {boolean} details of each answer are open
@@ -34,7 +36,7 @@ const CHOICES = {
   speed: ["1", "0.75", "1.25", "1.5", "2"],
 };
 /** @type {Record<string, boolean>} */
-const SWITCHES = { tones: true, details: false };
+const SWITCHES = { tones: true, details: false, tools: false, toolsAsked: false };
 const MOST_ID_CHARS = 256;
 const USUAL_SILENCE = 500;
 

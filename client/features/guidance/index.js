@@ -98,6 +98,18 @@ class GuideEntry {
     if (this.#able) this.#begin();
   }
 
+  /** Lead to something for the model. @param {string} thing @returns {Promise<() => boolean>} takes it back; false: it has ended */
+  async guide(thing) {
+    const before = this.#thing;
+    await this.lead(thing);
+    return () => {
+      if (this.#thing !== thing) return false;
+      if (before) void this.lead(before);
+      else this.leave();
+      return true;
+    };
+  }
+
   /** Lead to nothing any more. @param {boolean} [tell] say so */
   leave(tell = false) {
     if (!this.#thing) return;

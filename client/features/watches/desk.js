@@ -53,10 +53,17 @@ export class WatchDesk {
     return [...this.#orders.values()].filter((one) => !known.has(one.id));
   }
 
-  /** @param {string} condition @param {boolean} [repeat] */
-  add(condition, repeat = false) {
-    const order = { id: `w${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`, condition, repeat };
+  /** @param {string} condition @param {boolean} [repeat] @param {string} [prefix] of its id @returns {string} its id */
+  add(condition, repeat = false, prefix = "w") {
+    const id = `${prefix}${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+    this.restore({ id, condition, repeat });
+    return id;
+  }
+
+  /** Begin with an order, which `stop` may have returned. @param {Order} order */
+  restore(order) {
     this.#orders.set(order.id, order);
+    this.#sent.delete(order.id);
     this.#order(order);
     this.#changed();
   }
@@ -76,13 +83,18 @@ export class WatchDesk {
     this.#changed();
   }
 
-  /** @param {string} id */
+  /** @param {string} id @returns {Order|null} that was stopped; null: it had ended already */
   stop(id) {
+    const one = this.list.find((watch) => watch.id === id);
+    const known = this.#orders.get(id) ?? (one && !one.ended ? { ...one, until: one.expires_at } : null);
     this.#orders.delete(id);
     for (const alert of this.#alerts.values()) if (alert.watch === id) this.#takenBack.delete(alert.id);
     if (this.list.some((one) => one.id === id)) this.#hooks.send({ type: "unwatch", id });
     this.list = this.list.filter((one) => one.id !== id);
     this.#changed();
+    if (!known) return null;
+    const { condition, repeat, hours, until, threshold } = known;
+    return { id, condition, repeat, hours, until, threshold };
   }
 
   /** @param {string} id of an alert */

@@ -6,7 +6,8 @@ import { byId, show } from "../../core/page/dom.js";
  * The part with the watches, as far as this module knows it.
  * @typedef {Object} Watches
  * @property {() => void} open
- * @property {(condition: string) => void} add
+ * @property {(condition: string, prefix?: string) => () => boolean} add
+ * @property {(condition: string) => (() => boolean)|null} end
  * @property {(message: ServerMessage) => boolean} receive
  * @property {(open: boolean) => void} connected
  * @property {() => void} forget
@@ -14,6 +15,8 @@ import { byId, show } from "../../core/page/dom.js";
 
 // Messages that wait while the part loads; the oldest is dropped.
 const MOST_WAITING = 40;
+// The ids of watches that a model begins, whose alerts the server sends to nobody else, begin so.
+const BY_MODEL = "tool:";
 // Messages that the watches show
 const OURS = ["watches", "alert", "webhooks", "home_assistant"];
 
@@ -28,7 +31,11 @@ export function register(page) {
   });
   page.when("session", () => entry.forget());
   page.keepers.push(() => entry.on);
-  page.offer("watches", { add: (/** @type {string} */ condition) => void entry.add(condition) });
+  page.offer("watches", {
+    add: (/** @type {string} */ condition) => void entry.add(condition),
+    begin: (/** @type {string} */ condition) => entry.add(condition, BY_MODEL),
+    end: (/** @type {string} */ condition) => entry.end(condition),
+  });
 }
 
 /** The way to the watches. Their part loads with the first one, and gets what came before. */
@@ -89,12 +96,20 @@ class WatchEntry {
     return true;
   }
 
-  /** Begin a watch. @param {string} condition */
-  async add(condition) {
+  /** Begin a watch. @param {string} condition @param {string} [prefix] of its id @returns {Promise<(() => boolean)|null>} see `WatchPanel.add` */
+  async add(condition, prefix) {
     await this.#part.open(this.#composer.watch);
-    if (!this.#part.here) return this.#composer.restore(condition);
+    if (!this.#part.here) {
+      if (!prefix) this.#composer.restore(condition);
+      return null;
+    }
     this.#deliver();
-    this.#part.here.add(condition);
+    return this.#part.here.add(condition, prefix);
+  }
+
+  /** End a watch. @param {string} condition */
+  end(condition) {
+    return this.#part.here?.end(condition) ?? null;
   }
 
   /** @param {boolean} open the socket is open */

@@ -96,10 +96,23 @@ export class WatchPanel {
     }, SETTLED);
   }
 
-  /** @param {string} condition */
-  add(condition) {
+  /** @param {string} condition @param {string} [prefix] of its id @returns {() => boolean} takes it back; false: it has ended */
+  add(condition, prefix) {
     this.#added.add(condition);
-    this.#desk.add(condition);
+    const id = this.#desk.add(condition, false, prefix);
+    return () => this.#desk.stop(id) !== null;
+  }
+
+  /** End the watch for a condition. @param {string} condition @returns {(() => boolean)|null} takes it back; null: there is none */
+  end(condition) {
+    const found = this.#desk.list.find((one) => !one.ended && one.condition === condition);
+    const order = found && this.#desk.stop(found.id);
+    return order
+      ? () => {
+          this.#desk.restore(order);
+          return true;
+        }
+      : null;
   }
 
   /** A person has tapped: the list shows itself as soon as there is something in it. */

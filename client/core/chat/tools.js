@@ -1,0 +1,117 @@
+import { byId } from "../page/dom.js";
+import { change, settings } from "../page/settings.js";
+import { text } from "../words/text.js";
+
+/** @typedef {import("../live/messages.d.ts").CalledTool} CalledTool */
+/** Takes a call back; false: it had ended already. @typedef {() => boolean} Undo */
+
+/**
+ * The page, as far as this module knows it.
+ * @typedef {Object} ToolPage
+ * @property {(feature: string) => any} find
+ * @property {{add: (line: HTMLElement) => void, drop: (line: HTMLElement) => void}} chat puts a line below the answers
+ * @property {(words: string) => void} tell
+ */
+
+/** What is shown of each tool. @type {Map<string, string>} */
+const WORDS = new Map([
+  ["watch", "chat.tool_watch"],
+  ["unwatch", "chat.tool_unwatch"],
+  ["hold", "page.picture_held"],
+  ["guide_to", "chat.tool_guide_to"],
+  ["look_closer", "chat.tool_look_closer"],
+  ["recall", "chat.tool_recall"],
+  ["read", "chat.tool_read"],
+]);
+// The answer comes of these: there is nothing to be done, or to be undone.
+const LOOKS = ["look_closer", "recall", "read"];
+
+/** What the model does for the person: asks for consent once, carries calls out as the person could, and takes them back. */
+export class Tools {
+  #page;
+  #offered = false;
+
+  /** @param {ToolPage} page */
+  constructor(page) {
+    this.#page = page;
+  }
+
+  /** Do what an answer has called for, or ask whether the model may. @param {CalledTool[]} [calls] */
+  take(calls) {
+    if (calls) void this.#carryOut(calls);
+    else this.#offer();
+  }
+
+  /** Ask once. */
+  #offer() {
+    if (this.#offered || settings().tools) return;
+    this.#offered = true;
+    const line = this.#line(text("chat.tool_consent"));
+    const answer = (/** @type {boolean} */ tools) => () => {
+      change({ tools, toolsAsked: true });
+      this.#page.chat.drop(line);
+    };
+    line.append(" ", button(text("chat.tool_allow"), answer(true)), " ", button(text("page.not_now"), answer(false)));
+    this.#page.tell(text("chat.tool_consent"));
+  }
+
+  /** @param {CalledTool[]} calls of one answer, in their order */
+  async #carryOut(calls) {
+    for (const { name, about = "", refused } of calls) {
+      const words = WORDS.get(name);
+      // A newer server may have more of them.
+      if (!words) continue;
+      const looks = LOOKS.includes(name);
+      const undo = refused || looks ? null : await this.#act(name, about);
+      const done = !refused && (looks || undo);
+      const said = done ? text(words, { about }) : text("chat.tool_refused");
+      const line = this.#line(said);
+      if (undo) line.append(" ", button(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
+      // A watch says so itself, once the server has it.
+      if (name !== "watch") this.#page.tell(said);
+    }
+  }
+
+  /** @param {string} name @param {string} about @returns {Promise<Undo|null>} null: it cannot be done */
+  async #act(name, about) {
+    const watches = this.#page.find("watches");
+    if (name === "hold") return press("hold", true) ? () => press("hold", false) : null;
+    if (name === "guide_to") return (await this.#page.find("guidance")?.guide(about)) ?? null;
+    if (name === "watch") return (await watches?.begin(about)) ?? null;
+    return watches?.end(about) ?? null;
+  }
+
+  /** @param {HTMLButtonElement} pressed @param {Undo} undo */
+  #undo(pressed, undo) {
+    const said = text(undo() ? "chat.tool_undone" : "chat.tool_over");
+    pressed.replaceWith(said);
+    this.#page.tell(said);
+  }
+
+  /** @param {string} words */
+  #line(words) {
+    const line = document.createElement("p");
+    line.className = "note tool";
+    line.append(words);
+    this.#page.chat.add(line);
+    return line;
+  }
+}
+
+/** @param {string} words @param {(pressed: HTMLButtonElement) => void} act */
+function button(words, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = words;
+  made.addEventListener("click", () => act(made), { once: true });
+  return made;
+}
+
+/** Press a button, unless it is as wanted. @param {string} id @param {boolean} wanted @returns {boolean} false: it was, or cannot be pressed */
+function press(id, wanted) {
+  const one = byId(id, HTMLButtonElement);
+  const pressed = () => one.getAttribute("aria-pressed") === "true";
+  if (pressed() === wanted || one.hidden) return false;
+  one.click();
+  return pressed() === wanted;
+}
