@@ -4,9 +4,10 @@ The room is a wall around the person, drawn from a seed, with photographs at kno
 1280x720 pixels, 12.5 times a second, from a hand that shakes; it blurs with the turn and has noise. The server's own
 `Leading` looks with the true detector; a look takes as long as it took just now on this machine, and each frame 80 ms to
 it and each message 20 ms from it. The page's own tracker and course run in Node. The person turns at 40 degrees a second
-to where the cue is heard, more slowly near the middle, and 0.4 s late, and knows nothing else: told to turn
-slowly, they turn at 25 degrees a second, 50 to one side, which may be the wrong one, 50 to the other, and then further.
+to where the cue is heard, more slowly near the middle, and 0.4 s late, and knows nothing else: without one they turn, too,
+50 degrees to one side, which may be the wrong one, 50 to the other, and then further; told so, they stop now and then.
 All but the times of looks follows from the seed.
+Six seeds in turn, one of each thing, are for tuning; the next six are held out.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ SLOWS = 0.7
 TO_SERVER, TO_PAGE = 0.088, 0.02
 EXPOSURE = 1 / 100
 TURN, SEARCH, TILT, DELAY, SETTLES = 40.0, 40.0, 15.0, 0.4, 0.1
-# Without a cue they turn so far to one side, then as far to the other, then further
+# Without a cue for so long they are told to stop now and then: each so many degrees, for so many seconds. A blurred picture
+# shows little.
+TOLD, STOPS, STOPPED = 9.4, 25.0, 0.5
+# They turn so far to one side, then as far to the other, then further
 SWEEPS = (50.0, 50.0, 100.0, 100.0)
 AWAY = 60.0
 # In the middle: so near to it in halves of the picture, for so long
@@ -95,8 +99,11 @@ class Room:
 class Run:
     """The way of one person to a thing."""
 
+    seed: int
     thing: str
     right_way: bool
+    # Simulated seconds with a goal
+    lasted: float = 0.0
     # Seconds until it is in the middle; None: never
     middle: float | None = None
     again: float | None = None
@@ -107,6 +114,19 @@ class Run:
     maybe: int = 0
     wrongly: int = 0
     looks: list[float] = field(default_factory=list)
+
+    @property
+    def absent(self) -> bool:
+        """The thing is not in the room."""
+        return is_absent(self.seed)
+
+    @property
+    def held_out(self) -> bool:
+        return self.seed // len(THINGS) % 2 == 1
+
+
+def is_absent(seed: int) -> bool:
+    return seed % 5 == 0
 
 
 def build(chance: random.Random, thing: str, heading: float | None) -> Room:
@@ -171,6 +191,9 @@ class Person:
         self._sweep = self.first
         self._from = 0.0
         self._swept = 0
+        # Since when there is no cue; where they stopped last, and until when
+        self._since: float | None = None
+        self._stop, self._stopped = 0.0, 0.0
         self._phases = [chance.uniform(0, 2 * math.pi) for _ in range(6)]
 
     def hear(self, at: float, cue: dict[str, Any]) -> None:
@@ -181,15 +204,17 @@ class Person:
             self._now = self._heard.popleft()[1]
         cue, wanted, tilt = self._now, 0.0, 0.0
         if cue["state"] != "looking":
-            self._from, self._swept = self.heading, 0
+            self._from, self._swept, self._since = self.heading, 0, None
         else:
             farthest = SWEEPS[min(self._swept, len(SWEEPS) - 1)]
             if (self.heading - self._from) * self._sweep > farthest:
                 self._sweep, self._swept = -self._sweep, self._swept + 1
-            wanted = SEARCH * self._sweep
+            wanted = self._search(now)
         if cue["state"] == "lost":
             wanted = {"left": -TURN, "right": TURN}.get(cue["side"], 0.0)
             tilt = {"up": TILT, "down": -TILT}.get(cue["side"], 0.0)
+        elif cue["state"] == "covered":
+            wanted = 0.0
         elif cue["state"] in ("maybe", "found", "middle"):
             wanted = TURN * max(-1.0, min(1.0, cue["pan"] / SLOWS))
             # By the clock's face, which is only told while it is not in the middle
@@ -201,6 +226,13 @@ class Person:
         self.tilt += (tilt - self.tilt) * share
         self.heading += self.speed * seconds
         self.pitch = max(-12.0, min(12.0, self.pitch + self.tilt * seconds))
+
+    def _search(self, now: float) -> float:
+        """Return the speed of somebody who turns to find it."""
+        self._since = now if self._since is None else self._since
+        if now - self._since >= TOLD and abs(self.heading - self._stop) >= STOPS:
+            self._stop, self._stopped = self.heading, now + STOPPED
+        return 0.0 if now < self._stopped else SEARCH * self._sweep
 
     def shake(self, now: float) -> tuple[float, float]:
         """Return the hand's own motion in degrees."""
@@ -297,12 +329,14 @@ class Server:
         self.told: list[Any] = []
         self._view: Callable[[], Bgr] | None = None
         none = SimpleNamespace
+        no_model = none(status=none(ready=False))
         context: Any = none(
-            tools=none(metrics=Metrics("test")),
+            tools=none(metrics=Metrics("test"), current_engine=lambda role: no_model),
             requests=none(preferences=Preferences(), prepare=self._prepare),
             camera=none(scene=None, wake=lambda: None),
             outbox=none(put=self.told.append, discard=lambda kind: None),
             held=lambda: None,
+            touch=lambda: None,
             wants_changed=lambda: None,
         )
         self.leading = Leading(context, Seeker(self._find))
@@ -356,21 +390,21 @@ class Server:
         return self.spent
 
 
-async def lead(finder: Finder, page: Page, seed: int, *, absent: bool) -> Run:
+async def lead(finder: Finder, page: Page, seed: int) -> Run:
     """Lead one person, bump them when they have it, and lead them again."""
     chance = random.Random(seed)
     thing = list(THINGS)[seed % len(THINGS)]
     person = Person(chance)
     side = chance.choice([-1, 1])
-    room = build(chance, thing, None if absent else side * AWAY)
-    run = Run(thing, person.first == side)
+    room = build(chance, thing, None if is_absent(seed) else side * AWAY)
+    run = Run(seed, thing, person.first == side)
     server = Server(finder)
     server.leading.set(Goal(type="goal", thing=thing))
     page.tell(type="begin")
     coming: deque[tuple[float, Any]] = deque((0.02, one) for one in server.told)
     server.told.clear()
     now, since, bumped = 1.0, None, None
-    limit = now + (10.0 if absent else LIMIT)
+    limit = now + (10.0 if run.absent else LIMIT)
     state = "looking"
     while now < limit:
         at = corner(person, now)
@@ -394,7 +428,8 @@ async def lead(finder: Finder, page: Page, seed: int, *, absent: bool) -> Run:
         server.told.clear()
         while coming and coming[0][0] <= now:
             one = coming.popleft()[1]
-            page.tell(type="target", state=one.state, box=one.box, at=one.captured_at or 0)
+            at_ms = one.captured_at or 0
+            page.tell(type="target", state=one.state, box=one.box, at=at_ms, now=now * 1000)
         cue = page.cue(now)
         person.hear(now, cue)
         # A bump turns the person, whatever they hear.
@@ -424,6 +459,7 @@ async def lead(finder: Finder, page: Page, seed: int, *, absent: bool) -> Run:
             state = "looking"
         now = round(now + STEP, 4)
     await server.leading.close()
+    run.lasted = now - 1.0
     return run
 
 
@@ -452,54 +488,54 @@ async def measure(runs: int, seed: int) -> list[Run]:
     page = Page()
     try:
         found = []
-        for number in range(runs):
-            run = await lead(finder, page, seed + number, absent=number % 5 == 4)
-            print(
-                number,
-                run.thing,
-                run.right_way,
-                run.middle,
-                run.again,
-                run.found,
-                run.wrong,
-                run.maybe,
-                run.wrongly,
-            )
+        for number in range(seed, seed + runs):
+            run = await lead(finder, page, number)
+            seconds = [None if one is None else round(one, 2) for one in (run.middle, run.again)]
+            way = "right" if run.right_way else "wrong"
+            print(number, run.thing, way, *seconds, run.found, run.wrong, run.maybe, run.wrongly)
             found.append(run)
         return found
     finally:
         page.close()
 
 
-def report(runs: list[Run]) -> str:
-    led = [one for number, one in enumerate(runs) if number % 5 != 4]
-    reached = [one.middle for one in led if one.middle is not None]
-    again = [one.again for one in led if one.middle is not None and one.again is not None]
-    found, wrong = sum(one.found for one in runs), sum(one.wrong for one in runs)
+def figures(runs: list[Run]) -> dict[str, Any]:
+    """Return what is compared with the targets. A person who never comes there takes infinitely long."""
+    led = [one for one in runs if not one.absent]
+    reached = [one for one in led if one.middle is not None]
+    again = [one.again for one in reached if one.again is not None]
+    times = sorted(math.inf if one.middle is None else one.middle for one in led)
     looks = sorted(seconds for one in runs for seconds in one.looks)
 
-    def line(name: str, values: list[float]) -> str:
-        if not values:
-            return f"{name}: none"
-        return (
-            f"{name}: {percentile(values, 50):.1f} / {percentile(values, 95):.1f} s ({len(values)})"
-        )
+    def at(values: list[float], share: int) -> float | None:
+        """Return a percentile in seconds; None for one that was never reached."""
+        value = percentile(values, share) if values else math.inf
+        return round(value, 1) if math.isfinite(value) else None
 
-    right = [one.middle for one in led if one.middle is not None and one.right_way]
-    wrong_way = [one.middle for one in led if one.middle is not None and not one.right_way]
-    return "\n".join(
-        [
-            line("in the middle, from 60 degrees", reached),
-            line("  who turned to it first", right),
-            line("  who turned away first", wrong_way),
-            f"  never: {len(led) - len(reached)} of {len(led)}",
-            line("found again after a bump of 55 degrees", again),
-            f"  found again: {len(again)} of {len(reached)}",
-            f"wrong things: {wrong} of {found} that were called found, in {len(runs)} rooms"
-            f" ({len(runs) - len(led)} without the thing)",
-            f"a look: {1000 * looks[len(looks) // 2]:.0f} ms of a core",
-        ]
-    )
+    return {
+        "rooms": len(runs),
+        "without the thing": len(runs) - len(led),
+        "in the middle, from 60 degrees, s": [at(times, 50), at(times, 95)],
+        "never": {
+            name: f"{missed} of {total}"
+            for name in THINGS
+            if (total := sum(one.thing == name for one in led))
+            and (missed := sum(one.thing == name and one.middle is None for one in led))
+        },
+        "found again after a bump of 55 degrees": f"{len(again)} of {len(reached)}",
+        "found again, s": [at(sorted(again), 50), at(sorted(again), 95)],
+        "wrong": f"{sum(one.wrong for one in runs)} of {sum(one.found for one in runs)}",
+        "a look, ms of a core": round(1000 * looks[len(looks) // 2]) if looks else None,
+        "looks, cores": round(sum(looks) / sum(one.lasted for one in runs), 3),
+    }
+
+
+def report(runs: list[Run]) -> dict[str, Any]:
+    halves = {
+        "tuning": [one for one in runs if not one.held_out],
+        "held out": [one for one in runs if one.held_out],
+    }
+    return {name: figures(half) for name, half in halves.items() if half} | {"all": figures(runs)}
 
 
 def main() -> None:
@@ -507,7 +543,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    print(report(asyncio.run(measure(given.runs, given.seed))))
+    print(json.dumps(report(asyncio.run(measure(given.runs, given.seed))), indent=1))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     tracker.frame(new Uint8Array(Buffer.from(message.luma, "base64")), message.at);
     follow();
   } else if (message.type === "target") {
-    course.target(message, message.at);
+    course.target(message, message.at, message.now);
     const before = id;
     id = 0;
     if (["found", "maybe"].includes(message.state) && message.box) {

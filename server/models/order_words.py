@@ -1,7 +1,7 @@
 """Find orders in what somebody says in place of a question. Pure.
 
 An order is all that somebody says, with courtesies; in a longer sentence the same words are a
-question. "Stop" and "read this to me" are in `read_words.py`.
+question. "Stop" and "read this to me" are in `routing.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Order(StrEnum):
     GUIDE_OFF = "guide_off"
     # The way to a thing, which is its condition
     GUIDE_TO = "guide_to"
+    # The end of what runs; its words are in `routing.py`
+    STOP = "stop"
     # One step of the length of answers
     SHORTER = "shorter"
     LONGER = "longer"
@@ -132,7 +134,7 @@ _LEAD_AFTER = [
 _MOST_THING = 80
 
 
-# The words of each order but a watch and the way to a thing
+# The words of each order but a watch, the way to a thing and "stop"
 WORDS: dict[Order, dict[str, str]] = {
     Order.AGAIN: tables.AGAIN_WORDS,
     Order.DESCRIBE: tables.DESCRIBE_WORDS,

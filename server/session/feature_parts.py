@@ -44,7 +44,6 @@ class FeatureParts:
         # Those that get frames
         self.background: list[BackgroundPart] = []
         self.routes: dict[Route, QuestionRoute] = {}
-        self.orders: set[Order] = set()
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
 
@@ -53,7 +52,6 @@ class FeatureParts:
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
-            self.orders.update(part.orders)
             if isinstance(part, BackgroundPart):
                 self.background.append(part)
 
@@ -80,6 +78,10 @@ class FeatureParts:
         """Return what models may call; nothing for a fixed camera, at which no person asks."""
         parts = self._parts.values() if self._on_alert is None else ()
         return [tool for part in parts for tool in part.tools]
+
+    def orders(self) -> set[Order]:
+        """Return the orders that are none without its parts now."""
+        return {order for part in self._parts.values() for order in part.orders}
 
     def shooter(self) -> Shooter | None:
         """Return what gets the frames of the next question; None for the session's own camera's."""

@@ -180,8 +180,11 @@ class SessionPart:
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
     # The ways of questions that it adds
     routes: Mapping[Route, QuestionRoute] = {}
-    # Orders that are none without it, and may be typed where the client carries orders out
-    orders: Collection[Order] = ()
+
+    @property
+    def orders(self) -> Collection[Order]:
+        """The orders that are none without it now, and may be typed where the client carries orders out."""
+        return ()
 
     @property
     def tools(self) -> Sequence[Tool]:

@@ -76,11 +76,11 @@ class QuestionService:
         history: History,
         sent: SentPictures,
         routes: Mapping[Route, QuestionRoute],
-        orders: Collection[Order],
+        orders: Callable[[], Collection[Order]],
         shooter: Callable[[], Shooter | None],
         toolbox: Toolbox,
     ) -> None:
-        """`routes`, `orders`: those that features add, also later ones; `shooter()`: see `SessionPart`."""
+        """`routes`: those that features add, also later ones; `orders()`, `shooter()`: see `SessionPart`."""
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
@@ -200,7 +200,7 @@ class QuestionService:
             key = (message.id, message.sent_at)
             if self._known(key):
                 return
-        if is_stop(message.content) and self._stopped(message.id, spoken):
+        if is_stop(message.content) and self._stopped(message, spoken):
             return
         order = order_in(message.content)
         if order is not None and message.id and self._takes(order[0], message, spoken):
@@ -224,14 +224,15 @@ class QuestionService:
         )
         self._begin(pending, detail)
 
-    def _stopped(self, id: str | None, spoken: Spoken | None) -> bool:
-        """End what is read, or what somebody said over an answer; False when it is a question."""
-        running = self._pending
-        if spoken is None and (running is None or running.steps is None):
+    def _stopped(self, message: wire.Chat, spoken: Spoken | None) -> bool:
+        """End what is read, what a feature does, or what somebody said over an answer; False when it is a question."""
+        running, id = self._pending, message.id
+        ordered = spoken is not None or (message.orders and Order.STOP in self._orders())
+        if not ordered and (running is None or running.steps is None):
             return False
         self.speaker.interrupt("user")
         self.cancel(None, "user")
-        if spoken is not None and id is not None:
+        if ordered and id is not None:
             # Its words are no question.
             self._outbox.put(wire.Transcript(id=id, text="", final=True, order="stop"))
         elif id is not None:
@@ -242,9 +243,10 @@ class QuestionService:
 
     def _takes(self, order: Order, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
-        if order in (Order.GUIDE_TO, Order.NOTABLE) and order not in self._orders:
+        able = order in self._orders()
+        if order in (Order.GUIDE_TO, Order.NOTABLE) and not able:
             return False
-        return spoken is not None or (message.orders and order in self._orders)
+        return spoken is not None or (message.orders and able)
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""

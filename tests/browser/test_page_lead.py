@@ -222,6 +222,27 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     await expect(line).to_contain_text(say("lead.at_hour", hour=3, share="S").partition("S")[0])
     await page.page.wait_for_timeout(1200)
     assert (await page.page.evaluate(MEASURE, 900))["rate"] == 0
+    # Typed, in any language, the word for "stop" ends it, and is no question.
+    since = await page.now()
+    await page.send("Stopp!")
+    assert "thing" not in await page.sent("goal", since=since)
+    await expect(page.turns).to_have_count(0)
+    await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "false")
+
+
+async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None:
+    """A thing by its name; what nothing here knows as the words that it is, from the first sentence on."""
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    await page.show(mode=scene(None), clock=False)
+    for asked, said in (
+        ("Guide me to the cup", say("lead.looking", thing="a cup")),
+        ("Guide me to my keys", say("lead.looking_words", thing="my keys")),
+    ):
+        await page.page.evaluate("window.told.length = 0")
+        await page.send(asked)
+        await expect(page.page.locator("#aim")).to_have_text(said)
+        assert [one["text"] for one in await sentences(page)][-1] == said
 
 
 async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Running) -> None:

@@ -22,7 +22,7 @@ export interface Chat {
   route?: "now" | "detail" | "past" | "where" | "read";
   /** The part of the own camera's picture that the person points at: left, top, right, bottom, as shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it. */
   part?: [number, number, number, number];
-  /** The client carries out orders: `transcript` with the order `guide_to` may follow in place of an answer. */
+  /** The client carries out orders: `transcript` with the order `guide_to`, or `stop` while it leads somewhere, may follow in place of an answer. */
   orders?: boolean;
 }
 
@@ -401,7 +401,7 @@ export interface Transcript {
   text: string;
   /** Nothing follows. The question is asked, unless the text is empty. */
   final: boolean;
-  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, both also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
+  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, `stop`: end it, all three also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
   order?: "stop" | "again" | "describe" | "describe_off" | "notable" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "shorter" | "longer" | "camera_off";
   /** What to watch for, with the order `watch`; what to be led to, with `guide_to` */
   condition?: string;

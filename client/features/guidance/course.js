@@ -6,7 +6,7 @@
 /**
  * What somebody is to hear now.
  * @typedef {Object} Cue
- * @property {"looking"|"maybe"|"found"|"middle"|"lost"|"there"} state
+ * @property {"looking"|"maybe"|"found"|"middle"|"covered"|"lost"|"there"} state
  * @property {number} rate tones a second; 0: none
  * @property {number} pan -1 left to 1 right
  * @property {number} hertz
@@ -24,11 +24,16 @@ const OUT_OF_MIDDLE = 0.3;
 const TO_EDGE = 0.5;
 // Who has turned to its side for so long (ms) has passed it.
 const TO_SIDE = 3000;
+// What is lost in the middle is covered, perhaps by a hand, where it stood still (of the picture a second) and the tracker
+// had lost it for so long (ms), too. They wait for so long (ms).
+const STILL = 0.25;
+const UNTRACKED = 400;
+const COVERED = 3000;
 // Tones a second: far away, in the middle, and while nothing is in sight
 const SLOWEST = 1.5;
 const FASTEST = 10;
 const UNSEEN = 0.6;
-const HERTZ = { looking: 330, lost: 330, found: 660, middle: 880, there: 880 };
+const HERTZ = { looking: 330, covered: 330, lost: 330, found: 660, middle: 880, there: 880 };
 // A person reacts so late (ms): cues are about where it will be then, if it moves on as it does.
 const LEAD = 400;
 const FURTHEST = 700;
@@ -51,12 +56,19 @@ export class Course {
   #confirmed = false;
   #inMiddle = false;
   #lostAt = Infinity;
+  #covered = false;
   #steadyUntil = -Infinity;
   #freeAt = -Infinity;
 
-  /** A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean}} target @param {number} at the time of its frame */
-  target({ state, box, confirmed = false }, at) {
+  /**
+   * A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean}} target
+   * @param {number} at the time of its frame @param {number} [now]
+   */
+  target({ state, box, confirmed = false }, at, now = at) {
     if (seen(state) && !seen(this.#state)) this.#restart();
+    if (state === "lost" && this.#state === "found") {
+      this.#covered = Math.hypot(...this.#velocity) < STILL && now - this.#at >= UNTRACKED;
+    }
     this.#state = state;
     this.#confirmed = confirmed;
     // The tracker knows it later than the look.
@@ -88,6 +100,8 @@ export class Course {
       // It was neither near an edge nor on its way to one: nobody knows where it went.
       const gone = Math.max(Math.abs(across), Math.abs(down)) < TO_EDGE;
       this.#lostAt = Math.min(this.#lostAt, now);
+      const covered = gone && this.#covered && state === "lost" && now - this.#lostAt <= COVERED;
+      if (covered) return { ...common, state: "covered", rate: UNSEEN, hertz: HERTZ.covered };
       if (gone || now - this.#lostAt > TO_SIDE) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
       const pan = { left: -1, right: 1, up: 0, down: 0 }[common.side];
       return { ...common, state: "lost", rate: UNSEEN, pan, hertz: HERTZ.lost };
@@ -163,6 +177,11 @@ export class Teller {
   #key = "";
   #at = -Infinity;
 
+  /** Say what holds, though it was said before. */
+  anew() {
+    this.#key = "";
+  }
+
   /**
    * @param {Cue} cue @param {number} now ms @param {Level} level
    * @returns {{id: string, hour?: number, share?: number}|null} words by their id; null: nothing to say
@@ -172,9 +191,10 @@ export class Teller {
     const key = keyOf(cue, level);
     const again = level > 1 && ["looking", "lost"].includes(cue.state) && now - this.#at >= AGAIN;
     if (key === this.#key && !again) return null;
+    const known = key === this.#key;
     this.#key = key;
     this.#at = now;
-    return sentence(cue);
+    return known && cue.state === "looking" ? { id: "lead.still_looking" } : sentence(cue);
   }
 }
 
@@ -187,7 +207,7 @@ function keyOf({ state, hour, share, side }, level) {
 }
 
 /** @type {Record<string, string>} */
-const WORDS = { looking: "lead.looking", found: "lead.at_hour", middle: "lead.middle", there: "lead.there" };
+const WORDS = { looking: "lead.looking", covered: "lead.covered", found: "lead.at_hour", middle: "lead.middle", there: "lead.there" };
 /** @type {Record<Side, string>} */
 const LOST = { left: "lead.lost_left", right: "lead.lost_right", up: "lead.lost_up", down: "lead.lost_down" };
 

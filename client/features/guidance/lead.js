@@ -33,6 +33,10 @@ export class Lead {
   #follow = null;
   #thing = "";
   #label = "";
+  /** @type {Target["kind"]|""} "" until the server says what it looks for */
+  #kind = "";
+  // Time of the frame whose box is followed
+  #placed = 0;
   /** @type {Cue["state"]|""} */
   #state = "";
   /** @type {Cue|null} */
@@ -65,6 +69,8 @@ export class Lead {
   begin(thing) {
     this.end();
     this.#thing = this.#label = thing;
+    this.#kind = "";
+    this.#placed = 0;
     this.#course = new Course();
     this.#teller = new Teller();
     this.#reached = false;
@@ -100,10 +106,18 @@ export class Lead {
     const now = pageTime();
     const { state, box, confirmed, captured_at: captured = 0, age_ms: age = 0 } = target;
     const at = captured <= now + CLOCKS && captured >= now - OLDEST ? captured : now - age;
+    if (target.kind !== this.#kind) this.#teller.anew();
     this.#label = target.label;
-    this.#course.target({ state, box: box && this.#seen(/** @type {Edges} */ (box)), confirmed }, at);
-    if ((state === "found" || state === "maybe") && box) this.#follow?.place(/** @type {Edges} */ (box), at);
-    else this.#follow?.place(null);
+    this.#kind = target.kind;
+    this.#course.target({ state, box: box && this.#seen(/** @type {Edges} */ (box)), confirmed }, at, now);
+    // A second look is at a frame whose box is followed already.
+    if ((state === "found" || state === "maybe") && box) {
+      if (at !== this.#placed) this.#follow?.place(/** @type {Edges} */ (box), at);
+      this.#placed = at;
+    } else {
+      this.#follow?.place(null);
+      this.#placed = 0;
+    }
     this.#reached = state === "there";
     this.#tick();
     return this.#reached;
@@ -130,9 +144,9 @@ export class Lead {
     }
     // The least of all is tones alone.
     const level = help === "tones" && verbosity === "short" ? 0 : LEVELS[verbosity];
-    const sentence = this.#teller.next(cue, performance.now(), level);
+    const sentence = this.#kind ? this.#teller.next(cue, performance.now(), level) : null;
     if (sentence) {
-      const words = leadWords(sentence, this.#label);
+      const words = leadWords(sentence, this.#label, this.#kind === "text");
       this.#show(words, help === "spoken" && this.#say(words), true);
     } else if (level === 0) this.#show(this.#label, false, false);
     if (this.#reached && (sentence || level === 0)) this.end();

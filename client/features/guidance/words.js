@@ -32,7 +32,7 @@ export function wordsOf(hint, about) {
   return text((about === "face" && FACE[hint]) || WORDS[hint] || "");
 }
 
-/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number}} sentence @param {string} thing @returns {string} */
-export function leadWords({ id, hour = 12, share = 0 }, thing) {
-  return text(id, { thing, hour, share: percent(share) });
+/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
+export function leadWords({ id, hour = 12, share = 0 }, thing, print = false) {
+  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, share: percent(share) });
 }

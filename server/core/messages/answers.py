@@ -131,9 +131,9 @@ class Transcript(ServerMessage):
     # Nothing follows. The question is asked, unless the text is empty.
     final: bool
     # With an empty text: it was an order, which the client carries out. `again`: read the last answer
-    # once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, both also for
-    # typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that
-    # you do not know.
+    # once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, `stop`: end it,
+    # all three also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera;
+    # `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know.
     order: (
         Literal[
             "stop",

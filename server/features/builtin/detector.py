@@ -56,6 +56,9 @@ _ALONE = 0.6
 _LEAST_SIDE = 16
 # Boxes of what somebody seeks that are looked at; and from which share on one is at the place of the last look
 _MOST_SOUGHT, _FOLLOWED = 3, 0.3
+# Other boxes with this score that the classifier calls by the name of what somebody seeks, with so much weight: both
+# models look closer at these.
+_PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
 # The detector is believed alone for a thing that somebody asks about
@@ -213,7 +216,9 @@ class ThingFinder:
         """
         if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
-        boxes = [box for box in self.boxes(bgr) if box.label in names][:_MOST_SOUGHT]
+        every = self.boxes(bgr, _PERHAPS)
+        likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
+        boxes = likely[:_MOST_SOUGHT]
         there = [box for box in boxes if known is not None and overlap(box, known) >= _FOLLOWED]
         found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
@@ -221,7 +226,34 @@ class ThingFinder:
             rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
         named = (self._named(bgr, box, ()) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
+        if not any(one.sure for one in found):
+            rest = sorted(
+                (box for box in every if box not in likely), key=lambda box: box.label not in names
+            )
+            found += self._closer(bgr, names, rest, known)
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
+
+    def _closer(
+        self, bgr: Bgr, names: Collection[str], boxes: Sequence[Box], known: Box | None
+    ) -> list[Thing]:
+        """Return what both models call by these names in a box that the detector did not know from afar.
+
+        At the place of a `known` box the classifier alone is enough.
+        """
+        boxes = [box for box in boxes if box.label != PERSON][:_MOST_CLOSER]
+        for box in boxes:
+            part = _with_margin(bgr, box)
+            name, weight = likeliest(self._classify(part))
+            if name not in names or weight < _CLOSER:
+                continue
+            if known is not None and overlap(box, known) >= _FOLLOWED:
+                return [Thing(name, weight, box, sure=True)]
+            left, top = _corner(box)
+            for near in self.boxes(part):
+                thing = self._named(part, near, ()) if near.label in names else None
+                if thing is not None and thing.sure:
+                    return [replace(thing, box=moved(near, left, top))]
+        return []
 
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the boxes around a point, in pixels; the label is a thing's name, or "" where it cannot be named.
@@ -390,8 +422,14 @@ def scaled(bgr: Bgr, side: int) -> F32:
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:
     margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
-    left, top = int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
+    left, top = _corner(box)
     return bgr[top : int(box.y2 + margin) + 1, left : int(box.x2 + margin) + 1]
+
+
+def _corner(box: Box) -> tuple[int, int]:
+    """Return the left upper corner of what is shown of a box and around it."""
+    margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
+    return int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
 
 
 def _apart(boxes: Sequence[Box]) -> list[Box]:

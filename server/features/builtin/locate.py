@@ -78,6 +78,11 @@ def wants_faces(intent: Intent) -> bool:
     return intent.want is Want.FACES
 
 
+def is_print(intent: Intent) -> bool:
+    """Find whether a question is about something that is written: a date, a price, what it says."""
+    return intent.want in _SHOWN or intent.want in _ANY_TEXT
+
+
 def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
     """Return the names from `colours.NAMES` that a question has, inflected ones ("blaue") too."""
     tokens = _TOKEN.findall(plain(question))

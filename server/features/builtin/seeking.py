@@ -21,7 +21,13 @@ from server.features.builtin.intents import (
     understand,
 )
 from server.features.builtin.lines import Piece
-from server.features.builtin.locate import text_boxes, wanted_colours, wants_codes, wants_faces
+from server.features.builtin.locate import (
+    is_print,
+    text_boxes,
+    wanted_colours,
+    wants_codes,
+    wants_faces,
+)
 from server.features.builtin.thing_words import names_in, words_of
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
@@ -39,7 +45,10 @@ Kind = Literal["thing", "text", "code", "face"]
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A thing that is sought. `label` is its name in the person's language, or the words themselves."""
+    """A thing that is sought. `label` is its name in the person's language, or the words themselves.
+
+    `unknown`: a text that names no print, code or face, and nothing that the detector knows.
+    """
 
     kind: Kind
     label: str
@@ -47,6 +56,7 @@ class Sought:
     intent: Intent
     names: tuple[str, ...] = ()
     colours: tuple[str, ...] = field(default=())
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,8 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
             return Sought("code", words, words, intent)
         if wants_faces(intent):
             return Sought("face", words, words, intent)
-    return Sought("text", quoted(words) or words, words, intent)
+    unknown = not quoted(words) and not is_print(intent)
+    return Sought("text", quoted(words) or words, words, intent, unknown=unknown)
 
 
 def seek(

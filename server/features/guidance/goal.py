@@ -19,6 +19,8 @@ _SURE, _ALONE = 0.5, 0.3
 _TOGETHER_SECONDS = 3.0
 # It is lost after so many looks without it, and so many seconds.
 _LOST_LOOKS, _LOST_SECONDS = 3, 0.7
+# The same of a model's looks, which are seconds apart
+_MODEL_TOGETHER_SECONDS, _MODEL_LOST_LOOKS = 8.0, 2
 # Its middle moves at most so far from one look to the next, as a share of the picture's width; a hand turns fast.
 _JUMP = 0.4
 # A motion is taken to go on for so many seconds.
@@ -56,7 +58,12 @@ class Sight:
 class Goal:
     """A goal that somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_model: bool = False) -> None:
+        """`by_model`: a model looks, every few seconds: it may be anywhere in the picture by then."""
+        self.by_model = by_model
+        self._together = _MODEL_TOGETHER_SECONDS if by_model else _TOGETHER_SECONDS
+        self._lost_looks = _MODEL_LOST_LOOKS if by_model else _LOST_LOOKS
+        self._jump = math.inf if by_model else _JUMP
         self.state = State.LOOKING
         # Where it is, or was last; None before
         self.box: Edges | None = None
@@ -92,6 +99,11 @@ class Goal:
     def near(self) -> bool:
         return self.state in (State.FOUND, State.THERE) and self._off_middle <= _NEAR
 
+    @property
+    def steady(self) -> bool:
+        """True while it is where the last look was, and nothing waits for the next one."""
+        return self.state is State.FOUND and not self._missed and not self.near
+
     def wants_second_look(self, now: float) -> bool:
         """Return True when it is near, and nobody has looked twice."""
         due = now - self._asked_at >= _AGAIN_SECONDS
@@ -111,16 +123,22 @@ class Goal:
             self._acquire(sights, now)
         return self.state is not before or self._seen_at != seen_at
 
-    def second_look(self, seen: bool, now: float) -> None:
-        """Take the result of a second look; denied twice, it is dropped."""
+    def second_look(self, seen: bool, now: float, sight: Sight | None = None) -> None:
+        """Take the result of a second look; denied twice, it is dropped.
+
+        `sight`: what it was at, which counts as found with it, and as nothing without it, where it was not found yet.
+        """
+        found = self.state is State.FOUND
+        if seen and sight is not None and not found:
+            self._believe(sight, now)
         self._asked_at = now
         if seen:
-            self.confirmed, self._denials = True, 0
+            self.confirmed, self._denials = self.state is State.FOUND, 0
             return
         self._denials += 1
-        if self._denials >= _DENIALS:
+        if self._denials >= _DENIALS or not found:
             self._doubted_until = now + _DOUBT_SECONDS
-            self._drop(State.LOOKING)
+            self._drop(State.LOST if self.state is State.LOST else State.LOOKING)
 
     def cut(self) -> None:
         """Begin anew with another stream, whose places are not comparable."""
@@ -129,10 +147,10 @@ class Goal:
 
     def _follow(self, sights: Sequence[Sight], now: float, proven: bool) -> None:
         assert self.box is not None
-        same = [one for one in sights if _apart(one.box, self.box) <= _JUMP]
+        same = [one for one in sights if _apart(one.box, self.box) <= self._jump]
         if not same:
             self._missed += 1
-            if self._missed >= _LOST_LOOKS and now - self._seen_at >= _LOST_SECONDS:
+            if self._missed >= self._lost_looks and now - self._seen_at >= _LOST_SECONDS:
                 self._drop(State.LOST)
             return
         nearest = min(same, key=lambda one: (not one.sure, _apart(one.box, self.box or one.box)))
@@ -157,7 +175,7 @@ class Goal:
             self._sure_at = now
 
     def _acquire(self, sights: Sequence[Sight], now: float) -> None:
-        self._evidence = [one for one in self._evidence if now - one[1] < _TOGETHER_SECONDS]
+        self._evidence = [one for one in self._evidence if now - one[1] < self._together]
         found = next((one for one in sights if one.sure or one.alone), None)
         if found is None:
             self._missed += 1
@@ -169,13 +187,16 @@ class Goal:
             weight *= _DOUBT
         self._evidence.append((found.box, now, weight))
         if sum(one[2] for one in self._evidence) >= 1 - 1e-6:
-            self._evidence.clear()
-            self.state, self.confirmed, self._denials, self._arrived = State.FOUND, False, 0, 0
-            self._asked_at = -math.inf
-            self._take(found, now, True)
+            self._believe(found, now)
         elif found.sure and now >= self._doubted_until:
             self.state = State.MAYBE
             self._take(found, now, True)
+
+    def _believe(self, sight: Sight, now: float) -> None:
+        self._evidence.clear()
+        self.state, self.confirmed, self._denials, self._arrived = State.FOUND, False, 0, 0
+        self._asked_at = -math.inf
+        self._take(sight, now, True)
 
     def _drop(self, state: State) -> None:
         self.state = state

@@ -91,7 +91,6 @@ class Guidance(BackgroundPart):
         # The person's wish
         self._on = False
         self._leading = Leading(context, seeker)
-        self.orders = (Order.GUIDE_TO,)
         self.handlers = {GuidanceSettings: self._set, Goal: self._leading.set}
         self._aim = Aim()
         # The frame that is looked at; None without one
@@ -116,7 +115,12 @@ class Guidance(BackgroundPart):
 
     @property
     def alert(self) -> bool:
-        return self._leading.on
+        return self._leading.alert
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The way to a thing; and its end, while there is one."""
+        return (Order.GUIDE_TO, Order.STOP) if self._leading.on else (Order.GUIDE_TO,)
 
     def between(self, frame: Frame) -> None:
         self._leading.frame(frame)

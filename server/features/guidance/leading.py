@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -18,8 +19,10 @@ from server.core.frames import Detail, Frame, Region
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
 from server.features.guidance import goal as goals
+from server.features.guidance.asking import ASK_SECONDS, ModelLooks
 from server.features.guidance.messages import Goal, Target
 from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.media.picture.luma import Hindrance, hindrance
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
@@ -34,8 +37,14 @@ LOOK_SECONDS, MOST_CORE = 0.25, 0.1
 _SLACK = 0.04
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 5.0
+# Seconds between two requests to a model while the page follows what it found
+_STEADY_SECONDS = 4.0
 # The second look shows so much around the thing, in shares of its sides, and finds it where the first one did.
 _AROUND, _SAME = 0.5, 0.3
+# It shows at least so much of the picture's shorter side, to a model more, which looks at what is around a thing, too.
+_LEAST_PART, _LEAST_FOR_MODEL = 3 / 16, 1 / 2
+# A model that is less sure has not found it.
+_SURE = 0.6
 # What is looked at in turn while it is not found: the whole picture, and squares at these shares of its longer side
 _SEARCHED = (None, 0.5, 0.0, 1.0)
 _PIXELS = Capabilities(wants_pixels=True)
@@ -48,7 +57,7 @@ Find = Callable[[Bgr, Sought, Box | None], Awaitable[tuple[Sequence[Spotted], fl
 
 def look_counter(metrics: Metrics) -> Any:
     """Return the counter of looks by result."""
-    # result: done, busy, failed, withheld
+    # result: done, busy, failed, withheld, asked; the last: a model was asked where it is
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
 
 
@@ -76,6 +85,9 @@ class Seeker:
 class Leading:
     """One session's goal. All methods belong to the event loop.
 
+    The detector, print and codes are looked for here, in a frame a look; a model is asked where a thing is that nothing
+    here knows, and for the second look at any thing.
+
     It ends when it is reached, changed or ended, with the page's connection and with the session.
     Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
     """
@@ -83,6 +95,7 @@ class Leading:
     def __init__(self, context: SessionContext, seeker: Seeker) -> None:
         self._context = context
         self._seeker = seeker
+        self._model = ModelLooks(context)
         self._count = look_counter(context.tools.metrics).labels
         self._tasks = TaskSet("lead")
         # None: the person is led to nothing.
@@ -101,6 +114,11 @@ class Leading:
         return self._wish is not None
 
     @property
+    def alert(self) -> bool:
+        """True while it wants the frames between the sampled ones: a model looks far less often."""
+        return self.on and not self._goal.by_model
+
+    @property
     def looking(self) -> bool:
         """True while a look runs."""
         return self._task is not None
@@ -113,12 +131,18 @@ class Leading:
             return
         wishes = self._context.requests.preferences
         tag = wishes.page_language or wishes.language or "en"
-        self._wish = sought(words, tag, things=self._seeker.things)
-        self._goal, self._empty = goals.Goal(), 0
         self._words = message.thing or ""
-        self._context.wants_changed()
+        self._begin(sought(words, tag, things=self._seeker.things))
         self._context.camera.wake()
         self._tell(None)
+
+    def _begin(self, wish: Sought) -> None:
+        """Begin with a goal. What nothing here knows is a thing where a model can look for it, and else print."""
+        by_model = wish.unknown and self._model.role is not None
+        self._wish = replace(wish, kind="thing") if by_model else wish
+        self._model.cancel()
+        self._goal, self._empty = goals.Goal(by_model=by_model), 0
+        self._context.wants_changed()
 
     def end(self) -> None:
         """Lead to nothing any more. A look in work goes on, and its result is not used."""
@@ -130,11 +154,13 @@ class Leading:
     def stop(self) -> None:
         """End it with the session, which gets no frames any more."""
         self._wish = None
+        self._model.cancel()
         self._context.outbox.discard(Target)
 
     def cut(self) -> None:
         """Note that another stream begins."""
-        self._goal = goals.Goal()
+        self._model.cancel()
+        self._goal = goals.Goal(by_model=self._goal.by_model)
         self._due = 0.0
         if self.on:
             self._tell(None)
@@ -143,14 +169,70 @@ class Leading:
         """Look for the thing in a frame, when a look is due."""
         if self._wish is None or frame.captured < self._due or self._context.held() is not None:
             return
+        self._model.frame(frame.captured)
+        if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
+            # A model that can look for it is there now.
+            self._begin(self._wish)
+            self._tell(None)
+        if self._goal.by_model:
+            self._ask(frame)
+            return
         if self._task is not None or self._seeker.busy:
             self._count("busy").inc()
             return
         self._due = frame.captured + LOOK_SECONDS - _SLACK
         self._task = self._tasks.spawn(self._look(frame, self._wish, self._goal), name="look")
 
+    def _ask(self, frame: Frame) -> None:
+        """Ask a model about a frame, when a request is due."""
+        wish, goal = self._wish, self._goal
+        pause = _STEADY_SECONDS if goal.steady else ASK_SECONDS
+        black = hindrance(self._context.camera.scene) is Hindrance.BLACK
+        if wish is None or black or not self._model.due(frame.captured, pause):
+            return
+
+        def answered(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
+            if goal is not self._goal or boxes is None:
+                return
+            sights = [_sight(one, frame) for one in boxes]
+            sights = [one for one in sights if one.sure]
+            news = goal.see(sights, frame.captured)
+            if news:
+                self._tell(at)
+            if goal.state is goals.State.THERE:
+                self._reached()
+            elif goal.state is not goals.State.FOUND and sights:
+                self._ask_again(frame, wish, goal, sights[0])
+            elif goal.box is not None and goal.wants_second_look(frame.captured):
+                self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
+
+        self._count("asked").inc()
+        self._model.ask(frame, wish.words, answered)
+
+    def _ask_again(self, frame: Frame, wish: Sought, goal: goals.Goal, sight: goals.Sight) -> None:
+        """Ask a model whether a thing is in its part of the picture."""
+
+        def answered(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
+            if goal is not self._goal or boxes is None or not self.on:
+                return
+            seen = any(
+                one.sure and _overlap(one.box, sight.box) >= _SAME
+                for one in (_sight(box, frame) for box in boxes)
+            )
+            goal.second_look(seen, frame.captured, sight if goal.by_model else None)
+            if goal.by_model:
+                self._tell(at)
+            elif goal.state is not goals.State.FOUND:
+                # The next look tells all else.
+                self._tell(None)
+
+        self._count("asked").inc()
+        region = _around(sight.box, frame, _LEAST_FOR_MODEL)
+        self._model.ask(frame, wish.words, answered, region=region)
+
     async def close(self) -> None:
         self._wish = None
+        self._model.cancel()
         await self._tasks.close()
 
     async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> None:
@@ -167,15 +249,18 @@ class Leading:
             self._empty = 0 if sights else self._empty + 1
             news = goal.see(sights, frame.captured, proven=known is None)
             if goal.wants_second_look(frame.captured) and goal.box is not None:
-                spent += await self._look_again(frame, wish, goal, goal.box)
+                if wish.kind == "thing" and self._model.answers(frame.captured):
+                    if self._model.due(frame.captured):
+                        self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
+                else:
+                    spent += await self._look_again(frame, wish, goal, goal.box)
                 if goal is not self._goal or wish is not self._wish:
                     return
                 news = True
             if news:
                 self._tell(info)
             if goal.state is goals.State.THERE:
-                self._wish = None
-                self._context.wants_changed()
+                self._reached()
         except FrameWithheld:
             result = "withheld"
         except QwenCameraError:
@@ -188,6 +273,11 @@ class Leading:
             self._task = None
             self._count(result).inc()
             self._due = max(self._due, frame.captured + spent / MOST_CORE - _SLACK)
+
+    def _reached(self) -> None:
+        self._wish = None
+        self._model.cancel()
+        self._context.wants_changed()
 
     def _closer(self, frame: Frame, wish: Sought, goal: goals.Goal) -> Region | None:
         """Return the square to look at, in which things are larger than in the whole picture, and not squeezed.
@@ -252,7 +342,9 @@ class Leading:
         self, frame: Frame, wish: Sought, goal: goals.Goal, box: goals.Edges
     ) -> float:
         """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
-        view = View(frame, Detail.HIGH, self._context.camera.scene, region=_around(box, frame))
+        view = View(
+            frame, Detail.HIGH, self._context.camera.scene, region=_around(box, frame, _LEAST_PART)
+        )
         sights, spent, _ = await self._seek(view, wish, None)
         seen = any((one.sure or one.alone) and _overlap(one.box, box) >= _SAME for one in sights)
         goal.second_look(seen, frame.captured)
@@ -263,6 +355,9 @@ class Leading:
         if wish is None:
             return
         box = goal.box
+        if at is not None:
+            # Work for a client that listens keeps its session alive, as its own messages do.
+            self._context.touch()
         self._context.outbox.put(
             Target(
                 thing=self._words,
@@ -282,11 +377,26 @@ def _share(edge: float, side: int) -> float:
     return round(min(1.0, max(0.0, edge / side)), 4)
 
 
-def _around(box: goals.Edges, frame: Frame) -> Region:
-    """Return a region about as high as wide that shows a box and something around it."""
+def _sight(box: Box, frame: Frame) -> goals.Sight:
+    """Return a model's box as shares of the frame."""
+    edges = (
+        _share(box.x1, frame.width),
+        _share(box.y1, frame.height),
+        _share(box.x2, frame.width),
+        _share(box.y2, frame.height),
+    )
+    return goals.Sight(edges, sure=box.confidence is None or box.confidence >= _SURE)
+
+
+def _around(box: goals.Edges, frame: Frame, least: float) -> Region:
+    """Return a region about as high as wide that shows a box and something around it.
+
+    `least`: its least side, as a share of the frame's shorter one.
+    """
     x1, y1 = box[0] * frame.width, box[1] * frame.height
     x2, y2 = box[2] * frame.width, box[3] * frame.height
-    side = (1 + _AROUND) * max(x2 - x1, y2 - y1, min(frame.width, frame.height) / 8)
+    least *= min(frame.width, frame.height)
+    side = max(least, (1 + _AROUND) * max(x2 - x1, y2 - y1))
     wide, high = min(frame.width, round(side)), min(frame.height, round(side))
     left = min(max(0, round((x1 + x2 - wide) / 2)), frame.width - wide)
     top = min(max(0, round((y1 + y2 - high) / 2)), frame.height - high)

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from server.core.frames import BoxUnit, Region
-from server.media.picture.grounding import MAX_TEXT_CHARS, Box, read_boxes, to_frame
+from server.media.picture.grounding import (
+    BEYOND,
+    MAX_TEXT_CHARS,
+    UNIT_WORDS,
+    Box,
+    beyond,
+    placed,
+    read_boxes,
+)
 
 # Boxes of one answer; the page follows as many.
 MAX_BOXES = 8
@@ -27,13 +35,7 @@ _LEAST_SIDE = 0.25
 _MOST_AREA = 0.5
 # Share of its own side that such a region shows beside a box
 _AROUND = 0.35
-# A box that reaches further beyond the picture is in another unit than its model's.
-_BEYOND = 0.05
 
-_UNITS = {
-    BoxUnit.PIXELS: "in pixels of the picture",
-    BoxUnit.THOUSANDTHS: "from 0 to 1000 across the picture's width and height",
-}
 _FORM = (
     "First write one short sentence in the language of the question: where it is in the picture, or that it cannot be "
     "seen. Then, on a line of its own, write only a JSON list with one entry for each such thing, at most "
@@ -58,7 +60,7 @@ _MOST_HELD = 200
 
 def question(asked: str, unit: BoxUnit, *, again: bool = False) -> str:
     """Return the request for a sentence and boxes. `again`: the picture is a part of the one of the first look."""
-    return (_AGAIN if again else "") + _FORM.format(unit=_UNITS[unit]) + asked
+    return (_AGAIN if again else "") + _FORM.format(unit=UNIT_WORDS[unit]) + asked
 
 
 class Sentence:
@@ -119,47 +121,15 @@ def read(
     """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
     text = text[:MAX_TEXT_CHARS]
     read = read_boxes(text)
-    beyond = [_beyond(box, unit, picture) for box in read]
+    outside = [beyond(box, unit, picture) for box in read]
     found = (placed(box, unit, picture, frame, region) for box in read)
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
     none = not boxes and _NONE.search(text) is not None
     clamped, dropped = (
-        sum(0 < one <= _BEYOND for one in beyond),
-        sum(one > _BEYOND for one in beyond),
+        sum(0 < one <= BEYOND for one in outside),
+        sum(one > BEYOND for one in outside),
     )
     return Answer(_words(text), boxes, none, clamped, dropped)
-
-
-def _beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
-    """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
-    wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
-    return max(
-        *(0.0, -box.x1 / wide, -box.y1 / high),
-        *((box.x2 - wide) / wide, (box.y2 - high) / high),
-    )
-
-
-def placed(
-    box: Box,
-    unit: BoxUnit,
-    picture: tuple[int, int],
-    frame: tuple[int, int],
-    region: Region | None,
-) -> Box | None:
-    """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
-    if _beyond(box, unit, picture) > _BEYOND:
-        return None
-    part = (region.width, region.height) if region is not None else frame
-    found = to_frame(box, unit, picture=picture, frame=part)
-    if found is None or region is None:
-        return found
-    return replace(
-        found,
-        x1=found.x1 + region.left,
-        y1=found.y1 + region.top,
-        x2=found.x2 + region.left,
-        y2=found.y2 + region.top,
-    )
 
 
 def _words(text: str) -> str:

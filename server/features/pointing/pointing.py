@@ -13,7 +13,7 @@ from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
 from server.features.pointing import boxes
 from server.features.pointing.messages import Point
 from server.features.pointing.snap import FindAt, Snap
-from server.media.picture.grounding import Box
+from server.media.picture.grounding import Box, placed
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
@@ -276,8 +276,8 @@ class BoxesBeside:
         result, picture = self._result, self._picture
         try:
             found = await find(picture, self._pending.question, result.text)
-            if placed := _in_frame(found, picture):
-                result = replace(result, boxes=placed, boxes_by="detector")
+            if inside := _in_frame(found, picture):
+                result = replace(result, boxes=inside, boxes_by="detector")
         finally:
             self._end(result)
 
@@ -299,5 +299,5 @@ class BoxesBeside:
 def _in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
     """Return boxes of a picture in pixels of the frame."""
     size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
-    placed = (boxes.placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
-    return tuple(box for box in placed if box is not None)[: boxes.MAX_BOXES]
+    inside = (placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
+    return tuple(box for box in inside if box is not None)[: boxes.MAX_BOXES]

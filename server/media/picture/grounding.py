@@ -16,8 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.core.frames import BoxUnit
+from server.core.frames import BoxUnit, Region
 
+# How a request says the unit of the boxes that it asks for
+UNIT_WORDS = {
+    BoxUnit.PIXELS: "in pixels of the picture",
+    BoxUnit.THOUSANDTHS: "from 0 to 1000 across the picture's width and height",
+}
+# A box that reaches further beyond the picture is in another unit than its model's.
+BEYOND = 0.05
 # Boxes of one answer; further ones are left out.
 MAX_BOXES = 100
 MAX_LABEL_CHARS = 100
@@ -88,6 +95,38 @@ def to_frame(
         y1=max(0.0, y1),
         x2=min(float(frame[0]), x2),
         y2=min(float(frame[1]), y2),
+    )
+
+
+def beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
+    """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
+    wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
+    return max(
+        *(0.0, -box.x1 / wide, -box.y1 / high),
+        *((box.x2 - wide) / wide, (box.y2 - high) / high),
+    )
+
+
+def placed(
+    box: Box,
+    unit: BoxUnit,
+    picture: tuple[int, int],
+    frame: tuple[int, int],
+    region: Region | None,
+) -> Box | None:
+    """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
+    if beyond(box, unit, picture) > BEYOND:
+        return None
+    part = (region.width, region.height) if region is not None else frame
+    found = to_frame(box, unit, picture=picture, frame=part)
+    if found is None or region is None:
+        return found
+    return replace(
+        found,
+        x1=found.x1 + region.left,
+        y1=found.y1 + region.top,
+        x2=found.x2 + region.left,
+        y2=found.y2 + region.top,
     )
 
 

@@ -140,3 +140,39 @@ def test_another_stream_begins_anew() -> None:
     goal = found()
     goal.cut()
     assert (goal.state, goal.box) == (State.LOOKING, None)
+
+
+def test_looks_of_a_model_are_seconds_apart() -> None:
+    """It may be anywhere by then; two misses in a row lose it."""
+    goal = Goal(by_model=True)
+    goal.see(sure(SIDE), 0.0)
+    assert now_is(goal, State.MAYBE)
+    goal.see(sure(ELSEWHERE), 5.0)
+    assert (goal.state, goal.box) == (State.FOUND, ELSEWHERE)
+    assert goal.steady
+    goal.see(sure(SIDE), 9.0)
+    assert goal.box == SIDE
+    goal.see([], 13.0)
+    assert now_is(goal, State.FOUND)
+    assert not goal.steady
+    goal.see([], 15.0)
+    assert now_is(goal, State.LOST)
+
+
+def test_a_second_look_decides_about_what_was_not_found_yet() -> None:
+    """Denied, it is not heard of for a while; seen again twice all the same, it is found."""
+    goal, sight = Goal(by_model=True), Sight(SIDE, sure=True)
+    goal.see([sight], 0.0)
+    goal.second_look(False, 0.0, sight)
+    assert now_is(goal, State.LOOKING)
+    goal.see([sight], 4.0)
+    assert now_is(goal, State.LOOKING)
+    goal.second_look(True, 4.0, sight)
+    assert (goal.state, goal.box, goal.confirmed) == (State.FOUND, SIDE, True)
+    # Of what was lost meanwhile nothing is confirmed.
+    other = found()
+    for number in range(1, 4):
+        other.see([], 1.0 + number / 2)
+    assert now_is(other, State.LOST)
+    other.second_look(True, 3.0)
+    assert (other.state, other.confirmed) == (State.LOST, False)

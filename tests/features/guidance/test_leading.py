@@ -19,6 +19,7 @@ from server.features.guidance.leading import Bgr, Seeker, look_counter
 from server.features.guidance.messages import Goal
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
+from server.models.routing import STOP_WORDS
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.test_guidance import Looks
@@ -386,3 +387,21 @@ async def test_a_typed_order_is_the_clients_where_it_carries_orders_out() -> Non
         plain.session.handle(wire.Chat(**words, id="q3", orders=True))
         plain.frame()
         assert (await plain.next("started", "transcript"))["type"] == "started"
+
+
+@pytest.mark.parametrize("language", sorted(STOP_WORDS))
+async def test_a_typed_stop_ends_it(language: str) -> None:
+    """The client carries it out; without a goal, and for programs, the same word is a question."""
+    stop = STOP_WORDS[language].split(",")[0]
+    async with led() as (one, _):
+        one.session.handle(wire.Chat(type="chat", content=stop, id="q1", orders=True))
+        heard = await one.next("transcript")
+        assert (heard["id"], heard["text"], heard["final"]) == ("q1", "", True)
+        assert heard["order"] == "stop"
+        assert not one.session.answering
+        one.session.handle(wire.Chat(type="chat", content=stop, id="q2"))
+        await until(lambda: one.session.answering)
+        one.session.handle(goal(None))
+        one.session.handle(wire.Chat(type="chat", content=stop, id="q3", orders=True))
+        one.frame()
+        assert (await one.next("started", "transcript"))["id"] == "q3"

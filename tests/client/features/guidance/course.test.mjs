@@ -82,8 +82,47 @@ test("it is lost on the side on which it left", () => {
 test("what was lost in the middle is looked for on both sides", () => {
   const course = new Course();
   course.target({ state: "found", box: around(0.5) }, 1000);
-  course.target({ state: "lost", box: around(0.5) }, 2000);
+  for (let at = 1080; at <= 1960; at += 80) course.moved(around(0.5), at, 1);
+  course.target({ state: "lost", box: around(0.5) }, 1000, 2000);
   assert.equal(course.cue(2000).state, "looking");
+});
+
+test("it is covered where it stood still and the page does not see it either", () => {
+  /** @param {number} until the tracker follows it @param {number} [speed] of the picture a second */
+  const lost = (until, speed = 0) => {
+    const course = new Course();
+    course.target({ state: "found", box: around(0.5) }, 1000);
+    for (let at = 1080; at <= until; at += 80) course.moved(around(0.5 + (speed * (at - 1000)) / 1000), at, 1);
+    course.target({ state: "lost", box: around(0.5) }, 1000, 2000);
+    return course;
+  };
+  const course = lost(1480);
+  assert.equal(course.cue(2000).state, "covered");
+  assert.equal(course.cue(4900).state, "covered");
+  // A hand would have gone by then.
+  assert.equal(course.cue(5100).state, "looking");
+  assert.equal(lost(1960).cue(2000).state, "looking");
+  assert.notEqual(lost(1480, 0.5).cue(2000).state, "covered");
+  assert.deepEqual(new Teller().next(lost(1480).cue(2000), 2000, 1), { id: "lead.covered" });
+  // Found again, it is no more covered.
+  course.target({ state: "found", box: around(0.5) }, 2500);
+  assert.equal(course.cue(2500).state, "middle");
+});
+
+test("what is not found is said to be so, and what helps", () => {
+  const teller = new Teller();
+  const looking = new Course().cue(0);
+  const said = [0, 5000, 9000, 18_000].map((now) => teller.next(looking, now, 2)?.id);
+  assert.deepEqual(said, ["lead.looking", undefined, "lead.still_looking", "lead.still_looking"]);
+});
+
+test("another kind of thing is said at once, but not within two seconds", () => {
+  const teller = new Teller();
+  const looking = new Course().cue(0);
+  assert.deepEqual(teller.next(looking, 0, 1), { id: "lead.looking" });
+  teller.anew();
+  assert.equal(teller.next(looking, 1000, 1), null);
+  assert.deepEqual(teller.next(looking, 2000, 1), { id: "lead.looking" });
 });
 
 test("what one look says is heard, and not called found", () => {
