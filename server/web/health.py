@@ -120,7 +120,8 @@ class Health:
                 }
                 for one in self._engines.engines
             ],
-            # Who does what; `instead`: its own engine does not answer.
+            # Who does what; `instead`: its own engine does not answer; `beyond`: who is asked about
+            # what the engine that watches cannot watch for.
             "roles": {
                 role: {
                     "engine": one.name,
@@ -128,6 +129,7 @@ class Health:
                     "state": one.status.state,
                     "instead": self._engines.gone(role),
                 }
+                | ({"beyond": engine.name} if role is Role.WATCHES and _beyond(one, engine) else {})
                 for role in Role
                 for one in (self._engines.of(role),)
             },
@@ -156,6 +158,13 @@ class Health:
         if status.ready:
             return None
         return f"engine {status.state}" + (f": {detail}" if detail else "")
+
+
+def _beyond(watches: Engine, answers: Engine) -> bool:
+    """Find whether the engine that answers is asked about conditions that the one of watches cannot watch for."""
+    status = answers.status
+    limited = watches.status.capabilities.cannot_watch is not None
+    return limited and status.ready and status.capabilities.cannot_watch is None
 
 
 # Metrics that are read from their owners at each request for /metrics.

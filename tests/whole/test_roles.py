@@ -233,3 +233,33 @@ async def test_an_engine_of_this_server_watches(encoder: LiveEncoder) -> None:
         assert large.count == 0
         assert (await one.page.ask("What is it?"))["model"] == "large-vl"
         assert (await roles(run))["watches"][1] is False
+
+
+async def test_what_the_built_in_engine_cannot_watch_goes_to_the_model(
+    encoder: LiveEncoder,
+) -> None:
+    """WATCHES_BASE_URL=builtin: any condition may be set; the list, /health and the alert say who is asked."""
+    async with (
+        FakeOpenAI(model="large-vl", answer_for=sees_white) as large,
+        running(engine="vllm", vllm_base_url=large.base_url, watches_base_url="builtin") as run,
+        visitor(run, encoder) as one,
+    ):
+        encoder.scene.text, encoder.scene.text_px = "", 20
+        await one.page.send(type="watch", id="k", condition="the kettle boils")
+        while not (found := (await listed(one.page, "looking"))["watches"][-1])["armed"]:
+            pass
+        assert found["model"] == "large-vl"
+        async with httpx.AsyncClient(base_url=run.base_url) as client:
+            told = (await client.get("/health")).json()["roles"]
+        assert (told["watches"]["engine"], told["watches"]["beyond"]) == ("builtin", "vllm")
+        assert "beyond" not in told["reads"]
+        await one.page.send(type="watch", id="w", condition="the word WHITE appears")
+        while [one["armed"] for one in (await listed(one.page, "looking"))["watches"]] != [True] * 2:
+            pass
+        encoder.scene.text = "WHITE"
+        alerts = [await one.page.next("alert", timeout=20) for _ in range(2)]
+        assert {(one["watch"], one["model"]) for one in alerts} == {
+            ("k", "large-vl"),
+            ("w", "builtin"),
+        }
+        assert {asked(seen.body).count("WHITE") for seen in large.requests} == {0}

@@ -565,6 +565,7 @@ export const LATER = {
 "watch.any_time": "At any time",
 "watch.asked": "asked",
 "watch.between": "Between {from} and {to}",
+"watch.by_model": "{model} is asked.",
 "watch.cannot": "Cannot watch now.",
 "watch.cannot_count": { "one": "1 cannot watch now", "other": "{count} cannot watch now" },
 "watch.change_color": "A colour changed",

@@ -31,7 +31,9 @@ export function stateOf(one) {
   if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
   if (one.state === "expired") return text("watch.over");
   if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
-  return one.looked_at ? `${text("watch.last_look", { time: clock(one.looked_at) })} ${reason}` : text("watch.watching");
+  const by = one.model ? text("watch.by_model", { model: one.model }) : "";
+  const watching = one.looked_at ? [text("watch.last_look", { time: clock(one.looked_at) }), reason] : [text("watch.watching")];
+  return [...watching, by].filter(Boolean).join(" ");
 }
 
 /** @param {number} minute of the day */

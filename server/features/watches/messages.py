@@ -102,6 +102,8 @@ class WatchInfo(BaseModel):
     hours: tuple[int, int] | None = None
     # The confidence that an answer needs, 0 to 1
     threshold: float
+    # Name of the model that answers, which is asked about it, where the engine that watches cannot watch for it
+    model: str | None = None
 
     @property
     def holds(self) -> bool | None:

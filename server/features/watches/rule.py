@@ -9,7 +9,7 @@ about twice, and while a request runs the newest change waits for its end. Each 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -51,6 +51,8 @@ class Ask:
     light: bool = False
     # Second look: others may follow, so a yes is no alert yet.
     votes: bool = False
+    # It is about the watches that the request before left out, and the same frame.
+    rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +113,26 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels.
+    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels. `apart`: a condition
+    is asked about in a request of its kind, since another engine gets it; that goes last.
 
     Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
     common request and a second look for each on their way, and one change that waits, the newest;
     150 wakes a watch at once and a day; 64 alerts that can be called wrong, the oldest is dropped.
     """
 
-    def __init__(self, *, boxes: bool = True) -> None:
+    def __init__(
+        self, *, boxes: bool = True, apart: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self.boxes = boxes
+        self._apart = apart
         self._watches: dict[str, Watch] = {}
         # The running common request; None without one
         self._under_way: Ask | None = None
         # Its watches: one that was replaced meanwhile is another one.
         self._asked_about: dict[str, Watch] = {}
+        # Those that it leaves to a request of their own, as it is but for them; empty without any
+        self._left: dict[str, Watch] = {}
         # Running second looks, one a watch
         self._seconds: dict[str, Ask] = {}
         # The newest change since the request began
@@ -277,7 +285,7 @@ class Watches:
                     )
                     self._seconds[name] = second
                     outcome.asks.append(second)
-            outcome.asks.extend(self._next(now, minute))
+            outcome.asks.extend(self._next(ask.look, now, minute))
         return outcome
 
     def failed(self, ask: Ask, now: float, minute: int) -> list[Ask]:
@@ -374,6 +382,7 @@ class Watches:
         now: float,
         minute: int,
         only: Collection[str] | None = None,
+        rest: bool = False,
     ) -> Ask | None:
         names = tuple(
             name
@@ -388,13 +397,17 @@ class Watches:
         )
         if not names:
             return None
+        apart = {name for name in names if self._apart(self._watches[name].order.condition)}
+        if 0 < len(apart) < len(names):
+            self._left = {name: self._watches[name] for name in names if name in apart}
+            names = tuple(name for name in names if name not in apart)
         self._asked_about = {name: self._watches[name] for name in names}
         for watch in self._asked_about.values():
             watch.asked_frame = wake.frame_id
             if look is Look.PLAIN:
                 watch.spend(now)
         self._asked = wake
-        self._under_way = Ask(look, wake.frame_id, names, wake.place, light=wake.light)
+        self._under_way = Ask(look, wake.frame_id, names, wake.place, light=wake.light, rest=rest)
         return self._under_way
 
     def _take_second(
@@ -421,7 +434,13 @@ class Watches:
             if len(self._firings) > _MAX_FIRINGS:
                 del self._firings[next(iter(self._firings))]
 
-    def _next(self, now: float, minute: int) -> list[Ask]:
+    def _next(self, look: Look, now: float, minute: int) -> list[Ask]:
+        left, self._left = self._left, {}
+        names = [name for name, watch in left.items() if self._watches.get(name) is watch]
+        if names and self._asked is not None:
+            ask = self._ask(look, self._asked, now, minute, only=names, rest=True)
+            if ask is not None:
+                return [ask]
         waiting, self._waiting = self._waiting, None
         ask = self._ask(Look.PLAIN, waiting, now, minute) if waiting else None
         return [ask] if ask else []

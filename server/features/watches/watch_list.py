@@ -28,6 +28,9 @@ from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answer
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
+_DISCLOSURE = (
+    "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
+)
 # The client hears of a wait for the session's next request from so many seconds on
 _LONG_WAIT = 5.0
 
@@ -120,7 +123,7 @@ class WatchList:
             raise BadRequest(
                 '"condition" of a watch message is empty. Say there what to watch for.'
             )
-        if reason := self._unable(condition):
+        if not self.beyond(condition) and (reason := self._unable(condition)):
             raise BadRequest(reason)
         return condition
 
@@ -179,7 +182,7 @@ class WatchList:
         if not status.ready:
             return status.visitor_detail or "No model answers right now."
         if not self._requests.consent.given(engine):
-            return "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
+            return _DISCLOSURE
         state = self._camera.state()
         if not self._camera.offered:
             return "The camera is off."
@@ -190,9 +193,18 @@ class WatchList:
         return ""
 
     def _unable(self, condition: str) -> str:
-        """Return why this engine cannot watch for a condition; "" when it can."""
+        """Return why the engine that watches cannot watch for a condition; "" when it can."""
         cannot = self._tools.current_engine(Role.WATCHES).status.capabilities.cannot_watch
         return cannot(condition) if cannot is not None else ""
+
+    def beyond(self, condition: str) -> bool:
+        """Find whether the engine that answers is asked about a condition: it can watch for it, and the one
+        that watches cannot.
+        """
+        status = self._tools.current_engine(Role.ANSWERS).status
+        cannot = status.capabilities.cannot_watch
+        able = status.ready and (cannot is None or not cannot(condition))
+        return able and bool(self._unable(condition))
 
     def _states(self) -> list[Status]:
         return self._rule.status(self._clock(), self.minute())
@@ -218,7 +230,12 @@ class WatchList:
         order = self._rule.order(one.id)
         assert order is not None
         state, reason = str(one.state), one.reason
-        why = "" if one.finished else self._unable(one.condition) or trouble
+        answers = self._tools.current_engine(Role.ANSWERS)
+        beyond = not one.finished and self.beyond(one.condition)
+        why = "" if one.finished or beyond else self._unable(one.condition)
+        if beyond and not self._requests.consent.given(answers):
+            why = _DISCLOSURE
+        why = why or ("" if one.finished else trouble)
         if why and one.state is not WatchState.PAUSED:
             state, reason = _CANNOT, why
         began = self._rule.began(one.id)
@@ -234,6 +251,7 @@ class WatchList:
             expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
             hours=order.hours,
             threshold=round(self._rule.threshold(one.id), 3),
+            model=answers.status.model_name if beyond else None,
         )
 
     def _epoch(self, at: float | None) -> float | None:

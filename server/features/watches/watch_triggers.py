@@ -223,7 +223,7 @@ class WatchTriggers:
     def follow(self, asks: Sequence[Ask]) -> None:
         """Take the requests that follow from an answer: one is about the change that waited."""
         for ask in asks:
-            if ask.look is Look.PLAIN and self._waiting is not None:
+            if ask.look is Look.PLAIN and not ask.rest and self._waiting is not None:
                 self._compare_with(ask, self._waiting)
 
     def answered(self, ask: Ask, answers: Mapping[str, Answer]) -> None:

@@ -106,7 +106,7 @@ class Watching(BackgroundPart):
         counters = WatchCounters(tools.metrics)
         self._events, self._confirmations = counters.events, counters.confirmations
         self._confirm = confirm
-        self._rule = Watches()
+        self._rule = Watches(apart=lambda condition: self._list.beyond(condition))
         self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
         self._list = WatchList(
@@ -124,7 +124,7 @@ class Watching(BackgroundPart):
         self._queue = WatchQueue(
             context,
             self._frames,
-            second=self._second_role,
+            role=self._role,
             order=self._rule.order,
             on_text=self._heard_of,
             on_answer=self._answered,
@@ -325,7 +325,7 @@ class Watching(BackgroundPart):
             return
         (name,) = ask.watch_ids
         answer = replace(answer, why=self._list.reason(name))
-        self._note_boxes(sink)
+        self._note_boxes(ask, sink)
         outcome = self._rule.answered(ask, {name: answer}, self._now(), self._list.minute())
         for firing in outcome.firings:
             self._early = firing
@@ -346,7 +346,7 @@ class Watching(BackgroundPart):
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
                 self.alerts.reword(early, answer.why)
-        self._note_boxes(sink if ask.look is Look.SECOND else None)
+        self._note_boxes(ask, sink if ask.look is Look.SECOND else None)
         outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
         self._confirmed(ask, answered=bool(answers))
@@ -378,17 +378,22 @@ class Watching(BackgroundPart):
             said = "failed" if seen is None else "yes" if seen else "no"
             self._confirmations.labels(said).inc()
 
-    def _second_role(self) -> Role:
-        """Return the role whose engine makes second looks."""
+    def _role(self, ask: Ask, look: Look | None = None) -> Role:
+        """Return the role whose engine makes a request. `look`: of another one about the same watch."""
+        order = self._rule.order(ask.watch_ids[0])
+        if order is not None and self._list.beyond(order.condition):
+            return Role.ANSWERS
+        if (look or ask.look) is not Look.SECOND:
+            return Role.WATCHES
         engine = self._tools.current_engine(Role.ANSWERS)
         able = engine.status.ready and engine.status.capabilities.cannot_watch is None
         confirms = self._confirm and able and self._requests.consent.given(engine)
         return Role.ANSWERS if confirms else Role.WATCHES
 
-    def _note_boxes(self, second: WatchObserver | None) -> None:
-        """Tell the rule whether second looks give boxes: this one, or None for the next."""
+    def _note_boxes(self, ask: Ask, second: WatchObserver | None) -> None:
+        """Tell the rule whether second looks give boxes: this one, or None for the next one of a request."""
         asked = second.asked if second is not None else None
-        engine = asked[0] if asked else self._tools.current_engine(self._second_role())
+        engine = asked[0] if asked else self._tools.current_engine(self._role(ask, Look.SECOND))
         self._rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[Ask]) -> None:
@@ -449,20 +454,20 @@ class WatchQueue:
         context: SessionContext,
         frames: WatchFrames,
         *,
-        second: Callable[[], Role],
+        role: Callable[[Ask], Role],
         order: Callable[[str], Order | None],
         on_text: Callable[[Ask, WatchObserver], None],
         on_answer: Callable[[Ask, WatchObserver, Mapping[str, Answer], Result], None],
         on_error: Callable[[Ask, QwenCameraError | None, bool], None],
     ) -> None:
-        """`second()`: the role whose engine makes second looks; `order` finds the order of a watch;
+        """`role`: whose engine makes a request; `order` finds the order of a watch;
         `on_error` gets True when the request is made again.
 
         The error is None for a request that was stopped, or cannot be made.
         """
         self._context = context
         self._frames = frames
-        self._second_role = second
+        self._role = role
         self._order = order
         self._on_text = on_text
         self._on_answer = on_answer
@@ -512,7 +517,7 @@ class WatchQueue:
         conditions = {name: order.condition for name, order in orders.items()}
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
-        role = self._second_role() if ask.look is Look.SECOND else Role.WATCHES
+        role = self._role(ask)
         capabilities = self._context.tools.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None

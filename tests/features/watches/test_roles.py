@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
 from server.core.errors import EngineUnavailable
-from server.core.frames import Kind, Role
+from server.core.frames import BoxUnit, Kind, Role
 from server.features.watches import watching as watch_queue
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities
+from server.shared.watch_answers import conditions_in
 from tests.features.watches.test_detecting import COMES, Eye, counted
 from tests.features.watches.test_watching import ABLE, SHARES, THING, Guard, reply
 from tests.support.fakes import FakeEngine, engine_error, until
@@ -36,10 +38,14 @@ class Pair(Guard):
 
 @asynccontextmanager
 async def pair(
-    *, confirm: bool = False, large: FakeEngine | None = None, eye: Eye | None = None
+    *,
+    confirm: bool = False,
+    large: FakeEngine | None = None,
+    small: FakeEngine | None = None,
+    eye: Eye | None = None,
 ) -> AsyncIterator[Pair]:
     large = large or FakeEngine("vllm", capabilities=ABLE, model="large")
-    small = FakeEngine("watches", capabilities=ABLE, model="small")
+    small = small or FakeEngine("watches", capabilities=ABLE, model="small")
     part = partial(Watching, confirm=confirm, detector=eye)
     async with room(large, watches=part) as one:
         one.engines.roles[Role.WATCHES] = small
@@ -186,3 +192,76 @@ async def test_a_slow_answer_delays_no_watch() -> None:
         assert guard.large.open == 1
         guard.large.release()
         await guard.quiet()
+
+
+# The engine that watches knows one colour, as the built-in one knows little.
+ONLY_RED = Capabilities(
+    boxes=BoxUnit.THOUSANDTHS,
+    cannot_watch=lambda text: "" if text == "red" else "Only colours.",
+)
+
+
+def conditions(engine: FakeEngine) -> list[set[str]]:
+    """The conditions of each of an engine's requests."""
+    return [set(conditions_in(one.question).values()) for one in engine.requests]
+
+
+def red_alone(**more: Any) -> FakeEngine:
+    return FakeEngine("builtin", capabilities=ONLY_RED, model="small", **more)
+
+
+async def test_what_the_one_that_watches_cannot_watch_goes_to_the_one_that_answers() -> None:
+    """Each is asked about its own alone, in both looks; the list and the alert name who is asked."""
+    async with pair(small=red_alone()) as guard:
+        guard.watch("red", "red")
+        guard.watch("kettle", "the kettle boils")
+        guard.large.chunks = reply(False)
+        await guard.calm()
+        assert [one.get("model") for one in guard.listed()] == [None, "large"]
+        assert {one["state"] for one in guard.listed()} == {"looking"}
+        guard.large.chunks = reply(True, where=BOX)
+        await guard.show(mark=True)
+        assert [one["watch"] for one in guard.alerts()] == ["kettle"]
+        await guard.alarm()
+        assert sorted((one["watch"], one["model"]) for one in guard.alerts()) == [
+            ("kettle", "large"),
+            ("red", "small"),
+        ]
+        assert all(asked == {"red"} for asked in conditions(guard.engine))
+        assert all(asked == {"the kettle boils"} for asked in conditions(guard.large))
+
+
+async def test_the_quick_one_alerts_while_the_slow_one_thinks() -> None:
+    """Its second look goes before the request to the other one."""
+    async with pair(small=red_alone()) as guard:
+        guard.watch("red", "red")
+        guard.watch("kettle", "the kettle boils")
+        guard.large.chunks = reply(False)
+        await guard.calm()
+        guard.large.hold()
+        guard.engine.chunks = reply(True, where=BOX)
+        guard.stage.show(1, mark=True)
+        found = await guard.one.until(lambda message: message["type"] == "alert")
+        assert (found["watch"], found["model"]) == ("red", "small")
+        guard.large.release()
+        await guard.quiet()
+
+
+async def test_nothing_that_it_cannot_watch_goes_to_a_machine_without_consent() -> None:
+    """The list says why; without a model that answers it is refused as before."""
+    async with pair(small=red_alone()) as guard:
+        far = guard.one.engines.current = guard.large = FakeEngine(
+            "vllm", capabilities=ABLE, elsewhere=FAR
+        )
+        guard.watch("red", "red")
+        guard.watch("kettle", "the kettle boils")
+        await guard.show(times=4)
+        assert far.requests == []
+        assert [one["state"] for one in guard.listed()] == ["looking", "cannot"]
+        assert "Agree on the page" in guard.listed()[1]["reason"]
+        far.ready = False
+        guard.one.session.engine_changed()
+        guard.watch("dog", "a dog")
+        await guard.quiet()
+        assert guard.errors()[-1] == ("dog", "bad_request")
+        assert guard.listed()[1]["reason"] == "Only colours."
