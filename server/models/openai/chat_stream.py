@@ -44,7 +44,7 @@ _EVENTS_AT_A_TIME = 64
 _MOST_TOKENS = 2**31
 # Indices of tool calls
 _MOST_INDEX = 1_000
-_GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
+_GARBAGE = "The model server sent something that is no chat answer."
 # Errors of reading a response beside httpx2's own: openai knows these to slip through.
 _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
 

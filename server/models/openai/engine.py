@@ -182,7 +182,9 @@ class OpenAIEngine:
                     raise self._too_slow(coming.reply.began, now() >= deadline) from None
             except BrokenStream as exc:
                 if not coming.finished:
-                    raise coming.broken(EngineFailed(str(exc)), connection=exc.connection) from None
+                    check = f" Check that {self._server.names.url} names a model server."
+                    failed = EngineFailed(f"{exc}{'' if exc.connection else check}")
+                    raise coming.broken(failed, connection=exc.connection) from None
         for chunk in self._end(coming, opened):
             yield chunk
 

@@ -21,7 +21,7 @@ from server.models.base import EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import model_choice, upstream
 from server.models.openai.bounded_http import AnswerRefused, read_json
-from server.models.openai.chat_client import ChatClient, Endpoint, Unreachable
+from server.models.openai.chat_client import ChatClient, Endpoint, SettingNames, Unreachable
 from server.models.openai.discovery import Discovery, address_of
 from server.models.openai.library import openai
 from server.models.openai.model_choice import NOTHING_TOLD, Listed, Told
@@ -463,7 +463,14 @@ class KnownServer:
             body,
             context_length=self.status.capabilities.context_length,
             retry_after=retry_after,
+            key=self.names.key,
+            model=self.names.model,
         )
+
+    @property
+    def names(self) -> SettingNames:
+        """The settings that name this server."""
+        return self._discovery.names
 
     def _nobody(self) -> EngineStatus:
         """Take the server for gone: another may take its address."""
@@ -475,8 +482,7 @@ class KnownServer:
         return EngineUnavailable(self.status.detail)
 
     def _refused_answer(self, why: str) -> EngineStatus:
-        url = self._discovery.names.url
-        detail = f"The program at {self.address} {why}. Check that {url} names a model server."
+        detail = f"The program at {self.address} {why}. Check that {self.names.url} names a model server."
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:

@@ -205,10 +205,16 @@ def is_other_model(status: int, body: object) -> bool:
 
 
 def error_for(
-    status: int, body: object, *, context_length: int | None, retry_after: float | None = None
+    status: int,
+    body: object,
+    *,
+    context_length: int | None,
+    retry_after: float | None = None,
+    key: str = "VLLM_API_KEY",
+    model: str = "MODEL_NAME",
 ) -> EngineError:
     """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when
-    it has none).
+    it has none). `key` and `model` are the settings of the server's key and of its model.
     """
     if is_context_refusal(status, body):
         length = f" of {context_length:,} tokens" if context_length else ""
@@ -219,11 +225,11 @@ def error_for(
         )
     if status in (401, 403):
         return EngineUnavailable(
-            f"The model server did not accept our key (HTTP {status}). Set VLLM_API_KEY to the key it was started with."
+            f"The model server did not accept our key (HTTP {status}). Set {key} to the key it was started with."
         )
     if is_other_model(status, body):
         return EngineUnavailable(
-            f"The model server does not serve this model (HTTP {status}). Set MODEL_NAME to one that it serves, or leave it empty."
+            f"The model server does not serve this model (HTTP {status}). Set {model} to one that it serves, or leave it empty."
         )
     if status == 429:
         return EngineUnavailable(

@@ -45,6 +45,14 @@ def test_each_refusal_has_an_error_without_its_text(
     assert made.message.endswith(".")
 
 
+@pytest.mark.parametrize(("status", "setting"), [(401, "WATCHES_API_KEY"), (404, "WATCHES_MODEL")])
+def test_a_refusal_names_the_settings_of_its_server(status: int, setting: str) -> None:
+    made = upstream.error_for(
+        status, {}, context_length=None, key="WATCHES_API_KEY", model="WATCHES_MODEL"
+    )
+    assert f"Set {setting} to" in made.message
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
