@@ -46,8 +46,17 @@ def compose() -> dict[str, Any]:
 
 
 def filled(text: str, **given: str) -> str:
-    """With compose's ${NAME:-default} put in."""
-    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: given.get(m[1]) or m[2], text)
+    """With compose's ${NAME:-default}, ${NAME-default} and ${NAME:+other} put in, the innermost first."""
+
+    def value(found: re.Match[str]) -> str:
+        name, sign, other = found.groups()
+        if sign == ":+":
+            return other if given.get(name) else ""
+        return given.get(name, other) if sign == "-" else given.get(name) or other
+
+    while (after := re.sub(r"\$\{(\w+)(:-|:\+|-)([^${}]*)\}", value, text)) != text:
+        text = after
+    return text
 
 
 def allowed(path: str) -> bool:
@@ -213,7 +222,8 @@ def test_the_web_service_speaks_and_hears_with_what_is_fetched() -> None:
     web, speech, fetched = (
         compose()["services"][name] for name in ("web", "speech", "speech-models")
     )
-    given = {name: filled(value) for name, value in web["environment"].items()}
+    profiles = {"COMPOSE_PROFILES": "cpu"}
+    given = {name: filled(value, **profiles) for name, value in web["environment"].items()}
     models = filled(fetched["environment"]["MODELS"]).split()
     assert models == [given["TRANSCRIPTION_MODEL"], given["SPEECH_MODEL"]]
     other = {"TRANSCRIPTION_MODEL": "a/whisper", "SPEECH_MODEL": "b/voice"}
@@ -228,13 +238,34 @@ def test_the_web_service_speaks_and_hears_with_what_is_fetched() -> None:
     assert "speech" in compose()["volumes"]
 
 
+def test_the_web_service_names_no_speech_server_that_is_not_there() -> None:
+    """Not without profiles, nor where SPEECH_URL is empty; an address of the operator's own stays."""
+    web = compose()["services"]["web"]["environment"]
+    for name in ("SPEECH_BASE_URL", "TRANSCRIPTION_BASE_URL"):
+        assert filled(web[name]) == ""
+        assert filled(web[name], **{name: ""}) == ""
+        assert filled(web[name], COMPOSE_PROFILES="prometheus", SPEECH_URL="") == ""
+        own = {name: "http://10.0.0.5:8000/v1", "COMPOSE_PROFILES": "cpu"}
+        assert filled(web[name], **own) == "http://10.0.0.5:8000/v1"
+
+
+def test_roles_are_settings_of_the_stacks() -> None:
+    """They come from .env, and nothing of the file takes their place; its head says how."""
+    head, _, rest = COMPOSE.read_text().partition("name: qwen-camera")
+    example = (ROOT / "env.example").read_text()
+    for name in ("WATCHES_BASE_URL", "WATCHES_API_KEY", "WATCHES_MODEL", "READS_BASE_URL"):
+        assert name in head
+        assert f"\n{name}=" in example
+        assert name not in rest
+
+
 def test_compose_and_env_example_know_the_same_settings() -> None:
     """A variable that compose fills in is a setting of env.example, or one that its own head explains."""
     text = COMPOSE.read_text()
     head = text[: text.index("name: qwen-camera")]
     own = {*re.findall(r"\b[A-Z_]{6,}\b", head)}
     own |= {"TURNSERVER_CONF", "TURN_CERTS", "METRICS_TOKEN_FILE"}
-    used = {*re.findall(r"(?<!\$)\$\{(\w+)[:}]", text)}
+    used = {*re.findall(r"(?<!\$)\$\{(\w+)[:}-]", text)}
     example = {*re.findall(r"^([A-Z_]+)=", (ROOT / "env.example").read_text(), re.M)}
     assert used - own <= example
     assert {"MODEL_PATH", "MODEL_NAME", "SPEECH_VOICE", "VLLM_MEMORY"} <= used
