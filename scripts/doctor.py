@@ -77,12 +77,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
     """Check what is set beside the model server."""
+    for found in await local.check_role_servers(settings):
+        yield found
     for check in (
         *(local.check_local_model, speech.check_recogniser, speech.check_voice),
         speech.check_end_of_turn,
     ):
-        if (found := await check(settings, health)) is not None:
-            yield found
+        if (one := await check(settings, health)) is not None:
+            yield one
 
 
 class Examination:
@@ -251,7 +253,7 @@ class Examination:
         if self._settings is not None:
             for name in (
                 *("jwt_secret_key", "turn_secret", "vllm_api_key", "metrics_token"),
-                *("speech_api_key", "transcription_api_key"),
+                *("speech_api_key", "transcription_api_key", "watches_api_key", "reads_api_key"),
                 "operator_token",
             ):
                 # The settings of a feature are there while it is on.

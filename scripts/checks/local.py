@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from config import ConfigError, Settings, load
+from config import ConfigError, RoleSettings, Settings, load
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
+from server.core.frames import Role
 from server.features.hosting.catalogue.choice import CommandError, own_choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
@@ -91,7 +94,7 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     if not isinstance(settings, HostingSettings) or settings.local_model is None:
         return None
     title = "Local model"
-    if settings.engine not in ("auto", "local"):
+    if not settings.has_engine("local"):
         text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
         return Finding("local_model", title, State.SKIPPED, text)
     engines = health.get("engines", []) if isinstance(health, dict) else []
@@ -142,7 +145,10 @@ async def check_model_server(settings: Settings) -> Finding:
     title, urls = "Model server", settings.vllm_base_urls
     if settings.engine == "builtin":
         return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
-    found = await asyncio.gather(*(_check_one_server(settings, url) for url in urls))
+    # With ENGINE=auto the built-in engine answers instead.
+    bad = State.WARN if settings.engine == "auto" else State.FAILED
+    main = RoleSettings("vllm", urls, settings.model_name, settings.vllm_api_key)
+    found = await _each_server("model_server", title, main, ("VLLM", "MODEL_NAME"), bad)
     if (
         settings.engine == "auto"
         and "vllm_base_url" not in settings.model_fields_set
@@ -151,6 +157,27 @@ async def check_model_server(settings: Settings) -> Finding:
         # Nobody set one: the built-in engine answers, and nothing is wrong.
         text = "None is set (VLLM_BASE_URL): the built-in engine answers."
         return Finding("model_server", title, State.SKIPPED, text)
+    return _together(urls, found, "VLLM_BASE_URL")
+
+
+async def check_role_servers(settings: Settings) -> list[Finding]:
+    """Check each model server that a role has for itself as that of VLLM_BASE_URL."""
+    findings = []
+    for role in Role:
+        own = settings.of_role(role)
+        if own is None or not own.urls:
+            continue
+        # With the model's name alone it is another model of the same server.
+        prefix = role.upper() if getattr(settings, f"{role}_base_url") else "VLLM"
+        names = (prefix, f"{role.upper()}_MODEL")
+        # The engine that answers does its work meanwhile.
+        found = await _each_server(f"{role}_server", f"Server of {role}", own, names, State.WARN)
+        findings.append(_together(own.urls, found, f"{prefix}_BASE_URL"))
+    return findings
+
+
+def _together(urls: Sequence[str], found: Sequence[Finding], setting: str) -> Finding:
+    """Return one result for all servers of a setting."""
     bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
     if len(found) == 1 or not bad:
         return found[0]
@@ -158,30 +185,24 @@ async def check_model_server(settings: Settings) -> Finding:
     count = len(found) - len(bad)
     # The others answer for it.
     state = State.WARN if count else first.state
-    text = f"{count} of {len(found)} servers of VLLM_BASE_URL answer. {url}: {first.text}"
-    return Finding("model_server", title, state, text, first.cause, first.todo)
+    text = f"{count} of {len(found)} servers of {setting} answer. {url}: {first.text}"
+    return replace(first, state=state, text=text)
 
 
-async def _check_one_server(settings: Settings, url: str) -> Finding:
-    title = "Model server"
-    # With ENGINE=auto the built-in engine answers instead.
-    bad = State.WARN if settings.engine == "auto" else State.FAILED
+async def _each_server(
+    id: str, title: str, own: RoleSettings, names: tuple[str, str], bad: State
+) -> list[Finding]:
+    """Check each server. `names`: the prefix of its settings, and the one of its model."""
+    prefix, setting = names
+    start = "bash scripts/start_vllm_server.sh" if prefix == "VLLM" else ""
 
-    def problem(text: str, cause: str, todo: str) -> Finding:
-        return Finding("model_server", title, bad, text, cause, todo)
+    async def check(url: str) -> Finding:
+        known = await listed(prefix, url, own.key, start=start)
+        if isinstance(known, Trouble):
+            return Finding(id, title, bad, known.text, known.cause, known.todo)
+        if own.model and known and own.model not in known:
+            todo = f"Set {setting} to one of these, or leave it empty."
+            return Finding(id, title, bad, f"It does not have {setting}.", has(known), todo)
+        return Finding(id, title, State.OK, has(known))
 
-    names = await listed(
-        "VLLM",
-        url,
-        settings.vllm_api_key,
-        start="bash scripts/start_vllm_server.sh",
-    )
-    if isinstance(names, Trouble):
-        return problem(names.text, names.cause, names.todo)
-    if settings.model_name and names and settings.model_name not in names:
-        return problem(
-            "It does not have MODEL_NAME.",
-            has(names),
-            "Set MODEL_NAME to one of these, or leave it empty.",
-        )
-    return Finding("model_server", title, State.OK, has(names))
+    return await asyncio.gather(*map(check, own.urls))

@@ -350,7 +350,19 @@ class Program:
             status=engine.status,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
             operator=self.access.guard.on,
+            roles={
+                role: _named(self.engines.of(role))
+                for role in Role
+                if self.settings.of_role(role) is not None
+            },
         )
+
+
+def _named(engine: Engine) -> str:
+    """Return an engine's name with its model, and why it does not answer."""
+    status = engine.status
+    model = f" ({status.model_name})" if status.model_name not in ("", engine.name) else ""
+    return f"{engine.name}{model}" + ("" if status.ready else f": {status.state}, {status.detail}")
 
 
 # Everything that decides who gets in, built from the settings.

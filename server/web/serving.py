@@ -173,11 +173,12 @@ def greeting(
     status: EngineStatus,
     better: str | None,
     operator: bool = False,
+    roles: Mapping[str, str] | None = None,
 ) -> str:
     """Build the start message: the page's address, the engine, and how to get a better one.
 
     `better`: address at which the server looks for a better engine; None without. `operator`:
-    OPERATOR_TOKEN is set.
+    OPERATOR_TOKEN is set. `roles`: who does other work, by the name of the work.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -204,6 +205,7 @@ def greeting(
         rows.append(("Engine", f"{engine}{model}"))
         if not status.ready:
             rows.append(("", f"{status.state}: {status.detail}"))
+    rows += [(work.capitalize(), name) for work, name in (roles or {}).items()]
     if everywhere and scheme == "http":
         rows.append(
             (

@@ -343,6 +343,45 @@ async def test_a_key_that_the_model_server_refuses(
     assert "another key" not in str(found)
 
 
+async def test_the_server_of_each_role_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its address, its key, its model, by its own settings; trouble is a warning, since another engine does its work."""
+    async with (
+        FakeOpenAI(model="large-vl") as large,
+        FakeOpenAI(model="small-vl", api_key="the right key") as small,
+    ):
+        settings: dict[str, Any] = {
+            "engine": "vllm",
+            "vllm_base_url": large.base_url,
+            "watches_base_url": small.base_url,
+            "watches_api_key": "the right key",
+            "reads_model": "large-vl",
+        }
+
+        async def found(**more: Any) -> dict[str, Any]:
+            where = env_file(tmp_path, **settings, **more)
+            return await look(capsys, "--server-url", run.base_url, "--env-file", where)
+
+        async with running(**settings) as run:
+            seen = await found()
+            assert {one: seen[one]["state"] for one in ("watches_server", "reads_server")} == {
+                "watches_server": "ok",
+                "reads_server": "ok",
+            }
+            assert "small-vl" in seen["watches_server"]["text"]
+            settings |= {"watches_api_key": "another key", "reads_model": "reader-vl"}
+            seen = await found()
+            assert "WATCHES_API_KEY" in seen["watches_server"]["todo"]
+            assert "READS_MODEL" in seen["reads_server"]["todo"]
+            assert "another key" not in str(seen)
+            await small.close()
+            seen = await found()
+    assert seen["model_server"]["state"] == "ok"
+    assert seen["watches_server"]["state"] == "warn"
+    assert "WATCHES_BASE_URL" in seen["watches_server"]["todo"]
+
+
 async def test_udp_ports_that_are_all_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,19 @@ def test_greeting_says_what_the_built_in_engine_does() -> None:
     assert "It reads text, and no more." in " ".join(text.split())
 
 
+def test_greeting_says_who_does_what() -> None:
+    text = greeting(
+        scheme="http",
+        host="127.0.0.1",
+        port=1,
+        engine="vllm",
+        status=READY,
+        better=None,
+        roles={"watches": "builtin", "reads": "reads (small-vl)"},
+    )
+    assert "  Watches         builtin\n  Reads           reads (small-vl)\n" in text
+
+
 def test_greeting_of_an_engine_that_does_not_answer() -> None:
     """Its trouble has its own words."""
     status = EngineStatus(EngineState.UNREACHABLE, "Nothing listens at gpu:8001.")

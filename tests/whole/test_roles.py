@@ -82,6 +82,8 @@ async def test_a_question_and_a_watch_at_once_each_at_its_own(encoder: LiveEncod
         ready = next(m for m in one.page.seen if m["type"] == "ready")
         assert (ready["model"], ready["stands_in"]) == ("large-vl", "")
         assert ready["roles"] == {"watches": {"engine": "watches", "model": "small-vl"}}
+        greeting = " ".join(run.program.greeting(8000).split())
+        assert "Engine vllm (large-vl) Watches watches (small-vl)" in greeting
         large.answer_for = lambda body, jpeg: ["It ", "is ", "a ", "cup."]
         large.hold()
         await one.page.send(type="chat", content="What is it?", id="q")
