@@ -10,6 +10,7 @@ usual for their first token. All methods are called on the event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ from server.models.scheduler.fairness import (
     Full,
 )
 from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, JobRun
+from server.models.scheduler.picture_cache import PictureCache
+
+log = logging.getLogger(__name__)
 
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2
@@ -72,6 +76,7 @@ class Lane:
         self._active: set[tuple[str, bool]] = set()
         self.share = BackgroundShare()
         self.engine_share = EngineShare(most)
+        self.pictures = PictureCache()
         # Watches since the last job of a less urgent kind
         self._watches_before = 0
         # Fills the slots when background work may go on; None while nothing waits for that
@@ -141,6 +146,7 @@ class Lane:
             self.share.ended(now - run.slot_at, now)
         if run.result not in ("ok", "length") or run.asked_at is None or run.begun_at is None:
             return
+        self._note_reuse(run)
         seconds = run.begun_at - run.asked_at
         question = job.kind is Kind.CHAT
         if question:
@@ -155,6 +161,17 @@ class Lane:
                 asked_at=run.asked_at,
                 now=now,
                 session=job.session_id,
+            )
+
+    def _note_reuse(self, run: JobRun) -> None:
+        """Learn from a question whose picture the engine had got before."""
+        cached, known = run.cached_tokens, run.known_tokens
+        if run.engine is not self.engine or cached is None or not known:
+            return
+        if self.pictures.note(self.engine.status.model, known, cached):
+            log.info(
+                "the model server computes each picture anew, so none is sent ahead of its question",
+                extra={"engine": self.engine.name},
             )
 
     def close(self) -> None:
@@ -296,6 +313,11 @@ class Inference:
         """Find whether nothing waits for the engine of a role, and nothing runs there."""
         lane = self._lane(role)
         return not lane.running and not len(lane.queue)
+
+    def reuses_pictures(self, role: Role) -> bool:
+        """Find whether the engine of a role may be spared a picture that it got before."""
+        lane = self._lane(role)
+        return not lane.pictures.useless(lane.engine.status.model)
 
     def depth(self) -> dict[Kind, int]:
         """Number of waiting jobs of each kind."""

@@ -163,6 +163,8 @@ class JobRun:
     engine: Engine | None = None
     # Visual tokens that the engine got before, with an earlier question
     known_tokens: int = 0
+    # Prompt tokens that the engine did not compute, by its own figures; None without any
+    cached_tokens: int | None = None
     # Jobs without words yet when it got its slot
     before: int = 0
     # Requests with equal values take about as long to their first token; None before the request
@@ -269,6 +271,7 @@ class JobRun:
 
     def _finish(self, end: Finished) -> None:
         usage = end.usage
+        self.cached_tokens = usage.cached_tokens
         if not self._end("length" if end.finish_reason == "length" else "ok"):
             return
         for direction, count in (

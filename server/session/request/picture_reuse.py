@@ -163,7 +163,7 @@ class PictureReuse:
         await self._tasks.close()
 
     def _idle(self) -> bool:
-        """Return True while the engine has nothing to do, and may get this session's pictures."""
+        """Return True while the engine has nothing to do, may get this session's pictures, and gains by it."""
         engine, inference = self._tools.current_engine(), self._tools.inference
         return (
             engine.status.ready
@@ -171,6 +171,7 @@ class PictureReuse:
             and self._requests.consent.given(engine)
             and self._requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
+            and inference.reuses_pictures(Role.ANSWERS)
             and not inference.draining
         )
 
