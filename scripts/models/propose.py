@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
+# What Apple's Metal lets a GPU have of the memory, by its usual limit
+_METAL_SHARE = 2 / 3
 _BUILTIN = (
     "Without a model the built-in engine answers: it names common things, reads text and codes, names colours, counts faces\n"
     "and reports motion: bash scripts/run.sh"
@@ -46,7 +49,9 @@ def look(settings: HostingSettings) -> Host:
         return found
     # Not Linux
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return replace(found, ram_total_bytes=total, ram_free_bytes=total)
+    apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
+    unified = int(total * _METAL_SHARE) if apple else 0
+    return replace(found, ram_total_bytes=total, ram_free_bytes=total, unified_bytes=unified)
 
 
 def at_hand(catalogue: Catalogue) -> list[Model]:

@@ -15,8 +15,9 @@ import pytest
 from scripts.models import disk, propose
 from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
-from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
 from server.features.hosting.catalogue.proposal import Proposal
+from server.features.hosting.settings import HostingSettings
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
 from tests.support.hub_stand_in import Hub, running_hub
 from tests.support.hub_stand_in import Model as Published
@@ -110,6 +111,23 @@ def test_without_a_terminal_the_command_is_printed(installed: BufferPool) -> Non
         assert done.stdout == ""
     installed.write_catalogue()
     assert len(installed.hub.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "share"),
+    [("darwin", "arm64", 2 / 3), ("darwin", "x86_64", 0), ("win32", "ARM64", 0)],
+)
+def test_apples_gpu_has_two_thirds_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, system: str, processor: str, share: float
+) -> None:
+    """On Macs with Apple's chip alone; a person reads so."""
+    monkeypatch.setattr(propose.HostProbe, "probe", lambda self, vllm: Host())
+    monkeypatch.setattr(propose.sys, "platform", system)
+    monkeypatch.setattr(propose.platform, "machine", lambda: processor)
+    found = propose.look(HostingSettings())
+    assert found.unified_bytes == int(found.ram_total_bytes * share)
+    assert found.ram_total_bytes > 0
+    assert ("Apple's GPU" in described(found)) is bool(share)
 
 
 def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) -> list[Model]:

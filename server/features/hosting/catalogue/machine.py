@@ -54,6 +54,8 @@ class Host:
     # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
+    # What a GPU without memory of its own may have of that, as Apple's does; 0: there is none
+    unified_bytes: int = 0
     # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
     # "diffusers", "fastapi"
     engine_python: str | None = None
@@ -115,6 +117,8 @@ def described(host: Host) -> str:
         + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
         for gpu in host.gpus
     ]
+    if host.unified_bytes:
+        gpus.append(f"Apple's GPU ({gigabytes(host.unified_bytes)} of the memory)")
     parts = [", ".join(gpus) or "No GPU"]
     if host.ram_total_bytes:
         free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)

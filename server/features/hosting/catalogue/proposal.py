@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.features.hosting.catalogue.entry import Library, Model
-from server.features.hosting.catalogue.machine import Host, MachineClass, gigabytes
+from server.features.hosting.catalogue.machine import Host, MachineClass, Vendor, gigabytes
 from server.features.hosting.catalogue.modes import GPU_SHARE, RAM_LEFT, no_llama_server
 from server.features.hosting.catalogue.sizes import needed
 
@@ -14,6 +14,9 @@ from server.features.hosting.catalogue.sizes import needed
 ROOM_LEFT = 2 * 1024**3
 # Bytes a second that a download is assumed to have: 50 Mbit/s
 ASSUMED_SPEED = 50_000_000 / 8
+# On such machines a model for a processor alone would be a poor one.
+_LARGE = (MachineClass.GPU_24G, MachineClass.MI300X)
+_BY_VLLM = "Or serve it with vLLM: the profile gpu-24g of deploy/docker-compose.yml (DEPLOY.md)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Proposal:
 
 def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
     """Choose the default of the largest class of machines that fits; without one, for a catalogue
-    of one's own, the largest model that does.
+    of one's own, the largest model that does. None for a large GPU that only lacks llama.cpp's server.
 
     `free`: bytes on the disk for models; None: unknown.
     """
@@ -46,6 +49,9 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
             if not told:
                 passed.append(f"{model.name} would fit. {trouble}")
             told = True
+            if model.default_for in _LARGE:
+                nvidia = any(gpu.vendor is Vendor.NVIDIA for gpu in host.gpus)
+                return Proposal(None, (*passed, _BY_VLLM) if nvidia else tuple(passed))
             continue
         if not (trouble := _no_room(model, free)):
             return Proposal(model, tuple(passed))
@@ -76,7 +82,10 @@ def _fits(model: Model, host: Host) -> bool:
     if model.remote_code and not host.trust_remote_code:
         return False
     total = host.gpu_total_bytes if host.gpus else None
-    if total and needed(model, gpu=True) <= total * GPU_SHARE:
+    need = needed(model, gpu=True)
+    if total and need <= total * GPU_SHARE:
+        return True
+    if model.library is Library.LLAMA_CPP and 0 < need <= host.unified_bytes:
         return True
     # Without a GPU the larger ones would answer, too, after minutes.
     small = model.default_for in (None, MachineClass.CPU)

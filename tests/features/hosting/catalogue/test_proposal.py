@@ -31,6 +31,10 @@ def machine(
     return Host(gpus=cards, ram_total_bytes=memory, ram_free_bytes=memory, llama=llama)
 
 
+def apple(ram: float) -> Host:
+    return replace(machine(ram), unified_bytes=int(ram * GIB * 2 / 3))
+
+
 ENTRY = """
 [[model]]
 id = "some/{name}"
@@ -92,9 +96,15 @@ def proposed(host: Host, free: int | None = PLENTY, models: Catalogue | None = N
         (machine(16, 10), "medium", "plain"),
         (machine(32, 12), "eight", "plain"),
         (machine(32, 16), "eight", "plain"),
-        (machine(64, 24), "quick", "plain"),
-        (machine(64, 12, 12), "quick", "plain"),
-        (machine(64, 48), "quick", "plain"),
+        # Without it a GPU of this size gets no model for a processor.
+        (machine(64, 24), "quick", ""),
+        (machine(64, 12, 12), "quick", ""),
+        (machine(64, 48), "quick", ""),
+        # Apple's, two thirds of whose memory the GPU may have; vLLM's is not for it.
+        (apple(8), "medium", "plain"),
+        (apple(18), "eight", "plain"),
+        (apple(32), "quick", ""),
+        (apple(192), "quick", ""),
         (machine(128, 80), "large", "large"),
         (machine(256, 141), "large", "large"),
         (machine(256, 192, vendor=Vendor.AMD), "large", "large"),
@@ -113,8 +123,15 @@ def test_why_a_better_one_is_passed_over() -> None:
     models = list(catalogue())
     host = machine(64, 24)
     lacks = propose(models, replace(host, llama=None), PLENTY)
-    assert len(lacks.passed) == 1
+    assert lacks.model is None
     assert "quick would fit." in lacks.passed[0]
+    assert [text for text in lacks.passed[1:] if "the profile gpu-24g" in text] == [
+        *lacks.passed[1:]
+    ]
+    assert len(lacks.passed) == 2
+    for other in (machine(64, 24, vendor=Vendor.AMD), apple(64)):
+        (only,) = propose(models, replace(other, llama=None), PLENTY).passed
+        assert "vLLM" not in only
     assert "llama.cpp's server (llama-server) was not found. Install it:" in lacks.passed[0]
     full = propose(models, host, 8 * GB)
     assert full.model is not None
@@ -197,7 +214,10 @@ def test_every_class_of_machines_has_a_default() -> None:
         (machine(16, 8), "medium", "qwen3.5-0.8b-bf16"),
         (machine(32, 12), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
         (machine(32, 16), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
-        (machine(64, 24), "qwen3.8-27b-q4", "qwen3.5-0.8b-bf16"),
+        (machine(64, 24), "qwen3.8-27b-q4", ""),
+        (apple(8), "medium", "qwen3.5-0.8b-bf16"),
+        (apple(24), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        (apple(48), "qwen3.8-27b-q4", ""),
         (machine(128, 80), "large", "large"),
         (machine(256, 141), "large", "large"),
         (machine(256, 192, vendor=Vendor.AMD), "large", "large"),
