@@ -110,6 +110,10 @@ class Metrics:
         self.pictures_ahead = counter(
             "pictures_ahead_total", "Pictures that went to the engine before their question"
         )
+        # result: clamped, dropped
+        self._boxes_beyond = counter(
+            "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"
+        )
         # why: same, first, view, scene, object, slight, color, print
         self.looks = counter("looks_total", "Frames compared with that of the last answer", "why")
         self.errors = counter("errors_total", "Errors sent to clients", "code")
@@ -137,6 +141,11 @@ class Metrics:
         )
 
         self._begin()
+
+    def count_boxes_beyond(self, clamped: int, dropped: int) -> None:
+        """Count boxes that were cut at the picture's edge, and those that were left out."""
+        self._boxes_beyond.labels("clamped").inc(clamped)
+        self._boxes_beyond.labels("dropped").inc(dropped)
 
     def _begin(self) -> None:
         """Create the series that alerts use with 0: rate() cannot see the first event of a new

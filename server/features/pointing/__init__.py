@@ -24,13 +24,5 @@ def register(api: Api) -> None:
     things = builtin.things if builtin is not None else None
     find = partial(in_pool, heavy, things.boxes) if things is not None else None
     find_at = partial(in_pool, heavy, builtin.at) if builtin is not None else None
-    # result: clamped, dropped
-    beyond = api.metrics.counter(
-        "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"
-    )
-
-    def count(clamped: int, dropped: int) -> None:
-        beyond.labels("clamped").inc(clamped)
-        beyond.labels("dropped").inc(dropped)
-
+    count = api.metrics.count_boxes_beyond
     api.session_part(lambda context: Pointing(context, find, find_at, count), Point)

@@ -15,7 +15,7 @@ from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
 from server.media.camera import Camera
-from server.media.picture.grounding import Box, to_frame
+from server.media.picture.grounding import Box, beyond, to_frame
 from server.media.picture.luma import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.routing import wants_detail
@@ -393,6 +393,8 @@ class WatchObserver:
         self.names = names
         self.text = ""
         self.asked: tuple[Engine, EngineRequest] | None = None
+        # Boxes of the whole answer that were cut at the picture's edge, and that lie outside
+        self.clamped = self.dropped = 0
         self._region = region
         self._on_text = on_text
         self._on_answer = on_answer
@@ -413,7 +415,20 @@ class WatchObserver:
             self._on_error(self, None)
             return
         found = read_answers(result.text, self.names)
-        self._on_answer(self, {name: self.in_frame(one) for name, one in found.items()}, result)
+        answers = {name: self.in_frame(one) for name, one in found.items()}
+        for name, one in found.items():
+            if self._reaches_beyond(one.where):
+                inside = answers[name].where is not None
+                self.clamped, self.dropped = self.clamped + inside, self.dropped + (not inside)
+        self._on_answer(self, answers, result)
+
+    def _reaches_beyond(self, box: Box | None) -> bool:
+        if self.asked is None or box is None:
+            return False
+        engine, request = self.asked
+        unit = unit_of(engine.status.capabilities)
+        size = request.picture.width, request.picture.height
+        return unit is not None and beyond(box, unit, size) > 0
 
     def failed(self, error: QwenCameraError) -> None:
         self._on_error(self, error)

@@ -338,6 +338,7 @@ class Watching(BackgroundPart):
             return
         if sink.asked is not None:
             self._requests.learn(*sink.asked, result)
+        self._tools.metrics.count_boxes_beyond(sink.clamped, sink.dropped)
         self._list.failed = ""
         if self._listening:
             self._touch()

@@ -629,6 +629,31 @@ async def test_it_says_why_it_cannot_watch() -> None:
         assert "not available" in guard.listed()[0]["reason"]
 
 
+async def test_boxes_beyond_the_picture_are_cut_and_counted() -> None:
+    """Of whole answers, once each; what is cut alerts, and what lies outside has no place."""
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+
+        def counted(result: str) -> float:
+            wanted = f'qwen_camera_boxes_beyond_total{{result="{result}"}} '
+            lines = one.tools.metrics.render().decode().splitlines()
+            return sum(float(text.removeprefix(wanted)) for text in lines if wanted in text)
+
+        assert (counted("clamped"), counted("dropped")) == (0, 0)
+        one.engine.chunks = reply(True, where=[300, 300, 1020, 1200])
+        asked = len(one.engine.requests)
+        await guard.show(mark=True)
+        assert (counted("clamped"), counted("dropped")) == (len(one.engine.requests) - asked, 0)
+        (alert,) = guard.alerts()
+        assert alert["region"][2:] == [1, 1]
+        guard.watch("other", "another thing")
+        one.engine.chunks = reply(False, where=[1100, 1100, 1200, 1200])
+        await guard.show(2)
+        assert counted("dropped") >= 1
+
+
 async def test_too_dark_is_said_and_hardly_anything_is_asked() -> None:
     """Once, and once more when the dark has settled: it may be what is watched for."""
     async with room(FakeEngine(capabilities=ABLE)) as one:
