@@ -80,6 +80,8 @@ class Camera:
         self._sampler = Sampler(sample_rate)
         self._sending = Sending(sample_rate)
         self._scene = SceneWatch()
+        # It is a screen or a window: a black one is not dark.
+        self.screen = False
         # False while no client shows the hints (dark, blurred); scenes are then not analysed.
         self.watched = True
         # Frames per second in the last status report.

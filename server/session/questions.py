@@ -349,7 +349,8 @@ class QuestionService:
         if route is None or route.prepares:
             needs = self._tools.current_engine().status.capabilities
             prepared = await self._reuse.prepare(view, needs)
-            if not needs.wants_pixels and is_black(prepared.picture.scene, frame):
+            lit = needs.wants_pixels or self._camera.screen
+            if not lit and is_black(prepared.picture.scene, frame):
                 raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
         pending.sink = self._sink(pending, waited)
         if route is not None:

@@ -203,6 +203,8 @@ class Session:
         given = message.model_dump(include=_PREFERENCES, exclude_none=True)
         parts = self._parts
         parts.requests.preferences = replace(parts.requests.preferences, **given)
+        if message.screen is not None:
+            self.camera.screen = message.screen
         try:
             # A part may refuse its settings.
             parts.features.configure(message)

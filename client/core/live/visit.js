@@ -370,7 +370,7 @@ export class Visit {
       this.handover.opened();
       // Send all settings each time, because a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
-      this.socket.send({ type: "settings", thumbnails: true, stills, ...this.description.settings() });
+      this.socket.send({ type: "settings", thumbnails: true, stills, screen: this.facts.screen, ...this.description.settings() });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // without a socket the camera is of no use
@@ -432,7 +432,9 @@ export class Visit {
 
   /** @param {Partial<Facts>} change */
   #set(change) {
+    const { screen } = this.facts;
     this.facts = { ...this.facts, ...change };
+    if (this.facts.screen !== screen) this.socket.send({ type: "settings", screen: !screen });
     this.#hooks.onChange(this.facts);
     this.#asking.flush();
   }

@@ -70,14 +70,14 @@ export class WatchView {
   /** @param {WatchInfo[]} watches @param {import("./desk.js").Order[]} waiting orders that the server has not yet */
   render(watches, waiting) {
     this.#shown = [watches, waiting];
-    const over = watches.findLast((one) => one.ended)?.condition ?? [...this.#stopped.values()].at(-1);
+    const over = watches.findLast((one) => one.ended)?.condition;
     const rows = [
       ...watches.map((one) => ({ ...one, text: stateOf(one) })),
       ...waiting.map((one) => ({ ...one, text: text("page.waiting_connection"), state: "waiting" })),
       ...[...this.#stopped].map(([id, condition]) => ({ id, condition, text: text("watch.stopped"), state: "stopped", repeat: false, hours: undefined })),
     ];
     show(this.box, rows.length > 0);
-    say(this.#summary, summary(watches, waiting.length, over));
+    say(this.#summary, summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0 }));
     this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
     const here = new Set(rows.map((row) => row.id));
     for (const [id, { item }] of this.#items) {

@@ -2,11 +2,15 @@ import { clock, ended, fromServer, joined, plural, text } from "../../core/words
 
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
 
-/** @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet @param {string} [over] the condition that ended last */
-export function summary(watches, waiting, over) {
+/**
+ * @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet
+ * @param {{over?: string, stopped?: boolean}} [last] the condition that ended last; a watch was stopped a moment ago
+ */
+export function summary(watches, waiting, { over, stopped } = {}) {
   const on = watches.filter((one) => !one.ended);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
+  if (count === 0 && stopped) return text("watch.stopped");
   if (count === 0) return over ? text("watch.finished", { condition: over }) : text("watch.none");
   const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
   if (cannot.length === 0) return what;

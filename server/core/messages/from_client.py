@@ -137,6 +137,8 @@ class Settings(ClientMessage):
     )
     # `response` has a small picture of its frame.
     thumbnails: bool | None = None
+    # The session's own camera is a shared screen or window, of which black is no darkness.
+    screen: bool | None = None
     # Sensitivity to changes, of the description and the watches: more of it finds smaller and
     # weaker ones. 1 is the measured default.
     sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)

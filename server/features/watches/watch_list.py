@@ -167,7 +167,8 @@ class WatchList:
         """Return why hardly anything can be watched now, darkness included; "" when it can."""
         if reason := self.blocked():
             return reason
-        if hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK):
+        dark = hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK)
+        if dark and not self._camera.screen:
             return "It is too dark to see anything."
         if self._requests.allowance.wait(self._clock()) > _LONG_WAIT:
             return (

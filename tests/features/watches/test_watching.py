@@ -666,6 +666,15 @@ async def test_too_dark_is_said_and_hardly_anything_is_asked() -> None:
             await guard.quiet()
         assert guard.listed()[0]["reason"] == "It is too dark to see anything."
         assert len(one.engine.requests) == asked + 2
+        # Nobody lights a screen: black says nothing of it.
+        guard.say(type="settings", screen=True)
+        guard.stage.show(1, dark=True)
+        await guard.quiet()
+        assert guard.listed()[0]["state"] == "looking"
+        guard.say(type="settings", screen=False)
+        guard.stage.show(1, dark=True)
+        await guard.quiet()
+        assert guard.listed()[0]["reason"] == "It is too dark to see anything."
 
 
 async def test_what_an_engine_cannot_watch_is_said_when_it_is_added() -> None:

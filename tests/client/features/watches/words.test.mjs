@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { summary, whenWords } from "../../../../client/features/watches/words.js";
+import { stateOf, summary, whenWords } from "../../../../client/features/watches/words.js";
 import { plural, text, use } from "../../../../client/core/words/text.js";
 
 const watch = (/** @type {string} */ state) => /** @type {any} */ ({ state, over: false, condition: "red", reason: "" });
@@ -20,4 +20,18 @@ test("parts of a sentence are joined by the language's comma", () => {
   assert.equal(whenWords(undefined, undefined), "いつでも、停止するまで");
   assert.equal(summary([watch("cannot"), watch("watching")], 0), "見守り 2 件、1 件は現在見守れません");
   use("en", {});
+});
+
+test("a watch that was stopped is not called finished", () => {
+  assert.equal(summary([], 0, { stopped: true }), text("watch.stopped"));
+  const ended = { ...watch("seen"), ended: true };
+  assert.equal(summary([ended], 0, { over: "red", stopped: true }), text("watch.stopped"));
+  assert.equal(summary([ended], 0, { over: "red" }), text("watch.finished", { condition: "red" }));
+  assert.equal(summary([], 0), text("watch.none"));
+});
+
+test("it says who is asked about what the engine that watches cannot watch for", () => {
+  const asked = text("watch.by_model", { model: "qwen3-vl-8b" });
+  assert.equal(stateOf({ ...watch("looking"), model: "qwen3-vl-8b" }), `${text("watch.watching")} ${asked}`);
+  assert.equal(stateOf(watch("looking")), text("watch.watching"));
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,17 @@ import pytest
 
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.llama_cpp import LlamaServer
-from server.features.hosting.catalogue.machine import GB, Host, HostGpu, MachineClass, Vendor
+from server.features.hosting.catalogue.machine import (
+    GB,
+    Host,
+    HostGpu,
+    MachineClass,
+    Vendor,
+    gigabytes,
+)
 from server.features.hosting.catalogue.proposal import ROOM_LEFT, minutes, propose
 
+ROOT = Path(__file__).resolve().parents[4]
 GIB = 1024**3
 PLENTY = 1000 * GB
 
@@ -230,3 +239,15 @@ def test_ours_has_a_model_for_machines_as_they_are_sold(
     ours = Catalogue.load()
     assert proposed(host, models=ours) == with_llama
     assert proposed(replace(host, llama=None), models=ours) == without
+
+
+def test_the_page_names_the_sizes_of_the_catalogue() -> None:
+    """Its dialog of simple mode names the small default and a large model before any server tells of them."""
+    page = (ROOT / "client/core/dialogs/dialogs.js").read_text("utf-8")
+    ways = re.findall(r'\["simple\.(\w+)", ([\d.]+), "([^"]+)"', page)
+    sizes = {name: f"{size} GB" for name, size, _ in ways}
+    ours = Catalogue.load()
+    small = next(model for model in ours if model.default_for is MachineClass.CPU)
+    served = next(command for name, _, command in ways if name == "large").split()
+    assert sizes["small"] == gigabytes(small.weights_bytes)
+    assert sizes["large"] == gigabytes(ours.require(served[2]).weights_bytes)
