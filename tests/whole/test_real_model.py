@@ -19,6 +19,8 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineError, EngineFailed, EngineUnavailable
 from server.core.frames import Geometry, Kind, Picture, Role
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import RunMode
 from server.media.picture import encode
 from server.models.base import Chunk, EngineRequest, EngineState
 from server.models.openai.chat_client import Endpoint
@@ -28,6 +30,7 @@ from tests.real_model.server import (
     ASK_SONG,
     COLORS,
     GREY,
+    PYTHON,
     ModelServer,
     build,
     watch_lessons,
@@ -387,3 +390,43 @@ async def test_two_models_in_one_session(
     finally:
         await encoder.close()
         watcher.kill()
+
+
+async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Path) -> None:
+    """WATCHES_BASE_URL=local: LOCAL_MODEL watches and describes and answers nothing, though ENGINE names another
+    engine; stopped in the panel, the one that answers stands in, and started again it watches again.
+    """
+    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
+    folder = folder.rename(tmp_path / "watcher")
+    scene = ColoredScene("red")
+    scene.show(GREY)
+    encoder = LiveEncoder(scene, rate=10)
+    settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
+    settings |= {"watches_base_url": "local", "local_model": folder, "engine_python": PYTHON}
+    try:
+        async with running(engine="vllm", **settings) as run, visitor(run, encoder) as one:
+            page, engines = one.page, run.program.engines
+            manager = run.program.feature("hosting").manager
+            await soon(lambda: engines.of(Role.WATCHES).name == "local", 60)
+            told = await page.next("ready", stands_in="", timeout=30)
+            assert told["roles"] == {"watches": {"engine": "local", "model": "watcher"}}
+            await page.send(type="watch", id="red", condition="you see red")
+            watches: list[dict[str, Any]] = []
+            while not (watches and watches[0]["armed"]):
+                watches = (await page.next("watches", timeout=60))["watches"]
+            assert watches[0]["reason"] == "It is not red."
+            scene.show(COLORS["red"])
+            alert = await page.next("alert", timeout=60)
+            assert (alert["model"], alert["reason"]) == ("watcher", "It is red.")
+            answer = await page.ask(ASK_COLOR, timeout=60)
+            assert answer["model"] == server.model.name
+            await manager.stop()
+            told = await page.next("ready", roles={}, timeout=30)
+            assert told["stands_in"]
+            assert engines.current.name == "vllm"
+            await manager.start(Choice(model=str(folder), mode=RunMode.IN_PROCESS))
+            told = await page.next("ready", stands_in="", timeout=60)
+            assert told["roles"]["watches"]["model"] == "watcher"
+            assert engines.current.name == "vllm"
+    finally:
+        await encoder.close()
