@@ -274,6 +274,11 @@ class Settings(BaseSettings):
             key = self.vllm_api_key
         return RoleSettings(name=role, urls=urls, model=model, key=key)
 
+    def own_roles(self) -> dict[Role, RoleSettings]:
+        """Return the engines that roles have for themselves."""
+        found = {role: self.of_role(role) for role in Role}
+        return {role: own for role, own in found.items() if own is not None}
+
     @field_validator("*")
     @classmethod
     def _home(cls, value: object) -> object:

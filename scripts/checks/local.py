@@ -14,7 +14,6 @@ from typing import Any
 from config import ConfigError, RoleSettings, Settings, load
 from scripts.checks.finding import Finding, State
 from scripts.checks.model_list import Trouble, has, listed
-from server.core.frames import Role
 from server.features.hosting.catalogue.choice import CommandError, own_choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
@@ -163,9 +162,8 @@ async def check_model_server(settings: Settings) -> Finding:
 async def check_role_servers(settings: Settings) -> list[Finding]:
     """Check each model server that a role has for itself as that of VLLM_BASE_URL."""
     findings = []
-    for role in Role:
-        own = settings.of_role(role)
-        if own is None or not own.urls:
+    for role, own in settings.own_roles().items():
+        if not own.urls:
             continue
         # With the model's name alone it is another model of the same server.
         prefix = role.upper() if getattr(settings, f"{role}_base_url") else "VLLM"

@@ -195,8 +195,8 @@ class Program:
             lambda name: Api(name, self),
             self.session_features.on,
         )
-        for role in Role:
-            if (own := settings.of_role(role)) is not None and own.urls:
+        for own in settings.own_roles().values():
+            if own.urls:
                 self.engines.add(
                     model_servers(own, settings, self.metrics, self._engine_busy), reserve=True
                 )
@@ -222,8 +222,7 @@ class Program:
 
     def _role_engines(self) -> dict[Role, str]:
         """Return the names of the engines that roles have for themselves."""
-        own = {role: self.settings.of_role(role) for role in Role}
-        return {role: one.name for role, one in own.items() if one is not None}
+        return {role: one.name for role, one in self.settings.own_roles().items()}
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
@@ -346,23 +345,11 @@ class Program:
             scheme="https" if settings.https_enabled else "http",
             host=settings.host,
             port=port,
-            engine=engine.name,
-            status=engine.status,
+            engine=engine,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
             operator=self.access.guard.on,
-            roles={
-                role: _named(self.engines.of(role))
-                for role in Role
-                if self.settings.of_role(role) is not None
-            },
+            roles={role: self.engines.of(role) for role in self.settings.own_roles()},
         )
-
-
-def _named(engine: Engine) -> str:
-    """Return an engine's name with its model, and why it does not answer."""
-    status = engine.status
-    model = f" ({status.model_name})" if status.model_name not in ("", engine.name) else ""
-    return f"{engine.name}{model}" + ("" if status.ready else f": {status.state}, {status.detail}")
 
 
 # Everything that decides who gets in, built from the settings.

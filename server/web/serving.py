@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -164,16 +165,25 @@ class DrainingServer(uvicorn.Server):
         return self.config.port
 
 
+class Greeted(Protocol):
+    """An engine, as the greeting needs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def status(self) -> EngineStatus: ...
+
+
 def greeting(
     *,
     scheme: str,
     host: str,
     port: int,
-    engine: str,
-    status: EngineStatus,
+    engine: Greeted,
     better: str | None,
     operator: bool = False,
-    roles: Mapping[str, str] | None = None,
+    roles: Mapping[str, Greeted] | None = None,
 ) -> str:
     """Build the start message: the page's address, the engine, and how to get a better one.
 
@@ -182,19 +192,19 @@ def greeting(
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
-    model = f" ({status.model})" if status.model not in ("", engine) else ""
+    status = engine.status
     page = f"{scheme}://{shown}:{port}"
     rows = [("Open", page)]
     if operator:
         rows.append(("Engine panel", f"{page}/#operator (asks for OPERATOR_TOKEN)"))
-    if engine == "builtin":
+    if engine.name == "builtin":
         taken = (
             f"now {better}; it is taken up as soon as it answers"
             if better is not None
             else "and ENGINE=auto in place of ENGINE=builtin"
         )
         rows += [
-            ("Engine", status.visitor_detail or engine),
+            ("Engine", status.visitor_detail or engine.name),
             (
                 "A better one",
                 "bash scripts/run.sh --model proposes a vision-language model for this machine and fetches it; "
@@ -202,10 +212,9 @@ def greeting(
             ),
         ]
     else:
-        rows.append(("Engine", f"{engine}{model}"))
-        if not status.ready:
-            rows.append(("", f"{status.state}: {status.detail}"))
-    rows += [(work.capitalize(), name) for work, name in (roles or {}).items()]
+        rows += _engine("Engine", engine)
+    for work, one in (roles or {}).items():
+        rows += _engine(work.capitalize(), one)
     if everywhere and scheme == "http":
         rows.append(
             (
@@ -215,6 +224,14 @@ def greeting(
         )
     told = "\n".join(_row(name, text) for name, text in rows)
     return f"\n  qwen-camera {__version__}\n{told}\n\n"
+
+
+def _engine(work: str, engine: Greeted) -> list[tuple[str, str]]:
+    """Return the lines about the engine that does a work: its model, and why it does not answer."""
+    status = engine.status
+    model = f" ({status.model})" if status.model not in ("", engine.name) else ""
+    trouble = [] if status.ready else [("", f"{status.state}: {status.detail}")]
+    return [(work, f"{engine.name}{model}"), *trouble]
 
 
 def _row(name: str, text: str) -> str:

@@ -256,7 +256,9 @@ async def test_what_the_built_in_engine_cannot_watch_goes_to_the_model(
         assert (told["watches"]["engine"], told["watches"]["beyond"]) == ("builtin", "vllm")
         assert "beyond" not in told["reads"]
         await one.page.send(type="watch", id="w", condition="the word WHITE appears")
-        while [one["armed"] for one in (await listed(one.page, "looking"))["watches"]] != [True] * 2:
+        while [one["armed"] for one in (await listed(one.page, "looking"))["watches"]] != [
+            True
+        ] * 2:
             pass
         encoder.scene.text = "WHITE"
         alerts = [await one.page.next("alert", timeout=20) for _ in range(2)]

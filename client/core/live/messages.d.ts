@@ -72,6 +72,8 @@ export interface Settings {
   page_language?: string;
   /** `response` has a small picture of its frame. */
   thumbnails?: boolean;
+  /** The session's own camera is a shared screen or window, of which black is no darkness. */
+  screen?: boolean;
   /** Sensitivity to changes, of the description and the watches: more of it finds smaller and weaker ones. 1 is the measured default. */
   sensitivity?: number;
   /** Words of an answer; `normal` at first */
@@ -1075,6 +1077,8 @@ export interface WatchInfo {
   hours?: [number, number];
   /** The confidence that an answer needs, 0 to 1 */
   threshold: number;
+  /** Name of the model that answers, which is asked about it, where the engine that watches cannot watch for it */
+  model?: string;
 }
 
 /** Something around a place, at the time of the frame. */

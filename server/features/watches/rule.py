@@ -113,8 +113,9 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels. `apart`: a condition
-    is asked about in a request of its kind, since another engine gets it; that goes last.
+    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels. `place`: of the
+    engine that is asked about a condition, in the order in which they are asked, each in a request of its
+    own; None: none is now.
 
     Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
     common request and a second look for each on their way, and one change that waits, the newest;
@@ -122,10 +123,10 @@ class Watches:
     """
 
     def __init__(
-        self, *, boxes: bool = True, apart: Callable[[str], bool] = lambda _: False
+        self, *, boxes: bool = True, place: Callable[[str], int | None] = lambda _: 0
     ) -> None:
         self.boxes = boxes
-        self._apart = apart
+        self._place = place
         self._watches: dict[str, Watch] = {}
         # The running common request; None without one
         self._under_way: Ask | None = None
@@ -395,12 +396,13 @@ class Watches:
             and not watch.paused(now, minute)
             and (look is Look.PLAIN or watch.unsettled or only is not None)
         )
-        if not names:
+        found = {name: self._place(self._watches[name].order.condition) for name in names}
+        places = {name: place for name, place in found.items() if place is not None}
+        if not places:
             return None
-        apart = {name for name in names if self._apart(self._watches[name].order.condition)}
-        if 0 < len(apart) < len(names):
-            self._left = {name: self._watches[name] for name in names if name in apart}
-            names = tuple(name for name in names if name not in apart)
+        first = min(places.values())
+        self._left = {name: self._watches[name] for name, place in places.items() if place > first}
+        names = tuple(name for name, place in places.items() if place == first)
         self._asked_about = {name: self._watches[name] for name in names}
         for watch in self._asked_about.values():
             watch.asked_frame = wake.frame_id

@@ -28,9 +28,7 @@ from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answer
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
-_DISCLOSURE = (
-    "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
-)
+_DISCLOSURE = "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
 # The client hears of a wait for the session's next request from so many seconds on
 _LONG_WAIT = 5.0
 
@@ -206,6 +204,15 @@ class WatchList:
         cannot = status.capabilities.cannot_watch
         able = status.ready and (cannot is None or not cannot(condition))
         return able and bool(self._unable(condition))
+
+    def place(self, condition: str) -> int | None:
+        """Return 0 for a condition that the engine that watches is asked about, 1 for one that the engine that
+        answers is, and None where neither may or can be.
+        """
+        if not self._unable(condition):
+            return 0
+        answers = self._tools.current_engine(Role.ANSWERS)
+        return 1 if self.beyond(condition) and self._requests.consent.given(answers) else None
 
     def _states(self) -> list[Status]:
         return self._rule.status(self._clock(), self.minute())

@@ -106,7 +106,7 @@ class Watching(BackgroundPart):
         counters = WatchCounters(tools.metrics)
         self._events, self._confirmations = counters.events, counters.confirmations
         self._confirm = confirm
-        self._rule = Watches(apart=lambda condition: self._list.beyond(condition))
+        self._rule = Watches(place=lambda condition: self._list.place(condition))
         self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
         self._list = WatchList(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from server.models.scheduler.picture_cache import PictureCache
 
 
-def tell(cache: PictureCache, *cached: int, model: str = "qwen3.8", visual: int = 480) -> list[bool]:
+def tell(
+    cache: PictureCache, *cached: int, model: str = "qwen3.8", visual: int = 480
+) -> list[bool]:
     return [cache.note(model, visual, one) for one in cached]
 
 
