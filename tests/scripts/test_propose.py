@@ -17,6 +17,7 @@ from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
 from server.features.hosting.catalogue.proposal import Proposal
+from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
 from tests.support.hub_stand_in import Hub, running_hub
@@ -121,9 +122,9 @@ def test_apples_gpu_has_two_thirds_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, system: str, processor: str, share: float
 ) -> None:
     """On Macs with Apple's chip alone; a person reads so."""
-    monkeypatch.setattr(propose.HostProbe, "probe", lambda self, vllm: Host())
-    monkeypatch.setattr(propose.sys, "platform", system)
-    monkeypatch.setattr(propose.platform, "machine", lambda: processor)
+    monkeypatch.setattr(HostProbe, "probe", lambda self, vllm: Host())
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("platform.machine", lambda: processor)
     found = propose.look(HostingSettings())
     assert found.unified_bytes == int(found.ram_total_bytes * share)
     assert found.ram_total_bytes > 0

@@ -401,8 +401,13 @@ async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Pat
     scene = ColoredScene("red")
     scene.show(GREY)
     encoder = LiveEncoder(scene, rate=10)
-    settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
-    settings |= {"watches_base_url": "local", "local_model": folder, "engine_python": PYTHON}
+    settings: dict[str, Any] = {
+        "vllm_base_url": server.base_url,
+        "model_name": str(server.model),
+        "watches_base_url": "local",
+        "local_model": folder,
+        "engine_python": PYTHON,
+    }
     try:
         async with running(engine="vllm", **settings) as run, visitor(run, encoder) as one:
             page, engines = one.page, run.program.engines
