@@ -8,6 +8,7 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.test_page_camera import put_out_of_sight, quicken
 from tests.browser.test_page_several import LINK, join
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -138,6 +139,9 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     hint = "document.querySelector('#video').srcObject.getVideoTracks()[0].contentHint"
     await page.comes(hint, "detail")
     await page.until(lambda sent: sent["frameHeight"] > 360)
+    sessions = server.program.sessions
+    # To the server black is no darkness then.
+    await soon(lambda: any(one.camera.screen for one in sessions.all()))
     answer = await page.ask("What is this?")
     assert answer["frame"]["source_height"] > 360
     await quicken(page, 4000)
@@ -152,6 +156,7 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))
     await expect(page.state).to_have_text(say("page.live"))
     await expect(video).to_have_attribute("aria-label", say("page.live_picture"))
+    await soon(lambda: not any(one.camera.screen for one in sessions.all()))
     answer = await page.ask("And this?")
     assert answer["frame"]["source_height"] <= 360
 

@@ -407,6 +407,7 @@ async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Pat
         "watches_base_url": "local",
         "local_model": folder,
         "engine_python": PYTHON,
+        "trust_remote_code": True,
     }
     try:
         async with running(engine="vllm", **settings) as run, visitor(run, encoder) as one:
