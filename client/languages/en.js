@@ -81,7 +81,7 @@ export const ENGLISH = {
 "more.describe": "says what changes",
 "more.guide": "how to move it",
 "more.hold": "keeps this picture",
-"more.notable": "people, near things, signs",
+"more.notable": "only near or new",
 "more.speak": "answers are spoken",
 "more.torch": "the phone's light",
 "more.watch": "it watches for you",
