@@ -30,6 +30,8 @@ import { clock, text } from "../words/text.js";
 const FRESH = "chat.waiting_picture";
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
+// What matters may be over when it has waited so long (ms) for the end of an answer.
+const MATTERS_FOR = 5000;
 
 /** The part that shows marks, as far as this module knows it. @typedef {Object} RichText
  * @property {(element: HTMLElement, text: string, marked: boolean) => void} fill
@@ -50,7 +52,7 @@ export class ChatView {
   // Answers are spoken: a screen reader does not read them, too.
   spoken = false;
   /** Speaks a remark; matters: it waits for the end of an answer. False when nobody hears it. */
-  say = (/** @type {string} */ _text, /** @type {boolean} */ _matters) => false;
+  say = (/** @type {string} */ _text, /** @type {boolean|number} */ _matters) => false;
 
   #empty = byId("empty", HTMLElement);
   #template = byId("turn-template", HTMLTemplateElement);
@@ -345,7 +347,7 @@ export class ChatView {
       if (!turn.notable && now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
       this.#describedAt = now;
       this.#spoken = text;
-      if (!this.spoken || !this.say(text, turn.notable)) this.announce(text);
+      if (!this.spoken || !this.say(text, turn.notable && MATTERS_FOR)) this.announce(text);
     } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       this.announce(text(FRESH));

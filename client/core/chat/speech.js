@@ -10,8 +10,8 @@ export class Speech {
   #key = null;
   // Pieces of it that are not read to their end
   #pieces = 0;
-  // A remark for later, and when it came (ms)
-  #waiting = { text: "", at: 0 };
+  // A remark for later, and until when it is news (ms)
+  #waiting = { text: "", until: 0 };
   #onChange;
 
   /** @param {(key: string|null) => void} onChange key of the text that is read now; null for none */
@@ -67,11 +67,11 @@ export class Speech {
   /**
    * Read a short remark in place of an older one. While another text is read, the newest one waits for its end if it
    * matters, and is dropped else.
-   * @param {string} text @param {boolean} matters
+   * @param {string} text @param {boolean|number} matters a number: it is news for so long (ms)
    */
   remark(text, matters) {
     if (this.#key !== null && this.#key !== REMARK) {
-      if (matters) this.#waiting = { text, at: performance.now() };
+      if (matters) this.#waiting = { text, until: performance.now() + (matters === true ? STALE : matters) };
       return;
     }
     this.stop();
@@ -80,15 +80,15 @@ export class Speech {
 
   /** Speak no remark, now or later: somebody talks. */
   hush() {
-    this.#waiting = { text: "", at: 0 };
+    this.#waiting.text = "";
     this.stop(REMARK);
   }
 
   #ended() {
     this.#set(null);
-    const { text, at } = this.#waiting;
-    this.#waiting = { text: "", at: 0 };
-    if (text && performance.now() - at < STALE) this.remark(text, true);
+    const { text, until } = this.#waiting;
+    this.#waiting.text = "";
+    if (text && performance.now() < until) this.remark(text, true);
   }
 
   pause() {

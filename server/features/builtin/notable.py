@@ -181,8 +181,9 @@ class Noticer:
         sure = [
             Sight(one.name, shares(one.box), sure=True) for one in named if one.sure and one.box
         ]
-        rest = [box for box in boxes if box not in may_be_told]
-        return sure + [Sight(box.label, shares(box)) for box in rest]
+        told = [one.box for one in sure]
+        rest = [Sight(box.label, shares(box)) for box in boxes if shares(box) not in told]
+        return sure + rest
 
     def news(self, session_id: str, look: Look, told: Told, code: str) -> str:
         """Return the news of a look in the language `code`; "" without any."""

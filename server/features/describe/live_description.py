@@ -152,7 +152,7 @@ class LiveDescription(BackgroundPart):
         """Describe the next frame as a whole."""
         self._attention.forget()
         self._last = self._last_id = ""
-        self._notices = Notices(first=self._notices.first)
+        self._notices = self._notices.anew()
 
     def retry(self) -> None:
         """Describe the next frame as a whole: another engine may see something else in it."""

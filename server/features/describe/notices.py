@@ -28,6 +28,12 @@ class Notices:
         self._next = -math.inf
         self._said: deque[tuple[float, str]] = deque(maxlen=_MOST_SAID)
 
+    def anew(self) -> Notices:
+        """Return those of another stream: nothing of this one is known there, and the pause goes on."""
+        found = Notices(first=self.first)
+        found._next = self._next
+        return found
+
     def due(self, now: float) -> bool:
         """Find whether the scene may be asked about."""
         return now >= self._next

@@ -189,8 +189,11 @@ async def test_what_was_said_ends_with_the_stream_and_the_session(clock: Clock) 
     engine = FakeEngine(chunks=["A step."])
     async with noticing_room(engine) as stage:
         await stage.described(1)
-        clock.now += NEWS_SECONDS
         stage.one.camera()
+        # Another stream makes no pause shorter.
+        stage.show(1)
+        assert len(engine.requests) == 1
+        clock.now += NEWS_SECONDS
         assert responses(await stage.described(1)) == ["A step."]
         assert told(engine.requests[-1]) == Told(first=False, until=None, said=())
         part = stage.one.session.part("describe")
