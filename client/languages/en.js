@@ -38,7 +38,7 @@ export const ENGLISH = {
 "chat.look_again": "Look again",
 "chat.newest": "Newest",
 "chat.notable": "What matters",
-"chat.notable_hint": "Tell me what I would want to know, without being asked",
+"chat.notable_hint": "Tell me what I would want to know",
 "chat.noticing": "Telling what matters",
 "chat.other_pictures": "Other pictures",
 "chat.panel": "Questions and answers",

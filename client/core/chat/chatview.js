@@ -30,7 +30,7 @@ import { clock, text } from "../words/text.js";
 const FRESH = "chat.waiting_picture";
 // A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
-// What matters may be over when it has waited so long (ms) for the end of an answer.
+// What matters is news for so long (ms).
 const MATTERS_FOR = 5000;
 
 /** The part that shows marks, as far as this module knows it. @typedef {Object} RichText
@@ -343,7 +343,6 @@ export class ChatView {
       const now = performance.now();
       const text = turn.response?.text ?? "";
       if (!text || turn.state !== "thinking" || text === this.#spoken) return;
-      // The server says what matters at most every 5 s.
       if (!turn.notable && now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
       this.#describedAt = now;
       this.#spoken = text;

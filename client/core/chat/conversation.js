@@ -17,7 +17,7 @@ import { onLanguage, problem, text } from "../words/text.js";
  * @property {string} key stays the same for the turn's life
  * @property {string} id of its newest message; a description has many
  * @property {"chat"|"describe"} kind
- * @property {boolean} notable a description of what matters alone
+ * @property {boolean} notable it is about what matters alone
  * @property {string} question
  * @property {"auto"|"low"|"high"} detail
  * @property {boolean} spoken the question was spoken; its words are the server's
@@ -84,7 +84,7 @@ export class Conversation {
   turns = [];
   /** The model on its way. @type {Turn["meanwhile"]} */
   coming = null;
-  // The next description is about what matters alone.
+  // Of the next description
   notable = false;
 
   #onTurn;

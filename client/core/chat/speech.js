@@ -78,7 +78,7 @@ export class Speech {
     this.queue(REMARK, text, document.documentElement.lang);
   }
 
-  /** Speak no remark, now or later: somebody talks. */
+  /** Speak no remark, now or later. */
   hush() {
     this.#waiting.text = "";
     this.stop(REMARK);

@@ -1,13 +1,10 @@
 import { byId, show } from "../../core/page/dom.js";
-import { text } from "../../core/words/text.js";
-
-/** @typedef {"scene"|"notable"} About */
 
 /** The running description, of the scene or of what matters: its buttons, and what counts as a change. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const { chat, visit } = page;
-  /** @type {Record<About, HTMLButtonElement>} */
-  const buttons = { scene: byId("describe", HTMLButtonElement), notable: byId("notable", HTMLButtonElement) };
+  /** @type {["scene"|"notable", HTMLButtonElement][]} */
+  const buttons = [["scene", byId("describe", HTMLButtonElement)], ["notable", byId("notable", HTMLButtonElement)]];
   const changes = page.part(import.meta.url, "../../core/attention/changes.js", {
     load: async () => {
       const { Changes } = await import("../../core/attention/changes.js");
@@ -18,40 +15,36 @@ export function register(page) {
     sheets: ["../../core/attention/changes.css"],
     elements: "../../core/attention/changes.html",
   });
-  /** @param {About} about */
-  const on = (about) => visit.facts.describing && about === (visit.facts.preferred.about ?? "scene");
-  /** @param {About} about @param {boolean} wanted */
-  function want(about, wanted) {
-    if (wanted === on(about)) return;
-    if (wanted && about !== (visit.facts.preferred.about ?? "scene")) {
-      chat.conversation.endDescription();
-      visit.description.prefer({ about });
-    }
-    visit.describe(wanted);
+  const about = () => visit.facts.preferred.about ?? "scene";
+  const now = () => (visit.facts.describing ? about() : "");
+  /** @param {"scene"|"notable"} wanted */
+  function begin(wanted) {
+    if (now() === wanted) return;
+    chat.conversation.endDescription();
+    if (wanted !== about()) visit.description.prefer({ about: wanted });
+    visit.describe(true);
   }
-  for (const about of /** @type {About[]} */ (["scene", "notable"])) {
-    show(buttons[about], true);
-    buttons[about].addEventListener("click", () => want(about, !on(about)));
+  for (const [one, button] of buttons) {
+    show(button, true);
+    button.addEventListener("click", () => (now() === one ? visit.describe(false) : begin(one)));
   }
   page.take(["change"], (message) => {
     if (message.about === "watches") return false;
     changes.here?.render(message);
     return true;
   });
-  page.take(["listening"], ({ state }) => state === "speech" && on("notable") && chat.speech.hush());
+  page.take(["listening"], ({ state }) => state === "speech" && now() === "notable" && chat.speech.hush());
   page.take(["transcript"], ({ order }) => {
-    if (order === "stop" || order === "describe_off") visit.facts.describing && visit.describe(false);
-    if (order !== "notable") return;
-    if (buttons.notable.disabled) page.tell(text("voice.impossible"));
-    else want("notable", true);
+    if (now() && (order === "stop" || order === "describe_off")) visit.describe(false);
+    if (order === "notable") begin("notable");
   });
-  page.when("facts", ({ camera, socket, describing, ready, preferred }) => {
-    for (const about of /** @type {About[]} */ (["scene", "notable"])) {
-      buttons[about].disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
-      buttons[about].setAttribute("aria-pressed", String(on(about)));
+  page.when("facts", ({ camera, socket, ready, preferred }) => {
+    for (const [one, button] of buttons) {
+      button.disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
+      button.setAttribute("aria-pressed", String(now() === one));
     }
-    chat.conversation.notable = preferred.about === "notable";
-    if (describing) void changes.ahead();
+    chat.conversation.notable = about() === "notable";
+    if (now()) void changes.ahead();
     if (ready) changes.here?.settings({ ...ready, ...ready.features.describe, ...preferred });
   });
 }

@@ -48,8 +48,6 @@ class LiveDescription(BackgroundPart):
     it.
     """
 
-    orders = (Order.NOTABLE, Order.DESCRIBE_OFF)
-
     def __init__(self, context: SessionContext) -> None:
         self._context = context
         self._attention = Attention(context.tools.scratch, sensitivity=context.limits.sensitivity)
@@ -78,6 +76,10 @@ class LiveDescription(BackgroundPart):
         self._asked = 0.0, self._notices
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        return (Order.NOTABLE, *((Order.STOP, Order.DESCRIBE_OFF) if self.on else ()))
 
     @property
     def wanted(self) -> bool:

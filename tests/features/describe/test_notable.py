@@ -303,3 +303,14 @@ async def test_a_typed_order_is_one_where_the_client_carries_it_out() -> None:
         one.session.handle(Chat(**asked | {"id": "r"}))
         one.frame()
         assert (await one.next("response"))["text"] == "A cup."
+        # Words that end it are orders while it is on.
+        for number, (words, order) in enumerate(
+            [("Stop.", "stop"), ("Hör auf zu beschreiben.", "describe_off")]
+        ):
+            one.session.handle(settings(describe=True, about="notable"))
+            one.session.handle(Chat(**asked | {"id": f"e{number}", "content": words}, orders=True))
+            assert (await one.next("transcript"))["order"] == order
+        one.session.handle(settings(describe=False))
+        one.session.handle(Chat(**asked | {"id": "f", "content": "Stop."}, orders=True))
+        one.frame()
+        assert (await one.next("response", "transcript"))["type"] == "response"
