@@ -127,7 +127,7 @@ export class Chat {
     if (type === "response") {
       const turn = this.conversation.byId(id);
       this.answersNow(engine, model, turn);
-      if (turn?.kind === "chat" && turn.response === message) void this.#called(message);
+      if (turn?.kind === "chat" && turn.response === message) void this.#called(turn, message);
       if (turn?.kind === "chat" && this.#news && engine !== "builtin") {
         this.#news = false;
         this.conversation.isNews(turn);
@@ -138,12 +138,12 @@ export class Chat {
     this.note(message.message, refused ? this.conversation.open : null);
   }
 
-  /** Do what a model has called for, or ask whether it may. @param {import("./live/messages.d.ts").Response} message */
-  async #called({ calls, engine }) {
+  /** Do what a model has called for, or ask whether it may. @param {Turn} turn @param {import("./live/messages.d.ts").Response} message */
+  async #called(turn, { calls, engine }) {
     const asked = settings().toolsAsked || engine === "builtin" || !this.#page.visit.facts.ready?.capabilities.tools;
     if (!calls && asked) return;
     await this.#tools.ahead();
-    this.#tools.here?.take(calls);
+    this.#tools.here?.take(turn, calls);
   }
 
   /** Say that another kind of engine answers. @param {string} engine @param {string} model @param {Turn|null} [before] */

@@ -3,13 +3,13 @@ import { change, settings } from "../page/settings.js";
 import { text } from "../words/text.js";
 
 /** @typedef {import("../live/messages.d.ts").CalledTool} CalledTool */
+/** @typedef {import("./conversation.js").Turn} Turn */
 /** Takes a call back; false: it had ended already. @typedef {() => boolean} Undo */
 
 /**
  * The page, as far as this module knows it.
  * @typedef {Object} ToolPage
  * @property {(feature: string) => any} find
- * @property {{add: (line: HTMLElement) => void, drop: (line: HTMLElement) => void}} chat puts a line below the answers
  * @property {(words: string) => void} tell
  */
 
@@ -36,27 +36,27 @@ export class Tools {
     this.#page = page;
   }
 
-  /** Do what an answer has called for, or ask whether the model may. @param {CalledTool[]} [calls] */
-  take(calls) {
-    if (calls) void this.#carryOut(calls);
-    else this.#offer();
+  /** Do what an answer has called for, or ask whether the model may. @param {Turn} turn @param {CalledTool[]} [calls] */
+  take(turn, calls) {
+    if (calls) void this.#carryOut(turn, calls);
+    else this.#offer(turn);
   }
 
-  /** Ask once. */
-  #offer() {
+  /** Ask once. @param {Turn} turn */
+  #offer(turn) {
     if (this.#offered || settings().tools) return;
     this.#offered = true;
-    const line = this.#line(text("chat.tool_consent"));
+    const line = lineBelow(turn, text("chat.tool_consent"));
     const answer = (/** @type {boolean} */ tools) => () => {
       change({ tools, toolsAsked: true });
-      this.#page.chat.drop(line);
+      line.remove();
     };
     line.append(" ", button(text("chat.tool_allow"), answer(true)), " ", button(text("page.not_now"), answer(false)));
     this.#page.tell(text("chat.tool_consent"));
   }
 
-  /** @param {CalledTool[]} calls of one answer, in their order */
-  async #carryOut(calls) {
+  /** @param {Turn} turn @param {CalledTool[]} calls in their order */
+  async #carryOut(turn, calls) {
     for (const { name, about = "", refused } of calls) {
       const words = WORDS.get(name);
       // A newer server may have more of them.
@@ -65,8 +65,8 @@ export class Tools {
       const undo = refused || looks ? null : await this.#act(name, about);
       const done = !refused && (looks || undo);
       const said = done ? text(words, { about }) : text("chat.tool_refused");
-      const line = this.#line(said);
-      if (undo) line.append(" ", button(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
+      const line = lineBelow(turn, said);
+      if (undo) line.append(" · ", button(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
       // A watch says so itself, once the server has it.
       if (name !== "watch") this.#page.tell(said);
     }
@@ -87,15 +87,15 @@ export class Tools {
     pressed.replaceWith(said);
     this.#page.tell(said);
   }
+}
 
-  /** @param {string} words */
-  #line(words) {
-    const line = document.createElement("p");
-    line.className = "note tool";
-    line.append(words);
-    this.#page.chat.add(line);
-    return line;
-  }
+/** Put a line below an answer, of which it is a part: the words of the answer stay in sight. @param {Turn} turn @param {string} words */
+function lineBelow(turn, words) {
+  const line = document.createElement("p");
+  line.className = "note tool";
+  line.append(words);
+  document.getElementById(turn.key)?.append(line);
+  return line;
 }
 
 /** @param {string} words @param {(pressed: HTMLButtonElement) => void} act */

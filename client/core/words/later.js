@@ -107,7 +107,7 @@ export const LATER = {
 "chat.no_connection": "There is no connection. Try again.",
 "chat.speak_to": "Speak the answers; their words go to {host}",
 "chat.tool_allow": "Allow",
-"chat.tool_consent": "The model may start and end watches, hold the picture, look closer, look back, read on and guide you when your question asks for it. It never sends anything to anybody else, and you can undo what it does.",
+"chat.tool_consent": "The model may watch, hold the picture, look closer and guide you when you ask for it. It sends nothing to anybody, and you can undo it.",
 "chat.tool_guide_to": "Guiding you to: {about}",
 "chat.tool_look_closer": "Looked closer",
 "chat.tool_over": "It had ended already.",

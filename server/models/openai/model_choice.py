@@ -170,7 +170,11 @@ def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     capabilities = card.get("capabilities")
     if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
         return bool(capabilities["vision"])
-    if isinstance(capabilities, list) and capabilities:
+    # LM Studio, whose list of capabilities is about other things
+    kind = {"vlm": True, "llm": False, "embeddings": False, "embedding": False}.get(
+        str(card.get("type"))
+    )
+    if isinstance(capabilities, list) and capabilities and kind is None:
         return _names_pictures(capabilities)
     for part in ("architecture", "modalities"):
         inner = card.get(part)
@@ -180,9 +184,7 @@ def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
                     return _names_pictures(inner[key])
     if isinstance(card.get("input_modalities"), list):
         return _names_pictures(card["input_modalities"])
-    kind = card.get("type")
-    # LM Studio
-    return {"vlm": True, "llm": False, "embeddings": False, "embedding": False}.get(str(kind))
+    return kind
 
 
 def _names_pictures(names: Iterable[object]) -> bool:

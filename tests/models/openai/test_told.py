@@ -133,6 +133,31 @@ async def test_an_unknown_model_is_known_by_asking(
     )
 
 
+@pytest.mark.parametrize(
+    ("card", "path", "told", "calls"),
+    [
+        ("llamacpp", "/props", props(chat_template="{%- if tools %}{{ tools }}{% endif %}"), True),
+        ("llamacpp", "/props", props(), False),
+        ("library", "/api/show", show("completion", "vision", "tools"), True),
+        ("library", "/api/show", show("completion", "vision"), False),
+        (
+            "organization_owner",
+            "/api/v0/models",
+            {"data": [V0 | {"capabilities": ["tool_use"]}]},
+            True,
+        ),
+        ("organization_owner", "/api/v0/models", {"data": [V0]}, False),
+    ],
+)
+async def test_its_server_knows_best_whether_a_model_calls_tools(
+    fake: FakeOpenAI, engine: OpenAIEngine, card: str, path: str, told: Any, calls: bool
+) -> None:
+    """Whatever its family does, as with the first two, or is not known to do."""
+    fake.card = {"owned_by": card}
+    fake.others = {path: {"mine": told} if path == "/api/show" else told, "/api/ps": {"models": []}}
+    assert (await engine.probe()).capabilities.calls_tools is calls
+
+
 async def test_an_older_llama_cpp_without_eyes(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Its list does not say what the model takes: nobody shows it a picture."""
     fake.card = {"owned_by": "llamacpp", "meta": {"n_ctx_train": 131072}}
