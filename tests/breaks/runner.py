@@ -97,6 +97,8 @@ def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
     command += ["-p", "no:cacheprovider", "-rA"]
     # Colours would stand between the words that are looked for.
     environment = {**os.environ, "PYTHONPATH": "", "NO_COLOR": "1", "PY_COLORS": "0"}
+    # What one break's test compiles serves the next.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
     # Into a file: what is left of a test may hold a pipe open.
     with tempfile.TemporaryFile("w+") as said:
