@@ -41,6 +41,13 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def find_shell() -> str | None:
+    """Path of the system's Chromium without a window: the same engine for a fifth less of the processor; None where
+    there is none.
+    """
+    return shutil.which("chromium-headless-shell")
+
+
 def camera_script(**options: Any) -> str:
     """The script that puts a canvas in the camera's place.
 

@@ -276,6 +276,14 @@
     ];
   }
 
+  // Prompts are answered by themselves, and so it is allowed: without a window the browser does not say so.
+  const permissions = navigator.permissions;
+  const query = permissions?.query.bind(permissions);
+  if (query) permissions.query = async (wanted) => {
+    const status = await query(wanted);
+    return wanted?.name === "camera" && status.state === "prompt" ? { state: "granted" } : status;
+  };
+
   // Every peer connection of the page, for its statistics.
   const NativePeer = window.RTCPeerConnection;
   window.__peers = [];
