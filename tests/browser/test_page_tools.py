@@ -105,6 +105,25 @@ async def test_not_now_is_kept(visit: Visit, its_server: Running, calling: FakeO
     assert "tools" not in calling.last.body
 
 
+async def test_the_switch_is_an_answer(
+    visit: Visit, its_server: Running, calling: FakeOpenAI
+) -> None:
+    """Switched on and off in the settings: nobody is asked any more."""
+    calling.deltas_for = lambda _: None
+    page = await visit(its_server.base_url)
+    await page.start()
+    await page.press(say("settings.menu"))
+    switch = page.page.locator("#settings [name=tools]")
+    await switch.check()
+    await switch.uncheck()
+    await page.button(say("page.done")).click()
+    await page.ask("What is this?")
+    # What would ask loads with an answer, and is there at the next one.
+    await page.ask("And this?")
+    await expect(lines(page)).to_have_count(0)
+    assert "tools" not in calling.last.body
+
+
 async def test_a_call_is_shown_and_undone(
     visit: Visit, its_server: Running, calling: FakeOpenAI
 ) -> None:

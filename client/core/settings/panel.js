@@ -42,7 +42,8 @@ export class SettingsPanel {
   /** @param {HTMLInputElement|HTMLSelectElement} control */
   #take(control) {
     this.#said.textContent = "";
-    change({ [control.name]: valueOf(control) });
+    // Who switches the model's acts here need not be asked.
+    change({ [control.name]: valueOf(control), ...(control.name === "tools" && { toolsAsked: true }) });
   }
 
   #render() {
