@@ -17,6 +17,7 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.errors import EngineFailed
+from server.core.frames import Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -28,8 +29,9 @@ from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
-from tests.support.clients import http, soon, visitor
+from tests.support.clients import http, metric, soon, visitor
 from tests.support.engine_plans import Managed, managed_for_real
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.real_llama import LOADS, MISSING, PROGRAM, REASON, slots
@@ -358,3 +360,37 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
                 assert answer["text"].startswith("It is blue")
     for scene in scenes.values():
         await scene.close()
+
+
+async def test_it_watches_while_another_server_answers(colors: Path) -> None:
+    """WATCHES_BASE_URL=local with a GGUF: watches go to this machine's model and questions to the large one, which
+    stands in once it is stopped.
+    """
+    encoder = LiveEncoder(ColoredScene("red"), rate=10)
+    try:
+        async with (
+            FakeOpenAI(model="large-vl") as large,
+            running(
+                engine="vllm",
+                vllm_base_url=large.base_url,
+                watches_base_url="local",
+                local_model=colors,
+                llama_server=str(PROGRAM),
+                model_max_tokens=4096,
+            ) as run,
+            visitor(run, encoder) as one,
+        ):
+            engines = run.program.engines
+            await soon(lambda: engines.of(Role.WATCHES).name == "local", LOADS)
+            told = await one.page.next("ready", stands_in="", timeout=LOADS)
+            assert told["roles"]["watches"] == {"engine": "local", "model": colors.name}
+            await one.page.send(type="watch", id="w", condition="you see red")
+            await soon(lambda: metric(run, "first_token_seconds_count", role="watches") > 0, LOADS)
+            assert large.count == 0
+            assert (await one.page.ask(ASK_COLOR))["model"] == "large-vl"
+            await run.program.feature("hosting").manager.stop()
+            told = await one.page.next("ready", roles={}, timeout=LOADS)
+            assert "another one does its work" in told["stands_in"]
+            await large.wait_for(2, timeout=LOADS)
+    finally:
+        await encoder.close()
