@@ -328,6 +328,7 @@ class Watches:
         return any(
             watch.asked_frame is None
             and not (watch.detected or watch.finished(now) or watch.paused(now, minute))
+            and self._place(watch.order.condition) is not None
             for watch in self._watches.values()
         )
 

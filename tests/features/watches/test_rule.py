@@ -483,3 +483,37 @@ def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
         found.take(run(kind, 60, seed, Errs(0.02, 0.02, 0.5, seed), 8))
     assert found.never <= 1
     assert found.seen.total() >= 0.9 * found.things.total() >= 9
+
+
+def test_each_engine_is_asked_about_its_own_conditions_one_after_the_other() -> None:
+    """About the same frame, in the order of their places; the change that waits comes after both."""
+    rule = Watches(place={"red": 0, "a kettle": 1, "blue": 0}.get)
+    for name, condition in (("k", "a kettle"), ("r", "red"), ("b", "blue")):
+        rule.add(Order(name, condition), 0.0)
+    first = rule.woken("f1", HERE, 1.0, 600)
+    assert first is not None
+    assert (first.watch_ids, first.rest) == (("r", "b"), False)
+    assert rule.woken("f2", HERE, 1.1, 600) is None
+    (rest,) = rule.answered(first, {"r": NO, "b": NO}, 1.2, 600).asks
+    assert (rest.watch_ids, rest.frame_id, rest.rest) == (("k",), "f1", True)
+    (second,) = rule.failed(rest, 5.0, 600)
+    assert (second.watch_ids, second.frame_id, second.rest) == (("r", "b"), "f2", False)
+    # One that was replaced meanwhile is another one, and is asked about with the others' next change.
+    rule.add(Order("k", "a kettle"), 5.1)
+    assert rule.answered(second, {"r": NO, "b": NO}, 5.2, 600).asks == []
+
+
+def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> None:
+    rule = Watches(place={"red": 0}.get)
+    rule.add(Order("r", "red"), 0.0)
+    rule.add(Order("k", "a kettle"), 0.0)
+    assert rule.unbegun(0.5, 600)
+    begun = rule.begin("f1", 1.0, 600)
+    assert begun is not None
+    assert begun.watch_ids == ("r",)
+    rule.answered(begun, {"r": NO}, 1.2, 600)
+    assert not rule.unbegun(1.3, 600)
+    assert rule.begin("f2", 1.4, 600) is None
+    settled = rule.settled("f3", None, 3.0, 600)
+    assert settled is not None
+    assert settled.watch_ids == ("r",)
