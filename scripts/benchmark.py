@@ -7,6 +7,8 @@
     python3 scripts/benchmark.py --compare A.json B.json             two results beside each other
     python3 scripts/benchmark.py --watch --minutes 2                 WatchBench: what watches see, miss and cost, through a
                                                                      simulated camera or, with --browser, the page
+    python3 scripts/benchmark.py --watch --clips made                from an event in a clip to the alert: made clips, those of
+                                                                     a folder, StreamingBench's
     python3 scripts/benchmark.py --voice                             spoken questions and answers: what a visitor hears
                                                                      when, and what it costs; with stand-ins,
                                                                      --configured-speech or a --server-url, or, with
@@ -59,7 +61,7 @@ try:
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
-# Programs of benchmarks/ that are reached from here. A server is installed without them, so they are started, not imported.
+# Programs of benchmarks/ and tools/ that are reached from here. A server is installed without them, so they are started, not imported.
 APART = {
     "--watch": "watch_bench.py",
     "--simulate": "simulate.py",
@@ -144,7 +146,7 @@ def measure(args: argparse.Namespace) -> int:
 
 
 def go_on_in(program: Path, arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by a program of benchmarks/, in the same environment."""
+    """Replace this process by a program of benchmarks/ or tools/, in the same environment."""
     if not program.is_file():
         sys.exit(
             f"{program.relative_to(ROOT)} is not there: it comes with a checkout of the project."
@@ -160,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = [argument for argument in given if argument != way]
         if way == "--plan":
             return plan.main(rest)
+        if way == "--watch" and any(one.startswith("--clips") for one in rest):
+            go_on_in(ROOT / "tools" / "eyes_to_alert.py", rest)
         if way in APART:
             go_on_in(ROOT / "benchmarks" / APART[way], rest)
         if "--browser" in rest:

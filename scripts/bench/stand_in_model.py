@@ -199,13 +199,17 @@ class StandInModel:
             await looking
         return not record.cancelled
 
+    def said(self, question: str, count: int) -> list[str]:
+        """Return the pieces of the answer to a question, `count` at most."""
+        return [(" " if i else "") + ANSWER[i % len(ANSWER)] for i in range(count)]
+
     async def _stream(
         self, record: Record, request: dict[str, Any], writer: asyncio.StreamWriter
     ) -> None:
         streamed = bool(request.get("stream"))
         wanted = request.get("max_completion_tokens") or request.get("max_tokens") or self.pieces
         count = max(1, min(self.pieces, int(wanted)))
-        pieces = [(" " if i else "") + ANSWER[i % len(ANSWER)] for i in range(count)]
+        pieces = self.said(record.question, count)
         usage = {"prompt_tokens": 100, "completion_tokens": count, "total_tokens": 100 + count}
         await asyncio.sleep(max(0.0, record.arrived + self.first_token - time.time()))
         if not streamed:

@@ -348,14 +348,6 @@ MEASURED = {
         *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
         *("features.watches.watch_triggers", "media.picture.grounding"),
     },
-    "watch_things.py": {
-        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
-        *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
-        *("features.watches.watch_triggers", "features.watches.detecting"),
-        *("media.picture.grounding", "media.picture.prepare"),
-        *(f"features.builtin.{name}" for name in ("beside", "detector", "engine", "reader")),
-        "features.builtin.watcher",
-    },
     "watch_rule.py": {
         *("shared.watch_answers", "features.watches.rule", "media.picture.grounding"),
         "media.picture.model_json",

@@ -16,8 +16,8 @@ from server.features.builtin.detector import PERSON, Thing, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import language_of, understand
 from server.features.builtin.language import language
+from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words, words_of
-from server.features.builtin.watcher import LEAST_THING
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
@@ -26,6 +26,10 @@ from server.shared.watch_answers import Answer
 log = logging.getLogger(__name__)
 # The certainty of what is not there
 _NOT_SEEN = 0.8
+# The things that it knows well enough to be asked in place of a model
+_WELL = frozenset(
+    {PERSON, "bicycle", "car", "motorcycle", "bus", "train", "cat", "dog", "horse", "cow", "sheep"}
+)
 _FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
@@ -65,19 +69,25 @@ class Beside:
         return self._finder.seek(bgr, names, known)
 
     def look(
-        self, picture: Picture, conditions: Mapping[str, str]
+        self,
+        picture: Picture,
+        conditions: Mapping[str, str],
+        turn: int = 0,
+        changed: Box | None = None,
+        well: bool = False,
     ) -> dict[str, list[Answer] | None] | None:
-        """Look for conditions of watches, by their names.
+        """Look for conditions of watches, by their names; with `well` for things that the detector knows well.
 
-        Each gets what is seen of it, surest first and never empty, with boxes in pixels of the picture;
-        a thing that is gone has none. None for a condition that is about no thing that the detector knows,
+        `turn`, `changed`: see `spot`. Each condition gets what is seen of it, surest first and never empty, with boxes in pixels of the
+        picture; a thing that is gone has none. None for a condition that is about no thing that the detector knows,
         and None for all of them when it cannot look.
         """
-        read = {name: known(condition) for name, condition in conditions.items()}
+        read = {name: known(condition, well) for name, condition in conditions.items()}
+        names = {found[0].target for found in read.values() if found is not None}
         boxes: list[Box] = []
-        if any(found is not None for found in read.values()):
+        if names:
             try:
-                boxes = self._finder.boxes(pixels_of(picture), LEAST_THING)
+                boxes = spot(self._finder, pixels_of(picture), names, turn, changed)
             except _FAILURES as exc:
                 log.error("the detector failed", extra={"error": type(exc).__name__})
                 return None
@@ -91,13 +101,16 @@ class Beside:
 
 
 @lru_cache(256)
-def known(condition: str) -> tuple[Condition, str] | None:
-    """Return what the detector has to look for, and the language of the words; None for anything else."""
+def known(condition: str, well: bool = False) -> tuple[Condition, str] | None:
+    """Return what the detector has to look for, and the language of the words; None for anything else.
+
+    `well`: things alone that it knows well enough to be asked in place of a model.
+    """
     found = spoken_condition(condition)
     if found is None or found[0].subject not in (Subject.THING, Subject.PERSON):
         return None
     read = replace(found[0], target=found[0].target or PERSON)
-    return (read, found[1]) if read.target in classes().detector else None
+    return (read, found[1]) if read.target in (_WELL if well else classes().detector) else None
 
 
 def _answers(

@@ -310,6 +310,10 @@ class ThingFinder:
             found.append(Box(*edges, known.detector[column], float(scores[row, column])))
         return _apart(sorted(found, key=lambda box: -(box.confidence or 0)))
 
+    def name(self, bgr: Bgr, box: Box) -> Thing | None:
+        """Return what the classifier and the detector together say is in a box; None where they disagree."""
+        return self._named(bgr, box, ())
+
     def _named(self, bgr: Bgr, box: Box, asked: Collection[str]) -> Thing | None:
         """Return what is in a box; None where the models disagree."""
         known, score = classes(), box.confidence or 0.0

@@ -27,6 +27,7 @@ from server.features.builtin.language import Language, language
 from server.features.builtin.lines import Piece, legible, reading_order, upright
 from server.features.builtin.locate import around, colour_boxes
 from server.features.builtin.reader import Reader
+from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.grounding import Box
 from server.media.picture.luma import is_dark, small_luma
@@ -34,8 +35,6 @@ from server.models.routing import plain
 
 Bgr = NDArray[np.uint8]
 
-# Least score of a box; one look of the detector alone is often wrong, and the rule wants two
-LEAST_THING = 0.7
 # Least share of the picture that a spot of a colour has to take up
 _LEAST_COLOUR = 0.01
 # Cells of the picture in which motion is looked for; their least difference in grey levels, beyond
@@ -91,7 +90,8 @@ class Watcher:
         """
         read = {name: spoken_condition(text) for name, text in conditions.items()}
         pieces: list[Piece] | None = None
-        moved = self._moved(session_id, picture, bgr)
+        watched = {found[0].subject for found in read.values() if found is not None}
+        moved = self._moved(session_id, picture, bgr) if Subject.MOTION in watched else None
         entries: list[dict[str, object]] = []
         for name, found in read.items():
             if found is None or (found[0].subject is Subject.THING and self._finder is None):
@@ -163,8 +163,7 @@ class Watcher:
         if self._finder is None:
             return None
         if target in classes().detector:
-            found = self._finder.boxes(bgr, LEAST_THING)
-            return next((box for box in found if box.label == target), None)
+            return next(iter(spot(self._finder, bgr, {target})), None)
         height, width = bgr.shape[:2]
         whole = Box(0, 0, width, height)
         things = self._finder.find(bgr)

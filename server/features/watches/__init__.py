@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Watch for conditions in each session; where the operator wants it, the built-in detector looks first,
-    and the model that answers confirms.
+    """Watch for conditions in each session; the built-in detector looks for the things that it knows, and the engine
+    that watches confirms.
     """
     from functools import partial
 
@@ -25,7 +25,7 @@ def register(api: Api) -> None:
     WatchCounters(api.metrics)
     DetectorCounters(api.metrics)
     settings = WatchingSettings.of(api.settings)
-    builtin = api.find("builtin") if settings.watch_by_detector else None
+    builtin = api.find("builtin")
     things = builtin.things if builtin is not None else None
     detector = partial(in_pool, api.pools.heavy, things.look) if things is not None else None
     api.session_part(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
@@ -15,16 +16,35 @@ from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.parts import View
+from server.shared.attention.attention import EarlyCheck
 from server.shared.watch_answers import Answer
 
-# Looks for conditions in a picture, by their names. Of each: what it saw, surest first and never empty, in pixels
-# of the picture; or None, which it does not know. None for all of them: it cannot look. Never raises.
-Detector = Callable[
-    [Picture, Mapping[str, str]], Awaitable[Mapping[str, Sequence[Answer] | None] | None]
-]
 
-# Seconds between two looks; sampled frames come a little before or after their time.
-LOOK_SECONDS, _SLACK = 0.5, 0.05
+class Detector(Protocol):
+    """Looks for conditions in a picture, by their names. Never raises."""
+
+    def __call__(
+        self,
+        picture: Picture,
+        conditions: Mapping[str, str],
+        turn: int,
+        changed: Box | None,
+        well: bool,
+        /,
+    ) -> Awaitable[Mapping[str, Sequence[Answer] | None] | None]:
+        """Return of each what it saw, surest first and never empty, in pixels of the picture; or None, which it does
+        not know, or not `well` enough to be asked in place of a model. None for all of them: it cannot look.
+
+        `turn` grows with each look; `changed`: where something has just changed, in pixels of the picture.
+        """
+        ...
+
+
+# Seconds between two looks; the same while something changes, or a look saw something new; frames come a little
+# before or after their time.
+LOOK_SECONDS, SOON_SECONDS, _SLACK = 0.5, 0.2, 0.05
+# Seconds for which something changes, after a frame that clearly differs from the one before
+_STIRRED_SECONDS = 1.0
 # Looks in a row that have to agree: one alone is often wrong.
 _IN_A_ROW = 2
 # Seconds for which nobody is asked again about what a model denied; doubled each time, and at most
@@ -55,6 +75,11 @@ class Sightings:
         self._seen: bool | None = None
         self._row = 0
         self._denials: list[_Denial] = []
+
+    @property
+    def open(self) -> bool:
+        """True while the next look decides."""
+        return self._row < _IN_A_ROW
 
     def take(self, answers: Sequence[Answer], now: float) -> Answer | None:
         """Take a look; return what it saw, once two looks in a row agree. What was denied is not seen."""
@@ -132,31 +157,59 @@ class Detecting:
         self._sightings: dict[str, Sightings | None] = {}
         # The same, with the condition that each had
         self._conditions: dict[str, str] = {}
-        # Capture time before which nothing is looked at
-        self._due = 0.0
+        # A model is there, so that only what the detector knows well is its to look for.
+        self._beside = self._beside_a_model
+        # Capture times: before the first nothing is looked at; of the last look, and of the last clear change
+        self._due = self._looked = self._stirred = -math.inf
+        # Where that was, in pixels of the frame; None without one
+        self._changed: Box | None = None
+        self._turn = 0
+        self._early = EarlyCheck()
         self._task: asyncio.Task[Any] | None = None
 
+    def due(self, frame: Frame) -> bool:
+        """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
+        if self._early.differs(frame.image, frame.captured):
+            self._stirred, where = frame.captured, self._early.where
+            self._changed = Box(
+                where.left * frame.width,
+                where.top * frame.height,
+                where.right * frame.width,
+                where.bottom * frame.height,
+            )
+            self._next_after(SOON_SECONDS)
+        return frame.captured >= self._due
+
     def frame(self, frame: Frame, minute: int, *, useful: bool) -> None:
-        """Take a sampled frame, and look when a look is due. `minute`: of the person's day.
+        """Take a sampled frame or one that is due, and look when it is. `minute`: of the person's day.
 
         `useful`: something can be seen, and a model asked; else the rule goes on without a detector.
         """
         detector = self._detector
-        if detector is None or not useful or not self._beside_a_model:
+        if detector is None or not useful:
             self._rule.detect(())
             return
         self._renew(minute)
         known = [name for name, one in self._sightings.items() if one is not None]
         self._rule.detect(known)
-        if not known or frame.captured < self._due:
+        if not known:
+            return
+        self._early.looked(frame.image, frame.captured)
+        if frame.captured < self._due:
             return
         if self._task is not None:
             self._count.looks.labels("busy").inc()
             return
-        self._due = frame.captured + LOOK_SECONDS - _SLACK
+        self._looked = frame.captured
+        soon = frame.captured < self._stirred + _STIRRED_SECONDS
+        self._next_after(SOON_SECONDS if soon else LOOK_SECONDS)
+        self._changed = self._changed if soon else None
         conditions = {name: self._conditions[name] for name in known}
         look = self._look(detector, frame, conditions)
         self._task = self._context.tasks.spawn(look, name="detect")
+
+    def _next_after(self, seconds: float) -> None:
+        self._due = self._looked + seconds - _SLACK
 
     @property
     def _beside_a_model(self) -> bool:
@@ -165,7 +218,11 @@ class Detecting:
         return engine.status.capabilities.cannot_watch is None
 
     def _renew(self, minute: int) -> None:
-        """Begin anew with each watch that is new, has other words, or has paused."""
+        """Begin anew with each watch that is new, has other words, or has paused, and with another engine."""
+        if self._beside is not self._beside_a_model:
+            self._beside = not self._beside
+            self._sightings.clear()
+            self._conditions = {}
         orders = self._rule.watched(self._clock(), minute)
         for name, condition in orders.items():
             if self._conditions.get(name) != condition:
@@ -178,7 +235,8 @@ class Detecting:
         try:
             view = View(frame, Detail.LOW, self._context.camera.scene)
             picture = await self._context.requests.prepare(view, _NEEDS, unseen=True)
-            found = await detector(picture, conditions)
+            self._turn += 1
+            found = await detector(picture, conditions, self._turn, self._changed, self._beside)
         except QwenCameraError:
             # A filter withheld it, or it is too large.
             return
@@ -198,6 +256,8 @@ class Detecting:
                 self._sightings[name] = None
             elif one is not None and (answer := one.take(answers, now)) is not None:
                 agreed[name] = answer
+        if any(one is not None and one.open for one in self._sightings.values()):
+            self._next_after(SOON_SECONDS)
         if agreed:
             self._saw(frame, agreed)
 

@@ -6,7 +6,6 @@ from server.core.feature_settings import FeatureSettings, flag
 
 
 class WatchingSettings(FeatureSettings):
-    watch_by_detector: bool = flag(False)
     watch_confirm: bool = flag(False)
 
 

@@ -285,6 +285,9 @@ class Watching(BackgroundPart):
     def between(self, frame: Frame) -> None:
         """Look at once at a frame that clearly differs: an alert need not wait for the next sample."""
         change = self._wakes.glance(frame)
+        if self._detecting is not None and self._detecting.due(frame):
+            useful = not self._list.trouble()
+            self._detecting.frame(frame, self._list.minute(), useful=useful)
         if change is not None and not self._list.blocked():
             self._looked(change, self._wakes.ask_early(frame, change))
 

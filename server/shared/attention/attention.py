@@ -14,6 +14,7 @@ from server.media.picture.planes import F32, U8, BufferPool, Planes
 from server.shared.attention.evidence import Activity
 from server.shared.attention.gate import (
     LOOK_SECONDS,
+    WHOLE,
     Change,
     ChangeGate,
     Region,
@@ -196,6 +197,8 @@ class EarlyCheck:
         self._seen: F32 | None = None
         self._looked = self._early = -math.inf
         self._left, self._left_at = _MOST, -math.inf
+        # Where the last frame differed that did
+        self.where = WHOLE
 
     def looked(self, image: av.VideoFrame, now: float) -> None:
         """Take the frame of a look: later ones are compared with it."""
@@ -216,8 +219,16 @@ class EarlyCheck:
         # The light of the whole picture is no change of a part.
         difference -= np.median(difference)
         threshold = np.maximum(_DEVIATIONS * self._usual.level, _LEAST)
-        if np.count_nonzero(np.abs(difference) > threshold) < _CELLS:
+        over = np.abs(difference) > threshold
+        if np.count_nonzero(over) < _CELLS:
             return False
+        rows, columns = np.flatnonzero(over.any(1)), np.flatnonzero(over.any(0))
+        self.where = Region(
+            columns[0] / _COLUMNS,
+            rows[0] / _ROWS,
+            (columns[-1] + 1) / _COLUMNS,
+            (rows[-1] + 1) / _ROWS,
+        )
         self._seen, self._early = cells, now
         self._left, self._left_at = left - 1, now
         return True

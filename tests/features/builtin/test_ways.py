@@ -206,11 +206,11 @@ def judged(body: dict[str, Any], picture: bytes | None) -> list[str]:
 
 @pytest.mark.parametrize("named", [True, False], ids=["detector", "no detector"])
 async def test_a_model_server_only_confirms(tmp_path: Path, named: bool) -> None:
-    """With WATCH_BY_DETECTOR a cat is nothing to ask about, and a person one thing; as ever without NAME_THINGS."""
+    """A cat is nothing to ask about, and a person one thing; as ever without NAME_THINGS."""
     async with FakeOpenAI() as model:
         model.answer_for = judged
         settings = {"engine": "vllm", "vllm_base_url": model.base_url, "name_things": named}
-        async with door(tmp_path, WATCHED, watch_by_detector=True, **settings) as one:
+        async with door(tmp_path, WATCHED, **settings) as one:
             await soon(lambda: begun(one.run), 60)
             if not named:
                 assert model.requests

@@ -15,6 +15,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Picture
 from server.features.watches import watching as watch_queue
 from server.features.watches.detecting import Sightings
+from server.features.watches.rule import overlaps
 from server.features.watches.watching import Watching
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import ClosedFilter
@@ -23,12 +24,13 @@ from server.session.part import SessionContext
 from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import ABLE, Blacken, Guard, reply
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import room
+from tests.support.rooms import make_frame, room
 
 # Where the marked thing of a test's frames is: in pixels, and in thousandths
 PLACE = Box(120, 90, 200, 150)
 THING: list[float] = [375, 375, 625, 625]
 COMES, GOES, OTHER = "a thing comes", "the thing leaves", "somebody laughs"
+NEVER = "another thing comes"
 NO, YES = Answer(False, 0.8, None, "No."), Answer(True, 0.8, PLACE, "A thing.")
 
 
@@ -44,18 +46,31 @@ class Eye:
     def __init__(self) -> None:
         self.looks: list[Mapping[str, str]] = []
         self.blind = False
+        self.changed: list[Box | None] = []
+        # What it knows well enough to be asked in place of a model
+        self.well = {COMES, GOES, NEVER}
 
     async def __call__(
-        self, picture: Picture, conditions: Mapping[str, str]
+        self,
+        picture: Picture,
+        conditions: Mapping[str, str],
+        turn: int,
+        changed: Box | None,
+        well: bool,
     ) -> dict[str, Sequence[Answer] | None] | None:
         self.looks.append(conditions)
         if self.blind:
             return None
+        self.changed.append(changed)
         assert picture.bgr is not None
         there = picture.bgr[110:130, 150:170].mean() > 235
         gone = [dataclasses.replace(NO, seen=not there)]
-        said = {COMES: [YES if there else NO], GOES: gone}
-        return {name: said.get(condition) for name, condition in conditions.items()}
+        said = {COMES: [YES if there else NO], GOES: gone, NEVER: [NO]}
+        known = self.well if well else said.keys()
+        return {
+            name: said[condition] if condition in known else None
+            for name, condition in conditions.items()
+        }
 
     def part(self, context: SessionContext) -> Watching:
         return Watching(context, detector=self)
@@ -188,13 +203,33 @@ async def test_a_detector_that_cannot_look_is_given_up() -> None:
         assert (len(eye.looks), counted(guard, "detector_looks", "failed")) == (1, 1)
 
 
-async def test_an_engine_without_a_model_looks_by_itself() -> None:
-    eye = Eye()
+async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> None:
+    """It is asked about nothing else that the detector knows, well or not; a model is, about what it knows less well."""
     limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
-    async with guarded(eye, capabilities=limited) as guard:
+    for capabilities, asked in ((limited, 0), (ABLE, 2)):
+        eye = Eye()
+        eye.well = {GOES}
+        async with guarded(eye, capabilities=capabilities) as guard:
+            guard.watch(condition=COMES)
+            await guard.calm()
+            assert len(guard.engine.requests) == asked
+            await guard.alarm(where=[250, 250, 750, 750])
+            await guard.show(mark=True, times=2)
+            assert len(guard.alerts()) == 1
+            assert (len(eye.looks) > 1) is (capabilities is limited)
+
+
+async def test_with_another_engine_it_knows_anew_what_to_look_for() -> None:
+    eye = Eye()
+    eye.well = set()
+    async with guarded(eye) as guard:
         guard.watch(condition=COMES)
-        await guard.calm()
-        assert (len(guard.engine.requests), eye.looks) == (2, [])
+        await guard.show(times=4)
+        assert len(eye.looks) == 1
+        limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
+        guard.one.engines.current = FakeEngine(capabilities=limited)
+        await guard.show(times=4)
+        assert len(eye.looks) == 5
 
 
 async def test_a_model_that_fails_is_asked_again_later() -> None:
@@ -260,16 +295,61 @@ async def test_in_the_dark_it_sees_nothing_leave() -> None:
         assert counted(guard, "confirmations", "no") == 0
 
 
-async def test_it_looks_twice_a_second() -> None:
-    """However many frames come."""
+async def looked_at(
+    guard: Guard, eye: Eye, began: float, seconds: Sequence[float], **shown: bool
+) -> list[float]:
+    """Show frames captured at these seconds after `began`; return those at which the detector looked."""
+    found = []
+    for second in seconds:
+        looks = len(eye.looks)
+        guard.one.frame(scene=1, captured=began + second, **shown)
+        await guard.quiet()
+        if len(eye.looks) > looks:
+            found.append(second)
+    return found
+
+
+async def test_it_looks_twice_a_second_at_rest() -> None:
+    """However many frames come; sooner after a look that saw something new, since the next one decides."""
     eye = Eye()
     async with guarded(eye) as guard:
         guard.watch(condition=COMES)
         began = time.monotonic()
-        for number in range(100):
-            guard.one.frame(scene=1, captured=began + number / 30)
+        at = await looked_at(guard, eye, began, [number / 30 for number in range(90)])
+        assert at[:2] == pytest.approx([0, 0.2], abs=0.06)
+        apart = [later - sooner for sooner, later in itertools.pairwise(at[1:])]
+        assert apart == pytest.approx([0.5] * len(apart), abs=0.06)
+        guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
+        seconds = [number / 30 for number in range(90, 130)]
+        came = await looked_at(guard, eye, began, seconds, mark=True)
+        assert came[0] < at[-1] + 0.55
+        assert came[1] - came[0] == pytest.approx(0.2, abs=0.06)
+        assert len(guard.alerts()) == 1
+
+
+async def test_a_change_between_two_samples_is_looked_at_at_once() -> None:
+    """Where it is, and what follows five times a second, for a second."""
+    eye = Eye()
+    async with guarded(eye) as guard:
+        guard.watch(condition=NEVER)
+        began = time.monotonic()
+        watching, found = guard.one.session.part("watches"), []
+        await looked_at(guard, eye, began, [0, 0.5, 1, 1.5, 2])
+        assert not any(eye.changed)
+        for number in range(1, 30):
+            looks = len(eye.looks)
+            captured = began + 2 + number / 12
+            watching.between(make_frame(scene=1, mark=number > 2, captured=captured))
             await guard.quiet()
-        assert 6 <= len(eye.looks) <= 8
+            if len(eye.looks) > looks:
+                found.append(number / 12)
+        assert found[0] == pytest.approx(0.25, abs=0.01)
+        apart = [later - sooner for sooner, later in itertools.pairwise(found)]
+        assert apart[:4] == pytest.approx([0.2] * 4, abs=0.06)
+        assert apart[-1] == pytest.approx(0.5, abs=0.06)
+        place = next(one for one in eye.changed if one is not None)
+        assert overlaps(place, PLACE)
+        assert eye.changed[-1] is None
 
 
 # What was seen of one condition

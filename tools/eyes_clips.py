@@ -1,0 +1,421 @@
+"""The clips of `tools.eyes_to_alert`: those that it makes, a folder with a list of times, StreamingBench's questions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.bench.live_encoder import Scene
+from tools.eyes_score import Event
+
+U8 = NDArray[np.uint8]
+PHOTOS = Path(__file__).parents[1] / "tests/features/builtin/photos"
+WIDTH, HEIGHT = 1280, 720
+# Files of a folder that are played
+VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
+TIMES = ("times.csv", "times.json")
+# Seconds of a clip that are played before an event, and after it
+BEFORE, AFTER = 20.0, 8.0
+
+
+class NoClips(Exception):
+    """Clips that cannot be read; the text is for the user. Outside the tree of errors: it stays in the tools."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Pictures with the times of what happens in them. All times are seconds from its beginning."""
+
+    name: str
+    # Clips of one class are counted together.
+    kind: str
+    seconds: float
+    # All that is watched for, also what never happens
+    conditions: tuple[str, ...]
+    events: tuple[Event, ...]
+    # Opens it: returns what gives its picture at a time, called with times that grow; I420, 1280x720
+    open: Callable[[], Callable[[float], U8]]
+    # An alert so many seconds before an event is premature, an earlier one is false.
+    early: float = 3.0
+
+    def holds(self, condition: str, at: float) -> bool:
+        """Find whether a condition holds at a time."""
+        return any(one.condition == condition and one.begin <= at < one.end for one in self.events)
+
+
+class Playing(Scene):
+    """A clip as the picture of a simulated camera: its first picture until `begin` (seconds since the epoch)."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(WIDTH, HEIGHT)
+        self.clip = clip
+        self.begin = math.inf
+        self._picture = clip.open()
+
+    def draw(self, epoch: float) -> av.VideoFrame:
+        at = min(max(0.0, epoch - self.begin), self.clip.seconds)
+        return av.VideoFrame.from_ndarray(self._picture(at), format="yuv420p")
+
+
+# Made clips: photographed things move in and out; in still ones nothing comes.
+
+# Of each thing the photographs, and where in them it is, as shares
+THINGS: dict[str, tuple[tuple[str, tuple[float, float, float, float]], ...]] = {
+    "person": (
+        ("astronaut", (0.06, 0.0, 0.95, 1.0)),
+        ("camera", (0.2, 0.12, 0.75, 1.0)),
+        ("hopper", (0.0, 0.05, 1.0, 1.0)),
+    ),
+    "cat": (("chelsea", (0.1, 0.0, 1.0, 1.0)),),
+    "dog": (("dog", (0.0, 0.0, 1.0, 1.0)),),
+    "car": (("car_rear", (0.0, 0.0, 1.0, 1.0)),),
+}
+CONDITIONS = {name: f"a {name} comes" for name in THINGS}
+# The share of the picture that a thing takes up
+SHARES = (0.04, 0.08, 0.16, 0.3)
+# What is behind them: "" for a wall
+GROUNDS = ("", "brick", "palace", "notebook")
+# What a still scene shows
+STILLS = ("coffee", "windmill", "fruits", "building", "stairs", "stuff")
+STILL = ("noise", "flicker", "drift", "shake", "somebody stays")
+# Seconds that a thing takes to come in or go, stays, and is away
+MOVES, STAYS, AWAY = 0.5, 5.0, 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Visit:
+    begin: float
+    shown: U8
+    # Where it stays, and from where it comes, in pixels
+    place: tuple[int, int]
+    start: tuple[int, int]
+
+    @property
+    def gone(self) -> float:
+        return self.begin + MOVES + STAYS + MOVES
+
+    def at(self, now: float) -> tuple[int, int] | None:
+        """Return its left top corner at a time; None while it is away."""
+        if not self.begin <= now < self.gone:
+            return None
+        away = max(0.0, 1 - (now - self.begin) / MOVES, 1 - (self.gone - now) / MOVES)
+        return tuple(
+            round(rest + away * (start - rest))
+            for rest, start in zip(self.place, self.start, strict=True)
+        )  # type: ignore[return-value]
+
+
+def made(seed: int, visits: int, still_minutes: float) -> list[Clip]:
+    """Return clips of so many visits of each thing, and of so many minutes of each still class."""
+    comes = [_coming(name, seed, visits) for name in THINGS if visits]
+    return comes + [_still(kind, seed, 60 * still_minutes) for kind in STILL if still_minutes]
+
+
+def _coming(name: str, seed: int, number: int) -> Clip:
+    rng = random.Random(f"{name} {seed}")
+    visits = []
+    # Each size and photograph as often as any other
+    for index in range(number):
+        photo, part = THINGS[name][index % len(THINGS[name])]
+        begin = AWAY + index * (2 * MOVES + STAYS + AWAY) + rng.uniform(0, 1)
+        visits.append(_visit(photo, part, SHARES[index % len(SHARES)], begin, rng))
+    events = tuple(
+        Event(CONDITIONS[name], one.begin + MOVES / 2, one.gone - MOVES / 2, one.begin, one.gone)
+        for one in visits
+    )
+    seconds = AWAY + number * (2 * MOVES + STAYS + AWAY) + 1
+
+    def open_() -> Callable[[float], U8]:
+        grounds = [_ground(one) for one in GROUNDS]
+        noise = _noise(seed, 4)
+
+        def picture(at: float) -> U8:
+            index = int(max(0.0, at - AWAY) / (2 * MOVES + STAYS + AWAY))
+            bgr = grounds[index // 2 % len(grounds)].copy()
+            for one in visits:
+                if (corner := one.at(at)) is not None:
+                    _paste(bgr, one.shown, corner)
+            return _seen(bgr, 1 + 0.1 * math.sin(at / 20), noise, at)
+
+        return picture
+
+    return Clip(f"a {name} comes", "comes", seconds, tuple(CONDITIONS.values()), events, open_)
+
+
+def _visit(
+    photo: str,
+    part: tuple[float, float, float, float],
+    share: float,
+    begin: float,
+    rng: random.Random,
+) -> _Visit:
+    shown = _photo(photo)
+    own = (part[2] - part[0]) * (part[3] - part[1]) * shown.shape[0] * shown.shape[1]
+    scale = math.sqrt(share * WIDTH * HEIGHT / own)
+    scale = min(scale, 0.98 * WIDTH / shown.shape[1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    shown = np.asarray(cv2.resize(shown, None, fx=scale, fy=scale, interpolation=how), np.uint8)
+    high, wide = shown.shape[:2]
+    left, top = rng.randrange(WIDTH - wide), rng.randrange(max(1, HEIGHT - high))
+    start = rng.choice(((-wide, top), (WIDTH, top), (left, HEIGHT)))
+    return _Visit(begin, shown, (left, top), start)
+
+
+def _still(kind: str, seed: int, seconds: float) -> Clip:
+    """A scene in which nothing comes; one second of it is as another but for light, noise and sway."""
+
+    def open_() -> Callable[[float], U8]:
+        grounds = [_ground(one) for one in STILLS]
+        noise = _noise(seed, 10 if kind == "noise" else 4)
+        person = _visit("astronaut", THINGS["person"][0][1], 0.16, 0, random.Random(seed))
+
+        def picture(at: float) -> U8:
+            # Each ground stays all the time between two restarts of the watches' scene.
+            bgr = grounds[STILL.index(kind) % len(grounds)].copy()
+            light = 1.0
+            if kind == "somebody stays":
+                _paste(bgr, person.shown, person.place)
+            if kind in ("flicker", "somebody stays"):
+                light = 1 + 0.05 * math.sin(at * 37)
+            elif kind == "drift":
+                light = 1 + 0.25 * math.sin(at / 40 * math.tau)
+            elif kind == "shake":
+                shift = (round(3 * math.sin(at * 5)), round(3 * math.cos(at * 4)))
+                bgr = np.roll(bgr, shift, (0, 1))
+            return _seen(bgr, light, noise, at)
+
+        return picture
+
+    return Clip(f"still: {kind}", kind, seconds, tuple(CONDITIONS.values()), (), open_)
+
+
+def _seen(bgr: U8, light: float, noise: Sequence[NDArray[np.int16]], at: float) -> U8:
+    """Return a picture as a sensor sees it, in I420."""
+    lit = cv2.convertScaleAbs(bgr, alpha=light)
+    planes = np.asarray(cv2.cvtColor(lit, cv2.COLOR_BGR2YUV_I420), np.uint8)
+    planes[:HEIGHT] = cv2.add(planes[:HEIGHT], noise[int(at * 30) % len(noise)], dtype=cv2.CV_8U)
+    return planes
+
+
+def _noise(seed: int, deviation: float) -> list[NDArray[np.int16]]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0, deviation, (HEIGHT, WIDTH)).astype(np.int16) for _ in range(7)]
+
+
+def _paste(bgr: U8, shown: U8, corner: tuple[int, int]) -> None:
+    left, top = corner
+    high, wide = shown.shape[:2]
+    x1, y1, x2, y2 = max(0, left), max(0, top), min(WIDTH, left + wide), min(HEIGHT, top + high)
+    if x1 < x2 and y1 < y2:
+        bgr[y1:y2, x1:x2] = shown[y1 - top : y2 - top, x1 - left : x2 - left]
+
+
+def _ground(name: str) -> U8:
+    if not name:
+        return np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    return _fitted(_photo(name))
+
+
+def _fitted(bgr: U8) -> U8:
+    """Return a picture that fills a frame; what is beyond it is cut off."""
+    high, wide = bgr.shape[:2]
+    scale = max(WIDTH / wide, HEIGHT / high)
+    size = max(WIDTH, round(wide * scale)), max(HEIGHT, round(high * scale))
+    whole = cv2.resize(bgr, size, interpolation=cv2.INTER_CUBIC)
+    left, top = (size[0] - WIDTH) // 2, (size[1] - HEIGHT) // 2
+    return np.ascontiguousarray(whole[top : top + HEIGHT, left : left + WIDTH], np.uint8)
+
+
+@cache
+def _photo(name: str) -> U8:
+    found = cv2.imread(str(PHOTOS / f"{name}.jpg"))
+    if found is None:
+        raise NoClips(
+            f"{PHOTOS / name}.jpg cannot be read. The made clips need the tests' photographs."
+        )
+    return np.asarray(found, np.uint8)
+
+
+# Files
+
+
+def folder(path: Path) -> list[Clip]:
+    """Return the clips of a folder, with their times in times.csv or times.json. Raises NoClips."""
+    found = next((path / name for name in TIMES if (path / name).is_file()), None)
+    if found is None:
+        raise NoClips(
+            f"{path} has no {TIMES[0]} or {TIMES[1]}. Write there what happens when in its clips."
+        )
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for number, row in enumerate(_rows(found), 1):
+        name, condition = str(row.get("clip") or ""), str(row.get("condition") or "").strip()
+        if not name or not condition:
+            raise NoClips(f'Row {number} of {found} needs a "clip" and a "condition".')
+        rows.setdefault(name, []).append(row)
+    return [_of_rows(path / name, listed, found) for name, listed in rows.items()]
+
+
+def _of_rows(path: Path, rows: Sequence[Mapping[str, Any]], listed: Path) -> Clip:
+    seconds = _length(path)
+    events = []
+    for row in rows:
+        if str(row.get("begin") or "0") == "0" and not str(row.get("begin", "")).strip():
+            # It is watched for, and never happens.
+            continue
+        begin = _moment(row["begin"], listed)
+        end = _moment(row["end"], listed) if str(row.get("end") or "").strip() else seconds
+        if not 0 <= begin < end:
+            raise NoClips(f"In {listed} an event of {path.name} ends before it begins.")
+        events.append(Event(str(row["condition"]).strip(), begin, end, begin, end))
+    conditions = tuple(dict.fromkeys(str(row["condition"]).strip() for row in rows))
+    kind = next((str(row["kind"]) for row in rows if row.get("kind")), "clips")
+    return Clip(path.name, kind, seconds, conditions, tuple(events), lambda: _film(path, 0.0))
+
+
+def streamingbench(listed: Path, videos: Path) -> list[Clip]:
+    """Return StreamingBench's Proactive Output questions, each with some seconds of its video. Raises NoClips.
+
+    Of each row (CSV, or JSON in which questions may stand below their video) are read: `question`, what comes before
+    "output" in it being the condition; `ground_truth_time_stamp`; `time_stamp`, from which on it is asked; and the
+    video's file name in `video`, `video_path` or `video_name`, else the `question_id`. Others are left alone. The
+    data set itself was not at hand when this was written: look at what is listed before you trust a figure.
+    """
+    clips = []
+    for row in _rows(listed):
+        if not row.get("ground_truth_time_stamp") or not row.get("question"):
+            continue
+        truth = _moment(row["ground_truth_time_stamp"], listed)
+        asked = _moment(row.get("time_stamp") or 0, listed)
+        named = next(
+            (row[key] for key in ("video", "video_path", "video_name") if row.get(key)), None
+        )
+        path = _video(videos, str(named or row.get("question_id") or ""))
+        begin = max(asked, truth - BEFORE, 0.0)
+        end = min(_length(path), truth + AFTER)
+        at = truth - begin
+        condition = re.split(r"\boutput\b", str(row["question"]), maxsplit=1, flags=re.IGNORECASE)[
+            0
+        ]
+        condition = condition.strip().removesuffix("please").rstrip(" ,.") or str(row["question"])
+        event = Event(condition[:200], at, end - begin, at, end - begin)
+
+        def film(path: Path = path, begin: float = begin) -> Callable[[float], U8]:
+            return _film(path, begin)
+
+        name = f"{path.name} {truth:g} s"
+        clips.append(
+            Clip(name, "StreamingBench", end - begin, (event.condition,), (event,), film, math.inf)
+        )
+    if not clips:
+        raise NoClips(f"{listed} has no row with a question and a ground_truth_time_stamp.")
+    return clips
+
+
+def _video(videos: Path, name: str) -> Path:
+    """Return the video of a name, with or without folders and an ending."""
+    wanted = Path(name)
+    for path in sorted(videos.rglob("*")):
+        if path.suffix.lower() in VIDEOS and path.stem in (wanted.stem, wanted.name):
+            return path
+    raise NoClips(f"{videos} has no video {wanted.name}.")
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a CSV or JSON file; of nested ones the innermost, with the fields around them."""
+    try:
+        text = path.read_text("utf-8-sig")
+        found = (
+            json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        )
+    except (OSError, ValueError) as error:
+        raise NoClips(f"{path} cannot be read: {error}.") from None
+    yield from _innermost(found if isinstance(found, list) else [found], {})
+
+
+def _innermost(rows: Iterable[Any], around: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        inner = next(
+            (
+                one
+                for one in row.values()
+                if one and isinstance(one, list) and isinstance(one[0], dict)
+            ),
+            None,
+        )
+        whole = {**around, **{key: one for key, one in row.items() if one is not inner}}
+        if inner is None:
+            yield whole
+        else:
+            yield from _innermost(inner, whole)
+
+
+def _moment(value: Any, path: Path) -> float:
+    """Return seconds from 12.5, "12.5", "1:02" or "00:01:02"."""
+    try:
+        parts = [float(one) for one in str(value).strip().split(":")]
+        if len(parts) > 3 or not all(0 <= one < math.inf for one in parts):
+            raise ValueError
+    except ValueError:
+        raise NoClips(f'"{value}" in {path} is no time such as 12.5 or 00:01:02.') from None
+    seconds = 0.0
+    for one in parts:
+        seconds = 60 * seconds + one
+    return seconds
+
+
+def _length(path: Path) -> float:
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            if container.duration is not None:
+                return container.duration / av.time_base
+    except (OSError, IndexError, av.FFmpegError) as error:
+        raise NoClips(f"{path} is no video that can be read: {error}.") from None
+    raise NoClips(f"{path} does not say how long it is.")
+
+
+def _film(path: Path, begin: float) -> Callable[[float], U8]:
+    """Open a video at a time; returns what gives its picture at a time from there on."""
+    container = av.open(str(path))
+    stream = container.streams.video[0]
+    container.seek(int(begin * av.time_base))
+    frames = iter(container.decode(stream))
+    ahead = next(frames, None)
+    shown = _planes(ahead)
+
+    def picture(at: float) -> U8:
+        nonlocal ahead, shown
+        newest = None
+        while ahead is not None and (ahead.time or 0.0) <= begin + at:
+            newest, ahead = ahead, next(frames, None)
+        if newest is not None:
+            shown = _planes(newest)
+        return shown
+
+    return picture
+
+
+def _planes(frame: av.VideoFrame | None) -> U8:
+    bgr = (
+        _ground("")
+        if frame is None
+        else _fitted(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8))
+    )
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)

@@ -1,0 +1,309 @@
+"""From an event in a camera's picture to the alert at its client: how long, how often in vain, and at what cost.
+
+    python3 scripts/benchmark.py --watch --clips made                  clips made of the tests' photographs
+    python3 scripts/benchmark.py --watch --clips FOLDER                your clips, with times.csv or times.json
+    python3 scripts/benchmark.py --watch --clips VIDEOS --streamingbench QUESTIONS.csv
+    ... --engine http://127.0.0.1:8001/v1     any OpenAI-compatible server; without it the built-in engine
+    ... --engine stated --delay 0.3           a stand-in, which knows the truth and errs at stated rates
+
+Each clip is played in real time as a camera through WebRTC, to a server that is started here, with a watch for each of
+its conditions. An alert whose frame shows the event counts, one shortly before it is premature, any other is false.
+Results go to benchmark_results/. docs/benchmark.md says more.
+
+Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted (what was measured until then is written).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# go_on_inside and scripts/benchmark.py start this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.arguments import number, whole
+from scripts.own_environment import go_on_inside
+from server.core import core_dumps
+
+try:
+    from scripts.bench import program
+    from scripts.bench.camera_peer import CameraPeer
+    from scripts.bench.chat_client import Arrived
+    from scripts.bench.http_json import request
+    from scripts.bench.live_encoder import LiveEncoder
+    from scripts.bench.processes import ROOT, ServerProcess
+    from scripts.bench.report import Report, machine
+    from scripts.bench.stand_in_model import StandInModel
+    from scripts.bench.usage import Usage
+    from server.shared.watch_answers import conditions_in
+    from tools.eyes_clips import Clip, NoClips, Playing, folder, made, streamingbench
+    from tools.eyes_score import HEAD, Alerted, Score
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
+# Targets with the detector
+P50, P95 = 0.6, 1.0
+# Seconds within which the watches of a clip know how things are; and for what is on its way at a clip's end
+SETTLES, ON_ITS_WAY = 10.0, 2.0
+
+
+class Watcher(CameraPeer):
+    """A camera with its session, and the alerts that it got, by id: the watch, and when the frame and it came."""
+
+    def __init__(self, url: str, encoder: LiveEncoder) -> None:
+        super().__init__(url, encoder, wake=True)
+        # Seconds since the epoch
+        self.alerts: dict[str, tuple[str, float, float]] = {}
+        self.armed = False
+
+    def take(self, arrived: Arrived) -> None:
+        super().take(arrived)
+        message = arrived.message
+        if message["type"] == "alert":
+            found = str(message["condition"]), message["at"] / 1000, arrived.at
+            self.alerts.setdefault(message["id"], found)
+        elif message["type"] == "watches":
+            self.armed = bool(message["watches"]) and all(
+                one["armed"] for one in message["watches"]
+            )
+
+
+class StatedModel(StandInModel):
+    """A stand-in that looks at nothing: it answers about watches from what is true now, and errs at stated rates."""
+
+    def __init__(self, *, delay: float, false_yes: float, false_no: float, seed: int) -> None:
+        super().__init__(first_token=delay, between=0.0)
+        self._false_yes, self._false_no = false_yes, false_no
+        self._random = random.Random(seed)
+        # Finds whether a condition holds now
+        self.truth: Callable[[str], bool] = lambda condition: False
+
+    def said(self, question: str, count: int) -> list[str]:
+        entries = []
+        for name, condition in conditions_in(question).items():
+            there = self.truth(condition)
+            seen = there != (self._random.random() < (self._false_no if there else self._false_yes))
+            why = "It is there." if seen else "Not there."
+            entries.append({"id": name, "seen": seen, "sure": 0.9, "where": None, "why": why})
+        return [json.dumps({"watches": entries})]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the server has counted so far."""
+
+    requests: float
+    visual_tokens: float
+    looks: float
+    cpu: float
+
+    @classmethod
+    async def of(cls, server: ServerProcess) -> Counts:
+        text = (await request("GET", f"{server.url}/metrics")).body.decode()
+
+        def total(name: str) -> float:
+            lines = re.findall(rf"^qwen_camera_{name}(?:[ {{].*)? (\S+)$", text, re.MULTILINE)
+            return sum(map(float, lines))
+
+        return cls(
+            total(r'inferences_total\{kind="watch"[^}]*\}'),
+            total("visual_tokens_total"),
+            total(r'watch_detector_looks_total\{result="done"\}'),
+            Usage.of(server.pid).cpu,
+        )
+
+
+@asynccontextmanager
+async def served(args: argparse.Namespace, stated: StatedModel) -> AsyncIterator[ServerProcess]:
+    """A server with the engine that is measured."""
+    settings = {"NAME_THINGS": "false"} if args.no_detector else {}
+    if args.engine == "builtin":
+        settings |= {"ENGINE": "builtin"}
+    else:
+        url = args.engine
+        if url == "stated":
+            await stated.start()
+            url = stated.base_url
+        settings |= {"ENGINE": "vllm", "VLLM_BASE_URL": url, "MODEL_NAME": args.model}
+    try:
+        async with ServerProcess(**settings) as server:
+            await server.wait_for_engine(60)
+            yield server
+    finally:
+        if args.engine == "stated":
+            await stated.close()
+
+
+async def played(clip: Clip, server: ServerProcess, stated: StatedModel) -> Score:
+    """Play one clip, with a watch for each of its conditions."""
+    scene = Playing(clip)
+    stated.truth = lambda condition: clip.holds(condition, time.time() - scene.begin)
+    encoder = LiveEncoder(scene, rate=2.0)
+    try:
+        async with Watcher(server.url, encoder) as one:
+            for index, condition in enumerate(clip.conditions):
+                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
+                await one.send({"type": "watch", **order})
+            settled = time.monotonic() + SETTLES
+            while not one.armed and time.monotonic() < settled:
+                await asyncio.sleep(0.1)
+            before = await Counts.of(server)
+            scene.begin = begin = time.time()
+            await asyncio.sleep(clip.seconds)
+            after = await Counts.of(server)
+            await asyncio.sleep(ON_ITS_WAY)
+            alerts = [
+                Alerted(condition, at - begin, came - begin)
+                for condition, at, came in one.alerts.values()
+                if at > begin
+            ]
+    finally:
+        await encoder.close()
+    score = Score(clip.kind)
+    score.take(clip.events, alerts, clip.seconds, clip.early)
+    for name in ("requests", "visual_tokens", "looks", "cpu"):
+        setattr(score, name, getattr(after, name) - getattr(before, name))
+    return score
+
+
+def told(number: int, clips: Sequence[Clip], score: Score) -> None:
+    name = clips[number - 1].name
+    found = (
+        f"{len(score.delays)} of {score.events}, {score.premature} premature, {score.false} false"
+    )
+    print(f"{number}/{len(clips)} {name}: {found}", file=sys.stderr, flush=True)
+
+
+async def measure(
+    args: argparse.Namespace, clips: Sequence[Clip], scores: dict[str, Score]
+) -> None:
+    stated = StatedModel(
+        delay=args.delay, false_yes=args.false_yes, false_no=args.false_no, seed=args.seed
+    )
+    async with served(args, stated) as server:
+        for index, clip in enumerate(clips, 1):
+            score = await played(clip, server, stated)
+            told(index, clips, score)
+            scores.setdefault(clip.kind, Score(clip.kind)).merge(score)
+
+
+def measure_virtually(clips: Sequence[Clip], scores: dict[str, Score]) -> None:
+    # It imports the server.
+    from tools.eyes_virtual import Virtual
+
+    virtual = Virtual()
+    for index, clip in enumerate(clips, 1):
+        score = virtual.play(clip)
+        told(index, clips, score)
+        scores.setdefault(clip.kind, Score(clip.kind)).merge(score)
+
+
+def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
+    engine = (
+        args.engine
+        if args.engine != "stated"
+        else (
+            f"a stand-in that answers from the truth after {args.delay:g} s, "
+            f"{args.false_yes:.0%} false yes, {args.false_no:.0%} false no"
+        )
+    )
+    report = Report(
+        f"Eyes to alert, {engine}{', without the detector' if args.no_detector else ''}"
+        f"{', in virtual time' if args.virtual else ''}",
+        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+    )
+    scores: dict[str, Score] = {}
+    cut = False
+    try:
+        if args.virtual:
+            measure_virtually(clips, scores)
+        else:
+            asyncio.run(measure(args, clips, scores))
+    except KeyboardInterrupt:
+        cut = True
+    if not scores:
+        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
+        return 130
+    report.close()
+    detector = args.engine == "builtin" and not args.no_detector
+    print(HEAD)
+    for score in scores.values():
+        print(score.row())
+        for row in score.rows(*((P50, P95) if detector else (None, None))):
+            report.add(row)
+    return program.written(args.output, lambda: report.write(args.output, "eyes")) or (
+        130 if cut else 0
+    )
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.eyes_to_alert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    share = number(0, 1)
+    add("--clips", required=True, help="made, or a folder of clips")
+    add("--streamingbench", type=Path, metavar="FILE", help="its questions about the clips")
+    add(
+        "--engine", default="builtin", help="builtin, stated, or the base URL of a server (builtin)"
+    )
+    add("--model", default="", help="its model, where the server has several")
+    add("--no-detector", action="store_true", help="the model alone watches")
+    add(
+        "--virtual",
+        action="store_true",
+        help="in virtual time, the built-in engine alone, no network",
+    )
+    add("--only", nargs="+", default=[], help="clips with one of these in their names (all)")
+    add("--visits", type=whole(0, 1000), default=12, help="of each thing, in made clips (12)")
+    add(
+        "--minutes", type=number(0, 1e5), default=1.0, help="of each still class, in made clips (1)"
+    )
+    add("--delay", type=number(0.001, 60), default=0.3, help="seconds of the stand-in (0.3)")
+    add("--false-yes", type=share, default=0.02, help="error rate of the stand-in (0.02)")
+    add("--false-no", type=share, default=0.1, help="error rate of the stand-in (0.1)")
+    add("--seed", type=int, default=1, help="of made clips and errors (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    return parser.parse_args(arguments)
+
+
+def chosen(args: argparse.Namespace) -> list[Clip]:
+    """Return the clips that the options name. Raises NoClips."""
+    if args.streamingbench is not None:
+        clips = streamingbench(args.streamingbench, Path(args.clips))
+    elif args.clips == "made":
+        clips = made(args.seed, args.visits, args.minutes)
+    else:
+        clips = folder(Path(args.clips))
+    named = [clip for clip in clips if not args.only or any(one in clip.name for one in args.only)]
+    if not named:
+        raise NoClips(
+            "No clip is left to be played. Choose others with --only, --visits and --minutes."
+        )
+    return named
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = options(arguments)
+    try:
+        clips = chosen(args)
+    except NoClips as error:
+        print(error, file=sys.stderr)
+        return 2
+    return program.run(lambda: run(args, clips), args.output)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

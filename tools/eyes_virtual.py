@@ -1,0 +1,93 @@
+"""Plays clips in virtual time to the detector and the built-in engine, for hours of a still scene in minutes.
+
+No network, no video coding, and two looks a second at rest; the looks, the rule and the confirming look are the server's.
+"""
+
+from __future__ import annotations
+
+import time
+
+import av
+
+from server.core.frames import Detail, Frame, Geometry
+from server.features.builtin.beside import Beside
+from server.features.builtin.detector import ThingFinder
+from server.features.builtin.engine import pixels_of
+from server.features.builtin.reader import Reader
+from server.features.builtin.watcher import Watcher
+from server.features.watches.detecting import LOOK_SECONDS, SOON_SECONDS, Sightings
+from server.features.watches.rule import Order, Watches
+from server.features.watches.watch_list import crop_region
+from server.media.picture.grounding import Box
+from server.media.picture.prepare import PicturePreparer
+from server.models.base import Capabilities
+from server.shared.watch_answers import Answer, read_answers
+from tools.eyes_clips import HEIGHT, WIDTH, Clip
+from tools.eyes_score import Alerted, Score
+
+_PIXELS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
+_BEGIN = 1000.0
+
+
+class Virtual:
+    """The built-in engine's watches, without a server around them."""
+
+    def __init__(self) -> None:
+        finder = ThingFinder()
+        self._beside, self._watcher = Beside(finder), Watcher(Reader(), finder)
+        self._preparer = PicturePreparer((), 512)
+
+    def play(self, clip: Clip) -> Score:
+        """Play a clip."""
+        picture = clip.open()
+        rule = Watches()
+        conditions = {f"w{index}": one for index, one in enumerate(clip.conditions)}
+        for name, condition in conditions.items():
+            rule.add(Order(name, condition, repeat=True, cooldown_s=0.0), _BEGIN)
+        sightings = {name: Sightings() for name in conditions}
+        rule.detect(tuple(conditions))
+        score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
+        while at < clip.seconds:
+            now = _BEGIN + at
+            image = av.VideoFrame.from_ndarray(picture(at), format="yuv420p")
+            frame = Frame(f"f{at}", image, WIDTH, HEIGHT, now, None, now, int(now * 9e4))
+            began = time.thread_time()
+            shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
+            found = self._beside.look(shown, conditions, int(score.looks))
+            agreed = {
+                name: one
+                for name, answers in (found or {}).items()
+                if answers and (one := sightings[name].take(answers, now)) is not None
+            }
+            score.looks += 1
+            for ask in rule.detected(frame.id, agreed, now, 0):
+                (name,) = ask.watch_ids
+                score.requests += 1
+                answers = self._confirm(frame, ask.crop, {name: conditions[name]})
+                outcome = rule.answered(ask, answers, now, 0)
+                if rule.holds(name):
+                    sightings[name].confirm()
+                else:
+                    sightings[name].deny(ask.crop, now)
+                arrived = at + time.thread_time() - began
+                alerts += [Alerted(one.condition, at, arrived) for one in outcome.firings]
+            score.cpu += time.thread_time() - began
+            at += SOON_SECONDS if any(one.open for one in sightings.values()) else LOOK_SECONDS
+        score.take(clip.events, alerts, clip.seconds, clip.early)
+        return score
+
+    def _confirm(self, frame: Frame, crop: Box | None, asked: dict[str, str]) -> dict[str, Answer]:
+        """Return the built-in engine's second look, in pixels of the frame."""
+        region = crop_region(crop, frame)
+        picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
+        text = self._watcher.answer("s", picture, pixels_of(picture), asked)
+        left, top = (region.left, region.top) if region else (0, 0)
+        return {name: _moved(one, left, top) for name, one in read_answers(text, asked).items()}
+
+
+def _moved(answer: Answer, left: int, top: int) -> Answer:
+    box = answer.where
+    if box is None:
+        return answer
+    moved = Box(box.x1 + left, box.y1 + top, box.x2 + left, box.y2 + top)
+    return Answer(answer.seen, answer.confidence, moved, answer.why)
