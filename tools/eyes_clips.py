@@ -89,7 +89,7 @@ SHARES = (0.04, 0.08, 0.16, 0.3)
 # What is behind them: "" for a wall
 GROUNDS = ("", "brick", "palace", "notebook")
 # What a still scene shows
-STILLS = ("coffee", "windmill", "fruits", "building", "stairs", "stuff")
+STILLS = ("coffee", "windmill", "fruits", "building", "raccoon", "stuff")
 STILL = ("noise", "flicker", "drift", "shake", "somebody stays")
 # Seconds that a thing takes to come in or go, stays, and is away
 MOVES, STAYS, AWAY = 0.5, 5.0, 5.0

@@ -1,0 +1,86 @@
+"""What is looked for some times a second: small things, look-alikes, doubtful boxes, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+
+from server.features.builtin.detector import Bgr, ThingFinder
+from server.features.builtin.spotting import spot
+from server.media.picture.grounding import Box
+from tests.features.builtin.test_detector import photo
+
+WIDTH, HEIGHT = 1280, 720
+
+
+@pytest.fixture(scope="module")
+def finder() -> ThingFinder:
+    return ThingFinder()
+
+
+def before(ground: str, name: str, share: float, left: int, top: int) -> tuple[Bgr, Box]:
+    """A photograph that takes up so much of a picture, and its place."""
+    bgr = np.asarray(cv2.resize(photo(ground), (WIDTH, HEIGHT)), np.uint8)
+    shown = photo(name)
+    scale = math.sqrt(share * WIDTH * HEIGHT / (shown.shape[0] * shown.shape[1]))
+    shown = np.asarray(cv2.resize(shown, None, fx=scale, fy=scale), np.uint8)
+    high, wide = shown.shape[:2]
+    bgr[top : top + high, left : left + wide] = shown
+    return bgr, Box(left, top, left + wide, top + high)
+
+
+def labels(boxes: Sequence[Box]) -> set[str]:
+    return {box.label for box in boxes}
+
+
+def test_a_dog_that_the_detector_takes_for_a_cat_is_a_dog(finder: ThingFinder) -> None:
+    bgr, place = before("brick", "dog", 0.08, 300, 200)
+    assert labels(finder.boxes(bgr, 0.7)) == {"cat"}
+    (dog,) = spot(finder, bgr, {"dog"})
+    assert place.x1 < (dog.x1 + dog.x2) / 2 < place.x2
+    assert spot(finder, bgr, {"cat"}) == []
+    assert labels(spot(finder, bgr, {"cat", "dog"})) == {"dog"}
+
+
+def test_a_small_thing_is_seen_where_something_changed(finder: ThingFinder) -> None:
+    """In one look; else when it is the turn of its part of the picture."""
+    bgr, place = before("palace", "chelsea", 0.04, 1000, 420)
+    assert labels(finder.boxes(bgr, 0.7)).isdisjoint({"cat"})
+    for turn in range(3):
+        assert labels(spot(finder, bgr, {"cat"}, turn, place)) == {"cat"}
+    assert any(spot(finder, bgr, {"cat"}, turn) for turn in range(3))
+
+
+def test_nothing_is_seen_of_what_is_not_there(finder: ThingFinder) -> None:
+    names = {"person", "cat", "dog", "car"}
+    for ground in ("coffee", "fruits", "windmill", "raccoon", "notebook"):
+        bgr = np.asarray(cv2.resize(photo(ground), (WIDTH, HEIGHT)), np.uint8)
+        assert [spot(finder, bgr, names, turn) for turn in range(3)] == [[]] * 3
+
+
+def test_a_look_is_at_most_three_looks_of_the_detector(
+    finder: ThingFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the whole picture, a part of it, and one box; at the whole alone where that shows all."""
+    seen: list[Bgr] = []
+    boxes = finder.boxes
+
+    def counted(bgr: Bgr, least: float = 0.5) -> list[Box]:
+        seen.append(bgr)
+        return boxes(bgr, least)
+
+    monkeypatch.setattr(finder, "boxes", counted)
+    spot(finder, before("building", "camera", 0.2, 300, 200)[0], {"person"})
+    assert len(seen) == 1
+    for ground in ("building", "board", "plant", "notebook", "coins"):
+        seen.clear()
+        spot(
+            finder,
+            np.asarray(cv2.resize(photo(ground), (WIDTH, HEIGHT)), np.uint8),
+            {"person", "car"},
+        )
+        assert 2 <= len(seen) <= 3
