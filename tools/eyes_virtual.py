@@ -47,16 +47,19 @@ class Virtual:
         sightings = {name: Sightings() for name in conditions}
         rule.detect(tuple(conditions))
         score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
+        near: Box | None = None
         while at < clip.seconds:
             now = _BEGIN + at
             image = av.VideoFrame.from_ndarray(picture(at), format="yuv420p")
             frame = Frame(f"f{at}", image, WIDTH, HEIGHT, now, None, now, int(now * 9e4))
             began = time.thread_time()
             shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
-            found = self._beside.look(shown, conditions, int(score.looks))
+            found = self._beside.look(shown, conditions, int(score.looks), near) or {}
+            seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
+            near = next((one.where for one in seen if one.where is not None), None)
             agreed = {
                 name: one
-                for name, answers in (found or {}).items()
+                for name, answers in found.items()
                 if answers and (one := sightings[name].take(answers, now)) is not None
             }
             score.looks += 1

@@ -73,12 +73,12 @@ class Beside:
         picture: Picture,
         conditions: Mapping[str, str],
         turn: int = 0,
-        changed: Box | None = None,
+        near: Box | None = None,
         well: bool = False,
     ) -> dict[str, list[Answer] | None] | None:
         """Look for conditions of watches, by their names; with `well` for things that the detector knows well.
 
-        `turn`, `changed`: see `spot`. Each condition gets what is seen of it, surest first and never empty, with boxes in pixels of the
+        `turn`, `near`: see `spot`. Each condition gets what is seen of it, surest first and never empty, with boxes in pixels of the
         picture; a thing that is gone has none. None for a condition that is about no thing that the detector knows,
         and None for all of them when it cannot look.
         """
@@ -87,7 +87,7 @@ class Beside:
         boxes: list[Box] = []
         if names:
             try:
-                boxes = spot(self._finder, pixels_of(picture), names, turn, changed)
+                boxes = spot(self._finder, pixels_of(picture), names, turn, near)
             except _FAILURES as exc:
                 log.error("the detector failed", extra={"error": type(exc).__name__})
                 return None

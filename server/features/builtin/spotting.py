@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from server.features.builtin.detector import PERSON, Bgr, ThingFinder, moved, overlap, tiles
 from server.media.picture.grounding import Box
 
+# A part of a picture with its left top corner
+_Part = tuple[int, int, Bgr]
 # Least score of a box that counts, where the classifier is unsure or does not know the thing; one alone is often
 # wrong, and who watches wants two looks
 LEAST = 0.7
 # The same of a box that the classifier is asked about; and of one that is looked at again, enlarged
 _NAMED, _DOUBTFUL = 0.5, 0.25
-# Most boxes that the classifier is asked about, and doubtful ones of which one is looked at, in turn
+# Most boxes that the classifier is asked about, and doubtful ones of which one is looked at
 _MOST_NAMED, _MOST_DOUBTFUL = 3, 3
 # How much larger than a doubtful box the part is that is looked at, and its least side in pixels
 _AROUND, _LEAST_PART = 1.6, 224
@@ -27,32 +29,29 @@ _ALIKE = (
 
 
 def spot(
-    finder: ThingFinder,
-    bgr: Bgr,
-    names: Collection[str],
-    turn: int = 0,
-    changed: Box | None = None,
+    finder: ThingFinder, bgr: Bgr, names: Collection[str], turn: int = 0, near: Box | None = None
 ) -> list[Box]:
     """Return the boxes of things of these names, which the detector knows, surest first.
 
-    Where the whole picture does not show all, one square of it is looked at, too: where something has `changed`, in
-    pixels, or by `turn`, which grows with each look; and of doubtful boxes one, enlarged.
+    Where the whole picture does not show all, one square of it is looked at, too, and one doubtful box, enlarged:
+    those `near` something, in pixels; without it either of both, by `turn`, which grows with each look.
     """
     wanted = frozenset(names).union(*(alike for alike in _ALIKE if alike & frozenset(names)))
     whole = 0, 0, bgr
     found, doubtful = _judged(finder, bgr, _within(finder, whole, wanted, _DOUBTFUL), names)
-    squares = tiles(bgr) if not {box.label for box in found} >= set(names) else []
-    if squares:
-        square = squares[turn % len(squares)]
-        if changed is not None:
-            square = min(squares, key=lambda one: _distance(one, changed))
+    if {box.label for box in found} >= set(names):
+        return sorted(found, key=_score, reverse=True)
+    half, squares = turn // 2, tiles(bgr)
+    if squares and (near is not None or turn % 2 == 0):
+        square = min(squares, key=_to(near)) if near is not None else squares[half % len(squares)]
         more, others = _judged(finder, bgr, _within(finder, square, wanted, _DOUBTFUL), names)
         found += [box for box in more if _apart(box, found)]
         doubtful += others
     doubtful = [box for box in doubtful if _apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]
-    if doubtful:
-        part = _enlarged(bgr, doubtful[turn % len(doubtful)])
+    if doubtful and (near is not None or turn % 2):
+        parts = [_enlarged(bgr, box) for box in doubtful]
+        part = min(parts, key=_to(near)) if near is not None else parts[half % len(parts)]
         found += _judged(finder, bgr, _within(finder, part, wanted, _NAMED), names)[0][:1]
     return sorted(found, key=_score, reverse=True)
 
@@ -80,9 +79,7 @@ def _score(box: Box) -> float:
     return box.confidence or 0.0
 
 
-def _within(
-    finder: ThingFinder, part: tuple[int, int, Bgr], wanted: Collection[str], least: float
-) -> list[Box]:
+def _within(finder: ThingFinder, part: _Part, wanted: Collection[str], least: float) -> list[Box]:
     """Return the boxes of these names in a part of the picture, best first, in its pixels."""
     left, top, shown = part
     boxes = finder.boxes(shown, least)
@@ -93,15 +90,19 @@ def _apart(box: Box, others: Sequence[Box]) -> bool:
     return all(overlap(box, one) < _SAME for one in others)
 
 
-def _distance(square: tuple[int, int, Bgr], changed: Box) -> float:
-    """Return how far the middles of a square of the picture and of what changed are from each other."""
-    left, top, shown = square
-    across: float = left + shown.shape[1] / 2 - (changed.x1 + changed.x2) / 2
-    down: float = top + shown.shape[0] / 2 - (changed.y1 + changed.y2) / 2
-    return abs(across) + abs(down)
+def _to(near: Box) -> Callable[[_Part], float]:
+    """Return what measures how far the middle of a part of the picture is from that of a box."""
+
+    def distance(part: _Part) -> float:
+        left, top, shown = part
+        across: float = left + shown.shape[1] / 2 - (near.x1 + near.x2) / 2
+        down: float = top + shown.shape[0] / 2 - (near.y1 + near.y2) / 2
+        return abs(across) + abs(down)
+
+    return distance
 
 
-def _enlarged(bgr: Bgr, box: Box) -> tuple[int, int, Bgr]:
+def _enlarged(bgr: Bgr, box: Box) -> _Part:
     """Return the part of a picture around a box, with its place."""
     sides = []
     for low, high, most in ((box.x1, box.x2, bgr.shape[1]), (box.y1, box.y2, bgr.shape[0])):

@@ -162,10 +162,10 @@ class Watcher:
         """Return the best box of a thing; the whole picture where it has none of its own."""
         if self._finder is None:
             return None
-        if target in classes().detector:
-            return next(iter(spot(self._finder, bgr, {target})), None)
         height, width = bgr.shape[:2]
         whole = Box(0, 0, width, height)
+        if target in classes().detector:
+            return next(iter(spot(self._finder, bgr, {target}, near=whole)), None)
         things = self._finder.find(bgr)
         return next((one.box or whole for one in things if one.name == target), None)
 

@@ -28,14 +28,14 @@ class Detector(Protocol):
         picture: Picture,
         conditions: Mapping[str, str],
         turn: int,
-        changed: Box | None,
+        near: Box | None,
         well: bool,
         /,
     ) -> Awaitable[Mapping[str, Sequence[Answer] | None] | None]:
         """Return of each what it saw, surest first and never empty, in pixels of the picture; or None, which it does
         not know, or not `well` enough to be asked in place of a model. None for all of them: it cannot look.
 
-        `turn` grows with each look; `changed`: where something has just changed, in pixels of the picture.
+        `turn` grows with each look; `near`: where something has just changed or was seen, in pixels of the picture.
         """
         ...
 
@@ -161,8 +161,8 @@ class Detecting:
         self._beside = self._beside_a_model
         # Capture times: before the first nothing is looked at; of the last look, and of the last clear change
         self._due = self._looked = self._stirred = -math.inf
-        # Where that was, in pixels of the frame; None without one
-        self._changed: Box | None = None
+        # Where something has changed or was seen, in pixels of the frame; None for nowhere
+        self._near: Box | None = None
         self._turn = 0
         self._early = EarlyCheck()
         self._task: asyncio.Task[Any] | None = None
@@ -171,7 +171,7 @@ class Detecting:
         """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
         if self._early.differs(frame.image, frame.captured):
             self._stirred, where = frame.captured, self._early.where
-            self._changed = Box(
+            self._near = Box(
                 where.left * frame.width,
                 where.top * frame.height,
                 where.right * frame.width,
@@ -203,7 +203,6 @@ class Detecting:
         self._looked = frame.captured
         soon = frame.captured < self._stirred + _STIRRED_SECONDS
         self._next_after(SOON_SECONDS if soon else LOOK_SECONDS)
-        self._changed = self._changed if soon else None
         conditions = {name: self._conditions[name] for name in known}
         look = self._look(detector, frame, conditions)
         self._task = self._context.tasks.spawn(look, name="detect")
@@ -236,7 +235,7 @@ class Detecting:
             view = View(frame, Detail.LOW, self._context.camera.scene)
             picture = await self._context.requests.prepare(view, _NEEDS, unseen=True)
             self._turn += 1
-            found = await detector(picture, conditions, self._turn, self._changed, self._beside)
+            found = await detector(picture, conditions, self._turn, self._near, self._beside)
         except QwenCameraError:
             # A filter withheld it, or it is too large.
             return
@@ -256,10 +255,21 @@ class Detecting:
                 self._sightings[name] = None
             elif one is not None and (answer := one.take(answers, now)) is not None:
                 agreed[name] = answer
+        self._note_place(frame, found)
         if any(one is not None and one.open for one in self._sightings.values()):
             self._next_after(SOON_SECONDS)
         if agreed:
             self._saw(frame, agreed)
+
+    def _note_place(self, frame: Frame, found: Mapping[str, Sequence[Answer] | None]) -> None:
+        """Note where the next look has to see something again, or see it better."""
+        if self._stirred > frame.captured:
+            # Something has changed since.
+            return
+        seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
+        place = next((one.where for one in seen if one.where is not None), None)
+        if place is not None or frame.captured >= self._stirred + _STIRRED_SECONDS:
+            self._near = place
 
     def confirmed(self, name: str, place: Box | None, seen: bool | None) -> bool:
         """Take what a model said of what was seen at a place; None: it did not answer.

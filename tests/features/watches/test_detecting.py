@@ -46,7 +46,7 @@ class Eye:
     def __init__(self) -> None:
         self.looks: list[Mapping[str, str]] = []
         self.blind = False
-        self.changed: list[Box | None] = []
+        self.places: list[Box | None] = []
         # What it knows well enough to be asked in place of a model
         self.well = {COMES, GOES, NEVER}
 
@@ -55,13 +55,13 @@ class Eye:
         picture: Picture,
         conditions: Mapping[str, str],
         turn: int,
-        changed: Box | None,
+        near: Box | None,
         well: bool,
     ) -> dict[str, Sequence[Answer] | None] | None:
         self.looks.append(conditions)
         if self.blind:
             return None
-        self.changed.append(changed)
+        self.places.append(near)
         assert picture.bgr is not None
         there = picture.bgr[110:130, 150:170].mean() > 235
         gone = [dataclasses.replace(NO, seen=not there)]
@@ -335,7 +335,7 @@ async def test_a_change_between_two_samples_is_looked_at_at_once() -> None:
         began = time.monotonic()
         watching, found = guard.one.session.part("watches"), []
         await looked_at(guard, eye, began, [0, 0.5, 1, 1.5, 2])
-        assert not any(eye.changed)
+        assert not any(eye.places)
         for number in range(1, 30):
             looks = len(eye.looks)
             captured = began + 2 + number / 12
@@ -347,9 +347,9 @@ async def test_a_change_between_two_samples_is_looked_at_at_once() -> None:
         apart = [later - sooner for sooner, later in itertools.pairwise(found)]
         assert apart[:4] == pytest.approx([0.2] * 4, abs=0.06)
         assert apart[-1] == pytest.approx(0.5, abs=0.06)
-        place = next(one for one in eye.changed if one is not None)
+        place = next(one for one in eye.places if one is not None)
         assert overlaps(place, PLACE)
-        assert eye.changed[-1] is None
+        assert eye.places[-1] is None
 
 
 # What was seen of one condition
