@@ -13,7 +13,7 @@ from scripts.bench.processes import ROOT
 pytestmark = pytest.mark.slow
 
 
-async def run(*arguments: str) -> tuple[int, str, str]:
+async def run(*arguments: str, seconds: float = 90) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "scripts" / "benchmark.py"),
@@ -21,7 +21,7 @@ async def run(*arguments: str) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 90)
+    out, err = await asyncio.wait_for(process.communicate(), seconds)
     return process.returncode or 0, out.decode(), err.decode()
 
 
