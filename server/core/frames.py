@@ -59,6 +59,8 @@ class Route(StrEnum):
     NOW = "now"
     # The picture of now, at high detail
     DETAIL = "detail"
+    # The same, and then a part of it again, for safety and medicine: see `Response.second_look`
+    TWICE = "twice"
     # Up to 8 pictures of the last minutes and the one of now, as one video where the engine takes
     # one; becomes `now` where none is kept or the engine takes one picture
     PAST = "past"

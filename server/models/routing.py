@@ -1,14 +1,16 @@
-"""Choose the way of a question from its words: the present picture, its detail, the recent past, a
-spot in it, or its text over several pictures. Pure.
+"""Choose the way of a question from its words: the present picture, its detail, two looks at it, the
+recent past, a spot in it, or its text over several pictures. Pure.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import tomllib
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from server.core.frames import Detail, Route
 
@@ -332,6 +334,8 @@ class _Sign(StrEnum):
 
 
 _DETAIL = word_pattern(",".join(DETAIL_WORDS.values()), ",".join(DETAIL_PARTS.values()))
+TWICE = tomllib.loads(Path(__file__).with_name("twice_words.toml").read_text(encoding="utf-8"))
+_TWICE = word_pattern(*(",".join(TWICE[kind].values()) for kind in ("words", "parts")))
 _TABLES = {
     _Sign.PAST: (PAST_WORDS, PAST_PARTS),
     _Sign.WHERE: (WHERE_WORDS, WHERE_PARTS),
@@ -361,6 +365,8 @@ def route_of(question: str) -> Route:
         return Route.WHERE
     if wants_reading(text):
         return Route.READ
+    if _TWICE.search(text) is not None:
+        return Route.TWICE
     if _DETAIL.search(text) is not None:
         return Route.DETAIL
     return Route.WHERE if _Sign.SEARCH in signs else Route.NOW
@@ -371,7 +377,7 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
 
     `route` and `detail`: the client's wishes.
     """
-    if route in (Route.DETAIL, Route.READ):
+    if route in (Route.DETAIL, Route.READ, Route.TWICE):
         return route, Detail.HIGH
     if route is None:
         route = route_of(question)
@@ -381,7 +387,7 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
             route = Route.DETAIL
     if detail is Detail.AUTO:
         # The sought thing may be small.
-        small = route in (Route.DETAIL, Route.WHERE, Route.READ) or (
+        small = route in (Route.DETAIL, Route.TWICE, Route.WHERE, Route.READ) or (
             route is Route.PAST and wants_detail(question)
         )
         detail = Detail.HIGH if small else Detail.LOW

@@ -50,7 +50,12 @@ from server.session.request.tools import Toolbox, WithTools
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
 # session's own, and for a part of the picture in time
-PLAIN_ROUTES = {Route.PAST: Route.NOW, Route.WHERE: Route.NOW, Route.READ: Route.DETAIL}
+PLAIN_ROUTES = {
+    Route.PAST: Route.NOW,
+    Route.WHERE: Route.NOW,
+    Route.READ: Route.DETAIL,
+    Route.TWICE: Route.DETAIL,
+}
 
 log = logging.getLogger(__name__)
 
@@ -341,7 +346,7 @@ class QuestionService:
         if pending.part is not None:
             caption = prompts.PART_CLOSER if pending.closer else ""
             options = replace(options, part=pending.part, caption=caption)
-            if route is None:
+            if pending.route is not Route.WHERE:
                 options = replace(options, earlier=_whole(view, self._requests))
             region = Region.around(pending.part, frame.width, frame.height)
             view = replace(view, detail=Detail.HIGH, region=region)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
+from server.features.pointing import twice
 from tests.browser.visitor import NOT_REACHED, SHARP, Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -222,3 +225,51 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     await expect(page.page.locator("dialog[open] figcaption")).to_contain_text(
         "160×80 pixels · 1 visual token · a part of the camera's 640×360: 160×80 from 100, 50."
     )
+
+
+async def test_a_second_look_at_a_dose_is_told(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the part says otherwise, the answer ends with a sentence; the details have both looks, and
+    how many agreed. A look that agrees changes nothing of the answer.
+    """
+    # A machine with much to do
+    monkeypatch.setattr(twice, "SECONDS", 90.0)
+    async with (
+        FakeOpenAI() as model,
+        running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
+    ):
+        # Stands in for a model that reads the small print of the whole picture otherwise than enlarged.
+        part = ["It says 50 mg."]
+
+        def answer(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
+            again = "enlarged part" in json.dumps(body["messages"][-1])
+            return [*part] if again else ["The dose ", "is 5 mg."]
+
+        model.answer_for = answer
+        page = await visit(run.base_url, **SHARP)
+        page.expect(NOT_REACHED)  # the server ends before the page does
+        await page.start()
+        await page.ask("What is the dose?")
+        turn = page.turns.last
+        await expect(turn).to_contain_text("The dose is 5 mg.")
+        await expect(turn).to_contain_text("It says 50 mg”. Do not rely on this answer")
+        details = turn.locator(".evidence .about")
+        await expect(details).to_contain_text(
+            say("answer.twice_differs", text="It says 50 mg.")
+            + ", "
+            + say("answer.twice_rate", agreed=0, compared=1)
+        )
+        part[:] = ["5 mg"]
+        await page.ask("Is that the right dose?")
+        turn = page.turns.last
+        await expect(turn.locator(".evidence .about")).to_contain_text(
+            say("answer.twice_agrees") + ", " + say("answer.twice_rate", agreed=1, compared=2)
+        )
+        await expect(turn.locator(".text")).to_have_text("The dose is 5 mg.")
+        # It may be asked for.
+        ways = turn.locator(".ways")
+        name = say("page.way_twice")
+        await expect(ways.get_by_role("button", name=name, include_hidden=True)).to_have_attribute(
+            "aria-pressed", "true"
+        )

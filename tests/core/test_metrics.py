@@ -35,6 +35,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "guidance_looks": ("counter", ("result",)),
     "glances": ("counter", ("result",)),
     "boxes_beyond": ("counter", ("result",)),
+    "second_looks": ("counter", ("result",)),
     "recall_pictures": ("counter", ("result",)),
     "recall_bytes": ("gauge", ()),
     "sent_pictures": ("counter", ("result",)),

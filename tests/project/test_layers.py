@@ -78,7 +78,7 @@ PURE: dict[str, set[str]] = {
 PURE_MODULES = {
     *("features.hosting.lifecycle", "features.describe.notices"),
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
-    *("features.pointing.boxes", "features.reading.text"),
+    *("features.pointing.boxes", "features.pointing.claims", "features.reading.text"),
     *("features.voice_in.detector", "features.voice_in.foreground", "features.voice_in.turns"),
     *("features.voice_in.turn_model", "features.voice_out.sentences"),
 }

@@ -65,8 +65,9 @@ def make_frame(
     dim: bool = False,
     faint: bool = False,
     beside: bool = False,
+    bgr: Bgr | None = None,
 ) -> Frame:
-    """A textured frame, captured now.
+    """A textured frame, captured now; or one that shows `bgr`.
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
     bright thing in its middle, 6 % of the picture. `dark`: almost without light. `dim`: at a fortieth of its light, with a
@@ -99,9 +100,13 @@ def make_frame(
         if mark:
             planes[middle] = 60
     now = time.monotonic() if captured is None else captured
+    image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+    if bgr is not None:
+        height, width = bgr.shape[:2]
+        image = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
     return Frame(
         id=f"f{number}",
-        image=av.VideoFrame.from_ndarray(planes, format="yuv420p"),
+        image=image,
         width=width,
         height=height,
         captured=now,

@@ -120,6 +120,7 @@ function json(kept, now) {
     closer: turn.response?.closer ? { ...turn.response.closer, thumbnail: undefined, picture: undefined } : undefined,
     boxes: turn.response?.boxes,
     boxes_by: turn.response?.boxes_by,
+    second_look: turn.response?.second_look,
     picture: picture || undefined,
   }));
   return `${JSON.stringify({ saved_at: now.toISOString(), turns }, null, 2)}\n`;

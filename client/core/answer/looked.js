@@ -12,6 +12,16 @@ const MOST_MINUTES = 60;
 /** @type {Record<"fetching"|"loading", string>} */
 const MEANWHILE = { fetching: "answer.meanwhile_fetching", loading: "answer.meanwhile_loading" };
 
+/** @type {Record<import("../live/messages.d.ts").SecondLook["result"], string>} */
+const TWICE = {
+  agrees: "answer.twice_agrees",
+  differs: "answer.twice_differs",
+  unsure: "answer.twice_unsure",
+  unseen: "answer.twice_unseen",
+  late: "answer.twice_late",
+  failed: "answer.twice_failed",
+};
+
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 /** @typedef {import("../live/messages.d.ts").EarlierFrame} EarlierFrame */
 /** @typedef {import("../page/routes.js").Route} Route */
@@ -75,6 +85,12 @@ function partSent({ frame, closer }) {
   if (!frame?.part || !sent?.crop) return "";
   const size = isolated(`${sent.width}×${sent.height}`);
   return closer ? text("answer.part_beside", { size }) : text("answer.part_alone", { size });
+}
+
+/** What came of the second look at an answer. @param {import("../live/messages.d.ts").SecondLook} look */
+function secondLook({ result, text: said = "", agreed, compared }) {
+  const rate = compared > 0 ? [text("answer.twice_rate", { agreed, compared })] : [];
+  return joined([text(TWICE[result], { text: said }), ...rate]);
 }
 
 /** @param {EarlierFrame[]} frames */
@@ -208,6 +224,7 @@ function fillEvidence(proof, response) {
     if (pointed) facts.push([text("answer.part"), pointed]);
     const [sent, seen] = [framesSent(response), frame.visual_tokens];
     if (sent) facts.push([text("answer.earlier_frames"), sent]);
+    if (response.second_look) facts.push([text("answer.twice"), secondLook(response.second_look)]);
     if (response.boxes_by) facts.push([text("answer.boxes_by"), engineName("builtin")]);
     const saved = frame.unchanged_since ? Math.min(seen, cached ?? seen) : 0;
     if (saved > 0) facts.push([text("answer.not_computed"), visualTokens(saved)]);

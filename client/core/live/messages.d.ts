@@ -19,7 +19,7 @@ export interface Chat {
   /** Pixels of the picture; `auto` decides by the question. */
   detail?: "auto" | "low" | "high";
   /** Where to look; without it the words of the question decide. */
-  route?: "now" | "detail" | "past" | "where" | "read";
+  route?: "now" | "detail" | "twice" | "past" | "where" | "read";
   /** The part of the own camera's picture that the person points at: left, top, right, bottom, as shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it. */
   part?: [number, number, number, number];
   /** The client carries out orders: `transcript` with the order `guide_to` or `notable`, or `stop` while it leads somewhere or describes, may follow in place of an answer. */
@@ -430,7 +430,7 @@ export interface Started {
   /** The frame that it is about */
   frame: FrameInfo;
   /** Where a question looks; absent for a description */
-  route?: "now" | "detail" | "past" | "where" | "read";
+  route?: "now" | "detail" | "twice" | "past" | "where" | "read";
   /** The pictures of the past that it looks at, oldest first; absent without any */
   frames?: Array<EarlierFrame>;
   /** The pictures of other cameras that it looks at beside `frame`; absent without any */
@@ -492,7 +492,7 @@ export interface Response {
   /** The frame that it is about; absent when it ended before there was one */
   frame?: FrameInfo;
   /** As in `started` */
-  route?: "now" | "detail" | "past" | "where" | "read";
+  route?: "now" | "detail" | "twice" | "past" | "where" | "read";
   /** As in `started`; with the setting `thumbnails` those that the answer names have a picture, or all when it names none. */
   frames?: Array<EarlierFrame>;
   /** The form in which the engine got them; absent without any */
@@ -519,6 +519,8 @@ export interface Response {
   codes?: Array<FoundCode>;
   /** The tools that the model called, 3 at most, with the setting `tools` alone; `text` may be empty then. Absent without any */
   calls?: Array<CalledTool>;
+  /** Of the route `twice`; absent for others */
+  second_look?: SecondLook;
 }
 
 /** The chat, signed, for `resume`: keep the newest. */
@@ -1005,6 +1007,18 @@ export interface CalledTool {
   about?: string;
   /** True: it cannot be done, so nothing is to be carried out. */
   refused?: boolean;
+}
+
+/** The comparison of an answer with a second look, at a part of its frame (`closer`). Where they differ, the end of the answer says so, in its language. */
+export interface SecondLook {
+  /** `agrees`; `differs`; and where nobody can tell: `unsure`, since the two cannot be compared; `unseen`, since the part did not show it; `late`; or `failed`, also because the answer was stopped */
+  result: "agrees" | "differs" | "unsure" | "unseen" | "late" | "failed";
+  /** What the second look answered, 300 characters at most; absent without an answer */
+  text?: string;
+  /** Second looks of this session that agreed, with this one */
+  agreed: number;
+  /** Those that agreed or differed */
+  compared: number;
 }
 
 /** One camera of the session. */

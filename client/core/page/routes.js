@@ -1,18 +1,19 @@
 import { number, text } from "../words/text.js";
 
-/** @typedef {"now"|"detail"|"past"|"where"|"read"} Route where a question looks */
+/** @typedef {"now"|"detail"|"twice"|"past"|"where"|"read"} Route where a question looks */
 
 /** @type {[Route, string][]} the ways to look, by the words on their buttons */
 const WAYS = [
   ["now", "page.way_now"],
   ["detail", "page.way_detail"],
+  ["twice", "page.way_twice"],
   ["past", "page.way_past"],
   ["where", "page.way_where"],
   ["read", "page.way_read"],
 ];
 
 /** @type {Record<Route, string>} */
-const LOOKED = { now: "page.looked_now", detail: "page.looked_detail", past: "page.looked_past", where: "page.looked_where", read: "page.looked_read" };
+const LOOKED = { now: "page.looked_now", detail: "page.looked_detail", twice: "page.looked_twice", past: "page.looked_past", where: "page.looked_where", read: "page.looked_read" };
 
 /** @param {(route: Route) => boolean} offered */
 export function waysToLook(offered) {

@@ -3,7 +3,7 @@ import { onceLater } from "../../core/page/part.js";
 // Milliseconds after the camera is live
 const MARKS_AHEAD = 500;
 
-/** Where something is on the live picture, and the part of it that somebody points at. @param {import("../../core/page.js").Page} page */
+/** Where something is on the live picture, the part of it that somebody points at, and second looks. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const { chat, stage, visit } = page;
   const marks = page.part(import.meta.url, "./marks.js", {
@@ -44,6 +44,7 @@ export function register(page) {
     if (socket === "open" && ["on", "elsewhere"].includes(camera)) fetchPick();
   });
   page.route("where", () => true);
+  page.route("twice", () => true);
   page.offer("pointing", {
     /** Follow a box on the live picture. @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox */
     follow: async (onBox) => new (await import("./follow.js")).Follow(stage.video, onBox),

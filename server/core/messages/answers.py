@@ -268,6 +268,23 @@ class CalledTool(BaseModel):
     refused: bool | None = None
 
 
+class SecondLook(BaseModel):
+    """The comparison of an answer with a second look, at a part of its frame (`closer`).
+
+    Where they differ, the end of the answer says so, in its language.
+    """
+
+    # `agrees`; `differs`; and where nobody can tell: `unsure`, since the two cannot be compared; `unseen`,
+    # since the part did not show it; `late`; or `failed`, also because the answer was stopped
+    result: Literal["agrees", "differs", "unsure", "unseen", "late", "failed"]
+    # What the second look answered, 300 characters at most; absent without an answer
+    text: str | None = None
+    # Second looks of this session that agreed, with this one
+    agreed: int
+    # Those that agreed or differed
+    compared: int
+
+
 class Response(ServerMessage):
     """The end of an answer, with the whole of it."""
 
@@ -320,3 +337,5 @@ class Response(ServerMessage):
     # The tools that the model called, 3 at most, with the setting `tools` alone; `text` may be empty
     # then. Absent without any
     calls: list[CalledTool] | None = None
+    # Of the route `twice`; absent for others
+    second_look: SecondLook | None = None

@@ -423,11 +423,11 @@ class BuiltinEngine:
             pool, _colours_and_light, bgr, picture, texts, things
         )
         # A part is no picture to compare with the whole ones.
-        of_all = request.part is None
+        of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
         return Facts(
             scene=scene,
-            pointed=not of_all,
+            pointed=request.part is not None,
             rows=rows,
             unread=unread,
             text_broken=reader.text_broken,

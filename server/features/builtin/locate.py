@@ -17,6 +17,7 @@ from server.features.builtin.tables import names_it
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from server.models.routing import plain
+from server.shared.dates import dates
 
 Bgr = NDArray[np.uint8]
 MOST = 8
@@ -57,8 +58,8 @@ _ENDINGS: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 # Subjects that text shows without their words: "Where is the date?"
 _SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
-    Want.DATE: lambda rows: fields.dates(rows[0]),
-    Want.EXPIRY: lambda rows: fields.dates(rows[0]),
+    Want.DATE: lambda rows: dates(rows[0]),
+    Want.EXPIRY: lambda rows: dates(rows[0]),
     Want.TIME: fields.times,
     Want.PRICE: prices.prices,
     Want.TOTAL: prices.prices,

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from server.features.builtin.fields import dates, letters, matches, unique
+from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import Row
 from server.features.builtin.tables import names_it
 from server.models.routing import plain, word_pattern
+from server.shared.dates import dates
 
 # Words of print are in the languages whose letters the engine reads.
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"

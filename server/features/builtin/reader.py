@@ -362,6 +362,13 @@ class Finder:
             found += [Spot("thing", box) for box in self.things.at(bgr, x, y, language)]
         return sorted(found, key=lambda spot: area(spot.box))
 
+    def read(self, bgr: Bgr) -> list[Box]:
+        """Find the lines of text, each with what it says as its label. Raises what the libraries raise."""
+        return [
+            replace(_around(np.asarray(piece.corners, np.float32)), label=piece.text)
+            for piece in legible(self._reader.placed_text(bgr))[0]
+        ]
+
     def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the smallest line of text around a point, if it can be read."""
         height, width = bgr.shape[:2]

@@ -12,6 +12,7 @@ from server.features.builtin.speaker import ITEMS, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
+from server.shared.dates import Date, dates
 
 _GENERAL = frozenset(
     plain_words(
@@ -349,7 +350,7 @@ def expiry(s: Speaker) -> Answer:
     named = fields.expiry(texts)
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
-    found = {one.text: one for text in texts for one in fields.dates(text)}
+    found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
         passed = _passed(s, *found.values()) if len(found) == 1 else ""
@@ -358,11 +359,9 @@ def expiry(s: Speaker) -> Answer:
 
 
 def date(s: Speaker) -> Answer:
-    timed = [row for row in s.rows if fields.dates(row.text)]
+    timed = [row for row in s.rows if dates(row.text)]
     named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
-    found = list(
-        dict.fromkeys(one.text for row in named or timed for one in fields.dates(row.text))
-    )
+    found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
         return s.say("date", value=found[0]), second
@@ -459,7 +458,7 @@ def _named(s: Speaker, found: fields.Departure) -> Answer:
     return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
 
 
-def _passed(s: Speaker, date: fields.Date) -> str:
+def _passed(s: Speaker, date: Date) -> str:
     """Say whether a day has passed, and which days it may be when day and month are not clear."""
     ends = sorted(_last_days(date))
     if not ends:
@@ -481,7 +480,7 @@ def _passed(s: Speaker, date: fields.Date) -> str:
 _EITHER = re.compile(r"\d{1,2}\s?[/-]\s?\d{1,2}\s?[/-]")
 
 
-def _last_days(date: fields.Date) -> list[dt.date]:
+def _last_days(date: Date) -> list[dt.date]:
     """Return the last day that a date can mean, for each possible order of day and month."""
     if date.year is None:
         return []

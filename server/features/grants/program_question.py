@@ -170,8 +170,8 @@ class ProgramQuestions:
         question.check()
         began = time.monotonic()
         route, detail = choose(question.words, question.detail, question.route)
-        if route is Route.READ:
-            # One picture: a program reads on by itself.
+        if route in (Route.READ, Route.TWICE):
+            # One picture: a program reads on, and looks again, by itself.
             route = Route.DETAIL
         if route is Route.PAST and (self._recalling is None or not self._recalling.wanted):
             if question.route is Route.PAST:

@@ -1,5 +1,5 @@
 """Places: where something is that a question asks for, with a second look, and what is at a place that somebody
-points at.
+points at; and the second look at answers about safety and medicine.
 """
 
 from __future__ import annotations
@@ -24,5 +24,16 @@ def register(api: Api) -> None:
     things = builtin.things if builtin is not None else None
     find = partial(in_pool, heavy, things.boxes) if things is not None else None
     find_at = partial(in_pool, heavy, builtin.at) if builtin is not None else None
+    read = partial(in_pool, heavy, builtin.read) if builtin is not None else None
     count = api.metrics.count_boxes_beyond
-    api.session_part(lambda context: Pointing(context, find, find_at, count), Point)
+    # result: agrees, differs, unsure, unseen, late, failed
+    looks = api.metrics.counter(
+        "second_looks_total", "Second looks at answers about safety and medicine", "result"
+    )
+
+    def looked(result: str) -> None:
+        looks.labels(result).inc()
+
+    api.session_part(
+        lambda context: Pointing(context, find, find_at, count, read=read, looked=looked), Point
+    )

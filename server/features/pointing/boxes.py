@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from server.core.frames import BoxUnit, Region
+from server.core.frames import BoxUnit, Picture, Region
 from server.media.picture.grounding import (
     BEYOND,
     MAX_TEXT_CHARS,
@@ -56,6 +56,10 @@ _ANNOUNCED = re.compile(r"(?:\n|\A)[^\n]*[:：]\s*\Z")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 # Spaces that wait for a word
 _MOST_HELD = 200
+
+# Finds the boxes of the things of a question in a picture, in its pixels; none where the answer says that they
+# are not there. Never raises.
+FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 
 
 def question(asked: str, unit: BoxUnit, *, again: bool = False) -> str:
@@ -132,6 +136,13 @@ def read(
     return Answer(_words(text), boxes, none, clamped, dropped)
 
 
+def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
+    """Return boxes of a picture in pixels of the frame."""
+    size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
+    shown = (placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
+    return tuple(box for box in shown if box is not None)[:MAX_BOXES]
+
+
 def _words(text: str) -> str:
     """Return the sentence before the list, else the one behind it."""
     data = _DATA.search(text)
@@ -158,22 +169,31 @@ def doubtful(box: Box, frame: tuple[int, int]) -> bool:
 
 def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
     """Return the region of a second look: around all doubtful boxes, else around the first; None: none would help."""
-    weak = [box for box in boxes if doubtful(box, frame)]
-    for some in (weak, weak[:1]):
+    return closer([box for box in boxes if doubtful(box, frame)], frame)
+
+
+def closer(
+    boxes: Sequence[Box], frame: tuple[int, int], seen: Region | None = None
+) -> Region | None:
+    """Return the region around boxes, else around the first. None: it shows little less than was `seen`, or all."""
+    most = _MOST_AREA * (seen.width * seen.height if seen is not None else frame[0] * frame[1])
+    for some in (boxes, boxes[:1]):
         region = _around(some, frame) if some else None
-        if region is not None:
+        if region is not None and region.width * region.height <= most:
             return region
     return None
 
 
-def _around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
+def middle(seen: Region) -> Region:
+    """Return the middle of a region, with half of each side."""
+    wide, high = seen.width // 4, seen.height // 4
+    return Region(seen.left + wide, seen.top + high, seen.right - wide, seen.bottom - high)
+
+
+def _around(boxes: Sequence[Box], frame: tuple[int, int]) -> Region:
     left, right = _span([(box.x1, box.x2) for box in boxes], frame[0])
     top, bottom = _span([(box.y1, box.y2) for box in boxes], frame[1])
-    region = Region(left, top, right, bottom)
-    if region.width * region.height > _MOST_AREA * frame[0] * frame[1]:
-        # It would show nothing that the first look did not.
-        return None
-    return region
+    return Region(left, top, right, bottom)
 
 
 def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:

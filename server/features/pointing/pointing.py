@@ -1,19 +1,23 @@
-"""One question about where something is: a sentence while it comes, boxes at its end, a second look in between."""
+"""One question about where something is: a sentence while it comes, boxes at its end, a second look in between.
+
+Questions of safety and medicine have a second look of their own: see `twice.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Kind, Picture, Region, Route
 from server.features.pointing import boxes
+from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.messages import Point
 from server.features.pointing.snap import FindAt, Snap
-from server.media.picture.grounding import Box, placed
+from server.features.pointing.twice import ReadLines, Twice
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
@@ -22,9 +26,6 @@ from server.session.request.parts import Prepared, RequestOptions, View, Wording
 
 log = logging.getLogger(__name__)
 
-# Finds the boxes of the things of a question in a picture, in its pixels; none where the answer says that they
-# are not there. Never raises.
-FindBoxes = Callable[[Picture, str, str], Awaitable[Sequence[Box]]]
 # Counts the boxes of an answer that were cut at the picture's edge, and left out.
 CountBeyond = Callable[[int, int], None]
 
@@ -40,12 +41,17 @@ class Pointing(SessionPart):
         find: FindBoxes | None = None,
         find_at: FindAt | None = None,
         beyond: CountBeyond = lambda clamped, dropped: None,
+        *,
+        read: ReadLines | None = None,
+        looked: Callable[[str], None] = lambda result: None,
     ) -> None:
-        """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; None: nothing does."""
+        """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; `read`: finds
+        print; None: nothing does. `looked`: counts the results of second looks.
+        """
         self._requests = context.requests
         self._tasks = context.tasks
         self._find, self._beyond = find, beyond
-        self.routes = {Route.WHERE: self}
+        self.routes = {Route.WHERE: self, Route.TWICE: Twice(context, find, read, looked)}
         self._snap = Snap(context, find_at) if find_at is not None else None
         self.handlers = {Point: self._snap.point if self._snap else _ignore}
 
@@ -153,7 +159,7 @@ class FirstLook:
             if not (whole and self._beside(picture, result)):
                 self._answer.finished(result)
         elif self._unit is None:
-            found = _in_frame(result.boxes or (), picture)
+            found = boxes.in_frame(result.boxes or (), picture)
             self._answer.finished(replace(result, boxes=found))
         else:
             self._show(self._sentence.end())
@@ -276,7 +282,7 @@ class BoxesBeside:
         result, picture = self._result, self._picture
         try:
             found = await find(picture, self._pending.question, result.text)
-            if inside := _in_frame(found, picture):
+            if inside := boxes.in_frame(found, picture):
                 result = replace(result, boxes=inside, boxes_by="detector")
         finally:
             self._end(result)
@@ -294,10 +300,3 @@ class BoxesBeside:
             # It would keep the picture as long as the question.
             self._pending.steps = None
             self._answer.finished(result)
-
-
-def _in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
-    """Return boxes of a picture in pixels of the frame."""
-    size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
-    inside = (placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
-    return tuple(box for box in inside if box is not None)[: boxes.MAX_BOXES]

@@ -20,6 +20,7 @@ from server.core.errors import (
     QwenCameraError,
 )
 from server.core.frames import Kind, Role
+from server.core.messages.answers import SecondLook
 from server.core.metrics import Metrics
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
@@ -441,6 +442,8 @@ class Result:
     boxes_by: Literal["detector"] | None = None
     # See `Finished.codes`.
     codes: tuple[OfferedCode, ...] = ()
+    # See `Response.second_look`.
+    second_look: SecondLook | None = None
     # See `Finished.calls`.
     calls: tuple[ToolCall, ...] = ()
 

@@ -398,6 +398,7 @@ class AnswerPublisher:
             boxes_by=result.boxes_by,
             codes=[wire.FoundCode(use=one.use, value=one.value) for one in result.codes] or None,
             calls=list(self.calls) or None,
+            second_look=result.second_look,
         )
 
 

@@ -151,33 +151,6 @@ def test_nothing_gives_no_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ("Best before 12.03.2027 LOT 4471-B", [(2027, 3, 12)]),
-        ("EXP 2027-03-12", [(2027, 3, 12)]),
-        ("MHD: 03/2027", [(2027, 3, None)]),
-        ("BBE 12 MAR 27", [(2027, 3, 12)]),
-        ("12MAR2027", [(2027, 3, 12)]),
-        ("March 12, 2027", [(2027, 3, 12)]),
-        ("à consommer avant le 1er février 2027", [(2027, 2, None)]),
-        ("12 de marzo de 2027", [(2027, 3, 12)]),
-        ("03/14/2027", [(2027, 3, 14)]),
-        ("01.02.26 - 28.02.26", [(2026, 2, 1), (2026, 2, 28)]),
-        ("192.168.10.20", []),
-        ("Version 1.2.345", []),
-        ("99.99.2027", []),
-        ("3,49 EUR", []),
-        ("Tel 030/1234567", []),
-    ],
-)
-def test_dates_are_found_in_their_many_forms(
-    row: str, expected: list[tuple[int, int, int | None]]
-) -> None:
-    """Numbers, month names in four languages, with and without a day."""
-    assert [(date.year, date.month, date.day) for date in fields.dates(row)] == expected
-
-
-@pytest.mark.parametrize(
     ("rows", "expected"),
     [
         (["Packed 01.01.2026", "Best before 12.03.2027"], "12.03.2027"),
@@ -613,7 +586,6 @@ def test_no_text_breaks_the_finders(text: str) -> None:
         fields.numbers,
     ):
         assert isinstance(find(rows), list)
-    fields.dates(text)
     fields.expiry(rows)
     fields.says(rows, text)
     made = [row_of(text)]

@@ -1,0 +1,277 @@
+"""Compare two answers to one question by what they claim: numbers with units, dates, yes and no, on and off, names. Pure.
+
+Words decide only where nothing else can: two texts that say the same in other words are `unsure`, not `differs`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Hashable, Iterable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from server.models.prompts import NOTHING_TO_READ
+from server.models.routing import plain, word_pattern
+from server.shared.dates import dates
+
+# Characters of an answer that are compared, and of the sentence that is quoted from the second one
+_MOST = 2000
+_MOST_QUOTED = 160
+# Languages that are written without spaces, or join what other languages write apart
+_UNSPACED = ("zh", "ja", "ko")
+_WIDE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+# Numbers behind a Latin letter are parts of names: "B12", "E471".
+_NUMBER = re.compile(r"(?<![a-z\d])(?<!\d[.,])\d++(?:[.,]\d++)*+")
+_TIME = re.compile(r"(?<!\d)\d{1,2}:\d\d(?![\d:])")
+_LISTED = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
+_RANGE = re.compile(r"\s?[-–/]\s?")
+# "3.5", "12. Mai"
+_SENTENCE = re.compile(
+    r"(?:[^.!?。！？؟।\n]|[.](?=\S)|(?:(?<=\b\d)|(?<=\b\d\d))[.])++[.!?。！？؟।]*"
+)
+_HEAD = re.compile(r"[^.,:;!?。、，：；！？؟،।\n–—]{1,24}")
+_JOINT = re.compile(rf"([a-z0-9%])(?=[{_WIDE}])")
+_WORD = re.compile(rf"[^\W\d_{_WIDE}]{{4,}}|[{_WIDE}]")
+# A name as it is written: a word with a capital letter, or one in katakana
+_NAME = re.compile(r"\b[^\W\d_]{4,}\b|[\u30a0-\u30ff]{3,}")
+# Letters at the beginning in which two forms of one name are alike, and those of a word that may begin a sentence
+_ALIKE, _LEAST_FIRST = 4, 6
+# Characters behind a number in which its unit stands
+_UNIT_CHARS = 24
+
+
+class Verdict(StrEnum):
+    """The relation of a second answer to the first one."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    # They cannot be compared, or the second one has a part of the first one alone.
+    UNSURE = "unsure"
+    # The second one says that nothing can be seen there.
+    UNSEEN = "unseen"
+
+
+def compare(question: str, first: str, second: str) -> Verdict:
+    """Find whether a second answer to a question bears out the first one, whose first claim counts."""
+    if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
+        return Verdict.UNSEEN
+    one, other = first[:_MOST], second[:_MOST]
+    told, seen = _main(one), _claims(_folded(_LISTED.sub(" ", other)))
+    heads = _yes_no(one), _yes_no(other)
+    if all(heads):
+        told, seen = told | {"yes_no": {heads[0]}}, seen | {"yes_no": {heads[1]}}
+    if not _table("signal").search(plain(question)):
+        told, seen = ({k: v for k, v in found.items() if k != "light"} for found in (told, seen))
+    found = [_relation(told[kind], seen[kind]) for kind in sorted(told.keys() & seen.keys())]
+    if Verdict.DIFFERS in found:
+        return Verdict.DIFFERS
+    if found:
+        alike = Verdict.UNSURE not in found and _same_names(one, other)
+        return Verdict.AGREES if alike else Verdict.UNSURE
+    unable = [_table("unable").search(plain(text)) is not None for text in (one, other)]
+    if any(unable):
+        return Verdict.UNSEEN if unable[1] else Verdict.UNSURE
+    same = not told and not seen and _same_words(one, other)
+    return Verdict.AGREES if same else Verdict.UNSURE
+
+
+def differing(second: str, language: str) -> str:
+    """Return the sentence that says that a second look answered otherwise. `language`: a BCP 47 tag."""
+    sentences = [text for text in _sentences(second[:_MOST]) if _claims(_folded(text))]
+    other = (sentences or [second])[0].strip().rstrip(".!。।")
+    if len(other) > _MOST_QUOTED:
+        other = f"{other[:_MOST_QUOTED].rstrip()}…"
+    said = _data()["differs"]
+    form: str = said.get(language.partition("-")[0].lower(), said["en"])
+    return form.replace("{other}", " ".join(other.split()))
+
+
+def numbers_in(text: str) -> frozenset[Hashable]:
+    """Return the numbers and dates of a text, to find the print that an answer is about."""
+    found = _numbers(_folded(text[:_MOST]))
+    return frozenset(value for values in found.values() for value in values)
+
+
+def _sentences(text: str) -> list[str]:
+    found = _SENTENCE.finditer(_LISTED.sub(" ", text))
+    return [match[0] for match in found if match[0].strip()]
+
+
+_Found = dict[str, set[Hashable]]
+
+
+def _main(text: str) -> _Found:
+    """Return the claims of the first sentence that has any."""
+    claims = (_claims(_folded(sentence)) for sentence in _sentences(text))
+    return next((found for found in claims if found), {})
+
+
+def _claims(text: str) -> _Found:
+    """Return the claims of a folded text, by kind."""
+    found = _numbers(text)
+    for kind in ("light", "power", "expiry", "danger"):
+        sides = _sides(kind, text)
+        # Both sides of two are no claim.
+        if len(sides) == 1 or (sides and kind == "light"):
+            found[kind] = set(sides)
+    return found
+
+
+def _folded(text: str) -> str:
+    """Return a text for comparing, with European digits, and with spaces between scripts."""
+    text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
+    return _JOINT.sub(r"\1 ", plain(text))
+
+
+def _numbers(text: str) -> _Found:
+    """Return the dates, times and numbers of a folded text, by kind."""
+    found: _Found = {}
+    for date in dates(text):
+        found.setdefault("date", set()).add((date.year, date.month, date.day))
+        text = text.replace(date.text, " ", 1)
+    for match in _TIME.finditer(text):
+        found.setdefault("time", set()).add(match[0])
+    text = _TIME.sub(" ", text)
+    carried: tuple[str, Decimal] | None = None
+    before = len(text)
+    for match in reversed(list(_NUMBER.finditer(text))):
+        unit = _unit(text[match.end() :][:_UNIT_CHARS])
+        if unit is None and _RANGE.fullmatch(text, match.end(), before):
+            unit = carried
+        carried, before = unit, match.start()
+        kind, times = unit or ("number", Decimal(1))
+        found.setdefault(kind, set()).add((_value(match[0]) * times).normalize())
+    return found
+
+
+def _value(number: str) -> Decimal:
+    """Read a number; three digits behind its only mark are thousands, unless it begins with 0."""
+    last = max(number.rfind("."), number.rfind(","))
+    if last < 0:
+        return Decimal(number)
+    marks = {char for char in number if char in ".,"}
+    whole, part = number[:last], number[last + 1 :]
+    grouped = len(marks) == 1 and len(part) == 3 and whole[0] != "0"
+    if grouped or (len(marks) == 1 and number.count(number[last]) > 1):
+        return Decimal(re.sub("[.,]", "", number))
+    return Decimal(f"{re.sub('[.,]', '', whole)}.{part}")
+
+
+def _unit(behind: str) -> tuple[str, Decimal] | None:
+    """Return the kind of the unit at the beginning of a text, and how many of its kind's unit it is."""
+    behind = behind.removeprefix(" ").removeprefix("-")
+    found = [(match.end(), unit) for pattern, unit in _units() if (match := pattern.match(behind))]
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
+    """Compare what two answers claim of one kind."""
+    told, seen = list(told), list(seen)
+    borne = [any(_alike(one, other) for other in seen) for one in told]
+    if all(borne):
+        return Verdict.AGREES
+    known = [any(_alike(one, other) for one in told) for other in seen]
+    return Verdict.UNSURE if all(known) else Verdict.DIFFERS
+
+
+def _alike(one: Hashable, other: Hashable) -> bool:
+    """Compare two claims; of dates the parts that both have."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return all(None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
+    return one == other
+
+
+def _yes_no(text: str) -> str:
+    """Return whether an answer begins with yes or no, "" for neither."""
+    head = _HEAD.match(text.lstrip(" \"'*¡¿"))
+    word = plain(head[0]).strip() if head else ""
+    return next((str(side) for side, words in enumerate(_whole("yes_no")) if word in words), "")
+
+
+def _sides(kind: str, text: str) -> list[int]:
+    """Return which of several opposites a text claims; the longer phrase counts."""
+    whole, *sides = _opposites(kind)
+    said = {match[0] for match in whole.finditer(text)}
+    return [at for at, side in enumerate(sides) if any(side.fullmatch(one) for one in said)]
+
+
+def _same_names(first: str, second: str) -> bool:
+    """Return False where each text has a name that the other one lacks."""
+    pairs = (first, second), (second, first)
+    return not all(any(not _known(name, other) for name in _names(one)) for one, other in pairs)
+
+
+def _names(text: str) -> list[str]:
+    found = []
+    for sentence in _sentences(text):
+        begin = len(sentence) - len(sentence.lstrip())
+        found += [
+            match[0]
+            for match in _NAME.finditer(sentence)
+            if (match[0][0].isupper() or match[0][0] >= "\u30a0")
+            and (match.start() > begin or len(match[0]) >= _LEAST_FIRST)
+        ]
+    return found
+
+
+def _known(name: str, text: str) -> bool:
+    return plain(name)[:_ALIKE] in plain(text)
+
+
+def _same_words(first: str, second: str) -> bool:
+    """Find whether one text has all words of the other, and neither denies what the other does not."""
+    one, other = (set(_WORD.findall(plain(text))) for text in (first, second))
+    few, many = sorted((one, other), key=len)
+    denies = {_table("negation").search(plain(text)) is not None for text in (first, second)}
+    return len(few) > 1 and few <= many and len(denies) == 1
+
+
+@cache
+def _data() -> Mapping[str, Any]:
+    file = Path(__file__).with_name("claims.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _pattern(entries: Mapping[str, str]) -> re.Pattern[str]:
+    words = ",".join(text for code, text in entries.items() if code not in _UNSPACED)
+    return word_pattern(words, ",".join(entries[code] for code in _UNSPACED))
+
+
+@cache
+def _table(name: str) -> re.Pattern[str]:
+    return _pattern(_data()[name])
+
+
+@cache
+def _whole(name: str) -> list[frozenset[str]]:
+    """Return the words of each of several opposites."""
+    sides = zip(*_data()[name].values(), strict=True)
+    return [
+        frozenset(plain(word).strip() for entry in side for word in entry.split(","))
+        for side in sides
+    ]
+
+
+@cache
+def _opposites(name: str) -> list[re.Pattern[str]]:
+    """Return the pattern of all of several opposites, and that of each."""
+    entries: Mapping[str, list[str]] = _data()[name]
+    count = len(next(iter(entries.values())))
+    sides = [{code: texts[at] for code, texts in entries.items()} for at in range(count)]
+    return [
+        _pattern({code: ",".join(texts) for code, texts in entries.items()}),
+        *map(_pattern, sides),
+    ]
+
+
+@cache
+def _units() -> list[tuple[re.Pattern[str], tuple[str, Decimal]]]:
+    return [
+        (word_pattern(one["words"], one.get("parts", "")), (one["of"], Decimal(one["times"])))
+        for one in _data()["unit"]
+    ]
