@@ -48,7 +48,7 @@
  * @property {string} id
  * @property {string} content
  * @property {"auto"|"low"|"high"} detail
- * @property {"now"|"detail"|"twice"|"past"|"where"|"read"} [route] where to look, if the user chose it
+ * @property {import("./messages.d.ts").Chat["route"]} [route] where to look, if the user chose it
  * @property {[number, number, number, number]} [part] of the picture that it is about, as shares of it; absent: all of it
  * @property {number} [at] time of the question, once sent
  * @property {boolean} [again] sent for the second time

@@ -1,9 +1,9 @@
 import { onceLater } from "../../core/page/part.js";
 
-// Milliseconds after the camera is live
+// ms after the camera is live
 const MARKS_AHEAD = 500;
 
-/** Where something is on the live picture, the part of it that somebody points at, and second looks. @param {import("../../core/page.js").Page} page */
+/** Places on the live picture, the part that somebody points at, second looks. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const { chat, stage, visit } = page;
   const marks = page.part(import.meta.url, "./marks.js", {
@@ -24,7 +24,7 @@ export function register(page) {
   const fetchPick = onceLater(MARKS_AHEAD, () => void pick.ahead());
   chat.part = () => pick.here?.part ?? null;
   page.take(["pointed"], (message) => void pick.here?.receive(message));
-  /** True when an answer may say where something is in the page's own live picture. */
+  /** True when answers may point at the page's live picture. */
   const canPoint = () => {
     const { ready, camera, held } = visit.facts;
     const live = ["on", "elsewhere"].includes(camera) && !held;
