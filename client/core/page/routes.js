@@ -2,7 +2,7 @@ import { number, text } from "../words/text.js";
 
 /** @typedef {"now"|"detail"|"twice"|"past"|"where"|"read"} Route where a question looks */
 
-/** @type {[Route, string][]} the ways to look, by their buttons */
+/** @type {[Route, string][]} the ways to look, by the words on their buttons */
 const WAYS = [
   ["now", "page.way_now"],
   ["detail", "page.way_detail"],
@@ -21,7 +21,7 @@ export function waysToLook(offered) {
 }
 
 /**
- * Where an answer looked, such as "last 60 s"; "" for a description.
+ * A word or two for where an answer looked, such as "now" or "last 60 s"; "" for a description.
  * @param {{route?: Route, frames?: {captured_at: number}[], frame?: {captured_at: number}}} response
  */
 export function lookedAt({ route, frames, frame }) {
@@ -44,6 +44,7 @@ export function span(ms) {
 
 /** @param {number} ms */
 export function duration(ms) {
+  // No line may end between a number and its unit.
   if (ms < 10) return text("page.milliseconds", { number: number(ms, 1) });
   if (ms < 1000) return text("page.milliseconds", { number: number(ms) });
   if (ms < 60_000) return text("page.seconds", { number: number(ms / 1000, ms < 10_000 ? 2 : 1) });

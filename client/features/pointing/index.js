@@ -1,6 +1,6 @@
 import { onceLater } from "../../core/page/part.js";
 
-// ms after the camera is live
+// Milliseconds after the camera is live
 const MARKS_AHEAD = 500;
 
 /** Places on the live picture, the part that somebody points at, second looks. @param {import("../../core/page.js").Page} page */
@@ -24,7 +24,7 @@ export function register(page) {
   const fetchPick = onceLater(MARKS_AHEAD, () => void pick.ahead());
   chat.part = () => pick.here?.part ?? null;
   page.take(["pointed"], (message) => void pick.here?.receive(message));
-  /** True when answers may point at the page's live picture. */
+  /** True when an answer may say where something is in the page's own live picture. */
   const canPoint = () => {
     const { ready, camera, held } = visit.facts;
     const live = ["on", "elsewhere"].includes(camera) && !held;
