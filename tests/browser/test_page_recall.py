@@ -99,11 +99,12 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.page.locator("#state").click()
     await expect(words).to_have_text(say("facts.memory_off"))
     await page.ask("What just happened?")
-    await expect(page.turns.last.locator(".ways button")).to_have_count(4)
+    await expect(page.turns.last.locator(".ways button")).to_have_count(5)
     names = await page.turns.last.locator(".ways button").all_text_contents()
     assert names == [
         say("page.way_now"),
         say("page.way_detail"),
+        say("page.way_twice"),
         say("page.way_where"),
         say("page.way_read"),
     ]
