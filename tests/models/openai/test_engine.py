@@ -27,7 +27,7 @@ from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
 from server.models.openai import retry
-from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
@@ -465,6 +465,31 @@ async def test_probe_tells_what_is_wrong(
     assert words in status.detail
     fake.behaviour = Behaviour.NORMAL
     assert (await engine.probe()).ready
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "setting"),
+    [
+        (Behaviour.UNAUTHORIZED, "WATCHES_API_KEY"),
+        (Behaviour.GARBAGE, "WATCHES_BASE_URL"),
+        (Behaviour.HTML, "WATCHES_BASE_URL"),
+    ],
+)
+async def test_trouble_of_a_roles_server_names_its_settings(
+    fake: FakeOpenAI, behaviour: Behaviour, setting: str
+) -> None:
+    """While it is asked; VLLM_BASE_URL and its key are another server's."""
+    endpoint = Endpoint(fake.base_url, names=SettingNames.of("watches"))
+    engine = OpenAIEngine("watches", endpoint, limits=QUICK)
+    try:
+        await engine.probe()
+        fake.behaviour = behaviour
+        _, raised = await partial(engine)
+        assert isinstance(raised, EngineError)
+        assert setting in raised.message
+        assert "VLLM_" not in raised.message
+    finally:
+        await engine.close()
 
 
 async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI) -> None:
