@@ -129,8 +129,8 @@ def is_absent(seed: int) -> bool:
     return seed % 5 == 0
 
 
-def build(chance: random.Random, thing: str, heading: float | None) -> Room:
-    """Draw a room. `heading`: degrees to the right of straight ahead; None: without the thing."""
+def bare_room(chance: random.Random) -> Bgr:
+    """Draw a wall with edges of doors, shelves and windows."""
     noise = np.random.default_rng(chance.randrange(1 << 30))
     base = np.array([chance.randrange(150, 215) for _ in range(3)], np.float32)
     wall = np.empty((WALL, ROUND, 3), np.float32)
@@ -139,13 +139,17 @@ def build(chance: random.Random, thing: str, heading: float | None) -> Room:
     coarse = noise.normal(0, 9, (WALL // 40, ROUND // 40, 3)).astype(np.float32)
     wall += cv2.resize(coarse, (ROUND, WALL), interpolation=cv2.INTER_CUBIC)
     wall += noise.normal(0, 2, (WALL, ROUND, 1)).astype(np.float32)
-    # Edges of doors, shelves and windows
     for _ in range(26):
         x, y = chance.randrange(ROUND), chance.randrange(WALL // 8, WALL * 3 // 4)
         wide, high = chance.randrange(40, 400), chance.randrange(40, 350)
         shade = tuple(float(chance.randrange(50, 235)) for _ in range(3))
         cv2.rectangle(wall, (x, y), (x + wide, y + high), shade, chance.choice([-1, 6, 12]))
-    wall8 = wall.clip(0, 255).astype(np.uint8)
+    return np.asarray(wall.clip(0, 255), np.uint8)
+
+
+def build(chance: random.Random, thing: str, heading: float | None) -> Room:
+    """Draw a room. `heading`: degrees to the right of straight ahead; None: without the thing."""
+    wall8 = bare_room(chance)
     own, others = THINGS[thing]
     rest = [one.stem for one in sorted(PHOTOS.glob("*.jpg")) if one.stem not in (*own, *others)]
     box = None

@@ -323,3 +323,37 @@ CAMERA_OFF_WORDS: dict[str, str] = {
     "ar": "إيقاف الكاميرا, أوقف الكاميرا, أطفئ الكاميرا, إطفاء الكاميرا, أغلق الكاميرا, إغلاق الكاميرا",
     "hi": "कैमरा बंद करें, कैमरा बंद करो, कैमरा बंद कीजिए, कैमरा बंद कर दो, कैमरे को बंद करो",
 }
+SCAN_WORDS: dict[str, str] = {
+    "en": "what is around me, what's around me, what is around us, what is all around me, what surrounds me, look around, "
+    "look all around, look around me, scan, scan the room, scan around me, scan my surroundings, start a scan",
+    "de": "was ist um mich herum, was ist um mich, was ist rund um mich, was umgibt mich, was gibt es um mich herum, "
+    "schau dich um, sieh dich um, umsehen, umschauen, scanne den raum, scanne meine umgebung, rundumblick",
+    "fr": "qu'y a-t-il autour de moi, qu'est-ce qu'il y a autour de moi, que vois-tu autour de moi, "
+    "regarde autour, regarde autour de moi, regardez autour de moi, balaye la pièce, scanne la pièce, tour d'horizon",
+    "es": "qué hay a mi alrededor, qué hay alrededor, qué hay alrededor de mí, qué me rodea, mira alrededor, "
+    "mira a mi alrededor, escanea la habitación, escanea el entorno",
+    "it": "cosa c'è intorno a me, che cosa c'è intorno a me, cosa c'è attorno a me, cosa mi circonda, guardati intorno, "
+    "guarda intorno, guarda intorno a me, scansiona la stanza",
+    "pt": "o que há à minha volta, o que está à minha volta, o que há ao meu redor, o que está ao meu redor, "
+    "o que me rodeia, olha à volta, olhe ao redor, olha em volta, faz uma varredura, faça uma varredura",
+    "nl": "wat is er om me heen, wat is er om mij heen, wat staat er om me heen, wat is er rondom mij, kijk rond, "
+    "kijk om je heen, kijk om me heen, scan de kamer, scan mijn omgeving",
+    "pl": "co jest wokół mnie, co jest dookoła mnie, co mnie otacza, rozejrzyj się, popatrz dookoła, rozejrzyj się dookoła, "
+    "przeskanuj pokój, przeskanuj otoczenie",
+    "ru": "что вокруг меня, что находится вокруг меня, что есть вокруг меня, что меня окружает, осмотрись, оглядись, "
+    "посмотри вокруг, осмотри комнату, просканируй комнату",
+    "zh": "我周围有什么, 我周圍有什麼, 我身边有什么, 我身邊有什麼, 周围有什么, 周圍有什麼, 看看周围, 看看周圍, 环顾四周, 環顧四周, "
+    "扫描周围, 掃描周圍, 扫描房间, 掃描房間",
+    "ja": "周りに何がある, 周りに何がありますか, 私の周りに何がある, 私の周りに何がありますか, まわりに何がある, 周りを見て, "
+    "周囲を見て, 見回して, 周囲をスキャンして, 部屋をスキャンして",
+    "ko": "내 주위에 뭐가 있어, 내 주변에 뭐가 있어, 주위에 뭐가 있어, 주변에 뭐가 있어, 주변에 무엇이 있나요, 주위를 둘러봐, "
+    "주변을 둘러봐, 둘러봐, 주변을 스캔해, 방을 스캔해",
+    "tr": "etrafımda ne var, etrafımda neler var, çevremde ne var, çevremde neler var, etrafa bak, etrafıma bak, "
+    "çevreye bak, odayı tara, çevremi tara",
+    "uk": "що навколо мене, що є навколо мене, що знаходиться навколо мене, що мене оточує, озирнися, роздивися навколо, "
+    "подивися навколо, оглянь кімнату, проскануй кімнату",
+    "ar": "ماذا يوجد حولي, ماذا حولي, ما الذي حولي, ما الموجود حولي, ماذا يحيط بي, ما الذي يحيط بي, انظر حولي, انظر حولك, "
+    "امسح الغرفة, امسح المكان",
+    "hi": "मेरे आसपास क्या है, मेरे चारों ओर क्या है, मेरे चारों तरफ क्या है, मेरे इर्द गिर्द क्या है, आसपास देखो, "
+    "चारों ओर देखो, चारों तरफ देखो, कमरा स्कैन करो",
+}

@@ -7,6 +7,7 @@ question. "Stop" and "read this to me" are in `routing.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from server.models import order_tables as tables
@@ -38,6 +39,9 @@ class Order(StrEnum):
     GUIDE_OFF = "guide_off"
     # The way to a thing, which is its condition
     GUIDE_TO = "guide_to"
+    # What is around somebody who turns, and the direction of a thing that was
+    SCAN = "scan"
+    WHERE_WAS = "where_was"
     # The end of what runs; its words are in `routing.py`
     STOP = "stop"
     # One step of the length of answers
@@ -46,6 +50,9 @@ class Order(StrEnum):
     # The end of the visit: nothing is heard any more
     CAMERA_OFF = "camera_off"
 
+
+# Orders that are questions where no feature takes them
+OF_FEATURES = frozenset({Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WHERE_WAS})
 
 # The beginning of "tell me when ...", up to its condition
 _WATCH = [
@@ -130,11 +137,46 @@ _LEAD_AFTER = [
         r"(?:lütfen )?(?:beni |bizi )(?P<thing>\S.{0,80}?) (?:doğru )?(?:götür|yönlendir|yönelt|ulaştır|götürün|yönlendirin)(?:ür müsün|ir misin)?",
     )
 ]
+# The beginning of "where was ...", up to the thing
+_WHERE = [
+    re.compile(begin, re.IGNORECASE)
+    for begin in (
+        r"(?:(?:and|so|but) )?(?:where|which way|in (?:which|what) direction) (?:was|were)\s+(?=\S)",
+        r"(?:(?:und|also) )?(?:wo|in welcher richtung) (?:war|waren)(?: (?:noch mal|nochmal|noch|denn|gleich))?\s+(?=\S)",
+        r"(?:et )?(?:où|dans quelle direction) (?:était|étaient)\s+(?=\S)",
+        r"¿?(?:y )?(?:dónde|donde|en qué dirección) (?:estaba|estaban)\s+(?=\S)",
+        r"(?:e )?(?:dov['’]era|dov['’]erano|dove era|dove erano|in che direzione era|in che direzione erano)\s+(?=\S)",
+        r"(?:e )?(?:onde|em que direção) (?:estava|estavam|ficava|ficavam)\s+(?=\S)",
+        r"(?:en )?(?:waar|in welke richting) (?:was|waren|stond|stonden|lag|lagen)\s+(?=\S)",
+        r"(?:a )?(?:gdzie|w której stronie|w którym kierunku) (?:był|była|było|były|byli)\s+(?=\S)",
+        r"(?:а |и )?(?:где|в какой стороне) (?:был|была|было|были)\s+(?=\S)",
+        r"(?:а |і )?(?:де|в якому боці|з якого боку) (?:був|була|було|були)\s+(?=\S)",
+        r"(?:و)?(?:أين|اين|في أي اتجاه|في أي جهة) (?:كان|كانت)\s+(?=\S)",
+    )
+]
+
+# The same where the thing comes first
+_WHERE_AFTER = [
+    re.compile(rf"{whole}[ .!。！?？]*$", re.IGNORECASE)
+    for whole in (
+        r"(?P<thing>\S.{0,80}?) (?:कहाँ|कहां|किस तरफ|किस ओर|किधर) (?:था|थी|थे)",
+        r"(?P<thing>\S.{0,80}?)は(?:どこ|どっち|どちら)(?:だった|でした|にあった|にありました|にいた|にいました)(?:か|っけ|かな)?",
+        r"(?P<thing>\S.{0,80}?)(?:은|는|이|가) ?(?:어디|어느 쪽)(?:에)? ?(?:있었|였)(?:어요|어|나요|지요|지|죠|습니까|더라)",
+        r"(?P<thing>\S.{0,80}?) (?:neredeydi|nerdeydi|ne taraftaydı|hangi taraftaydı|hangi yöndeydi)",
+        # Without a word for the past it is a question about now.
+        r"(?:请问|請問)?(?:刚才|剛才|刚刚|剛剛)(?:的)?(?P<thing>\S.{0,80}?)在(?:哪里|哪裡|哪儿|哪边|哪邊|什么方向|什麼方向)",
+        r"(?P<thing>\S.{0,80}?)(?:刚才|剛才|刚刚|剛剛)在(?:哪里|哪裡|哪儿|哪边|哪邊|什么方向|什麼方向)",
+    )
+]
+_OF_THINGS = (
+    (Order.GUIDE_TO, _LEAD, _LEAD_AFTER),
+    (Order.WHERE_WAS, _WHERE, _WHERE_AFTER),
+)
 # Longest name of a thing
 _MOST_THING = 80
 
 
-# The words of each order but a watch, the way to a thing and "stop"
+# The words of each order that has no condition, but "stop"
 WORDS: dict[Order, dict[str, str]] = {
     Order.AGAIN: tables.AGAIN_WORDS,
     Order.DESCRIBE: tables.DESCRIBE_WORDS,
@@ -144,6 +186,7 @@ WORDS: dict[Order, dict[str, str]] = {
     Order.RELEASE: tables.RELEASE_WORDS,
     Order.GUIDE: tables.GUIDE_WORDS,
     Order.GUIDE_OFF: tables.GUIDE_OFF_WORDS,
+    Order.SCAN: tables.SCAN_WORDS,
     Order.SHORTER: tables.SHORTER_WORDS,
     Order.LONGER: tables.LONGER_WORDS,
     Order.CAMERA_OFF: tables.CAMERA_OFF_WORDS,
@@ -157,7 +200,7 @@ _ORDERS = {
 
 
 def order_in(said: str) -> tuple[Order, str] | None:
-    """Return the order that somebody says, and a watch's condition or what to be led to, else ""; None for a question."""
+    """Return the order that somebody says, and a watch's condition or the thing that it is about, else ""; None for a question."""
     text = said.strip()
     if any(ask.match(text) for ask in _ASKS):
         return None
@@ -168,23 +211,26 @@ def order_in(said: str) -> tuple[Order, str] | None:
     for whole in _WATCH_AFTER:
         if after := whole.match(text):
             return Order.WATCH, after["condition"]
-    if (thing := _thing_in(text)) and bare(text) not in _ORDERS:
-        return Order.GUIDE_TO, thing
+    for of_thing, begins, wholes in _OF_THINGS:
+        if (thing := _thing_in(text, begins, wholes)) and bare(text) not in _ORDERS:
+            return of_thing, thing
     order = _ORDERS.get(bare(text)) if len(text) <= _MOST_CHARS else None
     if order is Order.CAMERA_OFF and _QUESTION.search(text):
         return None
     return (order, "") if order is not None else None
 
 
-def _thing_in(text: str) -> str:
-    """Return the thing of "guide me to ..."; "" for other words."""
+def _thing_in(
+    text: str, begins: Iterable[re.Pattern[str]], wholes: Iterable[re.Pattern[str]]
+) -> str:
+    """Return the thing of "guide me to ..." and the like; "" for other words."""
     if len(text) > 2 * _MOST_THING:
         return ""
-    for begin in _LEAD:
+    for begin in begins:
         if found := begin.match(text):
-            thing = text[found.end() :].rstrip(" .!。！?？")
+            thing = text[found.end() :].rstrip(" .!。！?？؟")
             return thing if len(thing) <= _MOST_THING else ""
-    for whole in _LEAD_AFTER:
+    for whole in wholes:
         if after := whole.match(text):
             return after["thing"]
     return ""

@@ -79,9 +79,9 @@ class FeatureParts:
         parts = self._parts.values() if self._on_alert is None else ()
         return [tool for part in parts for tool in part.tools]
 
-    def orders(self) -> set[Order]:
-        """Return the orders that are none without its parts now."""
-        return {order for part in self._parts.values() for order in part.orders}
+    def takes(self, order: Order, condition: str) -> bool:
+        """Find whether an order is one of a part's."""
+        return any(part.takes(order, condition) for part in self._parts.values())
 
     def shooter(self) -> Shooter | None:
         """Return what gets the frames of the next question; None for the session's own camera's."""

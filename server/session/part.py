@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -182,11 +182,6 @@ class SessionPart:
     routes: Mapping[Route, QuestionRoute] = {}
 
     @property
-    def orders(self) -> Collection[Order]:
-        """The orders that are none without it now, and may be typed where the client carries orders out."""
-        return ()
-
-    @property
     def tools(self) -> Sequence[Tool]:
         """What a model may call for the person, who has agreed to it. The same ones for long: each prompt begins with them."""
         return ()
@@ -200,6 +195,10 @@ class SessionPart:
     def slots(self) -> Sequence[str]:
         """The names of slots of MAX_SESSIONS that it holds beside the session's."""
         return ()
+
+    def takes(self, order: Order, condition: str) -> bool:
+        """Find whether an order is its own: it may be typed, too, and one of features is a question without it."""
+        return False
 
     @property
     def shooter(self) -> Shooter | None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from server.core import messages as wire
@@ -24,7 +24,7 @@ from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.camera_words import captions
-from server.models.order_words import Order, order_in
+from server.models.order_words import OF_FEATURES, Order, order_in
 from server.models.routing import choose, is_stop
 from server.models.scheduler.job import Result
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
@@ -81,11 +81,11 @@ class QuestionService:
         history: History,
         sent: SentPictures,
         routes: Mapping[Route, QuestionRoute],
-        orders: Callable[[], Collection[Order]],
+        takes: Callable[[Order, str], bool],
         shooter: Callable[[], Shooter | None],
         toolbox: Toolbox,
     ) -> None:
-        """`routes`: those that features add, also later ones; `orders()`, `shooter()`: see `SessionPart`."""
+        """`routes`: those that features add, also later ones; `takes`, `shooter()`: see `SessionPart`."""
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
@@ -94,7 +94,7 @@ class QuestionService:
         self._shooter = shooter
         self._toolbox = toolbox
         self._routes = routes
-        self._orders = orders
+        self._takes = takes
         self._tools = context.tools
         self._tasks = context.tasks
         self._send_error = context.send_error
@@ -208,7 +208,7 @@ class QuestionService:
         if is_stop(message.content) and self._stopped(message, spoken):
             return
         order = order_in(message.content)
-        if order is not None and message.id and self._takes(order[0], message, spoken):
+        if order is not None and message.id and self._carried_out(*order, message, spoken):
             self._ordered(message.id, *order)
             return
         asked = Asked(
@@ -232,7 +232,7 @@ class QuestionService:
     def _stopped(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """End what is read, what a feature does, or what somebody said over an answer; False when it is a question."""
         running, id = self._pending, message.id
-        ordered = spoken is not None or (message.orders and Order.STOP in self._orders())
+        ordered = spoken is not None or (message.orders and self._takes(Order.STOP, ""))
         if not ordered and (running is None or running.steps is None):
             return False
         self.speaker.interrupt("user")
@@ -246,12 +246,14 @@ class QuestionService:
             self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
         return True
 
-    def _takes(self, order: Order, message: wire.Chat, spoken: Spoken | None) -> bool:
+    def _carried_out(
+        self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
+    ) -> bool:
         """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
-        able = order in self._orders()
-        if order in (Order.GUIDE_TO, Order.NOTABLE) and not able:
+        takes = self._takes(order, condition)
+        if order in OF_FEATURES and not takes:
             return False
-        return spoken is not None or (message.orders and able)
+        return spoken is not None or (message.orders and takes)
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""

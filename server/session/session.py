@@ -346,7 +346,7 @@ class SessionParts:
             history=self.history,
             sent=self.sent_pictures,
             routes=self.features.routes,
-            orders=self.features.orders,
+            takes=self.features.takes,
             shooter=self.features.shooter,
             toolbox=toolbox,
         )

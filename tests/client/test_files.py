@@ -58,7 +58,11 @@ PARTS = {
     "features/cameras/index.js": {"features/cameras/panel.js"},
     "features/describe/index.js": {"core/attention/changes.js"},
     "features/grants/index.js": {"features/grants/panel.js"},
-    "features/guidance/index.js": {"features/guidance/guide.js", "features/guidance/lead.js"},
+    "features/guidance/index.js": {
+        "features/guidance/around.js",
+        "features/guidance/guide.js",
+        "features/guidance/lead.js",
+    },
     "features/pointing/index.js": {
         "features/pointing/follow.js",
         "features/pointing/marks.js",
@@ -136,6 +140,7 @@ WITHOUT_PAGE = [
     "features/pointing/tracker",
     "features/pointing/worker",
     "features/guidance/course",
+    "features/guidance/directions",
     "features/guidance/words",
     "features/grants/words",
     "features/cameras/join/sending",

@@ -33,6 +33,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "stills": ("counter", ("result",)),
     "guidance_checks": ("counter", ("result",)),
     "guidance_looks": ("counter", ("result",)),
+    "scan_looks": ("counter", ("result",)),
     "glances": ("counter", ("result",)),
     "boxes_beyond": ("counter", ("result",)),
     "second_looks": ("counter", ("result",)),

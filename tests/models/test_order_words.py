@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from server.core.messages import Transcript
-from server.features.builtin.seeking import sought
+from server.features.builtin.seeking import sought, things_in
 from server.models.order_words import WORDS, Order, order_in
 from server.models.routing import bare, is_stop, plain, wants_reading
 from tests.support.languages import LANGUAGES
@@ -17,7 +17,8 @@ from tests.support.words import CLIENT, say
 
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
-    assert WORDS.keys() == {*Order} - {Order.WATCH, Order.GUIDE_TO, Order.STOP}
+    without = {Order.WATCH, Order.GUIDE_TO, Order.WHERE_WAS, Order.STOP}
+    assert WORDS.keys() == {*Order} - without
     assert all(words.keys() == LANGUAGES for words in WORDS.values())
 
 
@@ -229,3 +230,70 @@ def test_each_language_orders_the_way_to_a_thing() -> None:
 def test_a_question_is_no_order(said: str) -> None:
     """The words of an order within a longer sentence are a part of it."""
     assert order_in(said) is None
+
+
+PLACES = [
+    ("en", "Where was the cup?", "the cup", "cup"),
+    ("en", "And which way was the door?", "the door", ""),
+    ("de", "Wo war noch mal die Tasse?", "die Tasse", "cup"),
+    ("de", "In welcher Richtung waren die Stühle?", "die Stühle", "chair"),
+    ("es", "¿Dónde estaba la taza?", "la taza", "cup"),
+    ("es", "¿En qué dirección estaba la silla?", "la silla", "chair"),
+    ("fr", "Où était la tasse ?", "la tasse", "cup"),
+    ("fr", "Dans quelle direction était la chaise ?", "la chaise", "chair"),
+    ("it", "Dov'era la tazza?", "la tazza", "cup"),
+    ("it", "Dove era la sedia?", "la sedia", "chair"),
+    ("pt", "Onde estava a chávena?", "a chávena", "cup"),
+    ("pt", "Onde ficava a cadeira?", "a cadeira", "chair"),
+    ("nl", "Waar was het kopje?", "het kopje", "cup"),
+    ("nl", "Waar stond de stoel?", "de stoel", "chair"),
+    ("pl", "Gdzie był kubek?", "kubek", "cup"),
+    ("pl", "Gdzie było krzesło?", "krzesło", "chair"),
+    ("ru", "Где была чашка?", "чашка", "cup"),
+    ("ru", "А где был стул?", "стул", "chair"),
+    ("uk", "Де була чашка?", "чашка", "cup"),
+    ("uk", "Де був стілець?", "стілець", "chair"),
+    ("ar", "أين كان الكوب؟", "الكوب", "cup"),
+    ("ar", "في أي اتجاه كان الكرسي؟", "الكرسي", "chair"),
+    ("hi", "कप कहाँ था?", "कप", "cup"),
+    ("hi", "कुर्सी किस तरफ थी?", "कुर्सी", "chair"),
+    ("zh", "刚才杯子在哪里？", "杯子", "cup"),
+    ("zh", "椅子刚才在哪里？", "椅子", "chair"),
+    ("ja", "カップはどこでしたか？", "カップ", "cup"),
+    ("ja", "椅子はどこにあった？", "椅子", "chair"),
+    ("ko", "컵은 어디 있었어?", "컵", "cup"),
+    ("ko", "의자가 어디에 있었나요?", "의자", "chair"),
+    ("tr", "Fincan neredeydi?", "Fincan", "cup"),
+    ("tr", "Sandalye hangi taraftaydı?", "Sandalye", "chair"),
+]
+
+
+@pytest.mark.parametrize(("language", "said", "words", "thing"), PLACES)
+def test_a_thing_that_was_seen_is_asked_for(
+    language: str, said: str, words: str, thing: str
+) -> None:
+    """With the word for the past, in each language: where a thing is now is a question."""
+    assert order_in(said) == (Order.WHERE_WAS, words)
+    assert things_in(words, language)[:1] == ((thing,) if thing else ())
+
+
+def test_each_language_asks_for_a_thing_that_was_seen() -> None:
+    """Twice, in different words."""
+    languages = [language for language, *_ in PLACES]
+    assert {*languages} == LANGUAGES
+    assert min(map(languages.count, LANGUAGES)) >= 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Where is the cup?", "Where was this made?!" * 12, "Wo ist die Tasse?", "杯子在哪里？"],
+)
+def test_where_a_thing_is_now_is_a_question(said: str) -> None:
+    assert order_in(said) is None
+
+
+@pytest.mark.parametrize(
+    "said", ["What is around me?", "Please look around!", "Was ist um mich herum?", "环顾四周"]
+)
+def test_what_is_around_is_an_order(said: str) -> None:
+    assert order_in(said) == (Order.SCAN, "")

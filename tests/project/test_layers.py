@@ -319,6 +319,12 @@ MEASURED = {
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
     },
+    "around.py": {
+        *("core.frames", "core.metrics", "session.request.parts"),
+        *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
+        *("features.builtin.surroundings", "features.builtin.thing_words"),
+        *("features.guidance.messages", "features.guidance.scanning"),
+    },
     "gate.py": {"shared.attention.gate", "media.picture.planes", "media.picture.luma"},
     "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {

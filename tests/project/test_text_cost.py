@@ -39,6 +39,7 @@ ANCHORED = {
     "server.web.routes.CLIENT_NAME",
     *(f"server.models.order_words._WATCH_AFTER[{at}]" for at in range(6)),
     *(f"server.models.order_words._LEAD_AFTER[{at}]" for at in range(4)),
+    *(f"server.models.order_words._WHERE_AFTER[{at}]" for at in range(6)),
 }
 
 

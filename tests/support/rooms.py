@@ -18,13 +18,15 @@ from server.core.alert import AlertSource
 from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted
+from server.features.builtin.surroundings import Around
 from server.features.cameras.cameras import Cameras
 from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
 from server.features.guidance.guidance import Guidance, Looker
 from server.features.guidance.leading import Bgr, Seeker
-from server.features.guidance.messages import Goal, GuidanceSettings
+from server.features.guidance.messages import Goal, GuidanceSettings, Scan, WhereWas
+from server.features.guidance.scanning import Scanner
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
@@ -190,6 +192,7 @@ def parser() -> wire.Parser:
     found.add(Watch, Unwatch, Ack, FalseAlarm)
     found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
     found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk, Point, Goal)
+    found.add(Scan, WhereWas)
     return found
 
 
@@ -204,18 +207,23 @@ async def _nothing(bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spot
     return [], 0.0
 
 
+async def _nothing_around(*_: Any) -> tuple[list[Around], float]:
+    return [], 0.0
+
+
 def session_features(
     *,
     recall: RecallLimits | None = None,
     looker: Looker | None = None,
     seeker: Seeker | None = None,
+    scanner: Scanner | None = None,
     voice: Voice | None = None,
     hearing: ListeningTools | None = None,
 ) -> dict[str, MakePart]:
     """Return what makes the parts that sessions have from features, in their order.
 
-    `recall`: None: nothing is kept; `looker`: None: no guidance; `seeker`: None: nobody is led to
-    anything; `voice`: None: pages read answers;
+    `recall`: None: nothing is kept; `looker`: None: no guidance; `seeker`, `scanner`: None: nobody is led to
+    anything, and nothing is around anybody; `voice`: None: pages read answers;
     `hearing`: None: no microphone.
     """
     tools = hearing or ListeningTools()
@@ -231,8 +239,8 @@ def session_features(
         "voice_in": lambda context: Listening(context, tools, context.part("voice_out")),
     }
     if looker is not None:
-        seeks = seeker or Seeker(_nothing)
-        parts["guidance"] = lambda context: Guidance(context, looker, seeks)
+        seeks, scans = seeker or Seeker(_nothing), scanner or Scanner(_nothing_around)
+        parts["guidance"] = lambda context: Guidance(context, looker, seeks, scans)
     return parts
 
 
@@ -250,6 +258,7 @@ async def room(
     recall: RecallLimits | None = None,
     looker: Looker | None = None,
     seeker: Seeker | None = None,
+    scanner: Scanner | None = None,
     voice: Voice | None = None,
     hearing: ListeningTools | None = None,
     **parts: MakePart,
@@ -259,7 +268,12 @@ async def room(
     Everything it started has ended afterwards.
     """
     made = session_features(
-        recall=recall, looker=looker, seeker=seeker, voice=voice, hearing=hearing
+        recall=recall,
+        looker=looker,
+        seeker=seeker,
+        scanner=scanner,
+        voice=voice,
+        hearing=hearing,
     )
     parts = made | parts
     engine = engine or FakeEngine()

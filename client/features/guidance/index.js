@@ -9,11 +9,13 @@ import { ended, text } from "../../core/words/text.js";
 // What is there is shown for so long, in milliseconds
 const THERE = 6000;
 
-/** Hints how to move the camera, and the way to a thing. @param {import("../../core/page.js").Page} page */
+/** Hints how to move the camera, the way to a thing, and what is around. @param {import("../../core/page.js").Page} page */
 export function register(page) {
   const entry = new GuideEntry(page);
   page.take(["aim"], (hint) => entry.receive(hint));
   page.take(["target"], (target) => entry.heard(target));
+  page.take(["scanned"], (scanned) => entry.scanned(scanned));
+  page.take(["bearing"], (bearing) => entry.answer(bearing));
   page.take(["transcript"], (said) => entry.obey(said));
   page.when("facts", ({ camera, socket, held, ready }) => {
     const on = ["on", "resting", "elsewhere"].includes(camera);
@@ -23,13 +25,17 @@ export function register(page) {
   page.offer("guidance", entry);
 }
 
-/** The button for guidance. The parts that say the hints, and that lead to things, load with the first wish. */
+/** The buttons for guidance. The parts that say the hints, lead to things, and look around, load with the first wish. */
 class GuideEntry {
   button = byId("guide", HTMLButtonElement);
+  #scan = byId("scan", HTMLButtonElement);
 
   #page;
   #part;
   #lead;
+  #around;
+  // The person turns.
+  #turning = false;
   /** What the person is led to; "" for nothing. */
   #thing = "";
   #wanted = guideWish() && settings().help !== "none";
@@ -59,6 +65,21 @@ class GuideEntry {
       },
       missed: "page.missing_guide",
     });
+    this.#around = page.part(import.meta.url, "./around.js", {
+      load: async () => {
+        const { Around } = await import("./around.js");
+        return new Around({
+          say: (text) => page.say(text, true),
+          tell: (text) => page.tell(text),
+          show: (text, quiet) => showHint(text, quiet, "scan"),
+          add: (entry) => page.chat.add(entry),
+          note: (text) => page.note(text),
+          offer: (thing) => this.#offerWay(thing),
+        });
+      },
+      missed: "page.missing_guide",
+    });
+    this.#scan.addEventListener("click", () => void (this.#turning ? this.#endTurn() : this.turn()));
     this.button.addEventListener("click", () => {
       if (this.#thing) this.leave(true);
       else void this.want(!this.#wanted);
@@ -89,6 +110,8 @@ class GuideEntry {
 
   /** Lead to something, in place of what was before. @param {string} thing in the person's words; those in quotes are print */
   async lead(thing) {
+    this.#turning = false;
+    this.#offerWay("");
     this.#thing = thing;
     this.#press();
     this.rest();
@@ -112,6 +135,12 @@ class GuideEntry {
 
   /** Lead to nothing any more. @param {boolean} [tell] say so */
   leave(tell = false) {
+    if (this.#turning) {
+      this.#endTurn();
+      this.#turning = false;
+      this.#press();
+      this.#clear();
+    }
     if (!this.#thing) return;
     this.#thing = "";
     this.#press();
@@ -124,6 +153,8 @@ class GuideEntry {
   /** Carry out an order that somebody said or typed. @param {import("../../core/live/messages.d.ts").Transcript} said */
   obey({ order, condition }) {
     if (order === "guide_to" && condition) void this.lead(condition);
+    else if (order === "scan") void this.turn();
+    else if (order === "where_was" && condition) void this.#where(condition);
     else if (order === "stop" || order === "guide_off") this.leave(order === "stop");
   }
 
@@ -136,6 +167,50 @@ class GuideEntry {
     setTimeout(() => !this.#thing && this.#clear(), THERE);
   }
 
+  /** Look around while the person turns. */
+  async turn() {
+    if (this.#turning) return;
+    this.leave();
+    if (!this.#able) return this.#page.tell(text("voice.impossible"));
+    this.#turning = true;
+    this.#press();
+    this.rest();
+    await this.#around.open(this.#scan);
+    if (!this.#turning) return;
+    this.#around.here?.begin();
+    this.#page.send({ type: "scan", on: true });
+  }
+
+  /** End it; what was seen so far follows. */
+  #endTurn() {
+    this.#page.send({ type: "scan", on: false });
+  }
+
+  /** @param {import("../../core/live/messages.d.ts").Scanned} scanned */
+  scanned(scanned) {
+    if (!this.#turning || !this.#around.here?.receive(scanned)) return;
+    this.#turning = false;
+    this.#press();
+    this.#clear();
+  }
+
+  /** Ask where something of the last turn is. @param {string} thing */
+  async #where(thing) {
+    await this.#around.open(this.#scan);
+    this.#page.send({ type: "where_was", thing });
+  }
+
+  /** @param {import("../../core/live/messages.d.ts").Bearing} bearing */
+  answer(bearing) {
+    this.#around.here?.answer(bearing);
+  }
+
+  /** Offer the way to something. @param {string} thing "": no more */
+  #offerWay(thing) {
+    const way = { words: text("lead.begin"), does: () => void this.lead(thing) };
+    this.#page.chat.composer.suggestions.offer("guidance", thing ? [way] : []);
+  }
+
   #begin() {
     this.#lead.here?.begin(this.#thing);
     this.#page.send({ type: "goal", thing: this.#thing });
@@ -143,6 +218,7 @@ class GuideEntry {
 
   #press() {
     this.button.setAttribute("aria-pressed", String(this.#wanted || this.#thing !== ""));
+    this.#scan.setAttribute("aria-pressed", String(this.#turning));
     this.#page.chat.renderRunning();
   }
 
@@ -150,21 +226,27 @@ class GuideEntry {
   connected(live, ready) {
     this.#guides = Boolean(ready?.features.guidance);
     const able = live && this.#guides;
-    this.#offer();
     if (able && !this.#able && this.#wanted) {
       void this.#part.ahead();
       this.#page.send({ type: "settings", guidance: true });
     }
     if (able && !this.#able && this.#thing) this.#begin();
-    if (!able && this.#able) this.#lead.here?.end();
+    if (!able && this.#able) {
+      this.#lead.here?.end();
+      // The server drops what it saw with its camera.
+      this.#turning = false;
+      this.#offerWay("");
+      this.#press();
+    }
     if (!able) this.#clear();
     this.#able = able;
+    this.#offer();
   }
 
   /** @param {AimHint} hint */
   receive(hint) {
     const guide = this.#part.here;
-    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#page.find("reading")?.on) return;
+    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#turning || this.#page.find("reading")?.on) return;
     const { text, shown, spoken } = guide.take(hint);
     showHint(shown ? text : "", spoken, hint.hint);
   }
@@ -176,6 +258,8 @@ class GuideEntry {
 
   #offer() {
     show(this.button, this.#guides && (settings().help !== "none" || this.#thing !== ""));
+    show(this.#scan, this.#guides);
+    this.#scan.disabled = !this.#able;
   }
 
   #clear() {

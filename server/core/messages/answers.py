@@ -131,9 +131,10 @@ class Transcript(ServerMessage):
     # Nothing follows. The question is asked, unless the text is empty.
     final: bool
     # With an empty text: it was an order, which the client carries out. `again`: read the last answer
-    # once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, `stop`: end it,
-    # all three also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera;
-    # `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know.
+    # once more; `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a
+    # `goal`, `scan`, `where_was`, `stop`: end it, all of them also for typed words of a `chat` with
+    # `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
+    # Ignore those that you do not know.
     order: (
         Literal[
             "stop",
@@ -147,13 +148,15 @@ class Transcript(ServerMessage):
             "guide",
             "guide_off",
             "guide_to",
+            "scan",
+            "where_was",
             "shorter",
             "longer",
             "camera_off",
         ]
         | None
     ) = None
-    # What to watch for, with the order `watch`; what to be led to, with `guide_to`
+    # What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was`
     condition: str | None = None
     # With an empty text: no question comes of the speech, because nothing was understood, or
     # because the next one took its place.

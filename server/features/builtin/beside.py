@@ -68,6 +68,10 @@ class Beside:
         """Return the things of these names, as `ThingFinder.seek` does. Raises what the libraries raise."""
         return self._finder.seek(bgr, names, known)
 
+    def around(self, bgr: Bgr, known: Collection[Box]) -> list[Thing]:
+        """Return the things of a picture, as `ThingFinder.around` does. Raises what the libraries raise."""
+        return self._finder.around(bgr, known)
+
     def look(
         self,
         picture: Picture,

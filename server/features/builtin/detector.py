@@ -255,6 +255,27 @@ class ThingFinder:
                     return [replace(thing, box=moved(near, left, top))]
         return []
 
+    def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[Thing]:
+        """Return the things that have a box, surest first.
+
+        One at the place of a `known` box of its name is not looked at again, and not sure.
+        """
+        if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
+            return []
+        boxes = self.boxes(bgr)
+        there = [
+            box
+            for box in boxes
+            if any(one.label == box.label and overlap(one, box) >= _FOLLOWED for one in known)
+        ]
+        rest = [box for box in boxes if box not in there][:_MOST]
+        drawn = any((box.confidence or 0.0) < _BOX_ON_FLAT for box in rest)
+        if drawn and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
+            rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
+        found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
+        found += [one for box in rest if (one := self._named(bgr, box, ())) is not None]
+        return sorted(found, key=lambda one: (not one.sure, -one.confidence))
+
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the boxes around a point, in pixels; the label is a thing's name, or "" where it cannot be named.
 

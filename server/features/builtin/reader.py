@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from server.features.builtin.codes import Code
 from server.features.builtin.detector import area, encloses
 from server.features.builtin.lines import Piece, legible, reading_order
 from server.features.builtin.seeking import Sought, Spotted, seek
+from server.features.builtin.surroundings import Around, Extra, around
 from server.media.picture.grounding import Box
 from server.media.picture.luma import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -402,6 +403,10 @@ class Finder:
         Raises what the libraries raise.
         """
         return seek(self._reader, self.things, bgr, sought, known)
+
+    def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[Around]:
+        """Find what a picture shows, as `surroundings.around` does. Raises what the libraries raise."""
+        return around(self._reader, self.things, bgr, known, extra)
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.

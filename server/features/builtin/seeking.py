@@ -87,14 +87,10 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
     Words in quotes are print; so is all that names nothing else.
     """
     words = ends(words)
-    text = plain(words)
     intent = understand(words, tag)
-    own = tag.partition("-")[0].lower()
-    guessed = language_of(words)
-    codes = sorted(languages_of(text), key=lambda code: (code != own, code != guessed))
     if not quoted(words):
         placed = frozenset(classes().detector)
-        found = [name for name in names_in(text, codes) if name in placed] if things else []
+        found = [name for name in things_in(words, tag) if name in placed] if things else []
         if found:
             names = (found[0],)
             colours = wanted_colours(intent, words)
@@ -105,6 +101,15 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
             return Sought("face", words, words, intent)
     unknown = not quoted(words) and not is_print(intent)
     return Sought("text", quoted(words) or words, words, intent, unknown=unknown)
+
+
+def things_in(words: str, tag: str) -> tuple[str, ...]:
+    """Return the things that words name, in the first language in which they do. `tag`: the page's, as BCP 47."""
+    text = plain(words)
+    own = tag.partition("-")[0].lower()
+    guessed = language_of(words)
+    codes = sorted(languages_of(text), key=lambda code: (code != own, code != guessed))
+    return names_in(text, codes)
 
 
 def seek(

@@ -77,6 +77,9 @@ class LiveDescription(BackgroundPart):
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
 
+    def takes(self, order: Order, condition: str) -> bool:
+        return order in (Order.NOTABLE, Order.DESCRIBE_OFF)
+
     @property
     def orders(self) -> tuple[Order, ...]:
         return (Order.NOTABLE, *((Order.STOP, Order.DESCRIBE_OFF) if self.on else ()))

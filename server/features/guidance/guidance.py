@@ -15,7 +15,8 @@ from server.core.aio import TaskSet
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
-from server.features.guidance.messages import AimHint, Goal, GuidanceSettings
+from server.features.guidance.messages import AimHint, Goal, GuidanceSettings, Scan, WhereWas
+from server.features.guidance.scanning import Scanner, Scanning
 from server.models.order_words import Order
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.tools import Arguments, Tool
@@ -76,13 +77,15 @@ _GUIDE_TO = Tool(
 
 
 class Guidance(BackgroundPart):
-    """One session's hints, and its goal, beside which there are no hints. A background part.
+    """One session's hints, its goal, and its scan, beside which there are no hints. A background part.
 
     At most one frame is looked at at a time in all sessions: the pool's thread answers questions,
     too. Frames that come meanwhile are counted as busy.
     """
 
-    def __init__(self, context: SessionContext, looker: Looker, seeker: Seeker) -> None:
+    def __init__(
+        self, context: SessionContext, looker: Looker, seeker: Seeker, scanner: Scanner
+    ) -> None:
         self._context = context
         self._camera = context.camera
         self._outbox = context.outbox
@@ -91,7 +94,13 @@ class Guidance(BackgroundPart):
         # The person's wish
         self._on = False
         self._leading = Leading(context, seeker)
-        self.handlers = {GuidanceSettings: self._set, Goal: self._leading.set}
+        self._scanning = Scanning(context, scanner)
+        self.handlers = {
+            GuidanceSettings: self._set,
+            Goal: self._lead,
+            Scan: self._scan,
+            WhereWas: self._scanning.where,
+        }
         self._aim = Aim()
         # The frame that is looked at; None without one
         self._task: asyncio.Task[None] | None = None
@@ -107,7 +116,7 @@ class Guidance(BackgroundPart):
 
     @property
     def wanted(self) -> bool:
-        return self._on or self._leading.on
+        return self._on or self._leading.on or self._scanning.on
 
     @property
     def working(self) -> bool:
@@ -115,22 +124,27 @@ class Guidance(BackgroundPart):
 
     @property
     def alert(self) -> bool:
-        return self._leading.alert
+        return self._leading.alert or self._scanning.alert
 
-    @property
-    def orders(self) -> tuple[Order, ...]:
-        """The way to a thing; and its end, while there is one."""
-        return (Order.GUIDE_TO, Order.STOP) if self._leading.on else (Order.GUIDE_TO,)
+    def takes(self, order: Order, condition: str) -> bool:
+        """Find whether it is the way to a thing, a scan, what the last one saw, or the end of what runs."""
+        if order is Order.WHERE_WAS:
+            return self._scanning.knows(condition)
+        if order is Order.STOP:
+            return self._leading.on or self._scanning.running
+        return order in (Order.GUIDE_TO, Order.SCAN)
 
     def between(self, frame: Frame) -> None:
+        self._scanning.frame(frame)
         self._leading.frame(frame)
 
     def frame(self, frame: Frame) -> None:
         """Look for text and faces in a sampled frame, or for the goal, when a look is due."""
+        self._scanning.frame(frame)
         if self._leading.on:
             self._leading.frame(frame)
             return
-        if frame.captured < self._due:
+        if not self._on or self._scanning.running or frame.captured < self._due:
             return
         if self._task is not None or self._looker.busy:
             self._counter.labels("busy").inc()
@@ -156,15 +170,30 @@ class Guidance(BackgroundPart):
             self._announce()
 
     def set_connected(self, connected: bool) -> None:
-        """Repeat the hint to a new socket; the goal ends with the old one, whose page knows of it."""
+        """Repeat the hint to a new socket; the goal and the scan end with the old one, whose page knows of them."""
         if not connected:
             self._leading.end()
+            self._scanning.drop()
         elif self._on:
             self._announce()
 
+    def clear(self) -> None:
+        self._scanning.drop()
+
     def new_stream(self) -> None:
         self._leading.cut()
+        self._scanning.drop()
         self._aim, self._due, self._empty = Aim(), 0.0, 0
+
+    def _lead(self, message: Goal) -> None:
+        """Begin with a goal, in place of a scan that runs; what an earlier one found is kept."""
+        if self._scanning.running:
+            self._scanning.drop()
+        self._leading.set(message)
+
+    def _scan(self, message: Scan) -> None:
+        self._leading.end()
+        self._scanning.set(message)
 
     def _set(self, message: GuidanceSettings) -> None:
         """Apply the person's wish: start again, or remove the last hint.
@@ -188,6 +217,7 @@ class Guidance(BackgroundPart):
             self._task.cancel()
             self._task = None
         self._leading.stop()
+        self._scanning.stop()
         self._outbox.discard(AimHint)
 
     def _announce(self) -> None:
@@ -199,4 +229,5 @@ class Guidance(BackgroundPart):
 
     async def close(self) -> None:
         await self._leading.close()
+        await self._scanning.close()
         await self._tasks.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from server.core.frames import Hint, Subject
 from server.core.messages.base import ClientMessage, ServerMessage
@@ -64,3 +64,62 @@ class Target(ServerMessage):
     captured_at: float | None = None
     # Age of that frame at the time of this message
     age_ms: float | None = None
+
+
+class Scan(ClientMessage):
+    """Look around while the person turns, in place of a goal, or end that; `scanned` follows."""
+
+    type: Literal["scan"]
+    # False: end it; what was seen so far follows
+    on: bool = True
+
+
+class WhereWas(ClientMessage):
+    """Ask where something of the last scan is; a `bearing` follows."""
+
+    type: Literal["where_was"]
+    # What it is, in the person's words
+    thing: str = Field(max_length=200)
+
+
+class ScannedThing(BaseModel):
+    """A thing that was seen while the person turned."""
+
+    # What it is: a thing or a person, print, or a code
+    kind: Literal["thing", "text", "code"]
+    # Its name in the page's language, the words of print, or nothing of a code
+    label: str
+    # Its middle, in degrees from where the person looks: left negative, -180 to 180
+    degrees: int
+    # About how wide it looked, in degrees
+    width: int
+
+
+class Scanned(ServerMessage):
+    """How far a scan has come: while the person turns, and once it has ended."""
+
+    type: Literal["scanned"] = "scanned"
+    newest_only: ClassVar[bool] = True
+    # Degrees from where it began, left negative, about
+    turned: int
+    # Things that were found so far
+    count: int
+    # Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn;
+    # `lost`: nobody knows how far the camera has turned; `stopped`
+    end: Literal["whole", "time", "rest", "lost", "stopped"] | None = None
+    # What is around, once it has ended, in the order in which it is to be told
+    things: list[ScannedThing] = Field(default_factory=list)
+
+
+class Bearing(ServerMessage):
+    """Where something of the last scan is."""
+
+    type: Literal["bearing"] = "bearing"
+    # The words of the `where_was`
+    thing: str
+    # The nearest one; absent where none was seen
+    found: ScannedThing | None = None
+    # How many there are
+    count: int = 0
+    # Nobody knows any more which way the person looks: another scan tells.
+    lost: bool = False

@@ -13,6 +13,7 @@ import pytest
 from server.core.frames import Frame
 from server.features.guidance.guidance import Guidance, Looker, counter
 from server.features.guidance.leading import Seeker
+from server.features.guidance.scanning import Scanner
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
 from server.shared.aim import Found, Thing
@@ -138,7 +139,11 @@ async def test_one_look_at_a_time_in_all_sessions() -> None:
         await until(lambda: len(looks.frames) == 1)
         one.frame(captured=time.monotonic() + 2)
         assert counted(one, "busy") == 1
-        parts = {"guidance": lambda context: Guidance(context, looks.looker, Seeker(nothing))}
+        parts = {
+            "guidance": lambda context: Guidance(
+                context, looks.looker, Seeker(nothing), Scanner(nothing)
+            )
+        }
         other = Session("h", LIMITS, one.tools, SessionFeatures(list(parts), dict(parts)))
         try:
             guest = Room(one.engine, other, one.tools, one.engines)

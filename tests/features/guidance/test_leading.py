@@ -17,12 +17,13 @@ from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.guidance import Guidance
 from server.features.guidance.leading import Bgr, Seeker, look_counter
 from server.features.guidance.messages import Goal
+from server.features.guidance.scanning import Scanner
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.routing import STOP_WORDS
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
-from tests.features.guidance.test_guidance import Looks
+from tests.features.guidance.test_guidance import Looks, nothing
 from tests.support.fakes import until
 from tests.support.rooms import LIMITS, Room, room, settings
 
@@ -262,7 +263,11 @@ async def test_a_withheld_picture_is_not_looked_at() -> None:
 async def test_two_sessions_never_lead_each_other() -> None:
     """Each is led by its own frames alone, though they share what looks."""
     async with led(SIDE) as (one, finding):
-        maker = {"guidance": lambda context: Guidance(context, Looks().looker, finding.seeker)}
+        maker = {
+            "guidance": lambda context: Guidance(
+                context, Looks().looker, finding.seeker, Scanner(nothing)
+            )
+        }
         other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
         try:
             guest = Room(one.engine, other, one.tools, one.engines)

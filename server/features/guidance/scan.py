@@ -1,0 +1,331 @@
+"""What is around somebody who turns: joins the looks of a turn, so that each thing is named once, with its direction. Pure.
+
+Degrees are to the right and up of the first view, as the turn was measured, until `finish` makes a whole turn 360. A wrong
+thing is worse than none: what one look alone says has to be sure, and not be missed by the others that saw its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from enum import StrEnum
+from typing import Literal
+
+from server.features.guidance.heading import Gaze, Heading
+
+# A scan ends after so many degrees without its first view again (a camera of 47 degrees has turned once), and seconds; and after so many seconds without motion
+# (less than `_STILL` degrees), once it has turned by `_TURNED`.
+_WHOLE, LONGEST_SECONDS, REST_SECONDS = 470.0, 40.0, 6.0
+_STILL, _TURNED = 4.0, 20.0
+# Bounds of what is joined, and of what is told
+_MOST_TRACKS, MOST = 64, 24
+# Weights of a sure sighting, and of another one; together they have to reach 1.
+_SURE, _UNSURE = 1.0, 0.5
+# Seen once, it has to be seen in so large a share of the looks at its place.
+_ONCE, _OFTEN = 0.3, 0.2
+# How far apart two sightings of a thing are: in shares of its width, in degrees, and in shares of the motion between them;
+# of one side of a whole turn and the other, where its length is known and where it is not
+_WIDTHS, _APART, _DRIFT = 0.6, 3.0, 0.04
+_KNOWN_TURN, _UNKNOWN_TURN = 0.02, 0.06
+# Things of two names at one place are one: so much of both is the same.
+_SAME = 0.6
+# Words that are read from two looks are the same with so much in common.
+_ALIKE = 0.7
+# A box this near to the picture's edge is cut off there, as a share of its width.
+_EDGE = 0.02
+
+Kind = Literal["thing", "text", "code"]
+THINGS: frozenset[Kind] = frozenset({"thing"})
+
+
+class End(StrEnum):
+    """`whole`: a whole turn; `lost`: nobody knows any more how far it was."""
+
+    WHOLE = "whole"
+    TIME = "time"
+    REST = "rest"
+    LOST = "lost"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Something that a look found. `name`: the same for all things of its kind, or its words; `box`: as shares of the picture."""
+
+    kind: Kind
+    name: str
+    label: str
+    box: tuple[float, float, float, float]
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A thing of a scan, in degrees to the right of the first view, of which 360 are a whole turn."""
+
+    kind: Kind
+    name: str
+    label: str
+    right: float
+    wide: float
+
+
+@dataclass(slots=True)
+class _Track:
+    kind: Kind
+    name: str
+    label: str
+    # Its middle and its size
+    right: float
+    up: float
+    wide: float
+    high: float
+    weight: float
+    # All motion at its last sighting
+    path: float
+    looks: set[int] = field(default_factory=set)
+    # Sightings that no edge of the picture cuts off
+    whole: int = 0
+
+    def limit(self, wide: float, path: float, drift: float = _DRIFT) -> float:
+        return _WIDTHS * max(self.wide, wide) + _APART + drift * abs(path - self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    left: float
+    right: float
+    kinds: frozenset[Kind]
+
+
+class Turn:
+    """One turn's looks. `now`: capture time in seconds.
+
+    Bounds of what is seen in a turn: 64 things, of which the least seen goes first, and the sides of 160 looks.
+    """
+
+    def __init__(self) -> None:
+        # None before the first picture
+        self._began: float | None = None
+        self._moved_at = self._rest = 0.0
+        self._least = self._most = 0.0
+        self._tracks: list[_Track] = []
+        self._looks: list[_Look] = []
+
+    @property
+    def count(self) -> int:
+        """Things that are believed so far."""
+        return sum(one.weight >= 1 for one in self._tracks)
+
+    def turned(self, heading: Heading, now: float) -> End | None:
+        """Note how far the camera has turned; return why the scan ends, None where it goes on."""
+        right = heading.right
+        if self._began is None:
+            self._began = self._moved_at = now
+        self._least, self._most = min(self._least, right), max(self._most, right)
+        if abs(right - self._rest) > _STILL:
+            self._rest, self._moved_at = right, now
+        if not heading.known:
+            return End.LOST
+        if heading.whole is not None or abs(right) >= _WHOLE:
+            return End.WHOLE
+        if now - self._began >= LONGEST_SECONDS:
+            return End.TIME
+        rests = now - self._moved_at >= REST_SECONDS
+        return End.REST if rests and self._most - self._least >= _TURNED else None
+
+    def known(self, gaze: Gaze) -> list[Sight]:
+        """Return where things that are believed should be in a picture."""
+        found = []
+        for one in self._tracks:
+            if one.kind != "thing" or one.weight < 1 or abs(one.right - gaze.right) > 45:
+                continue
+            box = (
+                gaze.x(one.right - one.wide / 2),
+                gaze.y(one.up + one.high / 2),
+                gaze.x(one.right + one.wide / 2),
+                gaze.y(one.up - one.high / 2),
+            )
+            found.append(Sight(one.kind, one.name, one.label, box, sure=True))
+        return found
+
+    def look(
+        self,
+        sights: Sequence[Sight],
+        gaze: Gaze,
+        shown: tuple[float, float] = (0.0, 1.0),
+        kinds: frozenset[Kind] = THINGS,
+    ) -> None:
+        """Take what a look found. `shown`: the part of the picture's width that was looked at; `kinds`: for which things."""
+        number = len(self._looks)
+        self._looks.append(_Look(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
+        seen = [_track(one, gaze, shown, number) for one in sights]
+        # The closest pairs first: each thing is seen once in a look.
+        pairs = sorted(
+            (abs(track.right - new.right), at, n)
+            for at, track in enumerate(self._tracks)
+            for n, new in enumerate(seen)
+            if _fits(track, new)
+        )
+        joined: set[int] = set()
+        for _, at, n in pairs:
+            if n not in joined and number not in self._tracks[at].looks:
+                joined.add(n)
+                _join(self._tracks[at], seen[n])
+        self._tracks += [new for n, new in enumerate(seen) if n not in joined]
+        if len(self._tracks) > _MOST_TRACKS:
+            self._tracks.sort(key=lambda one: -one.weight)
+            del self._tracks[_MOST_TRACKS:]
+
+    def finish(self, heading: Heading) -> list[Placed]:
+        """Return the things of the turn, in the order in which they are told to who looks where `heading` does.
+
+        After a whole turn that is the turn's order, from there on; else from left to right.
+        """
+        whole = heading.whole or 360.0
+        scale = 360.0 / whole
+        tracks = self._without_doubles(self._one_side(heading.whole))
+        believed = [one for one in tracks if self._believed(one, whole)]
+        believed.sort(key=lambda one: -one.weight)
+        placed = [
+            Placed(one.kind, one.name, one.label, one.right * scale, one.wide * scale)
+            for one in believed[:MOST]
+        ]
+        ahead = heading.right * scale
+        if self._most - self._least < whole - 60:
+            return sorted(placed, key=lambda one: one.right)
+        sense = -1 if self._most < -self._least else 1
+        # What is a little behind in that order is still in front.
+        return sorted(placed, key=lambda one: (sense * (one.right - ahead) + 22.5) % 360)
+
+    def _one_side(self, whole: float | None) -> list[_Track]:
+        """Join what was seen on both sides of a whole turn, and what the looks have not joined."""
+        turn = whole or 360.0
+        drift = _KNOWN_TURN if whole is not None else _UNKNOWN_TURN
+        tracks = [replace(one, looks={*one.looks}) for one in self._tracks]
+
+        def distance(one: _Track, other: _Track) -> float:
+            return abs((one.right - other.right + turn / 2) % turn - turn / 2)
+
+        while True:
+            pairs = [
+                (distance(one, other), n, m)
+                for n, one in enumerate(tracks)
+                for m, other in enumerate(tracks[:n])
+                if _same_name(one, other)
+                and not one.looks & other.looks
+                and distance(one, other) <= other.limit(one.wide, one.path, drift)
+                and abs(one.up - other.up) <= _WIDTHS * max(one.high, other.high) + 2 * _APART
+            ]
+            if not pairs:
+                return tracks
+            _, n, m = min(pairs)
+            _merge(tracks[m], tracks.pop(n), turn)
+
+    def _without_doubles(self, tracks: list[_Track]) -> list[_Track]:
+        """Drop what is at the place of something of another name that more looks have seen."""
+        kept: list[_Track] = []
+        for one in sorted(tracks, key=lambda track: (-track.weight, -len(track.looks))):
+            if all(one.looks & other.looks or _shared(one, other) < _SAME for other in kept):
+                kept.append(one)
+        return kept
+
+    def _believed(self, one: _Track, turn: float) -> bool:
+        if one.weight < 1:
+            return False
+        left, right = one.right - one.wide / 2, one.right + one.wide / 2
+        chances = sum(
+            look.left <= left + shift and right + shift <= look.right
+            for look in self._looks
+            if one.kind in look.kinds
+            for shift in (-turn, 0.0, turn)
+        )
+        least = _ONCE if len(one.looks) == 1 else _OFTEN
+        return len(one.looks) >= least * chances
+
+
+def beside(right: float, ahead: float) -> float:
+    """Return the way to turn from one direction to another: -180 (left) to 180."""
+    return (right - ahead + 180) % 360 - 180
+
+
+def _track(one: Sight, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
+    x1, y1, x2, y2 = one.box
+    left, right = gaze.across(x1), gaze.across(x2)
+    top, bottom = gaze.upward(y1), gaze.upward(y2)
+    whole = x1 > shown[0] + _EDGE and x2 < shown[1] - _EDGE
+    return _Track(
+        one.kind,
+        one.name,
+        one.label,
+        (left + right) / 2,
+        (top + bottom) / 2,
+        right - left,
+        top - bottom,
+        _SURE if one.sure else _UNSURE,
+        gaze.path,
+        {number},
+        int(whole),
+    )
+
+
+def _fits(one: _Track, other: _Track) -> bool:
+    limit = one.limit(other.wide, other.path)
+    if not one.whole or not other.whole:
+        # Its middle is nearer to the edge that cuts it off.
+        limit += abs(one.wide - other.wide) / 2
+    high = _WIDTHS * max(one.high, other.high) + limit
+    return (
+        _same_name(one, other)
+        and abs(one.right - other.right) <= limit
+        and abs(one.up - other.up) <= high
+    )
+
+
+def _same_name(one: _Track, other: _Track) -> bool:
+    if one.kind != other.kind:
+        return False
+    if one.kind != "text":
+        return one.name == other.name
+    return SequenceMatcher(None, one.name, other.name, autojunk=False).ratio() >= _ALIKE
+
+
+def _join(one: _Track, new: _Track) -> None:
+    """Add a sighting to a thing: its place is the mean of those that are not cut off, else that of the widest."""
+    if new.whole or not one.whole:
+        share = 1 / (one.whole + 1) if new.whole else float(new.wide > one.wide)
+        one.right += share * (new.right - one.right)
+        one.up += share * (new.up - one.up)
+        one.wide += share * (new.wide - one.wide)
+        one.high += share * (new.high - one.high)
+    one.whole += new.whole
+    one.weight += new.weight
+    one.path = new.path
+    one.looks |= new.looks
+
+
+def _merge(one: _Track, other: _Track, turn: float) -> None:
+    """Add a thing that is the same one, seen on the other side of a turn."""
+    right = one.right + (other.right - one.right + turn / 2) % turn - turn / 2
+    share = other.weight / (one.weight + other.weight)
+    if not (one.whole and other.whole):
+        share = 1.0 if other.whole > one.whole else 0.0
+    one.right += share * (right - one.right)
+    one.wide += share * (other.wide - one.wide)
+    one.whole += other.whole
+    one.weight += other.weight
+    one.path = max(one.path, other.path)
+    one.looks |= other.looks
+
+
+def _shared(one: _Track, other: _Track) -> float:
+    """Return the share of two things' area that is in both, 0 to 1."""
+    wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
+        one.right - one.wide / 2, other.right - other.wide / 2
+    )
+    high = min(one.up + one.high / 2, other.up + other.high / 2) - max(
+        one.up - one.high / 2, other.up - other.high / 2
+    )
+    both = max(0.0, wide) * max(0.0, high)
+    return both / (one.wide * one.high + other.wide * other.high - both + 1e-9)

@@ -1,0 +1,336 @@
+"""A session's scan: looks a few times a second while the person turns, and keeps what is around them for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.aio import TaskSet
+from server.core.errors import FrameWithheld, QwenCameraError
+from server.core.frames import Detail, Frame, Region
+from server.core.metrics import Metrics
+from server.features.builtin.seeking import things_in
+from server.features.builtin.surroundings import Around, Extra
+from server.features.builtin.thing_words import words_of
+from server.features.guidance.heading import Gaze, Heading
+from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
+from server.features.guidance.scan import THINGS, End, Kind, Placed, Sight, Turn, beside
+from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.media.picture.luma import luma_plane
+from server.models.base import Capabilities
+from server.models.routing import plain
+from server.session.part import SessionContext
+from server.session.request.parts import View
+
+log = logging.getLogger(__name__)
+
+# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by a
+# longer pause. The pictures for it and their alignment take about 0.02 more.
+LOOK_SECONDS, MOST_CORE = 0.25, 0.1
+# Frames come a little before or after their time.
+_SLACK = 0.04
+# Pause after a look that failed, in seconds
+_FAILED_PAUSE = 2.0
+# What a scan found is kept for so many seconds; for so many after it the frames come soon after each other, and whoever
+# turned by more degrees since then has no heading any more.
+KEPT_SECONDS, _ALERT_SECONDS, _FARTHEST = 300.0, 60.0, 1080.0
+# Degrees, and seconds, after which the client hears of a turn again
+_NEWS_DEGREES, _NEWS_SECONDS = 5, 0.5
+# The parts of a picture that are looked at in turn: all of it, and the square at this share of its longer side. What is
+# at its sides comes into the middle.
+_PARTS = (None, 0.5)
+# What the looks are for beside things, in turn
+_EXTRAS: tuple[Extra, ...] = ("", "", "signs", "", "faces", "", "signs", "")
+_KINDS: dict[Extra, frozenset[Kind]] = {
+    "": THINGS,
+    "signs": THINGS | {"text"},
+    "faces": THINGS | {"code"},
+}
+_PIXELS = Capabilities(wants_pixels=True)
+_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
+
+Bgr = NDArray[np.uint8]
+# Finds what a picture shows, given what is known of it in its pixels; with the processor's seconds
+Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
+
+
+def scan_counter(metrics: Metrics) -> Any:
+    """Return the counter of looks by result."""
+    # result: done, busy, failed, withheld
+    return metrics.counter("scan_looks_total", "Looks at what is around people", "result")
+
+
+class Scanner:
+    """Looks at what is around people, one look at a time in all sessions."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._lock = asyncio.Semaphore(1)
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def look(
+        self, bgr: Bgr, known: Sequence[Box], extra: Extra
+    ) -> tuple[Sequence[Around], float]:
+        """Return what is found, and the seconds. Raises what the libraries raise."""
+        async with self._lock:
+            return await self._find(bgr, known, extra)
+
+
+class Scanning:
+    """One session's scan, and what it found. All methods belong to the event loop.
+
+    Bounds of what is around a person: names, directions and widths of 24 things, for five minutes at most, and three small
+    grey pictures for the heading. All of it goes with the stream, the socket and the session, with `clear_recall`, and
+    with the next scan. Looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
+    """
+
+    def __init__(self, context: SessionContext, scanner: Scanner) -> None:
+        self._context = context
+        self._scanner = scanner
+        self._count = scan_counter(context.tools.metrics).labels
+        self._tasks = TaskSet("scan")
+        # None: nobody turns.
+        self._turn: Turn | None = None
+        # None: nothing is kept.
+        self._placed: list[Placed] | None = None
+        self._heading = Heading()
+        # Of 360 degrees by those that were measured for a whole turn
+        self._scale = 1.0
+        # The capture time, and the motion, at its end
+        self._ended_at = self._ended_path = 0.0
+        self._task: asyncio.Task[None] | None = None
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        self._looks = 0
+        self._told: tuple[int, int, float] = (0, 0, 0.0)
+
+    @property
+    def running(self) -> bool:
+        return self._turn is not None
+
+    @property
+    def on(self) -> bool:
+        """True while frames are of use."""
+        return self.running or (self._placed is not None and self._heading.known)
+
+    @property
+    def alert(self) -> bool:
+        """True while the frames between the sampled ones are."""
+        return self.on and (self.running or self._heading.at - self._ended_at < _ALERT_SECONDS)
+
+    @property
+    def looking(self) -> bool:
+        """True while a look runs."""
+        return self._task is not None
+
+    def set(self, message: Scan) -> None:
+        """Begin anew, or end what runs."""
+        if not message.on:
+            self._finish(End.STOPPED)
+            return
+        self.drop()
+        self._heading = Heading()
+        # It begins with its first frame.
+        self._turn, self._looks, self._due = Turn(), 0, 0.0
+        self._context.wants_changed()
+        self._context.camera.wake()
+        self._tell()
+
+    def drop(self) -> None:
+        """End it without a word, and keep nothing."""
+        on = self.on
+        self._turn = self._placed = None
+        self._heading = Heading()
+        self._context.outbox.discard(Scanned)
+        if on:
+            self._context.wants_changed()
+
+    def stop(self) -> None:
+        """Drop all with the session, which gets no frames any more."""
+        self._turn = self._placed = None
+        self._heading = Heading()
+        self._context.outbox.discard(Scanned)
+
+    async def close(self) -> None:
+        self._turn = self._placed = None
+        await self._tasks.close()
+
+    def frame(self, frame: Frame) -> None:
+        """Follow the motion, and look around when a look is due."""
+        turn, now = self._turn, frame.captured
+        if turn is None and not self.on:
+            return
+        due = turn is not None and now >= self._due and self._context.held() is None
+        if due and (self._task is not None or self._scanner.busy):
+            self._count("busy").inc()
+            due = False
+        if not due and not self._heading.due(now):
+            return
+        wants = self.on, self.alert
+        try:
+            self._heading.see(luma_plane(frame.image), now)
+        except ValueError:
+            # Without a luma plane nobody knows how it moves.
+            self._heading.known = False
+        if turn is None:
+            self._age(now)
+            if (self.on, self.alert) != wants:
+                # It wants fewer frames after a while, and none without a heading.
+                self._context.wants_changed()
+            return
+        if (end := turn.turned(self._heading, now)) is not None:
+            self._finish(end)
+            return
+        self._tell_news(turn, now)
+        if due:
+            self._due = now + LOOK_SECONDS - _SLACK
+            gaze = self._heading.gaze(frame.width, frame.height)
+            self._task = self._tasks.spawn(self._look(frame, turn, gaze), name="look")
+
+    def knows(self, words: str) -> bool:
+        """Find whether the last scan saw what somebody names."""
+        return bool(self._named(words))
+
+    def where(self, message: WhereWas) -> None:
+        """Tell where something of the last scan is."""
+        found = [self._told_of(one) for one in self._named(message.thing)]
+        nearest = min(found, key=lambda one: abs(one.degrees), default=None)
+        lost = self._placed is None or not self._heading.known
+        self._context.outbox.put(
+            Bearing(
+                thing=message.thing,
+                found=None if lost else nearest,
+                count=len(found),
+                lost=lost,
+            )
+        )
+
+    def _named(self, words: str) -> list[Placed]:
+        placed = self._placed or ()
+        names, text = things_in(words, self._language), plain(words)
+        return [
+            one
+            for one in placed
+            if (
+                one.name in names if one.kind == "thing" else plain(one.label) in text and one.label
+            )
+        ]
+
+    def _age(self, now: float) -> None:
+        """Let go of what was found when it is too old, and of the heading when its error is too large."""
+        if now - self._ended_at >= KEPT_SECONDS:
+            self.drop()
+        elif self._heading.path - self._ended_path > _FARTHEST:
+            self._heading.known = False
+
+    def _finish(self, end: End) -> None:
+        turn, heading = self._turn, self._heading
+        if turn is None:
+            return
+        self._turn = None
+        self._placed = turn.finish(heading)
+        self._scale = 360.0 / heading.whole if heading.whole is not None else 1.0
+        self._ended_at, self._ended_path = heading.at, heading.path
+        heading.forget_first()
+        self._context.wants_changed()
+        things = [self._told_of(one) for one in self._placed]
+        degrees = round(heading.right * self._scale)
+        self._context.outbox.put(
+            Scanned(turned=degrees, count=len(things), end=end.value, things=things)
+        )
+
+    async def _look(self, frame: Frame, turn: Turn, gaze: Gaze) -> None:
+        spent, result = 0.0, "failed"
+        number, self._looks = self._looks, self._looks + 1
+        try:
+            region = _part(frame, _PARTS[number % len(_PARTS)])
+            view = View(frame, Detail.LOW, self._context.camera.scene, region=region)
+            # All that sees it has gone through the filters.
+            picture = await self._context.requests.prepare(view, _PIXELS, unseen=True)
+            assert picture.bgr is not None
+            left, top = (region.left, region.top) if region is not None else (0, 0)
+            wide, high = frame.width, frame.height
+            known = [_pixels(one, wide, high, left, top) for one in turn.known(gaze)]
+            extra = _EXTRAS[number % len(_EXTRAS)]
+            found, spent = await self._scanner.look(picture.bgr, known, extra)
+            result = "done"
+            if turn is self._turn:
+                sights = [_sight(one, wide, high, left, top) for one in found]
+                right = region.right if region is not None else wide
+                turn.look(sights, gaze, (left / wide, right / wide), _KINDS[extra])
+        except FrameWithheld:
+            result = "withheld"
+        except QwenCameraError:
+            # The frame cannot be used; a question says why.
+            self._due = frame.captured + _FAILED_PAUSE
+        except _FAILURES as exc:
+            log.error("a look around failed", extra={"error": type(exc).__name__})
+            self._due = frame.captured + _FAILED_PAUSE
+        finally:
+            self._task = None
+            self._count(result).inc()
+            self._due = max(self._due, frame.captured + spent / MOST_CORE - _SLACK)
+
+    @property
+    def _language(self) -> str:
+        wishes = self._context.requests.preferences
+        return wishes.page_language or wishes.language or "en"
+
+    def _told_of(self, one: Placed) -> ScannedThing:
+        label = words_of(self._language).one(one.name) if one.kind == "thing" else one.label
+        degrees = beside(one.right, self._heading.right * self._scale)
+        return ScannedThing(
+            kind=one.kind,
+            label=label[:MAX_LABEL_CHARS],
+            degrees=round(degrees),
+            width=round(one.wide),
+        )
+
+    def _tell_news(self, turn: Turn, now: float) -> None:
+        degrees, count, at = self._told
+        news = abs(self._heading.right - degrees) >= _NEWS_DEGREES or turn.count != count
+        if news and now - at >= _NEWS_SECONDS:
+            self._tell(now)
+
+    def _tell(self, now: float = 0.0) -> None:
+        turn = self._turn
+        if turn is not None:
+            self._told = (round(self._heading.right), turn.count, now)
+            self._context.outbox.put(Scanned(turned=self._told[0], count=turn.count))
+
+
+def _part(frame: Frame, place: float | None) -> Region | None:
+    """Return a square of a frame at this share of its longer side; None for all of it."""
+    wide, high = frame.width, frame.height
+    side = min(wide, high)
+    if place is None or max(wide, high) < 4 / 3 * side:
+        return None
+    x, y = round(place * (wide - side)), round(place * (high - side))
+    return Region(x, y, x + side, y + side)
+
+
+def _pixels(one: Sight, wide: int, high: int, left: int, top: int) -> Box:
+    x1, y1, x2, y2 = one.box
+    return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top, one.name)
+
+
+def _sight(one: Around, wide: int, high: int, left: int, top: int) -> Sight:
+    box = one.box
+    edges = (
+        (box.x1 + left) / wide,
+        (box.y1 + top) / high,
+        (box.x2 + left) / wide,
+        (box.y2 + top) / high,
+    )
+    label = one.name if one.kind == "text" else ""
+    name = plain(one.name) if one.kind == "text" else one.name
+    return Sight(one.kind, name, label, edges, one.sure)

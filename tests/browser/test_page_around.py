@@ -1,0 +1,111 @@
+"""What is around a person who turns, on the page: the order, its progress, the list, and the way back to a thing."""
+
+from __future__ import annotations
+
+import base64
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.async_api import expect
+
+from tests.browser.test_page_lead import listen
+from tests.browser.visitor import Visit
+from tests.features.builtin.test_detector import PHOTOS
+from tests.support.running import Running
+from tests.support.words import say
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The camera sees 640 pixels of a wall, which are taken for 60 degrees.
+DEGREE = 640 / 60
+
+
+def wall(*photos: tuple[str, float]) -> NDArray[np.uint8]:
+    """A wall of 180 degrees with photographs at places in degrees from the middle of its first view."""
+    noise = np.random.default_rng(5)
+    wide = round(180 * DEGREE) + 640
+    cells = noise.normal(150, 18, (12, wide // 30, 1)).astype(np.float32)
+    large = cv2.resize(cells, (wide, 360), interpolation=cv2.INTER_CUBIC)
+    found = np.repeat(large[:, :, None], 3, axis=2).clip(0, 255).astype(np.uint8)
+    for name, at in photos:
+        photo = cv2.imread(str(PHOTOS / f"{name}.jpg"))
+        assert photo is not None
+        size = round(photo.shape[1] * 170 / photo.shape[0]), 170
+        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        left = round(320 + at * DEGREE - size[0] / 2)
+        found[95:265, left : left + size[0]] = photo
+    return np.asarray(found, np.uint8)
+
+
+def view(room: NDArray[np.uint8], heading: float) -> str:
+    """The camera's picture of it, so many degrees to the right."""
+    left = round(heading * DEGREE)
+    done, jpeg = cv2.imencode(
+        ".jpg", room[:, left : left + 640].copy(), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    )
+    assert done
+    return f"image:data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+
+
+async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builtin: Running) -> None:
+    page = await visit(builtin.base_url, prepare=listen)
+    requested: list[str] = []
+    page.page.on("request", lambda request: requested.append(request.url))
+    room = wall(("coffee", 30), ("chelsea", 100))
+    await page.start()
+    await page.show(mode=view(room, 0), clock=False)
+    assert not [url for url in requested if url.endswith("guidance/around.js")]
+    since = await page.now()
+    await page.send("What is around me?")
+    assert (await page.sent("scan", since=since))["on"] is True
+    # It was no question.
+    await expect(page.turns).to_have_count(0)
+    line, button = page.page.locator("#aim"), page.page.locator("#scan")
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    await expect(line).to_have_text(say("scan.turning", degrees=0, number=0))
+    for step in range(25):
+        await page.show(mode=view(room, 5 * step))
+        await page.page.wait_for_timeout(250)
+    turning = await page.got('m.type === "scanned" && m.count >= 2', since=since)
+    assert turning["turned"] > 60
+    await expect(line).to_contain_text(say("scan.turning", degrees=0, number=0).partition(":")[0])
+    # The cross in the bar ends it.
+    await page.page.locator("#end-mode").click()
+    ended = await page.got('m.type === "scanned" && m.end', since=since)
+    assert ended["end"] == "stopped"
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await expect(line).to_be_hidden()
+    rows = page.page.locator(".around li")
+    left = say("scan.line", where=say("scan.left"), things="a cup")
+    front = say("scan.line", where=say("scan.front"), things="a cat")
+    await expect(rows).to_have_text([left, front, say("scan.part", degrees=abs(ended["turned"]))])
+    spoken = await page.page.evaluate("window.spoken")
+    announced = await page.page.locator("#announcer").text_content()
+    assert left in " ".join([*spoken, announced or ""])
+    # Where was it? An order, too, as long as it was seen.
+    since = await page.now()
+    await page.send("Where was the cup?")
+    bearing = await page.got('m.type === "bearing"', since=since)
+    assert -110 < bearing["found"]["degrees"] < -70
+    await expect(page.page.locator(".note").last).to_have_text(left)
+    await page.page.get_by_role("button", name=say("lead.begin")).click()
+    assert (await page.sent("goal", since=since))["thing"] == "the cup"
+    await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_the_button_looks_around_and_stop_ends_it(visit: Visit, builtin: Running) -> None:
+    """From the sheet of "more", by the keyboard, too; the end of the camera is the end of it."""
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    since = await page.now()
+    await page.page.locator("#more-open").click()
+    await page.page.locator("#scan").focus()
+    await page.page.keyboard.press("Enter")
+    await page.sent("scan", since=since)
+    await expect(page.page.locator("#aim")).to_have_text(say("scan.turning", degrees=0, number=0))
+    await page.press("#stop")
+    await expect(page.page.locator("#aim")).to_be_hidden()
+    await expect(page.page.locator("#scan")).to_have_attribute("aria-pressed", "false")
+    await expect(page.page.locator(".around")).to_have_count(0)

@@ -1,0 +1,210 @@
+"""What is around somebody, joined from looks: once each, in the right direction, and nothing that one look alone makes up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from server.features.guidance.heading import Gaze, Heading
+from server.features.guidance.scan import End, Placed, Sight, Turn, beside
+
+TANGENT = math.tan(math.radians(30))
+
+
+def gaze(right: float, path: float | None = None) -> Gaze:
+    return Gaze(right, 0.0, TANGENT, 9 / 16, abs(right) if path is None else path)
+
+
+def at(
+    look: Gaze,
+    degrees: float,
+    *,
+    name: str = "cup",
+    wide: float = 8.0,
+    sure: bool = True,
+    **more: str,
+) -> Sight:
+    """What a look sees at so many degrees."""
+    left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
+    label = more.get("label", "")
+    return Sight(more.get("kind", "thing"), name, label, (left, 0.4, right, 0.6), sure)  # type: ignore[arg-type]
+
+
+def in_view(look: Gaze, degrees: float) -> bool:
+    return abs(beside(degrees, look.right)) < 25
+
+
+def scanned(
+    *things: tuple[str, float],
+    drift: float = 1.0,
+    step: float = 12.0,
+    whole: float | None = None,
+    end: float = 360.0,
+) -> list[Placed]:
+    """Turn once around a room with these things. `drift`: measured degrees for each true one."""
+    turn, heading = Turn(), Heading()
+    for number in range(round(end / step) + 1):
+        true = number * step
+        heading.right = true * drift
+        look = gaze(heading.right)
+        seen = [
+            at(look, heading.right + beside(place, true) * drift, name=name)
+            for name, place in things
+            if abs(beside(place, true)) < 25
+        ]
+        turn.turned(heading, number * 0.4)
+        turn.look(seen, look)
+    heading.whole = whole
+    return turn.finish(heading)
+
+
+def places(found: list[Placed]) -> list[tuple[str, int]]:
+    return [(one.name, round(beside(one.right, 0))) for one in found]
+
+
+def test_each_thing_is_named_once_in_the_order_of_the_turn() -> None:
+    found = scanned(("dog", 100), ("cup", 10), ("chair", 190), ("tv", 270))
+    assert places(found) == [("cup", 10), ("dog", 100), ("chair", -170), ("tv", -90)]
+
+
+def test_less_than_a_turn_is_told_from_left_to_right() -> None:
+    found = scanned(("dog", 100), ("cup", -10), ("chair", 40), end=120)
+    assert [one.name for one in found] == ["cup", "chair", "dog"]
+
+
+def test_two_of_a_kind_at_two_places_are_two() -> None:
+    """Far from each other, and side by side in one look."""
+    assert places(scanned(("cup", 20), ("cup", 140))) == [("cup", 20), ("cup", 140)]
+    assert places(scanned(("cup", 20), ("cup", 30))) == [("cup", 20), ("cup", 30)]
+
+
+@pytest.mark.parametrize("drift", [0.83, 0.95, 1.0, 1.08, 1.2])
+def test_a_thing_at_the_seam_is_one(drift: float) -> None:
+    """Seen at the beginning and at the end of the turn, whatever it measured, where the first view came again."""
+    found = scanned(("cup", 3), ("dog", 120), ("cat", 260), drift=drift, whole=360 * drift)
+    assert sorted(one.name for one in found) == ["cat", "cup", "dog"]
+    truth = {"cup": 3, "dog": 120, "cat": -100}
+    assert all(abs(beside(one.right, truth[one.name])) < 3 for one in found)
+
+
+@pytest.mark.parametrize("drift", [0.96, 1.0, 1.04])
+def test_a_seam_without_the_first_view_forgives_some_drift(drift: float) -> None:
+    assert len(scanned(("cup", 3), ("dog", 120), drift=drift)) == 2
+
+
+def test_a_thing_seen_twice_while_turning_back_is_one() -> None:
+    turn, heading = Turn(), Heading()
+    way = [*range(0, 100, 10), *range(90, -1, -10)]
+    for number, right in enumerate(way):
+        heading.right, error = float(right), 0.02 * number
+        look = gaze(right, path=10.0 * number)
+        turn.turned(heading, number * 0.4)
+        turn.look([at(look, 60 + error)] if in_view(look, 60) else [], look)
+    assert places(turn.finish(heading)) == [("cup", 60)]
+
+
+def test_one_look_that_is_not_sure_is_not_believed() -> None:
+    """Two are; and a sure one alone, unless the others that saw its place missed it."""
+    for count, sure, missed, believed in (
+        (1, False, 0, False),
+        (2, False, 0, True),
+        (1, True, 1, True),
+        (1, True, 6, False),
+    ):
+        turn, heading = Turn(), Heading()
+        look = gaze(0)
+        for _ in range(count):
+            turn.look([at(look, 5, sure=sure)], look)
+        for _ in range(missed):
+            turn.look([], look)
+        assert bool(turn.finish(heading)) is believed, (count, sure, missed)
+
+
+def test_things_of_two_names_at_one_place_are_one() -> None:
+    """That which more looks have seen; side by side in one look they are two."""
+    turn = Turn()
+    look = gaze(0)
+    for name in ("cup", "cup", "bowl", "cup"):
+        turn.look([at(look, 5, name=name)], look)
+    assert [one.name for one in turn.finish(Heading())] == ["cup"]
+    turn = Turn()
+    for _ in range(2):
+        turn.look([at(look, 5, name="cup"), at(look, 5, name="bowl")], look)
+    assert sorted(one.name for one in turn.finish(Heading())) == ["bowl", "cup"]
+
+
+def test_what_the_edge_cuts_off_takes_the_place_of_all_of_it() -> None:
+    turn = Turn()
+    look = gaze(0)
+    turn.look([Sight("thing", "couch", "", (0.9, 0.4, 1.0, 0.8), True)], look)
+    assert look.across(0.95) < 30
+    look = gaze(20)
+    turn.look([at(look, 35, name="couch", wide=20)], look)
+    turn.look([at(look, 35, name="couch", wide=20)], look)
+    (found,) = turn.finish(Heading())
+    assert found.right == pytest.approx(35, abs=0.5)
+    assert found.wide == pytest.approx(20, abs=0.5)
+
+
+def test_print_is_the_same_with_a_letter_read_wrong() -> None:
+    turn = Turn()
+    look = gaze(0)
+    kinds = frozenset({"thing", "text"})
+    for words in ("emergency exit", "emergency ex1t", "push"):
+        place = -10 if words == "push" else 5
+        sight = at(look, place, name=words, kind="text", label=words.upper())
+        turn.look([sight], look, kinds=kinds)  # type: ignore[arg-type]
+    for _ in range(9):
+        # They were not there to be read.
+        turn.look([], look)
+    assert {one.label for one in turn.finish(Heading())} == {"EMERGENCY EXIT", "PUSH"}
+
+
+def test_what_is_believed_is_known_to_the_next_looks() -> None:
+    turn = Turn()
+    look = gaze(0)
+    turn.look([at(look, 5)], look)
+    (known,) = turn.known(gaze(10))
+    assert known.name == "cup"
+    assert gaze(10).across((known.box[0] + known.box[2]) / 2) == pytest.approx(5, abs=0.1)
+    assert turn.known(gaze(120)) == []
+
+
+def ends(*steps: tuple[float, float]) -> End | None:
+    """Why a scan of these headings, at these seconds, has ended."""
+    turn, heading = Turn(), Heading()
+    for now, right in steps:
+        heading.right = right
+        if (end := turn.turned(heading, now)) is not None:
+            return end
+    return None
+
+
+def test_it_ends_by_itself() -> None:
+    assert ends((0, 0), (39, 0)) is None
+    assert ends((0, 0), (40, 0)) is End.TIME
+    assert ends((0, 0), (2, 30), (7.9, 31)) is None
+    assert ends((0, 0), (2, 30), (8, 31)) is End.REST
+    # Somebody who has not begun to turn has time.
+    assert ends((0, 0), (20, 5)) is None
+    assert ends((0, 0), (20, -480)) is End.WHOLE
+    turn, heading = Turn(), Heading()
+    heading.whole = 355.0
+    assert turn.turned(heading, 0) is End.WHOLE
+    heading = Heading()
+    heading.known = False
+    assert Turn().turned(heading, 0) is End.LOST
+
+
+def test_bounds_hold() -> None:
+    """The least seen of many goes."""
+    turn = Turn()
+    look = gaze(0)
+    for _ in range(2):
+        turn.look([at(look, 0)], look)
+    look = gaze(90)
+    for number in range(100):
+        turn.look([at(look, 95, name=f"thing {number}", sure=False)], look)
+    assert turn.count == 1
+    assert [one.name for one in turn.finish(Heading())] == ["cup"]

@@ -1,0 +1,359 @@
+"""A scan in a session: when it looks, what the client hears, what nobody sees, when it ends, and when all of it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import cv2
+import pytest
+
+from server.core import messages as wire
+from server.features.builtin.surroundings import Around, Extra
+from server.features.guidance.guidance import Guidance
+from server.features.guidance.leading import Bgr, Seeker
+from server.features.guidance.messages import Goal, Scan, WhereWas
+from server.features.guidance.scanning import Scanner, scan_counter
+from server.media.picture.grounding import Box
+from server.media.picture.privacy import PrivacyFilter
+from server.models.order_words import Order
+from server.session.feature_parts import SessionFeatures
+from server.session.session import Session
+from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
+from tests.features.guidance.test_guidance import Looks, nothing
+from tests.features.guidance.test_leading import Paint, takes_frames
+from tests.support.fakes import until
+from tests.support.rooms import LIMITS, Room, room, settings
+
+ROOM = Panorama(11)
+
+
+class Finding:
+    """Finds things where a test has put them in its room, and keeps what it was given."""
+
+    def __init__(self, *things: tuple[str, float]) -> None:
+        self.things = things
+        self.right = 0.0
+        self.looks: list[tuple[Bgr, Sequence[Box], Extra]] = []
+        self.seconds = 0.0
+        self.fails: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.scanner = Scanner(self.find)
+
+    async def find(
+        self, bgr: Bgr, known: Sequence[Box], extra: Extra
+    ) -> tuple[list[Around], float]:
+        self.looks.append((bgr, known, extra))
+        await self.open.wait()
+        if self.fails is not None:
+            raise self.fails
+        width = bgr.shape[1]
+        found = []
+        for name, at in self.things:
+            # Its middle in the whole picture of 60 degrees, about
+            x = 160 + (at - self.right) / 60 * 320 - (320 - width) / 2
+            if 30 < x < width - 30:
+                found.append(Around("thing", name, Box(x - 20, 70, x + 20, 110, name), True))
+        return found, self.seconds
+
+
+@asynccontextmanager
+async def around(
+    *things: tuple[str, float], filters: tuple[PrivacyFilter, ...] = (), begins: bool = True
+) -> AsyncIterator[tuple[Room, Finding]]:
+    finding = Finding(*things)
+    async with room(None, *filters, looker=Looks().looker, scanner=finding.scanner) as one:
+        one.session.socket_opened()
+        one.camera()
+        if begins:
+            one.session.handle(Scan(type="scan"))
+        yield one, finding
+
+
+def counted(one: Room, result: str) -> float:
+    return float(scan_counter(one.tools.metrics).labels(result)._value.get())
+
+
+def show(one: Room, right: float, at: float) -> None:
+    """A frame captured at this time looks so many degrees to the right."""
+    one.frame(captured=at, bgr=cv2.cvtColor(ROOM.view(right), cv2.COLOR_GRAY2BGR))
+
+
+async def turn(
+    one: Room, finding: Finding, end: float, at: float, *, start: float = 0.0, step: float = 4.0
+) -> float:
+    """Turn so far, ten frames a second; return the time."""
+    count = round(abs(end - start) / step)
+    for number in range(count + 1):
+        finding.right = start + (end - start) * number / max(1, count)
+        show(one, finding.right, at)
+        await until(lambda: not one.session.part("guidance")._scanning.looking)
+        at += 0.1
+    return at
+
+
+async def told(one: Room) -> list[dict[str, Any]]:
+    return [one for one in await one.rest() if one["type"] in ("scanned", "bearing")]
+
+
+async def scanned(one: Room) -> dict[str, Any]:
+    """The end of a scan."""
+    return next(message for message in await told(one) if message.get("end"))
+
+
+async def test_a_turn_tells_what_is_around() -> None:
+    """Once each, in the page's language, from where the person looks in the end."""
+    async with around(("cup", 60), ("dog", 180), ("chair", 275), begins=False) as (one, finding):
+        one.session.handle(settings(page_language="de"))
+        one.session.handle(Scan(type="scan"))
+        (begun,) = await told(one)
+        assert (begun["turned"], begun["count"], begun["things"]) == (0, 0, [])
+        assert "end" not in begun
+        now = await turn(one, finding, 100, time.monotonic())
+        (later,) = await told(one)
+        assert later["turned"] == pytest.approx(90, abs=15)
+        assert later["count"] == 1
+        await turn(one, finding, 400, now, start=100)
+        end = await scanned(one)
+        assert end["end"] == "whole"
+        ahead = finding.right if finding.right < 380 else 350
+        found = {thing["label"]: thing["degrees"] for thing in end["things"]}
+        assert found.keys() == {"eine Tasse", "ein Hund", "ein Stuhl"}
+        # It ended where the first view came again.
+        assert end["turned"] == pytest.approx(ahead, abs=30)
+        for label, at in (("eine Tasse", 60), ("ein Hund", 180), ("ein Stuhl", 275)):
+            off = (found[label] - (at - end["turned"]) + 180) % 360 - 180
+            assert abs(off) < 6, label
+        assert not one.session.part("guidance")._scanning.running
+
+
+async def test_nothing_is_looked_at_without_a_scan() -> None:
+    async with around(begins=False) as (one, finding):
+        assert not takes_frames(one)
+        one.session.handle(Scan(type="scan"))
+        assert one.session.camera.on_between is not None
+        await turn(one, finding, 20, time.monotonic())
+        assert finding.looks
+        one.session.handle(wire.ClearRecall(type="clear_recall"))
+        assert not takes_frames(one)
+
+
+async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
+    """At the whole picture and its middle in turn; a look that takes 50 ms of a core is followed by half a second."""
+    async with around() as (one, finding):
+        began = time.monotonic()
+        for number in range(20):
+            show(one, number * 2.0, began + number / 20)
+            await until(lambda: not one.session.part("guidance")._scanning.looking)
+        assert 4 <= len(finding.looks) <= 5
+        assert {bgr.shape[1] for bgr, *_ in finding.looks} == {WIDTH, HEIGHT}
+        finding.seconds = 0.05
+        show(one, 40, began + 1.3)
+        await until(lambda: not one.session.part("guidance")._scanning.looking)
+        looks = len(finding.looks)
+        show(one, 41, began + 1.7)
+        assert len(finding.looks) == looks
+        show(one, 42, began + 1.85)
+        await until(lambda: len(finding.looks) == looks + 1)
+
+
+async def test_print_and_faces_have_their_looks() -> None:
+    """And what is known is not looked at again."""
+    async with around(("cup", 10)) as (one, finding):
+        now = time.monotonic()
+        for number in range(9):
+            show(one, 0.0, now + number / 3)
+            await until(lambda: not one.session.part("guidance")._scanning.looking)
+        assert [extra for *_, extra in finding.looks].count("signs") == 2
+        assert [extra for *_, extra in finding.looks].count("faces") == 1
+        assert [box.label for box in finding.looks[-1][1]] == ["cup"]
+
+
+async def test_where_a_thing_was_is_told_from_where_one_looks_now() -> None:
+    """While the scan is kept, its words are an order; without it they are a question."""
+    words: dict[str, Any] = {"type": "chat", "content": "Where was the cup?", "orders": True}
+    async with around(("cup", 20), ("cup", 100)) as (one, finding):
+        now = await turn(one, finding, 120, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        end = await scanned(one)
+        assert end["end"] == "stopped"
+        assert [round(thing["degrees"], -1) for thing in end["things"]] == [-100, -20]
+        one.session.handle(wire.Chat(**words, id="q1"))
+        heard = await one.next("transcript")
+        assert (heard["order"], heard["condition"]) == ("where_was", "the cup")
+        # Back to the left, by frames that nobody looks at
+        looks = len(finding.looks)
+        await turn(one, finding, 50, now, start=120)
+        one.session.handle(WhereWas(type="where_was", thing="the cup"))
+        (bearing,) = await told(one)
+        assert bearing["found"]["degrees"] == pytest.approx(-30, abs=5)
+        assert (bearing["count"], bearing["lost"]) == (2, False)
+        assert len(finding.looks) == looks
+        one.session.handle(WhereWas(type="where_was", thing="the dog"))
+        (bearing,) = await told(one)
+        assert "found" not in bearing
+        one.session.handle(wire.Chat(**{**words, "content": "Where was the dog?"}, id="q2"))
+        show(one, 50, now + 9)
+        assert (await one.next("started", "transcript"))["type"] == "started"
+
+
+async def test_a_cut_makes_the_direction_unknown() -> None:
+    """It is said, and no frame is taken for it any more."""
+    async with around(("cup", 20)) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        assert takes_frames(one)
+        for number in range(3):
+            one.frame(captured=now + 1 + number, width=WIDTH, height=HEIGHT)
+        assert not takes_frames(one)
+        await one.rest()
+        one.session.handle(WhereWas(type="where_was", thing="the cup"))
+        (bearing,) = await told(one)
+        assert bearing["lost"]
+        assert "found" not in bearing
+
+
+async def test_a_scan_that_loses_its_way_says_so() -> None:
+    async with around(("cup", 20)) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        for number in range(3):
+            one.frame(captured=now + 1 + number, width=WIDTH, height=HEIGHT)
+        end = await scanned(one)
+        assert end["end"] == "lost"
+        assert [thing["label"] for thing in end["things"]] == ["a cup"]
+
+
+async def test_what_was_seen_is_kept_for_five_minutes() -> None:
+    """For one of them the frames come soon after each other."""
+    async with around(("cup", 20)) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        camera = one.session.camera
+        show(one, 60, now + 59)
+        assert camera.on_between is not None
+        show(one, 60, now + 62)
+        assert camera.on_between is None
+        show(one, 60, now + 290)
+        assert one.session.part("guidance").takes(Order.WHERE_WAS, "the cup")
+        show(one, 60, now + 301)
+        assert not takes_frames(one)
+        assert not one.session.part("guidance").takes(Order.WHERE_WAS, "the cup")
+
+
+@pytest.mark.parametrize("how", ["clear", "stream", "socket", "scan", "session"])
+@pytest.mark.parametrize("over", [False, True])
+async def test_all_of_it_goes(how: str, over: bool) -> None:
+    """While the person turns, and afterwards."""
+    async with around(("cup", 20)) as (one, finding):
+        await turn(one, finding, 60, time.monotonic())
+        if over:
+            one.session.handle(Scan(type="scan", on=False))
+        if how == "clear":
+            one.session.handle(wire.ClearRecall(type="clear_recall"))
+        elif how == "stream":
+            one.camera()
+        elif how == "socket":
+            one.session.socket_closed()
+        elif how == "scan":
+            one.session.handle(Scan(type="scan"))
+        else:
+            await one.session.close("session_ended")
+        part = one.session.part("guidance")
+        assert not part.takes(Order.WHERE_WAS, "the cup")
+        assert part._scanning.running is (how == "scan")
+        if how != "session":
+            assert [one for one in await told(one) if one.get("things")] == []
+
+
+async def test_a_goal_ends_it_and_it_ends_a_goal() -> None:
+    async with around(("cup", 20)) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Goal(type="goal", thing="the dog"))
+        part = one.session.part("guidance")
+        assert not part._scanning.running
+        assert part._leading.on
+        one.session.handle(Scan(type="scan"))
+        assert part._scanning.running
+        assert not part._leading.on
+        # A goal after a scan leaves what it found.
+        await turn(one, finding, 60, now + 1)
+        one.session.handle(Scan(type="scan", on=False))
+        one.session.handle(Goal(type="goal", thing="the cup"))
+        assert part.takes(Order.WHERE_WAS, "the cup")
+
+
+async def test_filters_hold_for_each_look() -> None:
+    async with around(filters=(Paint(),)) as (one, finding):
+        await turn(one, finding, 60, time.monotonic())
+        assert {bgr.shape[:2] for bgr, *_ in finding.looks} == {(180, 320), (180, 180)}
+        assert all((bgr == 77).all() for bgr, *_ in finding.looks)
+
+
+async def test_a_withheld_picture_is_not_looked_at() -> None:
+    async with around(("cup", 20), filters=(Paint(withholds=True),)) as (one, finding):
+        await turn(one, finding, 60, time.monotonic())
+        assert finding.looks == []
+        assert counted(one, "withheld") > 0
+        one.session.handle(Scan(type="scan", on=False))
+        assert (await scanned(one))["things"] == []
+
+
+async def test_two_sessions_never_tell_each_other() -> None:
+    """Each has its own turn, though they share what looks, one look at a time."""
+    async with around(("cup", 20)) as (one, finding):
+        maker = {
+            "guidance": lambda context: Guidance(
+                context, Looks().looker, Seeker(nothing), finding.scanner
+            )
+        }
+        other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
+        try:
+            guest = Room(one.engine, other, one.tools, one.engines)
+            guest.camera()
+            now = await turn(one, finding, 60, time.monotonic())
+            assert await told(guest) == []
+            assert not other.part("guidance").takes(Order.WHERE_WAS, "the cup")
+            other.handle(Scan(type="scan"))
+            finding.open.clear()
+            show(guest, 0, now + 1)
+            await until(lambda: finding.scanner.busy)
+            looks, busy = len(finding.looks), counted(one, "busy")
+            show(one, 60, now + 1)
+            assert counted(one, "busy") == busy + 1
+            assert len(finding.looks) == looks
+            finding.open.set()
+            one.session.handle(Scan(type="scan", on=False))
+            assert (await scanned(one))["things"]
+            other.handle(Scan(type="scan", on=False))
+            assert (await scanned(guest))["things"] == []
+        finally:
+            await other.close("session_ended")
+        assert not finding.scanner.busy
+
+
+async def test_a_look_that_fails_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    async with around(("cup", 20)) as (one, finding):
+        finding.fails = ValueError("no")
+        now = time.monotonic()
+        show(one, 0, now)
+        await until(lambda: counted(one, "failed") == 1)
+        show(one, 2, now + 1.5)
+        assert len(finding.looks) == 1
+        assert "ValueError" in str([vars(record) for record in caplog.records])
+        assert "no" not in [record.getMessage() for record in caplog.records]
+
+
+async def test_what_is_around_is_an_order_where_the_client_carries_orders_out() -> None:
+    words: dict[str, Any] = {"type": "chat", "content": "What is around me?"}
+    async with around(begins=False) as (one, _):
+        one.session.handle(wire.Chat(**words, id="q1", orders=True))
+        heard = await one.next("transcript")
+        assert (heard["order"], heard["text"]) == ("scan", "")
+        one.session.handle(wire.Chat(**words, id="q2"))
+        await until(lambda: one.session.answering)
+        one.frame()
+        assert (await one.next("started", "transcript"))["id"] == "q2"
