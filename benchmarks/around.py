@@ -83,7 +83,7 @@ class Room:
 
 @dataclass
 class Run:
-    field: float
+    lens: float
     end: str = ""
     things: int = 0
     right: int = 0
@@ -256,7 +256,7 @@ class Server:
     async def frame(self, small: Bgr, seen: Callable[[], Bgr], now: float) -> None:
         """Take a frame. `small`: a quarter of its size, from which its motion is found."""
         self._seen = seen
-        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
         frame = Frame(
             id="f",
             image=av.VideoFrame.from_ndarray(grey, format="gray"),
@@ -278,7 +278,7 @@ async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> R
     chance = random.Random(seed)
     room = build(chance)
     person = Person(chance, speed)
-    run = Run(field=chance.uniform(*FIELDS))
+    run = Run(chance.uniform(*FIELDS))
     server = Server(finder, quiet)
     server.scanning.set(Scan(type="scan"))
     now = began = 1.0
@@ -287,7 +287,7 @@ async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> R
     looked = 0.0
     while ended is None and now < began + LONGEST:
         looked, pitch = person.looks(now)
-        eye = Eye(looked, pitch, person.speed, run.field, number)
+        eye = Eye(looked, pitch, person.speed, run.lens, number)
         await server.frame(eye.view(room, 4), cache(partial(eye.view, room)), now)
         ended = next((one for one in server.told if isinstance(one, Scanned) and one.end), None)
         person.move(now)
@@ -308,7 +308,7 @@ async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> R
     stop = person.heading + person.side * chance.uniform(60, 200)
     while (stop - person.heading) * person.side > 0:
         looked, pitch = person.looks(now)
-        eye = Eye(looked, pitch, person.speed, run.field, number)
+        eye = Eye(looked, pitch, person.speed, run.lens, number)
         await server.frame(eye.view(room, 4), cache(partial(eye.view, room)), now)
         person.move(now)
         now, number = round(now + STEP, 4), number + 1
@@ -376,7 +376,7 @@ async def measure(runs: int, seed: int, speed: float, quiet: bool) -> list[Run]:
     for number in range(runs):
         run = await look_around(finder, seed + number, speed, quiet)
         print(
-            f"{number} field {run.field:.0f} {run.end} {run.seconds:.1f} s, {run.right} of {run.things}, double {run.doubles},"
+            f"{number} field {run.lens:.0f} {run.end} {run.seconds:.1f} s, {run.right} of {run.things}, double {run.doubles},"
             f" invented {run.invented}, missed {run.missed}, error {[round(one) for one in run.errors]}, bearing {run.bearing},"
             f" looks {run.looks}, core {(run.spent + run.followed) / run.seconds:.3f} ({run.followed / run.seconds:.3f})",
             flush=True,

@@ -52,11 +52,14 @@ def test_what_is_known_is_not_looked_at_again(
     """The detector still sees it; that alone is not sure."""
     seen = room(("chelsea", 500))
     (cat,) = finder.around(seen, ())
-    looked: list[object] = []
+    looked: list[U8] = []
     plain = ThingFinder._classify
-    monkeypatch.setattr(
-        ThingFinder, "_classify", lambda self, bgr: looked.append(bgr) or plain(self, bgr)
-    )
+
+    def classify(self: ThingFinder, bgr: U8) -> NDArray[np.float32]:
+        looked.append(bgr)
+        return plain(self, bgr)
+
+    monkeypatch.setattr(ThingFinder, "_classify", classify)
     box = cat.box
     known = Box(box.x1, box.y1, box.x2, box.y2, "cat")
     assert [(one.name, one.sure) for one in finder.around(seen, (known,))] == [("cat", False)]
