@@ -1,5 +1,5 @@
-// Watches the loading of the page until its own module runs and removes "partial". This is a classic script, because a module
-// that does not load also stops every module that imports it: the page would look complete and do nothing.
+// Watches the loading of the page until its own module runs and removes "partial". A classic script: a module that
+// does not load stops all that import it, and the page would look complete and do nothing.
 {
   // The icon is not required.
   const NEEDED = "script, link[rel=stylesheet]";

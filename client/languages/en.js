@@ -270,7 +270,6 @@ export const ENGLISH = {
 "problem.camera_frozen": "The camera sends the same picture again and again. Stop it and start it again.",
 "problem.handover_refused": "A new session began. It does not remember the earlier chat.",
 "programs.title": "Let an assistant look",
-"scan.hint": "Turn slowly, and hear what is around you",
 "scan.name": "Look around",
 "settings.menu": "Settings and language",
 "stage.clear_boxes": "Clear boxes",

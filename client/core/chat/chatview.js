@@ -28,7 +28,7 @@ import { clock, text } from "../words/text.js";
 
 // While a question waits for a picture captured after it
 const FRESH = "chat.waiting_picture";
-// A running description is announced at most this often (ms), so that a screen reader can say other things.
+// A description is announced at most this often (ms): a screen reader has other things to say.
 const SPEAK_DESCRIPTION_EVERY = 8000;
 // What matters is news for so long (ms).
 const MATTERS_FOR = 5000;

@@ -36,7 +36,7 @@ export class Camera {
   #chosen = "";
   // Id of the last used device; "" before, and when the browser hides it
   #last = "";
-  // Grows with every open and close, so that code after an await notices that it is outdated.
+  // Grows with every open and close: code after an await notices that it is outdated.
   #attempt = 0;
   /** @type {{zoom?: number, frameRate?: number}} constraints besides the picture's */
   #wishes = {};

@@ -77,7 +77,7 @@ export class Handover {
     } else if (message.type === "moved") {
       this.leaving = true;
       this.#session.forget();
-      // Without another token the server closes the socket soon, and the page comes back as after any close.
+      // Without another token the server closes the socket soon: the page comes back.
       this.#session.ensure().catch(() => {});
     } else if (message.type === "error" && message.code === "draining" && message.id && this.#askAgain()) {
       this.leaving = true;

@@ -2,14 +2,14 @@
 
 // Time (ms) within which a working socket answers, also on a slow path.
 const ANSWERS_SOON = 500;
-// Time (ms) after the chat is back when the cut ends; a missing picture then has its own message.
+// Time (ms) after the chat is back when the cut ends; a missing picture has its own message.
 const SETTLES = 3000;
-// A connection has to be interrupted for this long (ms): browsers report it seconds late, when the cut may be over.
+// Least interruption (ms): browsers report it seconds late, when the cut may be over.
 const INTERRUPTED_FOR = 1000;
 // Milliseconds between two readings of the statistics, and while nothing arrives.
 const LOOK_EVERY = 400;
 const LOOK_WHILE_QUIET = 150;
-// Shorter than the interval of the server's receiver reports (at most 1.5 s), so silence is only a reason to check.
+// The server's receiver reports may be 1.5 s apart, so silence is only a reason to check.
 const QUIET_AFTER = 800;
 // A restarting server is back within this time (ms); otherwise it was stopped.
 const RESTARTS_WITHIN = 30_000;

@@ -9,7 +9,7 @@ const CONNECT_WITHIN = 15_000;
 // After an interruption this long (ms) a new offer is made.
 const HEAL_WITHIN = 5000;
 const ANSWER_WITHIN = 10_000;
-// Time limit (ms) of an offer during an outage: a new request gets through sooner than one whose packets were lost.
+// Time limit (ms) of an offer during an outage: a new one gets through sooner than lost packets.
 const ANSWER_WITHIN_OUTAGE = 5000;
 // The server accepts 64 candidates per offer.
 const MAX_CANDIDATES = 60;
@@ -39,7 +39,7 @@ export class Peer {
   // An interrupted connection, kept until a new offer is answered, because it recovers at once with the link.
   /** @type {RTCPeerConnection|null} */
   #old = null;
-  // Grows with every offer and close, so that code after an await, and the server, notice an outdated offer.
+  // Grows with every offer and close: code after an await, and the server, notice an outdated one.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} connecting, healing, or the next try: one at a time */
   #timer;
@@ -136,7 +136,7 @@ export class Peer {
     // Otherwise an abandoned offer that arrives late would replace the other camera.
     if (offered && taken) this.#sendCandidates([]);
     else if (offered) {
-      // A failure is ignored, because the server notices the end by itself, only later.
+      // A failure is ignored: the server notices the end by itself, later.
       request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(() => {});
     }
     if (this.state !== "closed") this.#set("closed");
@@ -226,7 +226,7 @@ export class Peer {
   /** End an offer with an error. @param {ApiError} error */
   #fail(error) {
     this.#outage = error.status === 0;
-    // The server keeps the previous connection when it cannot answer an offer.
+    // The server keeps the last connection when it cannot answer an offer.
     if ((this.#outage || error.retryable) && this.#old) this.#drop();
     else this.#dropAll();
     if (error.status === 401) this.#session.distrust();
@@ -302,7 +302,7 @@ export class Peer {
 
   /** @param {RTCIceCandidateInit[]} candidates */
   #sendCandidates(candidates) {
-    // A lost request is ignored: other candidates may connect, and connecting has a time limit.
+    // A lost one is ignored: others may connect, and connecting has a time limit.
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }
 

@@ -17,7 +17,7 @@ export class Session {
   /** True for a paired device, whose credential is in a cookie that no script can read. */
   paired = false;
 
-  // Lifetime (ms) of the last grant's token or relay credentials, whichever is shorter, and its arrival by two clocks:
+  // Lifetime (ms) of the last grant, the shorter of token and relay, and its arrival by two clocks:
   // one may stop while the machine sleeps, the other may be set.
   #life = 0;
   #cameAt = { steady: 0, wall: 0 };

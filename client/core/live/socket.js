@@ -12,7 +12,7 @@ const SILENCE = 10_000;
 const RENEWED_WITHIN = 400;
 // An attempt younger than this (ms) is not restarted.
 const JUST_BEGUN = 300;
-// Time (ms) to open. Short, because a new attempt gets through sooner than one whose packets were lost.
+// Time (ms) to open: a new attempt gets through sooner than lost packets.
 const OPEN_WITHIN = 5000;
 
 /**
@@ -49,7 +49,7 @@ export class ChatSocket {
   #backoff = new Backoff();
   /** @type {WebSocket|null} */
   #ws = null;
-  // Grows with every open and close, so that code after an await, and the server, notice an outdated attempt.
+  // Grows with every open and close: code after an await, and the server, notice an outdated one.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} next try, or the limit for opening */
   #timer;
@@ -171,7 +171,7 @@ export class ChatSocket {
 
   /** @param {number} attempt */
   #make(attempt) {
-    // A browser opens one socket to a server at a time: these would stand in the way.
+    // A browser opens one socket to a server at a time: these would be in the way.
     for (const ws of this.#leftover) ws.close();
     this.#leftover.clear();
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";

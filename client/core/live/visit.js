@@ -149,7 +149,7 @@ export class Visit {
     try {
       await this.session.pair(code);
     } catch (error) {
-      // Any other failure may be temporary: it is retried when the camera starts.
+      // Any other failure may pass: it is retried when the camera starts.
       if (error instanceof ApiError && error.status === 401) this.#set({ pairingError: error });
     }
   }
@@ -368,7 +368,7 @@ export class Visit {
       this.#set({ untrusted: false, coming: null });
       this.outage.trusted();
       this.handover.opened();
-      // Send all settings each time, because a new session, or one that missed a change, lacks them.
+      // All settings each time: a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
       this.socket.send({ type: "settings", thumbnails: true, stills, screen: this.facts.screen, ...this.description.settings() });
       this.peer.hurry();
@@ -397,7 +397,7 @@ export class Visit {
         if (Boolean(message.features.describe?.on) !== (this.facts.describing && !ask)) this.description.repeat();
         // A restarted server accepts the old token for a new session.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
-          // The old connection is dead, which the browser would notice only ten seconds later.
+          // The old connection is dead: the browser would notice in ten seconds.
           if (this.facts.link === "connected" || this.facts.link === "interrupted") this.peer.reoffer();
           this.#hooks.onNewSession(this.handover.begin());
           this.handover.bring();
@@ -412,7 +412,7 @@ export class Visit {
         this.outage.cameraStatus(message);
         // Another device has connected with this session's token.
         if (message.source === "whip" && stood && this.facts.camera === "on") return this.elsewhere();
-        // The server has closed its end of the connection, which this side would notice only seconds later.
+        // The server has closed its end, which this side would notice seconds later.
         const gone = !message.camera || message.camera === "ended";
         if (gone && this.facts.link === "connected" && this.outage.connectedFor > PATIENCE) {
           this.peer.reoffer();

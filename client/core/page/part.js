@@ -89,7 +89,7 @@ export class Part {
   async #begin() {
     const { address, sheets = [], elements, load } = this.#hooks;
     try {
-      // In some browsers (Firefox) a failed import fails for ever, so import only once the server responds.
+      // A failed import fails for ever in Firefox: import only once the server responds.
       const { ok, status } = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
       if (!ok) throw new Error(`The server answered ${status}.`);
       const words = laterWords();

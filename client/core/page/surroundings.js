@@ -32,7 +32,7 @@ export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDe
   const look = () => {
     const late = Date.now() - at - LOOK_EVERY;
     at = Date.now();
-    // Browsers slow down the timers of hidden pages, so this waits until the page is shown.
+    // Timers of hidden pages are slow: this waits until it is shown.
     if (late > JUMP && !document.hidden) onWoke(late);
   };
   setInterval(look, LOOK_EVERY);

@@ -246,7 +246,7 @@ export function notice(facts) {
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
-  // Hints are about the live picture, so they do not apply to a held one; the state says that it is held.
+  // Hints are about the live picture, not a held one, which the state names.
   if (facts.held) return null;
   // Nobody lights a screen.
   if (facts.screen) return null;

@@ -80,7 +80,7 @@ export class StageView {
   play(stream) {
     this.video.srcObject = stream;
     show(this.video, stream !== null);
-    // The browser may delay playing until the page is touched; the camera sends all the same.
+    // The browser may not play before a touch; the camera sends all the same.
     if (stream) this.video.play().catch(() => {});
     if (!stream) this.dropStill();
   }

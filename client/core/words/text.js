@@ -25,7 +25,7 @@ export const LANGUAGES = {
 };
 
 const RIGHT_TO_LEFT = new Set(["ar"]);
-// Around a name in a sentence that runs from right to left (Unicode bidirectional algorithm: FSI, PDI)
+// Around a name in a sentence from right to left (Unicode's FSI, PDI)
 const [ISOLATE, END_ISOLATE] = ["\u2068", "\u2069"];
 // A sentence around isolated words finds their direction by the first mark outside of them.
 const forward = () => (direction() === "rtl" ? "\u200f" : "");

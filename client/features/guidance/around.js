@@ -1,6 +1,8 @@
+import { byId } from "../../core/page/dom.js";
 import { openSound } from "../../core/page/notes.js";
 import { settings } from "../../core/page/settings.js";
 import { goodTone } from "../../core/page/tones.js";
+import { showHint } from "../../core/stage/hintline.js";
 import { text } from "../../core/words/text.js";
 import { aroundLines, bearingWords } from "./directions.js";
 
@@ -10,68 +12,88 @@ import { aroundLines, bearingWords } from "./directions.js";
 // The turn is told again after so many degrees; between, it is only shown.
 const TELL_EVERY = 90;
 
-/** Shows and tells what is around a person who turns. Loaded with the first wish. */
+/** What is around a person who turns: its order, progress, list, and the way back to a thing. Loaded with the first wish. */
 export class Around {
-  #hooks;
+  turning = false;
+
+  #page;
+  #guide;
+  #button = byId("scan", HTMLButtonElement);
   #quarter = 0;
   #count = 0;
 
   /**
-   * @param {Object} hooks
-   * @param {(text: string) => boolean} hooks.say speaks it, if the user wants that; true when wanted
-   * @param {(text: string) => void} hooks.tell speaks it, or has a screen reader do so
-   * @param {(text: string, quiet: boolean) => void} hooks.show quiet: no screen reader says it
-   * @param {(entry: HTMLElement) => void} hooks.add puts it below the answers
-   * @param {(text: string) => void} hooks.note
-   * @param {(thing: string) => void} hooks.offer offers to lead there; "" for no more
+   * @param {import("../../core/page.js").Page} page
+   * @param {{leave: () => void, rest: () => void, lead: (thing: string) => Promise<void>}} guide leads to things
    */
-  constructor(hooks) {
-    this.#hooks = hooks;
+  constructor(page, guide) {
+    this.#page = page;
+    this.#guide = guide;
+    page.take(["scanned"], (scanned) => this.#scanned(scanned));
+    page.take(["bearing"], (bearing) => this.#answer(bearing));
   }
 
-  /** The user has tapped, which browsers want for sound. */
-  begin() {
+  /** @param {"scan"|"where_was"} order a second "scan" is its end @param {string} [thing] */
+  obey(order, thing = "") {
+    if (order === "where_was") this.#page.send({ type: "where_was", thing });
+    else if (this.turning) this.#page.send({ type: "scan", on: false });
+    else this.#begin();
+  }
+
+  /** End it without a word. @param {boolean} [gone] the camera has ended, and with it what was seen */
+  end(gone = false) {
+    this.#offer("");
+    if (!this.turning) return;
+    if (!gone) this.#page.send({ type: "scan", on: false });
+    this.#turn(false);
+  }
+
+  #begin() {
+    if (this.#button.disabled) return this.#page.tell(text("voice.impossible"));
+    this.#guide.leave();
+    this.#guide.rest();
     openSound();
     this.#quarter = this.#count = 0;
-    this.#hooks.offer("");
-    this.#turn(0, 0, true);
+    this.#turn(true);
+    this.#show(0, 0, true);
+    this.#page.send({ type: "scan", on: true });
   }
 
-  /** @param {Scanned} scanned @returns {boolean} it has ended */
-  receive(scanned) {
+  /** @param {boolean} turning */
+  #turn(turning) {
+    this.turning = turning;
+    this.#button.setAttribute("aria-pressed", String(turning));
+    if (!turning) showHint("");
+    this.#page.chat.renderRunning();
+  }
+
+  /** @param {Scanned} scanned */
+  #scanned(scanned) {
+    if (!this.turning) return;
     const { turned, count, end } = scanned;
     if (end) {
-      this.#end(scanned);
-      return true;
+      this.#turn(false);
+      this.#list(aroundLines(scanned));
+      return;
     }
     const { help } = settings();
     if (count > this.#count && (help === "tones" || help === "spoken")) goodTone();
     this.#count = count;
-    const quarter = Math.floor(Math.abs(turned) / TELL_EVERY);
-    const told = quarter > this.#quarter;
-    this.#quarter = Math.max(quarter, this.#quarter);
-    this.#turn(Math.abs(turned), count, told);
-    return false;
-  }
-
-  /** @param {Bearing} bearing */
-  answer(bearing) {
-    const words = bearingWords(bearing);
-    this.#hooks.note(words);
-    this.#hooks.say(words);
-    this.#hooks.offer(bearing.found?.kind === "thing" ? bearing.thing : "");
+    const degrees = Math.abs(turned);
+    const told = Math.floor(degrees / TELL_EVERY) > this.#quarter;
+    if (told) this.#quarter = Math.floor(degrees / TELL_EVERY);
+    this.#show(degrees, count, told);
   }
 
   /** @param {number} degrees @param {number} count @param {boolean} told */
-  #turn(degrees, count, told) {
+  #show(degrees, count, told) {
     const words = text("scan.turning", { degrees, number: count });
-    const spoken = told && settings().help === "spoken" && this.#hooks.say(words);
-    this.#hooks.show(words, !told || spoken);
+    const spoken = told && settings().help === "spoken" && this.#page.say(words, true);
+    showHint(words, !told || spoken, "scan");
   }
 
-  /** @param {Scanned} scanned */
-  #end(scanned) {
-    const lines = aroundLines(scanned);
+  /** @param {string[]} lines */
+  #list(lines) {
     const entry = document.createElement("article");
     entry.className = "turn around";
     const title = document.createElement("p");
@@ -81,7 +103,21 @@ export class Around {
     const list = document.createElement("ul");
     list.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line, dir: "auto" })));
     entry.append(title, list);
-    this.#hooks.add(entry);
-    this.#hooks.tell(lines.join(" "));
+    this.#page.chat.add(entry);
+    this.#page.tell(lines.join(" "));
+  }
+
+  /** @param {Bearing} bearing */
+  #answer(bearing) {
+    const words = bearingWords(bearing);
+    this.#page.note(words);
+    this.#page.say(words, true);
+    this.#offer(bearing.found?.kind === "thing" ? bearing.thing : "");
+  }
+
+  /** Offer the way to something. @param {string} thing "": no more */
+  #offer(thing) {
+    const way = { words: text("lead.begin"), does: () => void this.#guide.lead(thing) };
+    this.#page.chat.composer.suggestions.offer("guidance", thing ? [way] : []);
   }
 }

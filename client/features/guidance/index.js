@@ -14,8 +14,6 @@ export function register(page) {
   const entry = new GuideEntry(page);
   page.take(["aim"], (hint) => entry.receive(hint));
   page.take(["target"], (target) => entry.heard(target));
-  page.take(["scanned"], (scanned) => entry.scanned(scanned));
-  page.take(["bearing"], (bearing) => entry.answer(bearing));
   page.take(["transcript"], (said) => entry.obey(said));
   page.when("facts", ({ camera, socket, held, ready }) => {
     const on = ["on", "resting", "elsewhere"].includes(camera);
@@ -25,7 +23,7 @@ export function register(page) {
   page.offer("guidance", entry);
 }
 
-/** The buttons for guidance. The parts that say the hints, lead to things, and look around, load with the first wish. */
+/** The button for guidance. The parts that say the hints, and that lead to things, load with the first wish. */
 class GuideEntry {
   button = byId("guide", HTMLButtonElement);
   #scan = byId("scan", HTMLButtonElement);
@@ -34,8 +32,6 @@ class GuideEntry {
   #part;
   #lead;
   #around;
-  // The person turns.
-  #turning = false;
   /** What the person is led to; "" for nothing. */
   #thing = "";
   #wanted = guideWish() && settings().help !== "none";
@@ -68,18 +64,11 @@ class GuideEntry {
     this.#around = page.part(import.meta.url, "./around.js", {
       load: async () => {
         const { Around } = await import("./around.js");
-        return new Around({
-          say: (text) => page.say(text, true),
-          tell: (text) => page.tell(text),
-          show: (text, quiet) => showHint(text, quiet, "scan"),
-          add: (entry) => page.chat.add(entry),
-          note: (text) => page.note(text),
-          offer: (thing) => this.#offerWay(thing),
-        });
+        return new Around(page, this);
       },
       missed: "page.missing_guide",
     });
-    this.#scan.addEventListener("click", () => void (this.#turning ? this.#endTurn() : this.turn()));
+    this.#scan.addEventListener("click", () => void this.#look("scan"));
     this.button.addEventListener("click", () => {
       if (this.#thing) this.leave(true);
       else void this.want(!this.#wanted);
@@ -110,8 +99,7 @@ class GuideEntry {
 
   /** Lead to something, in place of what was before. @param {string} thing in the person's words; those in quotes are print */
   async lead(thing) {
-    this.#turning = false;
-    this.#offerWay("");
+    this.#around.here?.end();
     this.#thing = thing;
     this.#press();
     this.rest();
@@ -135,12 +123,7 @@ class GuideEntry {
 
   /** Lead to nothing any more. @param {boolean} [tell] say so */
   leave(tell = false) {
-    if (this.#turning) {
-      this.#endTurn();
-      this.#turning = false;
-      this.#press();
-      this.#clear();
-    }
+    this.#around.here?.end();
     if (!this.#thing) return;
     this.#thing = "";
     this.#press();
@@ -153,8 +136,7 @@ class GuideEntry {
   /** Carry out an order that somebody said or typed. @param {import("../../core/live/messages.d.ts").Transcript} said */
   obey({ order, condition }) {
     if (order === "guide_to" && condition) void this.lead(condition);
-    else if (order === "scan") void this.turn();
-    else if (order === "where_was" && condition) void this.#where(condition);
+    else if (order === "scan" || order === "where_was") void this.#look(order, condition);
     else if (order === "stop" || order === "guide_off") this.leave(order === "stop");
   }
 
@@ -167,48 +149,10 @@ class GuideEntry {
     setTimeout(() => !this.#thing && this.#clear(), THERE);
   }
 
-  /** Look around while the person turns. */
-  async turn() {
-    if (this.#turning) return;
-    this.leave();
-    if (!this.#able) return this.#page.tell(text("voice.impossible"));
-    this.#turning = true;
-    this.#press();
-    this.rest();
+  /** Look around, or tell where something was. @param {"scan"|"where_was"} order @param {string} [thing] */
+  async #look(order, thing) {
     await this.#around.open(this.#scan);
-    if (!this.#turning) return;
-    this.#around.here?.begin();
-    this.#page.send({ type: "scan", on: true });
-  }
-
-  /** End it; what was seen so far follows. */
-  #endTurn() {
-    this.#page.send({ type: "scan", on: false });
-  }
-
-  /** @param {import("../../core/live/messages.d.ts").Scanned} scanned */
-  scanned(scanned) {
-    if (!this.#turning || !this.#around.here?.receive(scanned)) return;
-    this.#turning = false;
-    this.#press();
-    this.#clear();
-  }
-
-  /** Ask where something of the last turn is. @param {string} thing */
-  async #where(thing) {
-    await this.#around.open(this.#scan);
-    this.#page.send({ type: "where_was", thing });
-  }
-
-  /** @param {import("../../core/live/messages.d.ts").Bearing} bearing */
-  answer(bearing) {
-    this.#around.here?.answer(bearing);
-  }
-
-  /** Offer the way to something. @param {string} thing "": no more */
-  #offerWay(thing) {
-    const way = { words: text("lead.begin"), does: () => void this.lead(thing) };
-    this.#page.chat.composer.suggestions.offer("guidance", thing ? [way] : []);
+    this.#around.here?.obey(order, thing);
   }
 
   #begin() {
@@ -218,7 +162,6 @@ class GuideEntry {
 
   #press() {
     this.button.setAttribute("aria-pressed", String(this.#wanted || this.#thing !== ""));
-    this.#scan.setAttribute("aria-pressed", String(this.#turning));
     this.#page.chat.renderRunning();
   }
 
@@ -226,6 +169,8 @@ class GuideEntry {
   connected(live, ready) {
     this.#guides = Boolean(ready?.features.guidance);
     const able = live && this.#guides;
+    this.#scan.disabled = !able;
+    this.#offer();
     if (able && !this.#able && this.#wanted) {
       void this.#part.ahead();
       this.#page.send({ type: "settings", guidance: true });
@@ -233,20 +178,16 @@ class GuideEntry {
     if (able && !this.#able && this.#thing) this.#begin();
     if (!able && this.#able) {
       this.#lead.here?.end();
-      // The server drops what it saw with its camera.
-      this.#turning = false;
-      this.#offerWay("");
-      this.#press();
+      this.#around.here?.end(true);
     }
     if (!able) this.#clear();
     this.#able = able;
-    this.#offer();
   }
 
   /** @param {AimHint} hint */
   receive(hint) {
     const guide = this.#part.here;
-    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#turning || this.#page.find("reading")?.on) return;
+    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#around.here?.turning || this.#page.find("reading")?.on) return;
     const { text, shown, spoken } = guide.take(hint);
     showHint(shown ? text : "", spoken, hint.hint);
   }
@@ -259,7 +200,6 @@ class GuideEntry {
   #offer() {
     show(this.button, this.#guides && (settings().help !== "none" || this.#thing !== ""));
     show(this.#scan, this.#guides);
-    this.#scan.disabled = !this.#able;
   }
 
   #clear() {
