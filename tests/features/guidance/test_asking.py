@@ -18,12 +18,13 @@ from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
 from server.features.guidance.asking import question
 from server.features.guidance.guidance import Guidance
+from server.features.guidance.scanning import Scanner
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities, EngineRequest
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
-from tests.features.guidance.test_guidance import Looks
+from tests.features.guidance.test_guidance import Looks, nothing
 from tests.features.guidance.test_leading import Finding, Paint, goal, look, targets
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room
@@ -286,7 +287,11 @@ async def test_two_sessions_ask_for_themselves() -> None:
     """The answer about one's picture leads the other nowhere."""
     model = Model(SIDE)
     async with led(model) as one:
-        maker = {"guidance": lambda context: Guidance(context, Looks().looker, Finding().seeker)}
+        maker = {
+            "guidance": lambda context: Guidance(
+                context, Looks().looker, Finding().seeker, Scanner(nothing)
+            )
+        }
         other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
         try:
             guest = Room(model, other, one.tools, one.engines)
