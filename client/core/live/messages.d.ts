@@ -22,7 +22,7 @@ export interface Chat {
   route?: "now" | "detail" | "twice" | "past" | "where" | "read";
   /** The part of the own camera's picture that the person points at: left, top, right, bottom, as shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it. */
   part?: [number, number, number, number];
-  /** The client carries out orders: `transcript` with the order `guide_to` or `notable`, or `stop` while it leads somewhere or describes, may follow in place of an answer. */
+  /** The client carries out orders: `transcript` with the order `guide_to`, `scan`, `where_was` or `notable`, or `stop` while it leads somewhere, looks around or describes, may follow in place of an answer. */
   orders?: boolean;
 }
 
@@ -230,6 +230,20 @@ export interface Goal {
   thing?: string;
 }
 
+/** Look around while the person turns, in place of a goal, or end that; `scanned` follows. */
+export interface Scan {
+  type: "scan";
+  /** False: end it; what was seen so far follows */
+  on?: boolean;
+}
+
+/** Ask where something of the last scan is; a `bearing` follows. */
+export interface WhereWas {
+  type: "where_was";
+  /** What it is, in the person's words */
+  thing: string;
+}
+
 /** The person points at a place of the own camera's newest picture, or of the held one: ask what is there. `pointed` follows where something finds things; while one is looked for, the newest waits alone. */
 export interface Point {
   type: "point";
@@ -403,9 +417,9 @@ export interface Transcript {
   text: string;
   /** Nothing follows. The question is asked, unless the text is empty. */
   final: boolean;
-  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`: send a `goal`, `stop`: end it, all three also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
-  order?: "stop" | "again" | "describe" | "describe_off" | "notable" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "shorter" | "longer" | "camera_off";
-  /** What to watch for, with the order `watch`; what to be led to, with `guide_to` */
+  /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a `goal`, `scan`, `where_was`, `stop`: end it, all of them also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
+  order?: "stop" | "again" | "describe" | "describe_off" | "notable" | "watch" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "scan" | "where_was" | "shorter" | "longer" | "camera_off";
+  /** What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was` */
   condition?: string;
   /** With an empty text: no question comes of the speech, because nothing was understood, or because the next one took its place. */
   lost?: "unclear" | "replaced";
@@ -720,6 +734,32 @@ export interface Target {
   captured_at?: number;
   /** Age of that frame at the time of this message */
   age_ms?: number;
+}
+
+/** How far a scan has come: while the person turns, and once it has ended. */
+export interface Scanned {
+  type: "scanned";
+  /** Degrees from where it began, left negative, about */
+  turned: number;
+  /** Things that were found so far */
+  count: number;
+  /** Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn; `lost`: nobody knows how far the camera has turned; `stopped` */
+  end?: "whole" | "time" | "rest" | "lost" | "stopped";
+  /** What is around, once it has ended, in the order in which it is to be told */
+  things: Array<ScannedThing>;
+}
+
+/** Where something of the last scan is. */
+export interface Bearing {
+  type: "bearing";
+  /** The words of the `where_was` */
+  thing: string;
+  /** The nearest one; absent where none was seen */
+  found?: ScannedThing;
+  /** How many there are */
+  count: number;
+  /** Nobody knows any more which way the person looks: another scan tells. */
+  lost: boolean;
 }
 
 /** Things, print and codes at a place that the person points at. */
@@ -1095,6 +1135,18 @@ export interface WatchInfo {
   model?: string;
 }
 
+/** A thing that was seen while the person turned. */
+export interface ScannedThing {
+  /** What it is: a thing or a person, print, or a code */
+  kind: "thing" | "text" | "code";
+  /** Its name in the page's language, the words of print, or nothing of a code */
+  label: string;
+  /** Its middle, in degrees from where the person looks: left negative, -180 to 180 */
+  degrees: number;
+  /** About how wide it looked, in degrees */
+  width: number;
+}
+
 /** Something around a place, at the time of the frame. */
 export interface PointedBox {
   /** What found it */
@@ -1135,6 +1187,6 @@ export interface WebhookOffer {
   on: boolean;
 }
 
-export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | Scan | WhereWas | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
-export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;
+export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Scanned | Bearing | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

@@ -78,11 +78,10 @@ class LiveDescription(BackgroundPart):
         self._last, self._last_id = "", ""
 
     def takes(self, order: Order, condition: str) -> bool:
-        return order in (Order.NOTABLE, Order.DESCRIBE_OFF)
-
-    @property
-    def orders(self) -> tuple[Order, ...]:
-        return (Order.NOTABLE, *((Order.STOP, Order.DESCRIBE_OFF) if self.on else ()))
+        """Find whether it is what matters, or the end of a description that runs."""
+        if order in (Order.STOP, Order.DESCRIBE_OFF):
+            return self.on
+        return order is Order.NOTABLE
 
     @property
     def wanted(self) -> bool:
