@@ -226,7 +226,7 @@ export interface Settings {
 /** Lead the person to something, in place of what they were led to before; a `target` follows. */
 export interface Goal {
   type: "goal";
-  /** What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes are print. Without it the person is led to nothing any more. */
+  /** What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes are print. A model with boxes looks for what the server itself does not know; without one its words are print, too. Without it the person is led to nothing any more. */
   thing?: string;
 }
 
@@ -720,7 +720,7 @@ export interface Target {
   thing: string;
   /** Its name in the page's language, or the words that are looked for as print */
   label: string;
-  /** What is looked for */
+  /** What is looked for; `thing` instead of `text` once a model that can look for it is there */
   kind: "thing" | "text" | "code" | "face";
   /** `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended */
   state: "looking" | "maybe" | "found" | "lost" | "there";
@@ -728,7 +728,7 @@ export interface Target {
   box?: [number, number, number, number];
   /** Its middle is about that of the picture. */
   near: boolean;
-  /** A second look, at its enlarged part of the picture, has seen it, too. */
+  /** A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives boxes */
   confirmed: boolean;
   /** Time of the frame, as in `FrameInfo` */
   captured_at?: number;

@@ -80,8 +80,8 @@ def wants_faces(intent: Intent) -> bool:
 
 
 def is_print(intent: Intent) -> bool:
-    """Find whether a question is about something that is written: a date, a price, what it says."""
-    return intent.want in _SHOWN or intent.want in _ANY_TEXT
+    """Find whether a question is about something that its letters show: a date, a price, what it says."""
+    return intent.want in _SHOWN or intent.want is Want.SAYS
 
 
 def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:

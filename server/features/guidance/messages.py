@@ -36,7 +36,8 @@ class Goal(ClientMessage):
 
     type: Literal["goal"]
     # What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes
-    # are print. Without it the person is led to nothing any more.
+    # are print. A model with boxes looks for what the server itself does not know; without one its
+    # words are print, too. Without it the person is led to nothing any more.
     thing: str | None = Field(None, max_length=200)
 
 
@@ -49,7 +50,7 @@ class Target(ServerMessage):
     thing: str
     # Its name in the page's language, or the words that are looked for as print
     label: str
-    # What is looked for
+    # What is looked for; `thing` instead of `text` once a model that can look for it is there
     kind: Literal["thing", "text", "code", "face"]
     # `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended
     state: Literal["looking", "maybe", "found", "lost", "there"]
@@ -58,7 +59,8 @@ class Target(ServerMessage):
     box: tuple[float, float, float, float] | None = None
     # Its middle is about that of the picture.
     near: bool = False
-    # A second look, at its enlarged part of the picture, has seen it, too.
+    # A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives
+    # boxes
     confirmed: bool = False
     # Time of the frame, as in `FrameInfo`
     captured_at: float | None = None

@@ -55,6 +55,21 @@ def test_a_box_is_where_the_thing_is(finder: ThingFinder) -> None:
     assert overlap(box, Box(170, 20, 415, 250)) > 0.8
 
 
+def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingFinder) -> None:
+    """Both models have to say it of the closer look; a moment later the classifier alone is enough there."""
+    wall = np.full((720, 1280, 3), (180, 190, 200), np.uint8)
+    wall[200:520, 500:820] = cv2.resize(photo("orange"), (320, 320), interpolation=cv2.INTER_AREA)
+    assert "orange" not in {box.label for box in finder.boxes(wall)}
+    (found,) = finder.seek(wall, ["orange"])
+    assert found.sure
+    assert found.box is not None
+    assert overlap(found.box, Box(500, 200, 820, 520)) > 0.6
+    (again,) = finder.seek(wall, ["orange"], found.box)
+    assert again.sure
+    assert finder.seek(wall, ["apple"]) == []
+    assert finder.seek(wall, ["sports ball"]) == []
+
+
 def test_one_that_is_unsure_is_silent(finder: ThingFinder) -> None:
     """The rocket is small and lit from behind."""
     assert finder.find(photo("rocket")) == []

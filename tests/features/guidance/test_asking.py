@@ -308,6 +308,19 @@ async def test_two_sessions_ask_for_themselves() -> None:
             await other.close("session_ended")
 
 
+async def test_nothing_is_asked_without_a_goal() -> None:
+    model = Model(SIDE)
+    async with led(model) as one:
+        one.session.handle(goal(None))
+        await targets(one)
+        for step in range(20):
+            one.frame(captured=time.monotonic() + step, **SIZE)
+        await until(lambda: one.tools.inference.idle)
+        assert model.requests == []
+        assert await targets(one) == []
+        assert one.session.camera.on_sample is None
+
+
 @pytest.mark.parametrize("words", ["“EXIT”", "the expiry date", "the QR code"])
 async def test_print_and_codes_are_not_asked_of_the_model(words: str) -> None:
     model = Model(SIDE)
