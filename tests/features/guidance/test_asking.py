@@ -346,10 +346,12 @@ async def test_a_picture_that_waits_too_long_gives_way() -> None:
     model = Model(SIDE)
     model.capabilities = replace(BOXES, max_concurrency=1)
     async with led(model) as one:
+        one.session.handle(goal(None))
         model.hold()
         one.session.handle(wire.Chat(type="chat", content="What is it?", id="q"))
         one.frame(captured=time.monotonic() + 0.05, **SIZE)
         await until(lambda: model.open == 1)
+        one.session.handle(goal("my keys"))
         now = time.monotonic()
         for seconds in (1.0, 3.0, 5.5, 8.0):
             one.frame(captured=now + seconds, **SIZE)
