@@ -1,12 +1,14 @@
 """Ask the built-in engine about drawn labels, each looked at twice: `python -m benchmarks.second_looks`.
 
-40 pictures of 1280x720 pixels: ten labels of medicines, food and appliances in four heights of letters, turned, softened
-and noisy by a seed. Each is asked about in a session of its own: the first look at the whole, the second one at the part
-that the server chooses. All follows from the seeds; only the seconds are this machine's.
+40 pictures of 1280x720 pixels: ten labels of medicines, food and appliances in four heights of
+letters, turned, softened and noisy by a seed. Each is asked about in a session of its own: the first
+look at the whole, the second one at the part that the server chooses. All follows from the seeds;
+only the seconds are this machine's.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import time
@@ -37,6 +39,11 @@ async def measure() -> None:
 
 def main() -> int:
     """Run the measurement."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.second_looks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     core_dumps.forbid()
     asyncio.run(measure())
     return 0

@@ -8,8 +8,7 @@
     python3 scripts/benchmark.py --watch --minutes 2                 WatchBench: what watches see, miss and cost, through a
                                                                      simulated camera or, with --browser, the page
     python3 scripts/benchmark.py --watch --clips made                from an event in a clip to the alert: made clips, those of
-                                                                     a folder, StreamingBench's (--streamingbench), with the
-                                                                     built-in engine or another (--engine)
+                                                                     a folder, StreamingBench's
     python3 scripts/benchmark.py --voice                             spoken questions and answers: what a visitor hears
                                                                      when, and what it costs; with stand-ins,
                                                                      --configured-speech or a --server-url, or, with

@@ -123,8 +123,10 @@ def help_of(script: str) -> str:
 
 
 def options(script: str) -> set[str]:
-    """The options that a script of ours has, by its own --help."""
-    return {*_OPTION.findall(help_of(script)), "--help"}
+    """The options that a script of ours has, by its own --help and that of a tool that it goes on in."""
+    goes_on = {"scripts/benchmark.py": ["tools/eyes_to_alert.py"]}.get(script, [])
+    told = "".join(map(help_of, [script, *goes_on]))
+    return {*_OPTION.findall(told), "--help"}
 
 
 def vllm_flags() -> list[set[str]]:
