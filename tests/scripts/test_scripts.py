@@ -509,6 +509,7 @@ def test_what_passes_at_the_second_try_is_shown(
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     (tmp_path / "scripts" / "check.sh").write_text("exit 0")
+    (tmp_path / "scripts" / "venv.sh").write_text("install_once() { :; }")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\nexit 0\n")
