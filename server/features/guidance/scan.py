@@ -1,7 +1,7 @@
 """What is around somebody who turns: joins the looks of a turn, so that each thing is named once, with its direction. Pure.
 
 Degrees are to the right and up of the first view, as the turn was measured, until `finish` makes a whole turn 360. A wrong
-thing is worse than none: what one look alone says has to be sure, and not be missed by the others that saw its place.
+thing is worse than none: what one look alone names is not told, nor what most looks at its place have missed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ _WHOLE, LONGEST_SECONDS, REST_SECONDS = 470.0, 40.0, 6.0
 _STILL, _TURNED = 4.0, 20.0
 # Bounds of what is joined, and of what is told
 _MOST_TRACKS, MOST = 64, 24
-# Weights of a sure sighting, and of another one; together they have to reach 1.
-_SURE, _UNSURE = 1.0, 0.5
-# Seen once, it has to be seen in so large a share of the looks at its place.
-_ONCE, _OFTEN = 0.3, 0.2
+# A thing has to be seen in so many looks, print and codes in one; and in so large a share of those at its place.
+_LOOKS, _OFTEN = 2, 0.2
 # How far apart two sightings of a thing are: in shares of its width, in degrees, and in shares of the motion between them;
 # of one side of a whole turn and the other, where its length is known and where it is not
 _WIDTHS, _APART, _DRIFT = 0.6, 3.0, 0.04
@@ -57,7 +55,6 @@ class Sight:
     name: str
     label: str
     box: tuple[float, float, float, float]
-    sure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +78,15 @@ class _Track:
     up: float
     wide: float
     high: float
-    weight: float
     # All motion at its last sighting
     path: float
     looks: set[int] = field(default_factory=set)
     # Sightings that no edge of the picture cuts off
     whole: int = 0
+
+    @property
+    def believed(self) -> bool:
+        return len(self.looks) >= (_LOOKS if self.kind == "thing" else 1)
 
     def limit(self, wide: float, path: float, drift: float = _DRIFT) -> float:
         return _WIDTHS * max(self.wide, wide) + _APART + drift * abs(path - self.path)
@@ -116,7 +116,7 @@ class Turn:
     @property
     def count(self) -> int:
         """Things that are believed so far."""
-        return sum(one.weight >= 1 for one in self._tracks)
+        return sum(one.believed for one in self._tracks)
 
     def turned(self, heading: Heading, now: float) -> End | None:
         """Note how far the camera has turned; return why the scan ends, None where it goes on."""
@@ -139,7 +139,7 @@ class Turn:
         """Return where things that are believed should be in a picture."""
         found = []
         for one in self._tracks:
-            if one.kind != "thing" or one.weight < 1 or abs(one.right - gaze.right) > 45:
+            if one.kind != "thing" or not one.believed or abs(one.right - gaze.right) > 45:
                 continue
             box = (
                 gaze.x(one.right - one.wide / 2),
@@ -147,7 +147,7 @@ class Turn:
                 gaze.x(one.right + one.wide / 2),
                 gaze.y(one.up - one.high / 2),
             )
-            found.append(Sight(one.kind, one.name, one.label, box, sure=True))
+            found.append(Sight(one.kind, one.name, one.label, box))
         return found
 
     def look(
@@ -175,7 +175,7 @@ class Turn:
                 _join(self._tracks[at], seen[n])
         self._tracks += [new for n, new in enumerate(seen) if n not in joined]
         if len(self._tracks) > _MOST_TRACKS:
-            self._tracks.sort(key=lambda one: -one.weight)
+            self._tracks.sort(key=lambda one: -len(one.looks))
             del self._tracks[_MOST_TRACKS:]
 
     def finish(self, heading: Heading) -> list[Placed]:
@@ -187,7 +187,7 @@ class Turn:
         scale = 360.0 / whole
         tracks = self._without_doubles(self._one_side(heading.whole))
         believed = [one for one in tracks if self._believed(one, whole)]
-        believed.sort(key=lambda one: -one.weight)
+        believed.sort(key=lambda one: -len(one.looks))
         placed = [
             Placed(one.kind, one.name, one.label, one.right * scale, one.wide * scale)
             for one in believed[:MOST]
@@ -226,13 +226,13 @@ class Turn:
     def _without_doubles(self, tracks: list[_Track]) -> list[_Track]:
         """Drop what is at the place of something of another name that more looks have seen."""
         kept: list[_Track] = []
-        for one in sorted(tracks, key=lambda track: (-track.weight, -len(track.looks))):
+        for one in sorted(tracks, key=lambda track: -len(track.looks)):
             if all(one.looks & other.looks or _shared(one, other) < _SAME for other in kept):
                 kept.append(one)
         return kept
 
     def _believed(self, one: _Track, turn: float) -> bool:
-        if one.weight < 1:
+        if not one.believed:
             return False
         left, right = one.right - one.wide / 2, one.right + one.wide / 2
         chances = sum(
@@ -241,8 +241,7 @@ class Turn:
             if one.kind in look.kinds
             for shift in (-turn, 0.0, turn)
         )
-        least = _ONCE if len(one.looks) == 1 else _OFTEN
-        return len(one.looks) >= least * chances
+        return len(one.looks) >= _OFTEN * chances
 
 
 def beside(right: float, ahead: float) -> float:
@@ -263,7 +262,6 @@ def _track(one: Sight, gaze: Gaze, shown: tuple[float, float], number: int) -> _
         (top + bottom) / 2,
         right - left,
         top - bottom,
-        _SURE if one.sure else _UNSURE,
         gaze.path,
         {number},
         int(whole),
@@ -300,7 +298,6 @@ def _join(one: _Track, new: _Track) -> None:
         one.wide += share * (new.wide - one.wide)
         one.high += share * (new.high - one.high)
     one.whole += new.whole
-    one.weight += new.weight
     one.path = new.path
     one.looks |= new.looks
 
@@ -308,13 +305,12 @@ def _join(one: _Track, new: _Track) -> None:
 def _merge(one: _Track, other: _Track, turn: float) -> None:
     """Add a thing that is the same one, seen on the other side of a turn."""
     right = one.right + (other.right - one.right + turn / 2) % turn - turn / 2
-    share = other.weight / (one.weight + other.weight)
+    share = len(other.looks) / (len(one.looks) + len(other.looks))
     if not (one.whole and other.whole):
         share = 1.0 if other.whole > one.whole else 0.0
     one.right += share * (right - one.right)
     one.wide += share * (other.wide - one.wide)
     one.whole += other.whole
-    one.weight += other.weight
     one.path = max(one.path, other.path)
     one.looks |= other.looks
 

@@ -333,4 +333,4 @@ def _sight(one: Around, wide: int, high: int, left: int, top: int) -> Sight:
     )
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
-    return Sight(one.kind, name, label, edges, one.sure)
+    return Sight(one.kind, name, label, edges)

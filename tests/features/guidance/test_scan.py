@@ -22,13 +22,12 @@ def at(
     *,
     name: str = "cup",
     wide: float = 8.0,
-    sure: bool = True,
     **more: str,
 ) -> Sight:
     """What a look sees at so many degrees."""
     left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
     label = more.get("label", "")
-    return Sight(more.get("kind", "thing"), name, label, (left, 0.4, right, 0.6), sure)  # type: ignore[arg-type]
+    return Sight(more.get("kind", "thing"), name, label, (left, 0.4, right, 0.6))  # type: ignore[arg-type]
 
 
 def in_view(look: Gaze, degrees: float) -> bool:
@@ -104,21 +103,16 @@ def test_a_thing_seen_twice_while_turning_back_is_one() -> None:
     assert places(turn.finish(heading)) == [("cup", 60)]
 
 
-def test_one_look_that_is_not_sure_is_not_believed() -> None:
-    """Two are; and a sure one alone, unless the others that saw its place missed it."""
-    for count, sure, missed, believed in (
-        (1, False, 0, False),
-        (2, False, 0, True),
-        (1, True, 1, True),
-        (1, True, 6, False),
-    ):
+def test_a_thing_that_one_look_names_is_not_believed() -> None:
+    """Two are, unless most others that saw its place missed it."""
+    for count, missed, believed in ((1, 0, False), (2, 0, True), (2, 8, True), (2, 9, False)):
         turn, heading = Turn(), Heading()
         look = gaze(0)
         for _ in range(count):
-            turn.look([at(look, 5, sure=sure)], look)
+            turn.look([at(look, 5)], look)
         for _ in range(missed):
             turn.look([], look)
-        assert bool(turn.finish(heading)) is believed, (count, sure, missed)
+        assert bool(turn.finish(heading)) is believed, (count, missed)
 
 
 def test_things_of_two_names_at_one_place_are_one() -> None:
@@ -137,7 +131,7 @@ def test_things_of_two_names_at_one_place_are_one() -> None:
 def test_what_the_edge_cuts_off_takes_the_place_of_all_of_it() -> None:
     turn = Turn()
     look = gaze(0)
-    turn.look([Sight("thing", "couch", "", (0.9, 0.4, 1.0, 0.8), True)], look)
+    turn.look([Sight("thing", "couch", "", (0.9, 0.4, 1.0, 0.8))], look)
     assert look.across(0.95) < 30
     look = gaze(20)
     turn.look([at(look, 35, name="couch", wide=20)], look)
@@ -164,6 +158,8 @@ def test_print_is_the_same_with_a_letter_read_wrong() -> None:
 def test_what_is_believed_is_known_to_the_next_looks() -> None:
     turn = Turn()
     look = gaze(0)
+    turn.look([at(look, 5)], look)
+    assert turn.known(gaze(10)) == []
     turn.look([at(look, 5)], look)
     (known,) = turn.known(gaze(10))
     assert known.name == "cup"
@@ -205,6 +201,6 @@ def test_bounds_hold() -> None:
         turn.look([at(look, 0)], look)
     look = gaze(90)
     for number in range(100):
-        turn.look([at(look, 95, name=f"thing {number}", sure=False)], look)
+        turn.look([at(look, 95, name=f"thing {number}")], look)
     assert turn.count == 1
     assert [one.name for one in turn.finish(Heading())] == ["cup"]
