@@ -44,10 +44,10 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
-    core_dumps.forbid()
     asyncio.run(measure())
     return 0
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

@@ -28,7 +28,7 @@ _WIDE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 # Numbers behind a Latin letter are parts of names: "B12", "E471".
 _NUMBER = re.compile(r"(?<![a-z\d])(?<!\d[.,])\d++(?:[.,]\d++)*+")
 _TIME = re.compile(r"(?<!\d)\d{1,2}:\d\d(?![\d:])")
-_LISTED = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
+_LISTED = re.compile(r"(?m)^[^\S\n]{0,8}\d{1,2}[.)]\s")
 _RANGE = re.compile(r"\s?[-–/]\s?")
 # "3.5", "12. Mai"
 _SENTENCE = re.compile(
