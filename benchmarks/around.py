@@ -38,6 +38,7 @@ from benchmarks.guidance import (
     Bgr,
     bare_room,
     paste,
+    picture_of,
 )
 from scripts.bench.report import percentile
 from server.core import core_dumps
@@ -103,7 +104,7 @@ class Run:
 
 @cache
 def shown() -> dict[str, set[str]]:
-    """What may be named on each photograph."""
+    """The names that are right for each photograph."""
     found = tomllib.loads((PHOTOS / "questions.toml").read_text("utf-8"))
     return {
         name.removesuffix(".jpg"): {one.strip() for one in entry.get("shows", "").split(",")} - {""}
@@ -141,7 +142,7 @@ def build(chance: random.Random) -> Room:
 
 @dataclass(frozen=True)
 class Eye:
-    """Where a pinhole camera looks, how fast it turns, and its field of view."""
+    """A pinhole camera in the hand of somebody who turns: its direction, speed and field of view."""
 
     heading: float
     pitch: float
@@ -225,25 +226,8 @@ class Server:
         self.scanning = Scanning(context, Scanner(self._find))
 
     async def _prepare(self, asked: Any, needs: Any, *, unseen: bool) -> Picture:
-        frame, region = asked.frame, asked.region
         assert self._seen is not None
-        part = self._seen()
-        if region is not None:
-            part = part[region.top : region.bottom, region.left : region.right]
-        return Picture(
-            frame_id=frame.id,
-            captured=frame.captured,
-            captured_sender=frame.captured,
-            source_width=WIDTH,
-            source_height=HEIGHT,
-            width=part.shape[1],
-            height=part.shape[0],
-            visual_tokens=0,
-            jpeg=None,
-            bgr=np.ascontiguousarray(part),
-            thumbnail=None,
-            prepare_seconds=0.0,
-        )
+        return picture_of(self._seen(), asked)
 
     async def _find(self, bgr: Bgr, known: Any, extra: Extra) -> tuple[list[Around], float]:
         began = time.thread_time()

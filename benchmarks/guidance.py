@@ -324,6 +324,27 @@ class Page:
         self._node.wait(10)
 
 
+def picture_of(seen: Bgr, shown: Any) -> Picture:
+    """Return the picture of a view of a frame, of which `seen` is the whole."""
+    frame, region = shown.frame, shown.region
+    if region is not None:
+        seen = seen[region.top : region.bottom, region.left : region.right]
+    return Picture(
+        frame_id=frame.id,
+        captured=frame.captured,
+        captured_sender=frame.captured,
+        source_width=WIDTH,
+        source_height=HEIGHT,
+        width=seen.shape[1],
+        height=seen.shape[0],
+        visual_tokens=0,
+        jpeg=None,
+        bgr=np.ascontiguousarray(seen),
+        thumbnail=None,
+        prepare_seconds=0.0,
+    )
+
+
 class Server:
     """The server's own leading, with a camera that shows what it is given."""
 
@@ -346,25 +367,8 @@ class Server:
         self.leading = Leading(context, Seeker(self._find))
 
     async def _prepare(self, shown: Any, needs: Any, *, unseen: bool) -> Picture:
-        frame, region = shown.frame, shown.region
         assert self._view is not None
-        part = self._view()
-        if region is not None:
-            part = part[region.top : region.bottom, region.left : region.right]
-        return Picture(
-            frame_id=frame.id,
-            captured=frame.captured,
-            captured_sender=frame.captured,
-            source_width=WIDTH,
-            source_height=HEIGHT,
-            width=part.shape[1],
-            height=part.shape[0],
-            visual_tokens=0,
-            jpeg=None,
-            bgr=np.ascontiguousarray(part),
-            thumbnail=None,
-            prepare_seconds=0.0,
-        )
+        return picture_of(self._view(), shown)
 
     async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
         # The processor's time: the machine may do other things, too.

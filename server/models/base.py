@@ -156,7 +156,7 @@ class EarlierPicture:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a person was told of what matters in front of the camera; the answer has only what is new to them.
+    """The remarks that a person was told of what matters in front of the camera; the answer has only what is new to them.
 
     Bounds: see `Notices` in features/describe.
     """

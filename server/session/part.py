@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -183,7 +184,7 @@ class SessionPart:
 
     @property
     def tools(self) -> Sequence[Tool]:
-        """What a model may call for the person, who has agreed to it. The same ones for long: each prompt begins with them."""
+        """The tools that a model may call for the person, who has agreed. The same ones for long: each prompt begins with them."""
         return ()
 
     @property
@@ -241,13 +242,13 @@ class SessionPart:
         """End what runs. Called once or twice."""
 
 
-class BackgroundPart(SessionPart):
+class BackgroundPart(SessionPart, ABC):
     """A part that gets the frames of the camera, to ask or to keep by itself."""
 
     @property
+    @abstractmethod
     def wanted(self) -> bool:
         """True while it wants frames. After a change it calls `wants_changed`."""
-        raise NotImplementedError
 
     @property
     def working(self) -> bool:
@@ -264,9 +265,9 @@ class BackgroundPart(SessionPart):
         """True while it wants the frames between the sampled ones as well, soon after each other."""
         return False
 
+    @abstractmethod
     def frame(self, frame: Frame) -> None:
         """Take a sampled frame of a live camera."""
-        raise NotImplementedError
 
     def between(self, frame: Frame) -> None:
         """Take a frame of a live camera that was not sampled."""

@@ -736,7 +736,7 @@ export interface Target {
   age_ms?: number;
 }
 
-/** How far a scan has come: while the person turns, and once it has ended. */
+/** The state of a scan: while the person turns, and once it has ended. */
 export interface Scanned {
   type: "scanned";
   /** Degrees from where it began, left negative, about */
@@ -749,7 +749,7 @@ export interface Scanned {
   things: Array<ScannedThing>;
 }
 
-/** Where something of the last scan is. */
+/** The direction of something that the last scan saw. */
 export interface Bearing {
   type: "bearing";
   /** The words of the `where_was` */

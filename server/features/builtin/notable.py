@@ -46,7 +46,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one picture shows. `at`: its capture time, monotonic seconds."""
+    """The things and the print of one picture. `at`: its capture time, monotonic seconds."""
 
     at: float
     sights: tuple[Sight, ...] = ()

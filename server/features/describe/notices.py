@@ -1,4 +1,4 @@
-"""What a person was told of what matters, and when more of it may be said. Pure."""
+"""The remarks that a person was told of what matters, and the pause before the next. Pure."""
 
 from __future__ import annotations
 

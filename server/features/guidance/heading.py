@@ -1,4 +1,4 @@
-"""How far a camera has turned, from one small picture to the next. Pure.
+"""The direction of a camera that turns, measured from one small picture to the next. Pure.
 
 The change gate's own alignment follows a few blocks; somebody who turns moves by a third of the picture. So the motion is
 that of the strongest peak of a phase correlation, and it is believed where the pictures, laid over each other, agree.
@@ -35,7 +35,7 @@ _COMES_BACK, _IN_MIDDLE, _TWICE = 240.0, 0.3, 4.0
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """How far a picture is from another: degrees to the right and up, and how alike they are, 0 to 1."""
+    """The motion from one picture to another: degrees to the right and up, and how alike they are, 0 to 1."""
 
     right: float
     up: float
@@ -44,7 +44,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class Gaze:
-    """Where a picture looks: its middle in degrees to the right and up of the first view."""
+    """The direction of a picture: its middle in degrees to the right and up of the first view."""
 
     right: float
     up: float

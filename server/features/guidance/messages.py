@@ -98,7 +98,7 @@ class ScannedThing(BaseModel):
 
 
 class Scanned(ServerMessage):
-    """How far a scan has come: while the person turns, and once it has ended."""
+    """The state of a scan: while the person turns, and once it has ended."""
 
     type: Literal["scanned"] = "scanned"
     newest_only: ClassVar[bool] = True
@@ -114,7 +114,7 @@ class Scanned(ServerMessage):
 
 
 class Bearing(ServerMessage):
-    """Where something of the last scan is."""
+    """The direction of something that the last scan saw."""
 
     type: Literal["bearing"] = "bearing"
     # The words of the `where_was`

@@ -1,4 +1,4 @@
-"""What is around somebody who turns: joins the looks of a turn, so that each thing is named once, with its direction. Pure.
+"""Joins the looks of somebody who turns, so that each thing around them is named once, with its direction. Pure.
 
 Degrees are to the right and up of the first view, as the turn was measured, until `finish` makes a whole turn 360. A wrong
 thing is worse than none: what one look alone names is not told, nor what most looks at its place have missed.

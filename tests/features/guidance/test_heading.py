@@ -1,4 +1,4 @@
-"""How far a camera has turned, by its pictures alone."""
+"""The direction of a camera, by its pictures alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is around somebody, joined from looks: once each, in the right direction, and nothing that one look alone makes up."""
+"""The things around somebody, joined from looks: once each, in the right direction, and nothing that one look alone makes up."""
 
 from __future__ import annotations
 
