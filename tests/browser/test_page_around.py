@@ -95,17 +95,40 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
     await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "true")
 
 
-async def test_the_button_looks_around_and_stop_ends_it(visit: Visit, builtin: Running) -> None:
-    """From the sheet of "more", by the keyboard, too; the end of the camera is the end of it."""
+@pytest.mark.parametrize("how", ["stop", "Stopp!"])
+async def test_stop_lists_what_was_found(visit: Visit, builtin: Running, how: str) -> None:
+    """By the button that ends the camera, and typed in any language; begun by the keyboard, too."""
     page = await visit(builtin.base_url, prepare=listen)
     await page.start()
+    room = wall(("coffee", 10))
+    await page.show(mode=view(room, 0), clock=False)
     since = await page.now()
     await page.page.locator("#more-open").click()
     await page.page.locator("#scan").focus()
     await page.page.keyboard.press("Enter")
     await page.sent("scan", since=since)
     await expect(page.page.locator("#aim")).to_have_text(say("scan.turning", degrees=0, number=0))
-    await page.press("#stop")
+    await page.got('m.type === "scanned" && m.things?.length', since=since)
+    if how == "stop":
+        await page.press("#stop")
+    else:
+        await page.send(how)
+    rows = page.page.locator(".around li")
+    front = say("scan.line", where=say("scan.front"), things="a cup")
+    await expect(rows).to_have_text([front, say("scan.part", degrees=0)])
     await expect(page.page.locator("#aim")).to_be_hidden()
+    await expect(page.page.locator("#scan")).to_have_attribute("aria-pressed", "false")
+    # It was no question: the list is all that there is.
+    await expect(page.turns).to_have_count(1)
+
+
+async def test_a_goal_ends_it_in_silence(visit: Visit, builtin: Running) -> None:
+    page = await visit(builtin.base_url, prepare=listen)
+    await page.start()
+    since = await page.now()
+    await page.send("What is around me?")
+    await page.sent("scan", since=since)
+    await page.send("Guide me to the cup.")
+    await page.sent("goal", since=since)
     await expect(page.page.locator("#scan")).to_have_attribute("aria-pressed", "false")
     await expect(page.page.locator(".around")).to_have_count(0)

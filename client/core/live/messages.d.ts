@@ -745,7 +745,7 @@ export interface Scanned {
   count: number;
   /** Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn; `lost`: nobody knows how far the camera has turned; `stopped` */
   end?: "whole" | "time" | "rest" | "lost" | "stopped";
-  /** What is around, once it has ended, in the order in which it is to be told */
+  /** What is around, as far as it was found, in the order in which it is to be told */
   things: Array<ScannedThing>;
 }
 

@@ -20,7 +20,8 @@ export class Around {
   #guide;
   #button = byId("scan", HTMLButtonElement);
   #quarter = 0;
-  #count = 0;
+  /** What was found so far. @type {Scanned} */
+  #found = { type: "scanned", turned: 0, count: 0 };
 
   /**
    * @param {import("../../core/page.js").Page} page
@@ -36,8 +37,14 @@ export class Around {
   /** @param {"scan"|"where_was"} order a second "scan" is its end @param {string} [thing] */
   obey(order, thing = "") {
     if (order === "where_was") this.#page.send({ type: "where_was", thing });
-    else if (this.turning) this.#page.send({ type: "scan", on: false });
+    else if (this.turning) this.stop();
     else this.#begin();
+  }
+
+  /** End it, and list what was found. @param {boolean} [gone] the camera ends, and the server tells nothing more of it */
+  stop(gone = false) {
+    if (gone) this.#close({ ...this.#found, end: "stopped" });
+    else this.#page.send({ type: "scan", on: false });
   }
 
   /** End it without a word. @param {boolean} [gone] the camera has ended, and with it what was seen */
@@ -53,7 +60,8 @@ export class Around {
     this.#guide.leave();
     this.#guide.rest();
     openSound();
-    this.#quarter = this.#count = 0;
+    this.#quarter = 0;
+    this.#found = { type: "scanned", turned: 0, count: 0 };
     this.#turn(true);
     this.#show(0, 0, true);
     this.#page.send({ type: "scan", on: true });
@@ -71,14 +79,10 @@ export class Around {
   #scanned(scanned) {
     if (!this.turning) return;
     const { turned, count, end } = scanned;
-    if (end) {
-      this.#turn(false);
-      this.#list(aroundLines(scanned));
-      return;
-    }
+    if (end) return this.#close(scanned);
     const { help } = settings();
-    if (count > this.#count && (help === "tones" || help === "spoken")) goodTone();
-    this.#count = count;
+    if (count > this.#found.count && (help === "tones" || help === "spoken")) goodTone();
+    this.#found = scanned;
     const degrees = Math.abs(turned);
     const told = Math.floor(degrees / TELL_EVERY) > this.#quarter;
     if (told) this.#quarter = Math.floor(degrees / TELL_EVERY);
@@ -90,6 +94,12 @@ export class Around {
     const words = text("scan.turning", { degrees, number: count });
     const spoken = told && settings().help === "spoken" && this.#page.say(words, true);
     showHint(words, !told || spoken, "scan");
+  }
+
+  /** @param {Scanned} scanned */
+  #close(scanned) {
+    this.#turn(false);
+    this.#list(aroundLines(scanned));
   }
 
   /** @param {string[]} lines */

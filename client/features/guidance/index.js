@@ -19,7 +19,7 @@ export function register(page) {
     const on = ["on", "resting", "elsewhere"].includes(camera);
     entry.connected(on && socket === "open" && !held, ready);
   });
-  page.when("stop", () => entry.leave());
+  page.when("stop", () => entry.stop(true));
   page.offer("guidance", entry);
 }
 
@@ -137,7 +137,14 @@ class GuideEntry {
   obey({ order, condition }) {
     if (order === "guide_to" && condition) void this.lead(condition);
     else if (order === "scan" || order === "where_was") void this.#look(order, condition);
-    else if (order === "stop" || order === "guide_off") this.leave(order === "stop");
+    else if (order === "stop") this.stop();
+    else if (order === "guide_off") this.leave();
+  }
+
+  /** End what runs; of a scan it is told what was found. @param {boolean} [gone] with the camera */
+  stop(gone = false) {
+    if (this.#around.here?.turning) this.#around.here.stop(gone);
+    else this.leave(!gone);
   }
 
   /** @param {import("../../core/live/messages.d.ts").Target} target */

@@ -109,7 +109,7 @@ class Scanned(ServerMessage):
     # Why it has ended; absent while it goes on. `whole`: a whole turn; `time`: 40 s; `rest`: six seconds without a turn;
     # `lost`: nobody knows how far the camera has turned; `stopped`
     end: Literal["whole", "time", "rest", "lost", "stopped"] | None = None
-    # What is around, once it has ended, in the order in which it is to be told
+    # What is around, as far as it was found, in the order in which it is to be told
     things: list[ScannedThing] = Field(default_factory=list)
 
 

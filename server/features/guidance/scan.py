@@ -213,10 +213,11 @@ class Turn:
                 (distance(one, other), n, m)
                 for n, one in enumerate(tracks)
                 for m, other in enumerate(tracks[:n])
-                if _same_name(one, other)
-                and not one.looks & other.looks
+                if not one.looks & other.looks
                 and distance(one, other) <= other.limit(one.wide, one.path, drift)
                 and abs(one.up - other.up) <= _WIDTHS * max(one.high, other.high) + 2 * _APART
+                # Words take the longest to compare.
+                and _same_name(one, other)
             ]
             if not pairs:
                 return tracks

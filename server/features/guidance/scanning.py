@@ -103,8 +103,6 @@ class Scanning:
         # None: nothing is kept.
         self._placed: list[Placed] | None = None
         self._heading = Heading()
-        # Of 360 degrees by those that were measured for a whole turn
-        self._scale = 1.0
         # The capture time, and the motion, at its end
         self._ended_at = self._ended_path = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -238,14 +236,12 @@ class Scanning:
             return
         self._turn = None
         self._placed = turn.finish(heading)
-        self._scale = 360.0 / heading.whole if heading.whole is not None else 1.0
         self._ended_at, self._ended_path = heading.at, heading.path
         heading.forget_first()
         self._context.wants_changed()
         things = [self._told_of(one) for one in self._placed]
-        degrees = round(heading.right * self._scale)
         self._context.outbox.put(
-            Scanned(turned=degrees, count=len(things), end=end.value, things=things)
+            Scanned(turned=round(self._turned), count=len(things), end=end.value, things=things)
         )
 
     async def _look(self, frame: Frame, turn: Turn, gaze: Gaze) -> None:
@@ -285,9 +281,14 @@ class Scanning:
         wishes = self._context.requests.preferences
         return wishes.page_language or wishes.language or "en"
 
+    @property
+    def _turned(self) -> float:
+        """The degrees to the right, of which 360 are a whole turn once that was measured."""
+        return self._heading.right * 360 / (self._heading.whole or 360)
+
     def _told_of(self, one: Placed) -> ScannedThing:
         label = words_of(self._language).one(one.name) if one.kind == "thing" else one.label
-        degrees = beside(one.right, self._heading.right * self._scale)
+        degrees = beside(one.right, self._turned)
         return ScannedThing(
             kind=one.kind,
             label=label[:MAX_LABEL_CHARS],
@@ -304,8 +305,9 @@ class Scanning:
     def _tell(self, now: float = 0.0) -> None:
         turn = self._turn
         if turn is not None:
-            self._told = (round(self._heading.right), turn.count, now)
-            self._context.outbox.put(Scanned(turned=self._told[0], count=turn.count))
+            self._told = (round(self._turned), turn.count, now)
+            things = [self._told_of(one) for one in turn.finish(self._heading)]
+            self._context.outbox.put(Scanned(turned=self._told[0], count=turn.count, things=things))
 
 
 def _part(frame: Frame, place: float | None) -> Region | None:

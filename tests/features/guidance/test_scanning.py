@@ -117,6 +117,8 @@ async def test_a_turn_tells_what_is_around() -> None:
         (later,) = await told(one)
         assert later["turned"] == pytest.approx(90, abs=15)
         assert later["count"] == 1
+        # So that the page can list it, should the camera end now
+        assert [thing["label"] for thing in later["things"]] == ["eine Tasse"]
         await turn(one, finding, 400, now, start=100)
         end = await scanned(one)
         assert end["end"] == "whole"
