@@ -355,31 +355,3 @@ async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> 
     await page.page.unroute(offer)
     await page.start()
     await expect(direct).to_have_attribute("data-state", "running")
-
-
-async def test_a_relays_cause_is_in_the_pages_language(visit: Visit, builtin: Running) -> None:
-    """By the server's code for it; in English, and for an unknown code, the server's own sentence."""
-    german = await visit(builtin.base_url, context_options={"locale": "de"})
-    await expect(german.page.locator("#start")).not_to_have_text(say("page.start"))
-    english = await visit(builtin.base_url)
-
-    async def cause(page: Visitor, problem: str) -> str:
-        found: str = await page.page.evaluate(
-            """async (problem) => {
-              window.RTCPeerConnection = class {
-                addTransceiver() {}
-                async createOffer() {}
-                async setLocalDescription() { this.onicecandidate({ candidate: { candidate: "candidate:1" } }); }
-                close() {}
-              };
-              const { checkRelay } = await import("/client/core/doctor/mediachecks.js");
-              const reported = { ok: false, problem, why: "The server's sentence." };
-              return (await checkRelay({ urls: "turn:relay.test" }, reported, new AbortController().signal)).cause;
-            }""",
-            problem,
-        )
-        return found
-
-    assert await cause(german, "quota") == "Sein Kontingent oder seine Ports sind verbraucht."
-    assert await cause(german, "unknown") == "The server's sentence."
-    assert await cause(english, "quota") == "The server's sentence."

@@ -268,43 +268,6 @@ async def cut_once(
     return (labels[1][0] - began) / 1000, answer
 
 
-_OUTAGE = """async () => {
-  const { Outage } = await import("./client/core/live/outage.js");
-  const said = [];
-  const socket = { probe() {}, renew() {}, ask() {} };
-  const facts = { active: true, cut: false };
-  const outage = new Outage({ facts: () => facts, socket, onChange: (cut) => said.push(cut) });
-  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-  const after = async (quiet, ms, next) => {
-    said.length = 0;
-    outage.pulse.quiet = quiet;
-    outage.linkChanged("connected");
-    outage.linkChanged("interrupted");
-    if (ms) await wait(ms);
-    if (next) outage.linkChanged(next);
-    return [...said];
-  };
-  return {
-    silent: await after(true, 0),
-    heard: await after(false, 100, "connected"),
-    later: (await wait(1200), [...said]),
-    stays: await after(false, 1200),
-    anew: await after(false, 100, "waiting"),
-  };
-}"""
-
-
-async def test_a_connection_called_interrupted_when_it_is_back_is_not_lost(
-    visit: Visit, server: Running
-) -> None:
-    """Browsers notice a cut seconds late: where packets come again by then, nobody hears of it a
-    second time.
-    """
-    page = await visit(server.base_url)
-    said = await page.page.evaluate(_OUTAGE)
-    assert said == {"silent": [True], "heard": [], "later": [], "stays": [True], "anew": [True]}
-
-
 async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
     visit: Visit, server: Running, frames: FrameLog
 ) -> None:

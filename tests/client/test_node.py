@@ -11,32 +11,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/client")
 NAMES = sorted(
-    path.relative_to(ROOT / HERE).as_posix()
-    for path in (ROOT / HERE).rglob("*.test.mjs")
-    # tests/client/test_track.py
-    if path.parent.name != "pointing"
+    path.relative_to(ROOT / HERE).as_posix() for path in (ROOT / HERE).rglob("*.test.mjs")
 )
+# Markdown of any length, and whole sequences of pictures
+LONG = ("core/answer/markdown.test.mjs", "features/pointing/sequences.test.mjs")
 
 
-# Markdown of any length, thousands of times
-LONG = "core/answer/markdown.test.mjs"
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules and their tests where Node takes every .js for a module, as the browser does."""
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    for part in (Path("client"), HERE):
+        shutil.copytree(ROOT / part, folder / part)
+    return folder
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name == LONG else name for name in NAMES],
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NAMES],
 )
-def test_in_node(tmp_path: Path, name: str) -> None:
+def test_in_node(copy: Path, name: str) -> None:
     """Each file says what it tests."""
-    if shutil.which("node") is None:
-        pytest.skip("Node is not installed")
-    # Here Node takes every .js for a module, as the browser does.
-    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    for part in (Path("client"), HERE / Path(name).parent):
-        shutil.copytree(ROOT / part, tmp_path / part)
     done = subprocess.run(
         ["node", "--test", str(HERE / name)],
-        cwd=tmp_path,
+        cwd=copy,
         capture_output=True,
         text=True,
         timeout=300,

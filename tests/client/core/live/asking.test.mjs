@@ -1,0 +1,87 @@
+/** Questions on their way: the newest waits, a lost one goes out once more; and where pictures go is agreed to first. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Asking, PATIENCE, answerable } from "../../../../client/core/live/asking.js";
+import { Disclosure } from "../../../../client/core/live/facts.js";
+import { still } from "../../time.mjs";
+
+test("a question whose socket is lost goes out once more as it was", async (t) => {
+  // None that has its end, was cancelled or gave way to a newer one
+  const pass = still(t);
+  const sent = [];
+  let unheard = 0;
+  const asking = new Asking({ ready: () => true, onSent: () => {}, onUnheard: () => unheard++, send: (message) => sent.push(JSON.stringify(message)) > 0 });
+  const again = () => {
+    const id = asking.again();
+    asking.flush(99);
+    return id;
+  };
+  asking.ask("One?", "auto", 1);
+  assert.deepEqual([again(), again(), sent.length], ["q1", "", 2]);
+  assert.equal(sent[0], sent[1]);
+  asking.ask("Two?", "auto", 2);
+  asking.heard("q2", "response");
+  assert.equal(again(), "");
+  asking.ask("Three?", "auto", 3);
+  asking.drop("q3");
+  assert.equal(again(), "");
+  asking.ask("Four?", "auto", 4);
+  asking.heard("q4", "started");
+  await pass(1700);
+  assert.equal(unheard, 0);
+  asking.ask("Five?", "auto", 5);
+  await pass(1700);
+  assert.equal(unheard, 1);
+});
+
+test("only the newest question waits, and goes out as asked then once there is a way", () => {
+  const sent = [];
+  let [ready, broken] = [false, true];
+  const send = ({ content, sent_at }) => !broken && sent.push([content, sent_at]) > 0;
+  const asking = new Asking({ ready: () => ready, onSent: (id) => sent.push(id), send: /** @type {any} */ (send) });
+  assert.deepEqual(asking.ask("One?", "auto", 1), { id: "q1", sent: false });
+  assert.deepEqual(asking.ask("Two?", "high", 2), { id: "q2", sent: false });
+  ready = true;
+  asking.flush(3);
+  assert.equal(asking.drop("q1"), false);
+  broken = false;
+  asking.flush(4);
+  assert.deepEqual(asking.ask("Three?", "auto", 5), { id: "q3", sent: true });
+  ready = false;
+  asking.ask("Four?", "auto", 6);
+  assert.deepEqual([asking.drop("q4"), asking.dropAny()], [true, null]);
+  ready = true;
+  asking.flush();
+  assert.deepEqual(sent, [["Two?", 4], "q2", ["Three?", 5], "q3"]);
+});
+
+test("a question goes where the server can answer it, or refuse it better than the page", () => {
+  const facts = { camera: "on", held: false, link: "connected", socket: "open", status: { camera: "starting" } };
+  for (const [change, connectedFor, wanted] of /** @type {[object, number, boolean][]} */ ([
+    [{}, 0, false],
+    [{}, PATIENCE + 1, true],
+    [{ status: { camera: "stalled" } }, 0, true],
+    [{ held: true, link: "closed" }, 0, true],
+    [{ held: true, socket: "waiting" }, 0, false],
+    [{ camera: "elsewhere" }, 0, true],
+  ]))
+    assert.equal(answerable(/** @type {any} */ ({ ...facts, ...change }), connectedFor), wanted, JSON.stringify(change));
+});
+
+test("where pictures go is asked once for each machine, and not for where the page began", () => {
+  const look = (one, elsewhere, confirmed = true) => Object.values(one.look({ elsewhere, confirmed }));
+  const began = new Disclosure();
+  assert.deepEqual(look(began, "a"), ["", ""]);
+  assert.deepEqual(look(began, ""), ["", ""]);
+  assert.deepEqual(look(began, "b", false), ["b", ""]);
+  assert.deepEqual(look(began, "b", true), ["b", ""]);
+  began.agree("b");
+  // A new session hears what was agreed to in the one before.
+  assert.deepEqual(look(began, "b", false), ["", "b"]);
+  assert.deepEqual(look(began, "b", true), ["", ""]);
+  assert.deepEqual(look(began, "a", false), ["", "a"]);
+  // It changed between the offer and the socket.
+  assert.deepEqual(look(new Disclosure(), "c", false), ["c", ""]);
+});

@@ -1,0 +1,233 @@
+/** The operator's desk: the token, what is loaded, what is shown of it; with a server in place of fetch. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { EngineDesk } from "../../../../client/core/operator/engine.js";
+import { bytes, givenBack, meanwhile, standing, startWords } from "../../../../client/core/operator/enginewords.js";
+import { still } from "../../time.mjs";
+
+/** A desk, its messages, what it shows, and the requests to a server that knows one token. */
+function desk(t, { token = "right", pending = 0, hosts = true, session = "" } = {}) {
+  const asked = [];
+  const answer = (path, body, given) => {
+    if (!hosts && path.startsWith("/api/engine")) return [404, { error: { code: "not_found", message: "Nothing is here.", retryable: false } }];
+    asked.push([path, body]);
+    const engine = { type: "engine", state: "loading", answers: false };
+    if (given !== `Bearer ${token}`) return [401, { error: { code: "unauthorized", message: "Not right.", retryable: false } }];
+    if (path.endsWith("/preview")) return [200, { command: `run ${body.model}`, elsewhere: "", warnings: [] }];
+    if (path.split("?")[0] === "/api/engine") return [200, { engine: { ...engine, state: "idle" }, models: [], machine: "A machine.", pending: pending-- > 0 }];
+    return [200, { engine }];
+  };
+  const pass = still(t);
+  t.mock.method(globalThis, "fetch", async (path, { headers, body }) => {
+    const [status, data] = answer(path, body && JSON.parse(body), headers.Authorization);
+    return { ok: status === 200, status, headers: new Headers(), json: async () => data };
+  });
+  const sent = [];
+  const shown = [];
+  const own = new EngineDesk({ send: (message) => sent.push(message) > 0, session: () => session, onChange: (facts) => shown.push(facts) });
+  const receive = (message) => own.receive(/** @type {any} */ (message));
+  const tell = (state, more = {}) => receive({ type: "engine", state, answers: false, ...more });
+  return { own, sent, shown, asked, receive, tell, pass, paths: () => asked.map(([path]) => path) };
+}
+const CHOICE = { model: "m", mode: /** @type {const} */ ("remote") };
+
+test("a wrong token is forgotten, with the server's words for it, and nothing goes to the socket", async (t) => {
+  const { own, sent, asked } = desk(t);
+  own.connected(true);
+  await own.enter("wrong");
+  await own.refresh();
+  assert.deepEqual([own.facts.known, own.facts.refused, sent, own.secrets, asked.length], [false, "Not right.", [], [], 1]);
+});
+
+for (const token of ["right", "wrong"])
+  test(`a server without models for operators says by another route whether a token is right: ${token}`, async (t) => {
+    const { own, sent, paths } = desk(t, { hosts: false });
+    const right = token === "right";
+    own.connected(true);
+    await own.enter(token);
+    assert.deepEqual([own.facts.known, own.facts.busy, sent.length], [right, false, right ? 1 : 0]);
+    assert.deepEqual([own.facts.hosts, own.facts.refused], right ? [false, ""] : [true, "Not right."]);
+    assert.deepEqual(paths(), ["/api/operator/sessions"]);
+  });
+
+test("what the server does not know yet is looked for again, and nobody is kept waiting meanwhile", async (t) => {
+  const { own, shown, paths, pass } = desk(t, { pending: 2 });
+  await own.enter("right");
+  assert.ok(own.facts.known);
+  await pass(6000);
+  assert.equal(shown.at(-1).busy, false);
+  assert.deepEqual(paths(), Array(3).fill("/api/engine"));
+});
+
+test("the token goes with each new connection once, and the lines of the one before are not shown twice", async (t) => {
+  const { own, sent, receive } = desk(t);
+  own.connected(true);
+  await own.enter(" right ");
+  receive({ type: "log", lines: ["a"], dropped: 0 });
+  own.connected(true);
+  own.connected(false);
+  own.connected(true);
+  assert.deepEqual(own.facts.lines, []);
+  receive({ type: "log", lines: ["a", "b"], dropped: 3 });
+  assert.deepEqual(sent, Array(2).fill({ type: "operator", token: "right" }));
+  assert.deepEqual([own.facts.lines, own.facts.dropped, own.facts.machine], [["a", "b"], 3, "A machine."]);
+  // No report that leaves the page holds it.
+  assert.deepEqual(own.secrets, ["right"]);
+});
+
+test("a token that is changed on the server is asked for again; whatever was to be done says so, too", async (t) => {
+  const { own } = desk(t);
+  await own.enter("right");
+  assert.ok(own.facts.known);
+  await own.enter("old");
+  await own.start(CHOICE);
+  assert.deepEqual([own.facts.known, own.facts.problem, own.facts.busy], [false, "Not right.", false]);
+});
+
+test("what no token has, as a space or a word processor's dash, is said at once", async (t) => {
+  const { own, asked } = desk(t);
+  for (const token of ["", "  ", "two words", "a\u2013b", "a\u0000b"]) {
+    await own.enter(token);
+    assert.match(own.facts.refused, token.trim() ? /copy it once more/ : /Give the token/);
+  }
+  assert.deepEqual([asked, own.secrets], [[], []]);
+});
+
+test("what the socket told meanwhile is newer than an answer: a quick engine does not load for ever", async (t) => {
+  const { own, tell } = desk(t);
+  own.connected(true);
+  await own.enter("right");
+  const starting = own.start(CHOICE);
+  tell("ready", { model: "m", answers: true });
+  await starting;
+  assert.equal(own.facts.report?.state, "ready");
+  // Without a word from the socket the answer is what is known.
+  await own.start(CHOICE);
+  assert.equal(own.facts.report?.state, "loading");
+});
+
+test("the list is looked at anew when something was loaded or stopped, and not with every step", async (t) => {
+  const { own, shown, asked, tell, pass } = desk(t);
+  await own.enter("right");
+  const before = asked.length;
+  const counts = [];
+  for (const state of ["loading", "loading", "ready", "ready", "stopping", "idle"]) {
+    tell(state);
+    await pass(50);
+    counts.push(asked.length - before);
+  }
+  assert.deepEqual(counts, [0, 0, 1, 1, 1, 2]);
+  assert.ok(!shown.some(({ busy, report }) => busy && report?.state === "ready"));
+});
+
+test("it says when nothing is told, until the next connection; one that is held up is tried again", async (t) => {
+  const { own, sent, receive, tell, pass } = desk(t);
+  own.connected(true);
+  await own.enter("right");
+  const stale = [own.facts.stale];
+  tell("idle");
+  own.connected(false);
+  stale.push(own.facts.stale);
+  own.connected(true);
+  tell("idle");
+  stale.push(own.facts.stale);
+  receive({ type: "error", id: "operator", code: "rate_limited", message: "Wait.", retryable: true, retry_after: 0.05 });
+  await pass(200);
+  assert.deepEqual([stale, sent.length], [[false, true, false], 3]);
+});
+
+test("only the last choice is previewed: one request for many changes, and no answer to an older one", async (t) => {
+  const { own, asked, pass } = desk(t);
+  await own.enter("right");
+  for (const model of ["a", "b", "c"]) own.choose({ ...CHOICE, model });
+  assert.equal(own.facts.preview, null);
+  await pass(700);
+  assert.equal(own.facts.preview?.command, "run c");
+  own.choose(null);
+  await pass(500);
+  assert.equal(own.facts.preview, null);
+  assert.deepEqual(asked.slice(1), [["/api/engine/preview", { ...CHOICE, model: "c" }]]);
+});
+
+test("the process of the page's own session is asked: a balancer finds it by ?session=", async (t) => {
+  const { own, paths } = desk(t, { session: "a b" });
+  await own.enter("right");
+  await own.stop();
+  assert.deepEqual(paths(), ["/api/engine?session=a%20b", "/api/engine/stop?session=a%20b"]);
+});
+
+test("lines are bounded: the oldest go, and are counted with those that never came", (t) => {
+  const { own, receive } = desk(t);
+  for (let n = 0; n < 10; n++) receive({ type: "log", lines: Array.from({ length: 100 }, (_, at) => `${n} ${at}`), dropped: 1 });
+  const { lines, dropped } = own.facts;
+  assert.deepEqual([lines.length, lines[0], lines.at(-1), dropped], [400, "6 0", "9 99", 610]);
+});
+
+test("errors of questions are not the operator's", (t) => {
+  const { own, receive } = desk(t);
+  assert.equal(receive({ type: "error", id: "q1", code: "busy", message: "", retryable: true }), false);
+  assert.equal(receive({ type: "error", id: "operator", code: "unauthorized", message: "No.", retryable: false }), true);
+  assert.equal(receive({ type: "still", withheld: true }), false);
+  assert.equal(own.facts.problem, "No.");
+});
+
+const plain = (words) => words.replaceAll("\u00a0", " ");
+const LOADED = { model: "a/b", mode: "in_process" };
+const REMOTE = { model: "http://x/v1", mode: "remote", answers: true };
+const VLLM = { engine: "vllm", model: "Qwen2.5-VL-32B", server: "vLLM", where: "cam:8001" };
+const ROLES = { watches: { engine: "watches", model: "s", where: "b:1" }, reads: { engine: "builtin" } };
+const NOTHING = "Nothing is there.";
+const ELSEWHERE = "Nothing else is loaded from here.";
+
+for (const [report, tone, title, detail, percent, stoppable] of /** @type {[any, string, string, string, number|undefined|null, boolean][]} */ ([
+  [null, "off", "Not known yet", "", NaN, false],
+  [{ state: "idle" }, "off", "No model is loaded", "The server chooses among the engines it has.", NaN, false],
+  [{ ...LOADED, state: "loading", progress: { phase: "weights", percent: 41.7, done_bytes: 2.5e9, total_bytes: 6e9 } }, "busy", "Loading The Model in this program", "weights · 42 % · 2.5 GB of 6.0 GB", 41.7, true],
+  [{ ...LOADED, state: "loading", progress: { phase: "starting" } }, "busy", "Loading The Model in this program", "starting", null, true],
+  [{ ...LOADED, state: "ready", answers: true, memory_bytes: 3.14e9 }, "ok", "The Model runs in this program", "It answers visitors. It uses 3.1 GB of memory.", NaN, true],
+  [{ ...LOADED, state: "ready", answers: false, memory_bytes: 1e9, gpu_bytes: 16e9 }, "warn", "The Model runs in this program", "Another engine answers visitors. It uses 1.0 GB of memory and 16 GB of GPU memory.", NaN, true],
+  [{ ...LOADED, state: "stopping" }, "busy", "Stopping The Model", "Its memory is being freed.", null, false],
+  [{ ...LOADED, state: "failed", error: "Why." }, "bad", "The Model does not run", "", NaN, false],
+  [{ state: "idle", answering: VLLM }, "ok", "Qwen2.5-VL-32B on vLLM answers", `It is at cam:8001. ${ELSEWHERE}`, NaN, false],
+  [{ state: "idle", answering: { engine: "builtin" }, why: NOTHING }, "warn", "The built-in engine answers", `${NOTHING} ${ELSEWHERE}`, NaN, false],
+  [{ state: "idle", why: NOTHING }, "bad", "Nothing answers", `${NOTHING} ${ELSEWHERE}`, NaN, false],
+  [{ state: "idle", answering: { engine: "local", model: "m" } }, "ok", "m answers", ELSEWHERE, NaN, false],
+  [{ state: "idle", answering: VLLM, roles: ROLES }, "ok", "Qwen2.5-VL-32B on vLLM answers", `It is at cam:8001. s at b:1 watches. The built-in engine reads texts. ${ELSEWHERE}`, NaN, false],
+  [{ ...REMOTE, state: "loading" }, "busy", "Connecting to http://x/v1", "starting", null, true],
+  [{ ...REMOTE, state: "ready" }, "ok", "Connected to http://x/v1", "It answers visitors.", NaN, true],
+  [{ ...REMOTE, state: "failed" }, "bad", "http://x/v1 is not used", "", NaN, false],
+]))
+  test(`how the engine stands in words: ${title} (${detail})`, () => {
+    const found = standing(/** @type {any} */ ({ report, models: [{ id: "a/b", name: "The Model" }] }));
+    assert.deepEqual([found.tone, found.title, plain(found.detail), found.percent, found.stoppable], [tone, title, detail, percent, stoppable]);
+  });
+
+test("what answers while nothing is loaded from here stands first", () => {
+  const first = (report) => meanwhile(/** @type {any} */ ({ report }));
+  const said = "Qwen2.5-VL-32B on vLLM answers (cam:8001).";
+  for (const [report, wanted] of /** @type {[object, string][]} */ ([
+    [{ state: "idle" }, ""],
+    [{ state: "ready", answers: true }, ""],
+    [{ state: "ready", answers: false }, said],
+    [{ state: "failed" }, said],
+  ]))
+    assert.equal(first({ ...report, answering: VLLM }), wanted);
+  assert.equal(first({ state: "failed", why: NOTHING }), `Nothing answers. ${NOTHING}`);
+});
+
+test("bytes, the button that starts, and what the model before gave back", () => {
+  assert.deepEqual([999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(plain), ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]);
+  const start = (facts, model = "x", mode = "in_process") => startWords(/** @type {any} */ (facts), model, /** @type {any} */ (mode));
+  const runs = { report: { state: "ready", ...LOADED } };
+  assert.deepEqual(
+    [start({ report: null, busy: true }), start({ report: { state: "idle" } }), start(runs), start(runs, "a/b"), start(runs, "a/b", "subprocess")],
+    ["A moment…", "Start", "Switch to this", "Start again", "Switch to this"],
+  );
+  const back = (released) => plain(givenBack(/** @type {any} */ (released && { released })));
+  assert.equal(back({ memory_bytes: 1.2e9, left_bytes: 0, gpu_bytes: 15.9e9 }), "The previous model freed 1.2 GB of memory and 16 GB of GPU memory.");
+  assert.equal(back({ gpu_bytes: 2e9 }), "The previous model freed 2.0 GB of GPU memory.");
+  assert.equal(back({ memory_bytes: 1e9, left_bytes: 3e7 }), "The previous model freed 1.0 GB of memory. 30 MB are not free yet.");
+  assert.deepEqual([back({ memory_bytes: 0, left_bytes: 0 }), plain(givenBack(/** @type {any} */ ({}))), back(null)], ["", "", ""]);
+});
