@@ -33,7 +33,6 @@ from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, J
 from server.models.scheduler.picture_cache import PictureCache
 
 log = logging.getLogger(__name__)
-
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.

@@ -13,11 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from aiortc import (
-    RTCConfiguration,
-    RTCPeerConnection,
-    RTCSessionDescription,
-)
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
@@ -45,7 +41,6 @@ from server.media.sound.section import SoundSection
 from server.media.video.decode import DecodePool, give_memory_back
 
 log = logging.getLogger(__name__)
-
 # Time limit to connect, which aiortc does not have.
 CONNECT_SECONDS = 15.0
 # Delay after the end of a connection until free memory is returned to the system.

@@ -495,16 +495,11 @@ def _hints(scene: Scene) -> tuple[bool, bool, bool]:
 
 # bit/s and frames/s until the first frames have measured the path.
 UNMEASURED = (300_000, 8)
-
-
 # Upper bound of the idle frame rate, whatever the sampling needs.
 IDLE_TOP_FPS = 30
-
-
 # Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
 # They share the bits of the frames that it sends otherwise, but have at least so many each.
 ALERT_FPS = 12
-
 ALERT_FRAME_BITS = 25_000
 
 
@@ -562,14 +557,10 @@ def _profile(limits: Limits) -> SenderProfile:
 # Select frames at a steady rate by their capture time. Pure.
 
 MIN_RATE = 0.1
-
 MAX_RATE = 30.0
-
-
 # Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
 # by the second (catching up must not be a burst).
 _EARLY = 0.25
-
 _CLOSEST = 0.5
 
 

@@ -68,7 +68,6 @@ WINDOW_S = 12
 # A packet up to this much older than the newest frame is late; any other timestamp begins a new
 # frame.
 LATE_S = 2.0
-
 _RTP_HZ = 90_000
 # abs-send-time: 24 bits, 6.18 fixed point seconds.
 _SEND_HZ = 1 << 18
@@ -372,7 +371,6 @@ class PathRate:
 
 # Relative changes that are reported: decreases at once, increases less often.
 REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
-
 CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
 
@@ -419,17 +417,11 @@ class Reports:
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
-
-
 # Upper bound of the correction for lost packets: a frame that lost more than half of them proves
 # less.
 LOST_TOP = 2.0
-
-
 # Lower bound of the spread in a rate: packets read at once have no smaller one.
 SPREAD_LOW_S = 1e-4
-
-
 # abs-send-time wraps after this time.
 SEND_WRAP_S = 64.0
 
@@ -581,7 +573,6 @@ class WindowMinimum:
 
 # The highest bit/s of the encoder and of REMB, and the highest frame rate.
 TOP = 2_500_000
-
 FPS_TOP = 30
 
 
@@ -609,16 +600,11 @@ class SenderPlan:
 
 
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
-
-
 # Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame,
 # because frames that come slightly early exceed the limit (measured with a 30/s camera: one frame
 # per 62 ms; limited to 60, one per 33 ms).
 NO_LIMIT_FPS = 60
-
 RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
-
-
 # libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), so a lower one
 # takes full effect after that time.
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300

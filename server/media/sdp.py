@@ -29,7 +29,6 @@ MAX_FINGERPRINTS = 32
 MAX_STREAM_LINES = 64
 # Most codecs named in an error text.
 _NAMED_CODECS = 4
-
 _RTPMAP = re.compile(r"^a=rtpmap:(\d{1,3}) ([A-Za-z0-9._-]{1,40})/")
 # A line about one payload type (7 bits, RFC 3550) or, of feedback, about all.
 _CODEC_LINE = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\*|[1-9]?\d|1[01]\d|12[0-7]) (.+)$", re.ASCII)
@@ -372,15 +371,10 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
 
 # Characters of a candidate; browsers write about 120.
 MAX_CANDIDATE_CHARS = 2000
-
 MEDIA_TYPE = "application/trickle-ice-sdpfrag"
-
-
 # ice-char of RFC 8839 section 5.4.
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
-
 _PWD = re.compile(r"[A-Za-z0-9+/]{22,256}", re.ASCII)
-
 _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 
@@ -584,11 +578,8 @@ def _agreed(section: Section, port: str, chosen: str, transport: list[str]) -> l
 # (Opus in SDP), RFC 6464 (audio levels).
 
 LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-
-
 # Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
 _RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
-
 _EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
 
 

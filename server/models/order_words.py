@@ -7,10 +7,11 @@ question. "Stop" and "read this to me" are in `routing.py`.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 
-from server.models import order_tables as tables
 from server.models.routing import bare
 
 # No order but that of a watch is longer.
@@ -168,28 +169,14 @@ _WHERE_AFTER = [
         r"(?P<thing>\S.{0,80}?)(?:刚才|剛才|刚刚|剛剛)在(?:哪里|哪裡|哪儿|哪边|哪邊|什么方向|什麼方向)",
     )
 ]
-_OF_THINGS = (
-    (Order.GUIDE_TO, _LEAD, _LEAD_AFTER),
-    (Order.WHERE_WAS, _WHERE, _WHERE_AFTER),
-)
+_OF_THINGS = ((Order.GUIDE_TO, _LEAD, _LEAD_AFTER), (Order.WHERE_WAS, _WHERE, _WHERE_AFTER))
 # Longest name of a thing
 _MOST_THING = 80
 
-
-# The words of each order that has no condition, but "stop"
+# The words of each order that has no condition, but "stop", by language
 WORDS: dict[Order, dict[str, str]] = {
-    Order.AGAIN: tables.AGAIN_WORDS,
-    Order.DESCRIBE: tables.DESCRIBE_WORDS,
-    Order.DESCRIBE_OFF: tables.DESCRIBE_OFF_WORDS,
-    Order.NOTABLE: tables.NOTABLE_WORDS,
-    Order.HOLD: tables.HOLD_WORDS,
-    Order.RELEASE: tables.RELEASE_WORDS,
-    Order.GUIDE: tables.GUIDE_WORDS,
-    Order.GUIDE_OFF: tables.GUIDE_OFF_WORDS,
-    Order.SCAN: tables.SCAN_WORDS,
-    Order.SHORTER: tables.SHORTER_WORDS,
-    Order.LONGER: tables.LONGER_WORDS,
-    Order.CAMERA_OFF: tables.CAMERA_OFF_WORDS,
+    Order(name): words
+    for name, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8")).items()
 }
 _ORDERS = {
     bare(phrase): order

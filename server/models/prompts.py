@@ -43,7 +43,6 @@ _VERBOSE = {
 _LANGUAGE = "Write plain text without Markdown, in the language with the tag {tag}."
 # With a question of no person, which decides no language
 _OWN_LANGUAGE = "Write it in the language with the tag {tag}."
-
 # In place of a question that only its sound has
 SPOKEN = "Answer the question that the person asks in the sound."
 # Such a question among the turns
@@ -57,7 +56,6 @@ PART_BESIDE = (
     "enlarged. The question is about that part; the first picture only shows what is around it."
 )
 PART_ALONE = "This picture is the part of the camera's picture that the person points at, enlarged. The question is about it."
-
 # The same of a part that the model has called for
 PART_CLOSER = "This picture is a part of what the camera sees, enlarged, which you wanted to look at closer. Answer the question with it."
 
@@ -86,7 +84,6 @@ _MARKS = " \t\n.!\"'`*()[]=:"
 NOTHING_TO_READ = "NONE"
 # Characters of the last description in the next question
 _MOST_SAID = 600
-
 # Tokens that a chat template adds around a message: start mark, role, line ends, end mark
 _MESSAGE_TOKENS = 6
 
@@ -353,13 +350,9 @@ _VIDEO = (
     "them to answer. After each statement about an earlier frame write its number in brackets, like [1]."
 )
 
-
 # [1], [1, 2], [1-3]
 _NAMED = re.compile(r"\[\s*(\d{1,2}(?:\s*(?:[,;–-]|and|und|et|y|e)\s*\d{1,2})*)\s*\]")
-
 _PART = re.compile(r"(\d{1,2})(?:\s*[–-]\s*(\d{1,2}))?")
-
-
 # Seconds after which an age is given in minutes
 _MINUTES_FROM = 100
 
@@ -411,19 +404,12 @@ def _words(seconds: float) -> str:
 
 # Seconds of sound in one request; shorter than the least is no word and no noise.
 MOST_SECONDS = 60.0
-
 LEAST_SECONDS = 0.1
-
-
 # Seconds of the scene's sound that go with pictures: at most, and with a single one
 SCENE_SECONDS = 30.0
-
 LEAST_SCENE_SECONDS = 4.0
-
-
 # Tokens of a second of sound in the Qwen family (25 frames a second), and its marks
 _TOKENS_A_SECOND = 25
-
 _MARK_TOKENS = 2
 
 

@@ -21,7 +21,6 @@ from server.models.conversation import ToolCall
 from server.models.thinking import CLOSE, OPEN, Thinking
 
 log = logging.getLogger(__name__)
-
 # Gemma 4 names its channel.
 _CHANNEL = "thought\n"
 # Characters of thoughts that become the answer if no mark ends them: more are not kept.

@@ -14,15 +14,11 @@ from server.core.frames import Role
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)
-
 OnChange = Callable[[Engine], None]
-
 # Failed probes in a row after which an engine is left; a failure that was reported counts as one.
 _FAILURES = 2
 # Seconds between two probes, however many failures are reported
 _LEAST_GAP = 0.2
-
-
 # The text for visitors while the engine of a role is gone
 _STANDS_IN = "A model is away; another one does its work meanwhile."
 
@@ -315,11 +311,7 @@ class EngineSelector:
             log.log(
                 logging.WARNING if lost else logging.INFO,
                 "an engine cannot answer",
-                extra={
-                    "engine": engine.name,
-                    "state": str(status.state),
-                    "reason": status.detail,
-                },
+                extra={"engine": engine.name, "state": str(status.state), "reason": status.detail},
             )
 
     def _choose(self) -> None:

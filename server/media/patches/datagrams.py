@@ -20,7 +20,6 @@ import pylibsrtp
 from server.media.sdp import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
-
 # Bytes of one datagram: the usual path MTU, and the most that pylibsrtp's buffer and aiortc's DTLS
 # reading accept.
 MAX_DATAGRAM = 1500
@@ -33,14 +32,11 @@ MAX_ADDRESSES = 2 * MAX_CANDIDATES
 MAX_EARLY_CHECKS = 100
 # Role conflicts that a peer may report; one is normal.
 MAX_ROLE_CONFLICTS = 4
-
 # Times that one of our checks is repeated because a check of the peer arrived.
 MAX_SENT_AGAIN = 3
-
 # STUN message types, RFC 8489 section 5: a Binding request, its response and its error response.
 _REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
 _COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
-
 # Refused datagrams by reason.
 refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting=0)
 
@@ -175,13 +171,9 @@ def install() -> None:
 # `tests/project/test_dependencies.py` fails when the wrapped methods change.
 
 log = logging.getLogger(__name__)
-
-
 # Streams (SSRCs) of a connection over its whole life. A camera has one, and one for
 # retransmissions; each costs memory in libsrtp and in aiortc's table, and time per packet.
 MAX_STREAMS = 128
-
-
 # Refused packets by reason.
 peers_refused: Counter[str] = Counter(malformed=0, streams=0)
 

@@ -25,9 +25,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from server.core.errors import PortsExhausted
 
 log = logging.getLogger(__name__)
-
 Address = IPv4Address | IPv6Address
-
 # An answer waits this long for the STUN server, because our candidates are not trickled.
 STUN_SECONDS = 0.5
 # A STUN server that did not answer is not asked for this long, so that further answers do not wait

@@ -51,7 +51,6 @@ from server.media.video.decode import DecodePool
 from server.media.video.video_stream import FrameSink, VideoStream
 
 log = logging.getLogger(__name__)
-
 # Least time between two changes of the stream (SSRC).
 STREAM_CHANGE_SECONDS = 0.5
 # SSRCs with receiver reports; the oldest is dropped.

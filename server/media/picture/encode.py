@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from server.core.frames import FRAME_FACTOR
 
 Bgr = NDArray[np.uint8]
-
 # OpenCV's scale. At 80 printed letters of 14 px have no ringing, and a 720p page of small print takes about 120 kB and
 # 1.5 ms. At 90 it is a third larger, and models read it no better.
 QUALITY = 80
@@ -105,10 +104,7 @@ def _within(bgr: Bgr, side: int) -> Bgr:
 # pairs, because the model's patches are two frames deep.
 
 MIN_FRAMES = 4
-
 MAX_FRAMES = 768
-
-
 # Frames a second
 DEFAULT_FPS = 2.0
 

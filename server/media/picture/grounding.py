@@ -67,11 +67,7 @@ def _boxes(text: str) -> list[Box]:
 
 
 def to_frame(
-    box: Box,
-    unit: BoxUnit,
-    *,
-    picture: tuple[int, int],
-    frame: tuple[int, int],
+    box: Box, unit: BoxUnit, *, picture: tuple[int, int], frame: tuple[int, int]
 ) -> Box | None:
     """Convert a box to the frame's pixels, clipped to its edges; None for one outside.
 
@@ -102,17 +98,12 @@ def beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
     """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     return max(
-        *(0.0, -box.x1 / wide, -box.y1 / high),
-        *((box.x2 - wide) / wide, (box.y2 - high) / high),
+        *(0.0, -box.x1 / wide, -box.y1 / high), *((box.x2 - wide) / wide, (box.y2 - high) / high)
     )
 
 
 def placed(
-    box: Box,
-    unit: BoxUnit,
-    picture: tuple[int, int],
-    frame: tuple[int, int],
-    region: Region | None,
+    box: Box, unit: BoxUnit, picture: tuple[int, int], frame: tuple[int, int], region: Region | None
 ) -> Box | None:
     """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
     if beyond(box, unit, picture) > BEYOND:
@@ -179,16 +170,10 @@ def _box(entry: dict[str, Any]) -> Box | None:
 
 # A longer text is not read.
 MAX_TEXT_CHARS = 100_000
-
 _MAX_OBJECTS = 1_000
-
-
 # Bound of the characters read in failed attempts to parse an object, each of which may reach to the end of the text.
 _MAX_VAIN = 10 * MAX_TEXT_CHARS
-
 _FAILURE = 1_000
-
-
 # Coordinates and shares are far smaller.
 _MOST = 1e9
 

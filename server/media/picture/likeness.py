@@ -27,42 +27,24 @@ if TYPE_CHECKING:
 # Most steps of the search; it ends early at a step smaller than this (blocks; radians and shares
 # of size).
 _STEPS = 7
-
 _SMALL_SHIFT = 0.03
-
 _SMALL_TURN = 0.0005
-
-
 # With less motion than this the look is read as it is (blocks; radians and shares of size)
 _STILL_SHIFT = 0.02
-
 _STILL_TURN = 0.0003
-
-
 # Points: the steepest of each tile, so that no part of the picture decides alone, and a grid for
 # the light
 _TILE = 10
-
 _STEEPEST = 4
-
 _GRID = 8
-
 _MARGIN = 4
-
-
 # Keeps the solution small if points say little: two of motion, turn and growth, four of light
 _DAMPING = np.diag(np.array([0.5, 0.5, 50, 50, 0.02, 0.02, 0.02, 0.02], np.float32))
-
-
 # The grey level for which gains and slopes of the light are given
 _LEVEL = 128
-
-
 # Half the width in blocks, the unit of coordinates from the middle
 _UNIT = WIDTH / 2
-
 _X = ((np.arange(WIDTH, dtype=np.float32) - (WIDTH - 1) / 2) / _UNIT)[None, :]
-
 _Y = ((np.arange(HEIGHT, dtype=np.float32) - (HEIGHT - 1) / 2) / _UNIT)[:, None]
 
 

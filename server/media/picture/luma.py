@@ -20,17 +20,14 @@ if TYPE_CHECKING:
     import av
 
 Luma = NDArray[np.uint8]
-
 # No real picture has all luma and chroma values below this (ITU-R BT.601: black is 16 or 0 with both chromas at 128).
 _WRITTEN = 16
-
 SMALL_WIDTH = 160
 SMALL_HEIGHT = 90
 # Formats whose first plane is 8-bit luma.
 _FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray"})
 # FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; else from 16 to 235 (ITU-R BT.601).
 _FULL_RANGE = 2
-
 # Brightness below which a frame is dark unless something in it is lit (a screen, a lamp), and above which it no longer
 # is (hysteresis).
 DARK_BELOW = 0.10
@@ -39,11 +36,9 @@ DARK_UNTIL = 0.14
 _LIT = 0.25
 _LIT_SHARE = 0.02
 _LIT_SHARE_UNTIL = 0.03
-
 # A pixel this bright can be seen. With a smaller share of them, and without an edge, a dark frame is black.
 _SEEN = 0.10
 _SEEN_SHARE = 0.0005
-
 # Sharpness below which a frame is blurred, and above which it no longer is. Measured with Gaussian blur: 0.45 to 0.9 for
 # 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at the
 # lower.
@@ -56,7 +51,6 @@ _PATCHES = 8
 _CONTRAST = 30
 # Share of the steepest gradients that are skipped: large enough for noise, small enough for edges.
 _STEEPEST = 0.01
-
 # Motion is the difference to a picture of this many seconds before; kept pictures have this distance and number.
 _MOTION_SECONDS = 1.0
 # Longest pause that motion is measured over: at the lowest rate a frame comes every 10 s.

@@ -114,21 +114,13 @@ def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
 # Working memory of a look at a frame, shared by all cameras.
 
 F32 = NDArray[np.float32]
-
 U8 = NDArray[np.uint8]
-
-
 # Blocks of a picture: 8×8 px each at 1280×720, so many that noise and coding hardly move the mean.
 WIDTH = 160
-
 HEIGHT = 90
-
 SIZE = WIDTH * HEIGHT
-
-
 # Bytes of the first and second halving of 1920×1080; larger pictures get temporaries of their own.
 _HALVED = 960 * 540
-
 _QUARTERED = 480 * 270
 
 

@@ -269,8 +269,6 @@ def stored_picture(
 
 # Longer side to shorter side; from `smart_resize`.
 MAX_RATIO = 200
-
-
 # Visual tokens of `detail: high`; enough for a 1280×720 camera without shrinking (1,196 tokens at factor 28).
 HIGH_TOKENS = 1_280
 

@@ -24,7 +24,6 @@ from server.core.errors import FrameWithheld, OperatorError
 
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
-
 # Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces and cost more time. Measured
 # at 720p on one core, smallest frontal face in a plain scene found 10 times of 10: 480×288 24 ms, 40 px high; 640×352
 # 38 ms, 29 px; 960×544 93 ms, 24 px.

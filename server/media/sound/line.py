@@ -95,14 +95,9 @@ class VoiceLine:
 
 # Samples a second of what is sent, and samples of one packet (20 ms)
 RATE = 24_000
-
 FRAME = 480
-
-
 # Speech that may wait, seconds
 MOST_SECONDS = 60.0
-
-
 # Samples over which a new gain takes effect, so that nothing clicks (10 ms)
 _RAMP = 240
 

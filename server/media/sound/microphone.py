@@ -22,21 +22,13 @@ from server.media.path_rate import WindowMinimum
 
 # RTP clock of Opus at any sampling rate, RFC 7587 section 4.1
 RTP_HZ = 48_000
-
-
 # Longest packet in RTP time, 120 ms (RFC 6716 section 2.1.4)
 MOST_SAMPLES = 5760
-
-
 # Bit rate of what is sent. RFC 7587 section 3.1.1 recommends 28 to 40 kbit/s for full-band speech.
 BIT_RATE = 32_000
-
-
 # Frame lengths of a TOC's configurations in RTP time, RFC 6716 section 3.1, table 2
 _SILK = (480, 960, 1920, 2880)
-
 _HYBRID = (480, 960)
-
 _CELT = (120, 240, 480, 960)
 
 

@@ -16,7 +16,6 @@ USUAL_RATE = 24_000
 RATES = range(8_000, 96_001)
 # The header of a WAV file is this long at most, with what writers put before the sound
 _MOST_HEADER = 4096
-
 _RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
 _PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
 # RFC 6838, section 4.2, and no longer than any in use

@@ -411,9 +411,7 @@ class Assembler:
 # arrives: a short run when their timestamps are the newest, a longer one when they may be old
 # duplicates.
 FAR = 3000
-
 RESTART_RUN = 3
-
 RESTART_RUN_OLD = 16
 
 
@@ -456,17 +454,11 @@ class FarPackets:
 # Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
 # once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
-
-
 # Age at which a missing packet is given up; it leaves time to answer the last request.
 HOLE_S = 0.45
-
-
 # A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
 # useless anyway, else after this time, so that reordered packets cost nothing.
 KEY_GRACE_S = 0.02
-
-
 # Most sequence numbers in one NACK, oldest first.
 MAX_NACKS = 64
 
@@ -641,13 +633,10 @@ def hole_due(missing: MissingPackets, ahead: PacketsAhead) -> float:
 
 # Least time between two key frame requests.
 PLI_S = 0.5
-
-
 # The last packets of a frame are requested after these times without a packet, because an idle
 # camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
 # ignores the request.
 TAIL_AT = (0.08, 0.2)
-
 TAIL_PACKETS = 2
 
 

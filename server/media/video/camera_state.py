@@ -181,10 +181,7 @@ class CameraWatch:
 # camera sends at least one frame per second, a frozen one a sender report every 0.5 to 1.5 s (RFC
 # 3550, section 6.2, libwebrtc's interval).
 AFTER_S = 1.8
-
 EVERY_S = 0.2
-
-
 # Requests stop after this time, when the connection is given up.
 UNTIL_S = 30.0
 

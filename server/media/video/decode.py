@@ -28,27 +28,17 @@ from server.media.video.payload import EncodedFrame
 # Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that
 # frame without emulation prevention (measured).
 DECODER_BYTES = 14 << 20
-
-
 # Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last,
 # the present one, and the newest returned one.
 VP8_PICTURES = 6
-
-
 # Macroblocks of a picture of 4096×4096
 VP8_MAX_MACROBLOCKS = 65_536
-
-
 # 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
 VP8_MACROBLOCK_BYTES = 384
-
-
 # Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264
 # with four references (the most of level 4); an H.264 decoder takes 14 MiB more, and 25 picture
 # parameter sets 4 MiB.
 OWN_BYTES = 48 << 20
-
-
 # Memory that all cameras share for what exceeds their own.
 SHARED_BYTES = 512 << 20
 
@@ -139,7 +129,6 @@ class PictureMemory:
 
 
 log = logging.getLogger(__name__)
-
 # libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
 # Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for

@@ -32,7 +32,6 @@ MAX_UNITS = 600
 MACROBLOCK_BYTES = 540
 # Memory of a picture parameter set (measured).
 PICTURE_SET_BYTES = 168 << 10
-
 _START = b"\0\0\1"
 _SLICES = frozenset({1, 5})
 # Data partitions: a slice in three units, which libav does not read

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _START_CODE = b"\0\0\0\1"
-
 # H.264 NAL unit types: ITU-T H.264 table 7-1, and RFC 6184 table 1 for the last two.
 _IDR = 5
 _SPS = 7

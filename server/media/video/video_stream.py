@@ -54,13 +54,7 @@ class VideoStream:
     """
 
     def __init__(
-        self,
-        ssrc: int,
-        codec: str,
-        *,
-        sink: FrameSink,
-        feedback: Feedback,
-        pool: DecodePool,
+        self, ssrc: int, codec: str, *, sink: FrameSink, feedback: Feedback, pool: DecodePool
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec

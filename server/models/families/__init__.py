@@ -232,8 +232,6 @@ _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos",
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
 # Names of parts that work on several frames
 _IN_TIME = re.compile(r"3D|Motion|Temporal")
-
-
 # Class names of models that return numbers or vectors, not text
 _OTHER_TASKS = re.compile(
     r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"

@@ -86,9 +86,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(
-        self,
-        inner: httpx2.AsyncBaseTransport,
-        bounds: Callable[[httpx2.Request], Bounds],
+        self, inner: httpx2.AsyncBaseTransport, bounds: Callable[[httpx2.Request], Bounds]
     ) -> None:
         self._inner = inner
         self._bounds = bounds

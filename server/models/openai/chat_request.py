@@ -19,7 +19,6 @@ from server.models.openai.chat_client import Endpoint
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
-
 # Some servers know only the newer name.
 _NEWER = "max_completion_tokens"
 # The field with the answer's schema, and what refusals of a schema name

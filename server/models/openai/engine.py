@@ -16,21 +16,9 @@ from typing import Protocol, TypeVar
 import httpx2
 
 from server.core.errors import EngineFailed, EngineTimeout
-from server.models.base import (
-    Chunk,
-    Delta,
-    EngineRequest,
-    EngineStatus,
-    Finished,
-)
+from server.models.base import Chunk, Delta, EngineRequest, EngineStatus, Finished
 from server.models.openai import upstream
-from server.models.openai.chat_client import (
-    TAIL_SECONDS,
-    ChatClient,
-    Endpoint,
-    Refused,
-    TimeLimits,
-)
+from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint, Refused, TimeLimits
 from server.models.openai.chat_request import Media, RequestFields
 from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
@@ -113,13 +101,7 @@ class OpenAIEngine:
             self._on_busy()
 
     async def ask(
-        self,
-        request: EngineRequest,
-        *,
-        deadline: float,
-        due: float | None,
-        repeat: int,
-        last: bool,
+        self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
     ) -> AsyncGenerator[Chunk, None]:
         """See `asking.Server.ask`.
 
@@ -327,11 +309,8 @@ def _calls(request: EngineRequest) -> Calls | None:
 
 # vLLM's router keeps requests with the same value at one server.
 SESSION_HEADER = "X-Session-ID"
-
-
 # vLLM makes its own id of a request of this, and its router passes it on.
 REQUEST_HEADER = "X-Request-ID"
-
 _PURPOSE = b"sessions at model servers"
 
 
@@ -354,13 +333,7 @@ class Server(Protocol):
     """A server that can be asked once."""
 
     def ask(
-        self,
-        request: EngineRequest,
-        *,
-        deadline: float,
-        due: float | None,
-        repeat: int,
-        last: bool,
+        self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
     ) -> AsyncGenerator[Chunk, None]:
         """Ask, and stream the answer.
 

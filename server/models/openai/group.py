@@ -16,7 +16,6 @@ from server.models.openai.engine import OpenAIEngine, asked
 from server.models.openai.retry import ATTEMPTS, Fault, Reason
 
 log = logging.getLogger(__name__)
-
 # A server that failed though it seems well is asked last for so long.
 _REST_SECONDS = 5.0
 # The same of one that gave no token in time: each question there costs a person all that time.

@@ -34,22 +34,14 @@ from server.models.thinking import OFF_FIELDS
 
 # A hub lists some hundred; more are ignored.
 _MOST_LISTED = 1000
-
-
 # Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A
 # server may load each for it.
 _MOST_SHOWN = 32
-
 _MOST_ASKED = 3
-
 _DETAIL_SECONDS = 3.0
-
 _ASK_SECONDS = 8.0
-
-
 # The least that all take: some refuse a side below two patches of 28 pixels, such as 8.
 _SIDE = 64
-
 _CONFIG_BYTES = 1024 * 1024
 
 

@@ -20,7 +20,6 @@ else:
     openai = _Library()
 
 __all__ = ["is_loaded", "load", "load_for", "openai", "place"]
-
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -18,7 +18,6 @@ from server.core.addresses import parse_address
 from server.models.openai.discovery import other_machine
 
 Address = IPv4Address | IPv6Address
-
 _RESOLVE_SECONDS = 2.0
 # A name server that does not answer holds a thread: it is not asked again for so long.
 _PAUSE_SECONDS = 60.0

@@ -51,12 +51,7 @@ class Opened:
 
     @classmethod
     def of(
-        cls,
-        stream: ChatStream,
-        event: bytes | None,
-        *,
-        sent: EngineRequest,
-        wanted: EngineRequest,
+        cls, stream: ChatStream, event: bytes | None, *, sent: EngineRequest, wanted: EngineRequest
     ) -> Opened:
         """Compare the request as it was taken with the one that was asked for."""
         return cls(

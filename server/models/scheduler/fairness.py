@@ -21,7 +21,6 @@ from typing import Generic, TypeVar
 from server.core.frames import Kind
 
 T = TypeVar("T", bound=Hashable)
-
 BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.PREFILL)
 
 
@@ -115,9 +114,7 @@ class FairQueue(Generic[T]):
         return Pushed(replaced=older)
 
     def pop(
-        self,
-        kinds: Collection[Kind] = tuple(Kind),
-        skip: Callable[[str, Kind], bool] | None = None,
+        self, kinds: Collection[Kind] = tuple(Kind), skip: Callable[[str, Kind], bool] | None = None
     ) -> T | None:
         """Remove and return the next item of the most urgent of `kinds`; None without one.
 
@@ -178,38 +175,22 @@ class FairQueue(Generic[T]):
 
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
-
 LEAST, MOST = 1 / 32, 1.0
-
-
 # Gained with each question that is not slow. Against a halving with each slow one, a share of a
 # tenth stays where one question in twenty is slow.
 _GAIN = 1 / 400
-
-
 # Gained each second while nobody asks
 _IDLE_GAIN = 1 / 16
-
-
 # Least seconds between two decreases: all questions that a full engine held up are one reason.
 _DECREASE_SECONDS = 1.0
-
-
 # Least seconds between two decreases because of the same session: nobody alone slows down everybody's background work.
 _SAME_SECONDS = 30.0
-
-
 # While people ask, the prompts of background work take at most this share of the time, after so many
 # at once: no queue can take a prompt back that is under way, so one question in twenty meets one.
 _PROMPTS = 0.05
-
 _PROMPTS_AT_ONCE = 3
-
-
 # People ask in bursts: for so many seconds after a question
 _BURST_SECONDS = 60.0
-
-
 # Longest rest after a background job, and longest wait for the next prompt
 _LONGEST_REST = 10.0
 
@@ -326,11 +307,8 @@ class Aimd:
 # Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
 # is dropped.
 _MOST_KINDS = 64
-
-
 # The usual time is followed by steps of about this share.
 _STEP = 0.03
-
 _LEAST_SECONDS = 1e-6
 
 
@@ -360,27 +338,16 @@ class UsualTimes:
 # A first token that takes so many times as long as the quick ones of its kind is slow: a wait for
 # another answer's end takes longer than that. Less is the batch, which a server fills on purpose.
 SLOW_ENGINE = 3.0
-
-
 # The quick ones, so that a server which is always overloaded does not become usual
 _QUICK = 0.1
-
-
 # Most of the newest answers are slow: three in a row, or so.
 _WEIGHT = 0.25
-
 _MOSTLY = 0.5
-
-
 # Gained each second while nobody asks
 _ENGINE_IDLE_GAIN = 0.5
-
-
 # Answers at a time of a process that has a model server for itself, where no setting says it: as many as one large GPU
 # computes together
 MOST_AT_ONCE = 64
-
-
 # Seconds in which refusals have one reason
 _REFUSED_SECONDS = 1.0
 

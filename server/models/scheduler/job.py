@@ -126,12 +126,10 @@ class Failover:
 
 
 log = logging.getLogger(__name__)
-
 # Labels of `cancellations_total`; any other reason counts as "other".
 CANCEL_REASONS = frozenset(
     ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
 )
-
 # Upper bound of the mean characters per token; a longer answer is cut.
 CHARS_A_TOKEN = 16
 # Characters of a model's reasoning that are sent and kept; the model may continue to think.
