@@ -122,9 +122,7 @@ class PeerConnection:
             self._sound.open()
 
     def _take_camera(self, pool: DecodePool) -> None:
-        """Attach the feed to the only section that aiortc gets, so that the camera has the only
-        transport.
-        """
+        """Attach the feed to the only section, so that the camera has the only transport."""
         (transceiver,) = self._pc.getTransceivers()
         receiver = transceiver.receiver
         names = [codec.name.upper() for codec in transceiver._codecs]

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from server.core.aio import Pulse
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
@@ -614,24 +613,10 @@ def _checked(rate: float) -> float:
 # The writing end of a camera: one connection's receiver reports frames, packets and drops to it.
 
 
-class ConnectedCamera(Protocol):
-    """The session's camera, which receives the calls of its current feed."""
-
-    @property
-    def feed(self) -> CameraConnection | None: ...
-    def take(self, frame: Frame) -> None: ...
-    def connected(self) -> None: ...
-    def rate_changed(self, cap: int, frame_rate: int) -> None: ...
-    def key_frame_asked(self) -> None: ...
-    def end(self) -> None: ...
-
-
 class CameraConnection:
     """One connection's state and its way to the camera. A replaced feed no longer reaches the camera."""
 
-    def __init__(
-        self, camera: ConnectedCamera, metrics: Metrics, *, sender_controlled: bool = True
-    ) -> None:
+    def __init__(self, camera: Camera, metrics: Metrics, *, sender_controlled: bool = True) -> None:
         """`sender_controlled`: the page sends and follows our limits; False for a device with its own rate and clock."""
         self._camera = camera
         self._metrics = metrics

@@ -82,30 +82,6 @@ class PathRate:
     packet, and no REMB is sent.
     """
 
-    __slots__ = (
-        "_alone",
-        "_base",
-        "_before",
-        "_cap",
-        "_delay_zero",
-        "_draining",
-        "_estimate",
-        "_gain",
-        "_gain_at",
-        "_high",
-        "_jitter",
-        "_jitters",
-        "_proven",
-        "_rates",
-        "_remb",
-        "_reports",
-        "_slow",
-        "_timed",
-        "_timestamp",
-        "_train",
-        "_waited",
-    )
-
     def __init__(self) -> None:
         # bit/s, the lower median of `_rates`; None before the first train.
         self._estimate: float | None = None
@@ -199,9 +175,7 @@ class PathRate:
         return self._cap
 
     def frame_rate(self) -> int:
-        """Return the frames per second while awake at which each frame has enough bits for a good
-        picture.
-        """
+        """Return the frames per second while awake with enough bits for good pictures."""
         return min(FPS_TOP, max(FPS_LOW, round(self._cap / FRAME_BITS)))
 
     def remb_due(self, now: float) -> int | None:
@@ -214,9 +188,7 @@ class PathRate:
         return self._remb if self._reports.remb_due(now, self._remb) else None
 
     def page_due(self, now: float) -> bool:
-        """Return True when `cap` or `frame_rate` should be reported to the page, and count it as
-        reported.
-        """
+        """Return True when the page should hear `cap` or `frame_rate`, and count it as told."""
         return self._reports.page_due(now, self._cap, self.frame_rate())
 
     def _start_timed(self) -> None:
@@ -343,9 +315,7 @@ class PathRate:
         self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
 
     def _narrow(self, now: float, rate: float, waiting: bool) -> None:
-        """Replace all rates by this lower one, and with `waiting` lower the gain so that the queue
-        empties.
-        """
+        """Replace all rates by this lower one; `waiting`: lower the gain to empty the queue."""
         self._slow.clear()
         self._rates.clear()
         self._learn(rate)
@@ -432,21 +402,6 @@ class Train:
     The first packet starts the measurement, so its bits do not count.
     """
 
-    __slots__ = (
-        "_bytes",
-        "_first_arrival",
-        "_first_sent",
-        "_first_sequence",
-        "_last_sequence",
-        "_longest_bytes",
-        "_longest_gap",
-        "_sent_max",
-        "_sent_min",
-        "closed",
-        "last_arrival",
-        "packets",
-    )
-
     def __init__(self) -> None:
         self.packets = 0
         # True after its marker: later packets of this timestamp were overtaken, and are ignored.
@@ -522,9 +477,7 @@ class Train:
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
     def steady_rate(self) -> float:
-        """Return the rate without the longest gap, so that one late packet or a stalled reader does
-        not count.
-        """
+        """Return the rate without the longest gap: one late packet or a stall does not count."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
 
@@ -647,7 +600,5 @@ def sender_plan(
 
 
 def _believed(before: int, now: int, ms: int) -> float:
-    """Return the mean frame rate of the last `SETTLE_MS`, `ms` after it fell from `before` to
-    `now`.
-    """
+    """Return the mean frame rate of the last `SETTLE_MS`, `ms` after the fall to `now`."""
     return before + (now - before) * min(1.0, ms / SETTLE_MS)

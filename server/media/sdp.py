@@ -99,9 +99,7 @@ class Offer:
         return self.bundle[0]
 
     def carries(self, mid: str | None, index: int | None) -> bool:
-        """Return True when a candidate of this section (name, else index; neither: any) is for the
-        camera's transport.
-        """
+        """Find whether a candidate of this section (name, index or neither) is for the camera."""
         if mid is not None:
             return mid == self.sections[self.transport].mid
         return index is None or index == self.transport
@@ -189,17 +187,13 @@ def _is_left_out(line: str) -> bool:
 
 
 def is_mdns(candidate: str) -> bool:
-    """Return True when a candidate line has an mDNS name for its address (fifth field, RFC 8839
-    section 5.1).
-    """
+    """Find whether a candidate line has an mDNS name for its address (RFC 8839, 5.1)."""
     words = candidate.split()
     return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
 
 
 def is_other_component(candidate: str) -> bool:
-    """Return True when a candidate line is for another component than 1, which RTP and RTCP share
-    (RFC 8839, 5.1).
-    """
+    """Find whether a candidate is for another component than 1 (RTP and RTCP; RFC 8839, 5.1)."""
     words = candidate.split()
     return len(words) > 1 and words[1].isdecimal() and words[1] != "1"
 
@@ -240,9 +234,7 @@ def _attribute(section: Section, line: str) -> None:
 
 
 def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
-    """Raise UnusableOffer unless groups name existing, differently named sections, each once (RFC
-    9143, 7.2).
-    """
+    """Raise UnusableOffer unless groups name existing, differing sections once (RFC 9143, 7.2)."""
     mids = [s.mid for s in sections]
     for bundle in bundles:
         if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
@@ -277,9 +269,7 @@ def _stands(section: Section) -> bool:
 
 
 def _alone(camera: Section, transport: Section) -> list[str]:
-    """Return the camera section's lines as if it were the only section, with the transport that it
-    uses.
-    """
+    """Return the camera section's lines as if alone, with the transport that it uses."""
     lines = _needed(camera)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
@@ -393,9 +383,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A client's candidates and ICE credentials: sections outside of a bundle have their own (RFC
-    8840 section 9).
-    """
+    """A client's candidates and ICE credentials, by section (RFC 8840 section 9)."""
 
     # Those of all sections first
     credentials: tuple[Credentials, ...]
@@ -403,9 +391,7 @@ class Fragment:
     candidates: tuple[dict[str, Any], ...]
 
     def of(self, offer: Offer) -> Credentials:
-        """Return the credentials for the transport of the offer's camera; empty ones when the
-        fragment has none.
-        """
+        """Return the credentials for the transport of the offer's camera; empty without any."""
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:
             return own[-1]
@@ -471,9 +457,7 @@ def _check_candidate(line: str, before: int) -> None:
 
 
 def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:
-    """Return a credential that is well-formed and the only one of its section; `given` holds those
-    before it.
-    """
+    """Return a well-formed credential, the only one of its section; `given`: those before it."""
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
     if any(one.startswith(f"{name} ") and one != f"{name} {value}" for one in given):
@@ -550,9 +534,7 @@ def _transport(media: list[str]) -> tuple[str, list[str]]:
 
 
 def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
-    """Reject a section. It keeps credentials and a codec, because webrtcbin and werift refuse it
-    without.
-    """
+    """Reject a section. It keeps credentials and a codec: webrtcbin and werift need them."""
     kept = [line for line in media if line.startswith(TRANSPORT)]
     lines = [line for line in kept if not line.startswith(CANDIDATES)]
     return _agreed(section, port, section.first_format(), ["c=IN IP4 0.0.0.0", *lines])

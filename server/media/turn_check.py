@@ -342,9 +342,7 @@ class _UdpClient(_Ends, aioice.turn.TurnClientUdpProtocol):
 
 
 async def _end(client: Any, transport: asyncio.BaseTransport) -> None:
-    """Delete the allocation and close the connection, within 2 s even if the server does not
-    answer.
-    """
+    """Delete the allocation and close the connection, within 2 s even without an answer."""
     try:
         if client.relayed_address is not None:
             async with asyncio.timeout(_CLOSE_SECONDS):

@@ -128,9 +128,7 @@ class Remainder:
         return taken
 
     def pending(self) -> int:
-        """Return the position of the first possible beginning of a control token, or the length
-        without one.
-        """
+        """Return where a control token may begin first; the length for nowhere."""
         found = end = len(self._chars)
         for at in sorted((*self._marks["<"], *self._marks["["], *self._others()), reverse=True):
             if len(self._chars) - at > LONGEST or not self._may_grow("".join(self._chars[at:end])):
@@ -148,9 +146,7 @@ class Remainder:
         return bool(_WORD.fullmatch(text)) or _NUMBER.sub("0", text) in self._tokens.beginnings
 
     def _begin(self, char: str) -> int | None:
-        """Return the beginning of the control token that this last character completes; None
-        without one.
-        """
+        """Return the beginning of the control token that this last character completes, or None."""
         chars, tokens = self._chars, self._tokens
         for length in tokens._lengths.get("".join(chars[-_TAIL:]), ()):
             if length <= len(chars) and "".join(chars[-length:]) in tokens.tokens:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import Geometry, Tiles
-from server.models.families import known
+from server.models.families import NONE, known
 from server.models.weights import ModelFolderError, read_json
 
 
 def from_model_type(model_type: object) -> Geometry | None:
-    family = known(model_type)
-    return family.geometry if family is not None else None
+    return (known(model_type) or NONE).geometry
 
 
 QWEN2_VL, QWEN3_VL = (
@@ -48,15 +47,12 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
         _read(folder / "preprocessor_config.json"),
         _read(folder / "processor_config.json"),
     )
-    if not processor:
-        part = whole.get("image_processor")
-        processor = part if isinstance(part, dict) else {}
+    processor = processor or _part(whole, "image_processor")
     config = _read(folder / "config.json")
     if (tiles := _tiles(processor, whole, config, filled)) is not None:
         return replace(DEFAULT, tiles=tiles)
     base = from_model_type(config.get("model_type"))
-    vision = config.get("vision_config")
-    vision = vision if isinstance(vision, dict) else {}
+    vision = _part(config, "vision_config")
     patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
     merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))
     factor = patch * merge if patch and merge else None
@@ -65,10 +61,8 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     base = base if base is not None and base.factor == factor else from_factor(factor)
     # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the
     # other is a side's length of another kind of processor.
-    size = processor.get("size")
-    size = (
-        size if isinstance(size, dict) and {"shortest_edge", "longest_edge"} <= size.keys() else {}
-    )
+    size = _part(processor, "size")
+    size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
     least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
     most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
     least = max(least or base.min_pixels, factor * factor)
@@ -80,12 +74,10 @@ def _tiles(
     processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
 ) -> Tiles | None:
     """Return the tiling of a processor that splits pictures; None for others."""
-    size, most = processor.get("size"), processor.get("max_image_size")
-    if not (
-        processor.get("do_image_splitting") and isinstance(size, dict) and isinstance(most, dict)
-    ):
+    if not processor.get("do_image_splitting"):
         return None
-    side, longest = _whole(most.get("longest_edge")), _whole(size.get("longest_edge"))
+    side = _whole(_part(processor, "max_image_size").get("longest_edge"))
+    longest = _whole(_part(processor, "size").get("longest_edge"))
     tokens = _whole(whole.get("image_seq_len")) or _square_tokens(config)
     return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
 
@@ -95,8 +87,7 @@ def _square_tokens(config: Mapping[str, Any]) -> int:
 
     0 when the config does not say.
     """
-    vision = config.get("vision_config")
-    vision = vision if isinstance(vision, dict) else {}
+    vision = _part(config, "vision_config")
     side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
     scale = _whole(config.get("scale_factor"))
     return (side // patch // scale) ** 2 if side and patch and scale else 0
@@ -107,6 +98,11 @@ def _read(path: Path) -> Mapping[str, Any]:
         return read_json(path)
     except ModelFolderError:
         return {}
+
+
+def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = whole.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _whole(value: object) -> int | None:

@@ -105,9 +105,7 @@ _DETAIL, _TWICE, _READ = _words_of("detail"), _words_of("twice"), _words_of("rea
 
 
 def wants_detail(question: str) -> bool:
-    """Find whether a question is about reading or about something small, so that detail "auto"
-    becomes "high".
-    """
+    """Find whether a question is about reading or something small: "auto" becomes "high"."""
     return _DETAIL.search(plain(ends(question))) is not None
 
 

@@ -203,9 +203,7 @@ class EngineSelector:
         return stop
 
     async def start(self) -> None:
-        """Begin to probe; returns after the first round, or after `first_probe` seconds when that
-        takes longer.
-        """
+        """Begin to probe; returns after the first round, at most after `first_probe` seconds."""
         self._tasks.spawn(self._run(), name="probe")
         try:
             async with asyncio.timeout(self._first_probe):
@@ -225,9 +223,7 @@ class EngineSelector:
                 log_failure("engine", end, "closing failed")
 
     def report_failure(self, engine: Engine) -> None:
-        """Report that an engine did not answer: probe it at once, and leave it when that fails,
-        too.
-        """
+        """Report that an engine did not answer: probe it now, and leave it if that fails, too."""
         if engine not in self.engines:
             return
         self._failures[engine] = max(1, self._failures[engine])
@@ -235,9 +231,7 @@ class EngineSelector:
         self._wake.set()
 
     def probe_soon(self) -> None:
-        """An engine's status has changed: choose again at once, and probe now rather than when it is
-        time.
-        """
+        """An engine's status has changed: choose again at once, and probe now."""
         self._choose()
         self._wake.set()
 

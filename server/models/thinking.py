@@ -7,7 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from server.models.reply import Reply
 
 # Marks that models put before and after their thoughts.
 OPEN = frozenset(
@@ -23,8 +26,13 @@ OPEN = frozenset(
 )
 CLOSE = frozenset(
     (
-        *("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷"),
-        *("<channel|>", "<|end_of_thought|>"),
+        "</think>",
+        "</thinking>",
+        "</seed:think>",
+        "[/THINK]",
+        "◁/think▷",
+        "<channel|>",
+        "<|end_of_thought|>",
     )
 )
 # Fields that switch it off in models of no known family: for the templates of Qwen, GLM, DeepSeek and others, and
@@ -45,18 +53,6 @@ class ThinkingLimits:
     wanted: bool = False
     # For thoughts, above the tokens of an answer
     max_tokens: int = 1024
-
-
-class Marks(Protocol):
-    """The marks of one answer."""
-
-    @property
-    def closed_unopened(self) -> bool:
-        """Find whether thoughts ended that had not begun: the template opens them."""
-
-    @property
-    def never_closed(self) -> bool:
-        """Find whether an answer that was to begin with thoughts had none."""
 
 
 class Mode(StrEnum):
@@ -84,9 +80,7 @@ class Thinking:
         self._dropped: set[str] = set()
 
     def known(self, *, switch: bool, opened: bool) -> None:
-        """Learn from a model's own template: it has a switch, or it opens the thoughts without
-        being asked to.
-        """
+        """Learn from a model's template: it has a switch, or opens the thoughts unasked."""
         self._switch = switch
         if opened or (switch and self.limits.wanted):
             self.mode = Mode.BUDGET
@@ -106,9 +100,7 @@ class Thinking:
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens
 
     def seen(self, asked: Mode) -> bool:
-        """Learn that it thought although it was asked in mode `asked`; return True when another request
-        would differ.
-        """
+        """Learn that it thought when asked so; return True when another request would differ."""
         if self.mode is asked:
             # Asked not to think, a model may begin with its answer, whatever its template opens
             # otherwise.
@@ -117,7 +109,7 @@ class Thinking:
             self.mode = Mode.OFF if off else Mode.BUDGET
         return asked is not Mode.BUDGET
 
-    def ended(self, asked: Mode, reply: Marks) -> None:
+    def ended(self, asked: Mode, reply: Reply) -> None:
         """Learn from the marks of a whole answer."""
         if reply.closed_unopened:
             self.seen(asked)

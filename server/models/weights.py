@@ -71,10 +71,13 @@ class Weights:
     kept: int = 0
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a regular file of at most 32 MiB. Raises ModelFolderError."""
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object from a regular file of at most `most` bytes. Raises ModelFolderError."""
     try:
-        data = _bytes(path)
+        with _opened(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
@@ -87,15 +90,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFolderError(f"{path} is damaged: it is no JSON object. {AGAIN}")
     return content
-
-
-def _bytes(path: Path) -> bytes:
-    """Read a regular file. Raises OSError, ModelFolderError."""
-    with _opened(path) as file:
-        data = file.read(MAX_JSON_BYTES + 1)
-    if len(data) > MAX_JSON_BYTES:
-        raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
-    return data
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -130,9 +130,7 @@ STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
-    """Do not query consent on a closing connection: one closed while its checks succeed would go on
-    for 30 s.
-    """
+    """Do not query consent on a closing connection, which would go on for 30 s."""
     if not self._closing:
         await STOCK_CONSENT(self)
 

@@ -74,9 +74,7 @@ class Gathering:
         return self._stun is not None and not any(a.version == 4 for a in self._public)
 
     def announced(self, own: Sequence[str]) -> list[str]:
-        """Return the addresses to announce on a machine with the addresses `own`, without those
-        from STUN.
-        """
+        """Return the addresses to announce on a machine that has `own`, without those from STUN."""
         named = {address.version for address in self._public}
         rest = [a for a in own if ipaddress.ip_address(a).version not in named]
         return [*map(str, self._public), *rest]
@@ -123,9 +121,7 @@ class Gathering:
         return found
 
     def _used(self, own: list[str]) -> list[str]:
-        """Return the own addresses that need a socket: of a family whose public ones are all our
-        own, only those.
-        """
+        """Return our addresses that need a socket: of a family only the public ones if all are ours."""
         used = list(own)
         for version in (4, 6):
             named = [str(a) for a in self._public if a.version == version]
@@ -202,9 +198,7 @@ class Gathering:
     async def _reflexive(
         self, component: int, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
-        """Ask the STUN server for the sockets' public addresses; none where equal, or without an
-        answer in time.
-        """
+        """Ask the STUN server for the sockets' public addresses; none without an answer in time."""
         hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
         if not hosts or time.monotonic() < self._stun_silent_until:
             return []

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from server.media.video.payload import EncodedFrame, Packet, newer
@@ -137,9 +138,7 @@ class Assembler:
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
-        """Return the sequence numbers to request now, at most 64, oldest first, and count them as
-        requested.
-        """
+        """Return the numbers to request now, at most 64, oldest first; they count as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
         if self._parts and self._markers and not self._missing:
@@ -331,9 +330,7 @@ class Assembler:
     # giving up
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
-        """Give up the oldest hole; with a whole key frame behind it, everything before that key
-        frame.
-        """
+        """Give up the oldest hole; with a whole key frame behind it, everything before that."""
         target = self._ahead.whole_key
         self._skip_hole(frames)
         while target is not None and self._next <= target:
@@ -368,9 +365,7 @@ class Assembler:
     # beginnings
 
     def _rewind(self, sequence: int, now: float) -> None:
-        """Move the stream's beginning back to a packet that the first one had overtaken; no frame
-        has begun yet.
-        """
+        """Move the stream's beginning back to a packet that was overtaken; no frame has begun."""
         opening, self._opening = self._opening or [], []
         first = self._next - len(opening)
         if not self._ahead:
@@ -463,15 +458,13 @@ KEY_GRACE_S = 0.02
 MAX_NACKS = 64
 
 
+@dataclass(slots=True, eq=False)
 class _Missing:
     """A packet that is missing although a later one has arrived."""
 
-    __slots__ = ("asked", "since")
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        # Requests of `NACK_AT` made so far.
-        self.asked = 0
+    since: float
+    # Requests of `NACK_AT` made so far.
+    asked: int = 0
 
 
 class MissingPackets:
@@ -521,9 +514,7 @@ class MissingPackets:
         return next(iter(self._missing.values())).since
 
     def take_due(self, now: float) -> list[int]:
-        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as
-        requested.
-        """
+        """Return the 16-bit numbers to request now, at most `MAX_NACKS`; they count as requested."""
         ask: list[int] = []
         due = math.inf
         for sequence, missing in islice(self._missing.items(), MAX_NACKS):

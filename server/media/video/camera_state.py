@@ -40,19 +40,6 @@ class CameraWatch:
     calls (a decoder may be late) change nothing.
     """
 
-    __slots__ = (
-        "_advanced",
-        "_arrivals",
-        "_connected",
-        "_ended",
-        "_heard",
-        "_heard_since",
-        "_intervals",
-        "_newest",
-        "_quiet",
-        "_revived",
-    )
-
     def __init__(self) -> None:
         self._ended = False
         # Time of the connection; None before.

@@ -80,9 +80,7 @@ class CaptureClock:
         self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int, arrival: float) -> None:
-        """Add a sender report: NTP time as seconds since 1970, RTP timestamp, and arrival in
-        monotonic seconds.
-        """
+        """Add a sender report: NTP time in seconds since 1970, RTP timestamp, monotonic arrival."""
         self._reports.append((ntp_seconds, rtp))
         apart = [
             seconds - ntp_seconds - _signed(other - rtp) / RTP_HZ
@@ -93,9 +91,7 @@ class CaptureClock:
         )
 
     def _ahead(self, rtp: int, arrival: float) -> float:
-        """Return by how many seconds a report's RTP time is ahead of its arrival, by this machine's
-        clock.
-        """
+        """Return the seconds by which a report's RTP time is ahead of its arrival, by our clock."""
         if self._newest is None:
             return 0.0
         newest = self._newest[0]

@@ -237,9 +237,7 @@ class DecodeLane:
         self._next()
 
     def _overflow(self) -> None:
-        """Drop the frames before the newest waiting key frame; without one drop all and request
-        one.
-        """
+        """Drop the frames before the newest waiting key frame; without one all, and request one."""
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
             keep.appendleft(frame)
@@ -256,9 +254,7 @@ class DecodeLane:
         self._waiting = keep
 
     def _refused(self, reason: str) -> None:
-        """Drop frames until the next key frame, and request one later: memory or the format may
-        then fit.
-        """
+        """Drop frames until the next key frame, and request one later: it may fit then."""
         count = 1
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()

@@ -255,9 +255,7 @@ def _samples(bits: Bits) -> None:
 
 
 def _colors(bits: Bits) -> str:
-    """Copy the bits of `video_signal_type` from the usability information (section E.1.1); "0"
-    without one.
-    """
+    """Copy `video_signal_type` from the usability information (section E.1.1); "0" without."""
     try:
         if not bits.read(1):
             return "0"

@@ -115,24 +115,20 @@ _PARSERS = {"VP8": _vp8, "H264": _h264}
 # The assembler's input (RTP packets) and output (encoded frames). Pure.
 
 
+@dataclass(slots=True, eq=False)
 class Packet:
     """One RTP packet, depacketised. It belongs to the assembler once added."""
 
-    __slots__ = ("arrived", "data", "key", "marker", "sequence", "start", "timestamp")
-
-    def __init__(
-        self, sequence: int, timestamp: int, marker: bool, data: bytes, start: bool, key: bool
-    ) -> None:
-        self.sequence = sequence
-        self.timestamp = timestamp
-        self.marker = marker
-        # Empty for padding.
-        self.data = data
-        # See `payload.Payload`: True is certain, False means unknown.
-        self.start = start
-        self.key = key
-        # Monotonic seconds, set by the assembler.
-        self.arrived = 0.0
+    sequence: int
+    timestamp: int
+    marker: bool
+    # Empty for padding.
+    data: bytes
+    # See `payload.Payload`: True is certain, False means unknown.
+    start: bool
+    key: bool
+    # Monotonic seconds, set by the assembler.
+    arrived: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -216,14 +216,12 @@ def sees(name: str) -> bool | None:
 
 def pairs_frames(model_type: object) -> bool:
     """Find whether a model takes videos whose frames cost as much in pairs as one picture."""
-    family = known(model_type)
-    return family is not None and family.paired_frames
+    return (known(model_type) or NONE).paired_frames
 
 
 def tool_parser(model_type: object) -> str:
     """Return vLLM's parser of a model's tool calls; "" for none."""
-    family = known(model_type)
-    return family.tool_parser if family is not None else ""
+    return (known(model_type) or NONE).tool_parser
 
 
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is

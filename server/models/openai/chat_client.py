@@ -290,9 +290,7 @@ class ChatClient:
             return stream, event
 
     def _bounds(self, request: httpx2.Request) -> Bounds:
-        """Return the bounds of a request's answer; read anew each time, since tests change the
-        limits.
-        """
+        """Return the bounds of a request's answer; read anew, since tests change the limits."""
         if request.url.path.endswith(_CHAT):
             return Bounds(STREAM_BYTES, self._limits.total + TAIL_SECONDS)
         return Bounds(seconds=self._limits.probe)

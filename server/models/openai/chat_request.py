@@ -112,9 +112,7 @@ class RequestFields:
         return {"modalities": ["text", "audio"], "audio": audio, **named}
 
     def other_sound_form(self, refusal: object) -> bool:
-        """Ask for the other form of sound from now on when a refusal is about it; return True when
-        that changes the request.
-        """
+        """Ask for the other form of sound if a refusal is about it; True if that changes it."""
         if self._sound_form != _PCM or not _FORM_REFUSED.search(upstream.words_of(refusal)):
             return False
         self._sound_form = "wav"
@@ -138,9 +136,7 @@ class RequestFields:
         return bool(named)
 
     def drop_schema(self, request: EngineRequest, refusal: object) -> bool:
-        """Send no schema from now on when a refusal names it; return True when that changes the
-        request.
-        """
+        """Send no schema from now on when a refusal names it; True when that changes the request."""
         sent = self._schema_taken and request.schema is not None
         if not sent or not _SCHEMA_REFUSED.search(upstream.words_of(refusal)):
             return False
@@ -152,9 +148,7 @@ class RequestFields:
 
 
 def fewer_pictures(request: EngineRequest, most: int | None = None) -> EngineRequest:
-    """Leave out the oldest earlier pictures: those beyond `most` pictures in all, or the older
-    half.
-    """
+    """Leave out the oldest earlier pictures: beyond `most` pictures in all, or the older half."""
     count = len(request.earlier)
     if request.video and most is None:
         left = count // 2 - count // 2 % FRAME_FACTOR

@@ -180,9 +180,7 @@ class ChatStream:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the rest after [DONE], so that the connection can be used again; give up soon if
-        more is to come.
-        """
+        """Read the rest after [DONE], so that the connection can be used again; give up soon."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 async for _ in self._chunks:

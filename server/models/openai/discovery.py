@@ -53,13 +53,10 @@ class Discovery:
         self._geometry: Geometry | None = None
         # The tokens of the model's own folder; None where it is not on this machine
         self.control_tokens: ControlTokens | None = None
-        # The context of that card's model, by its refusals
-        self._stated_context: int | None = None
-        self._stated_pictures: int | None = None
+        # The capabilities of that card's model that refusals have shown
+        self._learned: dict[str, Any] = {}
         # None: of no known family
         self.family: families.Family | None = None
-        # The server refused a video; a sound; and tools.
-        self._no_video = self._deaf = self._no_tools = False
         self.speech_out = SpeechOut()
 
     def unreachable(self) -> str:
@@ -81,9 +78,7 @@ class Discovery:
         )
 
     def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
-        """Return the status of a server that answers with this error; `before` is the status so
-        far.
-        """
+        """Return the status of a server that answers with this error; `before`: the one so far."""
         if status in (401, 403):
             return _bad(
                 before,
@@ -178,11 +173,10 @@ class Discovery:
         sizes = self._learn_geometry(model, card, told.kind)
         known = self.family or families.NONE
         hears = families.Ability.AUDIO_IN in known.abilities and told.sees is None
-        paired = known.paired_frames and not self._no_video
         capabilities = Capabilities(
             # vLLM takes the frames as JPEGs; of other servers it is not known.
-            video=paired and card.get("owned_by") == "vllm",
-            audio_in=not self._deaf and (hears or told.hears or model_choice.takes_sound(card)),
+            video=known.paired_frames and card.get("owned_by") == "vllm",
+            audio_in=hears or told.hears or model_choice.takes_sound(card),
             speech_out=self.speech_out.of_card(card),
             grounding=known.boxes is not None,
             boxes=known.boxes,
@@ -190,58 +184,37 @@ class Discovery:
             json_schema=card.get("owned_by") == "vllm",
             # A server that takes none says so when it is asked.
             tools=True,
-            calls_tools=not self._no_tools
-            and (bool(known.tool_parser) if told.calls is None else told.calls),
+            calls_tools=bool(known.tool_parser) if told.calls is None else told.calls,
             # On by default there.
             prefix_cache=card.get("owned_by") == "vllm",
             geometry=sizes,
-            context_length=self._least(_context_length(card) or told.context),
+            context_length=_context_length(card) or told.context,
             max_concurrency=told.slots,
-            max_pictures=self._stated_pictures,
         )
+        capabilities = dataclasses.replace(capabilities, **self._known(capabilities))
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
-    def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
-        """Learn the context from a refusal that names it: from now on no more tokens are counted
-        on.
+    def learn(self, before: EngineStatus, **shown: Any) -> EngineStatus:
+        """Learn capabilities from a refusal, until there is another model.
+
+        Of contexts the smallest holds: no more tokens are counted on.
         """
-        self._stated_context = min(tokens, self._stated_context or tokens)
-        context = self._least(before.capabilities.context_length)
-        capabilities = dataclasses.replace(before.capabilities, context_length=context)
-        return dataclasses.replace(before, capabilities=capabilities)
-
-    def learn_pictures(self, most: int, before: EngineStatus) -> EngineStatus:
-        """Learn the most pictures of a request from a refusal that names them."""
-        self._stated_pictures = most
-        capabilities = dataclasses.replace(before.capabilities, max_pictures=most)
-        return dataclasses.replace(before, capabilities=capabilities)
-
-    def learn_no_video(self, before: EngineStatus) -> EngineStatus:
-        """Learn from a refusal that this server takes no video."""
-        self._no_video = True
-        capabilities = dataclasses.replace(before.capabilities, video=False)
-        return dataclasses.replace(before, capabilities=capabilities)
-
-    def learn_no_sound(self, before: EngineStatus) -> EngineStatus:
-        """Learn from a refusal that this server takes no sound."""
-        self._deaf = True
-        capabilities = dataclasses.replace(before.capabilities, audio_in=False)
-        return dataclasses.replace(before, capabilities=capabilities)
-
-    def learn_no_tools(self, before: EngineStatus) -> EngineStatus:
-        """Learn from a refusal that this server takes no tools."""
-        self._no_tools = True
-        capabilities = dataclasses.replace(before.capabilities, calls_tools=False)
-        return dataclasses.replace(before, capabilities=capabilities)
+        stated = self._learned.get("context_length")
+        if stated and "context_length" in shown:
+            shown["context_length"] = min(stated, shown["context_length"])
+        self._learned |= shown
+        return _able(before, **self._known(before.capabilities))
 
     def learn_speech(self, before: EngineStatus) -> EngineStatus:
         """Return the status with what is known now of the model's own speech."""
-        capabilities = dataclasses.replace(before.capabilities, speech_out=self.speech_out.speaks)
-        return dataclasses.replace(before, capabilities=capabilities)
+        return _able(before, speech_out=self.speech_out.speaks)
 
-    def _least(self, stated: int | None) -> int | None:
-        named = self._stated_context
-        return min(stated, named) if stated and named else stated or named
+    def _known(self, stated: Capabilities) -> dict[str, Any]:
+        """Return what was learned, beside what the server's list states."""
+        found = dict(self._learned)
+        if stated.context_length and "context_length" in found:
+            found["context_length"] = min(stated.context_length, found["context_length"])
+        return found
 
     def _learn_geometry(self, model: str, card: Mapping[str, Any], kind: str) -> Geometry:
         """Learn the model's family, and return its geometry. `kind`: another name of it."""
@@ -258,11 +231,10 @@ class Discovery:
                 or known.geometry
                 or geometry.DEFAULT
             )
-            self._no_video = self._deaf = self._no_tools = False
+            self._learned = {}
             self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
-            self._stated_context = self._stated_pictures = None
         if self._factor is not None:
             return geometry.from_factor(self._factor)
         return self._geometry
@@ -278,6 +250,11 @@ def _bad(
     return dataclasses.replace(before, state=state, detail=detail, trouble=trouble, served=served)
 
 
+def _able(before: EngineStatus, **capabilities: Any) -> EngineStatus:
+    changed = dataclasses.replace(before.capabilities, **capabilities)
+    return dataclasses.replace(before, capabilities=changed)
+
+
 def _first(found: Iterable[_T | None]) -> _T | None:
     return next((one for one in found if one is not None), None)
 
@@ -290,9 +267,7 @@ def _context_length(card: Mapping[str, Any]) -> int | None:
 
 
 def other_machine(base_url: str) -> str:
-    """Return the host of an address; "" for this machine's loopback (RFC 6761 section 6.3, RFC
-    6890).
-    """
+    """Return an address's host; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
     host = httpx2.URL(base_url).host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return ""

@@ -5,7 +5,6 @@ the interface.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import hmac
 import logging
@@ -207,7 +206,7 @@ class OpenAIEngine:
         log.warning(
             "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
         )
-        return dataclasses.replace(opened, speech_refused=True)
+        return opened.silent()
 
     # Errors in sentences
 
@@ -290,9 +289,7 @@ class _Coming:
             self._thinking.ended(self._asked, self.reply)
 
     def broken(self, failure: EngineFailed, *, connection: bool = True) -> EngineFailed | Fault:
-        """Return a failure, or the fault that another attempt may mend: the connection broke off
-        before a token.
-        """
+        """Return a failure, or the fault that a repeat may mend: it broke off before a token."""
         if self.begun or not connection:
             return failure
         return Fault(Reason.BROKEN, lambda: failure)

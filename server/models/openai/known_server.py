@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -28,6 +27,8 @@ from server.models.openai.model_choice import NOTHING_TOLD, Listed, Told
 from server.models.openai.own_machine import Whereabouts
 from server.models.openai.spoken_answer import SpeechOut
 from server.models.thinking import OFF_FIELDS
+from server.models.weights import ModelFolderError
+from server.models.weights import read_json as read_file
 
 # Find the models of a server that take pictures: by its own words, by their files, and else by
 # showing them one.
@@ -127,9 +128,7 @@ class Sight:
     async def _with_details(
         self, cards: list[dict[str, Any]], models: list[Listed]
     ) -> list[Listed]:
-        """Add the details that a server gives beside that list; the owner in the list names its
-        kind.
-        """
+        """Add what a server tells beside that list; the owner in the list names its kind."""
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
             return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)
@@ -212,13 +211,9 @@ def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _config(folder: Path) -> dict[str, Any] | None:
     try:
-        path = folder / "config.json"
-        if not path.is_file() or path.stat().st_size > _CONFIG_BYTES:
-            return None
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_file(folder / "config.json", _CONFIG_BYTES)
+    except ModelFolderError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 @cache
@@ -403,19 +398,11 @@ class KnownServer:
     def learn_context(self, refusal: object) -> None:
         stated = upstream.stated_context(refusal)
         if stated is not None:
-            self.status = self._discovery.learn_context(stated, self.status)
+            self.learn(context_length=stated)
 
-    def learn_pictures(self, most: int) -> None:
-        self.status = self._discovery.learn_pictures(most, self.status)
-
-    def learn_no_video(self) -> None:
-        self.status = self._discovery.learn_no_video(self.status)
-
-    def learn_no_sound(self) -> None:
-        self.status = self._discovery.learn_no_sound(self.status)
-
-    def learn_no_tools(self) -> None:
-        self.status = self._discovery.learn_no_tools(self.status)
+    def learn(self, **shown: Any) -> None:
+        """Note capabilities that a refusal has shown."""
+        self.status = self._discovery.learn(self.status, **shown)
 
     @property
     def speech_out(self) -> SpeechOut:

@@ -144,24 +144,25 @@ def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
 
 def takes_sound(card: Mapping[str, Any]) -> bool:
     """Find whether a card says that the model takes sound. Nothing said means no."""
-    return any(
-        "audio" in {name.lower() for name in names if isinstance(name, str)}
-        for names in _inputs_named(card)
-    )
-
-
-def _inputs_named(card: Mapping[str, Any]) -> list[list[object]]:
-    """Return the lists of a card that name what a model takes; not what it gives."""
-    found = [card.get("input_modalities")]
-    for part in ("architecture", "modalities"):
-        inner = card.get(part)
-        if isinstance(inner, dict):
-            found += [inner.get("input_modalities"), inner.get("input")]
     capabilities = card.get("capabilities")
     if isinstance(capabilities, dict):
-        found.append([name for name in ("audio",) if capabilities.get(name) is True])
-    else:
-        found.append(capabilities)
+        capabilities = [name for name in ("audio",) if capabilities.get(name) is True]
+    named = modalities(card, "input")
+    if isinstance(capabilities, list):
+        named.append(capabilities)
+    return names_sound(named)
+
+
+def names_sound(lists: Iterable[Iterable[object]]) -> bool:
+    return any(isinstance(one, str) and one.lower() == "audio" for names in lists for one in names)
+
+
+def modalities(card: Mapping[str, Any], way: str) -> list[list[object]]:
+    """Return the lists of a card that name what a model takes (`way`: input) or gives (output)."""
+    parts = [card.get(part) for part in ("architecture", "modalities")]
+    inner = [part for part in parts if isinstance(part, dict)]
+    found = [part.get(key) for part in inner for key in (f"{way}_modalities", way)]
+    found.append(card.get(f"{way}_modalities"))
     return [one for one in found if isinstance(one, list)]
 
 
@@ -176,15 +177,8 @@ def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     )
     if isinstance(capabilities, list) and capabilities and kind is None:
         return _names_pictures(capabilities)
-    for part in ("architecture", "modalities"):
-        inner = card.get(part)
-        if isinstance(inner, dict):
-            for key in ("input_modalities", "input"):
-                if isinstance(inner.get(key), list):
-                    return _names_pictures(inner[key])
-    if isinstance(card.get("input_modalities"), list):
-        return _names_pictures(card["input_modalities"])
-    return kind
+    named = modalities(card, "input")
+    return _names_pictures(named[0]) if named else kind
 
 
 def _names_pictures(names: Iterable[object]) -> bool:
@@ -257,9 +251,7 @@ def to_ask(models: list[Listed]) -> list[str]:
 
 
 def choose(models: list[Listed], current: str) -> Listed | None:
-    """Choose a model that takes pictures, else an unknown one; loaded ones first, then the current
-    one. None: there is none.
-    """
+    """Choose a model that takes pictures, else an unknown one; loaded ones first, then `current`."""
     able = [one for one in models if one.sees is not False]
     # Stable: the server's own order decides between equals.
     able.sort(key=lambda one: (not one.sees, not one.loaded, one.name != current))

@@ -6,9 +6,11 @@ import asyncio
 import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.sound import SoundUse
@@ -40,41 +42,32 @@ class Opened:
     stream: ChatStream
     # The first, None where there is none
     event: bytes | None
-    # Turns and earlier pictures that did not fit
-    left_out: int
-    pictures_left_out: int
-    video_refused: bool
-    sound_refused: bool
     # The answer's sound was asked for, and is to come.
     speaks: bool
-    speech_refused: bool
+    # The fields of `Finished` on what of the request was left out
+    missing: Mapping[str, Any]
 
     @classmethod
     def of(
         cls, stream: ChatStream, event: bytes | None, *, sent: EngineRequest, wanted: EngineRequest
     ) -> Opened:
         """Compare the request as it was taken with the one that was asked for."""
-        return cls(
-            stream,
-            event,
-            left_out=len(wanted.turns) - len(sent.turns),
-            pictures_left_out=len(wanted.earlier) - len(sent.earlier),
-            video_refused=wanted.video and not sent.video,
-            sound_refused=wanted.sound is not None and sent.sound is None,
-            speaks=sent.speak,
-            speech_refused=wanted.speak and not sent.speak,
-        )
+        missing = {
+            "left_out": len(wanted.turns) - len(sent.turns),
+            "pictures_left_out": len(wanted.earlier) - len(sent.earlier),
+            "video_refused": wanted.video and not sent.video,
+            "sound_refused": wanted.sound is not None and sent.sound is None,
+            "speech_refused": wanted.speak and not sent.speak,
+        }
+        return cls(stream, event, sent.speak, missing)
+
+    def silent(self) -> Opened:
+        """Return it as one that came without the sound that was asked for."""
+        return dataclasses.replace(self, missing={**self.missing, "speech_refused": True})
 
     def end(self, finished: Finished) -> Finished:
         """Return the end of its answer with the fields that were left out."""
-        return dataclasses.replace(
-            finished,
-            left_out=self.left_out,
-            pictures_left_out=self.pictures_left_out,
-            video_refused=self.video_refused,
-            sound_refused=self.sound_refused,
-            speech_refused=self.speech_refused,
-        )
+        return dataclasses.replace(finished, **self.missing)
 
 
 class Sender:
@@ -198,7 +191,7 @@ class Sender:
         most = upstream.most_pictures(refusal.status, refusal.body)
         if most is None or most > len(request.earlier) or request.video:
             return None
-        self._server.learn_pictures(most)
+        self._server.learn(max_pictures=most)
         return fewer_pictures(request, most)
 
     def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
@@ -232,14 +225,14 @@ class Sender:
         if request.sound is None or not self._may_be_sound(refusal, request):
             return None
         if upstream.is_no_sound(refusal.status, refusal.body):
-            self._server.learn_no_sound()
+            self._server.learn(audio_in=False)
         return without_sound(request, SoundUse.REFUSED)
 
     def _without_video(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Whatever a refusal says of a video: pictures are the surer form."""
         if not request.video or refusal.status not in _NOT_TAKEN:
             return None
-        self._server.learn_no_video()
+        self._server.learn(video=False)
         return as_pictures(request, self._server.status.capabilities.max_pictures)
 
     def _without_tools(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
@@ -250,7 +243,7 @@ class Sender:
         other = upstream.is_no_picture(status, body) or upstream.is_other_model(status, body)
         if not request.tools or status not in _NOT_TAKEN or other:
             return None
-        self._server.learn_no_tools()
+        self._server.learn(calls_tools=False)
         return dataclasses.replace(request, tools=())
 
     def _of_program(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk
+from server.models.openai.model_choice import modalities, names_sound
 
 # Paths of servers whose models speak in their answers: plain vLLM has none of them.
 _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
@@ -102,8 +103,8 @@ class SpeechOut:
         self._unasked = True
 
     def of_card(self, card: Mapping[str, Any]) -> bool:
-        """Read the model's card, as the server lists it; return `speaks`."""
-        self._named = _names_speech(card)
+        """Read the model's card, as the server lists it, where nothing said means no; return `speaks`."""
+        self._named = names_sound(modalities(card, "output"))
         return self.speaks
 
     @property
@@ -116,14 +117,3 @@ class SpeechOut:
         """True when each request states what is wanted: a model that speaks does it unasked."""
         known = self._heard or self._named or (self._able and self._offered is True)
         return known and not self._unasked
-
-
-def _names_speech(card: Mapping[str, Any]) -> bool:
-    """Find whether a card says that the model gives sound. Nothing said means no."""
-    found = [card.get("output_modalities")]
-    for part in ("architecture", "modalities"):
-        inner = card.get(part)
-        if isinstance(inner, dict):
-            found += [inner.get("output_modalities"), inner.get("output")]
-    lists = [names for names in found if isinstance(names, list)]
-    return any(isinstance(one, str) and one.lower() == "audio" for names in lists for one in names)

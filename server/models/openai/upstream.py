@@ -82,9 +82,7 @@ _MOST_READ = 4096
 
 
 def words_of(body: object) -> str:
-    """Return the message inside an error body, for comparing only: it is never shown, kept or
-    logged.
-    """
+    """Return an error body's message, for comparing only: never shown, kept or logged."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)
         if isinstance(inner, Mapping):
@@ -153,9 +151,7 @@ def is_no_tools(status: int, body: object) -> bool:
 
 
 def most_pictures(status: int, body: object) -> int | None:
-    """Return the number of pictures that a refusal allows in a request; None when it names none, or
-    0.
-    """
+    """Return how many pictures a refusal allows in a request; None when it names none, or 0."""
     found = _PICTURES.search(words_of(body)) if status in (400, 422, 0) else None
     return (int(found.group(1)) or None) if found else None
 

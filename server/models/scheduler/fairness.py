@@ -135,9 +135,7 @@ class FairQueue(Generic[T]):
         return None
 
     def ready_sessions(self, kind: Kind, skip: Callable[[str, Kind], bool]) -> int:
-        """Return the number of sessions with a waiting item of this class that `skip` does not pass
-        over.
-        """
+        """Return how many sessions have a waiting item of this class, without those to `skip`."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
     def remove(self, item: T) -> bool:

@@ -465,9 +465,7 @@ class JobObserver(Protocol):
         ...
 
     def finished(self, result: Result) -> None:
-        """Receive the result; for a stopped job with the text so far, before the stopping call
-        returns.
-        """
+        """Receive the result; of a stopped job the text so far, before the stopping call returns."""
         ...
 
     def failed(self, error: QwenCameraError) -> None: ...
