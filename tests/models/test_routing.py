@@ -1,186 +1,54 @@
-"""The route of a question, by the words of each language."""
+"""The route of a question, by the words of each language: of its time, of reading on, and of safety, too."""
 
 from __future__ import annotations
 
+import math
+import tomllib
 import unicodedata
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Detail, Route
-from server.models import routing
-from server.models.routing import choose, route_of, wants_detail
+from server.models.routing import (
+    STOP_WORDS,
+    WORDS,
+    Span,
+    choose,
+    is_stop,
+    plain,
+    route_of,
+    span_in,
+    wants_detail,
+    wants_reading,
+)
 from tests.support.languages import LANGUAGES
 
-# By language and route
-QUESTIONS: dict[str, dict[Route, tuple[str, ...]]] = {
-    "en": {
-        Route.NOW: (
-            "What do you see?",
-            "What is this?",
-            "Is the door open?",
-            "Are you ready?",
-            "What colour is the car?",
-            "Is a person there?",
-            "Where am I?",
-            "Where was this made?",
-            "Is this a dove?",
-            "Such a nice dog, isn't it?",
-            "Can you find out what this is?",
-        ),
-        Route.DETAIL: (
-            "Read this",
-            "What does the label say?",
-            "How much does it cost?",
-            "What's the serial number?",
-            "Is there a TINY scratch?",
-            "What time is it?",
-            "Find the price",
-        ),
-        Route.PAST: (
-            "What just happened?",
-            "Where did I put the keys?",
-            "where have I left my phone",
-            "What was that noise?",
-            "Who was at the door a minute ago?",
-            "Have you seen my glasses?",
-            "What changed?",
-        ),
-        Route.WHERE: (
-            "Where is the 10 mm spanner?",
-            "where's the cat",
-            "Point to the red button",
-            "Find the scissors",
-            "Where does it say the price?",
-        ),
-    },
-    "de": {
-        Route.NOW: (
-            "Was ist das?",
-            "Ist die Tür offen?",
-            "Wo bin ich?",
-            "Muss das 20 Minuten kochen?",
-        ),
-        Route.DETAIL: (
-            "Lies das vor",
-            "Was steht auf dem Schild?",
-            "Wie groß ist die Überschrift?",
-        ),
-        Route.PAST: (
-            "Was ist gerade passiert?",
-            "Wo habe ich die Schlüssel hingelegt?",
-            "Wer war eben noch da?",
-        ),
-        Route.WHERE: (
-            "Wo ist der Schraubenzieher?",
-            "Zeig auf den roten Knopf",
-            "Suche die Schere",
-        ),
-    },
-    "fr": {
-        Route.NOW: (
-            "Qu'est-ce que c'est ?",
-            "C'est un chat ou un chien ?",
-            "Ça vient de France ?",
-            "Où suis-je ?",
-        ),
-        Route.DETAIL: ("Qu’est-ce qui est écrit ?", "Quel est le numéro de série ?"),
-        Route.PAST: ("Qu'est-ce qui s'est passé ?", "Où ai-je posé mes clés ?"),
-        Route.WHERE: ("Où est le chat ?", "ou est le chat", "Trouve les ciseaux"),
-    },
-    "es": {
-        Route.NOW: ("¿Qué es esto?", "¿De dónde es esto?", "¿Qué paso sigue?"),
-        Route.DETAIL: ("¿Qué dice la etiqueta?", "¿Cuánto cuesta?"),
-        Route.PAST: ("¿Qué acaba de pasar?", "¿Dónde dejé las llaves?"),
-        Route.WHERE: ("¿Dónde está el gato?", "Busca las tijeras"),
-    },
-    "it": {
-        Route.NOW: ("Che cos'è?", "Da dove viene?"),
-        Route.DETAIL: ("Cosa c'è scritto?", "Quanto costa?"),
-        Route.PAST: ("Cosa è successo?", "Dove ho messo le chiavi?"),
-        Route.WHERE: ("Dov'è il gatto?", "Trova le forbici"),
-    },
-    "pt": {
-        Route.NOW: ("O que é isto?", "De onde vem isto?"),
-        Route.DETAIL: ("O que está escrito aqui?", "Quanto custa?"),
-        Route.PAST: ("O que aconteceu?", "Onde deixei as chaves?"),
-        Route.WHERE: ("Onde está o gato?", "Encontra a tesoura"),
-    },
-    "nl": {
-        Route.NOW: ("Wat is dit?", "Is dat waar?", "Waarom is dit rood?"),
-        Route.DETAIL: ("Wat staat er op het etiket?", "Hoe laat is het?"),
-        Route.PAST: ("Wat is er net gebeurd?", "Waar heb ik mijn sleutels gelegd?"),
-        Route.WHERE: ("Waar is de kat?", "Zoek de schaar"),
-    },
-    "pl": {
-        Route.NOW: ("Co to jest?", "Gdzie jestem?"),
-        Route.DETAIL: ("Co tu jest napisane? Jaka cena?",),
-        Route.PAST: ("Co się stało?", "Gdzie położyłem klucze?"),
-        Route.WHERE: ("Gdzie jest kot?", "Znajdź nożyczki"),
-    },
-    "ru": {
-        Route.NOW: ("Что это?", "Где я?"),
-        Route.DETAIL: ("Что здесь написано?",),
-        Route.PAST: ("Что только что произошло?", "Где я положил ключи?"),
-        Route.WHERE: ("Где кот?", "Найди ножницы"),
-    },
-    "zh": {
-        Route.NOW: ("这是什么?", "我在哪里?", "哪里可以买?"),
-        Route.DETAIL: ("这上面写着什么?", "多少钱?", "几点了?"),
-        Route.PAST: ("刚才发生了什么?", "我把钥匙放在哪里了?"),
-        Route.WHERE: ("小狗在哪里?", "帮我找剪刀"),
-    },
-    "ja": {
-        Route.NOW: ("これは何ですか", "ここはどこですか", "誰がいますか"),
-        Route.DETAIL: ("何と書いてありますか", "番号は何番?", "いくらですか"),
-        Route.PAST: ("今何が起きましたか", "鍵をどこに置いた?"),
-        Route.WHERE: ("猫はどこですか", "はさみを探して"),
-    },
-    "ko": {
-        Route.NOW: ("이게 뭐예요?", "여기가 어디예요?"),
-        Route.DETAIL: ("가격이 얼마예요?",),
-        Route.PAST: ("방금 무슨 일이 있었어?", "열쇠 어디에 뒀지?"),
-        Route.WHERE: ("고양이 어디 있어?", "가위 찾아 줘"),
-    },
-    "tr": {
-        Route.NOW: ("Ne görüyorsun?", "Bu ne?", "Kapı açık mı?", "Burası neresi?"),
-        Route.DETAIL: ("Bunu oku", "Etikette ne yazıyor?", "Fiyatı nedir?", "Saat kaç?"),
-        Route.PAST: ("Az önce ne oldu?", "Anahtarları nereye koydum?", "Ne değişti?"),
-        Route.WHERE: ("Kedi nerede?", "Kırmızı düğmeyi işaret et", "Makası bul"),
-    },
-    "uk": {
-        Route.NOW: ("Що ти бачиш?", "Що це?", "Двері відчинено?", "Де я?"),
-        Route.DETAIL: ("Прочитай це", "Що написано на етикетці?", "Скільки це коштує?"),
-        Route.PAST: ("Що щойно сталося?", "Куди я поклав ключі?", "Що змінилося?"),
-        Route.WHERE: ("Де ножиці?", "Покажи де кіт", "Знайди ножиці"),
-    },
-    "ar": {
-        Route.NOW: ("ماذا ترى؟", "ما هذا؟", "هل الباب مفتوح؟", "أين أنا؟"),
-        Route.DETAIL: ("اقرأ هذا", "ما المكتوب على الملصق؟", "بكم هذا؟"),
-        Route.PAST: ("ماذا حدث قبل قليل؟", "أين وضعت المفاتيح؟"),
-        Route.WHERE: ("أين القطة؟", "ابحث عن المقص"),
-    },
-    "hi": {
-        Route.NOW: ("तुम क्या देख रहे हो?", "यह क्या है?", "दरवाज़ा खुला है?", "मैं कहाँ हूँ?"),
-        Route.DETAIL: ("यह पढ़ो", "लेबल पर क्या लिखा है?", "इसकी कीमत क्या है?"),
-        Route.PAST: ("अभी-अभी क्या हुआ?", "मैंने चाबी कहाँ रखी?"),
-        Route.WHERE: ("बिल्ली कहाँ है?", "कैंची ढूँढो"),
-    },
-}
+ASKED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))
+PAST, STARTED = ASKED["past"], ASKED["started"]
 SINGLE = [
-    (question, route)
-    for routes in QUESTIONS.values()
+    (question, Route(route))
+    for routes in ASKED["routes"].values()
     for route, questions in routes.items()
     for question in questions
 ]
 TABLES = {
-    "past": (routing.PAST_WORDS, routing.PAST_PARTS, {Route.PAST}),
-    "where": (routing.WHERE_WORDS, routing.WHERE_PARTS, {Route.WHERE}),
-    "search": (routing.SEARCH_WORDS, routing.SEARCH_PARTS, {Route.WHERE}),
-    "detail": (routing.DETAIL_WORDS, routing.DETAIL_PARTS, {Route.DETAIL, Route.TWICE}),
-    "neither": (routing.NEITHER_WORDS, routing.NEITHER_PARTS, {Route.NOW, Route.DETAIL}),
+    "past": {Route.PAST},
+    "where": {Route.WHERE},
+    "search": {Route.WHERE},
+    "detail": {Route.DETAIL, Route.TWICE},
+    "neither": {Route.NOW, Route.DETAIL},
+    "twice": {Route.TWICE},
+    "read": {Route.READ},
 }
+
+
+def every(table: str) -> list[str]:
+    """The questions of all languages."""
+    return [question for questions in ASKED[table].values() for question in questions]
 
 
 @pytest.mark.parametrize(("question", "route"), SINGLE)
@@ -189,24 +57,36 @@ def test_a_question_has_the_route_of_its_words(question: str, route: Route) -> N
     assert route_of(question) is route
 
 
-def test_every_language_has_questions_of_every_route() -> None:
-    """The table above leaves no route of any language untested; test_read_words.py and test_twice_words.py have two."""
-    assert QUESTIONS.keys() == LANGUAGES
-    assert all(
-        routes.keys() == set(Route) - {Route.READ, Route.TWICE} for routes in QUESTIONS.values()
-    )
+@pytest.mark.parametrize("question", every("twice"))
+def test_a_question_of_safety_is_looked_at_twice(question: str) -> None:
+    assert choose(question, Detail.AUTO, None) == (Route.TWICE, Detail.HIGH)
+
+
+@pytest.mark.parametrize("question", every("near"))
+def test_a_question_that_looks_like_one_of_safety_is_none(question: str) -> None:
+    assert route_of(question) is not Route.TWICE
+
+
+def test_every_language_has_words_and_questions() -> None:
+    """No route of any language is left untested."""
+    own = {"now", "detail", "past", "where"}
+    assert all(routes.keys() == own for routes in ASKED["routes"].values())
+    assert all(ASKED[table].keys() == LANGUAGES for table in ASKED)
+    for name in (*TABLES, "units", "start"):
+        assert WORDS[name]["words"].keys() | WORDS[name]["parts"].keys() == LANGUAGES
+    assert STOP_WORDS.keys() == LANGUAGES
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_phrase_alone_has_its_route(name: str) -> None:
     """No phrase of a language has another meaning in the table of another one."""
-    words, parts, routes = TABLES[name]
+    words, parts = WORDS[name]["words"], WORDS[name]["parts"]
     assert words.keys() | parts.keys() == LANGUAGES
     for language, entries in (*words.items(), *parts.items()):
         for entry in entries.split(","):
             phrase = entry.strip().rstrip("*")
             assert phrase, f"{name} of {language} has an empty entry"
-            assert route_of(phrase) in routes, f"{phrase} ({language})"
+            assert route_of(phrase) in TABLES[name], f"{phrase} ({language})"
 
 
 @given(st.sampled_from(SINGLE), st.sampled_from(["lower", "upper", "NFD", "quoted"]))
@@ -264,6 +144,13 @@ def test_detail_is_wanted_on_other_routes_too() -> None:
         ("What is this?", "auto", "past", ("past", "low")),
         ("What is this?", "auto", "where", ("where", "high")),
         ("What just happened?", "auto", "now", ("now", "low")),
+        ("Go on", "auto", "read", ("read", "high")),
+        ("Read this to me", "auto", "now", ("now", "low")),
+        ("Read this to me", "low", None, ("now", "low")),
+        ("Is the stove off?", "auto", "now", ("now", "low")),
+        ("What is this?", "auto", "twice", ("twice", "high")),
+        # The first look is as large as the person wants it.
+        ("Is the stove off?", "low", None, ("twice", "low")),
     ],
 )
 def test_a_client_may_choose(
@@ -272,3 +159,121 @@ def test_a_client_may_choose(
     """A route that the client names wins over the words; its detail fits to it."""
     named = Route(route) if route is not None else None
     assert choose(question, Detail(detail), named) == chosen
+
+
+def test_other_routes_come_before_a_second_look() -> None:
+    assert route_of("Where is my medicine?") is Route.WHERE
+    assert route_of("What was the dose a minute ago?") is Route.PAST
+    assert route_of("Read the warning to me") is not Route.NOW
+
+
+# The time that a question about the past names
+
+
+@pytest.mark.parametrize("language", PAST)
+def test_a_time_is_found_in_every_language(language: str) -> None:
+    """People guess: "two minutes ago" is at least one and a half to two and a half."""
+    two_ago, last_one, ten_ago = map(span_in, PAST[language])
+    assert two_ago is not None
+    assert ten_ago is not None
+    assert two_ago.since >= 150
+    assert 30 <= two_ago.until <= 90
+    assert last_one == Span(60, 0)
+    assert 13 <= ten_ago.since <= 25
+    assert ten_ago.until <= 7
+    assert {route_of(question) for question in PAST[language]} == {Route.PAST}
+    assert span_in(STARTED[language]) == Span(math.inf, 0)
+    assert route_of(STARTED[language]) is Route.PAST
+
+
+@pytest.mark.parametrize(
+    ("question", "seconds"),
+    [
+        ("What happened in the last 30 seconds?", 30),
+        ("Summarize the past five minutes.", 300),
+        ("What was on the table in the last half a minute?", 30),
+        ("What happened in the last few minutes?", 240),
+        ("Was ist in den letzten Minuten passiert?", 240),
+        ("Les deux dernières minutes ?", 120),
+        ("Anything in the last hour?", 3600),
+        ("Was there a cat one minute ago, or in the last ١٠ minutes?", 600),
+    ],
+)
+def test_the_last_so_much(question: str, seconds: float) -> None:
+    assert span_in(question) == Span(seconds, 0)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is this?",
+        "How many minutes does it say?",
+        "Boil it for 8 minutes, is that right?",
+        "Was kostet die Minute?",
+        "What happened an hour ago?",
+        "この部分は何ですか？",
+        "Take one 30 minutes before meals?",
+        "",
+    ],
+)
+def test_no_time(question: str) -> None:
+    """A duration is no time in the past; an hour ago is beyond any memory's middle."""
+    assert span_in(question) is None
+
+
+# Reading on, and its end
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Read this to me",
+        "Can you read this to me, please?",
+        "READ IT TO ME!",
+        "Lies mir das vor",
+        "Kannst du mir das vorlesen?",
+        "Lis-moi ça, s'il te plaît",
+        "Léeme esto por favor",
+        "Прочитай мне это",
+        "读给我听",
+    ],
+)
+def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
+    """In each language of the built-in engine."""
+    assert wants_reading(plain(question))
+    assert choose(question, Detail.AUTO, None) == (Route.READ, Detail.HIGH)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Read this", "Read me the price", "Lies das vor", "Lis-moi le prix", "What does it say?"],
+)
+def test_a_question_about_one_picture_stays_one(question: str) -> None:
+    """Questions that were answered from one picture before still are."""
+    assert route_of(question) is Route.DETAIL
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_each_word_alone_ends_it(language: str) -> None:
+    """Also in upper case and with a mark behind it."""
+    for word in STOP_WORDS[language].split(","):
+        assert is_stop(word.strip()), word
+        assert is_stop(f" {word.strip().upper()}!")
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("Stop, please.", True),
+        ("Okay, stop", True),
+        ("Danke, das reicht", True),
+        ("Stop sign?", False),
+        ("Where is the bus stop", False),
+        ("Para qué sirve esto", False),
+        ("", False),
+        ("stop " * 30, False),
+    ],
+)
+def test_only_a_whole_command_ends_it(text: str, ends: bool) -> None:
+    """A question with such a word in it is a question."""
+    assert is_stop(text) is ends
