@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest_asyncio
 
+from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from tests.models.asking import QUICK, Build
 from tests.support.fakes_openai import FakeOpenAI
 
 
@@ -13,3 +18,27 @@ from tests.support.fakes_openai import FakeOpenAI
 async def fake() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI() as server:
         yield server
+
+
+@pytest_asyncio.fixture
+async def build(fake: FakeOpenAI) -> AsyncIterator[Build]:
+    async with AsyncExitStack() as stack:
+
+        def make(
+            name: str = "vllm", *, limits: TimeLimits | None = QUICK, url: str = "", **endpoint: Any
+        ) -> OpenAIEngine:
+            others = {key: endpoint.pop(key) for key in _OF_ENGINES & endpoint.keys()}
+            at = Endpoint(url or fake.base_url, **endpoint)
+            engine = OpenAIEngine(name, at, limits=limits, **others)
+            stack.push_async_callback(engine.close)
+            return engine
+
+        yield make
+
+
+_OF_ENGINES = {"session_key", "on_retry", "transport"}
+
+
+@pytest_asyncio.fixture
+async def engine(build: Build) -> OpenAIEngine:
+    return build()

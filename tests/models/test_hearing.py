@@ -16,11 +16,10 @@ from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
-from tests.models.openai.test_engine import collect, picture
-from tests.models.openai.test_engine import request as plain_request
+from tests.models.asking import Build, collect, picture
+from tests.models.asking import request as plain_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 SOUND = Sound(np.arange(-8000, 8000).astype(np.int16), 5.0)
@@ -40,11 +39,10 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 
 @pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url))
+async def engine(build: Build) -> OpenAIEngine:
+    one = build(limits=None)
     await one.probe()
-    yield one
-    await one.close()
+    return one
 
 
 def kinds(body: dict[str, Any]) -> list[str]:

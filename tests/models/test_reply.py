@@ -21,7 +21,7 @@ from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
 from server.models.thinking import ThinkingLimits
-from tests.models.openai.test_engine import QUICK, request
+from tests.models.asking import QUICK, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 

@@ -13,10 +13,11 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineU
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest
 from server.models.openai import retry
-from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.retry import LONGEST_WAIT, Reason
 from server.models.reply import SLICE_CHARS
+from tests.models.asking import Build
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
@@ -63,13 +64,10 @@ async def retried() -> list[Reason]:
 
 
 @pytest_asyncio.fixture
-async def engine(fake: Counting, retried: list[Reason]) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine(
-        "vllm", Endpoint(fake.base_url), limits=LIMITS, session_key=str, on_retry=retried.append
-    )
+async def engine(build: Build, retried: list[Reason]) -> OpenAIEngine:
+    one = build(limits=LIMITS, session_key=str, on_retry=retried.append)
     await one.probe()
-    yield one
-    await one.close()
+    return one
 
 
 async def answer(engine: OpenAIEngine, request: EngineRequest = QUESTION) -> str:
@@ -182,19 +180,18 @@ async def test_a_cancelled_question_is_not_sent_again(
     assert fake.count == 1
 
 
-async def test_a_repeat_has_what_is_left_of_the_questions_time(fake: Counting) -> None:
+async def test_a_repeat_has_what_is_left_of_the_questions_time(
+    fake: Counting, build: Build
+) -> None:
     """The time for the first token does not begin anew."""
     limits = dataclasses.replace(LIMITS, first_token=0.8)
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
+    engine = build(limits=limits)
     fake.misbehave(Behaviour.INTERNAL, 1)
     fake.first_token = 60.0
     loop = asyncio.get_running_loop()
     began = loop.time()
-    try:
-        with pytest.raises(EngineError, match="did not begin"):
-            await answer(engine)
-    finally:
-        await engine.close()
+    with pytest.raises(EngineError, match="did not begin"):
+        await answer(engine)
     assert fake.count == 2
     assert loop.time() - began < 0.8 + 0.7
 

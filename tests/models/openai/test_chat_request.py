@@ -21,7 +21,7 @@ from server.models.openai.chat_client import Endpoint
 from server.models.openai.chat_request import Media, RequestFields, fewer_turns
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import Thinking, ThinkingLimits
-from tests.models.openai.test_engine import JPEG, QUICK, collect, picture, request
+from tests.models.asking import JPEG, collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 TURNS = tuple(
@@ -33,13 +33,6 @@ TURNS = tuple(
 async def fake() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI(max_model_len=None) as server:
         yield server
-
-
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    yield one
-    await one.close()
 
 
 async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models.base import EarlierPicture, EngineRequest
 from server.models.conversation import Conversation, Message, Shown, Speaker, ToolCall, Words
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
-from tests.models.openai.test_engine import QUICK, collect, picture, request
+from tests.models.asking import collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 TOOLS = {"tools": [{"type": "function", "function": {"name": "lamp"}}], "tool_choice": "auto"}
 FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type": "object"}}}
-
-
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    yield one
-    await one.close()
 
 
 def chat(**fields: Any) -> EngineRequest:

@@ -6,13 +6,11 @@ import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 
 from server.core.errors import (
@@ -23,58 +21,16 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import BoxUnit, Geometry, Kind, Picture
-from server.media.sound.pcm import VoiceChunk
-from server.models.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
+from server.core.frames import BoxUnit, Geometry
+from server.models.base import Delta, EngineState, Finished, Turn, Usage
 from server.models.openai import retry
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
+from tests.models.asking import JPEG, QUICK, Build, collect, partial, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
-QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
-JPEG = b"\xff\xd8 not really a picture \xff\xd9"
 KEY = "canary-key-5a17"
-
-
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    yield one
-    await one.close()
-
-
-def picture(jpeg: bytes | None = JPEG) -> Picture:
-    return Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, jpeg, None, None, 0.003)
-
-
-def request(question: str = "What is this?", **changes: Any) -> EngineRequest:
-    whole = EngineRequest("session", Kind.CHAT, question, picture())
-    return dataclasses.replace(whole, **changes)
-
-
-async def collect(
-    engine: OpenAIEngine, one: EngineRequest | None = None
-) -> tuple[list[str], Finished]:
-    texts: list[str] = []
-    async for chunk in engine.answer(one or request()):
-        if isinstance(chunk, Finished):
-            return texts, chunk
-        assert not isinstance(chunk, VoiceChunk)
-        texts.append(chunk.text)
-    raise AssertionError("no end")
-
-
-async def partial(engine: OpenAIEngine) -> tuple[list[str], EngineError]:
-    """Return the chunks before the error, and the error."""
-    texts: list[str] = []
-    try:
-        async for chunk in engine.answer(request()):
-            assert isinstance(chunk, Delta)
-            texts.append(chunk.text)
-    except EngineError as exc:
-        return texts, exc
-    raise AssertionError("no error")
 
 
 async def test_answer_streams_word_by_word_and_ends_with_usage(
@@ -184,32 +140,29 @@ async def test_rate_limit_hands_on_when_to_come_back(
     assert raised.retry_after == 7
 
 
-async def test_an_answer_that_never_ends_meets_the_total_limit(fake: FakeOpenAI) -> None:
+async def test_an_answer_that_never_ends_meets_the_total_limit(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """Data events alone do not keep an answer alive for ever."""
     fake.answer_for = lambda _body, _jpeg: ["x "] * 1000
     fake.between_tokens = 0.02
     limits = dataclasses.replace(QUICK, total=0.3)
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
-    try:
-        texts, raised = await partial(engine)
-        assert isinstance(raised, EngineTimeout)
-        assert "0.3 s" in raised.message
-        assert 3 < len(texts) < 20
-    finally:
-        await engine.close()
+    engine = build(limits=limits)
+    texts, raised = await partial(engine)
+    assert isinstance(raised, EngineTimeout)
+    assert "0.3 s" in raised.message
+    assert 3 < len(texts) < 20
 
 
 async def test_slow_prefill_behind_an_early_role_event_has_the_first_token_limit(
     fake: FakeOpenAI,
+    build: Build,
 ) -> None:
     """The role alone does not begin the answer: first_token goes on, not between_tokens."""
     limits = dataclasses.replace(QUICK, first_token=1.0, between_tokens=0.1)
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
+    engine = build(limits=limits)
     fake.before_text = 0.3
-    try:
-        assert len((await collect(engine))[0]) == 4
-    finally:
-        await engine.close()
+    assert len((await collect(engine))[0]) == 4
 
 
 async def test_a_whole_answer_without_done_is_an_answer(
@@ -253,9 +206,11 @@ async def test_cancelling_the_consumer_closes_the_upstream_stream(
     assert fake.last.closed_early
 
 
-async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeOpenAI) -> None:
+async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """100 answers at a time, every 10th stopped: 90 are whole and nothing is left at the server."""
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
+    engine = build(limits=None)
     fake.answer_for = lambda body, _jpeg: [body["messages"][-1]["content"][1]["text"], " a", " b"]
     fake.between_tokens = 0.05
 
@@ -270,10 +225,7 @@ async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeO
                 return None
         return text
 
-    try:
-        answers = await asyncio.gather(*(one(n) for n in range(100)))
-    finally:
-        await engine.close()
+    answers = await asyncio.gather(*(one(n) for n in range(100)))
     assert answers == [None if n % 10 == 0 else f"q{n} a b" for n in range(100)]
     for seen in fake.requests:
         await asyncio.wait_for(seen.done.wait(), AT_ONCE_SECONDS)
@@ -282,23 +234,20 @@ async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeO
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
-async def test_a_refused_field_is_dropped_for_good(fake: FakeOpenAI, behaviour: Behaviour) -> None:
+async def test_a_refused_field_is_dropped_for_good(
+    fake: FakeOpenAI, behaviour: Behaviour, build: Build
+) -> None:
     """The request is sent again once without what was named, and later requests never have it."""
     fake.behaviour = behaviour
     fake.refused_fields = {"stream_options", "priority"}
-    engine = OpenAIEngine(
-        "vllm", Endpoint(fake.base_url, fields={"temperature": 0.2, "priority": 3}), limits=QUICK
-    )
-    try:
-        assert len((await collect(engine))[0]) == 4
-        assert fake.count == 2
-        assert fake.requests[0].body["priority"] == 3
-        assert not fake.refused_fields & set(fake.last.body)
-        assert "temperature" in fake.last.body
-        await collect(engine)
-        assert fake.count == 3
-    finally:
-        await engine.close()
+    engine = build(fields={"temperature": 0.2, "priority": 3})
+    assert len((await collect(engine))[0]) == 4
+    assert fake.count == 2
+    assert fake.requests[0].body["priority"] == 3
+    assert not fake.refused_fields & set(fake.last.body)
+    assert "temperature" in fake.last.body
+    await collect(engine)
+    assert fake.count == 3
 
 
 async def test_a_refused_field_that_is_needed_is_an_error(
@@ -324,18 +273,17 @@ async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: Ope
     assert engine.status.model == "other-vl"
 
 
-async def test_a_configured_model_that_went_is_an_error_that_says_so(fake: FakeOpenAI) -> None:
+async def test_a_configured_model_that_went_is_an_error_that_says_so(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """A fixed MODEL_NAME is never replaced by another."""
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
-    try:
-        await engine.probe()
-        fake.models = ["other-vl"]
-        _, raised = await partial(engine)
-        assert "MODEL_NAME" in raised.message
-        assert engine.status.state is EngineState.MISCONFIGURED
-        assert "other-vl" in engine.status.detail
-    finally:
-        await engine.close()
+    engine = build(model="fake-vl")
+    await engine.probe()
+    fake.models = ["other-vl"]
+    _, raised = await partial(engine)
+    assert "MODEL_NAME" in raised.message
+    assert engine.status.state is EngineState.MISCONFIGURED
+    assert "other-vl" in engine.status.detail
 
 
 class Dropping(httpx2.AsyncHTTPTransport):
@@ -354,23 +302,20 @@ class Dropping(httpx2.AsyncHTTPTransport):
 
 @pytest.mark.parametrize("drops", [1, 2, 3])
 async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
-    fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch
+    fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
     """A server closes an unused connection, or every one after a failure, just when it is used
     again.
     """
     monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), transport=Dropping(drops))
-    try:
-        if drops < 3:
-            assert len((await collect(engine))[0]) == 4
-            assert engine.status.ready
-            return
-        texts, raised = await partial(engine)
-        assert (texts, type(raised)) == ([], EngineUnavailable)
-        assert engine.status.state is EngineState.UNREACHABLE
-    finally:
-        await engine.close()
+    engine = build(limits=None, transport=Dropping(drops))
+    if drops < 3:
+        assert len((await collect(engine))[0]) == 4
+        assert engine.status.ready
+        return
+    texts, raised = await partial(engine)
+    assert (texts, type(raised)) == ([], EngineUnavailable)
+    assert engine.status.state is EngineState.UNREACHABLE
 
 
 async def test_probe_learns_model_context_and_geometry(
@@ -433,15 +378,12 @@ async def test_boxes_have_the_unit_of_the_models_folder(
     ],
 )
 async def test_geometry_is_chosen_by_type_else_name_or_by_setting(
-    fake: FakeOpenAI, card: dict[str, Any], factor: int | None, expected: int
+    fake: FakeOpenAI, card: dict[str, Any], factor: int | None, expected: int, build: Build
 ) -> None:
     """Its type beats its name; an override beats everything."""
     fake.card = card
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, factor=factor), limits=QUICK)
-    try:
-        assert (await engine.probe()).capabilities.geometry.factor == expected
-    finally:
-        await engine.close()
+    engine = build(factor=factor)
+    assert (await engine.probe()).capabilities.geometry.factor == expected
 
 
 @pytest.mark.parametrize(
@@ -476,73 +418,59 @@ async def test_probe_tells_what_is_wrong(
     ],
 )
 async def test_trouble_of_a_roles_server_names_its_settings(
-    fake: FakeOpenAI, behaviour: Behaviour, setting: str
+    fake: FakeOpenAI, build: Build, behaviour: Behaviour, setting: str
 ) -> None:
     """While it is asked; VLLM_BASE_URL and its key are another server's."""
-    endpoint = Endpoint(fake.base_url, names=SettingNames.of("watches"))
-    engine = OpenAIEngine("watches", endpoint, limits=QUICK)
-    try:
-        await engine.probe()
-        fake.behaviour = behaviour
-        _, raised = await partial(engine)
-        assert isinstance(raised, EngineError)
-        assert setting in raised.message
-        assert "VLLM_" not in raised.message
-    finally:
-        await engine.close()
+    engine = build("watches", names=SettingNames.of("watches"))
+    await engine.probe()
+    fake.behaviour = behaviour
+    _, raised = await partial(engine)
+    assert isinstance(raised, EngineError)
+    assert setting in raised.message
+    assert "VLLM_" not in raised.message
 
 
-async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI) -> None:
+async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI, build: Build) -> None:
     """While vLLM loads, its port refuses connections: both are named."""
     await fake.close()
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    try:
-        status = await engine.probe()
-        assert status.state is EngineState.UNREACHABLE
-        assert "still loading" in status.detail
-        _, raised = await partial(engine)
-        assert isinstance(raised, EngineUnavailable)
-        await fake.start()
-        assert len((await collect(engine))[0]) == 4
-    finally:
-        await engine.close()
+    engine = build()
+    status = await engine.probe()
+    assert status.state is EngineState.UNREACHABLE
+    assert "still loading" in status.detail
+    _, raised = await partial(engine)
+    assert isinstance(raised, EngineUnavailable)
+    await fake.start()
+    assert len((await collect(engine))[0]) == 4
 
 
-async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI) -> None:
+async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI, build: Build) -> None:
     """A base URL without /v1 answers 404."""
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url[:-3]), limits=QUICK)
-    try:
-        status = await engine.probe()
-        assert status.state is EngineState.MISCONFIGURED
-        assert "/v1" in status.detail
-    finally:
-        await engine.close()
+    engine = build(url=fake.base_url[:-3])
+    status = await engine.probe()
+    assert status.state is EngineState.MISCONFIGURED
+    assert "/v1" in status.detail
 
 
-async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI) -> None:
+async def test_no_list_of_models_is_fine_with_a_configured_name(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """`transformers serve` lists nothing and still answers."""
     fake.behaviour = Behaviour.NO_MODELS
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
-    try:
-        assert (await engine.probe()).ready
-        assert len((await collect(engine))[0]) == 4
-    finally:
-        await engine.close()
+    engine = build(model="fake-vl")
+    assert (await engine.probe()).ready
+    assert len((await collect(engine))[0]) == 4
 
 
-async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: FakeOpenAI) -> None:
+async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """Its health alone decides."""
-    engine = OpenAIEngine(
-        "local", Endpoint(fake.base_url, model="fake-vl", listed=False), limits=QUICK
-    )
-    try:
-        before = fake.probes
-        assert (await engine.probe()).ready
-        assert fake.probes == before
-        fake.health = 503
-        assert (await engine.probe()).state is EngineState.LOADING
-    finally:
-        await engine.close()
+    engine = build("local", model="fake-vl", listed=False)
+    before = fake.probes
+    assert (await engine.probe()).ready
+    assert fake.probes == before
+    fake.health = 503
+    assert (await engine.probe()).state is EngineState.LOADING
 
 
 async def test_vllm_that_has_lost_its_engine_is_not_used(
@@ -567,7 +495,7 @@ async def test_vllm_that_has_lost_its_engine_is_not_used(
 
 
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
-    fake: FakeOpenAI, engine: OpenAIEngine
+    fake: FakeOpenAI, engine: OpenAIEngine, build: Build
 ) -> None:
     """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is
     not used.
@@ -576,75 +504,63 @@ async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     nameless = await engine.probe()
     assert nameless.state is EngineState.UNREACHABLE
     assert "MODEL_NAME" in nameless.detail
-    named = OpenAIEngine("vllm", Endpoint(fake.base_url, model="fake-vl"), limits=QUICK)
-    try:
-        assert (await named.probe()).ready
-        assert len((await collect(named))[0]) == 4
-        for ill in (404, 503):
-            fake.health = ill
-            status = await named.probe()
-            assert status.state is EngineState.UNREACHABLE
-            assert "500" in status.detail
-        fake.health = 200
-        assert (await named.probe()).ready
-    finally:
-        await named.close()
+    named = build(model="fake-vl")
+    assert (await named.probe()).ready
+    assert len((await collect(named))[0]) == 4
+    for ill in (404, 503):
+        fake.health = ill
+        status = await named.probe()
+        assert status.state is EngineState.UNREACHABLE
+        assert "500" in status.detail
+    fake.health = 200
+    assert (await named.probe()).ready
 
 
-async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI) -> None:
+async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI, build: Build) -> None:
     """The sentence helps to correct MODEL_NAME."""
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="typo"), limits=QUICK)
-    try:
-        status = await engine.probe()
-        assert status.state is EngineState.MISCONFIGURED
-        assert "typo" in status.detail
-        assert "fake-vl" in status.detail
-    finally:
-        await engine.close()
+    engine = build(model="typo")
+    status = await engine.probe()
+    assert status.state is EngineState.MISCONFIGURED
+    assert "typo" in status.detail
+    assert "fake-vl" in status.detail
 
 
 async def test_the_key_is_sent_and_appears_nowhere_else(
-    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture
+    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture, build: Build
 ) -> None:
     """Not in repr, status, errors or logs, not even at the lowest level."""
     fake.api_key = KEY
     caplog.set_level(logging.DEBUG)
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, api_key=SecretStr(KEY)), limits=QUICK)
-    try:
-        assert (await engine.probe()).ready
-        await collect(engine, request("canary-question"))
-        assert fake.last.headers["authorization"] == f"Bearer {KEY}"
-        fake.api_key = "changed"
-        _, raised = await partial(engine)
-        shown = f"{engine!r} {engine.status!r} {raised!r} {raised} {caplog.text}"
-        assert KEY not in shown
-        assert "canary-question" not in shown
-        assert raised.__cause__ is None
-        # The libraries below log addresses and bodies when somebody lets them.
-        chatty = ("openai", "httpx2", "httpcore2")
-        assert not [record for record in caplog.records if record.name.startswith(chatty)]
-        assert engine.status.state is EngineState.MISCONFIGURED
-    finally:
-        await engine.close()
+    engine = build(api_key=SecretStr(KEY))
+    assert (await engine.probe()).ready
+    await collect(engine, request("canary-question"))
+    assert fake.last.headers["authorization"] == f"Bearer {KEY}"
+    fake.api_key = "changed"
+    _, raised = await partial(engine)
+    shown = f"{engine!r} {engine.status!r} {raised!r} {raised} {caplog.text}"
+    assert KEY not in shown
+    assert "canary-question" not in shown
+    assert raised.__cause__ is None
+    # The libraries below log addresses and bodies when somebody lets them.
+    chatty = ("openai", "httpx2", "httpcore2")
+    assert not [record for record in caplog.records if record.name.startswith(chatty)]
+    assert engine.status.state is EngineState.MISCONFIGURED
 
 
 async def test_environment_of_another_account_does_not_travel(
-    fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
     """The openai package reads its own variables; none of them reaches this server."""
     monkeypatch.setenv("OPENAI_ORG_ID", "canary-org")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "canary-project")
     monkeypatch.setenv("OPENAI_API_KEY", "canary-env-key")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    try:
-        await collect(engine)
-        assert "canary" not in str(fake.last.headers)
-    finally:
-        await engine.close()
+    engine = build()
+    await collect(engine)
+    assert "canary" not in str(fake.last.headers)
 
 
-async def test_a_redirect_is_not_followed() -> None:
+async def test_a_redirect_is_not_followed(build: Build) -> None:
     """Pictures go to the configured address and nowhere else."""
     seen: list[str] = []
 
@@ -652,17 +568,9 @@ async def test_a_redirect_is_not_followed() -> None:
         seen.append(one.url.host)
         return httpx2.Response(307, headers={"location": "http://elsewhere.example/v1/models"})
 
-    engine = OpenAIEngine(
-        "vllm",
-        Endpoint("http://here.example/v1"),
-        limits=QUICK,
-        transport=httpx2.MockTransport(handler),
-    )
-    try:
-        assert (await engine.probe()).state is EngineState.MISCONFIGURED
-        assert set(seen) == {"here.example"}
-    finally:
-        await engine.close()
+    engine = build(url="http://here.example/v1", transport=httpx2.MockTransport(handler))
+    assert (await engine.probe()).state is EngineState.MISCONFIGURED
+    assert set(seen) == {"here.example"}
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8001", "ftp://x/v1", "http://"])
@@ -679,17 +587,12 @@ def test_time_limits_must_be_positive(value: float) -> None:
         TimeLimits(between_tokens=value)
 
 
-async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI) -> None:
+async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI, build: Build) -> None:
     """User and password of a URL stay out of every sentence."""
     await fake.close()
-    engine = OpenAIEngine(
-        "vllm", Endpoint(f"http://user:{KEY}@127.0.0.1:{fake.port}/v1"), limits=QUICK
-    )
-    try:
-        status = await engine.probe()
-        assert KEY not in f"{engine!r}{status!r}"
-    finally:
-        await engine.close()
+    engine = build(url=f"http://user:{KEY}@127.0.0.1:{fake.port}/v1")
+    status = await engine.probe()
+    assert KEY not in f"{engine!r}{status!r}"
 
 
 async def test_no_control_token_of_any_family_reaches_the_server(
@@ -711,20 +614,18 @@ async def test_no_control_token_of_any_family_reaches_the_server(
     assert fake.last.texts[-1][1] == "<start_of_turn>What<IMG_CONTEXT> is <image>this?"
 
 
-async def test_a_sessions_name_goes_only_where_it_is_meant_to(fake: FakeOpenAI) -> None:
+async def test_a_sessions_name_goes_only_where_it_is_meant_to(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """With each question to a server of VLLM_BASE_URL, and to no other; the id itself never."""
     keys = SessionKeys("s" * 32)
-    ours = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK, session_key=keys.of)
-    other = OpenAIEngine("local", Endpoint(fake.base_url), limits=QUICK)
-    try:
-        await collect(ours, request(session_id="one"))
-        await collect(ours, request(session_id="one"))
-        await collect(ours, request(session_id="two"))
-        assert "x-request-id" not in fake.last.headers
-        names = [seen.headers["x-session-id"] for seen in fake.requests]
-        assert names == [keys.of("one"), keys.of("one"), keys.of("two")]
-        await collect(other, request(session_id="one", id="4711"))
-        assert not {"x-session-id", "x-request-id"} & fake.last.headers.keys()
-    finally:
-        await ours.close()
-        await other.close()
+    ours = build(session_key=keys.of)
+    other = build("local")
+    await collect(ours, request(session_id="one"))
+    await collect(ours, request(session_id="one"))
+    await collect(ours, request(session_id="two"))
+    assert "x-request-id" not in fake.last.headers
+    names = [seen.headers["x-session-id"] for seen in fake.requests]
+    assert names == [keys.of("one"), keys.of("one"), keys.of("two")]
+    await collect(other, request(session_id="one", id="4711"))
+    assert not {"x-session-id", "x-request-id"} & fake.last.headers.keys()

@@ -5,32 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.core.errors import EngineUnavailable
 from server.models.base import EngineState
-from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector
-from tests.models.openai.test_engine import collect
+from tests.models.asking import PATIENT, Build, collect
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
-# No limit ends anything here, on a busy machine, too.
-PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, probe=10)
 
-
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=PATIENT)
-    yield one
-    await one.close()
+@pytest.fixture
+def engine(build: Build) -> OpenAIEngine:
+    return build(limits=PATIENT)
 
 
 def modalities(*names: str) -> dict[str, Any]:
@@ -192,23 +184,22 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
         await selector.close()
 
 
-async def test_model_name_wins_until_the_model_refuses_a_picture(fake: FakeOpenAI) -> None:
+async def test_model_name_wins_until_the_model_refuses_a_picture(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready, so that
     the next one answers.
     """
     fake.models = ["seeing-vl", "text"]
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model="text"), limits=PATIENT)
-    try:
-        assert (await engine.probe()).model == "text"
-        assert engine.status.ready
-        assert fake.count == 0
-        fake.blind = {"text"}
-        with pytest.raises(EngineUnavailable, match="takes pictures"):
-            await collect(engine)
-        assert engine.status.state is EngineState.MISCONFIGURED
-        assert (await engine.probe()).state is EngineState.MISCONFIGURED
-    finally:
-        await engine.close()
+    engine = build(model="text", limits=PATIENT)
+    assert (await engine.probe()).model == "text"
+    assert engine.status.ready
+    assert fake.count == 0
+    fake.blind = {"text"}
+    with pytest.raises(EngineUnavailable, match="takes pictures"):
+        await collect(engine)
+    assert engine.status.state is EngineState.MISCONFIGURED
+    assert (await engine.probe()).state is EngineState.MISCONFIGURED
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import pytest_asyncio
 from server.core.sound import Sound
 from server.media.sound.pcm import VoiceChunk, wav
 from server.models.base import EngineRequest
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.spoken_answer import SpokenAnswer
-from tests.models.openai.test_engine import request as plain_request
+from tests.models.asking import Build
+from tests.models.asking import request as plain_request
 from tests.support.answers import answered
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
@@ -66,11 +66,10 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 
 @pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url))
+async def engine(build: Build) -> OpenAIEngine:
+    one = build(limits=None)
     await one.probe()
-    yield one
-    await one.close()
+    return one
 
 
 # Form
@@ -138,9 +137,9 @@ async def test_leaving_stops_the_sound_upstream(fake: FakeOpenAI, engine: OpenAI
 # Asking
 
 
-async def test_what_is_asked_for(fake: FakeOpenAI) -> None:
+async def test_what_is_asked_for(fake: FakeOpenAI, build: Build) -> None:
     """Text alone unless speech is wanted: such a server speaks unasked."""
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, voice="Chelsie"))
+    engine = build(voice="Chelsie", limits=None)
     await engine.probe()
     await answered(engine, plain_request())
     assert fake.last.body["modalities"] == ["text"]
@@ -150,7 +149,6 @@ async def test_what_is_asked_for(fake: FakeOpenAI) -> None:
     assert fake.last.body["modalities"] == ["text", "audio"]
     assert fake.last.body["audio"] == {"format": "pcm16", "voice": "Chelsie"}
     assert fake.last.body["speaker"] == "Chelsie"
-    await engine.close()
 
 
 @pytest.mark.parametrize(
@@ -170,24 +168,30 @@ async def test_what_is_asked_for(fake: FakeOpenAI) -> None:
     ],
 )
 async def test_who_speaks(
-    fake: FakeOpenAI, model: str, card: dict[str, Any], others: dict[str, Any], speaks: bool
+    fake: FakeOpenAI,
+    model: str,
+    card: dict[str, Any],
+    others: dict[str, Any],
+    speaks: bool,
+    build: Build,
 ) -> None:
     """By the card, or by the family on a server whose interface has speech; plain vLLM has none."""
     fake.models, fake.card, fake.others = [model], card, others
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
+    engine = build(limits=None)
     await engine.probe()
     assert engine.status.capabilities.speech_out is speaks
     await engine.probe()
     assert fake.other_requests.count("/openapi.json") <= 1
     await answered(engine, plain_request())
     assert ("modalities" in fake.last.body) is speaks
-    await engine.close()
 
 
-async def test_a_server_that_speaks_unasked_is_known_from_then_on(fake: FakeOpenAI) -> None:
+async def test_a_server_that_speaks_unasked_is_known_from_then_on(
+    fake: FakeOpenAI, build: Build
+) -> None:
     """Its interface is hidden: the sound is no text, and the next request says what is wanted."""
     fake.others = {}
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url))
+    engine = build(limits=None)
     await engine.probe()
     fake.deltas = omni()
     text, sound, _ = await answered(engine, plain_request())
@@ -197,7 +201,6 @@ async def test_a_server_that_speaks_unasked_is_known_from_then_on(fake: FakeOpen
     assert engine.status.capabilities.speech_out
     await answered(engine, plain_request())
     assert fake.last.body["modalities"] == ["text"]
-    await engine.close()
 
 
 # Falling back to text

@@ -9,18 +9,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.models.base import EngineState
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import OFF_FIELDS
-from tests.models.openai.test_engine import collect
-from tests.models.openai.test_sight import PATIENT
+from tests.models.asking import PATIENT, Build, collect
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 QWEN_OFF = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"}
@@ -83,12 +79,10 @@ V0 = {
 }
 
 
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
+@pytest.fixture
+def engine(fake: FakeOpenAI, build: Build) -> OpenAIEngine:
     fake.models, fake.max_model_len = ["mine"], None
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=PATIENT)
-    yield one
-    await one.close()
+    return build(limits=PATIENT)
 
 
 def served(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -180,7 +174,7 @@ async def test_a_llama_cpp_with_several_models_is_not_asked(
 
 @pytest.mark.parametrize("wanted", ["", "mine"])
 async def test_ollama_tells_by_show(
-    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture, wanted: str
+    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture, wanted: str, build: Build
 ) -> None:
     """Of a model with a name of somebody's own, which MODEL_NAME may name."""
     caplog.set_level(logging.INFO)
@@ -188,22 +182,19 @@ async def test_ollama_tells_by_show(
     shown = show("completion", "vision", "thinking")
     fake.card = {"owned_by": "library"}
     fake.others = {"/api/show": {"mine": shown}, "/api/ps": {"models": []}}
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, model=wanted), limits=PATIENT)
-    try:
-        for _ in range(2):
-            capabilities = (await engine.probe()).capabilities
-        assert (capabilities.geometry.factor, capabilities.context_length) == (28, 6144)
-        assert capabilities.max_concurrency is None
-        await collect(engine)
-        assert fake.last.body["reasoning_effort"] == "none"
-        assert fake.other_requests.count("/api/show") == 1
-        assert len(served(caplog)) == 1
-        assert "of the family Qwen2.5-VL; takes pictures, has a switch" in served(caplog)[0]
-    finally:
-        await engine.close()
+    engine = build(model=wanted, limits=PATIENT)
+    for _ in range(2):
+        capabilities = (await engine.probe()).capabilities
+    assert (capabilities.geometry.factor, capabilities.context_length) == (28, 6144)
+    assert capabilities.max_concurrency is None
+    await collect(engine)
+    assert fake.last.body["reasoning_effort"] == "none"
+    assert fake.other_requests.count("/api/show") == 1
+    assert len(served(caplog)) == 1
+    assert "of the family Qwen2.5-VL; takes pictures, has a switch" in served(caplog)[0]
 
 
-async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI) -> None:
+async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI, build: Build) -> None:
     """It names each model's owner by its namespace; another server's owners mean nothing."""
     for name, owner, asked in (
         ("openbmb/minicpm-v9:latest", "openbmb", True),
@@ -214,7 +205,7 @@ async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI) -> No
         fake.models, fake.card = [name], {"owned_by": owner}
         fake.others = {"/api/show": {name: show("completion", "vision")}, "/api/ps": {"models": []}}
         fake.other_requests.clear()
-        engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=PATIENT)
+        engine = build(limits=PATIENT)
         try:
             await engine.probe()
             assert ("/api/show" in fake.other_requests) is asked

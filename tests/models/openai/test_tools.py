@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ import pytest_asyncio
 
 from server.models import prompts
 from server.models.base import Delta, EngineRequest, Finished
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import MOST_ARGUMENT_CHARS, MOST_TOOL_CALLS
-from tests.models.openai.test_engine import QUICK, collect, request
+from tests.models.asking import QUICK, Build, collect, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 TOOLS = (
@@ -26,14 +24,12 @@ BOILS = {"condition": "the kettle boils"}
 
 
 @pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
+async def engine(fake: FakeOpenAI, build: Build) -> OpenAIEngine:
     fake.model, fake.models = "Qwen3-VL-8B-Instruct", ["Qwen3-VL-8B-Instruct"]
     # A failure in words that say nothing is tried again before the tools are blamed.
-    patient = dataclasses.replace(QUICK, first_token=5.0)
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=patient)
+    one = build(limits=dataclasses.replace(QUICK, first_token=5.0))
     await one.probe()
-    yield one
-    await one.close()
+    return one
 
 
 def with_tools(**more: Any) -> EngineRequest:
@@ -184,11 +180,10 @@ async def test_another_refusal_is_not_about_them(fake: FakeOpenAI, engine: OpenA
         ("fake-vl", False),
     ],
 )
-async def test_families_that_call(fake: FakeOpenAI, model: str, calls: bool) -> None:
+async def test_families_that_call(fake: FakeOpenAI, model: str, calls: bool, build: Build) -> None:
     fake.model, fake.models = model, [model]
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
+    engine = build()
     assert (await engine.probe()).capabilities.calls_tools is calls
-    await engine.close()
 
 
 async def test_chunks_end_as_promised(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

@@ -1,0 +1,48 @@
+"""What tests of engines at a model server share: a request, its answer, and limits of time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from server.core.errors import EngineError
+from server.core.frames import Kind, Picture
+from server.models.base import Delta, EngineRequest, Finished
+from server.models.openai.chat_client import TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from tests.support import answers
+
+QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
+# No limit ends anything here, on a busy machine, too.
+PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, probe=10)
+JPEG = b"\xff\xd8 not really a picture \xff\xd9"
+# Makes an engine of the model server, which is closed at the end of the test; `limits` and options of its endpoint
+Build = Callable[..., OpenAIEngine]
+
+
+def picture(jpeg: bytes | None = JPEG) -> Picture:
+    return Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, jpeg, None, None, 0.003)
+
+
+def request(question: str = "What is this?", **changes: Any) -> EngineRequest:
+    whole = EngineRequest("session", Kind.CHAT, question, picture())
+    return dataclasses.replace(whole, **changes)
+
+
+async def collect(
+    engine: OpenAIEngine, one: EngineRequest | None = None
+) -> tuple[list[str], Finished]:
+    return await answers.collect(engine, one or request())
+
+
+async def partial(engine: OpenAIEngine) -> tuple[list[str], EngineError]:
+    """Return the chunks before the error, and the error."""
+    texts: list[str] = []
+    try:
+        async for chunk in engine.answer(request()):
+            assert isinstance(chunk, Delta)
+            texts.append(chunk.text)
+    except EngineError as exc:
+        return texts, exc
+    raise AssertionError("no error")
