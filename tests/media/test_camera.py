@@ -23,7 +23,7 @@ from server.media.camera import (
     Camera,
     CameraConnection,
 )
-from tests.support.fakes_clock import run_clock
+from tests.support.fakes_clock import on_clock
 
 # Offset of the sender's clock to this machine's monotonic clock, seconds.
 SENDER = 1_700_000_000.0
@@ -109,653 +109,563 @@ def spawn(coro: Coroutine[Any, Any, Frame]) -> asyncio.Task[Frame]:
     return asyncio.create_task(coro)
 
 
-def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_clock() -> None:
+@on_clock
+async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_clock() -> None:
     """A frame captured before the question is skipped, even if it arrives after it."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.frame(sender=SENDER - 0.5)
-        waiting = spawn(bench.camera.frame_after(asked(sent=SENDER)))
-        await asyncio.sleep(0.05)
-        bench.frame(sender=SENDER - 0.001)
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
-        right = bench.frame(captured=0.0, sender=SENDER + 0.001)
-        bench.frame(sender=SENDER + 0.03)
-        # Both came within one turn of the loop: the newer one is no worse.
-        assert (await waiting).captured_sender in (right.captured_sender, SENDER + 0.03)
-        newest = bench.frame(sender=SENDER + 0.1)
-        assert await bench.camera.frame_after(asked(sent=SENDER + 0.1)) is newest
-
-    run_clock(main())
+    bench = Bench()
+    bench.frame(sender=SENDER - 0.5)
+    waiting = spawn(bench.camera.frame_after(asked(sent=SENDER)))
+    await asyncio.sleep(0.05)
+    bench.frame(sender=SENDER - 0.001)
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    right = bench.frame(captured=0.0, sender=SENDER + 0.001)
+    bench.frame(sender=SENDER + 0.03)
+    # Both came within one turn of the loop: the newer one is no worse.
+    assert (await waiting).captured_sender in (right.captured_sender, SENDER + 0.03)
+    newest = bench.frame(sender=SENDER + 0.1)
+    assert await bench.camera.frame_after(asked(sent=SENDER + 0.1)) is newest
 
 
-def test_a_clock_that_is_not_believed_is_told() -> None:
+@on_clock
+async def test_a_clock_that_is_not_believed_is_told() -> None:
     """By the frames themselves, or by a question's stamp; each change once, and not of another device's camera."""
-
-    async def main() -> None:
-        bench = Bench()
-        told: list[bool] = []
-        bench.frame()
-        bench.camera.on_status = lambda: told.append(bench.camera.clock_doubted)
-        for _ in range(3):
-            bench.frame(doubted=True)
-        assert told == [True]
-        begin = now()
-
-        def stamp() -> float:
-            return SENDER + now() - begin
-
-        # A frame's stamp that is a little behind is waited for, one far behind is not believed.
-        for behind, doubted in ((0.4, False), (0.0, False), (0.6, True), (0.0, False)):
-            await asyncio.sleep(0.1)
-            waiting = spawn(bench.camera.frame_after(asked(sent=stamp(), wall=stamp())))
-            await asyncio.sleep(0.02)
-            bench.frame(sender=stamp() - behind)
-            await asyncio.sleep(0.02)
-            if behind == 0.4:
-                assert not waiting.done()
-                await asyncio.sleep(0.4)
-                bench.frame(sender=stamp() - behind)
-            await waiting
-            assert bench.camera.clock_doubted is doubted
-        assert told == [True, False, True, False]
+    bench = Bench()
+    told: list[bool] = []
+    bench.frame()
+    bench.camera.on_status = lambda: told.append(bench.camera.clock_doubted)
+    for _ in range(3):
         bench.frame(doubted=True)
-        whip = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
-        bench.frame(doubted=True, feed=whip)
-        assert not bench.camera.clock_doubted
+    assert told == [True]
+    begin = now()
 
-    run_clock(main())
+    def stamp() -> float:
+        return SENDER + now() - begin
+
+    # A frame's stamp that is a little behind is waited for, one far behind is not believed.
+    for behind, doubted in ((0.4, False), (0.0, False), (0.6, True), (0.0, False)):
+        await asyncio.sleep(0.1)
+        waiting = spawn(bench.camera.frame_after(asked(sent=stamp(), wall=stamp())))
+        await asyncio.sleep(0.02)
+        bench.frame(sender=stamp() - behind)
+        await asyncio.sleep(0.02)
+        if behind == 0.4:
+            assert not waiting.done()
+            await asyncio.sleep(0.4)
+            bench.frame(sender=stamp() - behind)
+        await waiting
+        assert bench.camera.clock_doubted is doubted
+    assert told == [True, False, True, False]
+    bench.frame(doubted=True)
+    whip = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
+    bench.frame(doubted=True, feed=whip)
+    assert not bench.camera.clock_doubted
 
 
 @pytest.mark.parametrize(
     ("sent", "reported"), [(None, True), (SENDER, False), (SENDER - 2.1, True), (SENDER + 9, True)]
 )
-def test_without_the_senders_clock_the_local_capture_time_decides(
+@on_clock
+async def test_without_the_senders_clock_the_local_capture_time_decides(
     sent: float | None, reported: bool
 ) -> None:
     """No stamp, no sender report, or a stamp too far away: captured 10 ms after the question's arrival, or not at all."""
-
-    async def main() -> None:
-        bench = Bench()
-        question = asked(sent=sent)
-        waiting = spawn(bench.camera.frame_after(question))
-        await asyncio.sleep(0.02)
-        sender = SENDER + 100 if reported else None
-        bench.frame(question.at + 0.009, sender=sender)
-        await asyncio.sleep(0.02)
-        assert not waiting.done()
-        right = bench.frame(question.at + 0.011, sender=sender)
-        assert await waiting is right
-
-    run_clock(main())
+    bench = Bench()
+    question = asked(sent=sent)
+    waiting = spawn(bench.camera.frame_after(question))
+    await asyncio.sleep(0.02)
+    sender = SENDER + 100 if reported else None
+    bench.frame(question.at + 0.009, sender=sender)
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    right = bench.frame(question.at + 0.011, sender=sender)
+    assert await waiting is right
 
 
-def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
+@on_clock
+async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     """Not before and not after; the client hears once that it waits, after 600 ms; the answer is never taken from the old frame."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.frame(now() - 0.2)
-        start = now()
-        told: list[float] = []
-        with pytest.raises(CameraStalled, match="3 s"):
-            await bench.camera.frame_after(asked(), lambda: told.append(now() - start))
-        assert now() - start == pytest.approx(3.0, abs=0.001)
-        assert told == [pytest.approx(0.6, abs=0.001)]
-        assert bench.key_frames == 0
-
-    run_clock(main())
+    bench = Bench()
+    bench.frame(now() - 0.2)
+    start = now()
+    told: list[float] = []
+    with pytest.raises(CameraStalled, match="3 s"):
+        await bench.camera.frame_after(asked(), lambda: told.append(now() - start))
+    assert now() - start == pytest.approx(3.0, abs=0.001)
+    assert told == [pytest.approx(0.6, abs=0.001)]
+    assert bench.key_frames == 0
 
 
-def test_pictures_that_were_refused_for_their_size_are_told() -> None:
+@on_clock
+async def test_pictures_that_were_refused_for_their_size_are_told() -> None:
     """The error says what fits, until a picture comes or another camera takes over; what an older one says is ignored."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.feed.refused("memory")
-        with pytest.raises(CameraStalled, match="1920×1080"):
-            await bench.camera.frame_after(asked())
-        bench.frame(now() - 0.2)
-        with pytest.raises(CameraStalled, match="3 s"):
-            await bench.camera.frame_after(asked())
-        bench.feed.refused("memory")
-        old, bench.feed = bench.feed, bench.camera.open_connection()
-        old.refused("memory")
-        with pytest.raises(CameraStalled, match="3 s"):
-            await bench.camera.frame_after(asked())
-
-    run_clock(main())
+    bench = Bench()
+    bench.feed.refused("memory")
+    with pytest.raises(CameraStalled, match="1920×1080"):
+        await bench.camera.frame_after(asked())
+    bench.frame(now() - 0.2)
+    with pytest.raises(CameraStalled, match="3 s"):
+        await bench.camera.frame_after(asked())
+    bench.feed.refused("memory")
+    old, bench.feed = bench.feed, bench.camera.open_connection()
+    old.refused("memory")
+    with pytest.raises(CameraStalled, match="3 s"):
+        await bench.camera.frame_after(asked())
 
 
-def test_pictures_larger_than_any_are_told() -> None:
+@on_clock
+async def test_pictures_larger_than_any_are_told() -> None:
     """The error says how large they may be, and not to wait for room."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.feed.refused("size")
-        with pytest.raises(CameraStalled, match="at most 4096 pixels a side"):
-            await bench.camera.frame_after(asked())
-
-    run_clock(main())
+    bench = Bench()
+    bench.feed.refused("size")
+    with pytest.raises(CameraStalled, match="at most 4096 pixels a side"):
+        await bench.camera.frame_after(asked())
 
 
-def test_a_format_that_nobody_decodes_is_told() -> None:
+@on_clock
+async def test_a_format_that_nobody_decodes_is_told() -> None:
     """The error says which formats are, and stands until a picture comes."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.feed.refused("format")
-        with pytest.raises(CameraStalled, match="4:2:0 with 8 bits"):
-            await bench.camera.frame_after(asked())
-        bench.frame(now() - 0.2)
-        with pytest.raises(CameraStalled, match="3 s"):
-            await bench.camera.frame_after(asked())
-
-    run_clock(main())
+    bench = Bench()
+    bench.feed.refused("format")
+    with pytest.raises(CameraStalled, match="4:2:0 with 8 bits"):
+        await bench.camera.frame_after(asked())
+    bench.frame(now() - 0.2)
+    with pytest.raises(CameraStalled, match="3 s"):
+        await bench.camera.frame_after(asked())
 
 
 @pytest.mark.parametrize(("codec", "wakes"), [("H264", [START_WAKE_MS]), ("VP8", []), ("", [])])
-def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None:
+@on_clock
+async def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None:
     """Its browser hears when it is connected, and only while it is the one that sends."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.feed.codec = codec
-        bench.feed.connected()
-        assert bench.wakes == wakes
-        old = bench.feed
-        bench.camera.open_connection()
-        old.connected()
-        assert bench.wakes == wakes
-
-    run_clock(main())
+    bench = Bench()
+    bench.feed.codec = codec
+    bench.feed.connected()
+    assert bench.wakes == wakes
+    old = bench.feed
+    bench.camera.open_connection()
+    old.connected()
+    assert bench.wakes == wakes
 
 
-def test_a_waiting_question_wakes_the_sender_once() -> None:
+@on_clock
+async def test_a_waiting_question_wakes_the_sender_once() -> None:
     """After 150 ms without a frame the sender is woken; a key frame is asked for when there never was a picture."""
-
-    async def main() -> None:
-        bench = Bench()
-        waiting = spawn(bench.camera.frame_after(asked()))
-        await asyncio.sleep(NUDGE_SECONDS - 0.01)
-        assert (bench.wakes, bench.key_frames) == ([], 0)
-        await asyncio.sleep(0.02)
-        assert (bench.wakes, bench.key_frames) == ([WAKE_MS], 1)
-        bench.frame()
-        assert (await waiting).id == "f1"
-        assert (bench.wakes, bench.key_frames) == ([WAKE_MS], 1)
-        bench.camera.wake()
-        assert bench.wakes == [WAKE_MS, WAKE_MS]
-
-    run_clock(main())
+    bench = Bench()
+    waiting = spawn(bench.camera.frame_after(asked()))
+    await asyncio.sleep(NUDGE_SECONDS - 0.01)
+    assert (bench.wakes, bench.key_frames) == ([], 0)
+    await asyncio.sleep(0.02)
+    assert (bench.wakes, bench.key_frames) == ([WAKE_MS], 1)
+    bench.frame()
+    assert (await waiting).id == "f1"
+    assert (bench.wakes, bench.key_frames) == ([WAKE_MS], 1)
+    bench.camera.wake()
+    assert bench.wakes == [WAKE_MS, WAKE_MS]
 
 
-def test_a_frame_that_is_late_is_waited_for() -> None:
+@on_clock
+async def test_a_frame_that_is_late_is_waited_for() -> None:
     """A stall of 2 s: the sender is woken once more, and the first frame from after the question is taken, no older one."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.frame()
-        question = asked()
-        waiting = spawn(bench.camera.frame_after(question))
-        await asyncio.sleep(2.0)
-        assert bench.wakes == [WAKE_MS, WAKE_MS]
-        bench.frame(question.at - 0.01)
-        await asyncio.sleep(0.1)
-        assert not waiting.done()
-        right = bench.frame()
-        assert await waiting is right
-
-    run_clock(main())
+    bench = Bench()
+    bench.frame()
+    question = asked()
+    waiting = spawn(bench.camera.frame_after(question))
+    await asyncio.sleep(2.0)
+    assert bench.wakes == [WAKE_MS, WAKE_MS]
+    bench.frame(question.at - 0.01)
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    right = bench.frame()
+    assert await waiting is right
 
 
-def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
+@on_clock
+async def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
     """A picture that stands still already, and pictures that are refused for their size."""
+    bench = Bench()
+    same = now()
+    for _ in range(30):
+        bench.frame(same)
+        await asyncio.sleep(0.1)
+    start, told = now(), 0
 
-    async def main() -> None:
-        bench = Bench()
-        same = now()
-        for _ in range(30):
-            bench.frame(same)
-            await asyncio.sleep(0.1)
-        start, told = now(), 0
+    def waits() -> None:
+        nonlocal told
+        told += 1
 
-        def waits() -> None:
-            nonlocal told
-            told += 1
-
-        with pytest.raises(CameraFrozen):
-            await bench.camera.frame_after(asked(), waits)
-        bench.feed = bench.camera.open_connection()
-        bench.feed.refused("memory")
-        with pytest.raises(CameraStalled, match="1920×1080"):
-            await bench.camera.frame_after(asked(), waits)
-        assert now() - start == pytest.approx(1.2, abs=0.001)
-        assert told == 0
-
-    run_clock(main())
+    with pytest.raises(CameraFrozen):
+        await bench.camera.frame_after(asked(), waits)
+    bench.feed = bench.camera.open_connection()
+    bench.feed.refused("memory")
+    with pytest.raises(CameraStalled, match="1920×1080"):
+        await bench.camera.frame_after(asked(), waits)
+    assert now() - start == pytest.approx(1.2, abs=0.001)
+    assert told == 0
 
 
-def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled() -> None:
+@on_clock
+async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled() -> None:
     """Packets and pictures of the same capture time again and again are frozen; nothing at all is stalled."""
-
-    async def main() -> None:
-        bench = Bench()
-        same = now()
-        for _ in range(30):
-            bench.frame(same)
-            bench.feed.packet(now())
-            await asyncio.sleep(0.1)
-        assert bench.camera.state() is CameraState.FROZEN
-        with pytest.raises(CameraFrozen, match="stands still"):
-            await bench.camera.frame_after(asked())
-        # The browser repeats the old picture with a new time when the question wakes it.
-        question = asked()
-        bench.frame()
-        with pytest.raises(CameraFrozen):
-            await bench.camera.frame_after(question)
-        with pytest.raises(CameraFrozen):
-            await bench.camera.sharpest()
-        for _ in range(4):
-            await asyncio.sleep(0.1)
-            bench.frame()
-        assert bench.camera.state() is CameraState.LIVE
-        await asyncio.sleep(3)
-        assert bench.camera.state() is CameraState.STALLED
-        with pytest.raises(CameraStalled):
-            await bench.camera.frame_after(asked())
-
-    run_clock(main())
-
-
-def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> None:
-    """After a cut packets come before the first whole picture: that is not a picture that stands still."""
-
-    async def main() -> None:
-        bench = Bench()
-        for _ in range(10):
-            bench.feed.packet(now())
-            bench.frame()
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(13)
+    bench = Bench()
+    same = now()
+    for _ in range(30):
+        bench.frame(same)
         bench.feed.packet(now())
-        assert bench.camera.state() is CameraState.FROZEN
-        waiting = spawn(bench.camera.frame_after(asked()))
-        for _ in range(12):
-            await asyncio.sleep(0.1)
-            bench.feed.packet(now())
-        shown = [bench.frame()]
-        for _ in range(3):
-            await asyncio.sleep(0.1)
-            shown.append(bench.frame())
-        assert (await waiting) is shown[-1]
-        # Heard of for longer, without another picture: now it stands still.
-        for _ in range(30):
-            await asyncio.sleep(0.1)
-            bench.feed.packet(now())
-        start = now()
-        with pytest.raises(CameraFrozen):
-            await bench.camera.frame_after(asked())
-        assert now() - start == pytest.approx(0.6, abs=0.01)
+        await asyncio.sleep(0.1)
+    assert bench.camera.state() is CameraState.FROZEN
+    with pytest.raises(CameraFrozen, match="stands still"):
+        await bench.camera.frame_after(asked())
+    # The browser repeats the old picture with a new time when the question wakes it.
+    question = asked()
+    bench.frame()
+    with pytest.raises(CameraFrozen):
+        await bench.camera.frame_after(question)
+    with pytest.raises(CameraFrozen):
+        await bench.camera.sharpest()
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        bench.frame()
+    assert bench.camera.state() is CameraState.LIVE
+    await asyncio.sleep(3)
+    assert bench.camera.state() is CameraState.STALLED
+    with pytest.raises(CameraStalled):
+        await bench.camera.frame_after(asked())
 
-    run_clock(main())
+
+@on_clock
+async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> None:
+    """After a cut packets come before the first whole picture: that is not a picture that stands still."""
+    bench = Bench()
+    for _ in range(10):
+        bench.feed.packet(now())
+        bench.frame()
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(13)
+    bench.feed.packet(now())
+    assert bench.camera.state() is CameraState.FROZEN
+    waiting = spawn(bench.camera.frame_after(asked()))
+    for _ in range(12):
+        await asyncio.sleep(0.1)
+        bench.feed.packet(now())
+    shown = [bench.frame()]
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        shown.append(bench.frame())
+    assert (await waiting) is shown[-1]
+    # Heard of for longer, without another picture: now it stands still.
+    for _ in range(30):
+        await asyncio.sleep(0.1)
+        bench.feed.packet(now())
+    start = now()
+    with pytest.raises(CameraFrozen):
+        await bench.camera.frame_after(asked())
+    assert now() - start == pytest.approx(0.6, abs=0.01)
 
 
-def test_a_first_frame_that_never_comes_is_told() -> None:
+@on_clock
+async def test_a_first_frame_that_never_comes_is_told() -> None:
     """Six seconds after connecting it is no longer starting; and the quiet of a live camera is noticed no later for it."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.feed.connected()
-        await asyncio.sleep(5.9)
-        assert bench.statuses == [CameraState.STARTING]
-        await asyncio.sleep(0.2)
-        assert bench.statuses == [CameraState.STARTING, CameraState.STALLED]
-        bench.feed = bench.open()
-        bench.feed.connected()
-        bench.frame()
-        await asyncio.sleep(2.2)
-        assert bench.statuses[-2:] == [CameraState.LIVE, CameraState.STALLED]
-
-    run_clock(main())
+    bench = Bench()
+    bench.feed.connected()
+    await asyncio.sleep(5.9)
+    assert bench.statuses == [CameraState.STARTING]
+    await asyncio.sleep(0.2)
+    assert bench.statuses == [CameraState.STARTING, CameraState.STALLED]
+    bench.feed = bench.open()
+    bench.feed.connected()
+    bench.frame()
+    await asyncio.sleep(2.2)
+    assert bench.statuses[-2:] == [CameraState.LIVE, CameraState.STALLED]
 
 
-def test_identical_pictures_that_are_captured_anew_are_an_unchanged_scene() -> None:
+@on_clock
+async def test_identical_pictures_that_are_captured_anew_are_an_unchanged_scene() -> None:
     """The camera stays live, and the question gets its frame."""
-
-    async def main() -> None:
-        bench = Bench()
-        for _ in range(30):
-            bench.frame(image=SHARP)
-            await asyncio.sleep(0.1)
-        assert bench.camera.state() is CameraState.LIVE
-        waiting = spawn(bench.camera.frame_after(asked()))
-        await asyncio.sleep(0.05)
-        frame = bench.frame(image=SHARP)
-        assert await waiting is frame
-
-    run_clock(main())
-
-
-def test_without_a_camera_questions_are_refused_at_once() -> None:
-    """Before the first offer, after the end, and when it ends while somebody waits."""
-
-    async def main() -> None:
-        bare = Camera(sample_rate=2.0, metrics=Metrics("test"), clock=now)
-        assert bare.state() is None
-        assert not bare.offered
-        for wait in (bare.frame_after(asked()), bare.sharpest()):
-            with pytest.raises(NoCamera, match="Start Camera"):
-                await wait
-        bench = Bench()
-        start = now()
-        waiting = [
-            spawn(bench.camera.frame_after(asked())),
-            spawn(bench.camera.frame_after(asked())),
-            spawn(bench.camera.sharpest()),
-        ]
-        await asyncio.sleep(0.01)
-        bench.feed.ended()
-        for task in waiting:
-            with pytest.raises(NoCamera):
-                await task
-        assert now() - start < 0.1
-        assert bench.camera.state() is CameraState.ENDED
-        assert bench.camera.newest is None
-        with pytest.raises(NoCamera):
-            await bench.camera.frame_after(asked())
-
-    run_clock(main())
-
-
-def test_closing_ends_every_waiter() -> None:
-    """The session ends: nobody waits on, no timer is left, nothing is kept."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.frame()
-        waiting = spawn(bench.camera.frame_after(asked()))
-        await asyncio.sleep(0.01)
-        bench.camera.close()
-        with pytest.raises(NoCamera):
-            await waiting
-        assert bench.camera.newest is None
-        told = len(bench.statuses)
-        bench.frame()
-        bench.feed.ended()
-        await asyncio.sleep(60)
-        assert len(bench.statuses) == told
-
-    run_clock(main())
-
-
-def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
-    """A cancelled waiter takes nothing from the others."""
-
-    async def main() -> None:
-        bench = Bench()
-        waiting = [spawn(bench.camera.frame_after(asked())) for _ in range(4)]
-        await asyncio.sleep(0.05)
-        waiting[0].cancel()
-        waiting[2].cancel()
-        await asyncio.sleep(0.05)
-        frame = bench.frame()
-        assert await waiting[1] is frame
-        assert await waiting[3] is frame
-        assert waiting[0].cancelled()
-        assert waiting[2].cancelled()
-
-    run_clock(main())
-
-
-def test_the_question_waits_on_over_a_new_connection() -> None:
-    """A camera that reconnects while somebody waits still answers."""
-
-    async def main() -> None:
-        bench = Bench()
-        waiting = spawn(bench.camera.frame_after(asked()))
-        await asyncio.sleep(0.1)
-        old, bench.feed = bench.feed, bench.open()
-        old.ended()
-        await asyncio.sleep(0.1)
-        frame = bench.frame()
-        assert await waiting is frame
-
-    run_clock(main())
-
-
-def test_a_replaced_feed_is_deaf() -> None:
-    """Frames, packets, rates and the end of an older connection change nothing; its drops still count."""
-
-    async def main() -> None:
-        bench = Bench()
-        old, bench.feed = bench.feed, bench.open()
-        told = len(bench.wakes), len(bench.statuses)
-        assert bench.feed.current
-        assert not old.current
-        bench.frame(feed=old)
-        old.packet(now())
-        old.report(now())
-        old.rate(1_000_000, 20)
-        old.ended()
-        assert bench.camera.newest is None
-        assert bench.camera.state() is CameraState.STARTING
-        assert (len(bench.wakes), len(bench.statuses)) == told
-        old.dropped("broken", 3)
-        assert bench.counted('frames_skipped_total{reason="broken"}') == 3
-
-    run_clock(main())
-
-
-def test_hold_takes_a_sharp_frame_at_once() -> None:
-    """Among blurred ones the first sharp one ends the looking."""
-
-    async def main() -> None:
-        bench = Bench()
+    bench = Bench()
+    for _ in range(30):
         bench.frame(image=SHARP)
-        bench.frame(image=SOFTER)
-        start = now()
-        waiting = spawn(bench.camera.sharpest())
-        for image in (SOFT, SOFTER, SHARP, SHARP):
-            await asyncio.sleep(0.05)
-            last = bench.frame(image=image)
-            if waiting.done():
-                break
-        held = await waiting
-        assert held.image is SHARP
-        assert held is not last
-        assert now() - start < 0.3
-
-    run_clock(main())
+        await asyncio.sleep(0.1)
+    assert bench.camera.state() is CameraState.LIVE
+    waiting = spawn(bench.camera.frame_after(asked()))
+    await asyncio.sleep(0.05)
+    frame = bench.frame(image=SHARP)
+    assert await waiting is frame
 
 
-def test_hold_takes_the_best_of_what_came() -> None:
+@on_clock
+async def test_without_a_camera_questions_are_refused_at_once() -> None:
+    """Before the first offer, after the end, and when it ends while somebody waits."""
+    bare = Camera(sample_rate=2.0, metrics=Metrics("test"), clock=now)
+    assert bare.state() is None
+    assert not bare.offered
+    for wait in (bare.frame_after(asked()), bare.sharpest()):
+        with pytest.raises(NoCamera, match="Start Camera"):
+            await wait
+    bench = Bench()
+    start = now()
+    waiting = [
+        spawn(bench.camera.frame_after(asked())),
+        spawn(bench.camera.frame_after(asked())),
+        spawn(bench.camera.sharpest()),
+    ]
+    await asyncio.sleep(0.01)
+    bench.feed.ended()
+    for task in waiting:
+        with pytest.raises(NoCamera):
+            await task
+    assert now() - start < 0.1
+    assert bench.camera.state() is CameraState.ENDED
+    assert bench.camera.newest is None
+    with pytest.raises(NoCamera):
+        await bench.camera.frame_after(asked())
+
+
+@on_clock
+async def test_closing_ends_every_waiter() -> None:
+    """The session ends: nobody waits on, no timer is left, nothing is kept."""
+    bench = Bench()
+    bench.frame()
+    waiting = spawn(bench.camera.frame_after(asked()))
+    await asyncio.sleep(0.01)
+    bench.camera.close()
+    with pytest.raises(NoCamera):
+        await waiting
+    assert bench.camera.newest is None
+    told = len(bench.statuses)
+    bench.frame()
+    bench.feed.ended()
+    await asyncio.sleep(60)
+    assert len(bench.statuses) == told
+
+
+@on_clock
+async def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
+    """A cancelled waiter takes nothing from the others."""
+    bench = Bench()
+    waiting = [spawn(bench.camera.frame_after(asked())) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    waiting[0].cancel()
+    waiting[2].cancel()
+    await asyncio.sleep(0.05)
+    frame = bench.frame()
+    assert await waiting[1] is frame
+    assert await waiting[3] is frame
+    assert waiting[0].cancelled()
+    assert waiting[2].cancelled()
+
+
+@on_clock
+async def test_the_question_waits_on_over_a_new_connection() -> None:
+    """A camera that reconnects while somebody waits still answers."""
+    bench = Bench()
+    waiting = spawn(bench.camera.frame_after(asked()))
+    await asyncio.sleep(0.1)
+    old, bench.feed = bench.feed, bench.open()
+    old.ended()
+    await asyncio.sleep(0.1)
+    frame = bench.frame()
+    assert await waiting is frame
+
+
+@on_clock
+async def test_a_replaced_feed_is_deaf() -> None:
+    """Frames, packets, rates and the end of an older connection change nothing; its drops still count."""
+    bench = Bench()
+    old, bench.feed = bench.feed, bench.open()
+    told = len(bench.wakes), len(bench.statuses)
+    assert bench.feed.current
+    assert not old.current
+    bench.frame(feed=old)
+    old.packet(now())
+    old.report(now())
+    old.rate(1_000_000, 20)
+    old.ended()
+    assert bench.camera.newest is None
+    assert bench.camera.state() is CameraState.STARTING
+    assert (len(bench.wakes), len(bench.statuses)) == told
+    old.dropped("broken", 3)
+    assert bench.counted('frames_skipped_total{reason="broken"}') == 3
+
+
+@on_clock
+async def test_hold_takes_a_sharp_frame_at_once() -> None:
+    """Among blurred ones the first sharp one ends the looking."""
+    bench = Bench()
+    bench.frame(image=SHARP)
+    bench.frame(image=SOFTER)
+    start = now()
+    waiting = spawn(bench.camera.sharpest())
+    for image in (SOFT, SOFTER, SHARP, SHARP):
+        await asyncio.sleep(0.05)
+        last = bench.frame(image=image)
+        if waiting.done():
+            break
+    held = await waiting
+    assert held.image is SHARP
+    assert held is not last
+    assert now() - start < 0.3
+
+
+@on_clock
+async def test_hold_takes_the_best_of_what_came() -> None:
     """Without a sharp frame within 0.4 s the least blurred one is held, not the newest."""
-
-    async def main() -> None:
-        bench = Bench()
-        start = now()
-        waiting = spawn(bench.camera.sharpest())
-        for image in (SOFTER, SOFT, SOFTER, SOFTER):
-            await asyncio.sleep(0.05)
-            bench.frame(image=image)
-        held = await waiting
-        assert held.image is SOFT
-        assert now() - start == pytest.approx(HOLD_SECONDS, abs=0.001)
-
-    run_clock(main())
+    bench = Bench()
+    start = now()
+    waiting = spawn(bench.camera.sharpest())
+    for image in (SOFTER, SOFT, SOFTER, SOFTER):
+        await asyncio.sleep(0.05)
+        bench.frame(image=image)
+    held = await waiting
+    assert held.image is SOFT
+    assert now() - start == pytest.approx(HOLD_SECONDS, abs=0.001)
 
 
-def test_hold_of_a_silent_camera_is_refused() -> None:
+@on_clock
+async def test_hold_of_a_silent_camera_is_refused() -> None:
     """An old frame is not held; after 3 s the camera is called stalled."""
-
-    async def main() -> None:
-        bench = Bench()
-        bench.frame()
-        await asyncio.sleep(1.5)
-        start = now()
-        with pytest.raises(CameraStalled):
-            await bench.camera.sharpest()
-        assert now() - start == pytest.approx(3.0, abs=0.001)
-        assert bench.wakes == [WAKE_MS]
-
-    run_clock(main())
+    bench = Bench()
+    bench.frame()
+    await asyncio.sleep(1.5)
+    start = now()
+    with pytest.raises(CameraStalled):
+        await bench.camera.sharpest()
+    assert now() - start == pytest.approx(3.0, abs=0.001)
+    assert bench.wakes == [WAKE_MS]
 
 
 @pytest.mark.parametrize("late", [0.5, 2.5])
-def test_hold_waits_for_a_late_first_frame(late: float) -> None:
+@on_clock
+async def test_hold_waits_for_a_late_first_frame(late: float) -> None:
     """A frame that comes between 0.4 and 3 s is taken."""
-
-    async def main() -> None:
-        bench = Bench()
-        waiting = spawn(bench.camera.sharpest())
-        await asyncio.sleep(late)
-        frame = bench.frame(image=SOFT)
-        assert await waiting is frame
-
-    run_clock(main())
+    bench = Bench()
+    waiting = spawn(bench.camera.sharpest())
+    await asyncio.sleep(late)
+    frame = bench.frame(image=SOFT)
+    assert await waiting is frame
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.5, 5), (2.0, 20), (5.0, 50)])
-def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> None:
+@on_clock
+async def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> None:
     """Of 30 frames a second, the callback gets as many as were asked for, and all are counted."""
-
-    async def main() -> None:
-        bench = Bench(sample_rate=rate)
-        sampled: list[Frame] = []
-        bench.camera.on_sample = sampled.append
-        start = now()
-        for step in range(300):
-            await asyncio.sleep(max(0.0, start + step / 30 - now()))
-            bench.frame(image=SHARP if step % 30 else SOFT)
-        assert len(sampled) == pytest.approx(expected, abs=1)
-        assert bench.counted("frames_received_total") == 300
-        assert bench.counted("frames_sampled_total") == len(sampled)
-        assert bench.camera.fps() == pytest.approx(30, abs=1)
-        bench.camera.on_sample = None
-        await asyncio.sleep(5)
-        bench.frame()
-        assert len(sampled) == pytest.approx(expected, abs=1)
-
-    run_clock(main())
+    bench = Bench(sample_rate=rate)
+    sampled: list[Frame] = []
+    bench.camera.on_sample = sampled.append
+    start = now()
+    for step in range(300):
+        await asyncio.sleep(max(0.0, start + step / 30 - now()))
+        bench.frame(image=SHARP if step % 30 else SOFT)
+    assert len(sampled) == pytest.approx(expected, abs=1)
+    assert bench.counted("frames_received_total") == 300
+    assert bench.counted("frames_sampled_total") == len(sampled)
+    assert bench.camera.fps() == pytest.approx(30, abs=1)
+    bench.camera.on_sample = None
+    await asyncio.sleep(5)
+    bench.frame()
+    assert len(sampled) == pytest.approx(expected, abs=1)
 
 
-def test_the_rate_may_change_while_it_runs() -> None:
+@on_clock
+async def test_the_rate_may_change_while_it_runs() -> None:
     """From the next frame on the new rate holds."""
-
-    async def main() -> None:
-        bench = Bench(sample_rate=1.0)
-        sampled: list[Frame] = []
-        bench.camera.on_sample = sampled.append
-        for step in range(120):
-            if step == 60:
-                bench.camera.set_sample_rate(10.0, working=True)
-            bench.frame()
-            await asyncio.sleep(1 / 30)
-        assert len(sampled) == pytest.approx(2 + 20, abs=2)
-
-    run_clock(main())
+    bench = Bench(sample_rate=1.0)
+    sampled: list[Frame] = []
+    bench.camera.on_sample = sampled.append
+    for step in range(120):
+        if step == 60:
+            bench.camera.set_sample_rate(10.0, working=True)
+        bench.frame()
+        await asyncio.sleep(1 / 30)
+    assert len(sampled) == pytest.approx(2 + 20, abs=2)
 
 
-def test_status_is_told_on_changes_alone() -> None:
+@on_clock
+async def test_status_is_told_on_changes_alone() -> None:
     """A hundred frames of the same kind tell nothing more; size, darkness, rate, state and end do."""
-
-    async def main() -> None:
-        bench = Bench()
-        assert bench.statuses == [CameraState.STARTING]
-        for _ in range(100):
-            bench.frame()
-            await asyncio.sleep(0.05)
-        assert set(bench.statuses) == {CameraState.STARTING, CameraState.LIVE}
-        # The first picture: its size and state, what its scene looks like, and how the frame rate settles.
-        assert len(bench.statuses) <= 6
-        told = len(bench.statuses)
-        wide = picture(width=640, height=360)
-        bench.frame(image=wide)
-        assert len(bench.statuses) == told + 1
-        assert bench.camera.newest is not None
-        assert bench.camera.newest.width == 640
-        await asyncio.sleep(10)
-        assert bench.statuses[told + 1 :] == [CameraState.STALLED]
-        bench.frame(image=wide)
-        assert bench.statuses[-1] is CameraState.LIVE
-        bench.feed.ended()
-        bench.feed.ended()
-        # Each once or twice: the frame rate is sent, too.
-        assert list(dict.fromkeys(bench.statuses[told + 1 :])) == [
-            CameraState.STALLED,
-            CameraState.LIVE,
-            CameraState.ENDED,
-        ]
-        await asyncio.sleep(60)
-        assert bench.statuses[-1:] == [CameraState.ENDED]
-
-    run_clock(main())
+    bench = Bench()
+    assert bench.statuses == [CameraState.STARTING]
+    for _ in range(100):
+        bench.frame()
+        await asyncio.sleep(0.05)
+    assert set(bench.statuses) == {CameraState.STARTING, CameraState.LIVE}
+    # The first picture: its size and state, what its scene looks like, and how the frame rate settles.
+    assert len(bench.statuses) <= 6
+    told = len(bench.statuses)
+    wide = picture(width=640, height=360)
+    bench.frame(image=wide)
+    assert len(bench.statuses) == told + 1
+    assert bench.camera.newest is not None
+    assert bench.camera.newest.width == 640
+    await asyncio.sleep(10)
+    assert bench.statuses[told + 1 :] == [CameraState.STALLED]
+    bench.frame(image=wide)
+    assert bench.statuses[-1] is CameraState.LIVE
+    bench.feed.ended()
+    bench.feed.ended()
+    # Each once or twice: the frame rate is sent, too.
+    assert list(dict.fromkeys(bench.statuses[told + 1 :])) == [
+        CameraState.STALLED,
+        CameraState.LIVE,
+        CameraState.ENDED,
+    ]
+    await asyncio.sleep(60)
+    assert bench.statuses[-1:] == [CameraState.ENDED]
 
 
-def test_asking_for_a_key_frame_wakes_the_sender() -> None:
+@on_clock
+async def test_asking_for_a_key_frame_wakes_the_sender() -> None:
     """For a second; a replaced feed wakes nobody."""
-
-    async def main() -> None:
-        bench = Bench()
-        woken: list[int | None] = []
-        bench.camera.on_sender = woken.append
-        old = bench.camera.open_connection()
-        woken.clear()
-        old.key_frame_asked()
-        assert woken == [1000]
-        bench.camera.open_connection()
-        old.key_frame_asked()
-        assert woken == [1000]
-
-    run_clock(main())
+    bench = Bench()
+    woken: list[int | None] = []
+    bench.camera.on_sender = woken.append
+    old = bench.camera.open_connection()
+    woken.clear()
+    old.key_frame_asked()
+    assert woken == [1000]
+    bench.camera.open_connection()
+    old.key_frame_asked()
+    assert woken == [1000]
 
 
-def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None:
+@on_clock
+async def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None:
     """The hints come from a frame a second and are sent once each way."""
-
-    async def main() -> None:
-        bench = Bench(sample_rate=10.0)
-        black = av.VideoFrame.from_ndarray(np.full((360, 320), 16, np.uint8), format="yuv420p")
-        hints = []
-        for image in (SHARP,) * 5 + (black,) * 5 + (SOFTER,) * 5 + (SHARP,) * 5:
-            bench.frame(image=image)
-            assert bench.camera.scene is not None
-            hints.append((bench.camera.scene.dark, bench.camera.scene.blurred))
-            await asyncio.sleep(0.3)
-        assert hints[4] == (False, False)
-        assert hints[9][0] is True
-        assert hints[14] == (False, True)
-        assert hints[19] == (False, False)
-        # First frame (twice at most), dark, light and blurred, sharp.
-        assert len(bench.statuses) <= 7
-
-    run_clock(main())
+    bench = Bench(sample_rate=10.0)
+    black = av.VideoFrame.from_ndarray(np.full((360, 320), 16, np.uint8), format="yuv420p")
+    hints = []
+    for image in (SHARP,) * 5 + (black,) * 5 + (SOFTER,) * 5 + (SHARP,) * 5:
+        bench.frame(image=image)
+        assert bench.camera.scene is not None
+        hints.append((bench.camera.scene.dark, bench.camera.scene.blurred))
+        await asyncio.sleep(0.3)
+    assert hints[4] == (False, False)
+    assert hints[9][0] is True
+    assert hints[14] == (False, True)
+    assert hints[19] == (False, False)
+    # First frame (twice at most), dark, light and blurred, sharp.
+    assert len(bench.statuses) <= 7
 
 
-def test_the_sender_is_told_the_rates_that_are_needed() -> None:
+@on_clock
+async def test_the_sender_is_told_the_rates_that_are_needed() -> None:
     """Idle is what sampling needs, and twice that while work runs on it; the awake limits are the path's."""
-
-    async def main() -> None:
-        bench = Bench(sample_rate=2.0)
-        assert bench.camera.sender().idle.max_framerate == 2
-        bench.camera.set_sample_rate(2.0, working=True)
-        assert bench.camera.sender().idle.max_framerate == 4
-        bench.camera.set_sample_rate(2.0, working=True)
-        bench.camera.set_sample_rate(0.3, working=False)
-        assert bench.camera.sender().idle.max_framerate == 1
-        assert bench.wakes == [None, None]
-        bench.feed.rate(1_000_000, 25)
-        sender = bench.camera.sender(wake_ms=700)
-        assert bench.wakes == [None, None, None]
-        assert (sender.awake.max_framerate, sender.awake.max_bitrate) == (25, 1_000_000)
-        assert sender.idle.max_bitrate <= 1_000_000
-        assert sender.wake_ms == 700
-        assert sender.ramp
-        bench.camera.set_sample_rate(30.0, working=True)
-        assert bench.camera.sender().idle.max_framerate == 25
-        bench.open()
-        assert bench.camera.sender().awake.max_bitrate == 300_000
-
-    run_clock(main())
+    bench = Bench(sample_rate=2.0)
+    assert bench.camera.sender().idle.max_framerate == 2
+    bench.camera.set_sample_rate(2.0, working=True)
+    assert bench.camera.sender().idle.max_framerate == 4
+    bench.camera.set_sample_rate(2.0, working=True)
+    bench.camera.set_sample_rate(0.3, working=False)
+    assert bench.camera.sender().idle.max_framerate == 1
+    assert bench.wakes == [None, None]
+    bench.feed.rate(1_000_000, 25)
+    sender = bench.camera.sender(wake_ms=700)
+    assert bench.wakes == [None, None, None]
+    assert (sender.awake.max_framerate, sender.awake.max_bitrate) == (25, 1_000_000)
+    assert sender.idle.max_bitrate <= 1_000_000
+    assert sender.wake_ms == 700
+    assert sender.ramp
+    bench.camera.set_sample_rate(30.0, working=True)
+    assert bench.camera.sender().idle.max_framerate == 25
+    bench.open()
+    assert bench.camera.sender().awake.max_bitrate == 300_000

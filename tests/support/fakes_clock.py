@@ -5,11 +5,13 @@ every time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Selector(selectors.DefaultSelector):
@@ -43,3 +45,13 @@ def run_clock(main: Coroutine[Any, Any, T]) -> T:
     """Run until the end of `main`, which finds the time in its loop's `time()`."""
     with asyncio.Runner(loop_factory=ClockLoop) as runner:
         return runner.run(main)
+
+
+def on_clock(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a test of one that runs by `run_clock`."""
+
+    @functools.wraps(test)
+    def runs(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_clock(test(*args, **kwargs))
+
+    return runs
