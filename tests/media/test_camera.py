@@ -196,40 +196,27 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     assert bench.key_frames == 0
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("memory", "1920×1080"),
+        ("size", "at most 4096 pixels a side"),
+        ("format", "4:2:0 with 8 bits"),
+    ],
+)
 @on_clock
-async def test_pictures_that_were_refused_for_their_size_are_told() -> None:
+async def test_pictures_that_were_refused_are_told(reason: str, words: str) -> None:
     """The error says what fits, until a picture comes or another camera takes over; what an older one says is ignored."""
     bench = Bench()
-    bench.feed.refused("memory")
-    with pytest.raises(CameraStalled, match="1920×1080"):
+    bench.feed.refused(reason)
+    with pytest.raises(CameraStalled, match=words):
         await bench.camera.frame_after(asked())
     bench.frame(now() - 0.2)
     with pytest.raises(CameraStalled, match="3 s"):
         await bench.camera.frame_after(asked())
-    bench.feed.refused("memory")
+    bench.feed.refused(reason)
     old, bench.feed = bench.feed, bench.camera.open_connection()
-    old.refused("memory")
-    with pytest.raises(CameraStalled, match="3 s"):
-        await bench.camera.frame_after(asked())
-
-
-@on_clock
-async def test_pictures_larger_than_any_are_told() -> None:
-    """The error says how large they may be, and not to wait for room."""
-    bench = Bench()
-    bench.feed.refused("size")
-    with pytest.raises(CameraStalled, match="at most 4096 pixels a side"):
-        await bench.camera.frame_after(asked())
-
-
-@on_clock
-async def test_a_format_that_nobody_decodes_is_told() -> None:
-    """The error says which formats are, and stands until a picture comes."""
-    bench = Bench()
-    bench.feed.refused("format")
-    with pytest.raises(CameraStalled, match="4:2:0 with 8 bits"):
-        await bench.camera.frame_after(asked())
-    bench.frame(now() - 0.2)
+    old.refused(reason)
     with pytest.raises(CameraStalled, match="3 s"):
         await bench.camera.frame_after(asked())
 
