@@ -395,24 +395,8 @@ def words(data: bytes) -> None:
         assert took < MOST_READING_SECONDS, f"{name} took {took:.3f} s"
 
 
-TARGETS: dict[str, Target] = {
-    "offer": offer,
-    "candidate": candidate,
-    "fragment": fragment,
-    "message": message,
-    "token": token,
-    "address": address,
-    "stun": stun,
-    "rtp": rtp,
-    "rtcp": rtcp,
-    "microphone": microphone,
-    "sps": sps,
-    "vp8": vp8,
-    "h264": h264,
-    "mp4": mp4,
-    "events": events,
-    "answers": answers,
-    "log_line": log_line,
-    "frames": frames,
-    "words": words,
-}
+_ALL: tuple[Target, ...] = (
+    *(offer, candidate, fragment, message, token, address, stun, rtp, rtcp, microphone),
+    *(sps, vp8, h264, mp4, events, answers, log_line, frames, words),
+)
+TARGETS = {one.__name__: one for one in _ALL}

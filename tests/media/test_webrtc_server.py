@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,56 +32,7 @@ from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrt
 from tests.support.timing import NEVER_SECONDS
 
 # Chromium 156's offer for one camera, with a shortened list of codecs.
-CHROMIUM = """v=0
-o=- 4215776853 2 IN IP4 127.0.0.1
-s=-
-t=0 0
-a=group:BUNDLE 0
-a=extmap-allow-mixed
-a=msid-semantic: WMS b6
-m=video 50123 UDP/TLS/RTP/SAVPF 96 97 103 104 45 46
-c=IN IP4 192.0.2.7
-a=rtcp:9 IN IP4 0.0.0.0
-a=candidate:1467250027 1 udp 2122260223 192.0.2.7 50123 typ host generation 0 network-id 1
-a=candidate:344579997 1 tcp 1518280447 192.0.2.7 9 typ host tcptype active generation 0 network-id 1
-a=ice-ufrag:F9gI
-a=ice-pwd:JvOeLoBMrnEvkFyFZVtVYGPh
-a=ice-options:trickle
-a=fingerprint:sha-256 7B:8B:F0:65:5F:78:E2:51:3B:AC:6F:F3:3F:46:1B:35:DC:B8:5F:64:1A:24:C2:43:F0:A1:58:D0:A1:2C:19:08
-a=setup:actpass
-a=mid:0
-a=extmap:1 urn:ietf:params:rtp-hdrext:toffset
-a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
-a=extmap:9 urn:ietf:params:rtp-hdrext:sdes:mid
-a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
-a=sendonly
-a=msid:b6 1a
-a=rtcp-mux
-a=rtcp-rsize
-a=rtpmap:96 VP8/90000
-a=rtcp-fb:96 goog-remb
-a=rtcp-fb:96 transport-cc
-a=rtcp-fb:96 ccm fir
-a=rtcp-fb:96 nack
-a=rtcp-fb:96 nack pli
-a=rtpmap:97 rtx/90000
-a=fmtp:97 apt=96
-a=rtpmap:103 H264/90000
-a=rtcp-fb:103 goog-remb
-a=rtcp-fb:103 nack
-a=rtcp-fb:103 nack pli
-a=fmtp:103 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
-a=rtpmap:104 rtx/90000
-a=fmtp:104 apt=103
-a=rtpmap:45 AV1/90000
-a=rtpmap:46 rtx/90000
-a=fmtp:46 apt=45
-a=ssrc-group:FID 3232706219 2001
-a=ssrc:3232706219 cname:x
-a=ssrc:3232706219 msid:b6 1a
-a=ssrc:2001 cname:x
-a=ssrc:2001 msid:b6 1a
-""".replace("\n", "\r\n")
+CHROMIUM = Path(__file__).with_name("chromium.sdp").read_text("utf-8").replace("\n", "\r\n")
 
 CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 

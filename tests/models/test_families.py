@@ -161,7 +161,7 @@ def test_what_families_can() -> None:
     assert set(units.values()) == {BoxUnit.THOUSANDTHS}
     hybrid = {title for title, one in boxes.items() if one is not None and one.thinking_off}
     assert hybrid == {
-        *("Qwen3.5 to 3.8", "Qwen3.8-Flash-Next", "Gemma 4", "MiniCPM-V", "MiniCPM-V 4.6 and 4.7"),
+        *("Qwen3.5 to 3.8", "Qwen3.8-Flash-Next", "Gemma 4", "MiniCPM-V", "MiniCPM-V 4.6 and 4.7")
     }
     paired = {title for title, one in boxes.items() if one is not None and one.paired_frames}
     assert paired == {title for title in NAMES if title.startswith("Qwen")}

@@ -71,7 +71,7 @@ def test_every_language_has_words_and_questions() -> None:
     """No route of any language is left untested."""
     own = {"now", "detail", "past", "where"}
     assert all(routes.keys() == own for routes in ASKED["routes"].values())
-    assert all(ASKED[table].keys() == LANGUAGES for table in ASKED)
+    assert all(ASKED[table].keys() == LANGUAGES for table in ASKED if table != "orders")
     for name in (*TABLES, "units", "start"):
         assert WORDS[name]["words"].keys() | WORDS[name]["parts"].keys() == LANGUAGES
     assert STOP_WORDS.keys() == LANGUAGES

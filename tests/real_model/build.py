@@ -62,10 +62,7 @@ def make_tokenizer(
     bare.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=alphabet,
-        show_progress=False,
+        vocab_size=400, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
     )
     bare.train_from_iterator(texts, trainer)
     bare.add_tokens([AddedToken(word, normalized=False) for word in words])
@@ -89,11 +86,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGe
         "num_key_value_heads": 2,
         "max_position_embeddings": 8192,
         "initializer_range": 0.08,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e6,
-            "mrope_section": [4, 6, 6],
-        },
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
         "bos_token_id": None,
         "eos_token_id": ids["<|im_end|>"],
         "pad_token_id": ids["<|endoftext|>"],

@@ -272,12 +272,7 @@ def qwen2_5_omni(folder: Path) -> None:
     )
 
 
-MAKES = {
-    "qwen3_vl": qwen3_vl,
-    "smolvlm": smolvlm,
-    "gemma3": gemma3,
-    "qwen2_5_omni": qwen2_5_omni,
-}
+MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm, "gemma3": gemma3, "qwen2_5_omni": qwen2_5_omni}
 
 
 def main() -> None:

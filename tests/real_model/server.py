@@ -35,12 +35,7 @@ _START_SECONDS = 120.0
 def missing() -> str:
     """Return why there is no real model server here and the remedy; "" when there is one."""
     try:
-        done = subprocess.run(
-            [PYTHON, "-c", _FIND],
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        done = subprocess.run([PYTHON, "-c", _FIND], capture_output=True, text=True, timeout=30)
     except OSError:
         done = None
     if done is not None and done.returncode == 0 and "None" not in done.stdout:

@@ -280,10 +280,7 @@ async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
     """A checked address may send faster than DTLS reads; what does not fit is dropped and counted."""
     ice.connection._check_list = [
         SimpleNamespace(
-            protocol=ice.protocol,
-            remote_addr=CLIENT,
-            state=State.SUCCEEDED,
-            remote_nominated=True,
+            protocol=ice.protocol, remote_addr=CLIENT, state=State.SUCCEEDED, remote_nominated=True
         )  # type: ignore[list-item]
     ]
     for _ in range(MAX_WAITING - 1):

@@ -97,9 +97,7 @@ async def test_candidates_of_earlier_ice_sessions_are_not_kept() -> None:
         assert connection._pc.remoteDescription.sdp == before
 
 
-async def test_restarts_at_the_same_moment_leave_no_socket(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_restarts_at_the_same_moment_leave_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each connection but the last is closed; once all but the first and the last stayed open for
     ever. So is one whose camera ends meanwhile.
     """

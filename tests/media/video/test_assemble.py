@@ -297,21 +297,14 @@ packet_strategy = st.builds(
         st.tuples(packet_strategy, st.booleans(), st.floats(0, 0.2), st.booleans()), max_size=80
     )
 )
-def test_any_packets_leave_it_sound(
-    steps: list[tuple[Packet, bool, float, bool]],
-) -> None:
+def test_any_packets_leave_it_sound(steps: list[tuple[Packet, bool, float, bool]]) -> None:
     """No sequence of packets raises, holds more than the bound, or leaves something due for ever."""
     assembler = Assembler()
     now = 0.0
     for packet, retransmission, wait, failed in steps:
         now += wait
         fresh = Packet(
-            packet.sequence,
-            packet.timestamp,
-            packet.marker,
-            packet.data,
-            packet.start,
-            packet.key,
+            packet.sequence, packet.timestamp, packet.marker, packet.data, packet.start, packet.key
         )
         for frame in assembler.add(fresh, now, retransmission):
             assert frame.data

@@ -213,11 +213,7 @@ ALLOWED = {
 
 
 @settings(max_examples=200)
-@given(
-    st.integers(0, 2**32),
-    st.sampled_from([0.05, 0.5, 3.0]),
-    st.booleans(),
-)
+@given(st.integers(0, 2**32), st.sampled_from([0.05, 0.5, 3.0]), st.booleans())
 def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
     seed: int, pace: float, ends: bool
 ) -> None:

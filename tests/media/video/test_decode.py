@@ -111,10 +111,7 @@ class Seen:
 
 
 def lane(
-    pool: ThreadPoolExecutor,
-    seen: Seen,
-    codec: str = "VP8",
-    pictures: PictureMemory | None = None,
+    pool: ThreadPoolExecutor, seen: Seen, codec: str = "VP8", pictures: PictureMemory | None = None
 ) -> DecodeLane:
     return DecodeLane(
         DecodePool(pool, pictures or PictureMemory()),

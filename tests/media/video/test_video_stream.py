@@ -133,9 +133,7 @@ async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
     line.stream.close()
 
 
-async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
-    pool: ThreadPoolExecutor,
-) -> None:
+async def test_a_hole_that_is_never_repaired_is_given_up_by_time(pool: ThreadPoolExecutor) -> None:
     """Asked for four times, given up after 450 ms without a further packet; then a key frame is
     asked for and goes on.
     """

@@ -65,11 +65,7 @@ async def test_the_first_event_comes_with_the_stream(client: ChatClient) -> None
 
 @pytest.mark.parametrize(
     ("behaviour", "error"),
-    [
-        (Behaviour.ERROR_EVENT, Refused),
-        (Behaviour.BAD_REQUEST, Refused),
-        (Behaviour.HTML, NotChat),
-    ],
+    [(Behaviour.ERROR_EVENT, Refused), (Behaviour.BAD_REQUEST, Refused), (Behaviour.HTML, NotChat)],
 )
 async def test_what_keeps_an_answer_from_coming(
     fake: FakeOpenAI, client: ChatClient, behaviour: Behaviour, error: type[Exception]

@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.models.openai.chat_stream import (
-    MAX_EVENT_BYTES,
-    EventDecoder,
-    EventTooLong,
-    read_event,
-)
+from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong, read_event
 
 STREAM = (
     b": keep-alive\n\n"

@@ -155,8 +155,7 @@ async def test_an_answer_that_never_ends_meets_the_total_limit(
 
 
 async def test_slow_prefill_behind_an_early_role_event_has_the_first_token_limit(
-    fake: FakeOpenAI,
-    build: Build,
+    fake: FakeOpenAI, build: Build
 ) -> None:
     """The role alone does not begin the answer: first_token goes on, not between_tokens."""
     limits = dataclasses.replace(QUICK, first_token=1.0, between_tokens=0.1)

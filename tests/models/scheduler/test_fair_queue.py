@@ -211,10 +211,7 @@ class Line(RuleBasedStateMachine):
         self.leave(pushed.evicted)
         self.settle()
 
-    @rule(
-        kinds=st.sets(KINDS, min_size=1),
-        skipped=st.sets(st.tuples(SESSIONS, KINDS)),
-    )
+    @rule(kinds=st.sets(KINDS, min_size=1), skipped=st.sets(st.tuples(SESSIONS, KINDS)))
     def pop(self, kinds: set[Kind], skipped: set[tuple[str, Kind]]) -> None:
         def may(item: Item) -> bool:
             return item.kind in kinds and (item.session, item.kind) not in skipped

@@ -665,10 +665,7 @@ async def test_an_answer_without_an_end_is_a_failure(build: Build) -> None:
 
 @pytest.mark.parametrize(
     ("raised", "told"),
-    [
-        (CameraStalled("The camera sends nothing."), CameraStalled),
-        (KeyError("private"), Internal),
-    ],
+    [(CameraStalled("The camera sends nothing."), CameraStalled), (KeyError("private"), Internal)],
 )
 async def test_no_picture_no_answer(build: Build, raised: Exception, told: type[Exception]) -> None:
     """The sink gets an error of make_request that is meant for people; others become Internal."""
