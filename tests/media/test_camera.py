@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import uuid
 from collections.abc import Coroutine
+from itertools import pairwise
 from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.media.camera import (
+    ALERT_FPS,
+    ANALYSIS_SECONDS,
     HOLD_SECONDS,
     NUDGE_SECONDS,
     START_WAKE_MS,
+    UNMEASURED,
     WAKE_MS,
     Asked,
     Camera,
     CameraConnection,
+    Sampler,
+    SceneWatch,
+    Sending,
 )
 from tests.support.fakes_clock import on_clock
 
@@ -656,3 +667,183 @@ async def test_the_sender_is_told_the_rates_that_are_needed() -> None:
     assert bench.camera.sender().idle.max_framerate == 25
     bench.open()
     assert bench.camera.sender().awake.max_bitrate == 300_000
+
+
+# Looking at a frame now and then
+
+
+def frame(at: float, level: int) -> Frame:
+    """An even picture, captured `at`."""
+    image = av.VideoFrame.from_ndarray(np.full((1080, 1280), level, np.uint8), format="yuv420p")
+    return Frame(
+        id=uuid.uuid4().hex,
+        image=image,
+        width=1280,
+        height=720,
+        captured=at,
+        captured_sender=None,
+        arrived=at,
+        rtp_time=0,
+    )
+
+
+def test_looks_are_rare() -> None:
+    """At most one a second of capture time, and again when that goes back."""
+    watch = SceneWatch()
+    assert watch.due(5.0)
+    watch.analyse(frame(5.0, 128))
+    assert not watch.due(5.0 + ANALYSIS_SECONDS * 0.9)
+    assert watch.due(5.0 + ANALYSIS_SECONDS)
+    assert watch.due(1.0)
+
+
+def test_hints_are_told_when_they_change() -> None:
+    """The first look is news, one like it is none, the dark is; forgetting begins anew."""
+    watch = SceneWatch()
+    hinted = [watch.analyse(frame(*one))[1] for one in ((1.0, 128), (2.0, 128), (3.0, 2))]
+    assert hinted == [True, False, True]
+    assert watch.scene is not None
+    assert watch.scene.dark
+    assert watch.sharpness == watch.scene.sharpness
+    watch.forget()
+    assert watch.sharpness == 0.0
+    assert watch.due(3.0)
+
+
+# The plan for one camera; tests/media/test_camera.py holds that the page hears of it
+
+
+@pytest.mark.parametrize(
+    ("rate", "working", "idle"),
+    [(0.1, False, 1), (2.0, False, 2), (2.0, True, 4), (2.1, False, 3), (30.0, True, 30)],
+)
+def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> None:
+    """A whole number, never below the sampling's; twice as many while work runs on it, so that it is fresh."""
+    sending = Sending(1.0)
+    assert sending.want(rate, working=working)
+    assert not sending.want(rate, working=working)
+    assert sending.idle_frame_rate == idle
+
+
+def test_a_new_connection_begins_unmeasured() -> None:
+    """The measurement of another path is not used for this one."""
+    sending = Sending(2.0)
+    before = sending.message()
+    assert before.awake.max_bitrate == UNMEASURED[0]
+    assert before.wake_ms is None
+    sending.measured(1_000_000, 20)
+    assert sending.message(500).awake.max_bitrate == 1_000_000
+    assert sending.message(500).wake_ms == 500
+    sending.forget_path()
+    assert sending.message() == before
+
+
+def test_an_alert_camera_sends_smaller_frames_more_often() -> None:
+    """So many that a change is soon in one, with the bits that it has anyway; fewer on a narrow path."""
+    sending = Sending(2.0)
+    sending.measured(2_500_000, 30)
+    sending.want(2.0, working=True)
+    before = sending.message()
+    assert sending.want(2.0, working=True, alert=True)
+    assert not sending.want(2.0, working=True, alert=True)
+    alert = sending.message()
+    assert (before.idle.max_framerate, alert.idle.max_framerate) == (4, ALERT_FPS)
+    assert alert.idle.max_bitrate == before.idle.max_bitrate
+    assert alert.awake == before.awake
+    assert alert.settle[-1].max_bitrate == alert.idle.max_bitrate
+    sending.measured(120_000, 5)
+    narrow = sending.message()
+    assert narrow.idle.max_framerate == 4
+    assert narrow.idle.max_bitrate <= 120_000
+
+
+# Frames are taken at the rate: no drift, no bursts, none lost to jitter
+
+
+def taken(sampler: Sampler, times: list[float]) -> list[float]:
+    return [time for time in times if sampler.take(time)]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 2.0, 5.0, 7.0, 25.0, 30.0])
+def test_fast_camera_is_sampled_at_exactly_the_rate(rate: float) -> None:
+    """A 30/s camera gives rate times seconds frames over ten minutes."""
+    times = [n / 30 for n in range(30 * 600)]
+    assert len(taken(Sampler(rate), times)) == pytest.approx(rate * 600, abs=1)
+
+
+@pytest.mark.parametrize("fps", [0.3, 1.0, 1.9, 2.0])
+def test_slow_camera_gets_every_frame_taken(fps: float) -> None:
+    """A camera at or below the rate loses nothing."""
+    times = [n / fps for n in range(400)]
+    assert taken(Sampler(2.0), times) == times
+
+
+@pytest.mark.parametrize("fps", [2.0, 5.0, 30.0])
+def test_jitter_does_not_skip(fps: float) -> None:
+    """A camera exactly at the rate, each frame a tenth of a period early or late, loses nothing."""
+    dice = random.Random(3)
+    times = [(n + dice.uniform(-0.1, 0.1)) / fps for n in range(1_000)]
+    assert taken(Sampler(fps), times) == times
+
+
+@given(rate=st.floats(0.1, 30), gaps=st.lists(st.floats(0.001, 3.0), min_size=1, max_size=300))
+def test_never_a_burst(rate: float, gaps: list[float]) -> None:
+    """Whatever the camera does, frames are half a period apart and never more than the rate over
+    time.
+    """
+    times, now = [], 0.0
+    for gap in gaps:
+        times.append(now)
+        now += gap
+    kept = taken(Sampler(rate), times)
+    assert all(b - a >= 0.499 / rate for a, b in pairwise(kept))
+    assert len(kept) <= times[-1] * rate + 2
+
+
+def test_waking_camera_gives_no_extra_frames() -> None:
+    """A camera that goes from 2/s to 30/s and back is sampled at 2/s throughout."""
+    times = [n * 0.5 for n in range(20)]
+    times += [10 + n / 30 for n in range(300)]
+    times += [20 + n * 0.5 for n in range(20)]
+    assert len(taken(Sampler(2.0), times)) == pytest.approx(60, abs=1)
+
+
+def test_pause_is_not_caught_up() -> None:
+    """After a pause one frame is taken and the grid starts there."""
+    sampler = Sampler(2.0)
+    assert sampler.take(0.0)
+    assert sampler.take(60.0)
+    assert not sampler.take(60.03)
+    assert not sampler.take(60.3)
+    assert sampler.take(60.5)
+
+
+def test_new_clock_starts_anew() -> None:
+    """Capture times that jump back, as a new stream's do, are taken at once."""
+    sampler = Sampler(2.0)
+    assert sampler.take(100.0)
+    assert not sampler.take(99.9)
+    assert sampler.take(3.0)
+    assert not sampler.take(3.1)
+    assert sampler.take(3.5)
+
+
+def test_rate_changes_at_once() -> None:
+    """A faster rate counts from the last frame taken."""
+    sampler = Sampler(0.5)
+    assert sampler.take(0.0)
+    assert not sampler.take(0.4)
+    sampler.set_rate(5.0)
+    assert sampler.take(0.41)
+    sampler.set_rate(1.0)
+    assert not sampler.take(0.9)
+    assert sampler.take(1.41)
+
+
+@pytest.mark.parametrize("rate", [0.09, 30.1, 0.0, -1.0, float("nan"), float("inf")])
+def test_rate_outside_the_bounds_is_refused(rate: float) -> None:
+    """The sentence names what was given and what is allowed."""
+    with pytest.raises(ValueError, match=r"0\.1 to 30"):
+        Sampler(rate)
+    with pytest.raises(ValueError, match=r"0\.1 to 30"):
+        Sampler(1.0).set_rate(rate)

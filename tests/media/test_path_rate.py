@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.link import GreedyFlow, Link, SteadyFlow
-from server.media.path_rate import CAP_FIRST, TOP, PathRate
+from server.media.path_rate import (
+    CAP_FIRST,
+    OVERHEAD,
+    TOP,
+    PathRate,
+    Train,
+    WindowMinimum,
+    sender_plan,
+)
 from tests.support.path_simulation import Simulation, typing
 
 # links
@@ -462,3 +473,127 @@ def test_the_page_is_told_at_first_and_when_it_matters() -> None:
     # More is not so urgent, and comes rarely.
     assert not path.page_due(0.4)
     assert path.page_due(1.4)
+
+
+def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> Train:
+    """Packets of 1000 bytes; `lost` sequence numbers are missing before the last."""
+    made = Train()
+    for n, at in enumerate(arrivals):
+        number = (65_530 + n + (lost if n == len(arrivals) - 1 else 0)) & 0xFFFF
+        when = None if sent is None else sent[n]
+        if n == 0:
+            made.begin(at, when or 0.0, number)
+        else:
+            made.add(at, when, 1000, number)
+    return made
+
+
+BITS = 8 * (1000 + OVERHEAD)
+
+
+def test_the_rate_counts_all_but_the_first_packet() -> None:
+    """Four packets in 30 ms are three in 30 ms."""
+    four = train([5.0, 5.01, 5.02, 5.03])
+    assert four.packets == 4
+    assert four.rate() == pytest.approx(3 * BITS / 0.03)
+
+
+def test_lost_packets_took_their_time_too_up_to_as_many_again() -> None:
+    """Sequence numbers wrap."""
+    assert train([0, 0.01, 0.03], lost=1).rate() == pytest.approx(3 * BITS / 0.03)
+    assert train([0, 0.01, 0.03], lost=50).rate() == pytest.approx(4 * BITS / 0.03)
+
+
+def test_the_steady_rate_leaves_the_longest_gap_out() -> None:
+    """One late packet makes a train slow, not steadily slow."""
+    assert train([0, 0.01, 0.11, 0.12]).steady_rate() == pytest.approx(2 * BITS / 0.02)
+    assert train([0, 0, 0, 0]).steady_rate() > 1e6
+
+
+def test_send_times_wrap_and_may_change_places() -> None:
+    """abs-send-time starts again after 64 s."""
+    wrapped = train([0, 0.01, 0.02], sent=[63.99, 0.01, 63.98])
+    assert wrapped.sent_spread == pytest.approx(0.03)
+    assert train([0, 0.01]).sent_spread == 0.0
+
+
+# The smallest value of the last seconds
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
+def test_it_is_the_minimum_of_the_window(steps: list[tuple[float, float]]) -> None:
+    """Of whole seconds, as a list of everything would give it, in no more numbers than seconds."""
+    minimum = WindowMinimum(4)
+    seen: list[tuple[int, float]] = []
+    now = 0.0
+    for step, value in steps:
+        now += step
+        seen.append((math.floor(now), value))
+        expected = min(v for second, v in seen if second > math.floor(now) - 4)
+        assert minimum.add(now, value) == minimum.value == expected
+        assert len(minimum._minima) <= 4
+
+
+def test_cleared_it_knows_nothing() -> None:
+    """Only later values count."""
+    minimum = WindowMinimum(12)
+    assert minimum.value == math.inf
+    minimum.add(1.0, -5.0)
+    minimum.clear()
+    assert minimum.value == math.inf
+    assert minimum.add(1.5, 3.0) == 3.0
+
+
+# The page's states, and the ways between them
+
+
+def test_a_wide_path_needs_no_ramp() -> None:
+    """Idle as measured: 2 frames/s at 200 kbit/s; awake at the top at once."""
+    plan = sender_plan(TOP, 30, 2)
+    assert (plan.idle.max_framerate, plan.idle.max_bitrate) == (2, 200_000)
+    # No limit that a camera of 30 frames a second could touch: Chromium would drop half of them.
+    assert (plan.awake.max_framerate, plan.awake.max_bitrate) == (60, TOP)
+    assert plan.ramp == ()
+
+
+def test_a_narrow_path_is_climbed() -> None:
+    """At 325 kbit/s and 8 frames/s: from the bits of two frames to those of eight within 2 s."""
+    plan = sender_plan(325_000, 8, 2)
+    assert plan.idle.max_bitrate == int(1.5 * 2 * 325_000 / 8)
+    assert [at for at, _ in plan.ramp] == [0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000]
+    bits = 325_000 / 8
+    assert [rate for _, rate in plan.ramp][:3] == [
+        int(bits * (2 + 0.6 * 8 * at)) for at in (0, 0.15, 0.3)
+    ]
+    assert [rate for _, rate in plan.ramp] == sorted(rate for _, rate in plan.ramp)
+    assert plan.ramp[-1] == (2000, 325_000)
+
+
+def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
+    """An encoder gets the mean frame rate of the last 3 s: the share of each frame stays that of
+    an idle one.
+    """
+    plan = sender_plan(600_000, 20, 2)
+    frame = 1.5 * 600_000 / 20
+    believed = {0: 20, 300: 18.2, 1500: 11, 2700: 3.8, 3000: 2}
+    settle = dict(plan.settle)
+    assert {at: settle[at] for at in believed} == {
+        at: min(600_000, int(frame * rate)) for at, rate in believed.items()
+    }
+    assert [at for at, _ in plan.settle] == sorted(settle)
+    assert plan.settle[-1][1] == plan.idle.max_bitrate
+
+
+@pytest.mark.parametrize("idle", [0.1, 0.5, 1, 2, 5, 30])
+@pytest.mark.parametrize(("cap", "fps"), [(120_000, 5), (300_000, 8), (1_000_000, 25), (TOP, 30)])
+def test_idle_never_asks_for_more_than_awake(idle: float, cap: int, fps: int) -> None:
+    """Whole frame rates of at least one, bits within the bounds."""
+    plan = sender_plan(cap, fps, idle)
+    assert 1 <= plan.idle.max_framerate <= fps
+    assert 30_000 <= plan.idle.max_bitrate <= cap
+    assert plan.idle.max_bitrate <= 100_000 * plan.idle.max_framerate
+    settle = [rate for _, rate in plan.settle]
+    assert settle == sorted(settle, reverse=True)
+    assert settle[0] <= cap
+    # An idle rate that the bounds of its bits raised or cut is where it ends, too.
+    assert settle[-1] == plan.idle.max_bitrate

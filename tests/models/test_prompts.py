@@ -12,7 +12,8 @@ from server.core.frames import Kind, Picture, Verbosity
 from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
 from server.models.control_tokens import ControlTokens
-from server.models.prompts import captions
+from server.models.prompts import captions, cited
+from server.session.request.builder import TokenScale
 
 
 def picture() -> Picture:
@@ -185,3 +186,85 @@ def test_captions_count_as_tokens_of_the_prompt() -> None:
     """With the marks around each picture."""
     bare = prompts.prompt_tokens("What?")
     assert prompts.prompt_tokens("What?", captions=["12:04:31", ""]) >= bare + 8 + 2 * 2
+
+
+# Captions of pictures of the past, and the numbers that an answer names
+
+
+def test_each_picture_has_its_number_and_age() -> None:
+    """The last caption also says what they are: the oldest pictures are the ones that are left out."""
+    first, second, third = captions([(250, 250), (99.6, 220), (1.2, 1.2)])
+    assert first == "[1] 4 min 10 s ago:"
+    assert second == "[2] from 3 min 40 s to 1 min 40 s ago:"
+    assert third.endswith("\n[3] 1 s ago:")
+    assert "no number and is of now" in third
+    assert "like [1]" in third
+    assert captions([]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "numbers"),
+    [
+        ("You put them on the shelf [2].", {2}),
+        ("First [1], then [3].", {1, 3}),
+        ("It moved [1, 3].", {1, 3}),
+        ("It moved [1-3].", {1, 2, 3}),
+        ("Er kam [1 und 2].", {1, 2}),
+        ("Nothing [9] of these [0].", set()),
+        ("A list [like 2] or 2 is no number.", set()),
+        ("", set()),
+    ],
+)
+def test_named_numbers(answer: str, numbers: set[int]) -> None:
+    """In brackets, alone or several, and only of pictures that there were."""
+    assert cited(answer, 4) == numbers
+
+
+@given(st.text(alphabet="[]0123456789,- ;und", max_size=500), st.integers(0, 8))
+def test_any_answer_names_only_what_there_is(answer: str, count: int) -> None:
+    """Whatever a model writes."""
+    assert cited(answer, count) <= set(range(1, count + 1))
+
+
+# Our estimate of tokens beside what servers count
+
+
+def test_more_than_was_estimated_counts_at_once() -> None:
+    """A prompt that took twice the tokens makes the next estimate twice as large."""
+    scale = TokenScale()
+    assert scale.of("a") == 1.0
+    scale.learn("a", 500, 1000)
+    assert scale.of("a") == 2.0
+
+
+def test_less_counts_slowly_and_within_bounds() -> None:
+    """One short count is no reason to risk the next question; nonsense of any size is bounded."""
+    scale = TokenScale()
+    scale.learn("a", 1000, 500)
+    assert 0.9 <= scale.of("a") < 1.0
+    for _ in range(100):
+        scale.learn("a", 1000, 500)
+    assert 0.75 <= scale.of("a") < 0.76
+    scale.learn("a", 1, 2**31)
+    assert scale.of("a") == 4.0
+
+
+def test_a_server_that_counts_nothing_changes_nothing() -> None:
+    """No usage, or none that can be: some count only what they had not cached."""
+    scale = TokenScale()
+    for counted in (None, 0, 10, 199):
+        scale.learn("a", 500, counted)
+    scale.learn("a", 0, 500)
+    assert scale.of("a") == 1.0
+
+
+def test_each_model_has_its_own() -> None:
+    """The scale of one tokenizer is not used for another, nor lost while another one answers, too."""
+    scale = TokenScale()
+    scale.learn("a", 500, 1000)
+    assert scale.of("b") == 1.0
+    scale.learn("b", 500, 500)
+    assert (scale.of("a"), scale.of("b")) == (2.0, 1.0)
+    for number in range(8):
+        scale.learn(f"another {number}", 500, 500)
+    assert scale.of("a") == 1.0

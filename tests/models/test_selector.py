@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from server.core.errors import EngineUnavailable
 from server.core.frames import Role
 from server.models.base import (
     Capabilities,
@@ -23,6 +24,7 @@ from server.models.base import (
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector, MissingEngine
+from tests.support.fakes import FakeEngine, make_request
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.timing import at_once
 
@@ -419,3 +421,27 @@ async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:
     await selector.start()
     assert does(selector) == {"answers": "builtin", "watches": "watches", "reads": "builtin"}
     await selector.close()
+
+
+# The engine that ENGINE names and no feature brings: the server starts, and says what is missing
+
+
+async def test_it_says_what_is_missing() -> None:
+    missing = MissingEngine("local")
+    assert not (await missing.probe()).ready
+    assert "ENGINE is local" in missing.status.detail
+    assert missing.status.visitor_detail
+    with pytest.raises(EngineUnavailable, match="FEATURES"):
+        await anext(missing.answer(make_request()))
+
+
+def test_the_engine_of_its_name_takes_its_place() -> None:
+    """Others come behind it."""
+    engines = EngineSelector([MissingEngine("local")])
+    other, local = FakeEngine("builtin"), FakeEngine("local")
+    engines.add(other)
+    assert [one.name for one in engines.engines] == ["local", "builtin"]
+    assert engines.current is other
+    engines.add(local)
+    assert engines.engines == (local, other)
+    assert engines.current is local

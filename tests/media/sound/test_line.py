@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from server.core.sound import Sound
-from server.media.sound.line import RATE, VoiceLine
+from server.media.sound.line import FRAME, MOST_SECONDS, RATE, Player, VoiceLine
 
 
 def piece() -> Sound:
@@ -64,3 +68,166 @@ def test_a_closed_line_drops_its_speech() -> None:
     line.close()
     assert line.player.take() is None
     assert line.on_sound is None
+
+
+# The queue of speech that waits to be sent
+
+
+def tone(seconds: float, rate: int = RATE, level: float = 10_000) -> NDArray[np.int16]:
+    times = np.arange(int(seconds * rate)) / rate
+    return (level * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
+
+
+def taken(player: Player) -> NDArray[np.int16]:
+    frames = []
+    while (frame := player.take()) is not None:
+        frames.append(frame)
+    return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
+
+def test_speech_comes_out_as_it_went_in() -> None:
+    player, speech = Player(), tone(0.25)
+    player.begin()
+    for part in np.split(speech, [1, 700, 701, 3000]):
+        player.play(part, RATE)
+    player.finish()
+    out = taken(player)
+    assert len(out) % FRAME == 0
+    assert np.array_equal(out[: len(speech)], speech)
+    assert not out[len(speech) :].any()
+    assert player.played == pytest.approx(0.25)
+    assert not player.talking
+
+
+def test_a_part_of_a_frame_waits_for_the_rest() -> None:
+    player = Player()
+    woken: list[bool] = []
+    player.on_ready = lambda: woken.append(player.ready)
+    player.begin()
+    player.play(tone(0.019), RATE)
+    assert player.take() is None
+    assert not woken
+    player.play(tone(0.019), RATE)
+    assert player.take() is not None
+    assert woken == [True]
+    assert player.take() is None
+    assert player.talking
+    assert not player.resting
+    player.finish()
+    assert player.take() is not None
+    assert player.resting
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
+def test_every_rate_becomes_the_one_that_is_sent(rate: int) -> None:
+    player = Player()
+    player.begin()
+    for part in np.array_split(tone(0.5, rate), 7):
+        player.play(part, rate)
+    player.finish()
+    out = taken(player).astype(float)
+    assert len(out) == pytest.approx(0.5 * RATE, abs=FRAME)
+    spectrum = np.abs(np.fft.rfft(out * np.hanning(len(out))))
+    assert np.argmax(spectrum) * RATE / len(out) == pytest.approx(440, abs=3)
+
+
+def test_it_holds_a_minute_and_counts_the_rest() -> None:
+    player = Player()
+    player.begin()
+    for _ in range(70):
+        player.play(tone(1.0), RATE)
+    assert player.waiting == MOST_SECONDS
+    assert player.dropped == 10 * RATE
+
+
+def test_a_gain_comes_without_a_click() -> None:
+    player = Player()
+    player.begin()
+    player.play(np.full(4 * FRAME, 10_000, np.int16), RATE)
+    player.take()
+    player.lower(0.2)
+    lowered = player.take()
+    assert lowered is not None
+    assert lowered[-1] == 2000
+    assert np.abs(np.diff(lowered.astype(int), prepend=10_000)).max() < 40
+    player.lower(1.0)
+    back = player.take()
+    assert back is not None
+    assert back[0] < 2100
+    assert back[-1] == 10_000
+
+
+def test_flushed_speech_is_gone_and_the_next_one_is_whole() -> None:
+    player = Player()
+    player.begin()
+    player.play(tone(1.0), RATE)
+    player.take()
+    assert player.flush() == pytest.approx(0.98)
+    assert player.take() is None
+    assert player.resting
+    assert not player.talking
+    player.play(tone(1.0), RATE)  # a chunk of the one that was flushed
+    assert player.take() is None
+    player.begin()
+    player.play(tone(0.02), RATE)
+    assert player.take() is not None
+    assert player.played == pytest.approx(0.02)
+
+
+def test_a_pause_goes_on_where_it_was() -> None:
+    player, speech = Player(), tone(0.1)
+    player.begin()
+    player.play(speech, RATE)
+    first = player.take()
+    player.pause(True)
+    assert player.take() is None
+    assert player.resting
+    assert player.talking
+    woken: list[None] = []
+    player.on_ready = lambda: woken.append(None)
+    player.pause(False)
+    player.finish()
+    assert woken
+    assert first is not None
+    assert np.array_equal(np.concatenate([first, taken(player)]), speech)
+
+
+def test_the_end_is_reported_once() -> None:
+    player = Player()
+    ends: list[float] = []
+    player.on_end = lambda: ends.append(player.played)
+    player.begin()
+    player.play(tone(0.05), RATE)
+    player.finish()
+    player.finish()
+    taken(player)
+    assert ends == [pytest.approx(0.05)]
+
+
+def test_other_samples_are_refused() -> None:
+    player = Player()
+    player.begin()
+    with pytest.raises(ValueError, match="float64"):
+        player.play(np.zeros(10), RATE)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="2-dimensional"):
+        player.play(np.zeros((2, 10), np.int16), RATE)
+    with pytest.raises(ValueError, match="1000 samples a second"):
+        player.play(np.zeros(10, np.int16), 1000)
+
+
+def test_sound_in_the_smallest_pieces_takes_little_room() -> None:
+    """A server chooses the pieces: one sample each must not take a hundred bytes each."""
+    player = Player()
+    player.begin()
+    samples = np.arange(20_000).astype(np.int16)
+    tracemalloc.start()
+    for at in range(len(samples)):
+        player.play(samples[at : at + 1], RATE)
+    room, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert room < 4 * samples.nbytes
+    player.finish()
+    got = []
+    while (frame := player.take()) is not None:
+        got.append(frame)
+    assert np.array_equal(np.concatenate(got)[: len(samples)], samples)

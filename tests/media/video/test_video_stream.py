@@ -146,7 +146,7 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(pool: ThreadPoo
     line.send(second)
     await line.feedback.until_pli(1)
     # The loop's own timers, which never fire early; how late they are is the machine's affair.
-    # The exact times: test_assemble.py, test_holes.py.
+    # The exact times: test_assemble.py.
     assert line.feedback.plis[0] - start >= 0.43
     times = [at - start for at, _ in line.feedback.nacks]
     assert len(times) == 4

@@ -17,7 +17,7 @@ from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest, EngineState
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
-from server.models.openai.group import EngineGroup
+from server.models.openai.group import EngineGroup, by_preference
 from server.models.openai.retry import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS
@@ -293,3 +293,35 @@ def test_a_group_needs_different_addresses() -> None:
     one = OpenAIEngine("vllm", Endpoint("http://127.0.0.1:9/v1"))
     with pytest.raises(ValueError, match="another address"):
         EngineGroup("vllm", [one, one], session_key=str)
+
+
+# Sessions keep to their server, and only those of a lost one move
+
+SERVERS = [f"http://10.0.0.{n}:8001/v1" for n in range(1, 5)]
+MANY = [f"{n:032x}" for n in range(2000)]
+
+
+def test_a_session_has_the_same_order_however_the_servers_are_listed() -> None:
+    for session in MANY[:50]:
+        assert by_preference(session, SERVERS) == by_preference(session, SERVERS[::-1])
+        assert sorted(by_preference(session, SERVERS)) == SERVERS
+
+
+def test_sessions_spread_evenly() -> None:
+    counts = Counter(by_preference(session, SERVERS)[0] for session in MANY)
+    assert all(400 < counts[server] < 600 for server in SERVERS)
+
+
+def test_only_the_sessions_of_a_lost_server_move_and_spread() -> None:
+    """They go to their second choice, and come back with the server."""
+    lost = SERVERS[1]
+    left = [one for one in SERVERS if one != lost]
+    moved = Counter[str]()
+    for session in MANY:
+        before, after = by_preference(session, SERVERS), by_preference(session, left)
+        if before[0] == lost:
+            assert after[0] == before[1]
+            moved[after[0]] += 1
+        else:
+            assert after[0] == before[0]
+    assert all(moved[one] > 100 for one in left)

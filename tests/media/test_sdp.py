@@ -1,0 +1,587 @@
+"""Offers: bounds, and a sentence of its own for each that has no usable camera in it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.errors import BadRequest, TooLarge, UnusableOffer
+from server.media.sdp import (
+    MAX_CANDIDATE_CHARS,
+    MAX_CANDIDATES,
+    MAX_CODECS,
+    MAX_FINGERPRINTS,
+    MAX_MEDIA_SECTIONS,
+    MAX_SDP_BYTES,
+    MAX_STREAM_LINES,
+    Credentials,
+    Offer,
+    VoiceSection,
+    check_offer,
+    find_voice,
+    is_mdns,
+    is_unreachable,
+    make_fragment,
+    parse_fragment,
+    whole_answer,
+)
+
+HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 AA:BB\r\n"
+CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n"
+MDNS = (
+    "a=candidate:2 1 udp 2122260223 0a1b2c3d-0000-4000-8000-000000000000.local 50001 typ host\r\n"
+)
+
+
+def media(kind: str, direction: str = "sendonly", codec: str = "VP8", extra: str = "") -> str:
+    return (
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na={direction}\r\n"
+        f"a=rtpmap:96 {codec}/90000\r\n{extra}"
+    )
+
+
+def test_a_camera_offer_passes() -> None:
+    """A sendonly VP8 offer is taken as it is."""
+    offer = check_offer(HEAD + media("video", extra=CANDIDATE))
+    assert offer.candidates == 1
+    assert CANDIDATE.strip() in offer.sdp
+
+
+def test_mdns_candidates_and_the_end_of_candidates_are_left_out() -> None:
+    """A peer with mDNS names alone must not hear that no more candidates come."""
+    offer = check_offer(HEAD + media("video", extra=MDNS + "a=end-of-candidates\r\n"))
+    assert ".local" not in offer.sdp
+    assert "end-of-candidates" not in offer.sdp
+    assert offer.candidates == 1
+
+
+@pytest.mark.parametrize(
+    ("sdp", "word"),
+    [
+        ("", "no SDP"),
+        ("hello", "no SDP"),
+        (HEAD, "no media"),
+        (HEAD + media("audio", codec="opus"), "only audio"),
+        (HEAD + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", "data channel"),
+        (HEAD + media("video", "recvonly"), "recvonly"),
+        (HEAD + media("video", "inactive"), "recvonly"),
+        (HEAD + media("video", codec="VP9"), "decoded"),
+        (HEAD + media("video", codec="AV1"), "only AV1. .*: H264, VP8"),
+        (HEAD + media("video", codec="H265", extra="a=rtpmap:97 rtx/90000\r\n"), "only H265. "),
+        (HEAD + media("video", codec="rtx"), "decoded here. "),
+        (HEAD + media("text"), "no video"),
+        (HEAD + "m=video\r\n", "malformed"),
+        (HEAD + media("video").replace("m=video 9", "m=video 0"), "switched off"),
+        (HEAD + media("video", extra="a=bundle-only\r\n").replace(" 9 ", " 0 "), "switched off"),
+        (HEAD.replace("a=fingerprint", "a=x") + media("video"), "fingerprint"),
+        (HEAD + "a=group:BUNDLE 1\r\n" + media("video"), "not there"),
+        (HEAD + "a=group:BUNDLE 0 0\r\n" + media("video"), "twice"),
+        (HEAD + "a=group:BUNDLE 0\r\n" + media("video") * 2, "same name"),
+    ],
+)
+def test_an_unusable_offer_says_why(sdp: str, word: str) -> None:
+    """Each kind of unusable offer has its own sentence, and status 422."""
+    with pytest.raises(UnusableOffer, match=word) as caught:
+        check_offer(sdp)
+    assert caught.value.status == 422
+
+
+def section(kind: str, mid: str, port: int = 9, *more: str) -> str:
+    """One with a transport of its own."""
+    codec = {"audio": "opus/48000/2", "video": "VP8/90000"}[kind]
+    lines = [
+        *(f"m={kind} {port} UDP/TLS/RTP/SAVPF 96", f"a=mid:{mid}", "a=sendonly", "a=rtcp-mux"),
+        *(f"a=rtpmap:96 {codec}", f"a=ice-ufrag:user{mid}", f"a=ice-pwd:pass{mid}", *more),
+    ]
+    return "\r\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_bundle_only_video_comes_over_the_transport_of_its_group(own: bool) -> None:
+    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not
+    count (RFC 9143).
+    """
+    video = section("video", "1", 0, "a=bundle-only")
+    if not own:
+        video = video.replace("a=ice-ufrag:user1\r\na=ice-pwd:pass1\r\n", "")
+    group = "a=group:BUNDLE 0 1\r\n"
+    offer = check_offer(HEAD + group + section("audio", "0", 9, CANDIDATE.strip()) + video)
+    assert (offer.camera, offer.bundle, offer.ufrags[0]) == (1, (0, 1), "user0")
+    kept = offer.sdp.split("\r\n")
+    assert [line for line in kept if line.startswith("m=")] == ["m=video 9 UDP/TLS/RTP/SAVPF 96"]
+    assert [line for line in kept if line.startswith("a=ice-ufrag")] == ["a=ice-ufrag:user0"]
+    assert CANDIDATE.strip() in kept
+    assert "group" not in offer.sdp
+    assert offer.carries("0", None)
+    assert not offer.carries("1", 0)
+
+
+def test_video_beside_audio_without_a_group_has_its_own_transport() -> None:
+    """Candidates of the other section are not for it; one that names none is."""
+    offer = check_offer(HEAD + section("audio", "0") + section("video", "1"))
+    assert (offer.camera, offer.bundle, offer.grouped) == (1, (1,), False)
+    assert offer.ufrags == ("user1", "user0")
+    assert "user0" not in offer.sdp
+    carried = [
+        offer.carries(*of) for of in (("0", 0), ("1", 1), (None, 0), (None, 1), (None, None))
+    ]
+    assert carried == [False, True, False, True, True]
+
+
+def test_a_rejected_section_is_no_camera() -> None:
+    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first
+    that stands.
+    """
+    offer = check_offer(
+        HEAD + "a=group:BUNDLE 0 1\r\n" + section("video", "0", 0) + section("video", "1")
+    )
+    assert (offer.camera, offer.bundle) == (1, (1,))
+    assert not offer.carries("0", None)
+
+
+@pytest.mark.parametrize("line_break", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_no_section_hides_behind_a_rarer_line_break(line_break: str) -> None:
+    """A line that aiortc takes for a section is one here, too."""
+    hidden = f"a=x{line_break}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+    assert len(check_offer(HEAD + media("video", extra=hidden)).sections) == 2
+
+
+def test_media_sections_are_bounded() -> None:
+    """Eight sections pass, nine do not."""
+    check_offer(HEAD + media("video") * MAX_MEDIA_SECTIONS)
+    with pytest.raises(UnusableOffer, match="media sections"):
+        check_offer(HEAD + media("video") * (MAX_MEDIA_SECTIONS + 1))
+
+
+def test_codecs_are_bounded() -> None:
+    """256 in all sections together pass, one more does not."""
+    offer = HEAD + media("video")
+    room = MAX_CODECS - offer.count("a=rtpmap:")
+    more = "a=rtpmap:96 VP8/90000\r\n"
+    check_offer(offer + more * room)
+    with pytest.raises(UnusableOffer, match="256 codecs"):
+        check_offer(offer + more * (room + 1))
+
+
+def test_fingerprints_are_bounded() -> None:
+    """32 in all sections together pass, one more does not."""
+    more = "a=fingerprint:sha-256 AA:BB\r\n"
+    offer = HEAD + media("video", extra=more * (MAX_FINGERPRINTS - 1))
+    check_offer(offer)
+    with pytest.raises(UnusableOffer, match="32 fingerprints"):
+        check_offer(offer + more)
+
+
+def test_of_codecs_and_streams_only_what_is_used_goes_on() -> None:
+    """Lines without number about codecs and streams come to a few; those of browsers all go on."""
+    used = [
+        *("a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli", "a=rtcp-fb:* goog-remb"),
+        *("a=fmtp:96 max-fs=1", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96"),
+    ]
+    unused = [
+        *("a=rtcp-fb:96 x", "a=rtcp-fb:* x", "a=rtcp-fb:96", "a=rtcp-fb:96 nack"),
+        *("a=fmtp:96 again=1", "a=rtpmap:96 VP8/90000", "a=rtpmap:98 VP9/90000"),
+        *("a=fmtp:98 profile-id=0", "a=rtcp-fb:98 nack", "a=rtpmap:200 VP8/90000"),
+    ]
+    lines = used + unused * 50 + ["a=ssrc:1 cname:x"] * 1000
+    found = check_offer(HEAD + media("video", extra="".join(f"{line}\r\n" for line in lines)))
+    got = found.sdp.split("\r\n")
+    about = [line for line in got if line.startswith(("a=rtpmap", "a=fmtp", "a=rtcp-fb"))]
+    assert about == ["a=rtpmap:96 VP8/90000", *used]
+    assert got.count("a=ssrc:1 cname:x") == MAX_STREAM_LINES
+
+
+def test_candidates_are_bounded() -> None:
+    """64 candidates pass, 65 do not."""
+    check_offer(HEAD + media("video", extra=CANDIDATE * MAX_CANDIDATES))
+    with pytest.raises(UnusableOffer, match="candidates"):
+        check_offer(HEAD + media("video", extra=CANDIDATE * (MAX_CANDIDATES + 1)))
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "left_out"),
+    [
+        ("192.0.2.1", "1", False),
+        ("2001:db8::1", "65535", False),
+        ("192.0.2.1", "0", True),
+        ("192.0.2.1", "-1", True),
+        ("192.0.2.1", "65536", True),
+        ("192.0.2.1", "9" * 5000, True),
+        ("camera.example", "5000", True),
+        ("192.0.2.1", "x", False),
+    ],
+)
+def test_candidates_that_nothing_can_be_sent_to_are_left_out(
+    address: str, port: str, left_out: bool
+) -> None:
+    """Names, and ports outside of 1 to 65535; what is malformed is left for the parser to refuse."""
+    line = f"a=candidate:1 1 udp 2122260223 {address} {port} typ host"
+    assert is_unreachable(line) is left_out
+    sdp = check_offer(HEAD + media("video", extra=line + "\r\n")).sdp
+    assert (line not in sdp) is left_out
+
+
+def test_size_is_bounded() -> None:
+    """64 KiB pass, one byte more does not."""
+    base = HEAD + media("video") + "a="
+    check_offer(base + "x" * (MAX_SDP_BYTES - len(base)))
+    with pytest.raises(TooLarge):
+        check_offer(base + "x" * (MAX_SDP_BYTES - len(base) + 1))
+
+
+def test_mdns_names_are_known_by_their_field() -> None:
+    """Only the connection address counts, in any case and with a final dot."""
+    assert is_mdns(MDNS)
+    assert is_mdns(MDNS.replace(".local", ".LOCAL."))
+    assert not is_mdns(CANDIDATE.replace("typ host", "typ host x.local"))
+
+
+@given(st.text(max_size=2000) | st.builds(lambda t: HEAD + media("video") + t, st.text()))
+def test_any_text_is_taken_or_refused_with_a_known_error(sdp: str) -> None:
+    """Nothing but our own errors comes out."""
+    with suppress(TooLarge, UnusableOffer):
+        check_offer(sdp)
+
+
+# Answers to offers with more in them than a camera
+
+SESSION = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+# aiortc's answer for the camera's section alone.
+OURS = (
+    "v=0\r\no=- 5 5 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE v\r\na=msid-semantic:WMS *\r\n"
+    "m=video 4000 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 192.0.2.1\r\na=recvonly\r\na=mid:v\r\na=rtcp-mux\r\n"
+    "a=rtpmap:96 VP8/90000\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\na=end-of-candidates\r\n"
+    "a=ice-ufrag:ours\r\na=ice-pwd:ours\r\na=fingerprint:sha-256 CC\r\na=setup:passive\r\n"
+)
+
+
+def offered(kind: str, mid: str, port: int = 9, *more: str) -> str:
+    """One of an offer, with a transport of its own."""
+    formats = {"audio": "111 0", "video": "96 97", "application": "webrtc-datachannel"}[kind]
+    protocol = "UDP/DTLS/SCTP" if kind == "application" else "UDP/TLS/RTP/SAVPF"
+    codecs = {
+        "audio": ["a=rtpmap:111 opus/48000/2", "a=fmtp:111 useinbandfec=1", "a=sendonly"],
+        "video": ["a=rtpmap:96 VP8/90000", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96"],
+        "application": ["a=sctp-port:5000"],
+    }[kind]
+    transport = [f"a=ice-ufrag:{mid}", f"a=ice-pwd:{mid}", "a=fingerprint:sha-256 AA"]
+    lines = [f"m={kind} {port} {protocol} {formats}", f"a=mid:{mid}", *transport, *codecs, *more]
+    return "\r\n".join([*lines, ""])
+
+
+def answered(offer: str) -> tuple[list[str], list[list[str]]]:
+    """The answer's lines before its first section, and each section's."""
+    lines = whole_answer(check_offer(SESSION + offer), OURS).split("\r\n")
+    assert lines.pop() == ""
+    starts = [n for n, line in enumerate(lines) if line.startswith("m=")]
+    ends = [*starts[1:], len(lines)]
+    return lines[: starts[0]], [lines[a:b] for a, b in zip(starts, ends, strict=True)]
+
+
+def test_a_camera_alone_is_answered_as_it_is() -> None:
+    """In its group, when it is in one; without a group otherwise."""
+    head, media = answered("a=group:BUNDLE v\r\n" + offered("video", "v"))
+    assert "a=group:BUNDLE v" in head
+    assert media == [OURS[OURS.index("m=") :].split("\r\n")[:-1]]
+    head, _ = answered(offered("video", "v"))
+    assert not [line for line in head if line.startswith("a=group")]
+
+
+@pytest.mark.parametrize("order", ["av", "va"])
+def test_what_is_not_in_the_cameras_bundle_is_rejected(order: str) -> None:
+    """Port 0, outside of the group; with the name, a codec and credentials, without a candidate."""
+    parts = {"a": offered("audio", "a"), "v": offered("video", "v")}
+    head, media = answered("a=group:BUNDLE v\r\n" + parts[order[0]] + parts[order[1]])
+    assert "a=group:BUNDLE v" in head
+    audio = media[order.index("a")]
+    assert audio[0] == "m=audio 0 UDP/TLS/RTP/SAVPF 111"
+    assert {"a=mid:a", "a=inactive", "a=rtpmap:111 opus/48000/2", "a=setup:passive"} < set(audio)
+    assert not [line for line in audio if line.startswith(("a=candidate", "a=end-of"))]
+    assert media[order.index("v")][0].startswith("m=video 4000 ")
+
+
+@pytest.mark.parametrize("order", ["avd", "vad", "dav"])
+def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str) -> None:
+    """All other sections are inactive: there is only one transport, so nothing waits for another
+    one.
+    """
+    parts = {
+        "a": offered("audio", "a"),
+        "v": offered("video", "v", 0 if order[0] != "v" else 9, "a=bundle-only"),
+        "d": offered("application", "d"),
+    }
+    group = f"a=group:BUNDLE {' '.join(order)}"
+    head, media = answered(group + "\r\n" + "".join(parts[name] for name in order))
+    assert group in head
+    for name, lines in zip(order, media, strict=True):
+        assert lines[0].split()[1] == "4000"
+        assert {f"a=mid:{name}", "a=ice-ufrag:ours", "a=setup:passive"} < set(lines)
+    assert "a=inactive" in media[order.index("a")]
+    assert "a=sctp-port:5000" in media[order.index("d")]
+
+
+@pytest.mark.parametrize("group", ["1", "0 1"])
+def test_a_section_that_the_offer_rejects_stays_rejected(group: str) -> None:
+    """A stopped transceiver's, which is in no group, or wrongly still in it: the group begins with
+    what is left.
+    """
+    offer = offered("video", "0", 0) + offered("video", "1")
+    head, media = answered(f"a=group:BUNDLE {group}\r\n{offer}")
+    assert "a=group:BUNDLE 1" in head
+    assert media[0][0] == "m=video 0 UDP/TLS/RTP/SAVPF 96"
+    assert media[1][0].startswith("m=video 4000 ")
+
+
+def test_further_video_is_not_taken() -> None:
+    """The first that can be decoded is; those before and after it are inactive in its bundle,
+    rejected elsewhere.
+    """
+    other = offered("video", "o").replace("VP8", "VP9")
+    head, media = answered(
+        "a=group:BUNDLE o v\r\n" + other + offered("video", "v") + offered("video", "x")
+    )
+    assert "a=group:BUNDLE o v" in head
+    assert [lines[0].split()[1] for lines in media] == ["4000", "4000", "0"]
+    assert "a=inactive" in media[0]
+    assert "a=recvonly" in media[1]
+
+
+def test_webrtcbin_gets_no_rejected_section_before_the_camera() -> None:
+    """It would send the picture with the rejected one's track; what is behind the camera is
+    rejected as for others.
+    """
+    offer = offered("audio", "audio0") + offered("video", "video1") + offered("audio", "audio2")
+    _, media = answered(offer)
+    assert [lines[0].split()[1] for lines in media] == ["9", "4000", "0"]
+    assert "a=inactive" in media[0]
+    assert not [line for line in media[0] if line.startswith("a=candidate")]
+
+
+# The audio section of an offer, and its part of the answer
+
+TRANSPORT = "a=ice-ufrag:F9gI\na=ice-pwd:JvOeLoBMrnEvkFyFZVtVYGPh\na=fingerprint:sha-256 7B:8B\na=setup:actpass\n"
+VIDEO = (
+    "m=video 9 UDP/TLS/RTP/SAVPF 96\n" + TRANSPORT + "a=mid:0\na=sendonly\na=rtpmap:96 VP8/90000\n"
+)
+AUDIO = (
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0\n"
+    + TRANSPORT
+    + "a=mid:1\na=extmap:14 urn:ietf:params:rtp-hdrext:ssrc-audio-level\na=sendrecv\n"
+    "a=rtpmap:111 opus/48000/2\na=fmtp:111 minptime=10;useinbandfec=1\na=rtpmap:63 red/48000/2\na=rtpmap:0 PCMU/8000\n"
+)
+CAMERA_ANSWER = (
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
+    "m=video 50000 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 192.0.2.1\r\na=recvonly\r\na=mid:0\r\n"
+    "a=candidate:1 1 udp 1 192.0.2.1 50000 typ host\r\na=ice-ufrag:abcd\r\na=ice-pwd:efgh\r\n"
+    "a=fingerprint:sha-256 AA:BB\r\na=setup:passive\r\n"
+)
+
+
+def offer(*sections: str, group: str = "0 1") -> str:
+    head = "v=0\no=- 1 2 IN IP4 127.0.0.1\ns=-\nt=0 0\n"
+    bundle = f"a=group:BUNDLE {group}\n" if group else ""
+    return (head + bundle + "".join(sections)).replace("\n", "\r\n")
+
+
+def found(*sections: str, group: str = "0 1") -> VoiceSection | None:
+    return find_voice(check_offer(offer(*sections, group=group)))
+
+
+def test_a_pages_section_is_found() -> None:
+    section = found(VIDEO, AUDIO)
+    assert section == VoiceSection(1, "1", 111, 14, receives=True, sends=True)
+
+
+@pytest.mark.parametrize(
+    ("direction", "receives", "sends"), [("sendonly", True, False), ("recvonly", False, True)]
+)
+def test_each_direction_is_answered(direction: str, receives: bool, sends: bool) -> None:
+    section = found(VIDEO, AUDIO.replace("sendrecv", direction))
+    assert section is not None
+    assert (section.receives, section.sends) == (receives, sends)
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        AUDIO.replace("sendrecv", "inactive"),
+        AUDIO.replace("opus/48000/2", "G722/8000"),
+        AUDIO.replace("opus/48000/2", "opus/48000"),
+        AUDIO.replace("111", "300"),
+        # The camera's payload type: its packets could not be distinguished.
+        AUDIO.replace("111", "96"),
+    ],
+    ids=["inactive", "other codec", "one channel", "no payload type", "the camera's payload type"],
+)
+def test_what_cannot_be_used_is_not(audio: str) -> None:
+    assert found(VIDEO, audio) is None
+
+
+def test_many_lines_with_many_codecs_take_no_time() -> None:
+    """As many codecs as an offer may have, and as many lines: once a quarter of a second."""
+    codecs = "".join(f"a=rtpmap:{n} opus/8000\n" for n in range(250))
+    checked = check_offer(offer(VIDEO, AUDIO.partition("a=rtpmap")[0] + codecs + "x\n" * 18_000))
+    began = time.process_time()
+    assert find_voice(checked) is None
+    assert time.process_time() - began < 0.05
+
+
+def test_a_section_with_a_transport_of_its_own_is_not_used() -> None:
+    assert found(VIDEO, AUDIO, group="0") is None
+    assert found(VIDEO, AUDIO, group="") is None
+
+
+def test_the_answer_has_the_cameras_transport_and_our_stream() -> None:
+    checked = check_offer(offer(VIDEO, AUDIO))
+    section = find_voice(checked)
+    assert section is not None
+    answer = whole_answer(checked, CAMERA_ANSWER, (section, 4711))
+    audio = answer[answer.index("m=audio") :].split("\r\n")
+    assert audio[0] == "m=audio 50000 UDP/TLS/RTP/SAVPF 111"
+    for line in (
+        "a=sendrecv",
+        "a=mid:1",
+        "a=rtpmap:111 opus/48000/2",
+        "a=ssrc:4711 cname:voice",
+        "a=extmap:14 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "a=ice-ufrag:abcd",
+        "a=setup:passive",
+    ):
+        assert line in audio
+    # A sender that pauses sends 2.5 packets a second in silence, else 50.
+    assert any("usedtx=1" in line for line in audio)
+    assert "a=group:BUNDLE 0 1" in answer
+
+
+def test_a_section_that_is_not_used_is_inactive() -> None:
+    answer = whole_answer(check_offer(offer(VIDEO, AUDIO)), CAMERA_ANSWER)
+    assert "a=inactive" in answer[answer.index("m=audio") :]
+
+
+# SDP fragments: what is read of them, what is refused, and what ours look like
+
+LINE = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host"
+# As RFC 9725 section 4.3.2 has it, but for the number of candidates.
+EXAMPLE = "\r\n".join(
+    [
+        "a=group:BUNDLE 0 1",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+        "a=mid:0",
+        "a=ice-ufrag:EsAw",
+        "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1",
+        LINE,
+        "m=video 9 UDP/TLS/RTP/SAVPF 96",
+        LINE.replace("192.0.2.1", "2001:db8::1"),
+        "a=end-of-candidates",
+        "",
+    ]
+)
+
+
+def test_a_fragment_is_read() -> None:
+    """Credentials once, and each candidate with the name or the number of its section."""
+    fragment = parse_fragment(EXAMPLE)
+    (own,) = fragment.credentials
+    assert own == Credentials("0", 0, "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
+    places = [(c["sdpMid"], c["sdpMLineIndex"]) for c in fragment.candidates]
+    assert places == [("0", None), (None, 1)]
+    assert fragment.candidates[0]["candidate"] == LINE[2:]
+    bare = parse_fragment(LINE + "\n").candidates
+    assert bare == ({"candidate": LINE[2:], "sdpMid": None, "sdpMLineIndex": None},)
+
+
+def test_ours_can_be_read_again() -> None:
+    """A written fragment has the section, the credentials, the candidates and their end."""
+    made = make_fragment("video", "v", "ab12", "p" * 22, [LINE[12:]])
+    assert made.endswith("a=end-of-candidates\r\n")
+    fragment = parse_fragment(made)
+    (own,) = fragment.credentials
+    assert (own.ufrag, own.pwd) == ("ab12", "p" * 22)
+    assert [(c["candidate"], c["sdpMid"]) for c in fragment.candidates] == [(LINE[2:], "v")]
+
+
+def offer_of(*mids: str, bundle: str = "") -> Offer:
+    """Audio sections and a camera behind them, each with credentials of its own."""
+    lines = ["v=0", *([f"a=group:BUNDLE {bundle}"] if bundle else [])]
+    for mid in mids:
+        kind, codec = ("video", "VP8/90000") if mid == mids[-1] else ("audio", "opus/48000/2")
+        lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF 96", f"a=mid:{mid}", f"a=rtpmap:96 {codec}"]
+        lines += ["a=sendonly", f"a=ice-ufrag:{mid * 4}", f"a=ice-pwd:{mid * 22}"]
+        lines.append("a=fingerprint:sha-256 AA")
+    return check_offer("\r\n".join([*lines, ""]))
+
+
+def part(mid: str, kind: str = "audio") -> str:
+    """A fragment's section with credentials made of its name."""
+    return f"m={kind} 9 UDP/TLS/RTP/SAVPF 96\na=mid:{mid}\na=ice-ufrag:{mid * 4}\na=ice-pwd:{mid * 22}\n"
+
+
+@pytest.mark.parametrize(
+    ("sections", "bundle", "fragment", "ufrag"),
+    [
+        ("av", "", part("a") + part("v"), "vvvv"),
+        ("av", "", part("v") + part("a"), "vvvv"),
+        ("av", "", part("a").replace("a=mid:a\n", "") + part("v").replace("a=mid:v\n", ""), "vvvv"),
+        ("av", "", part("a") + part("x"), ""),
+        ("av", "a v", part("a") + part("v"), "aaaa"),
+        ("av", "a v", part("v"), "vvvv"),
+        ("av", "a v", f"a=ice-ufrag:ssss\na=ice-pwd:{'s' * 22}\nm=audio\na=mid:a\n", "ssss"),
+        ("av", "", f"a=ice-ufrag:ssss\na=ice-pwd:{'s' * 22}\n" + part("v"), "vvvv"),
+        ("v", "", LINE, ""),
+    ],
+)
+def test_the_cameras_transport_has_its_own_credentials(
+    sections: str, bundle: str, fragment: str, ufrag: str
+) -> None:
+    """Sections outside of a bundle have others (RFC 8840 section 9); what holds for all stands
+    before the first.
+    """
+    assert parse_fragment(fragment).of(offer_of(*sections, bundle=bundle)).ufrag == ufrag
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("hello", "no SDP fragment"),
+        ("a=ice-ufrag:abc", "ice-ufrag"),
+        ("a=ice-ufrag:ab cd", "ice-ufrag"),
+        ("a=ice-ufrag:" + "a" * 257, "ice-ufrag"),
+        ("a=ice-pwd:" + "a" * 21, "ice-pwd"),
+        ("a=ice-pwd:" + "ä" * 22, "ice-pwd"),
+        ("a=ice-ufrag:abcd\na=ice-ufrag:efgh", "two different"),
+        ("m=video\na=mid:", "a=mid"),
+        ("m=video\na=mid:" + "x" * 65, "a=mid"),
+    ],
+)
+def test_malformed_fragments_say_why(text: str, word: str) -> None:
+    """A sentence for each, without what was given."""
+    with pytest.raises(BadRequest, match=word):
+        parse_fragment(text)
+
+
+def test_bounds() -> None:
+    """Candidates, sections and bytes: the last that passes and the first that does not."""
+    assert len(parse_fragment((LINE + "\n") * MAX_CANDIDATES).candidates) == MAX_CANDIDATES
+    with pytest.raises(BadRequest, match="64 candidates"):
+        parse_fragment((LINE + "\n") * (MAX_CANDIDATES + 1))
+    long = LINE.ljust(MAX_CANDIDATE_CHARS, "x")
+    assert len(parse_fragment(long).candidates) == 1
+    with pytest.raises(BadRequest, match="2000 characters"):
+        parse_fragment(long + "x")
+    parse_fragment("m=video\n" * MAX_MEDIA_SECTIONS)
+    with pytest.raises(BadRequest, match="8 media sections"):
+        parse_fragment("m=video\n" * (MAX_MEDIA_SECTIONS + 1))
+    parse_fragment("a=" + "x" * (MAX_SDP_BYTES - 2))
+    with pytest.raises(TooLarge):
+        parse_fragment("a=" + "x" * (MAX_SDP_BYTES - 1))
+
+
+@given(st.text(max_size=500) | st.builds(lambda t: EXAMPLE + t, st.text(max_size=200)))
+def test_any_text_is_read_or_refused_with_a_known_error(text: str) -> None:
+    """Nothing but our own errors comes out."""
+    with suppress(TooLarge, BadRequest):
+        parse_fragment(text)
