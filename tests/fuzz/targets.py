@@ -221,9 +221,7 @@ def rtcp(data: bytes) -> None:
 
 
 def rtp(data: bytes) -> None:
-    """Decrypted RTP packets, each behind two bytes of length: parsed, depacketised, assembled,
-    decodable or dropped.
-    """
+    """Decrypted RTP packets, each behind two bytes of length: assembled, decodable or dropped."""
     transport, sink = _transport()
     position = 0
     while position + 2 <= len(data) and len(sink.packets) < 2000:

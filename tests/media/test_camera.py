@@ -788,9 +788,7 @@ def test_jitter_does_not_skip(fps: float) -> None:
 
 @given(rate=st.floats(0.1, 30), gaps=st.lists(st.floats(0.001, 3.0), min_size=1, max_size=300))
 def test_never_a_burst(rate: float, gaps: list[float]) -> None:
-    """Whatever the camera does, frames are half a period apart and never more than the rate over
-    time.
-    """
+    """Whatever the camera does, frames are half a period apart and never more than the rate."""
     times, now = [], 0.0
     for gap in gaps:
         times.append(now)

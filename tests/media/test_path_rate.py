@@ -30,9 +30,7 @@ from tests.support.path_simulation import Simulation, typing
     ("rate", "age"), [(300e3, 0.22), (500e3, 0.15), (1e6, 0.1), (2e6, 0.07), (20e6, 0.05)]
 )
 def test_every_link_is_measured_and_never_filled(rate: float, age: float) -> None:
-    """REMB is the capacity from the second frame on, idle and awake; woken frames are in time;
-    nothing is dropped.
-    """
+    """REMB is the capacity from the second frame on; woken frames are in time; none is dropped."""
     camera = Simulation(Link(rate), awake=typing).run(70)
     expected = min(rate, TOP)
     rembs = camera.rembs(1.5, 70)
@@ -76,9 +74,7 @@ def test_jitter_and_reordering_move_the_estimate_within_bounds(
 
 @pytest.mark.parametrize("jitter", [0.002, 0.005, 0.01])
 def test_a_fast_path_with_jitter_is_used(jitter: float) -> None:
-    """On 20 Mbit/s jitter is no reason for fewer frames (the rule as first measured: 3.2 Mbit/s at
-    10 ms).
-    """
+    """On 20 Mbit/s jitter is no reason for fewer frames (the first rule: 3.2 Mbit/s at 10 ms)."""
     camera = Simulation(Link(20e6, jitter=jitter), awake=typing).run(40)
     rembs = sorted(camera.rembs(5, 40))
     assert rembs[len(rembs) // 2] == TOP
@@ -116,9 +112,7 @@ def test_a_path_that_narrows_while_awake(jitter: float) -> None:
 
 @pytest.mark.parametrize("rate", [1e6, 5e6])
 def test_a_greedy_flow_leaves_frames_in_time(rate: float) -> None:
-    """A download fills the queue of 300 ms: frames go on coming, hardly later than that, and
-    afterwards as before.
-    """
+    """A download fills the queue of 300 ms: frames come hardly later, and afterwards as before."""
     camera = Simulation(Link(rate, flow=GreedyFlow(start=20, stop=40)), awake=typing).run(56)
     assert camera.age(20, 40, 0.95) < 0.4
     awake = [at for at, _ in camera.ages if 20.5 < at < 40 and typing(at)]
@@ -129,9 +123,7 @@ def test_a_greedy_flow_leaves_frames_in_time(rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [5e5, 20e6])
 def test_a_server_that_stalls_now_and_then_still_knows_the_path(rate: float) -> None:
-    """Its event loop hangs for 30 to 150 ms twice a second: the estimate is right most of the time,
-    nothing dropped.
-    """
+    """Its event loop hangs for 30 to 150 ms twice a second: the estimate is mostly right."""
     rng = random.Random(1)
     starts = [rng.uniform(0, 60) for _ in range(120)]
     stalls = [(at, at + rng.uniform(0.03, 0.15)) for at in starts]
@@ -170,9 +162,7 @@ def test_a_path_that_widens_is_used_within_three_frames() -> None:
 
 
 def test_cross_traffic_is_given_way_to_and_forgotten() -> None:
-    """600 of 1,000 kbit/s for twelve seconds: no frame is dropped or older than 0.25 s, and the
-    rate comes back.
-    """
+    """600 of 1,000 kbit/s for twelve seconds: no frame dropped or older than 0.25 s, then as before."""
     camera = Simulation(Link(1e6, flow=SteadyFlow(6e5, start=10, stop=22)), awake=typing).run(40)
     assert camera.link.dropped_full == 0
     assert camera.age(10, 24, 1.0) < 0.25
@@ -187,9 +177,7 @@ def test_cross_traffic_is_given_way_to_and_forgotten() -> None:
 def test_without_send_times_the_queue_is_still_kept_short(
     rate: float, jitter: float, age: float
 ) -> None:
-    """As in Firefox: no REMB, the spread on arrival raises the limit, and frames that waited show
-    the path.
-    """
+    """As in Firefox: no REMB; the spread raises the limit, and frames that waited show the path."""
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.
     assert camera.link.dropped_full <= (0.03 * camera.link.passed if jitter else 0)
@@ -570,9 +558,7 @@ def test_a_narrow_path_is_climbed() -> None:
 
 
 def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
-    """An encoder gets the mean frame rate of the last 3 s: the share of each frame stays that of
-    an idle one.
-    """
+    """An encoder gets the mean frame rate of the last 3 s: each frame keeps an idle one's share."""
     plan = sender_plan(600_000, 20, 2)
     frame = 1.5 * 600_000 / 20
     believed = {0: 20, 300: 18.2, 1500: 11, 2700: 3.8, 3000: 2}

@@ -102,9 +102,7 @@ def section(kind: str, mid: str, port: int = 9, *more: str) -> str:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_bundle_only_video_comes_over_the_transport_of_its_group(own: bool) -> None:
-    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not
-    count (RFC 9143).
-    """
+    """`m=video 0` with `a=bundle-only` is a camera; its own transport does not count (RFC 9143)."""
     video = section("video", "1", 0, "a=bundle-only")
     if not own:
         video = video.replace("a=ice-ufrag:user1\r\na=ice-pwd:pass1\r\n", "")
@@ -133,9 +131,7 @@ def test_video_beside_audio_without_a_group_has_its_own_transport() -> None:
 
 
 def test_a_rejected_section_is_no_camera() -> None:
-    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first
-    that stands.
-    """
+    """Port 0 without bundle-only: the next video is taken; the first section that stands carries."""
     offer = check_offer(
         HEAD + "a=group:BUNDLE 0 1\r\n" + section("video", "0", 0) + section("video", "1")
     )
@@ -306,9 +302,7 @@ def test_what_is_not_in_the_cameras_bundle_is_rejected(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["avd", "vad", "dav"])
 def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str) -> None:
-    """All other sections are inactive: there is only one transport, so nothing waits for another
-    one.
-    """
+    """All other sections are inactive: there is only one transport, so nothing waits for another."""
     parts = {
         "a": offered("audio", "a"),
         "v": offered("video", "v", 0 if order[0] != "v" else 9, "a=bundle-only"),
@@ -326,9 +320,7 @@ def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str)
 
 @pytest.mark.parametrize("group", ["1", "0 1"])
 def test_a_section_that_the_offer_rejects_stays_rejected(group: str) -> None:
-    """A stopped transceiver's, which is in no group, or wrongly still in it: the group begins with
-    what is left.
-    """
+    """A stopped transceiver's, in no group or wrongly in it: the group begins with what is left."""
     offer = offered("video", "0", 0) + offered("video", "1")
     head, media = answered(f"a=group:BUNDLE {group}\r\n{offer}")
     assert "a=group:BUNDLE 1" in head
@@ -337,9 +329,7 @@ def test_a_section_that_the_offer_rejects_stays_rejected(group: str) -> None:
 
 
 def test_further_video_is_not_taken() -> None:
-    """The first that can be decoded is; those before and after it are inactive in its bundle,
-    rejected elsewhere.
-    """
+    """The first that can be decoded is; others are inactive in its bundle, rejected elsewhere."""
     other = offered("video", "o").replace("VP8", "VP9")
     head, media = answered(
         "a=group:BUNDLE o v\r\n" + other + offered("video", "v") + offered("video", "x")
@@ -351,9 +341,7 @@ def test_further_video_is_not_taken() -> None:
 
 
 def test_webrtcbin_gets_no_rejected_section_before_the_camera() -> None:
-    """It would send the picture with the rejected one's track; what is behind the camera is
-    rejected as for others.
-    """
+    """It would send the picture with the rejected one's track; behind the camera as for others."""
     offer = offered("audio", "audio0") + offered("video", "video1") + offered("audio", "audio2")
     _, media = answered(offer)
     assert [lines[0].split()[1] for lines in media] == ["9", "4000", "0"]
@@ -537,9 +525,7 @@ def part(mid: str, kind: str = "audio") -> str:
 def test_the_cameras_transport_has_its_own_credentials(
     sections: str, bundle: str, fragment: str, ufrag: str
 ) -> None:
-    """Sections outside of a bundle have others (RFC 8840 section 9); what holds for all stands
-    before the first.
-    """
+    """Sections outside of a bundle have others (RFC 8840, 9); those of all stand before the first."""
     assert parse_fragment(fragment).of(offer_of(*sections, bundle=bundle)).ufrag == ufrag
 
 

@@ -78,9 +78,7 @@ in_room = pytest.mark.asyncio(loop_scope="module")
 @in_room
 @pytest.mark.parametrize("url", [UDP, TCP, TLS])
 async def test_a_relay_that_works(room: Room, url: str) -> None:
-    """Over each transport a datagram goes through the relay and back, quickly, and the allocation
-    is given back.
-    """
+    """Over each transport a datagram goes through and back, and the allocation is given back."""
     result = await room.check(url, addresses=[SERVER])
     assert (result.ok, result.why, result.url) == (True, "", url)
     assert result.seconds < AT_ONCE_SECONDS
@@ -91,9 +89,7 @@ async def test_a_relay_that_works(room: Room, url: str) -> None:
 @pytest.mark.parametrize("url", [UDP, TCP, TLS])
 @pytest.mark.parametrize("wrong", [{"secret": "another"}, {"ttl": -5}])
 async def test_wrong_and_expired_credentials(room: Room, url: str, wrong: dict[str, Any]) -> None:
-    """Both are refused with 401, which names the secret, its mode and the clocks; nothing of the
-    credentials is shown.
-    """
+    """Both are refused with 401, which names secret, mode and clocks; no credentials are shown."""
     result = await room.check(url, addresses=[SERVER], **wrong)
     assert result.problem is RelayProblem.CREDENTIALS
     for word in ("401", "TURN_SECRET", "use-auth-secret", "clocks"):
@@ -112,9 +108,7 @@ async def test_a_denied_peer(room: Room) -> None:
 
 @in_room
 async def test_one_address_that_is_reached_is_enough(room: Room) -> None:
-    """As in ICE: of several announced addresses the relay has to reach one; without any, the one it
-    sees counts.
-    """
+    """As in ICE: the relay has to reach one of several addresses, or the one that it sees."""
     assert (await room.check(UDP, addresses=[OTHER, SERVER])).ok
     assert (await room.check(UDP, addresses=[OTHER], reflexive=True)).ok
     assert (await room.check(UDP)).ok
@@ -122,9 +116,7 @@ async def test_one_address_that_is_reached_is_enough(room: Room) -> None:
 
 @in_room
 async def test_no_way_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that the relay may send to leads elsewhere, and nothing arrives: said after its
-    deadline.
-    """
+    """An address that the relay may send to leads elsewhere: said after its deadline."""
     monkeypatch.setattr(turn_check, "ECHO_SECONDS", 0.5)
     result = await room.check(UDP, addresses=["192.31.196.1"])
     assert result.problem is RelayProblem.NO_WAY_BACK
@@ -136,9 +128,7 @@ async def test_no_way_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @in_room
 async def test_a_certificate_that_does_not_hold(room: Room) -> None:
-    """An unknown authority is a fault of its own, as it is for browsers; so is a port that speaks
-    no TLS.
-    """
+    """An unknown authority is a fault of its own, as for browsers; so is a port without TLS."""
     result = await room.check(TLS, addresses=[SERVER], trusted=False)
     assert result.problem is RelayProblem.CERTIFICATE
     assert RELAY in result.why
@@ -156,9 +146,7 @@ async def test_a_certificate_that_does_not_hold(room: Room) -> None:
 async def test_what_can_not_be_reached(
     room: Room, monkeypatch: pytest.MonkeyPatch, url: str, word: str
 ) -> None:
-    """A closed port, a silent one and an unknown name each have their sentence, within the
-    deadline.
-    """
+    """A closed port, a silent one and an unknown name each have their sentence, in time."""
     monkeypatch.setattr(turn_check, "ALLOCATE_SECONDS", 0.5)
     result = await room.check(url, addresses=[SERVER])
     assert result.problem is RelayProblem.UNREACHABLE

@@ -87,9 +87,7 @@ def test_a_hostile_question_is_cleaned_in_no_time(hostile: str) -> None:
 
 @given(st.text(alphabet="<|>[]INSTimage", max_size=40), st.lists(st.integers(1, 9), max_size=10))
 def test_what_is_taken_early_is_what_would_be_left(text: str, steps: list[int]) -> None:
-    """Pieces that are let go of before what is pending join to the text that a whole cleaning
-    leaves.
-    """
+    """Pieces that are let go of before what is pending join to the text of a whole cleaning."""
     rest, taken = Remainder(KNOWN), ""
     for n, char in enumerate(text):
         rest.add(char)
@@ -111,9 +109,7 @@ def added(content: str, *, special: bool = True) -> dict[str, object]:
 
 
 def test_a_models_folder_tells_its_own(tmp_path: Path) -> None:
-    """Special ones count; of the others those that a family is known for, not HTML, words or line
-    ends.
-    """
+    """Special ones count; of the others those that a family is known for, not HTML or words."""
     tokens = [added("<eos_x>"), added("<h1>", special=False), added("\n\n", special=False)]
     tokens += [added("<think>", special=False), added("[X]"), added("word"), added("  ")]
     decoder = {str(n): one for n, one in enumerate(tokens)}

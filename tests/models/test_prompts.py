@@ -57,9 +57,7 @@ def test_cleaning_is_final(text: str) -> None:
 
 
 def test_cleaning_a_hostile_question_is_quick() -> None:
-    """Deep nesting in a question of the longest allowed size takes no noticeable time of the
-    processor.
-    """
+    """Deep nesting in a question of the longest allowed size takes no noticeable time."""
     begin = time.thread_time()
     prompts.clean("<|" * 1000 + "a" + "|>" * 1000)
     assert time.thread_time() - begin < 0.5

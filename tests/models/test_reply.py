@@ -73,9 +73,7 @@ def test_pieces_give_what_the_whole_gives(whole: str, cuts: list[int]) -> None:
 
 
 def test_little_is_held_back() -> None:
-    """Text that cannot be a mark is passed on at once; a possible mark waits for a bounded number
-    of characters.
-    """
+    """Text that cannot be a mark is passed on at once; a possible mark waits, bounded."""
     one = AnswerText()
     assert [part.text for part in one.feed("A cup, a <")] == ["A cup, a "]
     assert [part.text for part in one.feed(" b and ")] == ["< b and "]
@@ -92,9 +90,7 @@ def test_a_hostile_answer_is_cleaned_in_no_time() -> None:
 
 
 def test_thoughts_that_the_template_opened() -> None:
-    """Their end alone is marked: the first time it is learned, then they are distinguished, and
-    nothing is lost.
-    """
+    """Their end alone is marked: the first time it is learned, and nothing is lost."""
     text, thoughts, first = read(["Round, white.", "</think>\n", "A cup."])
     assert first.closed_unopened
     assert (text, thoughts) == ("Round, white.\nA cup.", "")
@@ -129,9 +125,7 @@ async def asked(engine: OpenAIEngine, **changes: Any) -> tuple[str, str, Finishe
 
 
 async def test_a_model_that_thinks_is_told_not_to(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """Seen once, it is asked anew without thinking, and from then on; a server that never thinks
-    gets no such field.
-    """
+    """Seen once, it is asked anew without thinking, from then on; others get no such field."""
     await asked(engine)
     assert "chat_template_kwargs" not in fake.last.body
     fake.thoughts = ["Round, ", "white."]
@@ -147,9 +141,7 @@ async def test_a_model_that_thinks_is_told_not_to(fake: FakeOpenAI, engine: Open
 async def test_one_that_thinks_all_the_same_gets_tokens_for_it(
     fake: FakeOpenAI, engine: OpenAIEngine, field: str
 ) -> None:
-    """Thoughts of more than the answer's tokens come to an answer, and the answer keeps to its own
-    limit.
-    """
+    """Thoughts of more than the answer's tokens come to an answer, which keeps to its own limit."""
     fake.thoughts, fake.thoughts_field = ["hm "] * 200, field
     fake.thinking_can_be_switched_off = False
     text, thoughts, end = await asked(engine)

@@ -284,9 +284,7 @@ def test_no_engine_at_all_is_a_mistake() -> None:
 
 
 async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
-    """An operator's choice answers before a better one; unable, the usual order holds; given up,
-    too.
-    """
+    """An operator's choice answers before a better one; unable or given up, the usual order holds."""
     vllm, local = Probed("vllm", EngineState.READY), Probed("local", EngineState.READY)
     builtin = Probed("builtin", EngineState.READY)
     async with running(vllm, local, builtin) as selector:

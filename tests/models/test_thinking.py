@@ -17,9 +17,7 @@ def test_nothing_is_sent_before_it_is_seen_to_think() -> None:
 
 
 def test_answers_at_the_same_time_learn_it_once() -> None:
-    """The second of two that were asked plainly is asked anew as the first was, and takes no
-    further step.
-    """
+    """The second of two that were asked plainly is asked anew as the first was, and no more."""
     one = Thinking(ThinkingLimits())
     assert one.seen(Mode.PLAIN)
     assert one.seen(Mode.PLAIN)
@@ -51,9 +49,7 @@ def test_fields_that_are_refused_are_not_sent_again() -> None:
 
 
 def test_a_models_own_template_says_whether_it_can_be_switched_off() -> None:
-    """Switched off from the first question on; without a switch a model gets tokens as soon as it
-    is seen to think.
-    """
+    """Switched off from the first question on; without a switch it gets tokens once seen to think."""
     for wanted, switch, opened, mode in (
         (False, True, False, Mode.OFF),
         (True, True, False, Mode.BUDGET),

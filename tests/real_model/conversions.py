@@ -248,9 +248,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def trouble(folder: Path) -> dict[str, Any]:
-    """Interrupted, no room, no permission, wrong models: the messages, and the files that lie there
-    afterwards.
-    """
+    """Interrupted, no room, no permission, wrong models: the messages, and the files left."""
     source, out = folder / "source", folder / "again"
     work = out.with_name("again.partial")
     ask = ("--model-path", source, "--quantize", "8", "--out", out)

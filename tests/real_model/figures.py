@@ -43,9 +43,7 @@ TILE_TOKENS = {"smolvlm": 64, "idefics3": 169}
 
 
 def tokens(name: str, width: int, height: int, longest: int | None = None) -> list[int]:
-    """Visual tokens of a picture, and the size that they are of; a picture cut into tiles has no
-    size.
-    """
+    """Visual tokens of a picture, and the size that they are of; none of one cut into tiles."""
     options = {} if longest is None else {"size": {"longest_edge": longest}}
     made = PROCESSORS[name](
         Image.new("RGB", (width, height), (90, 120, 30)), return_tensors="pt", **options
@@ -66,9 +64,7 @@ def saved(name: str) -> dict[str, Any]:
 
 
 def numbers(config: dict[str, Any]) -> dict[str, Any]:
-    """A model of that configuration: its weights, without those that are the same twice, by name
-    and shape.
-    """
+    """A model of that configuration: its weights by name and shape, each once."""
     made: Any = AutoConfig.for_model(**config)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(made, dtype=torch.bfloat16)

@@ -106,9 +106,7 @@ _TEMPLATE = (
 
 
 def thinking_lessons() -> str:
-    """The lessons of a model that thinks before it answers: with a switch, and with a prompt that
-    opens its thoughts.
-    """
+    """The lessons of a model that thinks first: with a switch, and with a prompt that opens it."""
     thoughts = "".join(f" {word}" for word in THOUGHTS) + "</think>"
     taught: list[dict[str, object]] = []
     for _ in range(_REPEATS):
@@ -196,9 +194,7 @@ def build(folder: Path, given: str = "") -> Path:
 
 
 def build_random(folder: Path) -> Path:
-    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned; a few
-    seconds.
-    """
+    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned."""
     run_module("tests.real_model.random_models", folder, env=environment(folder))
     return folder
 

@@ -78,9 +78,7 @@ def test_only_checked_addresses_may_send_anything_but_stun(
 
 @pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
 def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
-    """It has stopped checking, and the other may send on a pair that it never finished; a stranger
-    still may not.
-    """
+    """It has stopped checking, and the other may send on an unfinished pair; no stranger may."""
     got: list[bytes] = []
     handler = checked(lambda self, data, addr: got.append(data))
     protocol = SimpleNamespace()
@@ -168,9 +166,7 @@ async def test_a_check_of_the_peer_goes_on(ice: Ice) -> None:
 
 
 async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ice) -> None:
-    """Wrong user names, other methods, indications, responses that nobody waits for: nothing of it
-    goes on.
-    """
+    """Wrong user names, other methods, indications, responses that nobody waits for do not go on."""
     ours = ice.connection.local_username
     for user in (..., "", ":", ours, f"{ours}:", f"{ours}:other", "x:peer", f"{ours}x:peer", "é"):
         assert not ice.gets(ice.request(USERNAME=user)), user
@@ -185,9 +181,7 @@ async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ic
 
 @pytest.mark.parametrize("name", ["RESPONSE", "ERROR", "INDICATION"])
 async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: str) -> None:
-    """A response, an error or an indication that is well-formed in all: only one of a check of ours
-    goes on.
-    """
+    """A well-formed response, error or indication: only one of a check of ours goes on."""
     kind = aioice.stun.Class[name]
     message = aioice.stun.Message(aioice.stun.Method.BINDING, kind)
     message.add_message_integrity(ice.connection.local_password.encode())
@@ -202,16 +196,12 @@ async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: s
 @pytest.mark.parametrize("kind", [0x0024, 0x8028, 0x802A, 0x0020, 0x0006, 0x0009, 0x0001])
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 9])
 async def test_attributes_of_a_wrong_size_are_no_error(ice: Ice, kind: int, size: int) -> None:
-    """aioice raises struct.error for some, from within the event loop: a line in the log for each
-    datagram.
-    """
+    """aioice raises struct.error for some, within the event loop: a log line for each datagram."""
     ice.gets(with_attribute(ice.request(), kind, b"\xff" * size))
 
 
 async def test_large_stun_is_not_read(ice: Ice) -> None:
-    """Thousands of attributes in one datagram are thousands of steps; what fits a path's 1,500
-    bytes is read.
-    """
+    """Thousands of attributes are thousands of steps; what fits a path's 1,500 bytes is read."""
     request = ice.request(FINGERPRINT=...)
     fits = with_attribute(request, 0xC057, bytes(MAX_DATAGRAM - len(request) - 4))
     assert len(fits) == MAX_DATAGRAM
@@ -234,9 +224,7 @@ async def test_any_bytes_are_passed_or_dropped(data: bytes, first: int, cookie: 
 
 
 async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
-    """A peer with the right password may show up from so many addresses and no more; the known ones
-    still count.
-    """
+    """A peer with the right password may use so many addresses; the known ones still count."""
     for port in range(MAX_ADDRESSES):
         ice.connection._remote_candidates.append(
             Candidate("1", 1, "udp", 1, "192.0.2.1", 5000 + port, "prflx")
@@ -250,9 +238,7 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
 
 
 async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
-    """aioice keeps those that come before the offer was looked at, and would drop the oldest
-    without a word.
-    """
+    """aioice keeps those that come before the offer was looked at, and would drop the oldest."""
     assert ice.connection._early_checks.maxlen == MAX_EARLY_CHECKS
     ice.connection._early_checks.extend([None] * (MAX_EARLY_CHECKS - 1))  # type: ignore[list-item]
     assert ice.gets(ice.request())
@@ -308,9 +294,7 @@ async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
 async def test_a_check_that_comes_in_sends_the_unanswered_one_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Sent before the way was open, the first check is lost; the other side's then brings ours on
-    its way at once.
-    """
+    """Sent before the way was open, the first check is lost; the other side's brings ours again."""
     # A check does not repeat itself, which it would do after 0.5 s.
     monkeypatch.setattr(aioice.stun, "RETRY_RTO", NEVER_SECONDS)
     install()
@@ -335,9 +319,7 @@ async def test_a_check_that_comes_in_sends_the_unanswered_one_again(
 
 
 def test_a_check_is_sent_again_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that keeps checking, or claims addresses of others, makes us send no more; other
-    addresses do not count.
-    """
+    """A peer that keeps checking, or claims others' addresses, makes us send no more."""
     monkeypatch.setattr(datagrams, "STOCK_INCOMING", lambda *_: None)
     sent: list[Any] = []
     ours = SimpleNamespace(_Transaction__addr=CLIENT, _Transaction__request="check")
@@ -368,9 +350,7 @@ class _Plain:
 
 
 def test_streams_are_bounded_and_forged_ones_do_not_count() -> None:
-    """128 streams of authentic packets; the next is refused, the known ones go on, and forgeries
-    use up nothing.
-    """
+    """128 streams of authentic packets; the next is refused, and forgeries use up nothing."""
     session = BoundedSession(_Plain())
     for ssrc in range(1000):
         with pytest.raises(pylibsrtp.Error):
@@ -428,9 +408,7 @@ def rss() -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
-    """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay,
-    no task dies.
-    """
+    """Thousands of malformed packets of one camera: another's frames go on, and memory stays."""
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
     refused = transport_guard.peers_refused.copy()

@@ -250,9 +250,7 @@ def test_stun_urls(url: str, where: tuple[str, int]) -> None:
 
 
 async def test_an_offer_without_a_port_gets_503(taken: ExitStack) -> None:
-    """Said with a time to come back, counted, and the session that it would have begun is not
-    there.
-    """
+    """Said with a time to come back, counted, and the session that it would have begun is none."""
     low, high = free_range(1)
     take(taken, low, "0.0.0.0")
     async with (
@@ -278,9 +276,7 @@ def candidates(sdp: str) -> list[tuple[str, int]]:
 
 
 async def test_a_camera_connects_by_ports_of_the_range() -> None:
-    """A real peer's answer names ports of the range alone, frames come, and a second camera finds
-    the range used up.
-    """
+    """A real peer's answer names ports of the range alone; a second camera finds it used up."""
     low, high = free_range(1)
     gathering = Gathering(ports=(low, high))
     async with (

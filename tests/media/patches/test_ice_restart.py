@@ -33,9 +33,7 @@ def connections(side: Side, monkeypatch: pytest.MonkeyPatch) -> list[aioice.Conn
 async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The client never comes with its new credentials: after the deadline the old ICE session
-    counts again.
-    """
+    """The client never comes with its new credentials: the old ICE session counts again."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of()

@@ -34,9 +34,7 @@ def test_install_replaces_one_name_and_one_method() -> None:
 async def test_a_packet_that_fails_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug of ours costs the packet that it is about: counted, said once without its text, and the
-    camera goes on.
-    """
+    """A bug of ours costs its packet: counted, said once without its text; the camera goes on."""
     take, failed = CameraReceiver._take, 0
 
     def fails_five_times(self: CameraReceiver, *arguments: Any) -> float | None:
@@ -91,9 +89,7 @@ def on_the_wire(*extensions: tuple[int, bytes]) -> bytes:
 
 
 def test_it_is_read_beside_what_aiortc_knows() -> None:
-    """By the connection's own number for it, which is learned whenever receivers register; others
-    stay as they were.
-    """
+    """By the connection's own number for it, learned as receivers register; others stay."""
     known = HeaderExtensionsMap()
     known.configure(parameters((3, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")))
     transport: Any = type("Transport", (), {"_rtp_header_extensions_map": known})()

@@ -103,9 +103,7 @@ geometries = st.sampled_from([QWEN2_VL, QWEN3_VL])
 def test_sides_fit_the_model_and_the_budget(
     height: int, width: int, geometry: Geometry, tokens: int
 ) -> None:
-    """Every size is a multiple of the factor, within the bounds, and keeps the ratio within one
-    factor.
-    """
+    """Every size is a multiple of the factor, within bounds, and keeps the ratio within one factor."""
     if max(height, width) / min(height, width) > MAX_RATIO:
         return
     most = budget_pixels(tokens, geometry)
@@ -137,9 +135,7 @@ def test_resizing_again_changes_nothing(height: int, width: int, geometry: Geome
 def test_a_budget_about_the_minimum_gives_what_the_model_leaves(
     height: int, width: int, geometry: Geometry, tokens: int
 ) -> None:
-    """No picture is smaller than what the model would blow up again, and few are larger than asked
-    for.
-    """
+    """No picture is smaller than what the model would blow up, and few are larger than asked for."""
     if max(height, width) / min(height, width) > MAX_RATIO:
         return
     most = budget_pixels(tokens, geometry)

@@ -155,9 +155,7 @@ async def test_what_was_flushed_is_not_sent() -> None:
 async def test_a_hush_is_heard_with_the_next_packet(
     monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """The packet of silence does not wait for its turn, of which there is none here for a minute; the
-    ones after it do.
-    """
+    """The packet of silence does not wait for its turn, here of a minute; those after it do."""
     monkeypatch.setattr(sound_section, "FRAME_SECONDS", 60.0)
     line = VoiceLine()
     section, transport = made(line)

@@ -241,9 +241,7 @@ def test_repaired_losses_cost_no_frame(h264: bool) -> None:
 
 
 def test_on_bad_paths_no_fewer_usable_frames_than_the_stock_buffer() -> None:
-    """Losses, bursts, lost repairs, duplicates, padding, wraps: whole, in order, with reference,
-    and as many.
-    """
+    """Losses, bursts, lost repairs, duplicates, wraps: whole, in order, referenced, and as many."""
     rng = random.Random(7)
     total_ours = total_stock = behind = 0
     for seed in range(60):
@@ -347,9 +345,7 @@ def settle(assembler: Assembler, now: float) -> None:
 @settings(max_examples=60)
 @given(st.integers(0, 2**32), st.floats(0, 0.4), st.floats(0, 0.1), st.booleans())
 def test_a_mangled_stream_leaves_it_sound(seed: int, loss: float, noise: float, h264: bool) -> None:
-    """A true stream with losses, repeats, leaps of the numbers and changed marks in it never breaks
-    the rules.
-    """
+    """A true stream with losses, repeats, leaps and changed marks never breaks the rules."""
     rng = random.Random(seed)
     assembler = Assembler()
     now = 0.0
@@ -455,9 +451,7 @@ def test_old_packets_never_reset_it() -> None:
 
 
 def test_a_marker_on_every_slice_is_found_out() -> None:
-    """A key frame that goes on after its marker comes again whole; from then on only the next
-    timestamp counts.
-    """
+    """A key frame that goes on after its marker comes again whole; then only timestamps count."""
     frames = simple(h264=True)
     sliced = [
         [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frame]
@@ -486,9 +480,7 @@ def test_slices_marked_within_a_delta_break_the_chain() -> None:
 
 
 def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
-    """The hole is asked for at 0, 80, 160 and 320 ms and given up at 400; a key frame is wanted and
-    ends it.
-    """
+    """The hole is asked for at 0, 80, 160 and 320 ms, then given up; a key frame ends it."""
     frames = simple(key_every=6, frames=12)
     assembler = Assembler()
     feed(assembler, frames[0])
@@ -518,9 +510,7 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
 
 @pytest.mark.parametrize("h264", [False, True])
 def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
-    """At once while a key frame is needed; else 20 ms after the hole, so that mere reordering costs
-    nothing.
-    """
+    """At once while a key frame is needed; else 20 ms after the hole: reordering costs nothing."""
     frames = simple(key_every=4, frames=9, h264=h264)
     assembler = Assembler()
     feed(assembler, frames[0], 0.9)
@@ -657,9 +647,7 @@ def test_a_stream_may_begin_out_of_order(order: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("leap", [-20_000, -2000, 20_000, 4000])
 @pytest.mark.parametrize("ticks", [10_000_000, -10_000_000])
 def test_a_sender_that_begins_anew_is_followed(leap: int, ticks: int) -> None:
-    """Other numbers and timestamps within the same SSRC, newer or older: at the next key frame at
-    the latest.
-    """
+    """Other numbers and timestamps in the same SSRC, newer or older: by the next key frame."""
     frames = simple(frames=20, key_every=8)
     assembler = Assembler()
     feed(assembler, [s for f in frames[:10] for s in f])
@@ -845,9 +833,7 @@ def test_without_markers_the_next_frame_shows_the_end() -> None:
 
 
 def test_what_is_taken_is_no_longer_counted() -> None:
-    """Bytes go with their packets, and so does a key frame whose beginning was taken; a younger one
-    is found.
-    """
+    """Bytes go with their packets, and so does a key frame that was begun; a younger is found."""
     ahead = held(FIRST, MIDDLE, LAST, packet(8, 180, key=True, start=True, marker=True))
     assert (ahead.size, ahead.whole_key, ahead.newest().sequence) == (16, 5, 8)
     assert ahead.take(4) is None

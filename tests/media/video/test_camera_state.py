@@ -122,9 +122,7 @@ def test_it_comes_back_from_frozen_with_the_fourth_new_frame(period: float) -> N
 
 
 def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
-    """Woken and fallen back 1.5 s later, again and again: new capture times, of the same old
-    picture.
-    """
+    """Woken and fallen back 1.5 s later, again and again: new capture times of the same picture."""
     watch = live()
     at = 12.5
     for _ in range(10):
@@ -227,9 +225,7 @@ ALLOWED = {
 def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
     seed: int, pace: float, ends: bool
 ) -> None:
-    """It never starts again, never comes back from its end, and time alone changes it only when
-    announced.
-    """
+    """It never starts again nor comes back from its end; time alone changes it when announced."""
     rng = random.Random(seed)
     watch = CameraWatch()
     now, state = 0.0, STARTING
@@ -287,9 +283,7 @@ def test_an_idle_camera_is_left_alone(period: float) -> None:
 
 
 def test_a_silent_one_is_asked_regularly_and_not_for_ever() -> None:
-    """From 1.8 s on, five times a second, for half a minute; then no more until it is heard of
-    again.
-    """
+    """From 1.8 s on, five times a second, for half a minute; then no more until it is heard again."""
     silence = Silence()
     silence.heard(10.0)
     times = asked(silence, 1000.0)

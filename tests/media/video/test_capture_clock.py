@@ -30,9 +30,7 @@ class Sender:
 def run(
     clock: CaptureClock, sender: Sender, start: float, end: float, fps: float, delay: random.Random
 ) -> list[tuple[float, Capture]]:
-    """Frames captured from `start` to `end`, 20 ms and up to 30 ms more on the way; reports each
-    0.5 s.
-    """
+    """Frames captured from `start` to `end`, 20 to 50 ms on the way; reports each 0.5 s."""
     out = []
     reported = -1.0
     at = start
@@ -46,9 +44,7 @@ def run(
 
 
 def test_local_capture_is_the_arrival_less_what_the_path_added() -> None:
-    """After a few frames the estimate is late by the shortest delay only, over a wrap of the
-    counter.
-    """
+    """After a few frames the estimate is late by the shortest delay only, over a counter's wrap."""
     frames = run(CaptureClock(), Sender(), 100, 130, 30, random.Random(1))
     errors = [capture.local - at for at, capture in frames[60:]]
     assert min(errors) > 0.0199
@@ -67,9 +63,7 @@ def test_local_capture_is_never_after_the_arrival() -> None:
 
 @pytest.mark.parametrize("ppm", [-300, 300])
 def test_local_capture_follows_drift(ppm: float) -> None:
-    """After ten minutes two clocks that differ by 300 ppm are 180 ms apart; the estimate is off by
-    5 at most.
-    """
+    """In ten minutes 300 ppm make 180 ms; the estimate is off by 5 at most."""
     frames = run(CaptureClock(), Sender(ppm=ppm), 0, 600, 10, random.Random(3))
     errors = [capture.local - at for at, capture in frames[-100:]]
     assert min(errors) > 0.015
@@ -100,9 +94,7 @@ def test_rtp_time_grows_over_wraps() -> None:
 
 
 def test_a_late_frame_disturbs_nothing() -> None:
-    """One frame behind its successor gets its own place in time, and the next one goes on as
-    before.
-    """
+    """One frame behind its successor gets its own place in time; the next one goes on as before."""
     clock, sender = CaptureClock(), Sender()
     run(clock, sender, 0, 3, 10, random.Random(5))
     newest = clock.frame(sender.rtp(3.2), 3.22)
@@ -116,9 +108,7 @@ def test_a_late_frame_disturbs_nothing() -> None:
 
 @pytest.mark.parametrize("leap", [-3600.0, -30.0, -1.5, 1.5, 30.0, 20_000.0])
 def test_a_jump_of_the_timestamps_starts_the_filter_anew(leap: float) -> None:
-    """A switched camera's first frame counts as captured at its arrival, and RTP time goes on
-    growing.
-    """
+    """A switched camera's first frame counts as captured at its arrival; RTP time goes on growing."""
     clock, sender = CaptureClock(), Sender()
     before = run(clock, sender, 0, 10, 10, random.Random(6))[-1][1]
     switched = Sender(rtp=sender.rtp(leap))
@@ -188,9 +178,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_by_the_senders_clock_the_frame_is_not_older_than_the_question() -> None:
-    """The stamp decides, however far this machine's clock is off: 5 ms after the arrival here may
-    be too soon or not.
-    """
+    """The stamp decides, however far this machine's clock is off."""
     wall = 1.7e9
     assert captured_after(wall, 100.005, wall, wall + 0.3, asked=100.0)
     assert captured_after(wall + 0.01, 100.005, wall, wall - 0.3, asked=100.0)
@@ -221,9 +209,7 @@ def test_a_stamp_in_the_past_does_not_make_a_question_wait(lie: float) -> None:
 def reported(
     ahead: Callable[[int], float], back: Callable[[int], float], slow: Callable[[int], float]
 ) -> list[Capture]:
-    """Frames at 30/s of 12 s with a report each second: RTP time ahead, NTP time back, late by so
-    many seconds.
-    """
+    """Frames at 30/s of 12 s, a report a second: RTP ahead, NTP back, late by so many seconds."""
     clock, sender = CaptureClock(), Sender()
     due: list[tuple[float, float, int]] = []
     out = []
@@ -250,9 +236,7 @@ def none(number: int) -> float:
 
 
 def test_reports_are_believed_however_late_they_come() -> None:
-    """A path delays them by up to 3 s and more and more: what they say of the sender's clock stays
-    the same.
-    """
+    """A path delays them by up to 3 s, more and more: what they say of the clock stays the same."""
     for slow in (none, lambda n: 3.0 * (n % 2), lambda n: n / 5):
         captures = reported(none, none, slow)
         assert not any(capture.doubted for capture in captures)
@@ -273,9 +257,7 @@ def test_reports_are_believed_however_late_they_come() -> None:
 def test_reports_that_no_path_explains_are_not_believed(
     ahead: Callable[[int], float], back: Callable[[int], float]
 ) -> None:
-    """From the third one on at the latest: no stamp by the sender's clock, and the local one as
-    ever.
-    """
+    """From the third one on at the latest: no stamp by the sender's clock, the local one as ever."""
     captures = reported(ahead, back, none)
     assert all(capture.doubted and capture.sender is None for capture in captures[92:])
     assert captures[-1].local == pytest.approx(359 / 30 + 0.03, abs=1e-3)

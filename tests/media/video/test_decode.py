@@ -157,9 +157,7 @@ async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(
 
 
 async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> None:
-    """libav's vp8 decoder takes bit flips and cuts without dying; a clean key frame decodes
-    afterwards.
-    """
+    """libav's vp8 decoder survives bit flips and cuts; a clean key frame decodes afterwards."""
     seen = Seen()
     decoder = lane(pool, seen)
     key, delta = clip("VP8", 2)
@@ -183,9 +181,7 @@ async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> Non
 async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
     pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
-    """While the pool is held up, the backlog stays bounded; deltas without their reference go, a
-    key frame passes.
-    """
+    """While the pool is held up the backlog is bounded; deltas go, a key frame passes."""
     seen = Seen()
     decoder = lane(pool, seen)
     frames = clip("VP8", 3)
@@ -224,9 +220,7 @@ async def test_a_closed_lane_says_nothing_more(
 async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pictures that are cheap to send and dear to decode wait for their turn; another camera's do
-    not wait for them.
-    """
+    """Pictures that are cheap to send and dear to decode wait; another camera's do not."""
     monkeypatch.setattr(decode, "AHEAD_S", 0.02)
     monkeypatch.setattr(decode, "SHARE", 0.1)
     bombs, small = clip("VP8", 1, 2048, 2048), clip("VP8", 10)
@@ -285,9 +279,7 @@ def _decoding_seconds(frame: EncodedFrame) -> float:
 async def test_4096_pixels_a_side(
     pool: ThreadPoolExecutor, codec: str, side: int, shown: bool
 ) -> None:
-    """A picture of exactly the limit is shown; one macroblock more, whatever its other side, is
-    not.
-    """
+    """A picture of exactly the limit is shown; one macroblock more on either side is not."""
     seen = Seen()
     decoder = lane(pool, seen, codec)
     decoder.put(clip(codec, 1, side, 64)[0])
@@ -300,9 +292,7 @@ async def test_4096_pixels_a_side(
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, codec: str) -> None:
-    """A key frame of another size each time, two hundred of them: each is shown as it is, and
-    memory stays.
-    """
+    """A key frame of another size each time, two hundred: each is shown as it is; memory stays."""
     shown: list[tuple[int, int]] = []
     seen = Seen()
     decoder = DecodeLane(
@@ -337,9 +327,7 @@ def rss() -> float:
 
 
 async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
-    """A key frame that declares 16383×16383 pixels is reported as too large, and allocates nothing of
-    that size.
-    """
+    """A key frame that declares 16383×16383 pixels is too large, and nothing is allocated."""
     seen = Seen()
     decoder = lane(pool, seen)
     data = bytearray(clip("VP8", 1)[0].data)
@@ -352,9 +340,7 @@ async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> 
 
 
 async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoolExecutor) -> None:
-    """Sixteen references of 4096×4096 never get into libav; the next key frame of an honest one
-    does.
-    """
+    """Sixteen references of 4096×4096 never get into libav; an honest stream's next key frame does."""
     seen = Seen()
     decoder = lane(pool, seen, "H264")
     decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0))
@@ -379,9 +365,7 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
 async def test_other_formats_are_refused_before_they_are_decoded(
     pool: ThreadPoolExecutor, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten bits or 4:4:4 is counted, told, takes no memory, and is asked again in a while; an honest
-    stream then gets in.
-    """
+    """Ten bits or 4:4:4 is counted, told, and asked again in a while; an honest stream gets in."""
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
     seen, pictures = Seen(), PictureMemory(own=0)
     decoder = lane(pool, seen, "H264", pictures)
@@ -403,9 +387,7 @@ async def test_other_formats_are_refused_before_they_are_decoded(
 
 
 async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecutor) -> None:
-    """A picture that belongs before one that was shown is dropped, as B pictures are; so is a
-    hidden one of VP8.
-    """
+    """A picture from before one that was shown is dropped, as B pictures are; so is VP8's hidden one."""
     seen = Seen()
     decoder = lane(pool, seen, "H264")
     stream = Stream(Sps(order=0))
@@ -430,9 +412,7 @@ async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecuto
 async def test_waiting_frames_are_bounded_in_bytes(
     pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
-    """Eight MiB wait for a busy pool, however few frames they are; then everything up to a key
-    frame goes.
-    """
+    """Eight MiB wait for a busy pool, however few frames; then all up to a key frame goes."""
     seen = Seen()
     decoder = lane(pool, seen)
     key = clip("VP8", 1)[0]
@@ -487,9 +467,7 @@ async def test_large_pictures_share_a_bound(
 async def test_memory_goes_back_when_the_thread_lets_go(
     pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
-    """Closing while a frame is being decoded gives its part of the bound back afterwards, not
-    before.
-    """
+    """Closing while a frame is being decoded gives its part of the bound back afterwards."""
     pictures = PictureMemory(own=0, shared=100_000_000)
     decoder = lane(pool, Seen(), "VP8", pictures)
     decoder.put(clip("VP8", 1)[0])

@@ -68,9 +68,7 @@ def test_no_more_is_held_than_is_counted(name: str) -> None:
 
 
 def test_other_formats_never_reach_a_decoder() -> None:
-    """Four cameras of 4:4:4 with 14 bits, 26 KB each, held 2,660 MiB once: all are refused, and
-    nothing is taken.
-    """
+    """Four cameras of 4:4:4 with 14 bits, 26 KB each, held 2,660 MiB once: all are refused."""
     found = measured("deep")
     assert found["refused"] == 4
     assert "shown" not in found
@@ -79,9 +77,7 @@ def test_other_formats_never_reach_a_decoder() -> None:
 
 @pytest.mark.parametrize("name", ["groups", "partitions", "out_of_order"])
 def test_what_libav_does_not_read_is_refused(name: str) -> None:
-    """Slice groups, data partitions, pictures that begin with a later slice: only the honest first
-    pictures are shown.
-    """
+    """Slice groups, data partitions, later slices first: only the honest first pictures are shown."""
     found = measured(name)
     assert found["shown"] == 4
     assert found["refused"] >= 160
@@ -90,9 +86,7 @@ def test_what_libav_does_not_read_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "most"), [("reorder", 150), ("silent", 220), ("second", 150)])
 def test_nothing_is_held_to_be_put_in_order(name: str, most: int) -> None:
-    """The set states the number, or nothing does, or a second set in mid-stream does: four cameras
-    once held 830 MiB.
-    """
+    """The set states the number, or nothing, or a second set does: four cameras once held 830 MiB."""
     found = measured(name)
     assert found["peak"] - found["before"] < most
     assert found["shown"] >= 64
@@ -150,9 +144,7 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 
 
 def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
-    """A thousand cameras of 1920×1080 get in and take nothing of the shared part, also when it is
-    empty.
-    """
+    """A thousand cameras of 1920×1080 get in and take nothing of the shared part, empty or not."""
     memory = PictureMemory(shared=0)
     vp8 = VP8_PICTURES * VP8_MACROBLOCK_BYTES
     avc = (4 + h264.BESIDE_REFERENCES) * h264.MACROBLOCK_BYTES

@@ -91,9 +91,7 @@ def read(sps: Sps) -> int:
 @pytest.mark.parametrize("profile", ["baseline", "main", "high"])
 @pytest.mark.parametrize("references", [1, 4, 16])
 def test_what_an_encoder_says_is_read(profile: str, references: int) -> None:
-    """80×45 macroblocks of a 720p picture, so many references and three pictures beside, in every
-    profile taken here.
-    """
+    """80×45 macroblocks of a 720p picture, its references and three more, in every profile."""
     found = read_set(sps_of(first_frame(1280, 720, references, profile)))
     assert found.picture == 80 * 45
     assert found.kept == 80 * 45 * (references + BESIDE_REFERENCES)
@@ -140,9 +138,7 @@ def test_the_bound() -> None:
     ids=lambda sps: f"{sps.profile}-{sps.chroma}-{sps.depth}-{sps.chroma_depth}-{sps.lossless}",
 )
 def test_other_formats_are_refused(sps: Sps) -> None:
-    """More bits, more or less chroma, planes of their own, without loss: in every profile that
-    could have them.
-    """
+    """More bits, other chroma, planes of their own, without loss: in every profile with them."""
     with pytest.raises(FormatRefused):
         read(sps)
 
@@ -205,9 +201,7 @@ def test_what_follows_a_set_is_left_out() -> None:
 
 
 def test_nothing_is_written_that_looks_like_a_start() -> None:
-    """Emulation prevention stands where it has to: no set has two zeros and less than 4 behind
-    them, but 3.
-    """
+    """Emulation prevention stands where it has to: behind two zeros nothing below 4, but 3."""
     for width in range(1, 257):
         written = read_set(Sps(width, 256, level=0, references=0).unit()[5:]).written
         for low in range(3):
@@ -281,9 +275,7 @@ def test_without_the_check_pictures_are_held() -> None:
 
 
 def test_every_way_on_the_wire() -> None:
-    """Single units, an aggregate and fragments come to the same frame, and so does a start code
-    within a fragment.
-    """
+    """Units, an aggregate and fragments make the same frame, also with a start code within."""
     units = units_of(DELAYED.unit() + pps())
     ways = [
         units,
@@ -314,9 +306,7 @@ def test_every_way_on_the_wire() -> None:
     ids=["groups", "scattered", "map", "partition a", "partition b", "partition c", "order"],
 )
 def test_what_libav_does_not_read_is_refused(frame: bytes) -> None:
-    """Slice groups, data partitions and a picture that begins with a later slice, before or after
-    honest ones.
-    """
+    """Slice groups, data partitions, a picture that begins with a later slice, among honest ones."""
     stream, frames = Stream(Sps()), H264Frames()
     with pytest.raises(FormatRefused):
         frames.checked(stream.sets() + frame)
@@ -326,9 +316,7 @@ def test_what_libav_does_not_read_is_refused(frame: bytes) -> None:
 
 
 def test_slices_behind_the_first_may_come_in_any_order() -> None:
-    """libav puts them where they belong; so it does with two fields, which both begin at the first
-    macroblock.
-    """
+    """libav puts them where they belong; so it does with two fields, which begin at macroblock 0."""
     stream = Stream(Sps())
     sets, units = stream.sets(), stream.slices([0, 12, 4, 8])
     assert decoded([sets + b"".join(units)]) == 1
@@ -336,9 +324,7 @@ def test_slices_behind_the_first_may_come_in_any_order() -> None:
 
 
 def test_a_second_set_counts() -> None:
-    """The largest of all so far, and each number of a picture parameter set; a frame without sets
-    has no news.
-    """
+    """The largest of all so far, and each picture set's number; a frame without sets is no news."""
     frames = H264Frames()
     small, large = Sps(4, 4), Sps(40, 20, references=4, number=9)
     per_set = PICTURE_SET_BYTES
@@ -378,9 +364,7 @@ _UNITS = st.sampled_from([Sps().unit(), DELAYED.unit(), DEEP.unit(), pps(), b"\0
 
 @given(st.lists(_UNITS | st.binary(max_size=12), max_size=8).map(b"".join))
 def test_any_frame_is_taken_or_refused(data: bytes) -> None:
-    """Nothing but ValueError comes out, and what is taken is taken again, with nothing left to
-    write.
-    """
+    """Nothing but ValueError comes out, and what is taken is taken again, unchanged."""
     with suppress(ValueError):
         checked, kept = H264Frames().checked(data)
         assert H264Frames().checked(checked) == (checked, kept)

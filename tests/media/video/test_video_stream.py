@@ -86,9 +86,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 async def test_packets_become_frames_with_capture_times(pool: ThreadPoolExecutor) -> None:
-    """Each frame comes out whole, once, in order; a sender report gives it the sender's time of
-    capture.
-    """
+    """Each frame comes out whole, once, in order; a sender report gives it the sender's time."""
     line = Line(pool)
     frames = vp8_frames(4)
     line.send_frame(0, frames)
@@ -113,9 +111,7 @@ async def test_packets_become_frames_with_capture_times(pool: ThreadPoolExecutor
 
 
 async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
-    """A lost packet is asked for at once; sent again, all frames come out, and no key frame is
-    asked for.
-    """
+    """A lost packet is asked for at once; sent again, all frames come out without a key frame."""
     line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
@@ -134,9 +130,7 @@ async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
 
 
 async def test_a_hole_that_is_never_repaired_is_given_up_by_time(pool: ThreadPoolExecutor) -> None:
-    """Asked for four times, given up after 450 ms without a further packet; then a key frame is
-    asked for and goes on.
-    """
+    """Asked for four times, given up after 450 ms without a packet; then a key frame is asked for."""
     line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
@@ -257,9 +251,7 @@ async def test_other_formats_are_refused_whatever_brings_them(
 
 
 async def test_pictures_beyond_the_memory_are_refused_and_told(pool: ThreadPoolExecutor) -> None:
-    """Without room for its pictures nothing is decoded; the drops are counted and its owner hears
-    of it.
-    """
+    """Without room for its pictures nothing is decoded; drops are counted and the owner hears."""
     line = Line(pool)
     full = DecodePool(pool, PictureMemory(own=0, shared=0))
     line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
@@ -292,9 +284,7 @@ async def test_a_closed_stream_is_silent(pool: ThreadPoolExecutor) -> None:
 async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing comes for a while: requests go out one after the other until something does, and none
-    after the end.
-    """
+    """Nothing comes for a while: requests go out until something does, and none after the end."""
     monkeypatch.setattr(silence, "AFTER_S", 0.15)
     monkeypatch.setattr(silence, "EVERY_S", 0.04)
     line = Line(pool)

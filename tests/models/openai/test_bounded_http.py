@@ -87,9 +87,7 @@ def within_bounds(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("manner", LISTING)
 def test_a_list_of_models_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
-    """Bombs, bodies, heads and names without an end, in large and small pieces: refused, or cut, in
-    bounded memory.
-    """
+    """Bombs, bodies, heads and names without an end, in any pieces: refused or cut, in bounds."""
     found = asked("probe", manner)
     within_bounds(found)
     assert (found["state"] == "ready") == (manner == "endless_health"), found

@@ -264,9 +264,7 @@ async def test_a_refused_field_that_is_needed_is_an_error(
 
 
 async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """After a restart of the server with another model, the first model of its list is used at
-    once.
-    """
+    """After a restart with another model, the first model of the list is used at once."""
     await collect(engine)
     fake.models = ["other-vl"]
     texts, _ = await collect(engine)
@@ -306,9 +304,7 @@ class Dropping(httpx2.AsyncHTTPTransport):
 async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
     fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
-    """A server closes an unused connection, or every one after a failure, just when it is used
-    again.
-    """
+    """A server closes an unused connection, or every one after a failure, just when it is used."""
     monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
     engine = build(limits=None, transport=Dropping(drops))
     if drops < 3:
@@ -478,9 +474,7 @@ async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(
 async def test_vllm_that_has_lost_its_engine_is_not_used(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """It lists its model still, and its health alone tells; other servers' health may mean
-    anything, and may be absent.
-    """
+    """It still lists its model, and its health alone tells; others' health may mean anything."""
     fake.health = 503
     assert (await engine.probe()).ready
     fake.card = {"owned_by": "vllm"}
@@ -499,9 +493,7 @@ async def test_vllm_that_has_lost_its_engine_is_not_used(
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     fake: FakeOpenAI, engine: OpenAIEngine, build: Build
 ) -> None:
-    """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is
-    not used.
-    """
+    """`transformers serve` without a cache answers 500 to it; nameless or ill it is not used."""
     fake.behaviour = Behaviour.NO_LISTING
     nameless = await engine.probe()
     assert nameless.state is EngineState.UNREACHABLE
@@ -600,9 +592,7 @@ async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI, buil
 async def test_no_control_token_of_any_family_reaches_the_server(
     fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
 ) -> None:
-    """Those of all families go; where the model's folder is on this machine, those that it names,
-    instead.
-    """
+    """Those of all families go; with the model's folder on this machine those that it names."""
     turns = (Turn("[INST]a</s>", "b<end_of_turn>"),)
     dirty = request("<start_of_turn>What<IMG_CONTEXT> is <image>this<mine>?[img-0]", turns=turns)
     await collect(engine, dirty)

@@ -53,9 +53,7 @@ def test_what_is_told_goes_before_the_name() -> None:
 
 
 def test_order_of_choice() -> None:
-    """Sees before unknown, loaded before not, the one that is asked now before others, then the
-    server's order.
-    """
+    """Sees before unknown, loaded before not, the one asked now, then the server's order."""
     a, b = Listed("a"), Listed("b")
     c, d = Listed("c", True), Listed("d", True, loaded=True)
     blind = Listed("e", False, loaded=True)

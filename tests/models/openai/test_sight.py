@@ -75,9 +75,7 @@ async def test_what_a_server_tells_decides(
     why: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Text models and embeddings that come first are passed over, nobody is shown a picture, and the
-    state has the reason.
-    """
+    """Text models and embeddings are passed over, none is shown a picture, and the reason is told."""
     fake.models, fake.cards, fake.others = ["a", "c", "b"], cards, others
     caplog.set_level(logging.INFO)
     status = await engine.probe()
@@ -187,9 +185,7 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
 async def test_model_name_wins_until_the_model_refuses_a_picture(
     fake: FakeOpenAI, build: Build
 ) -> None:
-    """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready, so that
-    the next one answers.
-    """
+    """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready."""
     fake.models = ["seeing-vl", "text"]
     engine = build(model="text", limits=PATIENT)
     assert (await engine.probe()).model == "text"

@@ -82,9 +82,7 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
 
 
 def test_a_full_queue_refuses_questions_and_drops_background() -> None:
-    """One step below the bound is taken; at the bound a question raises and background work is
-    handed back.
-    """
+    """One step below the bound is taken; at it a question raises, background work is handed back."""
     queue: FairQueue[str] = FairQueue(2)
     queue.push("a", CHAT, "a1")
     assert queue.push("b", CHAT, "b1").evicted is None

@@ -209,9 +209,7 @@ async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
 
 
 async def test_slots_follow_the_engine_live(build: Build) -> None:
-    """An engine that states fewer narrows the slots, one that states more widens them, while work
-    goes on.
-    """
+    """An engine that states fewer narrows the slots, one that states more widens them, live."""
     engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
     engine.hold()
     inference = build(engine, slots=3, queue=16)
@@ -319,9 +317,7 @@ async def test_retry_after_follows_the_answers(build: Build) -> None:
 
 
 async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics) -> None:
-    """The sink hears of it, and it is counted; a question evicts background work instead of being
-    refused.
-    """
+    """The sink hears of it, and it is counted; a question evicts background work instead."""
     engine = FakeEngine()
     engine.hold()
     inference = build(engine, slots=1, queue=1)
@@ -341,9 +337,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
 async def test_a_question_preempts_the_newest_background_job(
     build: Build, metrics: Metrics
 ) -> None:
-    """With every slot taken the newest description gives its slot, and only as many as questions
-    need one.
-    """
+    """With every slot taken the newest description gives its slot, one for each question."""
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=3)
@@ -401,9 +395,7 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
 
 
 async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics: Metrics) -> None:
-    """The sink has the partial text at once, the engine's generator is closed, the slot is free
-    again.
-    """
+    """The sink has the partial text at once, the generator is closed, the slot is free again."""
     engine = FakeEngine()
     engine.hold(at=2)
     inference = build(engine)
@@ -422,9 +414,7 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
 
 
 async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> None:
-    """A cancelled answer that is still being closed upstream keeps its slot, so the engine is never
-    overrun.
-    """
+    """A cancelled answer that is still being closed upstream keeps its slot: no engine is overrun."""
     engine = FakeEngine()
     engine.hold()
     engine.slow_close = asyncio.Event()
@@ -617,9 +607,7 @@ async def test_a_refusal_is_not_retried(build: Build) -> None:
 
 @pytest.mark.parametrize("how", ["same", "not ready", "stuck"])
 async def test_without_another_ready_engine_the_error_is_told(build: Build, how: str) -> None:
-    """The same engine is not asked again, one that is not ready neither, and waiting for a selector
-    is bounded.
-    """
+    """Neither the same engine is asked again nor one that is not ready; the wait is bounded."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
     engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
     engines.stuck = how == "stuck"
@@ -704,9 +692,7 @@ async def test_a_sink_that_raises_ends_only_its_own_job(build: Build, call: str)
 
 
 async def test_a_sink_may_cancel_its_own_job(build: Build) -> None:
-    """As when a slow client's messages overflow: no further delta comes and the stream is closed in
-    peace.
-    """
+    """As when a slow client's messages overflow: no further delta, the stream closed in peace."""
     engine = FakeEngine()
     engine.slow_close = asyncio.Event()
     inference = build(engine)
