@@ -6,8 +6,9 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from fractions import Fraction
 
@@ -110,26 +111,36 @@ class Seen:
                 await self._changed.wait()
 
 
-def lane(
-    pool: ThreadPoolExecutor, seen: Seen, codec: str = "VP8", pictures: PictureMemory | None = None
-) -> DecodeLane:
-    return DecodeLane(
-        DecodePool(pool, pictures or PictureMemory()),
-        codec,
-        on_image=seen.image,
-        on_error=seen.error,
-        on_drop=seen.drop,
-        on_refused=seen.refuse,
-    )
+Lane = Callable[..., DecodeLane]
+
+
+@pytest.fixture
+async def lane(pool: ThreadPoolExecutor) -> AsyncIterator[Lane]:
+    """Makes lanes, which are closed at the end."""
+    async with AsyncExitStack() as made:
+
+        def make(
+            seen: Seen, codec: str = "VP8", pictures: PictureMemory | None = None
+        ) -> DecodeLane:
+            one = DecodeLane(
+                DecodePool(pool, pictures or PictureMemory()),
+                codec,
+                on_image=seen.image,
+                on_error=seen.error,
+                on_drop=seen.drop,
+                on_refused=seen.refuse,
+            )
+            made.callback(one.close)
+            return one
+
+        yield make
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
-async def test_every_frame_comes_out_once_and_in_order(
-    pool: ThreadPoolExecutor, codec: str
-) -> None:
+async def test_every_frame_comes_out_once_and_in_order(lane: Lane, codec: str) -> None:
     """Ten frames in, the same ten pictures out, without a delay of the decoder's own."""
     seen = Seen()
-    decoder = lane(pool, seen, codec)
+    decoder = lane(seen, codec)
     for frame in clip(codec, 10):
         decoder.put(frame)
     await seen.until(images=10)
@@ -138,28 +149,24 @@ async def test_every_frame_comes_out_once_and_in_order(
     assert levels == sorted(levels)
     assert levels[-1] > levels[0] + 20
     assert (seen.errors, seen.drops) == (0, 0)
-    decoder.close()
 
 
-async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(
-    pool: ThreadPoolExecutor,
-) -> None:
+async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(lane: Lane) -> None:
     """Garbage asks for a key frame and does not end decoding."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     frames = clip("VP8", 2)
     decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0))
     await seen.until(errors=1)
     for frame in frames:
         decoder.put(frame)
     await seen.until(images=2)
-    decoder.close()
 
 
-async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> None:
+async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExecutor) -> None:
     """libav's vp8 decoder survives bit flips and cuts; a clean key frame decodes afterwards."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     key, delta = clip("VP8", 2)
     random = np.random.default_rng(7)
     for step in range(60):
@@ -175,15 +182,14 @@ async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> Non
     async with asyncio.timeout(10):
         while not any(timestamp == 999 for timestamp, _ in seen.images[before:]):
             await asyncio.sleep(0.01)
-    decoder.close()
 
 
 async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
-    pool: ThreadPoolExecutor, gate: threading.Event
+    lane: Lane, gate: threading.Event
 ) -> None:
     """While the pool is held up the backlog is bounded; deltas go, a key frame passes."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     frames = clip("VP8", 3)
     delta = frames[1]
     decoder.put(frames[0])  # in flight, behind the gate
@@ -196,15 +202,14 @@ async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
     gate.set()
     await seen.until(images=2)
     assert [timestamp for timestamp, _ in seen.images] == [0, 1_000_000]
-    decoder.close()
 
 
 async def test_a_closed_lane_says_nothing_more(
-    pool: ThreadPoolExecutor, gate: threading.Event
+    lane: Lane, pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     """Closing while a frame is being decoded drops its picture."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     for frame in clip("VP8", 3):
         decoder.put(frame)
     decoder.close()
@@ -218,14 +223,14 @@ async def test_a_closed_lane_says_nothing_more(
 
 
 async def test_a_camera_has_a_share_of_a_thread_and_no_more(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pictures that are cheap to send and dear to decode wait; another camera's do not."""
     monkeypatch.setattr(decode, "AHEAD_S", 0.02)
     monkeypatch.setattr(decode, "SHARE", 0.1)
     bombs, small = clip("VP8", 1, 2048, 2048), clip("VP8", 10)
     greedy, honest = Seen(), Seen()
-    greedy_lane, honest_lane = lane(pool, greedy), lane(pool, honest)
+    greedy_lane, honest_lane = lane(greedy), lane(honest)
     began = time.monotonic()
     for _ in range(BACKLOG):
         greedy_lane.put(bombs[0])
@@ -248,20 +253,19 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
 
 
 async def test_a_camera_that_had_its_share_waits(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Next to no share and no credit: the first picture is the last one, however busy the machine."""
     monkeypatch.setattr(decode, "AHEAD_S", 0.0)
     monkeypatch.setattr(decode, "SHARE", 1e-9)
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     for frame in clip("VP8", 10):
         decoder.put(frame)
     await seen.until(images=1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await seen.until(images=2)
-    decoder.close()
 
 
 def _decoding_seconds(frame: EncodedFrame) -> float:
@@ -276,18 +280,15 @@ def _decoding_seconds(frame: EncodedFrame) -> float:
 
 @pytest.mark.parametrize(("side", "shown"), [(4096, True), (4112, False)])
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
-async def test_4096_pixels_a_side(
-    pool: ThreadPoolExecutor, codec: str, side: int, shown: bool
-) -> None:
+async def test_4096_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool) -> None:
     """A picture of exactly the limit is shown; one macroblock more on either side is not."""
     seen = Seen()
-    decoder = lane(pool, seen, codec)
+    decoder = lane(seen, codec)
     decoder.put(clip(codec, 1, side, 64)[0])
     async with asyncio.timeout(10):
         while not (seen.images or seen.errors or seen.drops):
             await asyncio.sleep(0.01)
     assert bool(seen.images) is shown
-    decoder.close()
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
@@ -326,30 +327,28 @@ def rss() -> float:
         return int(file.read().split()[1]) * 4 / 1024
 
 
-async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
+async def test_a_picture_past_the_bound_is_refused(lane: Lane) -> None:
     """A key frame that declares 16383×16383 pixels is too large, and nothing is allocated."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     data = bytearray(clip("VP8", 1)[0].data)
     data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
     decoder.put(EncodedFrame(bytes(data), 0, True, 0.0))
     await seen.until(refusals=1)
     assert (seen.reasons, seen.dropped) == ({"size"}, {"size": 1})
     assert (seen.images, seen.errors) == ([], 0)
-    decoder.close()
 
 
-async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoolExecutor) -> None:
+async def test_a_stream_that_would_have_too_much_kept_is_refused(lane: Lane) -> None:
     """Sixteen references of 4096×4096 never get into libav; an honest stream's next key frame does."""
     seen = Seen()
-    decoder = lane(pool, seen, "H264")
+    decoder = lane(seen, "H264")
     decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0))
     await seen.until(refusals=1)
     assert seen.reasons == {"size"}
     decoder.put(clip("H264", 1)[0])
     await seen.until(images=1)
     assert (len(seen.images), seen.errors) == (1, 0)
-    decoder.close()
 
 
 @pytest.mark.parametrize(
@@ -363,12 +362,12 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     ],
 )
 async def test_other_formats_are_refused_before_they_are_decoded(
-    pool: ThreadPoolExecutor, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    lane: Lane, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten bits or 4:4:4 is counted, told, and asked again in a while; an honest stream gets in."""
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
     seen, pictures = Seen(), PictureMemory(own=0)
-    decoder = lane(pool, seen, "H264", pictures)
+    decoder = lane(seen, "H264", pictures)
     free = pictures.free
     stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
     decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0))
@@ -383,13 +382,12 @@ async def test_other_formats_are_refused_before_they_are_decoded(
     decoder.put(clip("H264", 1)[0])
     await seen.until(images=1)
     assert pictures.free < free
-    decoder.close()
 
 
-async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecutor) -> None:
+async def test_pictures_that_come_to_nothing_are_counted(lane: Lane) -> None:
     """A picture from before one that was shown is dropped, as B pictures are; so is VP8's hidden one."""
     seen = Seen()
-    decoder = lane(pool, seen, "H264")
+    decoder = lane(seen, "H264")
     stream = Stream(Sps(order=0))
     for number, data in enumerate(
         [stream.sets() + stream.key(), stream.skipped(order=8), stream.skipped(order=4)]
@@ -397,7 +395,7 @@ async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecuto
         decoder.put(EncodedFrame(data, number, number == 0, 0.0))
     await seen.until(images=2)
     hidden = Seen()
-    other = lane(pool, hidden)
+    other = lane(hidden)
     for number, shown in enumerate((True, False, True)):
         data = vp8_streams.frame(None if number else (64, 64), shown=shown)
         other.put(EncodedFrame(data, number, number == 0, 0.0))
@@ -409,12 +407,10 @@ async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecuto
     other.close()
 
 
-async def test_waiting_frames_are_bounded_in_bytes(
-    pool: ThreadPoolExecutor, gate: threading.Event
-) -> None:
+async def test_waiting_frames_are_bounded_in_bytes(lane: Lane, gate: threading.Event) -> None:
     """Eight MiB wait for a busy pool, however few frames; then all up to a key frame goes."""
     seen = Seen()
-    decoder = lane(pool, seen)
+    decoder = lane(seen)
     key = clip("VP8", 1)[0]
     decoder.put(key)
     large = bytes(BACKLOG_BYTES // 4)
@@ -427,12 +423,11 @@ async def test_waiting_frames_are_bounded_in_bytes(
     gate.set()
     decoder.put(key)
     await seen.until(images=2)
-    decoder.close()
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_large_pictures_share_a_bound(
-    pool: ThreadPoolExecutor, codec: str, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for one large camera the second is refused, counted and asked again once, and gets
     in when the first has left; a small camera is shown all the while.
@@ -443,7 +438,7 @@ async def test_large_pictures_share_a_bound(
     own = DECODER_BYTES + 250_000
     shared = CheckedFrames(codec).checked(frames[0].data)[1] - own
     pictures = PictureMemory(own=own, shared=shared)
-    lanes = [lane(pool, seen, codec, pictures) for seen in (one, other, small)]
+    lanes = [lane(seen, codec, pictures) for seen in (one, other, small)]
     lanes[0].put(frames[0])
     await one.until(images=1)
     assert pictures.free < shared
@@ -465,11 +460,11 @@ async def test_large_pictures_share_a_bound(
 
 
 async def test_memory_goes_back_when_the_thread_lets_go(
-    pool: ThreadPoolExecutor, gate: threading.Event
+    lane: Lane, pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     """Closing while a frame is being decoded gives its part of the bound back afterwards."""
     pictures = PictureMemory(own=0, shared=100_000_000)
-    decoder = lane(pool, Seen(), "VP8", pictures)
+    decoder = lane(Seen(), "VP8", pictures)
     decoder.put(clip("VP8", 1)[0])
     decoder.close()
     gate.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import av
@@ -85,9 +85,15 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     pool.shutdown(wait=True)
 
 
-async def test_packets_become_frames_with_capture_times(pool: ThreadPoolExecutor) -> None:
+@pytest.fixture
+async def line(pool: ThreadPoolExecutor) -> AsyncIterator[Line]:
+    one = Line(pool)
+    yield one
+    one.stream.close()
+
+
+async def test_packets_become_frames_with_capture_times(line: Line) -> None:
     """Each frame comes out whole, once, in order; a sender report gives it the sender's time."""
-    line = Line(pool)
     frames = vp8_frames(4)
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 1)
@@ -107,12 +113,10 @@ async def test_packets_become_frames_with_capture_times(pool: ThreadPoolExecutor
     assert line.stream.last_report is not None
     assert line.feedback.nacks == []
     assert line.feedback.plis == []
-    line.stream.close()
 
 
-async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
+async def test_a_repaired_hole_costs_nothing(line: Line) -> None:
     """A lost packet is asked for at once; sent again, all frames come out without a key frame."""
-    line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
     second = line.number(vp8_parts(frames[1], 9000))
@@ -126,12 +130,10 @@ async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
     assert len(line.feedback.nacks) == 1
     assert line.feedback.plis == []
     assert not line.camera.drops
-    line.stream.close()
 
 
-async def test_a_hole_that_is_never_repaired_is_given_up_by_time(pool: ThreadPoolExecutor) -> None:
+async def test_a_hole_that_is_never_repaired_is_given_up_by_time(line: Line) -> None:
     """Asked for four times, given up after 450 ms without a packet; then a key frame is asked for."""
-    line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
     second = line.number(vp8_parts(frames[1], 9000))
@@ -152,14 +154,10 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(pool: ThreadPoo
     await line.camera.until(lambda c: len(c.frames) == 2)
     # Told together with what is looked at next.
     await line.camera.until(lambda c: c.drops == {"broken": 1, "no_key": 1}, 1.0)
-    line.stream.close()
 
 
-async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(
-    pool: ThreadPoolExecutor,
-) -> None:
+async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(line: Line) -> None:
     """Deltas alone are never handed out; what is asked for is asked for again, and not oftener."""
-    line = Line(pool)
     frames = vp8_frames(3)
     for _ in range(3):
         line.send_frame(1, frames)
@@ -173,12 +171,10 @@ async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(
     assert line.camera.asked_for_keys == 2
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 1)
-    line.stream.close()
 
 
-async def test_a_frame_that_does_not_decode_asks_for_a_key_frame(pool: ThreadPoolExecutor) -> None:
+async def test_a_frame_that_does_not_decode_asks_for_a_key_frame(line: Line) -> None:
     """Garbage in a well-formed packet is counted and repaired by a key frame."""
-    line = Line(pool)
     frames = vp8_frames(2)
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 1)
@@ -187,12 +183,10 @@ async def test_a_frame_that_does_not_decode_asks_for_a_key_frame(pool: ThreadPoo
     await line.feedback.until_pli(1)
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 2)
-    line.stream.close()
 
 
-async def test_malformed_payloads_are_counted_as_lost(pool: ThreadPoolExecutor) -> None:
+async def test_malformed_payloads_are_counted_as_lost(line: Line) -> None:
     """An empty or cut VP8 descriptor raises nothing; it is a hole, and repair goes on."""
-    line = Line(pool)
     frames = vp8_frames(2)
     line.send_frame(0, frames)
     bad = [RtpPart(data, False, 9000) for data in (b"\x80", b"\x80\x80", b"\x90\xff\x80")]
@@ -200,20 +194,17 @@ async def test_malformed_payloads_are_counted_as_lost(pool: ThreadPoolExecutor) 
     assert line.camera.drops["broken"] == 3
     line.send_frame(1, frames)
     assert len(line.feedback.nacks) == 1
-    line.stream.close()
 
 
 @pytest.mark.parametrize("format", ["yuv420p10le", "yuv444p", "gray"])
 async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
-    pool: ThreadPoolExecutor, format: str
+    line: Line, format: str
 ) -> None:
     """Should a decoder ever give ten bits or 4:4:4: no exception, no frame."""
-    line = Line(pool)
     encoded = EncodedFrame(b"", 0, True, 0.0)
     line.stream._decoded(encoded, av.VideoFrame(320, 240, format))
     assert line.camera.frames == []
     assert line.camera.drops == {"format": 1}
-    line.stream.close()
 
 
 @pytest.mark.parametrize("way", ["single", "aggregate", "fragments"])
@@ -250,9 +241,10 @@ async def test_other_formats_are_refused_whatever_brings_them(
     line.stream.close()
 
 
-async def test_pictures_beyond_the_memory_are_refused_and_told(pool: ThreadPoolExecutor) -> None:
+async def test_pictures_beyond_the_memory_are_refused_and_told(
+    line: Line, pool: ThreadPoolExecutor
+) -> None:
     """Without room for its pictures nothing is decoded; drops are counted and the owner hears."""
-    line = Line(pool)
     full = DecodePool(pool, PictureMemory(own=0, shared=0))
     line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
     frames = vp8_frames(3)
@@ -260,12 +252,10 @@ async def test_pictures_beyond_the_memory_are_refused_and_told(pool: ThreadPoolE
         line.send_frame(index, frames)
     await line.camera.until(lambda c: c.refusals == 1 and c.drops["memory"] == 3)
     assert line.camera.frames == []
-    line.stream.close()
 
 
-async def test_a_closed_stream_is_silent(pool: ThreadPoolExecutor) -> None:
+async def test_a_closed_stream_is_silent(line: Line, pool: ThreadPoolExecutor) -> None:
     """No timer, no frame and no request comes after the end."""
-    line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
     parts = line.number(vp8_parts(frames[1], 9000))
@@ -282,12 +272,11 @@ async def test_a_closed_stream_is_silent(pool: ThreadPoolExecutor) -> None:
 
 
 async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing comes for a while: requests go out until something does, and none after the end."""
     monkeypatch.setattr(silence, "AFTER_S", 0.15)
     monkeypatch.setattr(silence, "EVERY_S", 0.04)
-    line = Line(pool)
     frames = vp8_frames(2)
     line.send_frame(0, frames)
     await line.feedback.until_pli(3)
@@ -305,14 +294,13 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
 
 
 async def test_a_camera_that_stands_still_is_not_asked(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its reports go on, so it is there; a report behind a silence has a key frame asked for at
     once, since the link is back.
     """
     monkeypatch.setattr(silence, "AFTER_S", 0.5)
     monkeypatch.setattr(silence, "EVERY_S", 10.0)
-    line = Line(pool)
     line.send_frame(0, vp8_frames(1))
     for number in range(7):
         await asyncio.sleep(0.1)
@@ -321,12 +309,10 @@ async def test_a_camera_that_stands_still_is_not_asked(
     await line.feedback.until_pli(1)
     line.stream.report(9 << 32, 0, time.monotonic())
     assert len(line.feedback.plis) == 2
-    line.stream.close()
 
 
-async def test_a_closed_stream_has_no_timer(pool: ThreadPoolExecutor) -> None:
+async def test_a_closed_stream_has_no_timer(line: Line) -> None:
     """Packets that still come after the end arm nothing."""
-    line = Line(pool)
     frames = vp8_frames(2)
     line.stream.close()
     parts = line.number(vp8_parts(frames[0], 0))

@@ -29,7 +29,7 @@ from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
-from server.models.scheduler.job import Job
+from server.models.scheduler.job import Job, Result
 from tests.support.fakes import (
     FakeEngine,
     FakeEngines,
@@ -97,6 +97,19 @@ def submitted(
     return jobs
 
 
+async def served(inference: Inference, *about: Any, **more: Any) -> RecordingSink:
+    """Submit a job like `make_job`'s, and return its sink at its end."""
+    job, sink = make_job(*about, **more)
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    return sink
+
+
+def result_of(sink: RecordingSink) -> Result:
+    assert sink.result is not None
+    return sink.result
+
+
 async def turns() -> None:
     """Some turns of the loop, for what must not happen in them."""
     for _ in range(20):
@@ -110,12 +123,9 @@ def count(metrics: Metrics, name: str, **labels: str) -> float:
 async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> None:
     """started, the deltas as they come, then the whole text with usage, engine and times."""
     inference = build(FakeEngine())
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert sink.calls == ["started", "delta", "delta", "delta", "finished"]
-    result = sink.result
-    assert result is not None
+    result = result_of(sink)
     assert (result.text, result.finish_reason) == ("A red cup.", "stop")
     assert (result.engine, result.model) == ("fake", "fake-1")
     assert result.usage == Usage(10, 3, None)
@@ -135,11 +145,8 @@ async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> Non
 async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> None:
     """The engine's own finish reason is passed on."""
     inference = build(FakeEngine(finish_reason="length"))
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
-    assert sink.result is not None
-    assert sink.result.finish_reason == "length"
+    sink = await served(inference)
+    assert result_of(sink).finish_reason == "length"
     assert count(metrics, "inferences_total", kind="chat", result="length") == 1
 
 
@@ -147,11 +154,8 @@ async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) ->
     """An engine that does not keep to the limit of tokens says no more than 16 characters for each."""
     engine = FakeEngine(chunks=lambda request: ["x" * 64] * (request.max_tokens + 100))
     inference = build(engine)
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
-    assert sink.result is not None
-    assert sink.result.finish_reason == "length"
+    sink = await served(inference)
+    assert result_of(sink).finish_reason == "length"
     assert len(sink.text) <= 16 * engine.requests[0].max_tokens
     assert engine.aborted == 1
 
@@ -199,11 +203,8 @@ async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
     """Never more answers at a time than configured."""
     engine = FakeEngine()
     inference = build(engine, slots=3, queue=16)
-    sinks = []
-    for number in range(10):
-        job, sink = make_job(f"s{number}")
-        inference.submit(job)
-        sinks.append(sink)
+    jobs = submitted(inference, [make_job(f"s{number}") for number in range(10)])
+    sinks = [sink for _, sink in jobs]
     await until(lambda: all(sink.ended for sink in sinks))
     assert engine.most_open == 3
 
@@ -213,11 +214,8 @@ async def test_slots_follow_the_engine_live(build: Build) -> None:
     engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
     engine.hold()
     inference = build(engine, slots=3, queue=16)
-    sinks = []
-    for number in range(4):
-        job, sink = make_job(f"s{number}")
-        inference.submit(job)
-        sinks.append(sink)
+    jobs = submitted(inference, [make_job(f"s{number}") for number in range(4)])
+    sinks = [sink for _, sink in jobs]
     await until(lambda: engine.open == 1)
     assert (inference.slots, inference.running) == (1, 1)
     engine.capabilities = replace(engine.capabilities, max_concurrency=2)
@@ -250,9 +248,9 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
     inference = build(engine, slots=8)
     jobs = submitted(inference, [make_job("a", kind) for kind in (CHAT, DESCRIBE)])
     await until(lambda: engine.open == 2)
-    more = [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
-    for job, _ in more:
-        inference.submit(job)
+    more = submitted(
+        inference, [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
+    )
     assert inference.running == 2
     assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     engine.release()
@@ -271,8 +269,7 @@ async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Met
     inference.submit(old)
     inference.submit(new)
     assert old_sink.calls == ["finished"]
-    assert old_sink.result is not None
-    assert (old_sink.result.finish_reason, old_sink.result.engine) == ("replaced", "")
+    assert (result_of(old_sink).finish_reason, result_of(old_sink).engine) == ("replaced", "")
     assert count(metrics, "frames_replaced_total") == 1
     assert count(metrics, "inferences_total", kind="describe", result="replaced") == 1
     await until(lambda: engine.open == 1)
@@ -341,16 +338,13 @@ async def test_a_question_preempts_the_newest_background_job(
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=3)
-    background = [make_job(session, DESCRIBE) for session in "ab"]
-    for job, _ in background:
-        inference.submit(job)
+    background = submitted(inference, [make_job(session, DESCRIBE) for session in "ab"])
     await until(lambda: all(sink.text for _, sink in background))
     inference.submit(make_job("c")[0])
     assert not any(sink.ended for _, sink in background)
     question, sink = make_job("d")
     inference.submit(question)
-    result = background[1][1].result
-    assert result is not None
+    result = result_of(background[1][1])
     assert (result.finish_reason, result.cancel_reason, result.text) == (
         "cancelled",
         "preempted",
@@ -385,9 +379,8 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
     inference.submit(job)
     inference.cancel(job, "user")
     assert sink.calls == ["finished"]
-    assert sink.result is not None
-    assert (sink.result.finish_reason, sink.result.cancel_reason) == ("cancelled", "user")
-    assert sink.result.inference_seconds == 0
+    assert (result_of(sink).finish_reason, result_of(sink).cancel_reason) == ("cancelled", "user")
+    assert result_of(sink).inference_seconds == 0
     assert inference.depth()[CHAT] == 0
     assert count(metrics, "cancellations_total", reason="user") == 1
     inference.cancel(job, "user")
@@ -403,8 +396,7 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
     inference.submit(job)
     await until(lambda: sink.text == "A red ")
     inference.cancel(job, "replaced")
-    assert sink.result is not None
-    assert (sink.result.text, sink.result.finish_reason) == ("A red ", "replaced")
+    assert (result_of(sink).text, result_of(sink).finish_reason) == ("A red ", "replaced")
     await until(lambda: engine.open == 0)
     await until(lambda: inference.running == 0)
     assert engine.aborted == 1
@@ -441,8 +433,7 @@ async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metri
     job, sink = make_job()
     inference.submit(job)
     inference.cancel(job, "something else")
-    assert sink.result is not None
-    assert sink.result.cancel_reason == "something else"
+    assert result_of(sink).cancel_reason == "something else"
     assert count(metrics, "cancellations_total", reason="other") == 1
 
 
@@ -474,16 +465,14 @@ async def test_cancelling_a_session_stops_all_of_it_and_only_it(build: Build) ->
     inference = build(engine, slots=2)
     mine = [make_job("a"), make_job("a", DESCRIBE), make_job("a", question="2")]
     other, other_sink = make_job("b")
-    for job, _ in mine:
-        inference.submit(job)
+    submitted(inference, mine)
     inference.submit(other)
     await until(lambda: engine.open == 2)
     inference.cancel_session("a", "session_ended")
     assert all(sink.result is not None for _, sink in mine)
     engine.release()
     await until(lambda: other_sink.ended)
-    assert other_sink.result is not None
-    assert other_sink.result.finish_reason == "stop"
+    assert result_of(other_sink).finish_reason == "stop"
     assert engine.questions().count("2") == 0
 
 
@@ -554,13 +543,10 @@ async def test_another_engine_takes_over_before_the_first_token(
     second = FakeEngine("builtin")
     engines = FakeEngines(first, second)
     inference = build(engines)
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert sink.calls == ["started", "started", "delta", "delta", "delta", "finished"]
     assert sink.engines == ["vllm", "builtin"]
-    assert sink.result is not None
-    assert sink.result.engine == "builtin"
+    assert result_of(sink).engine == "builtin"
     assert engines.reported == [first]
 
 
@@ -571,9 +557,7 @@ async def test_a_failing_second_engine_is_the_end(build: Build) -> None:
     third = FakeEngine("builtin")
     engines = FakeEngines(first, second, third)
     inference = build(engines)
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert isinstance(sink.error, EngineLoading)
     assert [len(engine.requests) for engine in (first, second, third)] == [1, 1, 0]
     assert engines.reported == [first, second]
@@ -584,9 +568,7 @@ async def test_answers_are_never_spliced(build: Build, metrics: Metrics) -> None
     first = FakeEngine("vllm", fail_at=1, fail_with=engine_error(EngineUnavailable))
     second = FakeEngine("builtin")
     inference = build(FakeEngines(first, second))
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert sink.calls == ["started", "delta", "failed"]
     assert isinstance(sink.error, EngineUnavailable)
     assert second.requests == []
@@ -598,9 +580,7 @@ async def test_a_refusal_is_not_retried(build: Build) -> None:
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineRefused))
     engines = FakeEngines(first, FakeEngine("builtin"))
     inference = build(engines)
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert isinstance(sink.error, EngineRefused)
     assert engines.reported == []
 
@@ -612,9 +592,7 @@ async def test_without_another_ready_engine_the_error_is_told(build: Build, how:
     engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
     engines.stuck = how == "stuck"
     inference = build(engines, settle_seconds=0.01)
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert isinstance(sink.error, EngineUnavailable)
     assert len(first.requests) == 1
 
@@ -645,9 +623,7 @@ async def test_an_answer_without_an_end_is_a_failure(build: Build) -> None:
                     yield chunk
 
     inference = build(Broken())
-    job, sink = make_job()
-    inference.submit(job)
-    await until(lambda: sink.ended)
+    sink = await served(inference)
     assert isinstance(sink.error, EngineFailed)
 
 
@@ -777,13 +753,11 @@ async def test_draining_answers_waiting_questions_and_drops_the_rest(
     describing = make_job("c", DESCRIBE)
     waiting = make_job("d", DESCRIBE)
     questions = [make_job("a"), make_job("a", question="second")]
-    for job, _ in [describing, *questions, waiting]:
-        inference.submit(job)
+    submitted(inference, [describing, *questions, waiting])
     await until(lambda: engine.open == 2)
     draining = asyncio.create_task(inference.drain(5))
     await until(lambda: describing[1].ended)
-    assert describing[1].result is not None
-    assert describing[1].result.cancel_reason == "draining"
+    assert result_of(describing[1]).cancel_reason == "draining"
     assert isinstance(waiting[1].error, Draining)
     for kind in (CHAT, DESCRIBE):
         with pytest.raises(Draining):
@@ -805,8 +779,10 @@ async def test_draining_ends_in_time(build: Build) -> None:
     inference.submit(waiting)
     await until(lambda: running_sink.text == "A ")
     await inference.drain(0.01)
-    assert running_sink.result is not None
-    assert (running_sink.result.text, running_sink.result.cancel_reason) == ("A ", "draining")
+    assert (result_of(running_sink).text, result_of(running_sink).cancel_reason) == (
+        "A ",
+        "draining",
+    )
     assert isinstance(waiting_sink.error, Draining)
     assert len(engine.requests) == 1
     assert_idle(inference)
@@ -817,11 +793,8 @@ async def test_closing_waits_for_the_engines(build: Build) -> None:
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=4)
-    sinks = []
-    for session in "abcdef":
-        job, sink = make_job(session)
-        inference.submit(job)
-        sinks.append(sink)
+    jobs = submitted(inference, [make_job(session) for session in "abcdef"])
+    sinks = [sink for _, sink in jobs]
     await until(lambda: engine.open == 4)
     engine.slow_close = asyncio.Event()
     # Its engine is letting go already: that must not be cut short.
@@ -857,17 +830,14 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
     inference = build(engine, slots=4, queue=32)
     inference.lane(engine).share._aimd.halve(inference._clock(), pause=0.0)
     engine.hold(at=1)
-    sinks = []
-    for number in range(4):
-        job, sink = make_job(session_id=f"d{number}", kind=DESCRIBE)
-        inference.submit(job)
-        sinks.append(sink)
+    jobs = submitted(
+        inference, [make_job(session_id=f"d{number}", kind=DESCRIBE) for number in range(4)]
+    )
+    sinks = [sink for _, sink in jobs]
     await until(lambda: engine.open == 2)
     await turns()
     assert inference.depth()[DESCRIBE] == 2
-    questions = [make_job(session_id=f"q{number}") for number in range(2)]
-    for job, _ in questions:
-        inference.submit(job)
+    questions = submitted(inference, [make_job(session_id=f"q{number}") for number in range(2)])
     await until(lambda: engine.open == 4)
     engine.release()
     await until(lambda: all(sink.ended for _, sink in questions) and all(s.ended for s in sinks))
@@ -894,9 +864,7 @@ async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
     inference = build(engine)
 
     async def ask(kind: Kind = CHAT) -> None:
-        job, sink = make_job(kind=kind)
-        inference.submit(job)
-        await until(lambda: sink.ended)
+        await served(inference, kind=kind)
 
     await ask()
     engine.first_token = 0.2
@@ -915,9 +883,7 @@ async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
     with caplog.at_level(logging.INFO, "server"):
         for error in (None, engine_error(EngineRefused)):
             engine.fail_at, engine.fail_with = 0, error
-            job, sink = make_job()
-            inference.submit(job)
-            await until(lambda: sink.ended)  # noqa: B023
+            await served(inference)
     ids = [request.id for request in engine.requests]
     assert len({*ids}) == 2
     assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
@@ -961,9 +927,7 @@ async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build
     inference = build(engine, slots=8, clock=engine.clock)
 
     async def ask(session: str) -> None:
-        job, sink = make_job(session)
-        inference.submit(job)
-        await until(lambda: sink.ended)
+        await served(inference, session)
 
     await ask("a")
     engine.seconds = 0.3
@@ -987,9 +951,7 @@ async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) 
     second = OwnTime(0.1, "second")
     inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8, clock=second.clock)
     for session in "abcde":
-        job, sink = make_job(session)
-        inference.submit(job)
-        await until(lambda: sink.ended)  # noqa: B023
+        await served(inference, session)
     assert len(second.requests) == 5
     assert inference.slots == 8
 
@@ -1089,9 +1051,9 @@ async def test_one_engines_work_keeps_no_other_waiting(build: Build, slow: str) 
     engines, large, small = of_two(max_concurrency=1)
     inference = build(engines, slots=8, queue=2)
     (large if slow == "large" else small).hold()
-    held = [make_job(f"q{n}") if slow == "large" else watch(f"q{n}") for n in range(3)]
-    for job, _ in held:
-        inference.submit(job)
+    held = submitted(
+        inference, [make_job(f"q{n}") if slow == "large" else watch(f"q{n}") for n in range(3)]
+    )
     await until(lambda: large.open + small.open == 1)
     job, sink = watch("q0") if slow == "large" else make_job("q0")
     inference.submit(job)
@@ -1120,8 +1082,7 @@ async def test_roles_of_one_engine_share_its_slots(build: Build) -> None:
     inference.submit(job)
     engine.release()
     await until(lambda: sink.ended)
-    assert stopped.result is not None
-    assert stopped.result.cancel_reason == "preempted"
+    assert result_of(stopped).cancel_reason == "preempted"
     assert engine.most_open == 1
 
 
@@ -1133,8 +1094,7 @@ async def test_watches_fill_an_engine_that_nobody_asks(build: Build) -> None:
         engine.hold()
     jobs = [watch(f"w{number}") for number in range(4)]
     asked = [make_job(f"d{number}", DESCRIBE) for number in range(4)]
-    for job, _ in [*jobs, *asked]:
-        inference.submit(job)
+    submitted(inference, [*jobs, *asked])
     await until(lambda: small.open == 3)
     await turns()
     assert large.open == 1
@@ -1149,8 +1109,7 @@ async def test_waiting_work_follows_its_role_to_another_engine(build: Build) -> 
     inference = build(engines, slots=8)
     small.hold(at=1)
     (first, running), *waiting = (watch(f"w{number}") for number in range(3))
-    for job, _ in [(first, running), *waiting]:
-        inference.submit(job)
+    submitted(inference, [(first, running), *waiting])
     await until(lambda: small.open == 1)
     del engines.roles[Role.WATCHES]
     inference.engine_changed()
@@ -1189,9 +1148,7 @@ async def test_a_failed_answers_slot_goes_with_it(build: Build) -> None:
 async def test_times_are_of_each_role(build: Build, metrics: Metrics) -> None:
     engines, _, _ = of_two()
     inference = build(engines, slots=8)
-    jobs = [make_job("a"), watch("b"), watch("c")]
-    for job, _ in jobs:
-        inference.submit(job)
+    jobs = submitted(inference, [make_job("a"), watch("b"), watch("c")])
     await until(lambda: all(sink.ended for _, sink in jobs))
     assert count(metrics, "first_token_seconds_count", role="answers") == 1
     assert count(metrics, "first_token_seconds_count", role="watches") == 2
