@@ -478,12 +478,59 @@ async def test_a_replaced_feed_is_deaf() -> None:
     old.packet(now())
     old.report(now())
     old.rate(1_000_000, 20)
+    old.connected()
+    old.key_frame_asked()
+    old.refused("memory")
     old.ended()
     assert bench.camera.newest is None
+    assert bench.camera.feed is bench.feed
+    assert bench.feed.refusal == ""
     assert bench.camera.state() is CameraState.STARTING
     assert (len(bench.wakes), len(bench.statuses)) == told
     old.dropped("broken", 3)
     assert bench.counted('frames_skipped_total{reason="broken"}') == 3
+
+
+@on_clock
+async def test_each_connection_begins_anew() -> None:
+    """A new connection has neither the refusal nor the doubted clock of the one before."""
+    bench = Bench()
+    bench.feed.refused("memory")
+    bench.feed.clock_doubted = True
+    new = bench.open()
+    assert (new.refusal, new.clock_doubted, bench.camera.clock_doubted) == ("", False, False)
+
+
+def even(luma: int, chroma: int) -> av.VideoFrame:
+    """A picture whose planes all have one value."""
+    planes = np.full((360, 320), luma, np.uint8)
+    planes[240:] = chroma
+    return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+
+@on_clock
+async def test_memory_that_nobody_drew_into_is_left_out() -> None:
+    """A sender's first pictures may be all zeros, which shows as green; a black one is a picture."""
+    bench = Bench()
+    bench.frame(image=even(0, 0))
+    assert bench.camera.newest is None
+    black = bench.frame(image=even(16, 128))
+    assert bench.camera.newest is black
+    # Later ones are what the camera shows, whatever that is.
+    late = bench.frame(image=even(0, 0))
+    assert bench.camera.newest is late
+    assert bench.counted('frames_skipped_total{reason="unwritten"}') == 1
+
+
+@on_clock
+async def test_another_devices_clock_is_not_the_pages() -> None:
+    """Its stamps are not compared with when the page sent a question."""
+    bench = Bench()
+    feed = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
+    bench.frame(sender=1.0, doubted=True, feed=feed)
+    newest = bench.camera.newest
+    assert newest is not None
+    assert (newest.captured_sender, newest.clock_doubted) == (None, False)
 
 
 @on_clock

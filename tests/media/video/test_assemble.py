@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiortc.jitterbuffer import JitterBuffer
@@ -30,21 +30,6 @@ from server.media.video.payload import EncodedFrame, Packet
 FRAME_TICKS = 3000
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A packet as the sender made it; every add gets a fresh `Packet`."""
-
-    sequence: int
-    timestamp: int
-    marker: bool
-    data: bytes
-    start: bool
-    key: bool
-
-    def packet(self) -> Packet:
-        return Packet(self.sequence, self.timestamp, self.marker, self.data, self.start, self.key)
-
-
 @dataclass
 class Stream:
     """A sender: frames of random length, padding between them, wraps of both counters."""
@@ -58,7 +43,7 @@ class Stream:
     timestamp: int = 2**32 - 60 * FRAME_TICKS
     min_packets: int = 1
     max_packets: int = 8
-    packets: list[Sent] = field(default_factory=list)
+    packets: list[Packet] = field(default_factory=list)
     # timestamp -> (index, data, key)
     truth: dict[int, tuple[int, bytes, bool]] = field(default_factory=dict)
 
@@ -73,7 +58,7 @@ class Stream:
         parts = [b"%d.%d;" % (index, n) for n in range(count)]
         for n, part in enumerate(parts):
             self.packets.append(
-                Sent(
+                Packet(
                     self.sequence,
                     self.timestamp,
                     n == count - 1,
@@ -85,7 +70,7 @@ class Stream:
             self.sequence = (self.sequence + 1) & 0xFFFF
         if self.rng.random() < self.padding:
             for _ in range(self.rng.randint(1, 3)):
-                self.packets.append(Sent(self.sequence, self.timestamp, False, b"", False, False))
+                self.packets.append(Packet(self.sequence, self.timestamp, False, b"", False, False))
                 self.sequence = (self.sequence + 1) & 0xFFFF
         self.truth[self.timestamp] = (index, b"".join(parts), key)
         self.timestamp = (self.timestamp + FRAME_TICKS) & 0xFFFFFFFF
@@ -101,7 +86,7 @@ class Stock:
         self.usable = 0
         self.last: int | None = None
 
-    def add(self, sent: Sent) -> None:
+    def add(self, sent: Packet) -> None:
         packet = RtpPacket(sequence_number=sent.sequence, timestamp=sent.timestamp)
         packet._data = sent.data  # type: ignore[attr-defined]
         _, frame = self.buffer.add(packet)
@@ -141,8 +126,8 @@ class Checked:
             assert not self.asked or now - self.asked[-1] > PLI_S - 1e-9
             self.asked.append(now)
 
-    def add(self, sent: Sent, now: float, retransmission: bool = False) -> list[int]:
-        self.take(self.assembler.add(sent.packet(), now, retransmission), now)
+    def add(self, sent: Packet, now: float, retransmission: bool = False) -> list[int]:
+        self.take(self.assembler.add(replace(sent), now, retransmission), now)
         nacks = self.assembler.nacks(now)
         assert len(nacks) <= MAX_NACKS
         return nacks
@@ -172,9 +157,9 @@ def play(
     """
     rng = random.Random(stream.seed + 1)
     ours, stock = Checked(stream.truth), Stock(stream.truth)
-    by_sequence: dict[int, list[tuple[float, Sent]]] = {}
+    by_sequence: dict[int, list[tuple[float, Packet]]] = {}
     order = itertools.count()
-    events: list[tuple[float, int, Sent, bool]] = []
+    events: list[tuple[float, int, Packet, bool]] = []
     lost_until = -1.0
     for n, sent in enumerate(stream.packets):
         at = n * spacing
@@ -211,8 +196,8 @@ def play(
     return ours, stock
 
 
-def feed(assembler: Assembler, packets: list[Sent], now: float = 0.0) -> list[EncodedFrame]:
-    return [frame for sent in packets for frame in assembler.add(sent.packet(), now)]
+def feed(assembler: Assembler, packets: list[Packet], now: float = 0.0) -> list[EncodedFrame]:
+    return [frame for sent in packets for frame in assembler.add(replace(sent), now)]
 
 
 # beside the stock buffer
@@ -304,9 +289,7 @@ def test_any_packets_leave_it_sound(steps: list[tuple[Packet, bool, float, bool]
     now = 0.0
     for packet, retransmission, wait, failed in steps:
         now += wait
-        fresh = Packet(
-            packet.sequence, packet.timestamp, packet.marker, packet.data, packet.start, packet.key
-        )
+        fresh = replace(packet)
         for frame in assembler.add(fresh, now, retransmission):
             assert frame.data
         if failed:
@@ -354,7 +337,7 @@ def test_a_mangled_stream_leaves_it_sound(seed: int, loss: float, noise: float, 
         now += 0.004
         if rng.random() < loss:
             continue
-        packet = sent.packet()
+        packet = replace(sent)
         if rng.random() < noise:
             packet.marker = not packet.marker
         if rng.random() < noise:
@@ -366,14 +349,14 @@ def test_a_mangled_stream_leaves_it_sound(seed: int, loss: float, noise: float, 
         packet.sequence = (packet.sequence + leap) & 0xFFFF
         assembler.add(packet, now, rng.random() < 0.1)
         if rng.random() < noise:
-            assembler.add(sent.packet(), now)
+            assembler.add(replace(sent), now)
         settle(assembler, now)
 
 
 # the traps, one by one
 
 
-def simple(frames: int = 20, key_every: int = 40, h264: bool = False) -> list[list[Sent]]:
+def simple(frames: int = 20, key_every: int = 40, h264: bool = False) -> list[list[Packet]]:
     """The packets of frames of 3 or more each, by frame."""
     stream = Stream(1, 0, key_every=key_every, h264=h264, min_packets=3)
     grouped = []
@@ -384,7 +367,7 @@ def simple(frames: int = 20, key_every: int = 40, h264: bool = False) -> list[li
     return grouped
 
 
-def whole(frame: list[Sent]) -> bytes:
+def whole(frame: list[Packet]) -> bytes:
     return b"".join(sent.data for sent in frame)
 
 
@@ -393,7 +376,7 @@ def test_a_frame_is_complete_at_its_marker() -> None:
     frames = simple()
     assembler = Assembler()
     for n, sent in enumerate(frames[0]):
-        out = assembler.add(sent.packet(), 10 + n)
+        out = assembler.add(replace(sent), 10 + n)
         assert bool(out) == sent.marker
     assert out[0].data == whole(frames[0])
     assert out[0].first_arrival == 10
@@ -406,12 +389,9 @@ def test_padding_is_stepped_over() -> None:
     frames = simple()
     first, second = frames[0], frames[1]
     base = first[0].sequence
-    pad = Sent(0, first[0].timestamp, False, b"", False, False)
+    pad = Packet(0, first[0].timestamp, False, b"", False, False)
     line = [pad, first[0], pad, *first[1:], pad, pad, *second]
-    renumbered = [
-        Sent((base + n) & 0xFFFF, s.timestamp, s.marker, s.data, s.start, s.key)
-        for n, s in enumerate(line)
-    ]
+    renumbered = [replace(s, sequence=(base + n) & 0xFFFF) for n, s in enumerate(line)]
     assembler = Assembler()
     assert [frame.data for frame in feed(assembler, renumbered)] == [whole(first), whole(second)]
     assert assembler.deadline() is None
@@ -425,7 +405,7 @@ def test_one_packet_may_complete_several_frames() -> None:
     missing = frames[1][1]
     rest = [sent for frame in frames[1:] for sent in frame if sent is not missing]
     assert feed(assembler, rest, 0.01) == []
-    out = assembler.add(missing.packet(), 0.1, retransmission=True)
+    out = assembler.add(replace(missing), 0.1, retransmission=True)
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[1:]]
     assert assembler.deadline() is None
     assert assembler.held == 0
@@ -435,16 +415,16 @@ def test_old_packets_never_reset_it() -> None:
     """Retransmissions and duplicates up to thousands of packets behind, one by one and in runs."""
     stream = Stream(3, 900)
     assembler = Assembler()
-    seen: list[Sent] = []
+    seen: list[Packet] = []
     rng = random.Random(3)
     out: list[EncodedFrame] = []
     for n, sent in enumerate(stream.packets):
-        out += assembler.add(sent.packet(), n * 0.004)
+        out += assembler.add(replace(sent), n * 0.004)
         seen.append(sent)
         if n % 50 == 0:
             behind = rng.choice([1, 100, 110, 254, 1500, 2900])
             for old in seen[-behind:][:20]:
-                assert assembler.add(old.packet(), n * 0.004, rng.random() < 0.5) == []
+                assert assembler.add(replace(old), n * 0.004, rng.random() < 0.5) == []
     assert len(out) == 900
     assert assembler.restarts == 0
     assert assembler.ignored > 0
@@ -453,12 +433,9 @@ def test_old_packets_never_reset_it() -> None:
 def test_a_marker_on_every_slice_is_found_out() -> None:
     """A key frame that goes on after its marker comes again whole; then only timestamps count."""
     frames = simple(h264=True)
-    sliced = [
-        [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frame]
-        for frame in frames
-    ]
+    sliced = [[replace(s, marker=True) for s in frame] for frame in frames]
     assembler = Assembler()
-    out = [frame for sent in sliced[0] for frame in assembler.add(sent.packet(), 0.0)]
+    out = [frame for sent in sliced[0] for frame in assembler.add(replace(sent), 0.0)]
     assert len(out) == 1
     out = feed(assembler, [sent for frame in sliced[1:] for sent in frame])
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[:-1]]
@@ -469,7 +446,7 @@ def test_a_marker_on_every_slice_is_found_out() -> None:
 def test_slices_marked_within_a_delta_break_the_chain() -> None:
     """The returned frame was incomplete, so a key frame is needed; then frames continue."""
     frames = simple(h264=True, key_every=5)
-    bad = [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frames[1]]
+    bad = [replace(s, marker=True) for s in frames[1]]
     assembler = Assembler()
     feed(assembler, frames[0])
     assert len(feed(assembler, bad)) == 1
@@ -542,7 +519,7 @@ def test_a_key_frame_with_a_hole_of_its_own_is_not_taken() -> None:
     feed(assembler, [s for s in frames[3] if s is not lost], 1.0)
     feed(assembler, frames[4], 1.0)
     assert assembler.poll(1.1) == []
-    out = assembler.add(lost.packet(), 1.1, retransmission=True)
+    out = assembler.add(replace(lost), 1.1, retransmission=True)
     assert [frame.data for frame in out] == [whole(frames[3]), whole(frames[4])]
 
 
@@ -563,7 +540,7 @@ def test_arrival_is_that_of_the_earliest_packet_in_time() -> None:
     assembler = Assembler()
     feed(assembler, frames[0])
     feed(assembler, frames[1][1:], 1.0)
-    (frame,) = assembler.add(frames[1][0].packet(), 1.05, retransmission=True)
+    (frame,) = assembler.add(replace(frames[1][0]), 1.05, retransmission=True)
     assert frame.first_arrival == 1.0
 
 
@@ -612,7 +589,7 @@ def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
     assert assembler.nacks(1.579) == []
     assert assembler.nacks(due) == [s.sequence for s in frame[-2:]]
     assert assembler.deadline() == pytest.approx(1.7)
-    out = [f for s in frame[-2:] for f in assembler.add(s.packet(), 1.66, retransmission=True)]
+    out = [f for s in frame[-2:] for f in assembler.add(replace(s), 1.66, retransmission=True)]
     assert [f.data for f in out] == [whole(frame)]
     assert assembler.deadline() is None
 
@@ -652,13 +629,8 @@ def test_a_sender_that_begins_anew_is_followed(leap: int, ticks: int) -> None:
     assembler = Assembler()
     feed(assembler, [s for f in frames[:10] for s in f])
     moved = [
-        Sent(
-            (s.sequence + leap) & 0xFFFF,
-            (s.timestamp + ticks) & 0xFFFFFFFF,
-            s.marker,
-            s.data,
-            s.start,
-            s.key,
+        replace(
+            s, sequence=(s.sequence + leap) & 0xFFFF, timestamp=(s.timestamp + ticks) & 0xFFFFFFFF
         )
         for f in frames
         for s in f
@@ -683,14 +655,10 @@ def test_an_outage_ends_with_the_next_key_frame() -> None:
         feed(assembler, frames[4][:1])
         # Its rest is asked for in vain.
         assert [len(assembler.nacks(at)) for at in (0.1, 0.3, 1.0)] == [2, 2, 0]
-        later = [
-            Sent((s.sequence + gap) & 0xFFFF, s.timestamp, s.marker, s.data, s.start, s.key)
-            for f in frames[5:]
-            for s in f
-        ]
+        later = [replace(s, sequence=(s.sequence + gap) & 0xFFFF) for f in frames[5:] for s in f]
         out: list[EncodedFrame] = []
         for sent in later:
-            out += assembler.add(sent.packet(), 40.0)
+            out += assembler.add(replace(sent), 40.0)
             assert assembler.nacks(40.0) == []
         assert assembler.key_frame_wanted(40.0) is False
         assert [frame.data for frame in out] == [whole(frame) for frame in frames[8:]]
