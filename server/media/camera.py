@@ -240,10 +240,6 @@ class Camera:
             self._report_status()
         return scene
 
-    async def _next_frame(self, deadline: float) -> None:
-        """Wait for any frame to come, the camera to end, or the deadline."""
-        await self._arrivals.wait(deadline)
-
     async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
@@ -281,7 +277,7 @@ class Camera:
             if now >= nudge:
                 nudge = math.inf
                 self.nudge()
-            await self._next_frame(min(nudge, notice, deadline))
+            await self._arrivals.wait(min(nudge, notice, deadline))
             self._require()
 
     def _compare_stamps(self, frame: Frame, asked: Asked) -> None:
@@ -326,7 +322,7 @@ class Camera:
                 if self._hopeless():
                     raise self._no_frame_error()
                 self.nudge()
-            await self._next_frame(min(deadline, notice) if best is None else deadline)
+            await self._arrivals.wait(min(deadline, notice) if best is None else deadline)
             self._require()
 
     def wake(self) -> None:

@@ -369,10 +369,7 @@ def _know_color_space() -> None:
 
 
 def install() -> None:
-    """Install the replacements of this module, and those of `datagrams`.
-
-    Safe to call again.
-    """
+    """Install the replacements of this module, and those of `datagrams`. Safe to call again."""
     CODECS["video"] += _more_h264()
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]

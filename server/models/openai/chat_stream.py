@@ -76,10 +76,7 @@ class EventDecoder:
         self._after_return = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the data of the events that are complete now, in order.
-
-        Raises EventTooLong.
-        """
+        """Return the data of the events that are complete now, in order. Raises EventTooLong."""
         if self._after_return and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_return = False

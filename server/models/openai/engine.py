@@ -10,7 +10,6 @@ import hmac
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from typing import Protocol, TypeVar
 
 import httpx2
 
@@ -102,7 +101,11 @@ class OpenAIEngine:
     async def ask(
         self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
     ) -> AsyncGenerator[Chunk, None]:
-        """See `asking.Server.ask`.
+        """Ask once, and stream the answer.
+
+        Times are the loop's: `deadline` of the whole answer, `due` of its first token, None for the
+        server's own limit. `repeat`: 0 for the first attempt. `last`: nobody tries again when it
+        refuses. Raises EngineError, and Fault before the first token.
 
         Before the first piece, a field that the server refuses is left out from then on, a model
         that is gone is looked up anew, and turns that do not fit are left out; then the request is
@@ -198,7 +201,7 @@ class OpenAIEngine:
     def _silent(self, opened: Opened, spoken: SpokenAnswer) -> Opened:
         """Note that an answer came without the sound that was asked for."""
         if spoken.fault:
-            self._server.speech_out.mute()
+            self._server.speech_out.mute = True
         else:
             self._server.speech_out.silent()
         self._server.learned_speech()
@@ -262,10 +265,10 @@ class _Coming:
         """Yield what a piece holds. `speaks`: its sound was asked for."""
         if piece.sound and speaks:
             if (sound := self.spoken.take(piece.sound)) is not None:
-                self._server.speech_out.spoke()
+                self._server.speech_out.spoke = True
                 yield sound
         elif piece.sound:
-            self._server.speech_out.heard()
+            self._server.speech_out.heard = True
             self._server.learned_speech()
         answered = self.reply.answered or self.spoken.begun
         for part in piece.slices():
@@ -326,32 +329,14 @@ class SessionKeys:
 # Ask a model server, and another one or the same again while there is no token yet.
 
 
-class Server(Protocol):
-    """A server that can be asked once."""
-
-    def ask(
-        self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
-    ) -> AsyncGenerator[Chunk, None]:
-        """Ask, and stream the answer.
-
-        Times are the loop's: `deadline` of the whole answer, `due` of its first token, None for the
-        server's own limit. `repeat`: 0 for the first attempt. `last`: nobody tries again when it refuses. Raises EngineError, and Fault
-        before the first token.
-        """
-        ...
-
-
-S = TypeVar("S", bound=Server)
-
-
 async def asked(
-    servers: Sequence[S],
+    servers: Sequence[OpenAIEngine],
     request: EngineRequest,
     limits: TimeLimits,
     *,
-    on_fault: Callable[[S, Fault], None],
+    on_fault: Callable[[OpenAIEngine, Fault], None],
     on_retry: Callable[[Reason], None],
-    on_silence: Callable[[S], None] = lambda _: None,
+    on_silence: Callable[[OpenAIEngine], None] = lambda _: None,
 ) -> AsyncGenerator[Chunk, None]:
     """Stream the answer of the first of `servers` that gives one; see `Engine.answer`.
 

@@ -65,7 +65,7 @@ class Sight:
         # not say
         self._files: dict[str, bool | None] = {}
         # Models that refused the picture of a question
-        self._blind: set[str] = set()
+        self.blind: set[str] = set()
 
     def forget(self) -> None:
         """Start again: the server is gone, and another may take its address."""
@@ -73,14 +73,7 @@ class Sight:
         self._shown.clear()
         self._told.clear()
         self._files.clear()
-        self._blind.clear()
-
-    def refused(self, model: str) -> None:
-        """Note that a model refused a picture."""
-        self._blind.add(model)
-
-    def is_blind(self, model: str) -> bool:
-        return model in self._blind
+        self.blind.clear()
 
     async def models(self, raw: bytes, *, busy: bool) -> list[Listed]:
         """Return the models of the body of /v1/models with their abilities; none for no list.
@@ -94,7 +87,7 @@ class Sight:
         for kept in (self._asked, self._shown, self._told):
             for gone in set(kept) - names:
                 del kept[gone]
-        self._blind &= names
+        self.blind &= names
         models = model_choice.listed(data, cards)
         if len(models) > 1 or any(one.sees is None for one in models):
             models = await self._with_details(cards, models)
@@ -116,7 +109,7 @@ class Sight:
     def _tried(self, models: list[Listed]) -> list[Listed]:
         found = []
         for one in models:
-            if one.name in self._blind:
+            if one.name in self.blind:
                 one = dataclasses.replace(one, sees=False, why="it refused one")
             elif one.sees is None and self._asked.get(one.name) is not None:
                 one = dataclasses.replace(
@@ -363,7 +356,7 @@ class KnownServer:
         status = self._discovery.from_listing(
             listing, self.status, chosen.name if chosen is not None else "", told
         )
-        wanted_blind = bool(self._wanted) and self._sight.is_blind(self._wanted)
+        wanted_blind = bool(self._wanted) and self._wanted in self._sight.blind
         if status.ready and (wanted_blind or (models and chosen is None)):
             names = [self._wanted] if wanted_blind else [one.name for one in models]
             return self._discovery.blind(names, status)
@@ -428,7 +421,7 @@ class KnownServer:
 
     def no_pictures(self, model: str) -> None:
         """Note that a model refused the picture of a question."""
-        self._sight.refused(model)
+        self._sight.blind.add(model)
 
     def not_chat(self, why: str) -> str:
         """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""

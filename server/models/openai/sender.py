@@ -212,11 +212,11 @@ class Sender:
                 return request
             # The text alone is the surer form.
             if upstream.is_no_speech(status, body):
-                self._server.speech_out.mute()
+                self._server.speech_out.mute = True
                 self._server.learned_speech()
             return dataclasses.replace(request, speak=False)
         if self._server.speech_out.states and upstream.refused_fields(body, ("modalities",)):
-            self._server.speech_out.unasked()
+            self._server.speech_out.unasked = True
             self._server.learned_speech()
             return request
         return None

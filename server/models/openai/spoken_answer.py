@@ -61,17 +61,17 @@ class SpeechOut:
         self._offered: bool | None = None
         # Its card says so.
         self._named = False
-        # It sent sound that nobody asked for; it did not speak when it was asked to.
-        self._heard = self._mute = False
-        # It spoke when it was asked to.
-        self._spoke = False
-        # It refuses to be asked for text alone.
-        self._unasked = False
+        # It sent sound that nobody asked for: it speaks unless it is asked for text alone.
+        self.heard = False
+        # It spoke when it was asked to, and did not.
+        self.spoke = self.mute = False
+        # It does not take the field `modalities`.
+        self.unasked = False
 
     def of_model(self, able: bool) -> None:
         """Start again with another model."""
         self._able, self._offered = able, None
-        self._heard = self._mute = self._spoke = self._unasked = False
+        self.heard = self.mute = self.spoke = self.unasked = False
 
     @property
     def asks(self) -> bool:
@@ -82,25 +82,9 @@ class SpeechOut:
         """Learn the paths of the server's interface; none where it does not show them."""
         self._offered = not _SPEAKING_PATHS.isdisjoint(paths)
 
-    def heard(self) -> None:
-        """Note sound that nobody asked for: the server speaks unless it is asked for text alone."""
-        self._heard = True
-
-    def spoke(self) -> None:
-        """Note that the model spoke when it was asked to."""
-        self._spoke = True
-
     def silent(self) -> None:
         """Note an answer without sound: one that has spoken before has had nothing to say."""
-        self._mute = self._mute or not self._spoke
-
-    def mute(self) -> None:
-        """Note that the model did not speak when it was asked to."""
-        self._mute = True
-
-    def unasked(self) -> None:
-        """Note that the server does not take the field `modalities`."""
-        self._unasked = True
+        self.mute = self.mute or not self.spoke
 
     def of_card(self, card: Mapping[str, Any]) -> bool:
         """Read the model's card, as the server lists it, where nothing said means no; return `speaks`."""
@@ -110,10 +94,10 @@ class SpeechOut:
     @property
     def speaks(self) -> bool:
         """True when the model speaks its answers if it is asked to."""
-        return self.states and not self._mute
+        return self.states and not self.mute
 
     @property
     def states(self) -> bool:
         """True when each request states what is wanted: a model that speaks does it unasked."""
-        known = self._heard or self._named or (self._able and self._offered is True)
-        return known and not self._unasked
+        known = self.heard or self._named or (self._able and self._offered is True)
+        return known and not self.unasked
