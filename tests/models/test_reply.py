@@ -5,23 +5,20 @@ empty one.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import EngineError, EngineRefused
 from server.models.base import Delta, Finished, Thought
 from server.models.control_tokens import LONGEST
-from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
 from server.models.thinking import ThinkingLimits
-from tests.models.asking import QUICK, request
+from tests.models.asking import Build, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 
@@ -104,13 +101,6 @@ def test_thoughts_that_the_template_opened() -> None:
 # Answers of a model server
 
 
-@pytest_asyncio.fixture
-async def engine(fake: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
-    one = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=QUICK)
-    yield one
-    await one.close()
-
-
 async def asked(engine: OpenAIEngine, **changes: Any) -> tuple[str, str, Finished]:
     """The answer, the thoughts, and its end."""
     text = thoughts = ""
@@ -155,17 +145,14 @@ async def test_one_that_thinks_all_the_same_gets_tokens_for_it(
     assert (text, end.finish_reason) == ("I see ", "length")
 
 
-async def test_thinking_that_is_wanted_is_not_switched_off(fake: FakeOpenAI) -> None:
+async def test_thinking_that_is_wanted_is_not_switched_off(fake: FakeOpenAI, build: Build) -> None:
     """THINKING=true: it gets its tokens as soon as it is seen to think."""
     fake.thoughts = ["hm "]
     limits = ThinkingLimits(wanted=True, max_tokens=300)
-    engine = OpenAIEngine("vllm", Endpoint(fake.base_url, thinking=limits), limits=QUICK)
-    try:
-        assert (await asked(engine))[:2] == ("I see a cup.", "hm ")
-        assert fake.last.body["max_tokens"] == 428
-        assert "reasoning_effort" not in fake.last.body
-    finally:
-        await engine.close()
+    engine = build(thinking=limits)
+    assert (await asked(engine))[:2] == ("I see a cup.", "hm ")
+    assert fake.last.body["max_tokens"] == 428
+    assert "reasoning_effort" not in fake.last.body
 
 
 @pytest.mark.parametrize("how", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
