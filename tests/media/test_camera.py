@@ -613,7 +613,6 @@ async def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> No
 
 @on_clock
 async def test_the_rate_may_change_while_it_runs() -> None:
-    """From the next frame on the new rate holds."""
     bench = Bench(sample_rate=1.0)
     sampled: list[Frame] = []
     bench.camera.on_sample = sampled.append
@@ -820,7 +819,6 @@ def test_fast_camera_is_sampled_at_exactly_the_rate(rate: float) -> None:
 
 @pytest.mark.parametrize("fps", [0.3, 1.0, 1.9, 2.0])
 def test_slow_camera_gets_every_frame_taken(fps: float) -> None:
-    """A camera at or below the rate loses nothing."""
     times = [n / fps for n in range(400)]
     assert taken(Sampler(2.0), times) == times
 

@@ -155,7 +155,6 @@ def test_a_path_that_narrows_while_idle_is_known_before_the_next_question() -> N
 
 
 def test_a_path_that_widens_is_used_within_three_frames() -> None:
-    """From 400 kbit/s to 2 Mbit/s."""
     camera = Simulation(Link(400e3), rates=[(6, 2e6)], awake=typing).run(20)
     assert min(camera.rembs(7, 20)) > 1.9e6
     assert camera.age(7, 8, 0.95) < 0.07
@@ -523,7 +522,6 @@ def test_it_is_the_minimum_of_the_window(steps: list[tuple[float, float]]) -> No
 
 
 def test_cleared_it_knows_nothing() -> None:
-    """Only later values count."""
     minimum = WindowMinimum(12)
     assert minimum.value == math.inf
     minimum.add(1.0, -5.0)

@@ -45,7 +45,6 @@ def media(kind: str, direction: str = "sendonly", codec: str = "VP8", extra: str
 
 
 def test_a_camera_offer_passes() -> None:
-    """A sendonly VP8 offer is taken as it is."""
     offer = check_offer(HEAD + media("video", extra=CANDIDATE))
     assert offer.candidates == 1
     assert CANDIDATE.strip() in offer.sdp
@@ -205,7 +204,6 @@ def test_candidates_that_nothing_can_be_sent_to_are_left_out(
 
 
 def test_size_is_bounded() -> None:
-    """64 KiB pass, one byte more does not."""
     base = HEAD + media("video") + "a="
     check_offer(base + "x" * (MAX_SDP_BYTES - len(base)))
     with pytest.raises(TooLarge):
@@ -221,7 +219,6 @@ def test_mdns_names_are_known_by_their_field() -> None:
 
 @given(st.text(max_size=2000) | st.builds(lambda t: HEAD + media("video") + t, st.text()))
 def test_any_text_is_taken_or_refused_with_a_known_error(sdp: str) -> None:
-    """Nothing but our own errors comes out."""
     with suppress(TooLarge, UnusableOffer):
         check_offer(sdp)
 
@@ -527,7 +524,6 @@ def test_the_cameras_transport_has_its_own_credentials(
     ],
 )
 def test_malformed_fragments_say_why(text: str, word: str) -> None:
-    """A sentence for each, without what was given."""
     with pytest.raises(BadRequest, match=word):
         parse_fragment(text)
 
@@ -551,6 +547,5 @@ def test_bounds() -> None:
 
 @given(st.text(max_size=500) | st.builds(lambda t: EXAMPLE + t, st.text(max_size=200)))
 def test_any_text_is_read_or_refused_with_a_known_error(text: str) -> None:
-    """Nothing but our own errors comes out."""
     with suppress(TooLarge, BadRequest):
         parse_fragment(text)

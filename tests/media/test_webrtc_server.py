@@ -294,7 +294,6 @@ async def test_connecting_has_a_deadline() -> None:
 
 
 async def test_a_connection_in_time_outlives_the_deadline() -> None:
-    """The deadline is for connecting alone."""
     async with (
         live_encoder() as encoder,
         webrtc_side(connect_seconds=1.0) as side,
@@ -623,7 +622,6 @@ async def test_unusable_offers(change: Callable[[str], str], word: str) -> None:
 
 
 async def test_an_offer_past_its_bounds() -> None:
-    """64 KiB pass, one byte more is 413."""
     async with webrtc_side() as side:
         fill = "a=x:" + "y" * (MAX_SDP_BYTES - len(CHROMIUM) - 6) + "\r\n"
         await side.connect(CHROMIUM + fill)

@@ -61,7 +61,6 @@ def test_plain_questions_stay_as_they_are(question: str) -> None:
 
 @given(st.text(alphabet="<|>/[]abims_INST0", max_size=80))
 def test_cleaning_is_final(text: str) -> None:
-    """A cleaned text has none, and cleaning it again changes nothing."""
     once = KNOWN.clean(text)
     assert not any(token in once for token in KNOWN.tokens)
     assert not re.search(r"<\|[^<>]*\|>|\[img-\d+\]|<row_\d+_col_\d+>", once)

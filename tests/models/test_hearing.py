@@ -244,7 +244,6 @@ async def test_another_refusal_is_no_news_about_sound(
     ],
 )
 def test_sounds_that_cannot_go(samples: Any, why: SoundUse | None) -> None:
-    """Each with its reason."""
     assert fault(Sound(samples, 0.0)) is why
 
 

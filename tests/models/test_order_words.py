@@ -96,7 +96,6 @@ def test_a_way_is_ordered_to_a_thing(language: str, said: str, words: str, thing
 
 
 def test_each_language_orders_the_way_to_a_thing() -> None:
-    """Twice, with different verbs."""
     assert {language for language, *_ in WAYS} == LANGUAGES
     assert min([one[0] for one in WAYS].count(language) for language in LANGUAGES) >= 2
 
@@ -122,7 +121,6 @@ def test_a_thing_that_was_seen_is_asked_for(
 
 
 def test_each_language_asks_for_a_thing_that_was_seen() -> None:
-    """Twice, in different words."""
     languages = [language for language, *_ in PLACES]
     assert {*languages} == LANGUAGES
     assert min(map(languages.count, LANGUAGES)) >= 2

@@ -50,7 +50,6 @@ def test_an_engines_own_special_tokens_go_too() -> None:
 
 @given(st.text(alphabet="<|>ab_im", max_size=60))
 def test_cleaning_is_final(text: str) -> None:
-    """Cleaning a cleaned text changes nothing."""
     tokens = ControlTokens(["<image>"])
     once = prompts.clean(text, tokens)
     assert prompts.clean(once, tokens) == once
@@ -220,7 +219,6 @@ def test_named_numbers(answer: str, numbers: set[int]) -> None:
 
 @given(st.text(alphabet="[]0123456789,- ;und", max_size=500), st.integers(0, 8))
 def test_any_answer_names_only_what_there_is(answer: str, count: int) -> None:
-    """Whatever a model writes."""
     assert cited(answer, count) <= set(range(1, count + 1))
 
 

@@ -250,7 +250,6 @@ async def test_a_listener_that_fails_does_not_keep_others_from_hearing() -> None
 
 
 async def test_close_closes_every_engine_and_ends_the_probing() -> None:
-    """Nothing is asked any more afterwards."""
     engines = [Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)]
     async with running(*engines):
         pass
@@ -278,7 +277,6 @@ async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
 
 
 def test_no_engine_at_all_is_a_mistake() -> None:
-    """The start stops with a sentence."""
     with pytest.raises(ValueError, match="at least one"):
         EngineSelector([])
 

@@ -141,7 +141,6 @@ async def test_before_a_connection_there_is_nothing_to_restart() -> None:
 
 
 async def test_closing_without_a_restart() -> None:
-    """Nothing to do, twice."""
     restart = IceRestart(object(), 1)
     await restart.close()
     await restart.close()

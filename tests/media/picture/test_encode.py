@@ -59,7 +59,6 @@ def test_padded_rows_are_taken() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 10, 3), (10, 0, 3), (4, 4, 7)])
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
-    """The sentence names the shape."""
     with pytest.raises(ValueError, match="shape"):
         jpeg(np.zeros(shape, np.uint8))
 
@@ -84,14 +83,12 @@ def test_thumbnail_keeps_the_ratio_within_320(
 
 @pytest.mark.parametrize(("height", "width"), [(720, 1280), (320, 320), (4096, 4096)])
 def test_thumbnail_never_exceeds_24_kib(height: int, width: int) -> None:
-    """Even of noise."""
     data = thumbnail(noise(height, width))
     assert len(data) <= THUMBNAIL_BYTES
     assert max(decoded(data).shape) <= 320
 
 
 def test_data_url_holds_the_bytes() -> None:
-    """A browser decodes the given picture."""
     head, _, body = data_url(b"\xff\xd8 bytes").partition(",")
     assert head == "data:image/jpeg;base64"
     assert base64.b64decode(body) == b"\xff\xd8 bytes"

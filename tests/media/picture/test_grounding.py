@@ -59,7 +59,6 @@ def test_certainty_is_read_where_it_is_given() -> None:
 
 
 def test_points_are_boxes_without_a_size() -> None:
-    """Both corners are the point."""
     assert read_boxes('[{"point_2d": [5, 6], "label": "nose"}]') == [Box(5, 6, 5, 6, "nose")]
 
 
@@ -78,7 +77,6 @@ def test_points_are_boxes_without_a_size() -> None:
     ],
 )
 def test_what_is_no_box_is_left_out(entry: dict[str, Any]) -> None:
-    """The others stay."""
     text = json.dumps([entry, {"bbox_2d": [10, 20, 30, 40], "label": "cup"}])
     assert read_boxes(text) == [CUP]
     assert read_boxes("There is no cup. [] { nor { this") == []
@@ -122,7 +120,6 @@ def test_nonsense_does_not_take_long(text: str) -> None:
 
 @given(st.text(alphabet='{}[]",:0123456789.bxd_2e- \n`', max_size=300))
 def test_no_text_makes_reading_fail(text: str) -> None:
-    """Whatever a model says, there is a list."""
     for box in read_boxes(text):
         assert box.x1 <= box.x2
         assert box.y1 <= box.y2
@@ -140,7 +137,6 @@ def test_pixels_and_thousandths_lead_to_the_frame() -> None:
 
 
 def test_boxes_are_cut_at_the_edges() -> None:
-    """A box wholly outside gives None."""
     size = {"picture": (100, 100), "frame": (200, 200)}
     over = Box(-10, 50, 150, 60)
     assert to_frame(over, BoxUnit.PIXELS, **size) == Box(0, 100, 200, 120)
@@ -210,7 +206,6 @@ def test_complete_objects_are_found(text: str, found: list[object]) -> None:
     ],
 )
 def test_only_sane_numbers_are_numbers(value: object, read: float | None) -> None:
-    """No booleans, strings, infinities."""
     assert number(value) == read
 
 
@@ -218,11 +213,9 @@ def test_only_sane_numbers_are_numbers(value: object, read: float | None) -> Non
     ("value", "read"), [(0.5, 0.5), (1, 1.0), (90, 0.9), (-3, 0.0), (500, 1.0), ("high", None)]
 )
 def test_a_share_may_be_given_in_percent(value: object, read: float | None) -> None:
-    """And is brought into its bounds."""
     assert share(value) == read
 
 
 @given(st.text(alphabet='{}[]",:0123456789.ab \n`\\', max_size=300))
 def test_no_text_makes_looking_for_objects_fail(text: str) -> None:
-    """Whatever a model says."""
     assert all(isinstance(one, dict) for one in objects(text))

@@ -104,7 +104,6 @@ def test_formats_without_luma_are_refused() -> None:
     ],
 )
 def test_small_picture_keeps_the_ratio(width: int, height: int, small: tuple[int, int]) -> None:
-    """At most 160x90, whatever the camera."""
     assert small_luma(plain(7, width, height)).shape == small
 
 
@@ -128,7 +127,6 @@ def test_brightness_follows_the_range(full: bool) -> None:
 
 
 def test_black_frame_is_dark_and_a_page_is_not() -> None:
-    """The two ends; black says nothing about blur."""
     black = SceneReader().read(frame_of(plain(16)), 0.0)
     assert (black.dark, black.blurred, black.sharpness) == (True, False, 0.0)
     assert not SceneReader().read(frame_of(page()), 0.0).dark
@@ -224,7 +222,6 @@ def test_motion_forgets_when_the_camera_turns() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (16, 16), (63, 65), (200, 20), (4096, 24)])
 def test_tiny_and_odd_frames_are_read(width: int, height: int) -> None:
-    """No size makes it fail."""
     luma = np.random.default_rng(2).integers(0, 255, (height, width)).astype(np.uint8)
     scene = SceneReader().read(frame_of(luma), 0.0)
     assert 0 <= scene.brightness <= 1

@@ -64,7 +64,6 @@ def test_formats(name: str) -> None:
 
 
 def test_packed_pictures_are_refused() -> None:
-    """The sentence names the format."""
     with pytest.raises(ValueError, match="bgr24"):
         Planes().read(av.VideoFrame(64, 64, "bgr24"), BufferPool())
 

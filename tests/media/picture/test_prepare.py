@@ -87,7 +87,6 @@ def test_low_detail_is_the_configured_budget() -> None:
 
 
 def test_a_held_frame_has_no_motion_of_now() -> None:
-    """Present motion is not part of a held picture."""
     seen = Scene(0.5, 0.5, 0.25, False, False)
     for filters in ((), (Painting(),)):
         picture = PicturePreparer(filters, 512).make(
@@ -231,7 +230,6 @@ def test_picture_over_4096_is_refused(width: int, height: int) -> None:
 
 
 def test_picture_of_4096_is_taken() -> None:
-    """The limit itself."""
     picture = PicturePreparer((), 512).make(
         frame_of(np.full((4_096, 4_096, 3), 90, np.uint8)), VLM, Detail.LOW
     )

@@ -154,12 +154,10 @@ def test_every_face_is_blurred() -> None:
     ],
 )
 def test_regions_at_the_borders_and_tiny_ones_are_blurred(face: Face) -> None:
-    """No region makes it fail."""
     blur_region(noise(), face)
 
 
 def test_nothing_is_loaded_when_nothing_is_enabled() -> None:
-    """Off by default costs nothing."""
     assert build_filters(False, False) == ()
 
 
@@ -169,7 +167,6 @@ def test_nothing_is_loaded_when_nothing_is_enabled() -> None:
 def test_enabled_without_its_package_says_what_to_install(
     package: str, face_blur: bool, nsfw: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence holds the command."""
     monkeypatch.setattr("sys.path", [])
     with pytest.raises(FilterUnavailable, match=r"run\.sh --with face-blur,nsfw") as caught:
         build_filters(face_blur, nsfw)

@@ -59,7 +59,6 @@ def test_high_detail_keeps_every_pixel_of_720p() -> None:
 
 
 def test_qwen3_sides_are_multiples_of_32() -> None:
-    """Qwen3-VL's factor is 32."""
     assert smart_resize(720, 1280, QWEN3_VL) == (704, 1280)
     assert visual_tokens(704, 1280, QWEN3_VL) == 880
 
@@ -72,13 +71,11 @@ def test_extreme_ratio_is_refused_with_what_was_given(width: int, height: int) -
 
 
 def test_ratio_of_exactly_200_is_taken() -> None:
-    """The limit itself is allowed."""
     assert smart_resize(10, 2_000, QWEN2_VL)[0] == 28
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0), (-1, 5)])
 def test_empty_picture_is_refused(width: int, height: int) -> None:
-    """Sides below 1 are refused."""
     with pytest.raises(ValueError, match="at least 1"):
         smart_resize(height, width, QWEN2_VL)
 

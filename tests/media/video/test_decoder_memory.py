@@ -134,7 +134,6 @@ def test_six_pictures_are_counted() -> None:
 
 @given(st.binary(max_size=20))
 def test_any_bytes_are_survived(data: bytes) -> None:
-    """No exception, and nothing negative."""
     assert 0 <= picture_macroblocks(data) <= 1024 * 1024
     with suppress(ValueError):
         assert Vp8Frames().checked(data)[0] == data

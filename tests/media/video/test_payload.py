@@ -37,7 +37,6 @@ def ours(codec: str, payload: bytes) -> bytes | None:
 @settings(max_examples=1500)
 @given(st.sampled_from(["VP8", "H264"]), st.binary(min_size=1, max_size=40))
 def test_any_bytes_come_out_as_from_aiortc(codec: str, payload: bytes) -> None:
-    """The same bytes, or both refuse."""
     assert ours(codec, payload) == stock(codec, payload)
 
 
@@ -135,7 +134,6 @@ def test_a_frame_packetised_by_aiortc_comes_back_whole() -> None:
 
 @pytest.mark.parametrize("kind", [0, 25, 26, 27, 29, 30, 31])
 def test_unsupported_h264_types_are_refused(kind: int) -> None:
-    """The error names the type and what is allowed."""
     with pytest.raises(ValueError, match=f"type {kind} "):
         parse("H264", bytes([kind, 0, 0]))
 

@@ -118,7 +118,6 @@ def test_prompts_about_fresh_frames_have_the_picture_last() -> None:
 
 
 async def test_the_end_says_nothing_was_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """In the usual case."""
     end = (await collect(engine, request(turns=TURNS)))[1]
     assert isinstance(end, Finished)
     assert end.left_out == 0

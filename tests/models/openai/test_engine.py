@@ -62,13 +62,11 @@ async def test_request_has_the_frame_the_order_and_the_limits(
 
 
 async def test_a_cut_answer_says_length(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """finish_reason "length" is handed on."""
     fake.finish_reason = "length"
     assert (await collect(engine))[1].finish_reason == "length"
 
 
 async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """Nothing is held back until the end."""
     await engine.probe()
     fake.between_tokens = 5.0
     stream = engine.answer(request())
@@ -134,7 +132,6 @@ async def test_each_misbehaviour_has_its_own_error(
 async def test_rate_limit_hands_on_when_to_come_back(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """Retry-After of a 429 reaches the client."""
     await engine.probe()
     fake.behaviour = Behaviour.RATE_LIMITED
     _, raised = await partial(engine)
@@ -569,7 +566,6 @@ async def test_a_redirect_is_not_followed(build: Build) -> None:
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8001", "ftp://x/v1", "http://"])
 def test_an_address_that_is_none_stops_the_start(url: str) -> None:
-    """The sentence says what is allowed."""
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8001/v1"):
         OpenAIEngine("vllm", Endpoint(url))
 

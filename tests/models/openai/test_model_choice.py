@@ -73,7 +73,6 @@ def test_who_is_shown_a_picture() -> None:
 
 
 def test_words_for_operators() -> None:
-    """The words name the choice and its reason."""
     one = Listed("a", True, "by its name", True)
     assert words(one, 3) == "one of 3 listed; takes pictures (by its name), is loaded"
     assert words(Listed("a"), 1) == "the only one listed; may take pictures"

@@ -240,7 +240,6 @@ async def test_refused_speech_falls_back_to_text(
 async def test_a_refused_form_is_asked_for_in_another(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """Once; then the text alone."""
     fake.refuses_speech = (400, "audio.format 'pcm16' is not supported, use wav")
     _, _, end = await answered(engine, asked())
     forms = [one.body.get("audio", {}).get("format") for one in fake.requests]

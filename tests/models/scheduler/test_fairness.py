@@ -145,7 +145,6 @@ def test_an_item_waits_only_once() -> None:
 
 
 def test_a_queue_without_room_can_not_be_made() -> None:
-    """The bound is at least one."""
     with pytest.raises(ValueError, match="0"):
         FairQueue(0)
 
@@ -322,7 +321,6 @@ def slowed(times: int, share: BackgroundShare | None = None) -> BackgroundShare:
 
 
 def test_slow_first_tokens_halve_it() -> None:
-    """Down to 1/32."""
     assert slowed(1).share(1.0) == pytest.approx(0.5)
     assert slowed(2).share(2.0) == pytest.approx(0.25)
     assert LEAST <= slowed(20).share(20.0) < 0.1

@@ -143,7 +143,6 @@ async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> Non
 
 
 async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> None:
-    """The engine's own finish reason is passed on."""
     inference = build(FakeEngine(finish_reason="length"))
     sink = await served(inference)
     assert result_of(sink).finish_reason == "length"
@@ -200,7 +199,6 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
 
 
 async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
-    """Never more answers at a time than configured."""
     engine = FakeEngine()
     inference = build(engine, slots=3, queue=16)
     jobs = submitted(inference, [make_job(f"s{number}") for number in range(10)])
@@ -438,7 +436,6 @@ async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metri
 
 
 async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
-    """The engine is never asked."""
     engine = FakeEngine()
     inference = build(engine)
     preparing = asyncio.Event()
@@ -551,7 +548,6 @@ async def test_another_engine_takes_over_before_the_first_token(
 
 
 async def test_a_failing_second_engine_is_the_end(build: Build) -> None:
-    """Two tries, not more."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
     second = FakeEngine("local", fail_at=0, fail_with=engine_error(EngineLoading))
     third = FakeEngine("builtin")
@@ -701,7 +697,6 @@ async def test_making_a_request_may_end_its_own_job(build: Build) -> None:
 
 
 async def test_a_job_cancelled_when_it_starts_is_never_asked(build: Build) -> None:
-    """The request does not go out after all."""
     engine = FakeEngine()
     inference = build(engine)
     job, sink = make_job()
