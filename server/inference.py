@@ -421,8 +421,7 @@ class Inference:
         for run in list(self._runs.values()):
             self._let_go(run)
         if tasks := list(self._running()):
-            # Do not cancel a second time at once, which would interrupt an engine that closes its
-            # stream.
+            # Do not cancel again at once: that would interrupt an engine that closes its stream.
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await self._tasks.close()
         # Slots are freed by the tasks' done callbacks, which run after the tasks.

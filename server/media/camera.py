@@ -485,8 +485,7 @@ def _hints(scene: Scene) -> tuple[bool, bool, bool]:
     return scene.dark, scene.blurred, scene.black
 
 
-# Sending limits of one camera: enough frames for the sampling, within the bit rate of its path.
-# Pure.
+# Sending limits of one camera: enough frames for sampling, within its path's bit rate. Pure.
 
 # bit/s and frames/s until the first frames have measured the path.
 UNMEASURED = (300_000, 8)

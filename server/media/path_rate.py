@@ -39,8 +39,7 @@ FREE_FACTOR, FREE_S = 1.15, 0.002
 BURST_S = 1.0
 # The estimate is the lower median of this many rates.
 RATES = 5
-# A rate below this share of the estimate lowers the estimate: at once when there is a queue, else
-# at the second one.
+# A rate below this share of the estimate lowers it: at once with a queue, else at the second one.
 SLOW = 0.75
 SLOW_QUEUE_S = 0.05
 # Without send times, a rate below this share of the estimate is the browser's own pacing, unless
@@ -56,8 +55,7 @@ JITTER_LATE = 3.0
 # Queueing delay above which a lower estimate also lowers the gain, so that the queue empties;
 # below, it is jitter.
 GAIN_QUEUE_S = 0.03
-# The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when
-# there is none.
+# The gain on the estimate: lowered after two queued frames in a row, raised when there is no queue.
 GAIN_LOW = 0.25
 GAIN_DOWN, GAIN_DOWN_S, QUEUE_HIGH_S = 0.7, 0.25, 0.08
 GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
@@ -65,8 +63,7 @@ GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
 REMB_GAIN_LOW = 0.5
 # Window of the shortest delay, which is that of the empty path.
 WINDOW_S = 12
-# A packet up to this much older than the newest frame is late; any other timestamp begins a new
-# frame.
+# A packet up to this much older than the newest frame is late; another timestamp begins a frame.
 LATE_S = 2.0
 _RTP_HZ = 90_000
 # abs-send-time: 24 bits, 6.18 fixed point seconds.
@@ -387,8 +384,7 @@ class Reports:
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
-# Upper bound of the correction for lost packets: a frame that lost more than half of them proves
-# less.
+# Most that lost packets correct: a frame that lost more than half of them proves less.
 LOST_TOP = 2.0
 # Lower bound of the spread in a rate: packets read at once have no smaller one.
 SPREAD_LOW_S = 1e-4

@@ -16,8 +16,7 @@ from server.core.errors import BadRequest, TooLarge, UnusableOffer
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
-# Codecs of all sections together. Browsers offer about 60, and the answer repeats each in a longer
-# form.
+# Codecs of all sections. Browsers offer about 60; the answer repeats each in a longer form.
 MAX_CODECS = 256
 # Encoding names (RTP payload formats) that the media path can decode.
 DECODABLE = frozenset({"VP8", "H264"})
@@ -87,8 +86,7 @@ class Offer:
     bundle: tuple[int, ...]
     # True when `bundle` is a BUNDLE group of the offer.
     grouped: bool
-    # ICE user names of all sections, that of the camera's transport first; an empty name when the
-    # offer has none.
+    # ICE user names of all sections, the camera's transport first; "" when the offer has none.
     ufrags: tuple[str, ...]
     # True when the peer waits for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
@@ -356,8 +354,7 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
     )
 
 
-# Read and write SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9).
-# Pure, bounded.
+# SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9). Pure, bounded.
 
 # Characters of a candidate; browsers write about 120.
 MAX_CANDIDATE_CHARS = 2000

@@ -109,8 +109,7 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
-    # Set for a misconfigured engine; None for other reasons. With MODEL: some of the models that it
-    # serves
+    # Set for a misconfigured engine, else None. With MODEL: some of the models that it serves
     trouble: Trouble | None = None
     served: tuple[str, ...] = ()
     # Nobody has chosen a model for it: it is not down.
@@ -288,8 +287,7 @@ class Finished:
     sound_refused: bool = False
     # It was asked to speak the answer, and did not.
     speech_refused: bool = False
-    # The places asked for, in pixels of the picture, from an engine that does not write them in its
-    # text
+    # The places asked for, in pixels of the picture, from an engine whose text has none
     boxes: tuple[Box, ...] | None = None
     # The codes in the picture, from an engine that reads them
     codes: tuple[OfferedCode, ...] = ()

@@ -19,8 +19,7 @@ from server.core.frames import Detail, Route
 
 WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 STOP_WORDS: dict[str, str] = WORDS["stop"]
-# Vowel signs and other marks of Devanagari, which are parts of words but not of `\w`; for a
-# character class
+# Devanagari's vowel signs and other marks: parts of words but not of `\w`; for a character class
 WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 # Characters read at each end of a long question: a question comes before or after what it quotes.

@@ -102,8 +102,7 @@ class Thinking:
     def seen(self, asked: Mode) -> bool:
         """Learn that it thought when asked so; return True when another request would differ."""
         if self.mode is asked:
-            # Asked not to think, a model may begin with its answer, whatever its template opens
-            # otherwise.
+            # Asked not to think, a model may begin with its answer, whatever its template opens.
             self.implied = False
             off = asked is Mode.PLAIN and self._switch and not self.limits.wanted
             self.mode = Mode.OFF if off else Mode.BUDGET

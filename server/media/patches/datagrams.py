@@ -20,8 +20,7 @@ import pylibsrtp
 from server.media.sdp import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
-# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp's buffer and aiortc's DTLS
-# reading accept.
+# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp and aiortc's DTLS accept.
 MAX_DATAGRAM = 1500
 # Datagrams that wait for DTLS to read them; a working connection has hardly ever more than one.
 MAX_WAITING = 2048

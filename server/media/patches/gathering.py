@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
 # An answer waits this long for the STUN server, because our candidates are not trickled.
 STUN_SECONDS = 0.5
-# A STUN server that did not answer is not asked for this long, so that further answers do not wait
-# for it.
+# A silent STUN server is not asked for this long, so that further answers do not wait for it.
 STUN_PAUSE_SECONDS = 60.0
 # After the whole range was found in use, offers are refused without another search for this long.
 FULL_SECONDS = 0.5
@@ -187,8 +186,7 @@ class Gathering:
                 ):
                     continue
                 port = protocol.local_candidate.port
-                # Each candidate has a preference of its own; higher is preferred (RFC 8445,
-                # 5.1.2.1).
+                # Each candidate has its own preference; higher is preferred (RFC 8445, 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
                     (address, port), _candidate(component, "host", address, port, preference)

@@ -102,8 +102,7 @@ class IceRestart:
             raise
         _swap(transport, old, new)
         transport.iceGatherer._remote_candidates_end = False
-        # The old path may be dead, which is why the peer restarts: its silence must not close the
-        # connection.
+        # The old path may be dead, hence the restart: its silence must not close the connection.
         if old._query_consent_task is not None:
             old._query_consent_task.cancel()
         self._beside = old, new

@@ -377,8 +377,7 @@ def install() -> None:
     datagrams.guard_transport(RTCDtlsTransport)
 
 
-# Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key
-# frames.
+# Teach aiortc 1.16.0 the RTP header extension for the color space, attached to key frames.
 
 
 @dataclass

@@ -24,16 +24,14 @@ if TYPE_CHECKING:
 
 # The reference of a comparison, and its alignment with a look, in motion and light at once.
 
-# Most steps of the search; it ends early at a step smaller than this (blocks; radians and shares
-# of size).
+# Most steps; the search ends early at a smaller step (blocks; radians and shares of size).
 _STEPS = 7
 _SMALL_SHIFT = 0.03
 _SMALL_TURN = 0.0005
 # With less motion than this the look is read as it is (blocks; radians and shares of size)
 _STILL_SHIFT = 0.02
 _STILL_TURN = 0.0003
-# Points: the steepest of each tile, so that no part of the picture decides alone, and a grid for
-# the light
+# Points: the steepest of each tile, so that all parts of the picture count; a grid for the light
 _TILE = 10
 _STEEPEST = 4
 _GRID = 8

@@ -206,8 +206,7 @@ class PicturePreparer:
         return np.asarray(bgr.to_ndarray(), np.uint8)
 
 
-# Prepare a stored picture for a model: it was filtered before it was stored, so only its size
-# changes.
+# Prepare a stored picture for a model: filtered before it was stored, so only its size changes.
 
 
 class Stored(Protocol):

@@ -131,8 +131,7 @@ HOLE_SECONDS = 0.3
 SILENCE_SECONDS = 0.06
 # Level from which on a packet is not decoded, RFC 6464: -dBov, 127 is digital silence.
 QUIET_LEVEL = 100
-# After this time without a packet the microphone does not send any more. A pause sends one each
-# 0.4 s.
+# After this time without a packet the microphone is off. A pause sends one each 0.4 s.
 OFF_SECONDS = 1.5
 # Lost sound is replaced by a fading repetition of at most this long; then by silence.
 _REPEATED = int(0.06 * SOUND_RATE)

@@ -21,8 +21,7 @@ from itertools import islice
 
 from server.media.video.payload import EncodedFrame, Packet, newer
 
-# After a silence this long a key frame is requested at once: the missing packets were lost with the
-# link.
+# After such a silence a key frame is requested at once: the packets were lost with the link.
 SILENCE_S = 1.0
 # Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included).
 # A larger frame is dropped; a hole with more behind it is given up at once.
@@ -90,8 +89,7 @@ class Assembler:
         self._key_requests.wanted = False
         # Timestamp of the frame whose rest is being discarded, so that it counts once.
         self._tail_timestamp: int | None = None
-        # All packets until the first frame begins, since its start may arrive late. None from then
-        # on.
+        # All packets until the first frame begins, whose start may arrive late. None from then on.
         self._opening: list[Packet] | None = []
         self._far = FarPackets()
 
@@ -446,8 +444,7 @@ class FarPackets:
 # Track missing packets, the times to request them, and the packets that wait behind.  Pure: the
 # caller gives the time.
 
-# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
-# once.
+# When a packet is requested, in seconds after it was found missing; aiortc itself requests once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
 # Age at which a missing packet is given up; it leaves time to answer the last request.
 HOLE_S = 0.45

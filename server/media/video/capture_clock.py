@@ -19,8 +19,7 @@ RTP_HZ = 90_000
 # Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of
 # two clocks (1.2 ms at 100 ppm).
 WINDOW_S = 12
-# Frames arrive in order. One that is further back than this, or several late ones in a row, mean a
-# timestamp jump.
+# Frames come in order. One further back than this, or several late ones in a row, are a jump.
 LATE_S = 1.0
 LATE_RUN = 3
 # A frame this far ahead of the quickest one means a jump, too.
@@ -31,8 +30,7 @@ REPORT_FAR_S = 30.0
 # of a browser's reports, so a browser whose clock is set is doubted for 4 s.
 REPORTS = 8
 REPORTS_APART_S = 0.25
-# A report's RTP time cannot be later than its arrival. Our estimate may be late by the time to
-# encode a frame.
+# A report's RTP time is no later than its arrival. Our estimate may be late by the encoding time.
 REPORT_AHEAD_S = 0.25
 # Largest difference between the delays of a frame and of a question, both by the sender's clock. No
 # path explains more: the two times are of different clocks, or one is wrong.
@@ -52,8 +50,7 @@ class Capture:
     rtp_time: int
     # Monotonic seconds of this machine, too late by the path's shortest delay.
     local: float
-    # Seconds since the epoch by the sender's clock; None without a report, or while reports are
-    # ignored.
+    # Seconds since the epoch by the sender's clock; None without a report or with reports ignored.
     sender: float | None
     # True while the sender's reports are ignored as wrong.
     doubted: bool = False
@@ -65,14 +62,12 @@ class CaptureClock:
     def __init__(self) -> None:
         # Timestamp jumps, for example when the camera was switched.
         self.jumps = 0
-        # The newest reports, the newest last: sender's seconds since the epoch and RTP time, 32
-        # bits.
+        # The newest reports, newest last: sender's seconds since the epoch and RTP time, 32 bits.
         self._reports: deque[tuple[float, int]] = deque(maxlen=REPORTS)
         self._doubted = False
         # The newest frame's RTP time unwrapped and arrival. None before the first frame.
         self._newest: tuple[int, float] | None = None
-        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change with each jump
-        # only.
+        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change with jumps only.
         self._offset = 0
         # Frames in a row older than the newest.
         self._late = 0

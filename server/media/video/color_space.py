@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
-# Sizes in bytes: primaries, transfer, matrix, range with chroma siting; the longer one adds HDR
-# metadata.
+# Bytes: primaries, transfer, matrix, range with chroma siting; the longer one adds HDR metadata.
 _SIZES = (4, 28)
 # YCbCr matrices of libav's scaler (MatrixCoefficients, H.273 table 4): BT.709, FCC, BT.601 twice,
 # SMPTE 240M, BT.2020. Left out: GBR, YCgCo and "unspecified".

@@ -131,8 +131,7 @@ class PictureMemory:
 log = logging.getLogger(__name__)
 # libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-# Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for
-# them.
+# Largest side of a picture in pixels. libav refuses larger ones before it allocates for them.
 MAX_SIDE = 4096
 # Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest
 # key frame are dropped.

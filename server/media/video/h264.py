@@ -21,8 +21,7 @@ MAX_SIDE_MACROBLOCKS = 256
 # Pictures beside the references: the present one, the one before (from which libav conceals damage)
 # and the newest returned one.
 BESIDE_REFERENCES = 3
-# Macroblocks of all kept pictures: the references of level 5.2 (table A-1) and those beside them.
-# 196 MiB.
+# Macroblocks of all kept pictures: level 5.2's references (table A-1) and those beside. 196 MiB.
 MAX_KEPT_MACROBLOCKS = 184_320 + BESIDE_REFERENCES * MAX_PICTURE_MACROBLOCKS
 # Parameter sets in one frame; encoders send one.
 MAX_SETS = 8
@@ -41,8 +40,7 @@ _PPS = 8
 # Baseline, main, extended and high: the profiles that can be 4:2:0 with 8 bits only.
 _PROFILES = frozenset({66, 77, 88, 100})
 _HIGH = 100
-# Bytes that are read of a set: no needed field lies behind them, scaling lists and colours
-# included.
+# Bytes read of a set: all needed fields lie in them, scaling lists and colours included.
 _LONGEST = 1024
 _MAX_REFERENCES = 16
 _EXTENDED_SAR = 255

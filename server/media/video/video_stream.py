@@ -58,8 +58,7 @@ class VideoStream:
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec
-        # Middle 32 bits of the last sender report's NTP time, and its arrival (RFC 3550 section
-        # 6.4.1).
+        # Middle 32 bits of the last sender report's NTP time, its arrival (RFC 3550 section 6.4.1).
         self.last_report: tuple[int, float] | None = None
         self._sink = sink
         self._feedback = feedback

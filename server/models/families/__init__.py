@@ -224,8 +224,7 @@ def tool_parser(model_type: object) -> str:
     return (known(model_type) or NONE).tool_parser
 
 
-# Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is
-# for pictures.
+# Parts of names of diffusers' autoencoders for video and sound; `AutoencoderKL` is for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
 # Names of parts that work on several frames

@@ -32,8 +32,7 @@ from server.models.base import Usage
 from server.models.openai.bounded_http import read_json
 from server.models.reply import CallPiece, Piece
 
-# An event of a chat stream has a few hundred bytes; a server that sends more than this is no model
-# server.
+# An event of a chat stream has a few hundred bytes; what sends more is no model server.
 MAX_EVENT_BYTES = 256 * 1024
 # One with an answer's sound: 65 s at 24 kHz, since some send all of it at once
 MAX_SOUND_EVENT_BYTES = 4 * 1024 * 1024

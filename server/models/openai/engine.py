@@ -239,8 +239,7 @@ class _Coming:
         self.reply = Reply(
             server.control_tokens,
             inside=thinking.implied,
-            # Beyond what the server counts are the tokens for thoughts, which the answer may not
-            # take.
+            # Beyond what the server counts are the tokens for thoughts, not the answer's to take.
             most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
             calls=_calls(request),
         )

@@ -30,8 +30,7 @@ from server.models.thinking import OFF_FIELDS
 from server.models.weights import ModelFolderError
 from server.models.weights import read_json as read_file
 
-# Find the models of a server that take pictures: by its own words, by their files, and else by
-# showing them one.
+# Find a server's models that take pictures: by its words, by their files, else by showing them one.
 
 # A hub lists some hundred; more are ignored.
 _MOST_LISTED = 1000
@@ -61,8 +60,7 @@ class Sight:
         self._shown: dict[str, Mapping[str, Any]] = {}
         # What the server tells of each model that was served
         self._told: dict[str, Told] = {}
-        # By folder, so that files are read once: the model takes pictures; None where its files do
-        # not say
+        # By folder, so that files are read once: takes pictures; None where its files do not say
         self._files: dict[str, bool | None] = {}
         # Models that refused the picture of a question
         self.blind: set[str] = set()

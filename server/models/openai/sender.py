@@ -30,8 +30,7 @@ from server.models.openai.retry import Fault, Reason
 from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
 
-# Statuses of servers that take no video or no sound, or not in this form; 0 is an event without a
-# status.
+# Statuses of servers without video or sound, or not in this form; 0: an event without a status.
 _NOT_TAKEN = (400, 415, 422, 500, 501, 0)
 
 

@@ -26,8 +26,7 @@ _CONTEXT = re.compile(
 )
 # vLLM: "At most 1 image(s) may be provided in one prompt."
 _PICTURES = re.compile(r"at most (\d{1,4}) image", re.I)
-# The number of tokens that a refusal names; fewer than the least would leave no room for a
-# question.
+# The number of tokens that a refusal names; below the least there is no room for a question.
 _STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
@@ -35,8 +34,7 @@ _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
-# Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI,
-# SGLang, TGI
+# Refusals of models without pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI
 _NO_PICTURE = re.compile(
     r"not a multi-?modal model|at most 0 image|mmproj"
     r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"

@@ -57,8 +57,7 @@ class FairQueue(Generic[T]):
         if max_size < 1:
             raise ValueError(f"max_size is {max_size}; it must be at least 1")
         self._max_size = max_size
-        # Class to sessions (next turn first) to their items (oldest first); no session without an
-        # item.
+        # Class to sessions (next turn first) to items (oldest first); no session without an item.
         self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
             kind: OrderedDict() for kind in Kind
         }
@@ -302,8 +301,7 @@ class Aimd:
         return True
 
 
-# Kinds of questions (by detail and reuse) that are compared each with their own; beyond, the oldest
-# is dropped.
+# Kinds of questions (by detail and reuse), each compared with its own; beyond, the oldest goes.
 _MOST_KINDS = 64
 # The usual time is followed by steps of about this share.
 _STEP = 0.03

@@ -106,8 +106,7 @@ class Failover:
                 if not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)
-                # Never continue an answer with another engine: once text was sent, the error ends
-                # it.
+                # Never continue with another engine: once text was sent, the error ends the answer.
                 if not spare or run.first_at is not None or run.ended:
                     raise
                 other = await self._other(engine, run.job.role)
