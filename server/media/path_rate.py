@@ -384,7 +384,7 @@ class Reports:
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
-# Most that lost packets correct: a frame that lost more than half of them proves less.
+# Most correction for lost packets: a frame that lost more than half of them proves less.
 LOST_TOP = 2.0
 # Lower bound of the spread in a rate: packets read at once have no smaller one.
 SPREAD_LOW_S = 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,7 +24,7 @@ from server.models.base import (
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector, MissingEngine
-from tests.support.fakes import FakeEngine, make_request
+from tests.support.fakes import FakeEngine, make_request, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.timing import at_once
 
@@ -75,12 +75,6 @@ async def running(
         yield selector
     finally:
         await selector.close()
-
-
-async def until(check: Callable[[], bool], seconds: float = 3.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 async def test_the_best_ready_engine_answers_from_the_start() -> None:

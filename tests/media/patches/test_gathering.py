@@ -50,33 +50,35 @@ def free_range(size: int) -> tuple[int, int]:
     raise AssertionError("no free ports")
 
 
+@asynccontextmanager
 async def gather(
     gathering: Gathering, own: list[str] = OWN
-) -> tuple[aioice.Connection, list[tuple[str, int, str]]]:
-    """A connection and its candidates: address, port, type."""
+) -> AsyncIterator[tuple[aioice.Connection, list[tuple[str, int, str]]]]:
+    """A connection, closed at the end, and its candidates: address, port, type."""
     connection = aioice.Connection(ice_controlling=False)
     gathering.attach(connection)
     try:
         found = await connection.get_component_candidates(component=1, addresses=own)
-    except BaseException:
+        yield connection, [(c.host, c.port, c.type) for c in found]
+    finally:
         await connection.close()
-        raise
-    return connection, [(c.host, c.port, c.type) for c in found]
+
+
+async def refused(gathering: Gathering, own: list[str] = OWN) -> PortsExhausted:
+    with pytest.raises(PortsExhausted) as caught:
+        async with gather(gathering, own):
+            ...
+    return caught.value
 
 
 async def test_one_port_of_the_range_for_each_address() -> None:
     """Two connections share a range; each takes a port of every own address, in turn."""
     low, high = free_range(4)
     gathering = Gathering(ports=(low, high))
-    one, first = await gather(gathering)
-    other, second = await gather(gathering)
-    try:
+    async with gather(gathering) as (_, first), gather(gathering) as (_, second):
         ports = [port for _, port, _ in first + second]
         assert sorted(ports) == [low, low + 1, low + 2, low + 3]
         assert [host for host, _, _ in first] == OWN
-    finally:
-        await one.close()
-        await other.close()
 
 
 async def test_a_range_that_is_used_up_refuses_and_recovers(
@@ -89,27 +91,23 @@ async def test_a_range_that_is_used_up_refuses_and_recovers(
     low, high = free_range(2)
     gathering = Gathering(ports=(low, high))
     take(taken, low)
-    connection, found = await gather(gathering, OWN[:1])
-    assert found == [("127.0.0.1", high, "host")]
-    with pytest.raises(PortsExhausted, match="All 2 media ports") as caught:
-        await gather(gathering, OWN[:1])
-    assert (caught.value.status, caught.value.retryable) == (503, True)
-    assert caught.value.retry_after
-    with pytest.raises(PortsExhausted):
-        await gather(gathering, OWN[:1])
-    await connection.close()
+    async with gather(gathering, OWN[:1]) as (_, found):
+        assert found == [("127.0.0.1", high, "host")]
+        error = await refused(gathering, OWN[:1])
+        assert "All 2 media ports" in str(error)
+        assert (error.status, error.retryable) == (503, True)
+        assert error.retry_after
+        await refused(gathering, OWN[:1])
     await asyncio.sleep(0.06)
-    connection, found = await gather(gathering, OWN[:1])
-    assert found == [("127.0.0.1", high, "host")]
-    await connection.close()
+    async with gather(gathering, OWN[:1]) as (_, found):
+        assert found == [("127.0.0.1", high, "host")]
 
 
 async def test_a_connection_that_finds_no_port_gives_back_what_it_had(taken: ExitStack) -> None:
     """The first address got its port, the second none: closing frees the first."""
     low, high = free_range(1)
     take(taken, low, OWN[1])
-    with pytest.raises(PortsExhausted):
-        await gather(Gathering(ports=(low, high)))
+    await refused(Gathering(ports=(low, high)))
     take(taken, low, OWN[0])
 
 
@@ -130,8 +128,7 @@ async def test_addresses_that_answers_name(public: list[str], named: list[str]) 
     go down.
     """
     gathering = Gathering(public=[ip_address(address) for address in public])
-    connection, found = await gather(gathering)
-    try:
+    async with gather(gathering) as (connection, found):
         hosts = [host for host, _, _ in found]
         assert set(hosts) == set(named)
         assert hosts[0] == named[0]
@@ -145,29 +142,23 @@ async def test_addresses_that_answers_name(public: list[str], named: list[str]) 
         assert priorities == sorted(set(priorities), reverse=True)
         if public == ["127.0.0.2"]:
             assert set(sockets) == {"127.0.0.2"}
-    finally:
-        await connection.close()
 
 
 async def test_ipv6_has_its_own_announced_address() -> None:
     """An announced IPv6 address goes with IPv6 sockets alone, an IPv4 one with the others."""
     gathering = Gathering(public=[ip_address("203.0.113.9"), ip_address("2001:db8::9")])
-    connection, found = await gather(gathering, ["127.0.0.1", "::1"])
-    try:
+    async with gather(gathering, ["127.0.0.1", "::1"]) as (connection, found):
         ports = {p.local_candidate.host: p.local_candidate.port for p in connection._protocols}
         assert found == [
             ("203.0.113.9", ports["127.0.0.1"], "host"),
             ("2001:db8::9", ports["::1"], "host"),
         ]
-    finally:
-        await connection.close()
 
 
 async def test_an_address_that_is_gone_is_stepped_over() -> None:
     """Between listing and binding a network may go; the others serve."""
-    connection, found = await gather(Gathering(), ["192.0.2.77", "127.0.0.1"])
-    assert [host for host, _, _ in found] == ["127.0.0.1"]
-    await connection.close()
+    async with gather(Gathering(), ["192.0.2.77", "127.0.0.1"]) as (_, found):
+        assert [host for host, _, _ in found] == ["127.0.0.1"]
 
 
 class StunServer(asyncio.DatagramProtocol):
@@ -192,6 +183,15 @@ class StunServer(asyncio.DatagramProtocol):
         self.transport.sendto(bytes(answer), addr)
 
 
+@asynccontextmanager
+async def stun_server(seen: tuple[str, int] | None) -> AsyncIterator[tuple[StunServer, str]]:
+    transport, stun = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: StunServer(seen), local_addr=("127.0.0.1", 0)
+    )
+    yield stun, f"stun:127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    transport.close()
+
+
 @pytest.mark.parametrize(
     ("seen", "public", "expected"),
     [
@@ -206,33 +206,22 @@ async def test_stun_adds_the_address_seen_from_outside(
     seen: tuple[str, int], public: list[str], expected: list[Any]
 ) -> None:
     """A server behind NAT without announced addresses learns its own, a candidate for each socket."""
-    loop = asyncio.get_running_loop()
-    transport, stun = await loop.create_datagram_endpoint(
-        lambda: StunServer(seen), local_addr=("127.0.0.1", 0)
-    )
-    port = transport.get_extra_info("sockname")[1]
-    gathering = Gathering(stun_url=f"stun:127.0.0.1:{port}", public=[ip_address(a) for a in public])
-    connection, found = await gather(gathering, OWN[:1])
-    assert [c for c in found if c[2] == "srflx"] == expected
-    assert stun.asked == (not public)
-    await connection.close()
-    transport.close()
+    async with stun_server(seen) as (stun, url):
+        gathering = Gathering(stun_url=url, public=[ip_address(a) for a in public])
+        async with gather(gathering, OWN[:1]) as (_, found):
+            assert [c for c in found if c[2] == "srflx"] == expected
+        assert stun.asked == (not public)
 
 
 async def test_a_silent_stun_server_delays_one_answer_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first answer waits for its deadline and goes without; the next ones do not ask."""
     monkeypatch.setattr(module, "STUN_SECONDS", 0.05)
-    loop = asyncio.get_running_loop()
-    transport, stun = await loop.create_datagram_endpoint(
-        lambda: StunServer(None), local_addr=("127.0.0.1", 0)
-    )
-    gathering = Gathering(stun_url=f"stun:127.0.0.1:{transport.get_extra_info('sockname')[1]}")
-    for _ in range(2):
-        connection, found = await gather(gathering, OWN[:1])
-        assert [kind for _, _, kind in found] == ["host"]
-        await connection.close()
-    assert stun.asked == 1
-    transport.close()
+    async with stun_server(None) as (stun, url):
+        gathering = Gathering(stun_url=url)
+        for _ in range(2):
+            async with gather(gathering, OWN[:1]) as (_, found):
+                assert [kind for _, _, kind in found] == ["host"]
+        assert stun.asked == 1
 
 
 @pytest.mark.parametrize(

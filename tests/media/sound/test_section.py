@@ -16,6 +16,7 @@ from server.media.sound.line import FRAME, RATE, VoiceLine
 from server.media.sound.microphone import MOST_BURST, OpusDecoder
 from server.media.sound.section import SILENT_PACKETS, SoundSection
 from tests.media.sound.test_opus import packets
+from tests.support.fakes import until
 
 SPEECH = packets(0.5)
 
@@ -80,9 +81,7 @@ async def packet(section: SoundSection, number: int, payload: bytes, ssrc: int =
 
 
 async def quiet(section: SoundSection) -> None:
-    async with asyncio.timeout(10):
-        while section._talking:
-            await asyncio.sleep(0.005)
+    await until(lambda: not section._talking, 10)
 
 
 @pytest.mark.usefixtures("quick")
@@ -142,8 +141,7 @@ async def test_what_was_flushed_is_not_sent() -> None:
     section, transport = made(line)
     line.player.begin()
     line.player.play(speech(30), RATE)
-    while len(transport.sent) < 5:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(transport.sent) >= 5)
     line.player.flush()
     count = len(transport.sent)
     await quiet(section)
@@ -162,21 +160,18 @@ async def test_a_hush_is_heard_with_the_next_packet(
     line.player.begin()
     times = np.arange(RATE) / RATE
     line.player.play((8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16), RATE)
-    while len(transport.sent) < 1:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(transport.sent) == 1)
     if way == "pause":
         line.player.pause(True)
         line.player.pause(True)
     else:
         line.player.flush()
-    while len(transport.sent) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(transport.sent) == 2)
     for _ in range(20):
         await asyncio.sleep(0.001)
     assert len(transport.sent) == 2
-    decoder, sound = OpusDecoder(), []
-    for packet in transport.sent:
-        sound.append(decoder.decode(packet.payload))
+    decoder = OpusDecoder()
+    sound = [decoder.decode(packet.payload) for packet in transport.sent]
     assert np.abs(sound[0]).max() > 1000
     # The second half of it is behind the codec's overlap with the frame before.
     assert np.abs(sound[1][-160:]).max() < 200

@@ -31,6 +31,7 @@ from server.media.video.decode import (
 from server.media.video.payload import EncodedFrame
 from tests.media.video.test_h264 import first_frame
 from tests.support import vp8_streams
+from tests.support.fakes import until
 from tests.support.h264_streams import Sps, Stream, Vui
 
 
@@ -179,9 +180,7 @@ async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExec
     await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
     before = len(seen.images)
     decoder.put(EncodedFrame(key.data, 999, True, 0.0))
-    async with asyncio.timeout(10):
-        while not any(timestamp == 999 for timestamp, _ in seen.images[before:]):
-            await asyncio.sleep(0.01)
+    await until(lambda: any(timestamp == 999 for timestamp, _ in seen.images[before:]), 10)
 
 
 async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
@@ -285,9 +284,7 @@ async def test_4096_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool
     seen = Seen()
     decoder = lane(seen, codec)
     decoder.put(clip(codec, 1, side, 64)[0])
-    async with asyncio.timeout(10):
-        while not (seen.images or seen.errors or seen.drops):
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(seen.images or seen.errors or seen.drops), 10)
     assert bool(seen.images) is shown
 
 
@@ -310,9 +307,7 @@ async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, code
     for around in range(40):
         for key in keys:
             decoder.put(key)
-        async with asyncio.timeout(20):
-            while len(shown) < len(sizes) * (around + 1):
-                await asyncio.sleep(0.002)
+        await until(lambda: len(shown) >= len(sizes) * (around + 1), 20)  # noqa: B023
         if around == 10:
             before = rss()
     assert shown == sizes * 40

@@ -28,35 +28,32 @@ from server.models.scheduler.fairness import (
 CHAT, WATCH, DESCRIBE = Kind.CHAT, Kind.WATCH, Kind.DESCRIBE
 
 
+def filled(room: int, *items: tuple[str, Kind, str]) -> FairQueue[str]:
+    queue: FairQueue[str] = FairQueue(room)
+    for session, kind, item in items:
+        queue.push(session, kind, item)
+    return queue
+
+
 def drained(queue: FairQueue[str]) -> list[str]:
-    items = []
-    while (item := queue.pop()) is not None:
-        items.append(item)
-    return items
+    return list(iter(queue.pop, None))
 
 
 def test_classes_are_served_most_urgent_first() -> None:
     """Questions come before watches, watches before descriptions, whatever the order of arrival."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", DESCRIBE, "describe")
-    queue.push("b", WATCH, "watch")
-    queue.push("c", CHAT, "chat")
+    queue = filled(8, ("a", DESCRIBE, "describe"), ("b", WATCH, "watch"), ("c", CHAT, "chat"))
     assert drained(queue) == ["chat", "watch", "describe"]
 
 
 def test_sessions_take_turns_within_a_class() -> None:
     """A session with many questions waits for its turn like one with a single question."""
-    queue: FairQueue[str] = FairQueue(8)
-    for session, item in [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("c", "c1")]:
-        queue.push(session, CHAT, item)
+    queue = filled(8, *[(item[0], CHAT, item) for item in ("a1", "a2", "a3", "b1", "c1")])
     assert drained(queue) == ["a1", "b1", "c1", "a2", "a3"]
 
 
 def test_a_newer_background_item_takes_the_place_of_the_older() -> None:
     """Replacing keeps the session's turn and hands the older item back."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", DESCRIBE, "old")
-    queue.push("b", DESCRIBE, "other")
+    queue = filled(8, ("a", DESCRIBE, "old"), ("b", DESCRIBE, "other"))
     pushed = queue.push("a", DESCRIBE, "new")
     assert (pushed.replaced, pushed.evicted) == ("old", None)
     assert drained(queue) == ["new", "other"]
@@ -64,16 +61,14 @@ def test_a_newer_background_item_takes_the_place_of_the_older() -> None:
 
 def test_a_full_queue_still_replaces() -> None:
     """Replacing needs no room, so a full line takes the newer frame."""
-    queue: FairQueue[str] = FairQueue(1)
-    queue.push("a", DESCRIBE, "old")
+    queue = filled(1, ("a", DESCRIBE, "old"))
     assert queue.push("a", DESCRIBE, "new").replaced == "old"
     assert drained(queue) == ["new"]
 
 
 def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
     """One background item a session, and the more urgent kind is the one that stays."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", DESCRIBE, "describe")
+    queue = filled(8, ("a", DESCRIBE, "describe"))
     assert queue.push("a", WATCH, "watch").replaced == "describe"
     assert queue.push("a", DESCRIBE, "late").replaced == "late"
     assert queue.push("a", Kind.PREFILL, "ahead").replaced == "ahead"
@@ -83,8 +78,7 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
 
 def test_a_full_queue_refuses_questions_and_drops_background() -> None:
     """One step below the bound is taken; at it a question raises, background work is handed back."""
-    queue: FairQueue[str] = FairQueue(2)
-    queue.push("a", CHAT, "a1")
+    queue = filled(2, ("a", CHAT, "a1"))
     assert queue.push("b", CHAT, "b1").evicted is None
     with pytest.raises(Full):
         queue.push("c", CHAT, "c1")
@@ -94,10 +88,7 @@ def test_a_full_queue_refuses_questions_and_drops_background() -> None:
 
 def test_a_question_evicts_the_newest_description_then_the_newest_watch() -> None:
     """Background work makes room, the least urgent and newest first."""
-    queue: FairQueue[str] = FairQueue(3)
-    queue.push("a", DESCRIBE, "first")
-    queue.push("b", DESCRIBE, "second")
-    queue.push("c", WATCH, "watch")
+    queue = filled(3, ("a", DESCRIBE, "first"), ("b", DESCRIBE, "second"), ("c", WATCH, "watch"))
     evicted = [queue.push("d", CHAT, f"d{i}").evicted for i in range(3)]
     assert evicted == ["second", "first", "watch"]
     with pytest.raises(Full):
@@ -106,10 +97,7 @@ def test_a_question_evicts_the_newest_description_then_the_newest_watch() -> Non
 
 def test_skipped_sessions_keep_their_turn() -> None:
     """A session that may not be served now is the first once it may."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", CHAT, "a1")
-    queue.push("b", CHAT, "b1")
-    queue.push("c", CHAT, "c1")
+    queue = filled(8, ("a", CHAT, "a1"), ("b", CHAT, "b1"), ("c", CHAT, "c1"))
     assert queue.ready_sessions(CHAT, lambda session, _: session == "a") == 2
     assert queue.pop(skip=lambda session, _: session == "a") == "b1"
     assert drained(queue) == ["a1", "c1"]
@@ -117,20 +105,14 @@ def test_skipped_sessions_keep_their_turn() -> None:
 
 def test_only_allowed_kinds_are_popped() -> None:
     """Other kinds wait even when they are more urgent."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", CHAT, "chat")
-    queue.push("a", WATCH, "watch")
+    queue = filled(8, ("a", CHAT, "chat"), ("a", WATCH, "watch"))
     assert queue.pop([DESCRIBE]) is None
     assert queue.pop([WATCH]) == "watch"
 
 
 def test_remove() -> None:
     """Taking out tells whether the item waited, and leaves the others."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", WATCH, "aw")
-    queue.push("a", CHAT, "a1")
-    queue.push("a", CHAT, "a2")
-    queue.push("b", CHAT, "b1")
+    queue = filled(8, ("a", WATCH, "aw"), ("a", CHAT, "a1"), ("a", CHAT, "a2"), ("b", CHAT, "b1"))
     assert queue.remove("a1")
     assert not queue.remove("a1")
     assert drained(queue) == ["a2", "b1", "aw"]
@@ -138,8 +120,7 @@ def test_remove() -> None:
 
 def test_an_item_waits_only_once() -> None:
     """Pushing a waiting item again is the caller's mistake, and raises."""
-    queue: FairQueue[str] = FairQueue(8)
-    queue.push("a", CHAT, "a1")
+    queue = filled(8, ("a", CHAT, "a1"))
     with pytest.raises(ValueError, match="already"):
         queue.push("a", CHAT, "a1")
 
