@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
-from tests.models.asking import QUICK, Build
+from tests.models.asking import PATIENT, QUICK, Build
 from tests.support.fakes_openai import FakeOpenAI
 
 
@@ -41,4 +41,4 @@ _OF_ENGINES = {"session_key", "on_retry", "transport"}
 
 @pytest_asyncio.fixture
 async def engine(build: Build) -> OpenAIEngine:
-    return build()
+    return build(limits=PATIENT)

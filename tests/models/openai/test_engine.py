@@ -29,16 +29,14 @@ from server.models.base import Delta, EngineState, Finished, Turn, Usage
 from server.models.openai import retry
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
-from tests.models.asking import JPEG, QUICK, Build, collect, partial, request
+from tests.models.asking import JPEG, PATIENT, QUICK, Build, collect, partial, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
 KEY = "canary-key-5a17"
 
 
-async def test_answer_streams_word_by_word_and_ends_with_usage(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_answer_streams_word_by_word_and_ends_with_usage(engine: OpenAIEngine) -> None:
     """Pieces come as they were sent, then one Finished with the server's own counts."""
     texts, end = await collect(engine)
     assert texts == ["I ", "see ", "a ", "cup."]
@@ -100,13 +98,10 @@ async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAI
     ],
 )
 async def test_each_misbehaviour_has_its_own_error(
-    fake: FakeOpenAI,
-    engine: OpenAIEngine,
-    behaviour: Behaviour,
-    error: type[EngineError],
-    words: str,
+    fake: FakeOpenAI, build: Build, behaviour: Behaviour, error: type[EngineError], words: str
 ) -> None:
     """Errors come before or after pieces as it happened, in our words, without the server's text."""
+    engine = build(limits=QUICK if error is EngineTimeout else PATIENT)
     await engine.probe()
     fake.behaviour = behaviour
     async with asyncio.timeout(30):
@@ -393,9 +388,10 @@ async def test_geometry_is_chosen_by_type_else_name_or_by_setting(
     ],
 )
 async def test_probe_tells_what_is_wrong(
-    fake: FakeOpenAI, engine: OpenAIEngine, behaviour: Behaviour, state: EngineState, words: str
+    fake: FakeOpenAI, build: Build, behaviour: Behaviour, state: EngineState, words: str
 ) -> None:
     """Each state has a sentence that says what to do."""
+    engine = build(limits=QUICK if behaviour is Behaviour.SILENT else PATIENT)
     fake.behaviour = behaviour
     status = await engine.probe()
     assert status.state is state
