@@ -7,10 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from server.models.reply import Reply
+from typing import Any, Protocol
 
 # Marks that models put before and after their thoughts.
 OPEN = frozenset(
@@ -26,13 +23,8 @@ OPEN = frozenset(
 )
 CLOSE = frozenset(
     (
-        "</think>",
-        "</thinking>",
-        "</seed:think>",
-        "[/THINK]",
-        "◁/think▷",
-        "<channel|>",
-        "<|end_of_thought|>",
+        *("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷"),
+        *("<channel|>", "<|end_of_thought|>"),
     )
 )
 # Fields that switch it off in models of no known family: for the templates of Qwen, GLM, DeepSeek and others, and
@@ -53,6 +45,15 @@ class ThinkingLimits:
     wanted: bool = False
     # For thoughts, above the tokens of an answer
     max_tokens: int = 1024
+
+
+class Marks(Protocol):
+    """Whether thoughts ended that had not begun (the template opens them); whether none came."""
+
+    @property
+    def closed_unopened(self) -> bool: ...
+    @property
+    def never_closed(self) -> bool: ...
 
 
 class Mode(StrEnum):
@@ -108,7 +109,7 @@ class Thinking:
             self.mode = Mode.OFF if off else Mode.BUDGET
         return asked is not Mode.BUDGET
 
-    def ended(self, asked: Mode, reply: Reply) -> None:
+    def ended(self, asked: Mode, reply: Marks) -> None:
         """Learn from the marks of a whole answer."""
         if reply.closed_unopened:
             self.seen(asked)
