@@ -124,13 +124,12 @@ def _subject(question: str, text: str, chosen: str | None) -> Intent:
     for order in ((spoken,), others):
         for want in Want:
             for one in order:
-                pattern = language(one).question(want)
-                match = pattern.search(text) if pattern is not None else None
-                if pattern is None or match is None:
+                match = language(one).asks(want, text)
+                if match is None:
                     continue
-                if want in SOCIAL and want is not Want.HELP and not _only(pattern, text, one):
+                if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
                     continue
-                words = _words(pattern.sub(" ", text), one)
+                words = _words(match.re.sub(" ", text), one)
                 details = _details(text, one)
                 matched = fixed or _settle(one, spoken, text)
                 return Intent(want, matched, "", words, match.group(), yes_no, *details)
@@ -194,9 +193,7 @@ def _likeliest(candidates: tuple[str, ...], text: str, question: str, fixed: str
         one = language(code)
         scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == fixed)
         scores[code] += 2 * any(letter in raw for letter in one.letters)
-        for want in Want:
-            pattern = one.question(want)
-            scores[code] += pattern is not None and pattern.search(text) is not None
+        scores[code] += sum(one.asks(want, text) is not None for want in Want)
     return max(candidates, key=lambda code: scores[code])
 
 

@@ -112,12 +112,23 @@ class Language:
             name: found[name]
             for name in ("fillers", "hints", "today", "tomorrow", "how_many", "denies")
         }
+        # "Safe", which is about a link only beside a word for one; "" where `questions` has the phrases
+        self._risk: str = found.get("risk", "")
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def question(self, want: Want) -> re.Pattern[str] | None:
         """Return the pattern of questions about a subject; None for one without words."""
         words = self.questions.get(want.value)
         return self._pattern(f"want {want.value}", words) if words else None
+
+    def asks(self, want: Want, text: str) -> re.Match[str] | None:
+        """Return where a `plain` text asks about a subject; None where it does not."""
+        pattern = self.question(want)
+        match = pattern.search(text) if pattern is not None else None
+        if match is None and want is Want.SAFE and self._risk:
+            links = self.asks(Want.URL, text) or self.asks(Want.CODE, text)
+            return self._pattern("risk", self._risk).search(text) if links else None
+        return match
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",

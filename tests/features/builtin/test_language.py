@@ -532,3 +532,96 @@ def test_found_text_cannot_turn_a_sentence_round() -> None:
     from server.features.builtin.language import without_controls
 
     assert without_controls("a\u202eb\u2069c\u200fd") == "abcd"
+
+
+# In each language: whether something is safe to eat, to drink and to touch, and whether a link is
+SAFE = {
+    "en": ("Is it safe to eat?", "Is it safe to drink?", "Is it safe to touch?", "Is this link safe?"),
+    "de": (
+        "Ist es sicher, das zu essen?",
+        "Ist es sicher, das zu trinken?",
+        "Ist es sicher, das anzufassen?",
+        "Ist dieser Link sicher?",
+    ),
+    "fr": (
+        "Est-il sûr de manger ça ?",
+        "Est-ce sûr à boire ?",
+        "Est-il sûr de toucher ça ?",
+        "Ce lien est-il sûr ?",
+    ),
+    "es": (
+        "¿Es seguro comer esto?",
+        "¿Es seguro beber esto?",
+        "¿Es seguro tocar esto?",
+        "¿Es seguro este enlace?",
+    ),
+    "ru": (
+        "Это безопасно есть?",
+        "Это безопасно пить?",
+        "Безопасно ли это трогать?",
+        "Эта ссылка безопасна?",
+    ),
+    "zh": ("这个吃安全吗？", "这水喝安全吗？", "摸这个安全吗？", "这个链接安全吗？"),
+    "it": (
+        "È sicuro mangiarlo?",
+        "È sicuro da bere?",
+        "È sicuro toccarlo?",
+        "Questo link è sicuro?",
+    ),
+    "pt": (
+        "É seguro comer isto?",
+        "É seguro beber isto?",
+        "É seguro tocar nisto?",
+        "Este link é seguro?",
+    ),
+    "nl": (
+        "Is het veilig om te eten?",
+        "Is het veilig om te drinken?",
+        "Is het veilig om aan te raken?",
+        "Is deze link veilig?",
+    ),
+    "pl": (
+        "Czy to jest bezpieczne do jedzenia?",
+        "Czy to jest bezpieczne do picia?",
+        "Czy można to bezpiecznie dotknąć?",
+        "Czy ten link jest bezpieczny?",
+    ),
+    "tr": (
+        "Bunu yemek güvenli mi?",
+        "Bunu içmek güvenli mi?",
+        "Buna dokunmak güvenli mi?",
+        "Bu bağlantı güvenli mi?",
+    ),
+    "uk": (
+        "Це безпечно їсти?",
+        "Чи безпечно це пити?",
+        "Чи безпечно це чіпати?",
+        "Чи безпечне це посилання?",
+    ),
+    "ar": ("هل هذا آمن للأكل؟", "هل هذا آمن للشرب؟", "هل لمس هذا آمن؟", "هل هذا الرابط آمن؟"),
+    "hi": (
+        "क्या यह खाना सुरक्षित है?",
+        "क्या यह पीना सुरक्षित है?",
+        "क्या इसे छूना सुरक्षित है?",
+        "क्या यह लिंक सुरक्षित है?",
+    ),
+    "ja": (
+        "これは食べても安全ですか？",
+        "これは飲んでも安全ですか？",
+        "触っても安全ですか？",
+        "このリンクは安全ですか？",
+    ),
+    "ko": (
+        "이거 먹어도 안전해요?",
+        "이거 마셔도 안전해요?",
+        "만져도 안전해요?",
+        "이 링크는 안전해요?",
+    ),
+}
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_is_safe_to_eat_drink_or_touch_is_no_question_about_a_link(code: str) -> None:
+    *others, link = (understand(question) for question in SAFE[code])
+    assert Want.SAFE not in {one.want for one in others}
+    assert (link.want, link.language) == (Want.SAFE, code)
