@@ -15,12 +15,18 @@ from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import pixels_of
 from server.features.builtin.reader import Reader
 from server.features.builtin.watcher import Watcher
-from server.features.watches.detecting import LOOK_SECONDS, SOON_SECONDS, Sightings
+from server.features.watches.detecting import (
+    LOOK_SECONDS,
+    SOON_SECONDS,
+    STIRRED_SECONDS,
+    Sightings,
+)
 from server.features.watches.rule import Order, Watches
-from server.features.watches.watch_list import crop_region
+from server.features.watches.watch_list import crop_region, place_of
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities
+from server.shared.attention.attention import EarlyCheck
 from server.shared.watch_answers import Answer, read_answers
 from tools.eyes_clips import HEIGHT, WIDTH, Clip
 from tools.eyes_score import Alerted, Score
@@ -47,16 +53,21 @@ class Virtual:
         sightings = {name: Sightings() for name in conditions}
         rule.detect(tuple(conditions))
         score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
-        near: Box | None = None
+        early, stirred, near = EarlyCheck(), 0.0, None
         while at < clip.seconds:
             now = _BEGIN + at
             image = av.VideoFrame.from_ndarray(picture(at), format="yuv420p")
             frame = Frame(f"f{at}", image, WIDTH, HEIGHT, now, None, now, int(now * 9e4))
             began = time.thread_time()
+            if early.differs(image, now):
+                stirred, near = now, place_of(early.where, frame)
+            early.looked(image, now)
             shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
             found = self._beside.look(shown, conditions, int(score.looks), near) or {}
             seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
-            near = next((one.where for one in seen if one.where is not None), None)
+            place = next((one.where for one in seen if one.where is not None), None)
+            if place is not None or now >= stirred + STIRRED_SECONDS:
+                near = place
             agreed = {
                 name: one
                 for name, answers in found.items()
@@ -75,7 +86,8 @@ class Virtual:
                 arrived = at + time.thread_time() - began
                 alerts += [Alerted(one.condition, at, arrived) for one in outcome.firings]
             score.cpu += time.thread_time() - began
-            at += SOON_SECONDS if any(one.open for one in sightings.values()) else LOOK_SECONDS
+            soon = now < stirred + STIRRED_SECONDS or any(one.open for one in sightings.values())
+            at += SOON_SECONDS if soon else LOOK_SECONDS
         score.take(clip.events, alerts, clip.seconds, clip.early)
         return score
 

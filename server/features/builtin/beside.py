@@ -87,11 +87,14 @@ class Beside:
         and None for all of them when it cannot look.
         """
         read = {name: known(condition, well) for name, condition in conditions.items()}
-        names = {found[0].target for found in read.values() if found is not None}
+        wanted = [found[0] for found in read.values() if found is not None]
+        names = {one.target for one in wanted}
+        # What is not in a part of the picture is not gone.
+        whole = any(one.gone for one in wanted)
         boxes: list[Box] = []
         if names:
             try:
-                boxes = spot(self._finder, pixels_of(picture), names, turn, near)
+                boxes = spot(self._finder, pixels_of(picture), names, turn, near, whole)
             except _FAILURES as exc:
                 log.error("the detector failed", extra={"error": type(exc).__name__})
                 return None

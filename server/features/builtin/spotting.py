@@ -29,29 +29,40 @@ _ALIKE = (
 
 
 def spot(
-    finder: ThingFinder, bgr: Bgr, names: Collection[str], turn: int = 0, near: Box | None = None
+    finder: ThingFinder,
+    bgr: Bgr,
+    names: Collection[str],
+    turn: int = 0,
+    near: Box | None = None,
+    whole: bool = False,
 ) -> list[Box]:
     """Return the boxes of things of these names, which the detector knows, surest first.
 
     Where the whole picture does not show all, one square of it is looked at, too, and one doubtful box, enlarged:
-    those `near` something, in pixels; without it either of both, by `turn`, which grows with each look.
+    those `near` something, in pixels. Without it nothing has changed, and a look is one of the detector's, at the whole
+    picture or, unless `whole`, at a square in every other `turn`, which grows with each look; in one of four turns
+    a doubtful box is enlarged, too.
     """
     wanted = frozenset(names).union(*(alike for alike in _ALIKE if alike & frozenset(names)))
-    whole = 0, 0, bgr
-    found, doubtful = _judged(finder, bgr, _within(finder, whole, wanted, _DOUBTFUL), names)
-    if {box.label for box in found} >= set(names):
-        return sorted(found, key=_score, reverse=True)
-    half, squares = turn // 2, tiles(bgr)
-    if squares and (near is not None or turn % 2 == 0):
-        square = min(squares, key=_to(near)) if near is not None else squares[half % len(squares)]
-        more, others = _judged(finder, bgr, _within(finder, square, wanted, _DOUBTFUL), names)
+    squares = tiles(bgr)
+    parts: list[_Part] = [(0, 0, bgr)]
+    if near is not None:
+        parts += sorted(squares, key=_to(near))[:1]
+    elif squares and turn % 2 and not whole:
+        parts = [squares[turn // 2 % len(squares)]]
+    found: list[Box] = []
+    doubtful: list[Box] = []
+    for part in parts:
+        more, others = _judged(finder, bgr, _within(finder, part, wanted, _DOUBTFUL), names)
         found += [box for box in more if _apart(box, found)]
         doubtful += others
+        if {box.label for box in found} >= set(names):
+            return sorted(found, key=_score, reverse=True)
     doubtful = [box for box in doubtful if _apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]
-    if doubtful and (near is not None or turn % 2):
-        parts = [_enlarged(bgr, box) for box in doubtful]
-        part = min(parts, key=_to(near)) if near is not None else parts[half % len(parts)]
+    if doubtful and (near is not None or turn % 4 == 0):
+        enlarged = [_enlarged(bgr, box) for box in doubtful]
+        part = min(enlarged, key=_to(near)) if near else enlarged[turn // 4 % len(enlarged)]
         found += _judged(finder, bgr, _within(finder, part, wanted, _NAMED), names)[0][:1]
     return sorted(found, key=_score, reverse=True)
 

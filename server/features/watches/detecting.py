@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
 from server.features.watches.rule import Watches
+from server.features.watches.watch_list import place_of
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -44,7 +46,7 @@ class Detector(Protocol):
 # before or after their time.
 LOOK_SECONDS, SOON_SECONDS, _SLACK = 0.5, 0.2, 0.05
 # Seconds for which something changes, after a frame that clearly differs from the one before
-_STIRRED_SECONDS = 1.0
+STIRRED_SECONDS = 1.0
 # Looks in a row that have to agree: one alone is often wrong.
 _IN_A_ROW = 2
 # Seconds for which nobody is asked again about what a model denied; doubled each time, and at most
@@ -163,20 +165,15 @@ class Detecting:
         self._due = self._looked = self._stirred = -math.inf
         # Where something has changed or was seen, in pixels of the frame; None for nowhere
         self._near: Box | None = None
-        self._turn = 0
+        self._turns = itertools.count()
         self._early = EarlyCheck()
         self._task: asyncio.Task[Any] | None = None
 
     def due(self, frame: Frame) -> bool:
         """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
         if self._early.differs(frame.image, frame.captured):
-            self._stirred, where = frame.captured, self._early.where
-            self._near = Box(
-                where.left * frame.width,
-                where.top * frame.height,
-                where.right * frame.width,
-                where.bottom * frame.height,
-            )
+            self._stirred = frame.captured
+            self._near = place_of(self._early.where, frame)
             self._next_after(SOON_SECONDS)
         return frame.captured >= self._due
 
@@ -201,7 +198,7 @@ class Detecting:
             self._count.looks.labels("busy").inc()
             return
         self._looked = frame.captured
-        soon = frame.captured < self._stirred + _STIRRED_SECONDS
+        soon = frame.captured < self._stirred + STIRRED_SECONDS
         self._next_after(SOON_SECONDS if soon else LOOK_SECONDS)
         conditions = {name: self._conditions[name] for name in known}
         look = self._look(detector, frame, conditions)
@@ -234,8 +231,8 @@ class Detecting:
         try:
             view = View(frame, Detail.LOW, self._context.camera.scene)
             picture = await self._context.requests.prepare(view, _NEEDS, unseen=True)
-            self._turn += 1
-            found = await detector(picture, conditions, self._turn, self._near, self._beside)
+            turn = next(self._turns)
+            found = await detector(picture, conditions, turn, self._near, self._beside)
         except QwenCameraError:
             # A filter withheld it, or it is too large.
             return
@@ -268,7 +265,7 @@ class Detecting:
             return
         seen = [answers[0] for answers in found.values() if answers and answers[0].seen]
         place = next((one.where for one in seen if one.where is not None), None)
-        if place is not None or frame.captured >= self._stirred + _STIRRED_SECONDS:
+        if place is not None or frame.captured >= self._stirred + STIRRED_SECONDS:
             self._near = place
 
     def confirmed(self, name: str, place: Box | None, seen: bool | None) -> bool:

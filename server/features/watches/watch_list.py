@@ -24,6 +24,7 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import SessionTools
 from server.shared.attention.gate import WHOLE, Change
+from server.shared.attention.gate import Region as Part
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
 
 # The state of a watch that could look, but for something around it
@@ -347,14 +348,13 @@ def detail_for(conditions: Mapping[str, str]) -> Detail:
 def changed_box(change: Change, frame: Frame) -> Box | None:
     """Return the changed region in the frame's pixels; None for the whole picture."""
     region = change.region
-    if region is None or region == WHOLE:
-        return None
-    return Box(
-        region.left * frame.width,
-        region.top * frame.height,
-        region.right * frame.width,
-        region.bottom * frame.height,
-    )
+    return None if region is None or region == WHOLE else place_of(region, frame)
+
+
+def place_of(part: Part, frame: Frame) -> Box:
+    """Return a part of a frame, which has shares of its sides, in its pixels."""
+    wide, high = frame.width, frame.height
+    return Box(part.left * wide, part.top * high, part.right * wide, part.bottom * high)
 
 
 def in_shares(box: Box | None, frame: Frame) -> Box | None:

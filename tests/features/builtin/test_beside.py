@@ -12,6 +12,7 @@ from server.features.builtin.detector import FOLDER, ModelFile, ThingFinder
 from server.features.builtin.language import LANGUAGES
 from server.media.picture.encode import jpeg
 from tests.features.builtin.test_detector import photo
+from tests.features.builtin.test_spotting import before
 from tests.support.fakes import make_picture
 
 # Answers to "Where is the cup?": one that says where, and those that say that there is none
@@ -123,6 +124,16 @@ def test_it_looks_for_the_things_of_watches(beside: Beside) -> None:
         "A cat: in the middle.",
         "Eine Katze: in der Mitte.",
     )
+
+
+def test_what_is_not_in_a_part_of_the_picture_is_not_gone(beside: Beside) -> None:
+    """Looks at parts of the picture come in turn where nothing has changed."""
+    bgr, _ = before("brick", "chelsea", 0.12, 40, 200)
+    shown = replace(make_picture(jpeg=jpeg(bgr)), width=bgr.shape[1], height=bgr.shape[0])
+    for turn in range(6):
+        found = beside.look(shown, {"gone": "the cat is gone"}, turn)
+        assert found is not None
+        assert [answer.seen for answer in found["gone"] or ()] == [False]
 
 
 def test_it_says_when_it_cannot_look() -> None:

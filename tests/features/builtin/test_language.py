@@ -536,7 +536,12 @@ def test_found_text_cannot_turn_a_sentence_round() -> None:
 
 # In each language: whether something is safe to eat, to drink and to touch, and whether a link is
 SAFE = {
-    "en": ("Is it safe to eat?", "Is it safe to drink?", "Is it safe to touch?", "Is this link safe?"),
+    "en": (
+        "Is it safe to eat?",
+        "Is it safe to drink?",
+        "Is it safe to touch?",
+        "Is this link safe?",
+    ),
     "de": (
         "Ist es sicher, das zu essen?",
         "Ist es sicher, das zu trinken?",

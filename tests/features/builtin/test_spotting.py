@@ -62,10 +62,9 @@ def test_nothing_is_seen_of_what_is_not_there(finder: ThingFinder) -> None:
         assert [spot(finder, bgr, names, turn) for turn in range(6)] == [[]] * 6
 
 
-def test_a_look_is_at_most_three_looks_of_the_detector(
-    finder: ThingFinder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the whole picture, a part of it, and one box; at the whole alone where that shows all."""
+@pytest.fixture
+def passes(finder: ThingFinder, monkeypatch: pytest.MonkeyPatch) -> list[Bgr]:
+    """What the detector is given."""
     seen: list[Bgr] = []
     boxes = finder.boxes
 
@@ -74,14 +73,38 @@ def test_a_look_is_at_most_three_looks_of_the_detector(
         return boxes(bgr, least)
 
     monkeypatch.setattr(finder, "boxes", counted)
+    return seen
+
+
+STILL = ("building", "board", "plant", "notebook", "coins")
+
+
+def test_a_look_near_a_change_is_at_most_three_of_the_detectors(
+    finder: ThingFinder, passes: list[Bgr]
+) -> None:
+    """At the whole picture, a part of it, and one box; at the whole alone where that shows all."""
     spot(finder, before("building", "camera", 0.2, 300, 200)[0], {"person"})
-    assert len(seen) == 1
-    for ground in ("building", "board", "plant", "notebook", "coins"):
+    assert len(passes) == 1
+    for ground in STILL:
         bgr = np.asarray(cv2.resize(photo(ground), (WIDTH, HEIGHT)), np.uint8)
-        for turn in range(6):
-            seen.clear()
-            spot(finder, bgr, {"person", "car"}, turn)
-            assert 1 <= len(seen) <= 2
-        seen.clear()
+        passes.clear()
         spot(finder, bgr, {"person", "car"}, 0, Box(600, 300, 680, 420))
-        assert 2 <= len(seen) <= 3
+        assert 2 <= len(passes) <= 3
+
+
+@pytest.mark.parametrize("ground", STILL)
+def test_where_nothing_has_changed_a_look_is_one_of_the_detectors(
+    finder: ThingFinder, passes: list[Bgr], ground: str
+) -> None:
+    """At the whole picture and at its squares in turn; one in four is closer, at what it may have seen."""
+    bgr = np.asarray(cv2.resize(photo(ground), (WIDTH, HEIGHT)), np.uint8)
+    for turn in range(8):
+        before = len(passes)
+        spot(finder, bgr, {"person", "car"}, turn)
+        assert len(passes) - before <= (1 if turn % 4 else 2)
+        assert (passes[before] is bgr) == (turn % 2 == 0)
+    passes.clear()
+    for turn in range(8):
+        spot(finder, bgr, {"person", "car"}, turn, whole=True)
+    assert sum(one is bgr for one in passes) == 8
+    assert len(passes) <= 10
