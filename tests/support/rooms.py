@@ -24,7 +24,7 @@ from server.features.cameras.messages import CameraSettings
 from server.features.describe.live_description import LiveDescription
 from server.features.describe.messages import DescribeSettings
 from server.features.guidance.guidance import Guidance, Looker
-from server.features.guidance.leading import Bgr, Seeker
+from server.features.guidance.leading import Seeker
 from server.features.guidance.messages import Goal, GuidanceSettings, Scan, WhereWas
 from server.features.guidance.scanning import Scanner
 from server.features.pointing.messages import Point
@@ -40,6 +40,7 @@ from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, Wa
 from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.media.camera import CameraConnection
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import cv2
 from pydantic import Field
 
 from server.core.aio import TaskSet
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
+from server.features.guidance.looks import FAILURES, InTurn
 from server.features.guidance.messages import AimHint, Goal, GuidanceSettings, Scan, WhereWas
 from server.features.guidance.scanning import Scanner, Scanning
 from server.models.order_words import Order
@@ -38,24 +38,14 @@ def counter(metrics: Metrics) -> Any:
     return metrics.counter("guidance_checks_total", "Frames checked for guidance", "result")
 
 
-class Looker:
-    """Finds text and faces in a frame, one at a time in all sessions."""
-
-    def __init__(self, find: Callable[[Frame, bool], Awaitable[Found]]) -> None:
-        """`find(frame, thorough)`: small print, too, if thorough."""
-        self._find = find
-        self._lock = asyncio.Semaphore(1)
-
-    @property
-    def busy(self) -> bool:
-        return self._lock.locked()
+class Looker(InTurn[[Frame, bool], Found]):
+    """Finds text and faces in a frame; small print, too, where it is to be thorough."""
 
     async def look(self, frame: Frame, *, thorough: bool = False) -> Found | None:
         """Return what is found; None after a failure, which is logged."""
         try:
-            async with self._lock:
-                return await self._find(frame, thorough)
-        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
+            return await self(frame, thorough)
+        except FAILURES as exc:
             log.error("a look for guidance failed", extra={"error": type(exc).__name__})
             return None
 

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from server.core.aio import TaskSet
-from server.core.errors import FrameWithheld, QwenCameraError
 from server.core.frames import Detail, Frame, Region
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
 from server.features.guidance import goal as goals
 from server.features.guidance.asking import ASK_SECONDS, ModelLooks
+from server.features.guidance.looks import InTurn, Looks, Part, square
 from server.features.guidance.messages import Goal, Target
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import MAX_LABEL_CHARS, Box
 from server.media.picture.luma import Hindrance, hindrance
-from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
-from server.session.request.parts import View
 
-log = logging.getLogger(__name__)
-
-# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by
-# a longer pause. The pictures for it take about 0.02 more.
-LOOK_SECONDS, MOST_CORE = 0.25, 0.1
-# Frames come a little before or after their time.
-_SLACK = 0.04
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 5.0
 # Seconds between two requests to a model while the page follows what it found
@@ -47,10 +32,7 @@ _LEAST_PART, _LEAST_FOR_MODEL = 3 / 16, 1 / 2
 _SURE = 0.6
 # What is looked at in turn while it is not found: the whole picture, and squares at these shares of its longer side
 _SEARCHED = (None, 0.5, 0.0, 1.0)
-_PIXELS = Capabilities(wants_pixels=True)
-_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
-Bgr = NDArray[np.uint8]
 # Finds what is sought in a picture, in its pixels, with the processor's seconds for it; see `Finder.seek`
 Find = Callable[[Bgr, Sought, Box | None], Awaitable[tuple[Sequence[Spotted], float]]]
 
@@ -61,25 +43,13 @@ def look_counter(metrics: Metrics) -> Any:
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
 
 
-class Seeker:
-    """Looks for what people are led to, one look at a time in all sessions."""
+class Seeker(InTurn[[Bgr, Sought, Box | None], tuple[Sequence[Spotted], float]]):
+    """Looks for what people are led to."""
 
     def __init__(self, find: Find, *, things: bool = True) -> None:
         """`things`: things are found, not only print and codes."""
-        self._find = find
-        self._lock = asyncio.Semaphore(1)
+        super().__init__(find)
         self.things = things
-
-    @property
-    def busy(self) -> bool:
-        return self._lock.locked()
-
-    async def seek(
-        self, bgr: Bgr, wish: Sought, known: Box | None
-    ) -> tuple[Sequence[Spotted], float]:
-        """Return what is found, and the seconds. Raises what the libraries raise."""
-        async with self._lock:
-            return await self._find(bgr, wish, known)
 
 
 class Leading:
@@ -89,23 +59,20 @@ class Leading:
     here knows, and for the second look at any thing.
 
     It ends when it is reached, changed or ended, with the page's connection and with the session.
-    Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
     """
 
     def __init__(self, context: SessionContext, seeker: Seeker) -> None:
         self._context = context
         self._seeker = seeker
         self._model = ModelLooks(context)
-        self._count = look_counter(context.tools.metrics).labels
-        self._tasks = TaskSet("lead")
+        counter = look_counter(context.tools.metrics)
+        self._asked = counter.labels("asked")
+        self._looks = Looks(context, "a look for a goal", counter, _FAILED_PAUSE)
         # None: the person is led to nothing.
         self._wish: Sought | None = None
         # As the client gave them
         self._words = ""
         self._goal = goals.Goal()
-        self._task: asyncio.Task[None] | None = None
-        # Capture time before which nothing is looked at
-        self._due = 0.0
         # Looks in a row without it
         self._empty = 0
 
@@ -121,7 +88,7 @@ class Leading:
     @property
     def looking(self) -> bool:
         """True while a look runs."""
-        return self._task is not None
+        return self._looks.running
 
     def set(self, message: Goal) -> None:
         """Begin with a goal, in place of the one before, or end it."""
@@ -161,13 +128,13 @@ class Leading:
         """Note that another stream begins."""
         self._model.cancel()
         self._goal = goals.Goal(by_model=self._goal.by_model)
-        self._due = 0.0
+        self._looks.reset()
         if self.on:
             self._tell(None)
 
     def frame(self, frame: Frame) -> None:
         """Look for the thing in a frame, when a look is due."""
-        if self._wish is None or frame.captured < self._due or self._context.held() is not None:
+        if self._wish is None or self._context.held() is not None:
             return
         self._model.frame(frame.captured)
         if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
@@ -176,12 +143,8 @@ class Leading:
             self._tell(None)
         if self._goal.by_model:
             self._ask(frame)
-            return
-        if self._task is not None or self._seeker.busy:
-            self._count("busy").inc()
-            return
-        self._due = frame.captured + LOOK_SECONDS - _SLACK
-        self._task = self._tasks.spawn(self._look(frame, self._wish, self._goal), name="look")
+        elif self._looks.due(frame.captured, self._seeker):
+            self._looks.begin(frame, self._look(frame, self._wish, self._goal))
 
     def _ask(self, frame: Frame) -> None:
         """Ask a model about a frame, when a request is due."""
@@ -206,7 +169,7 @@ class Leading:
             elif goal.box is not None and goal.wants_second_look(frame.captured):
                 self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
 
-        self._count("asked").inc()
+        self._asked.inc()
         self._model.ask(frame, wish.words, answered)
 
     def _ask_again(self, frame: Frame, wish: Sought, goal: goals.Goal, sight: goals.Sight) -> None:
@@ -226,53 +189,38 @@ class Leading:
                 # The next look tells all else.
                 self._tell(None)
 
-        self._count("asked").inc()
+        self._asked.inc()
         region = _around(sight.box, frame, _LEAST_FOR_MODEL)
         self._model.ask(frame, wish.words, answered, region=region)
 
     async def close(self) -> None:
         self._wish = None
         self._model.cancel()
-        await self._tasks.close()
+        await self._looks.close()
 
-    async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> None:
-        spent = 0.0
-        result = "failed"
-        try:
-            known = goal.known(frame.captured)
-            region = self._closer(frame, wish, goal)
-            view = View(frame, Detail.LOW, self._context.camera.scene, region=region)
-            sights, spent, info = await self._seek(view, wish, known)
-            result = "done"
+    async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> float:
+        """Look once, and again at what is near. Return the seconds."""
+        known = goal.known(frame.captured)
+        part = Part(frame, self._closer(frame, wish, goal))
+        sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
+        if goal is not self._goal or wish is not self._wish:
+            return spent
+        self._empty = 0 if sights else self._empty + 1
+        news = goal.see(sights, frame.captured, proven=known is None)
+        if goal.wants_second_look(frame.captured) and goal.box is not None:
+            if wish.kind == "thing" and self._model.answers(frame.captured):
+                if self._model.due(frame.captured):
+                    self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
+            else:
+                spent += await self._look_again(frame, wish, goal, goal.box)
             if goal is not self._goal or wish is not self._wish:
-                return
-            self._empty = 0 if sights else self._empty + 1
-            news = goal.see(sights, frame.captured, proven=known is None)
-            if goal.wants_second_look(frame.captured) and goal.box is not None:
-                if wish.kind == "thing" and self._model.answers(frame.captured):
-                    if self._model.due(frame.captured):
-                        self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
-                else:
-                    spent += await self._look_again(frame, wish, goal, goal.box)
-                if goal is not self._goal or wish is not self._wish:
-                    return
-                news = True
-            if news:
-                self._tell(info)
-            if goal.state is goals.State.THERE:
-                self._reached()
-        except FrameWithheld:
-            result = "withheld"
-        except QwenCameraError:
-            # The frame cannot be used; a question says why.
-            self._due = frame.captured + _FAILED_PAUSE
-        except _FAILURES as exc:
-            log.error("a look for a goal failed", extra={"error": type(exc).__name__})
-            self._due = frame.captured + _FAILED_PAUSE
-        finally:
-            self._task = None
-            self._count(result).inc()
-            self._due = max(self._due, frame.captured + spent / MOST_CORE - _SLACK)
+                return spent
+            news = True
+        if news:
+            self._tell(info)
+        if goal.state is goals.State.THERE:
+            self._reached()
+        return spent
 
     def _reached(self) -> None:
         self._wish = None
@@ -280,61 +228,31 @@ class Leading:
         self._context.wants_changed()
 
     def _closer(self, frame: Frame, wish: Sought, goal: goals.Goal) -> Region | None:
-        """Return the square to look at, in which things are larger than in the whole picture, and not squeezed.
+        """Return the square to look at; None: the whole picture.
 
-        It is around the place where the thing is likely to be, else one of `_SEARCHED`. None: the whole picture.
+        It is around the place where the thing is likely to be, else one of `_SEARCHED`.
         """
-        wide, high = frame.width, frame.height
-        side = min(wide, high)
-        if wish.kind != "thing" or max(wide, high) < 4 / 3 * side:
+        if wish.kind != "thing":
             return None
         expected = goal.expected(frame.captured)
         if expected is None:
             place = _SEARCHED[self._empty % len(_SEARCHED)]
-            if place is None:
-                return None
-            x, y = round(place * (wide - side)), round(place * (high - side))
-        else:
-            left, top, right, bottom = expected
-            if max((right - left) * wide, (bottom - top) * high) > side:
-                return None
-            x = round((left + right) / 2 * wide - side / 2)
-            y = round((top + bottom) / 2 * high - side / 2)
-        x, y = min(max(0, x), wide - side), min(max(0, y), high - side)
-        return Region(x, y, x + side, y + side)
+            return square(frame, place, place) if place is not None else None
+        left, top, right, bottom = expected
+        large = max((right - left) * frame.width, (bottom - top) * frame.height)
+        if large > min(frame.width, frame.height):
+            return None
+        return square(frame, (left + right) / 2, (top + bottom) / 2)
 
     async def _seek(
-        self, view: View, wish: Sought, known: goals.Edges | None
+        self, part: Part, detail: Detail, wish: Sought, known: goals.Edges | None
     ) -> tuple[list[goals.Sight], float, tuple[float, float]]:
-        """Return what is seen in shares of the frame, the seconds for it, and the frame's time and age."""
-        # All that sees it has gone through the filters.
-        picture = await self._context.requests.prepare(view, _PIXELS, unseen=True)
+        """Return what is seen, the seconds for it, and the frame's time and age."""
+        picture = await part.pixels(self._context, detail)
         assert picture.bgr is not None
-        frame, region = view.frame, view.region
-        left, top = (region.left, region.top) if region is not None else (0, 0)
-        before = None
-        if known is not None:
-            wide, high = frame.width, frame.height
-            before = Box(
-                known[0] * wide - left,
-                known[1] * high - top,
-                known[2] * wide - left,
-                known[3] * high - top,
-            )
-        found, spent = await self._seeker.seek(picture.bgr, wish, before)
-        sights = [
-            goals.Sight(
-                (
-                    _share(one.box.x1 + left, frame.width),
-                    _share(one.box.y1 + top, frame.height),
-                    _share(one.box.x2 + left, frame.width),
-                    _share(one.box.y2 + top, frame.height),
-                ),
-                one.sure,
-                one.alone,
-            )
-            for one in found
-        ]
+        before = part.box(known) if known is not None else None
+        found, spent = await self._seeker(picture.bgr, wish, before)
+        sights = [goals.Sight(part.edges(one.box), one.sure, one.alone) for one in found]
         info = frame_info(picture, time.monotonic(), time.time())
         return sights, spent, (info.captured_at, info.age_ms)
 
@@ -342,10 +260,8 @@ class Leading:
         self, frame: Frame, wish: Sought, goal: goals.Goal, box: goals.Edges
     ) -> float:
         """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
-        view = View(
-            frame, Detail.HIGH, self._context.camera.scene, region=_around(box, frame, _LEAST_PART)
-        )
-        sights, spent, _ = await self._seek(view, wish, None)
+        part = Part(frame, _around(box, frame, _LEAST_PART))
+        sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
         seen = any((one.sure or one.alone) and _overlap(one.box, box) >= _SAME for one in sights)
         goal.second_look(seen, frame.captured)
         return spent
@@ -373,19 +289,10 @@ class Leading:
         )
 
 
-def _share(edge: float, side: int) -> float:
-    return round(min(1.0, max(0.0, edge / side)), 4)
-
-
 def _sight(box: Box, frame: Frame) -> goals.Sight:
-    """Return a model's box as shares of the frame."""
-    edges = (
-        _share(box.x1, frame.width),
-        _share(box.y1, frame.height),
-        _share(box.x2, frame.width),
-        _share(box.y2, frame.height),
-    )
-    return goals.Sight(edges, sure=box.confidence is None or box.confidence >= _SURE)
+    """Return a model's box in a frame."""
+    sure = box.confidence is None or box.confidence >= _SURE
+    return goals.Sight(Part(frame).edges(box), sure)
 
 
 def _around(box: goals.Edges, frame: Frame, least: float) -> Region:

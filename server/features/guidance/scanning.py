@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from server.core.aio import TaskSet
-from server.core.errors import FrameWithheld, QwenCameraError
-from server.core.frames import Detail, Frame, Region
+from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import things_in
 from server.features.builtin.surroundings import Around, Extra
 from server.features.builtin.thing_words import words_of
 from server.features.guidance.heading import Gaze, Heading
+from server.features.guidance.looks import InTurn, Looks, Part, square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
 from server.features.guidance.scan import THINGS, End, Kind, Placed, Sight, Turn, beside
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import MAX_LABEL_CHARS, Box
 from server.media.picture.luma import luma_plane
-from server.models.base import Capabilities
 from server.models.routing import plain
 from server.session.part import SessionContext
-from server.session.request.parts import View
 
-log = logging.getLogger(__name__)
-
-# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by a
-# longer pause. The pictures for it and their alignment take about 0.02 more.
-LOOK_SECONDS, MOST_CORE = 0.25, 0.1
-# Frames come a little before or after their time.
-_SLACK = 0.04
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 2.0
 # What a scan found is kept for so many seconds; for so many after it the frames come soon after each other, and whoever
@@ -52,12 +37,9 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
     "signs": THINGS | {"text"},
     "faces": THINGS | {"code"},
 }
-_PIXELS = Capabilities(wants_pixels=True)
-_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
-Bgr = NDArray[np.uint8]
 # Finds what a picture shows, given what is known of it in its pixels; with the processor's seconds
-Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
+Scanner = InTurn[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]
 
 
 def scan_counter(metrics: Metrics) -> Any:
@@ -66,38 +48,19 @@ def scan_counter(metrics: Metrics) -> Any:
     return metrics.counter("scan_looks_total", "Looks at what is around people", "result")
 
 
-class Scanner:
-    """Looks at what is around people, one look at a time in all sessions."""
-
-    def __init__(self, find: Find) -> None:
-        self._find = find
-        self._lock = asyncio.Semaphore(1)
-
-    @property
-    def busy(self) -> bool:
-        return self._lock.locked()
-
-    async def look(
-        self, bgr: Bgr, known: Sequence[Box], extra: Extra
-    ) -> tuple[Sequence[Around], float]:
-        """Return what is found, and the seconds. Raises what the libraries raise."""
-        async with self._lock:
-            return await self._find(bgr, known, extra)
-
-
 class Scanning:
     """One session's scan, and what it found. All methods belong to the event loop.
 
     Bounds of what is around a person: names, directions and widths of 24 things, for five minutes at most, and three small
     grey pictures for the heading. All of it goes with the stream, the socket and the session, with `clear_recall`, and
-    with the next scan. Looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
+    with the next scan.
     """
 
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
-        self._count = scan_counter(context.tools.metrics).labels
-        self._tasks = TaskSet("scan")
+        counter = scan_counter(context.tools.metrics)
+        self._looks = Looks(context, "a look around", counter, _FAILED_PAUSE)
         # None: nobody turns.
         self._turn: Turn | None = None
         # None: nothing is kept.
@@ -105,10 +68,7 @@ class Scanning:
         self._heading = Heading()
         # The capture time, and the motion, at its end
         self._ended_at = self._ended_path = 0.0
-        self._task: asyncio.Task[None] | None = None
-        # Capture time before which nothing is looked at
-        self._due = 0.0
-        self._looks = 0
+        self._looked = 0
         self._told: tuple[int, int, float] = (0, 0, 0.0)
 
     @property
@@ -128,7 +88,7 @@ class Scanning:
     @property
     def looking(self) -> bool:
         """True while a look runs."""
-        return self._task is not None
+        return self._looks.running
 
     def set(self, message: Scan) -> None:
         """Begin anew, or end what runs."""
@@ -136,9 +96,9 @@ class Scanning:
             self._finish(End.STOPPED)
             return
         self.drop()
-        self._heading = Heading()
         # It begins with its first frame.
-        self._turn, self._looks, self._due = Turn(), 0, 0.0
+        self._turn, self._looked = Turn(), 0
+        self._looks.reset()
         self._context.wants_changed()
         self._context.camera.wake()
         self._tell()
@@ -146,9 +106,7 @@ class Scanning:
     def drop(self) -> None:
         """End it without a word, and keep nothing."""
         on = self.on
-        self._turn = self._placed = None
-        self._heading = Heading()
-        self._context.outbox.discard(Scanned)
+        self.stop()
         if on:
             self._context.wants_changed()
 
@@ -160,17 +118,14 @@ class Scanning:
 
     async def close(self) -> None:
         self._turn = self._placed = None
-        await self._tasks.close()
+        await self._looks.close()
 
     def frame(self, frame: Frame) -> None:
         """Follow the motion, and look around when a look is due."""
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
-        due = turn is not None and now >= self._due and self._context.held() is None
-        if due and (self._task is not None or self._scanner.busy):
-            self._count("busy").inc()
-            due = False
+        due = turn is not None and self._looks.due(now, self._scanner)
         if not due and not self._heading.due(now):
             return
         wants = self.on, self.alert
@@ -190,9 +145,8 @@ class Scanning:
             return
         self._tell_news(turn, now)
         if due:
-            self._due = now + LOOK_SECONDS - _SLACK
             gaze = self._heading.gaze(frame.width, frame.height)
-            self._task = self._tasks.spawn(self._look(frame, turn, gaze), name="look")
+            self._looks.begin(frame, self._look(frame, turn, gaze))
 
     def knows(self, words: str) -> bool:
         """Find whether the last scan saw what somebody names."""
@@ -244,37 +198,19 @@ class Scanning:
             Scanned(turned=round(self._turned), count=len(things), end=end.value, things=things)
         )
 
-    async def _look(self, frame: Frame, turn: Turn, gaze: Gaze) -> None:
-        spent, result = 0.0, "failed"
-        number, self._looks = self._looks, self._looks + 1
-        try:
-            region = _part(frame, _PARTS[number % len(_PARTS)])
-            view = View(frame, Detail.LOW, self._context.camera.scene, region=region)
-            # All that sees it has gone through the filters.
-            picture = await self._context.requests.prepare(view, _PIXELS, unseen=True)
-            assert picture.bgr is not None
-            left, top = (region.left, region.top) if region is not None else (0, 0)
-            wide, high = frame.width, frame.height
-            known = [_pixels(one, wide, high, left, top) for one in turn.known(gaze)]
-            extra = _EXTRAS[number % len(_EXTRAS)]
-            found, spent = await self._scanner.look(picture.bgr, known, extra)
-            result = "done"
-            if turn is self._turn:
-                sights = [_sight(one, wide, high, left, top) for one in found]
-                right = region.right if region is not None else wide
-                turn.look(sights, gaze, (left / wide, right / wide), _KINDS[extra])
-        except FrameWithheld:
-            result = "withheld"
-        except QwenCameraError:
-            # The frame cannot be used; a question says why.
-            self._due = frame.captured + _FAILED_PAUSE
-        except _FAILURES as exc:
-            log.error("a look around failed", extra={"error": type(exc).__name__})
-            self._due = frame.captured + _FAILED_PAUSE
-        finally:
-            self._task = None
-            self._count(result).inc()
-            self._due = max(self._due, frame.captured + spent / MOST_CORE - _SLACK)
+    async def _look(self, frame: Frame, turn: Turn, gaze: Gaze) -> float:
+        """Look around once. Return the seconds."""
+        number, self._looked = self._looked, self._looked + 1
+        place = _PARTS[number % len(_PARTS)]
+        part = Part(frame, square(frame, place, place) if place is not None else None)
+        picture = await part.pixels(self._context)
+        assert picture.bgr is not None
+        known = [part.box(one.box, one.name) for one in turn.known(gaze)]
+        extra = _EXTRAS[number % len(_EXTRAS)]
+        found, spent = await self._scanner(picture.bgr, known, extra)
+        if turn is self._turn:
+            turn.look([_sight(one, part) for one in found], gaze, part.across, _KINDS[extra])
+        return spent
 
     @property
     def _language(self) -> str:
@@ -310,29 +246,7 @@ class Scanning:
             self._context.outbox.put(Scanned(turned=self._told[0], count=turn.count, things=things))
 
 
-def _part(frame: Frame, place: float | None) -> Region | None:
-    """Return a square of a frame at this share of its longer side; None for all of it."""
-    wide, high = frame.width, frame.height
-    side = min(wide, high)
-    if place is None or max(wide, high) < 4 / 3 * side:
-        return None
-    x, y = round(place * (wide - side)), round(place * (high - side))
-    return Region(x, y, x + side, y + side)
-
-
-def _pixels(one: Sight, wide: int, high: int, left: int, top: int) -> Box:
-    x1, y1, x2, y2 = one.box
-    return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top, one.name)
-
-
-def _sight(one: Around, wide: int, high: int, left: int, top: int) -> Sight:
-    box = one.box
-    edges = (
-        (box.x1 + left) / wide,
-        (box.y1 + top) / high,
-        (box.x2 + left) / wide,
-        (box.y2 + top) / high,
-    )
+def _sight(one: Around, part: Part) -> Sight:
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
-    return Sight(one.kind, name, label, edges)
+    return Sight(one.kind, name, label, part.edges(one.box))

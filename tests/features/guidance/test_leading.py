@@ -15,9 +15,10 @@ from server.core import messages as wire
 from server.core.errors import FrameWithheld
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.guidance import Guidance
-from server.features.guidance.leading import Bgr, Seeker, look_counter
+from server.features.guidance.leading import Seeker, look_counter
 from server.features.guidance.messages import Goal
 from server.features.guidance.scanning import Scanner
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.routing import STOP_WORDS

@@ -14,9 +14,10 @@ import pytest
 from server.core import messages as wire
 from server.features.builtin.surroundings import Around, Extra
 from server.features.guidance.guidance import Guidance
-from server.features.guidance.leading import Bgr, Seeker
+from server.features.guidance.leading import Seeker
 from server.features.guidance.messages import Goal, Scan, WhereWas
 from server.features.guidance.scanning import Scanner, scan_counter
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.order_words import Order

@@ -1,0 +1,191 @@
+"""Looks at a session's frames a few times a second: one at a time, at a part, and for no more than a tenth of a core."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import cv2
+
+from server.core.aio import TaskSet
+from server.core.errors import FrameWithheld, QwenCameraError
+from server.core.frames import Detail, Frame, Picture, Region
+from server.features.guidance.goal import Edges
+from server.media.picture.grounding import Box
+from server.models.base import Capabilities
+from server.session.part import SessionContext
+from server.session.request.parts import View
+
+log = logging.getLogger(__name__)
+
+# Seconds of capture time between two looks, and the most of a core that what looks takes: a slower look is followed by
+# a longer pause. The pictures for it take about 0.02 more.
+LOOK_SECONDS, MOST_CORE = 0.25, 0.1
+# Frames come a little before or after their time.
+_SLACK = 0.04
+_PIXELS = Capabilities(wants_pixels=True)
+FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InTurn(Generic[P, T]):
+    """What finds something in pictures, for one look at a time in all sessions."""
+
+    def __init__(self, find: Callable[P, Awaitable[T]]) -> None:
+        self._find = find
+        self._lock = asyncio.Semaphore(1)
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what is found. Raises what the libraries raise."""
+        async with self._lock:
+            return await self._find(*args, **kwargs)
+
+
+def timed(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
+    """Return the same with the processor's seconds that it takes."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
+        began = time.thread_time()
+        return find(*args, **kwargs), time.thread_time() - began
+
+    return run
+
+
+class Looks:
+    """The looks of one session for one purpose. Belongs to the event loop.
+
+    Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
+    """
+
+    def __init__(
+        self, context: SessionContext, what: str, counter: Any, failed_pause: float
+    ) -> None:
+        """`what` they are, for the log; `counter`: of them by result; `failed_pause`: seconds after one that failed."""
+        self._context = context
+        self._what = what
+        self._count = counter.labels
+        self._failed_pause = failed_pause
+        self._tasks = TaskSet("looks")
+        self._task: asyncio.Task[None] | None = None
+        # Capture time before which nothing is looked at
+        self._due = 0.0
+        # The next look need not wait; seconds of a pause that one left out, which follow it
+        self._hurries, self._owed = False, 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None
+
+    def reset(self) -> None:
+        """Make a look due with the next frame."""
+        self._due, self._hurries, self._owed = 0.0, False, 0.0
+
+    def hurry(self) -> None:
+        """Look at the next frame, due or not; what it costs is paid by the next pause, before which nobody hurries again."""
+        self._hurries = self._owed == 0.0
+
+    def due(self, now: float, finds: InTurn[..., Any]) -> bool:
+        """Find whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
+        early = now < self._due
+        if (early and not self._hurries) or self._context.held() is not None:
+            return False
+        if self._task is not None or finds.busy:
+            self._count("busy").inc()
+            return False
+        return True
+
+    def begin(self, frame: Frame, look: Coroutine[Any, Any, float]) -> None:
+        """Look at a frame. `look` returns the processor's seconds."""
+        self._hurries, self._owed = False, max(0.0, self._due - frame.captured)
+        self._due = frame.captured + LOOK_SECONDS - _SLACK + self._owed
+        self._task = self._tasks.spawn(self._run(frame, look), name="look")
+
+    async def _run(self, frame: Frame, look: Coroutine[Any, Any, float]) -> None:
+        pause, result = 0.0, "failed"
+        try:
+            pause = await look / MOST_CORE - _SLACK + self._owed
+            result = "done"
+        except FrameWithheld:
+            result = "withheld"
+        except QwenCameraError:
+            # The frame cannot be used; a question says why.
+            pause = self._failed_pause
+        except FAILURES as exc:
+            log.error("%s failed", self._what, extra={"error": type(exc).__name__})
+            pause = self._failed_pause
+        finally:
+            self._task = None
+            self._count(result).inc()
+            self._due = max(self._due, frame.captured + pause)
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a frame, in its pixels; all of it without a region."""
+
+    frame: Frame
+    region: Region | None = None
+
+    async def pixels(self, context: SessionContext, detail: Detail = Detail.LOW) -> Picture:
+        """Return its picture, whose `bgr` is set. All that sees it has gone through the filters."""
+        view = View(self.frame, detail, context.camera.scene, region=self.region)
+        return await context.requests.prepare(view, _PIXELS, unseen=True)
+
+    def box(self, edges: Edges, label: str = "") -> Box:
+        """Return a place in the frame in pixels of the part."""
+        left, top, wide, high = self._sides
+        x1, y1, x2, y2 = edges
+        return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top, label)
+
+    def edges(self, box: Box) -> Edges:
+        """Return a place in the part, in its pixels, as shares of the frame."""
+        left, top, wide, high = self._sides
+        return (
+            _share(box.x1 + left, wide),
+            _share(box.y1 + top, high),
+            _share(box.x2 + left, wide),
+            _share(box.y2 + top, high),
+        )
+
+    @property
+    def across(self) -> tuple[float, float]:
+        """Its left and right edge, as shares of the frame's width."""
+        region, wide = self.region, self.frame.width
+        return (region.left / wide, region.right / wide) if region is not None else (0.0, 1.0)
+
+    @property
+    def _sides(self) -> tuple[int, int, int, int]:
+        left, top = (self.region.left, self.region.top) if self.region is not None else (0, 0)
+        return left, top, self.frame.width, self.frame.height
+
+
+def _share(edge: float, side: int) -> float:
+    return round(min(1.0, max(0.0, edge / side)), 4)
+
+
+def square(frame: Frame, x: float, y: float) -> Region | None:
+    """Return the square as high as a frame around a place in shares of it, or as near to that as it fits.
+
+    In it things are larger than in the whole picture, and not squeezed. None for a frame that is nearly square.
+    """
+    wide, high = frame.width, frame.height
+    side = min(wide, high)
+    if max(wide, high) < 4 / 3 * side:
+        return None
+    left = min(max(0, round(x * wide - side / 2)), wide - side)
+    top = min(max(0, round(y * high - side / 2)), high - side)
+    return Region(left, top, left + side, top + side)
