@@ -4,20 +4,23 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, find_shell, page_with_camera
-from tests.browser.visitor import SLOWER, Visit, Visitor, slow_down
+from tests.browser.visitor import SLOWER, Visit, Visitor, called, slow_down
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
 # A name that leads to this machine and that the browser does not take for it.
 ELSEWHERE = "camera.test"
+# The window of most tests, as `page_with_camera` has it
+PHONE = (390, 844)
 # Of what most tests see; `visitor.SHARP` is the other.
 SMALL_CAMERA: dict[str, Any] = {"width": 640, "height": 360, "fps": 15}
 
@@ -69,19 +72,25 @@ async def model(model_server: FakeOpenAI) -> FakeOpenAI:
     return model_server
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def visit(browser: Browser) -> AsyncIterator[Visit]:
-    """Opens pages. Whatever they left in the browser's console in the end fails the test."""
+@asynccontextmanager
+async def visits(browser: Browser) -> AsyncIterator[Visit]:
+    """Open pages. Whatever they left in the browser's console in the end is an error."""
     visitors: list[Visitor] = []
     async with AsyncExitStack() as stack:
 
         async def open_page(
-            url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
+            url: str,
+            *,
+            scripts: Sequence[str] = (),
+            prepare: Callable[[Page], Awaitable[None]] | None = None,
+            **options: Any,
         ) -> Visitor:
             page = await stack.enter_async_context(
                 page_with_camera(browser, **(SMALL_CAMERA | options))
             )
             await slow_down(page)
+            for script in scripts:
+                await page.add_init_script(called(script))
             if prepare is not None:
                 await prepare(page)
             visitor = Visitor(page, url)
@@ -93,3 +102,54 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
         for visitor in visitors:
             await visitor.leave()
     assert [problem for visitor in visitors for problem in visitor.problems] == []
+
+
+class Kept:
+    """One live page, for tests that leave it as it was, but for what was asked on it."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._stack = AsyncExitStack()
+        self._page: Visitor | None = None
+
+    async def open(self, url: str) -> Visitor:
+        if self._page is None:
+            visit = await self._stack.enter_async_context(visits(self._browser))
+            self._page = await visit(url)
+            await self._page.start()
+        return self._page
+
+    async def close(self) -> None:
+        self._page = None
+        await self._stack.aclose()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def kept(browser: Browser) -> AsyncIterator[Kept]:
+    kept = Kept(browser)
+    yield kept
+    await kept.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser, kept: Kept) -> AsyncIterator[Visit]:
+    """Opens pages of the test's own. One of the tests before would only take time beside them."""
+    await kept.close()
+    async with visits(browser) as visit:
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(
+    request: pytest.FixtureRequest, server: Running, model: FakeOpenAI, kept: Kept
+) -> AsyncIterator[Visitor]:
+    """A live page on a phone, the one of the test before unless that has failed or used `visit`."""
+    failed = request.session.testsfailed
+    page = await kept.open(server.base_url)
+    yield page
+    if request.session.testsfailed > failed:
+        with suppress(AssertionError):
+            await kept.close()
+    else:
+        await page.resize(*PHONE)
+        assert page.problems == []

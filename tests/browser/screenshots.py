@@ -9,7 +9,6 @@ Writes docs/page-phone.jpg and docs/page-desktop.jpg.
 from __future__ import annotations
 
 import asyncio
-import base64
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from playwright.async_api import Browser, expect
 
 from benchmarks.browser import chromium, page_with_camera
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, shown
 from tests.support.running import running
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -39,7 +38,6 @@ SHOTS = (
 
 
 async def take(browser: Browser, url: str, shot: Shot) -> bytes:
-    photo = base64.b64encode(PHOTO.read_bytes()).decode()
     options = {"color_scheme": "light", "device_scale_factor": shot.scale}
     async with page_with_camera(
         browser,
@@ -47,7 +45,7 @@ async def take(browser: Browser, url: str, shot: Shot) -> bytes:
         context_options=options,
         width=1280,
         height=720,
-        mode=f"image:data:image/jpeg;base64,{photo}",
+        mode=shown(PHOTO.read_bytes()),
     ) as page:
         visitor = Visitor(page, url)
         await visitor.open()

@@ -90,23 +90,21 @@ async def test_a_token_is_renewed_before_it_ends(
     """With a fifth of its life left the page takes another one for the same session, and nobody
     notices.
     """
-    page = await visit("about:blank")
+    sooner = """{
+      const native = window.setTimeout;
+      window.setTimeout = (then, ms, ...rest) => native(then, ms === 8000 ? 800 : ms, ...rest);
+    }"""
+    page = await visit(server.base_url, scripts=[sooner])
     grants: list[tuple[str, str]] = []
 
     async def short_lived(route: Route) -> None:
         reply = await route.fetch()
         grant = await reply.json()
         grants.append((grant["session_id"], grant["token"]))
-        # Ten seconds; their timer runs out sooner here, see below.
+        # Ten seconds; their timer runs out sooner here.
         await route.fulfill(response=reply, json={**grant, "expires_in": 10})
 
     await page.page.route("**/api/token*", short_lived)
-    await page.page.add_init_script("""{
-          const native = window.setTimeout;
-          window.setTimeout = (then, ms, ...rest) => native(then, ms === 8000 ? 800 : ms, ...rest);
-        }""")
-    page.url = server.base_url
-    await page.open()
     await page.start()
     await page.page.wait_for_event("response", lambda r: "/api/token" in r.url)
     await expect(page.state).to_have_text(say("page.live"))

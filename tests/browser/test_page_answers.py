@@ -5,7 +5,6 @@ and is shown.
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import re
 import time
@@ -17,7 +16,7 @@ import pytest
 from playwright.async_api import expect
 
 from benchmarks.browser_figures import PRINT, likeness
-from tests.browser.visitor import SHARP, Picture, Visit, hurry
+from tests.browser.visitor import SHARP, Picture, Visit, Visitor, hurry, shown
 from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running, running
@@ -156,11 +155,9 @@ async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visi
 
 
 async def test_a_tapped_question_gets_a_frame_captured_after_it(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """One tap asks; the idle camera is woken for it, and nothing older than the tap is used."""
-    page = await visit(server.base_url)
-    await page.start()
     # As above
     for _ in range(3):
         await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
@@ -175,15 +172,11 @@ async def test_a_tapped_question_gets_a_frame_captured_after_it(
     assert asked(model.last) == "What is this?"
 
 
-async def test_words_are_shown_as_they_come(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_words_are_shown_as_they_come(page: Visitor, model: FakeOpenAI) -> None:
     """Each piece of text is on the page before the next one is there."""
     pieces = ["One ", "two ", "three ", "four."]
     model.answer_for = lambda _body, _jpeg: pieces
     model.steps = asyncio.Semaphore(0)
-    page = await visit(server.base_url)
-    await page.start()
     await page.send("Count")
     for number in range(len(pieces)):
         words = "".join(pieces[: number + 1]).strip()
@@ -194,17 +187,63 @@ async def test_words_are_shown_as_they_come(
     await expect(page.turns.last).to_have_attribute("data-state", "done")
 
 
-async def test_milliseconds_are_in_the_details(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_milliseconds_are_in_the_details(page: Visitor) -> None:
     """The line under an answer has tenths of a second at most, also for a look in detail."""
-    page = await visit(server.base_url)
-    await page.start()
     await page.tap(say("stage.read_this"))
     summary = page.turns.last.locator(".evidence > summary")
     await expect(summary).to_have_text(re.compile(r"^vLLM · detail · just now · [\d.]+\ss$"))
     await summary.click()
     await expect(page.turns.last.locator(".about")).to_contain_text(re.compile(r"\d\sm?s\sold"))
+
+
+async def test_cancel_stops_the_answer_at_the_model_too(page: Visitor, model: FakeOpenAI) -> None:
+    """Cancel ends the answer on the page and the stream at the model server; the next question is
+    answered.
+    """
+    model.behaviour = Behaviour.STALLS
+    sent = await page.send("Tell me a long story")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    await page.button(say("chat.stop")).click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns.last.locator(".remark")).to_have_text(say("page.cancelled"))
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    await expect(page.button(say("chat.stop"))).to_be_hidden()
+    response = await page.response(sent["id"])
+    assert response["finish_reason"] == "cancelled"
+    async with asyncio.timeout(2):
+        await model.last.done.wait()
+    assert model.last.closed_early
+    model.behaviour = Behaviour.NORMAL
+    assert (await page.ask("And now?"))["text"] == "I see a cup."
+
+
+async def test_a_second_question_replaces_the_first(page: Visitor, model: FakeOpenAI) -> None:
+    """The first one ends at the model and says why; the second is answered."""
+    model.behaviour = Behaviour.STALLS
+    first = await page.send("What is on the left?")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    stalled = model.last
+    model.behaviour = Behaviour.NORMAL
+    response = await page.ask("What is on the right?")
+    assert response["text"] == "I see a cup."
+    assert (await page.response(first["id"]))["finish_reason"] == "replaced"
+    await expect(page.turns.nth(-2).locator(".remark")).to_have_text(say("page.replaced"))
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    async with asyncio.timeout(2):
+        await stalled.done.wait()
+    assert stalled.closed_early
+
+
+async def test_an_answer_is_text_and_nothing_else(page: Visitor, model: FakeOpenAI) -> None:
+    """Markup in an answer is shown as it is written and does nothing."""
+    wicked = '<img src=x onerror="window.__bitten=1"><b>bold</b> [link](javascript:alert(1))'
+    model.answer_for = lambda _body, _jpeg: [wicked]
+    await page.ask('<i>What</i> is "this"?')
+    text = page.turns.last.locator(".text")
+    await expect(text).to_have_text(wicked)
+    assert await text.locator(":not(p)").count() == 0
+    assert await page.turns.last.locator(".asked *").count() == 0
+    assert await page.page.evaluate("window.__bitten") is None
 
 
 async def test_send_becomes_the_button_that_stops(
@@ -239,52 +278,6 @@ async def test_send_becomes_the_button_that_stops(
     await expect(page.box).to_be_focused()
 
 
-async def test_cancel_stops_the_answer_at_the_model_too(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """Cancel ends the answer on the page and the stream at the model server; the next question is
-    answered.
-    """
-    model.behaviour = Behaviour.STALLS
-    page = await visit(server.base_url)
-    await page.start()
-    sent = await page.send("Tell me a long story")
-    await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await page.button(say("chat.stop")).click()
-    await expect(page.turns.last).to_have_attribute("data-state", "done")
-    await expect(page.turns.last.locator(".remark")).to_have_text(say("page.cancelled"))
-    await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    await expect(page.button(say("chat.stop"))).to_be_hidden()
-    response = await page.response(sent["id"])
-    assert response["finish_reason"] == "cancelled"
-    async with asyncio.timeout(2):
-        await model.last.done.wait()
-    assert model.last.closed_early
-    model.behaviour = Behaviour.NORMAL
-    assert (await page.ask("And now?"))["text"] == "I see a cup."
-
-
-async def test_a_second_question_replaces_the_first(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """The first one ends at the model and says why; the second is answered."""
-    model.behaviour = Behaviour.STALLS
-    page = await visit(server.base_url)
-    await page.start()
-    first = await page.send("What is on the left?")
-    await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    stalled = model.last
-    model.behaviour = Behaviour.NORMAL
-    response = await page.ask("What is on the right?")
-    assert response["text"] == "I see a cup."
-    assert (await page.response(first["id"]))["finish_reason"] == "replaced"
-    await expect(page.turns.first.locator(".remark")).to_have_text(say("page.replaced"))
-    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-    async with asyncio.timeout(2):
-        await stalled.done.wait()
-    assert stalled.closed_early
-
-
 async def test_a_question_before_the_camera_starts_it_and_is_answered(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -296,22 +289,6 @@ async def test_a_question_before_the_camera_starts_it_and_is_answered(
     # A canvas begins with the picture that it drew last, 33 ms before at most.
     assert Picture.of(model.last).before(sent["sent_at"]) <= 40
     await expect(page.turns.last).to_have_attribute("data-state", "done")
-
-
-async def test_an_answer_is_text_and_nothing_else(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """Markup in an answer is shown as it is written and does nothing."""
-    wicked = '<img src=x onerror="window.__bitten=1"><b>bold</b> [link](javascript:alert(1))'
-    model.answer_for = lambda _body, _jpeg: [wicked]
-    page = await visit(server.base_url)
-    await page.start()
-    await page.ask('<i>What</i> is "this"?')
-    text = page.turns.last.locator(".text")
-    await expect(text).to_have_text(wicked)
-    assert await text.locator(":not(p)").count() == 0
-    assert await page.turns.last.locator(".asked *").count() == 0
-    assert await page.page.evaluate("window.__bitten") is None
 
 
 async def test_a_price_held_up_is_read_by_the_builtin_engine(
@@ -341,8 +318,7 @@ def coded(*texts: str) -> str:
         size = 9 * code.shape[0]
         left = 1280 * (2 * number + 1) // (2 * len(texts)) - size // 2
         sheet[(720 - size) // 2 :, left:][:size, :size] = np.kron(code, np.ones((9, 9), np.uint8))
-    png = base64.b64encode(cv2.imencode(".png", sheet)[1].tobytes()).decode()
-    return f"image:data:image/png;base64,{png}"
+    return shown(sheet, "png")
 
 
 async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(

@@ -15,14 +15,13 @@ from playwright.async_api import expect
 
 from tests.browser import test_page_programs
 from tests.browser.test_page_look import _WIDE, LONG
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import TOKEN, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
 
 # From tests/peers/package.json
 AXE = Path(__file__).parents[1] / "peers/node_modules/axe-core/axe.min.js"
-TOKEN = "operator-token-of-this-test"
 
 pytestmark = [
     pytest.mark.browser,
@@ -213,8 +212,7 @@ async def test_no_state_has_a_violation(
     await page.page.evaluate("location.hash = 'operator'")
     await expect(page.page.get_by_label("Operator token")).to_be_visible()
     await checked.look("operator's token")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    await page.operate()
     await expect(page.page.locator("#engine-panel")).to_be_visible()
     await checked.look("operator's panel")
     assert not checked.wrong, "\n".join(checked.wrong)
@@ -231,34 +229,31 @@ async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> N
     assert not checked.wrong, "\n".join(checked.wrong)
 
 
-@pytest.mark.parametrize(
-    ("chosen", "device", "ground"),
-    [
-        ("system", "light", "rgb(243, 240, 232)"),
-        ("system", "dark", "rgb(12, 17, 16)"),
-        ("light", "dark", "rgb(243, 240, 232)"),
-        ("dark", "light", "rgb(12, 17, 16)"),
-    ],
-)
-async def test_a_further_cameras_page_has_the_persons_theme(
-    visit: Visit, server: Running, chosen: str, device: Literal["light", "dark"], ground: str
-) -> None:
-    """The device's, or the one that is chosen in the settings; neither has a violation."""
+async def test_a_further_cameras_page_has_the_persons_theme(visit: Visit, server: Running) -> None:
+    """The device's, or the one that is chosen in the settings; none has a violation."""
+    light, dark = "rgb(243, 240, 232)", "rgb(12, 17, 16)"
     page = await visit(f"{server.base_url}/client/features/cameras/join/camera.html")
-    kept = {"theme": chosen}
-    await page.page.evaluate(
-        "kept => localStorage.setItem('qwen-camera-settings', kept)", json.dumps(kept)
-    )
-    await page.page.emulate_media(color_scheme=device)
-    await page.page.reload()
-    await expect(page.page.locator("html")).to_have_attribute("data-theme", chosen)
-    await expect(page.page.locator("body")).to_have_css("background-color", ground)
     checked = Checked(page)
-    await checked.look(f"join {chosen} {device}")
-    await page.page.evaluate(
-        "for (const one of document.querySelectorAll('[hidden]')) one.hidden = false"
+    themes: tuple[tuple[str, Literal["light", "dark"], str], ...] = (
+        ("system", "light", light),
+        ("system", "dark", dark),
+        ("light", "dark", light),
+        ("dark", "light", dark),
     )
-    await checked.look(f"join {chosen} {device}, all of it")
+    for chosen, device, ground in themes:
+        await page.page.evaluate(
+            "kept => localStorage.setItem('qwen-camera-settings', kept)",
+            json.dumps({"theme": chosen}),
+        )
+        await page.page.emulate_media(color_scheme=device)
+        await page.page.reload()
+        await expect(page.page.locator("html")).to_have_attribute("data-theme", chosen)
+        await expect(page.page.locator("body")).to_have_css("background-color", ground)
+        await checked.look(f"join {chosen} {device}")
+        await page.page.evaluate(
+            "for (const one of document.querySelectorAll('[hidden]')) one.hidden = false"
+        )
+        await checked.look(f"join {chosen} {device}, all of it")
     assert not checked.wrong, "\n".join(checked.wrong)
 
 
@@ -313,22 +308,21 @@ async def test_the_tab_key_reaches_everything(
     await expect(page.button(say("page.menu"))).to_be_focused()
 
 
-@pytest.mark.parametrize("size", [(640, 400), (320, 256)], ids=["200 %", "400 %"])
-async def test_the_settings_fit_when_zoomed(
-    visit: Visit, builtin: Running, size: tuple[int, int]
-) -> None:
-    """Of 1280×800 and 1280×1024: nothing sticks out, and each control can be scrolled to and hit;
-    with letters of twice the size, too.
+async def test_the_settings_fit_when_zoomed(visit: Visit, builtin: Running) -> None:
+    """Of 1280×800 to 200 % and of 1280×1024 to 400 %: nothing sticks out, and each control can be
+    scrolled to and hit; with letters of twice the size, too.
     """
-    page = await visit(builtin.base_url, viewport=size)
+    page = await visit(builtin.base_url)
     await page.press(say("settings.menu"))
-    for letters in ("100", "200"):
-        await page.page.locator("#settings [name=size]").select_option(letters)
-        await page.comes(f"({_WIDE})().out", [])
-        await page.comes(_SMALL, [])
-        done = page.button(say("page.done"))
-        await done.scroll_into_view_if_needed()
-        await expect(done).to_be_in_viewport(ratio=0.9)
+    done = page.button(say("page.done"))
+    for size in ((640, 400), (320, 256)):
+        await page.resize(*size)
+        for letters in ("100", "200"):
+            await page.page.locator("#settings [name=size]").select_option(letters)
+            await page.comes(f"({_WIDE})().out", [])
+            await page.comes(_SMALL, [])
+            await done.scroll_into_view_if_needed()
+            await expect(done).to_be_in_viewport(ratio=0.9)
 
 
 async def test_a_systems_own_colours(visit: Visit, run: Running, model: FakeOpenAI) -> None:

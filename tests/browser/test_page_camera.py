@@ -152,12 +152,8 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     assert "kbit/s" not in await page.page.locator("#top").inner_text()
 
 
-async def test_a_late_picture_is_announced_and_the_question_answered(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_a_late_picture_is_announced_and_the_question_answered(page: Visitor) -> None:
     """The page says that it waits for a fresh picture; the next picture is answered."""
-    page = await visit(server.base_url)
-    await page.start()
     await page.page.evaluate("window.__camera.mode = 'frozen'")
     sent = await page.send("What is this?")
     await expect(page.turns.last.locator(".text")).to_have_text(say("chat.waiting_picture"))
@@ -166,15 +162,13 @@ async def test_a_late_picture_is_announced_and_the_question_answered(
 
 
 async def test_a_frozen_camera_is_reported_and_not_answered_from(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """A picture that stands still is named as that, a question gets `camera_frozen` and words
     instead of an answer, and when the picture moves again all is well. The question is the first
     thing that wakes the camera: Chromium then sends the old picture once more, as if it were a new
     one.
     """
-    page = await visit(server.base_url)
-    await page.start()
     await page.box.fill("What is this?")
     await page.page.evaluate("window.__camera.mode = 'frozen'")
     await page.until(lambda sent: limit(sent) == 2)
@@ -198,14 +192,10 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
 
 
-async def test_a_dark_picture_is_answered_with_a_hint(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_a_dark_picture_is_answered_with_a_hint(page: Visitor) -> None:
     """A lamp in the dark: the page says that it is dark and what helps, and a question is
     answered.
     """
-    page = await visit(server.base_url)
-    await page.start()
     await page.show(mode=_LAMP, clock=False)
     await expect(page.notice).to_contain_text(say("page.dark_text"))
     await expect(page.state).to_have_text(say("page.live"))
@@ -217,13 +207,11 @@ async def test_a_dark_picture_is_answered_with_a_hint(
 
 
 async def test_a_black_picture_is_told_before_a_model_is_asked(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """A covered camera: the notice and the question's end say what to do; no model invents
     anything.
     """
-    page = await visit(server.base_url)
-    await page.start()
     await page.show(mode="black", clock=False)
     await expect(page.notice).to_contain_text(say("page.black_text"))
     sent = await page.send("What is this?")

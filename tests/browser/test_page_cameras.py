@@ -9,13 +9,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import TOKEN, Visit
 from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-TOKEN = "operator-token-of-this-test"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -36,8 +34,7 @@ async def test_the_operator_sees_and_asks_a_camera(visit: Visit, run: Running) -
     """One is live: its picture, and an answer to a question. One is not there: why, and what to do."""
     page = await visit(f"{run.base_url}/#operator")
     await expect(page.page.locator("#cameras")).to_be_hidden()
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    await page.operate()
     cameras = page.page.locator("#cameras")
     yard = cameras.locator("li").filter(has_text="yard")
     door = cameras.locator("li").filter(has_text="door")
@@ -54,7 +51,7 @@ async def test_the_operator_sees_and_asks_a_camera(visit: Visit, run: Running) -
     await yard.get_by_role("button", name="Ask", exact=True).click()
     await expect(yard.locator(".answer")).to_contain_text("red", timeout=30_000, ignore_case=True)
     # On a phone all of it stays within its frame, with a longer word on the button, too.
-    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.resize(390, 844)
     button = yard.locator("form button")
     word = await button.inner_text()
     await button.evaluate("(one, word) => { one.textContent = word }", "Nachfragen")

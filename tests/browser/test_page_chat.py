@@ -8,10 +8,10 @@ import itertools
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.browser.test_page_look import LONG
-from tests.browser.visitor import NOT_REACHED, Visit
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -34,14 +34,13 @@ _SPOKEN = """() => {
 
 @pytest.mark.parametrize("size", [(390, 844), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}")
 async def test_the_log_stands_at_its_end_after_every_answer(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+    page: Visitor, model: FakeOpenAI, size: tuple[int, int]
 ) -> None:
     """Words, picture and buttons come one after the other; nothing of the newest answer lies below
     the edge.
     """
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in LONG.split()]
-    page = await visit(server.base_url, viewport=size)
-    await page.start()
+    await page.resize(*size)
     for number in range(8):
         await page.ask(f"What is in this box, number {number}?")
         await expect(page.turns.last).to_have_attribute("data-state", "done")
@@ -52,13 +51,11 @@ async def test_the_log_stands_at_its_end_after_every_answer(
 
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
 async def test_a_question_covers_no_answer_that_has_room(
-    visit: Visit, server: Running, model: FakeOpenAI, long: bool
+    page: Visitor, model: FakeOpenAI, long: bool
 ) -> None:
     """On a phone: it scrolls away above an answer that nearly fits, and stays above a long one."""
     words = LONG * 3 if long else "It is good until March.\nThat is still to come."
     model.answer_for = lambda _body, _jpeg: [words]
-    page = await visit(server.base_url, viewport=(390, 844))
-    await page.start()
     await page.ask("When does it expire?")
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "done")
@@ -75,13 +72,9 @@ async def test_a_question_covers_no_answer_that_has_room(
     await page.comes(at_top, wanted, await turn.element_handle())
 
 
-async def test_who_scrolls_up_is_offered_the_way_back(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_who_scrolls_up_is_offered_the_way_back(page: Visitor, model: FakeOpenAI) -> None:
     """At once, not with the next answer; it takes the keyboard, and goes again at the end."""
     model.answer_for = lambda _body, _jpeg: [LONG]
-    page = await visit(server.base_url)
-    await page.start()
     for question in ("What is this?", "And this?"):
         await page.ask(question)
     newest = page.button(say("chat.newest"))
@@ -101,7 +94,7 @@ async def test_who_scrolls_up_is_offered_the_way_back(
 
 
 async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """From the first whole one on its turn has its picture and its height, whatever is written
     meanwhile.
@@ -111,8 +104,6 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     model.answer_for = lambda _body, _jpeg: [
         f"{word} " for word in (f"Scene {next(numbers) % 10}: " + LONG).split()
     ]
-    page = await visit(server.base_url)
-    await page.start()
     await page.press(say("chat.describe"))
     await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
     await page.page.evaluate("""() => {
@@ -133,14 +124,12 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
 
 
 async def test_the_timeline_of_a_description_scrolls_and_copies(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """By wheel and by keyboard down to the oldest moment; copied are all, the oldest first."""
     numbers = itertools.count(1)
     model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}. {LONG}"]
-    page = await visit(server.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await page.start()
     await page.press(say("chat.describe"))
     turn = page.turns.last
     moments = turn.locator(".earlier ol")
@@ -181,12 +170,11 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
 )
 async def test_an_answers_details_open_in_sight(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+    page: Visitor, model: FakeOpenAI, size: tuple[int, int]
 ) -> None:
     """Opened details are visible without scrolling, from their first line on."""
     model.answer_for = lambda _body, _jpeg: [LONG]
-    page = await visit(server.base_url, viewport=size)
-    await page.start()
+    await page.resize(*size)
     await page.ask("What is this?")
     await page.ask("And this?")
     await page.figures()
@@ -226,13 +214,9 @@ async def test_an_answer_is_read_aloud_in_its_language(
     """By the answer's own words, or by the question's where the answer is too short to tell; the
     page's own otherwise. A screen reader gets the same.
     """
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_SPOKEN})()")
-
     answers = iter(["Ich sehe eine rote Tasse auf dem Tisch.", "Rot.", "12"])
     model.answer_for = lambda _body, _jpeg: [next(answers)]
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(server.base_url, scripts=[_SPOKEN])
     await page.start()
     questions = ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1")
     for question, language in zip(questions, ("de", "de", ""), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from playwright.async_api import Page
 from benchmarks.browser import prefer_codec
 from server.core.frames import Frame
 from server.media.camera import Camera
-from tests.browser.visitor import SHARP, Visit
+from tests.browser.visitor import SHARP, Visit, shown
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
@@ -32,12 +31,10 @@ CLOSE = 7
 
 
 def chart() -> str:
-    """As a data URL, 1280×720."""
+    """A camera's mode, of 1280×720."""
     bgr = np.array(CHART, np.uint8)[:, ::-1].reshape(2, 4, 3)
     image = cv2.resize(bgr, (1280, 720), interpolation=cv2.INTER_NEAREST)
-    done, png = cv2.imencode(".png", image)
-    assert done
-    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
+    return shown(np.asarray(image, np.uint8), "png")
 
 
 def read(jpeg: bytes) -> list[Rgb]:
@@ -71,7 +68,7 @@ async def test_colours_come_as_they_are(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await visit(server.base_url, prepare=prepare, mode=f"image:{chart()}", **SHARP)
+    page = await visit(server.base_url, prepare=prepare, mode=chart(), **SHARP)
     await page.start()
     await page.settle(12)
     await page.ask("Which colours are there?")

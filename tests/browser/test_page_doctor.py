@@ -171,7 +171,7 @@ async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> No
         say("doctor.problems", checks=f"{say('page.camera')}; {say('doctor.permission')}")
     )
     # The list scrolls, and nothing else: else the buttons go up, with nothing below them.
-    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.resize(390, 844)
     rest = "one => one.scrollHeight - one.clientHeight"
     assert await page.page.locator("#doctor-list").evaluate(rest) > 0
     assert await page.page.locator("#doctor").evaluate(rest) <= 0
@@ -181,11 +181,8 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
     """Over http something in between is suspected, over https with an own authority the
     certificate.
     """
-    page = await visit("about:blank")
+    page = await visit(builtin.base_url, scripts=[REFUSING])
     page.expect(NOT_OPENED, r"status of 404")
-    page.url = builtin.base_url
-    await page.page.add_init_script(REFUSING)
-    await page.open()
     await check(page)
     assert (await states(page))["socket"] == "failed"
     assert say("doctor.socket_shut_todo") in await row(page, "socket")

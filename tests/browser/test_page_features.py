@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import compileall
+import importlib
+import itertools
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import ROOT, ServerProcess
+from tests.support.parts import at_night
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -88,8 +91,7 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
         asked: list[str] = []
         page.page.on("request", lambda request: asked.append(request.url))
         page.expect("status of 404")
-        await page.page.get_by_label("Operator token").fill("t" * 32)
-        await page.button("Continue").click()
+        await page.operate("t" * 32)
         await expect(page.page.locator("#people")).to_be_visible()
         await expect(page.page.locator("#speech")).to_be_hidden()
         await soon(lambda: any("/api/operator/webhooks?" in url for url in asked))
@@ -111,10 +113,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def deleted(tree: Path, feature: str) -> Iterator[None]:
-    """The folders of a feature are away, and back afterwards."""
+def deleted(tree: Path, features: Iterable[str]) -> Iterator[None]:
+    """The folders of features are away, and back afterwards."""
     with ExitStack() as stack:
-        for folder in FOLDERS:
+        for folder, feature in itertools.product(FOLDERS, features):
             if (there := tree / folder / feature).exists():
                 away = tree.with_name("away") / folder
                 away.mkdir(parents=True, exist_ok=True)
@@ -122,13 +124,46 @@ def deleted(tree: Path, feature: str) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("feature", FEATURES)
-async def test_without_the_folder_of_a_feature(visit: Visit, tree: Path, feature: str) -> None:
-    """As if it had never been written: the others do not miss it."""
-    with deleted(tree, feature):
+def needs(feature: str) -> set[str]:
+    """A feature, and those without which it is off."""
+    module = importlib.import_module(f"server.features.{feature}")
+    return {feature, *getattr(module, "NEEDS", ())}
+
+
+def rounds() -> list[tuple[str, ...]]:
+    """Features to delete together: in one of these rounds each does without each other one.
+
+    And is on there, by all that it needs; where that is what is gone, it is off.
+    """
+    left = {
+        (on, gone, frozenset(needs(on) - {gone}))
+        for on, gone in itertools.permutations(FEATURES, 2)
+    }
+    found = []
+    while left:
+        away: set[str] = set()
+        tried: set[tuple[str, str, frozenset[str]]] = set()
+        for feature in FEATURES:
+            more = away | {feature}
+            now = {one for one in left if one[1] in more and not more & one[2]}
+            if len(now) > len(tried):
+                away, tried = more, now
+        found.append(tuple(one for one in FEATURES if one in away))
+        left -= tried
+    return found
+
+
+@pytest.mark.parametrize(
+    "features", [*rounds(), *at_night(*((one,) for one in FEATURES))], ids="-".join
+)
+async def test_without_the_folders_of_features(
+    visit: Visit, tree: Path, features: Iterable[str]
+) -> None:
+    """As if they had never been written: the others do not miss them."""
+    with deleted(tree, features):
         async with (
             FakeOpenAI() as fake,
-            ServerProcess(model(fake) if feature == "builtin" else {}, tree=tree) as server,
+            ServerProcess(model(fake) if "builtin" in features else {}, tree=tree) as server,
         ):
             page = await answers(visit, server)
             # Before its server ends
@@ -141,11 +176,9 @@ async def test_operators_without_models(visit: Visit) -> None:
     async with ServerProcess({"FEATURES": "builtin", "OPERATOR_TOKEN": token}) as server:
         page = await visit(f"{server.url}/#operator")
         page.expect("status of 40[14]")
-        await page.page.get_by_label("Operator token").fill("another-token")
-        await page.button("Continue").click()
+        await page.operate("another-token")
         await expect(page.page.locator("#engine-refused")).to_contain_text("wrong")
-        await page.page.get_by_label("Operator token").fill(token)
-        await page.button("Continue").click()
+        await page.operate(token)
         await expect(page.page.locator("#people")).to_be_visible()
         await expect(page.page.locator("#engine-choose")).to_be_hidden()
         await page.leave()

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import TOKEN, Visit, operator
 from tests.features.hosting.catalogue.test_source import TINY
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-TOKEN = "operator-token-of-this-test"
 NAME = "someone/tiny-vl"
 WEIGHTS = bytes(range(256)) * 12_000
 # The room on this machine's disk
@@ -56,9 +55,7 @@ async def test_an_operator_fetches_a_model(
             catalogue=str(catalogue),
         ) as run:
             run.program.feature("hosting").fetch._kept = tmp_path / "models"
-            page = await visit(f"{run.base_url}/#operator")
-            await page.page.get_by_label("Operator token").fill(TOKEN)
-            await page.button("Continue").click()
+            page = await operator(visit, run.base_url)
             now = page.page.locator("#fetch-now")
             text = page.page.locator("#fetch-text")
             await expect(now).to_be_hidden()
@@ -84,9 +81,7 @@ async def test_an_operator_fetches_a_model(
 
 async def test_the_command_where_the_settings_forbid_it(visit: Visit, run: Running) -> None:
     """By default: no button, the reason, and what to type."""
-    page = await visit(f"{run.base_url}/#operator")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    page = await operator(visit, run.base_url)
     row = page.page.locator("#engine-models label", has_text="not fetched").first
     await row.click()
     command = page.page.locator("#fetch-command")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from tests.browser.visitor import SHARP, Visit
+from tests.browser.visitor import GREY, ORANGE, RED, SHARP, SPOKEN, Visit
 from tests.support.running import Running
 from tests.support.words import say
 
+# Keeps the notes that are played, as hertz.
+NOTES = """window.notes = []; const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (at) { window.notes.push(this.frequency.value); start.call(this, at); };"""
 LABEL = "text:TAKE ONE TABLET DAILY\nWITH A GLASS OF WATER\nBEFORE YOU EAT"
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -46,20 +49,12 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
 async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     """Hints alone, with tones, or none at all: then there is no button, and nothing is looked at."""
 
-    async def listen(page: Page) -> None:
-        await page.add_init_script("""
-          window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);
-          window.notes = []; const start = OscillatorNode.prototype.start;
-          OscillatorNode.prototype.start = function (at) {
-            window.notes.push(this.frequency.value); start.call(this, at); };
-        """)
-
     async def choose(help: str) -> None:
         await page.press(say("settings.menu"))
         await page.page.get_by_label(say("settings.help")).select_option(help)
         await page.button(say("page.done")).click()
 
-    page = await visit(builtin.base_url, prepare=listen, **SHARP)
+    page = await visit(builtin.base_url, scripts=[SPOKEN, NOTES], **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
@@ -89,13 +84,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
 
 async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
     """Hints are spoken where answers are; then the screen reader stays silent about them."""
-
-    async def listen(page: Page) -> None:
-        await page.add_init_script(
-            "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
-        )
-
-    page = await visit(builtin.base_url, prepare=listen, **SHARP)
+    page = await visit(builtin.base_url, scripts=[SPOKEN], **SHARP)
     await page.start()
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
@@ -108,25 +97,17 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
 
 async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
     """The voice says what alerted; the screen reader does not say it a second time."""
-
-    async def listen(page: Page) -> None:
-        await page.add_init_script(
-            "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
-        )
-
-    page = await visit(builtin.base_url, prepare=listen, **SHARP)
+    page = await visit(builtin.base_url, scripts=[SPOKEN], **SHARP)
     await page.start()
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.show(mode=GREY, clock=False)
     await page.press("#speak")
-    await page.box.fill("Tell me when you see red.")
-    await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.watch()
     since = await page.now()
-    await page.show(mode="color:rgb(240 140 20)")
+    await page.show(mode=ORANGE)
     await page.got(
         'm.type === "watches" && m.watches[0].reason.includes("I do not see it")', since=since
     )
-    await page.show(mode="color:rgb(210 30 30)")
+    await page.show(mode=RED)
     await expect(page.page.locator(".alert")).to_have_count(1)
     begun, rang = await page.page.evaluate("window.spoken")
     assert begun == say("watch.watching_for", condition="you see red")

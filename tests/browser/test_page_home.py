@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.mqtt.discovery import Topics, watch_key
-from tests.browser.visitor import Visit
+from tests.browser.visitor import GREY, RED, TOKEN, Visit, operator
 from tests.support.clients import http, metric, page_of, soon, take_token
 from tests.support.mosquitto import PASSWORD, Broker, broker, listening, no_mosquitto
 from tests.support.running import Running, running
@@ -25,9 +25,7 @@ pytestmark = [
     pytest.mark.skipif(bool(no_mosquitto()), reason=no_mosquitto()),
 ]
 
-TOKEN = "operator-token-of-this-test"
 TOPICS = Topics("qwen-camera", "homeassistant")
-GREY, RED = "color:rgb(120 120 120)", "color:rgb(210 30 30)"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -103,9 +101,7 @@ async def test_the_operator_sees_the_broker_and_ends_a_program(
             wish = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
             made = await client.post("/api/grants", json=wish, headers=headers)
             assert made.status_code == 201
-            page = await visit(f"{run.base_url}/#operator")
-            await page.page.get_by_label("Operator token").fill(TOKEN)
-            await page.button("Continue").click()
+            page = await operator(visit, run.base_url)
             mqtt = page.page.locator("#mqtt")
             await expect(mqtt).to_contain_text(f"mqtt://localhost:{one.port}", timeout=15_000)
             await expect(mqtt).to_contain_text("connected · sent: ")

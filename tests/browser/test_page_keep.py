@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
@@ -105,11 +105,7 @@ async def test_an_answer_is_shared_with_its_picture(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Question, answer without marks, and the very picture that the model got."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_SHARES})()")
-
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(server.base_url, scripts=[_SHARES])
     await page.start()
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     response = await page.ask("What is this?")
@@ -133,13 +129,10 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     visit: Visit, server: Running, model: FakeOpenAI, tmp_path: Path
 ) -> None:
     """As a file of its own with its words and its picture, and nothing of the other answers."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(
-            "delete Navigator.prototype.share; delete window.showSaveFilePicker;"
-        )
-
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(
+        server.base_url,
+        scripts=["delete Navigator.prototype.share; delete window.showSaveFilePicker;"],
+    )
     await page.start()
     await page.ask("What colour is it?")
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
@@ -172,11 +165,7 @@ async def test_the_person_says_where_the_file_goes(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """The browser's own dialog chooses the place; a person who cancels it gets no file and no error."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_PLACES})()")
-
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(server.base_url, scripts=[_PLACES])
     await page.start()
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import TOKEN, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.parts import at_night
 from tests.support.running import Running, running
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-TOKEN = "operator-token-of-this-test"
 
 # Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
 # Not those of the model, of the person, of the settings' lists of cameras and languages.
@@ -212,7 +211,7 @@ async def test_a_phone_shows_the_camera_beside_the_state(
 ) -> None:
     """For a third of its height at least, with targets of 44 px."""
     page = await spoken(visit, server, code)
-    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.resize(390, 844)
     await live(page)
     await page.page.locator("#state").click()
     await expect(page.page.locator("#fact-sending")).to_contain_text("×")

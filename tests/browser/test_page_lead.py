@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.browser.test_page_pick import CAT, opened, tap
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, shown
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.running import Running
 from tests.support.words import say
@@ -84,13 +83,7 @@ def scene(x: float | None, *, photo: str = "coffee", high: int = 170) -> str:
         wall[top : top + high, max(0, left) : left + wide] = thing[:, max(0, -left) :][
             :, : 640 - left
         ]
-    done, jpeg = cv2.imencode(".jpg", wall, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    assert done
-    return f"image:data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
-
-
-async def listen(page: Page) -> None:
-    await page.add_init_script(LISTEN)
+    return shown(wall)
 
 
 async def choose(page: Visitor, **chosen: str) -> None:
@@ -116,7 +109,7 @@ async def sentences(page: Visitor) -> list[dict[str, Any]]:
 
 async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     """By a typed order: heard at its side, faster in the middle, and when it is lost to which side it left."""
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, scripts=[LISTEN])
     await page.start()
     await page.show(mode=scene(0.82), clock=False)
     await choose(page, verbosity="full")
@@ -176,7 +169,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
 
 async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running) -> None:
     """What changes is heard and written at most 120 ms later, unless something was said a moment ago."""
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, scripts=[LISTEN])
     await page.start()
     await page.show(mode=scene(None), clock=False)
     await page.send("Guide me to the cup.")
@@ -206,7 +199,7 @@ async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running
 
 async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     """The least of the four steps says nothing; without tones nothing sounds."""
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, scripts=[LISTEN])
     await page.start()
     await page.show(mode=scene(0.8), clock=False)
     await choose(page, help="tones", verbosity="short")
@@ -232,7 +225,7 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
 
 async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None:
     """A thing by its name; what nothing here knows as the words that it is, from the first sentence on."""
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, scripts=[LISTEN])
     await page.start()
     await page.show(mode=scene(None), clock=False)
     for asked, said in (
@@ -247,7 +240,7 @@ async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None
 
 async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Running) -> None:
     """By a button beside the other things to do with it; what leads is fetched with it, not with the page."""
-    page = await opened(visit, builtin.base_url, prepare=listen)
+    page = await opened(visit, builtin.base_url, scripts=[LISTEN])
     requested: list[str] = []
     page.page.on("request", lambda request: requested.append(request.url))
     since = await page.now()

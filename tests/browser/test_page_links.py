@@ -320,14 +320,9 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     offer at once, the old connection as long as it takes, the same chat and the same socket where
     that still stands.
     """
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(
-            """const connection = Object.assign(new EventTarget(), {type: "wifi"});
-            Object.defineProperty(navigator, "connection", {get: () => connection});"""
-        )
-
-    page = await visit(server.base_url, prepare=prepare)
+    network = """const connection = Object.assign(new EventTarget(), {type: "wifi"});
+      Object.defineProperty(navigator, "connection", {get: () => connection});"""
+    page = await visit(server.base_url, scripts=[network])
     await page.start()
     since, at = await page.now(), time.monotonic()
     if how == "slept":

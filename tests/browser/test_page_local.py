@@ -5,13 +5,11 @@ in-process.
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -19,7 +17,7 @@ from playwright.async_api import expect
 
 from server.features.hosting.status import ManagerState
 from server.features.local_models.runtime import LocalRuntime
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, shown
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
 from tests.support.running import Running, running
@@ -31,9 +29,7 @@ LOADS = 60.0
 
 def picture_of(color: str) -> str:
     """A camera's mode that shows nothing but one colour."""
-    bgr = np.full((72, 128, 3), COLORS[color][::-1], np.uint8)
-    png = base64.b64encode(cv2.imencode(".png", bgr)[1].tobytes()).decode()
-    return f"image:data:image/png;base64,{png}"
+    return shown(np.full((72, 128, 3), COLORS[color][::-1], np.uint8), "png")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

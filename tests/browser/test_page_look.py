@@ -114,7 +114,7 @@ _WIDE = """() => {
   return { page: page.scrollWidth - innerWidth, log: log.scrollWidth - log.clientWidth,
     out: out.map((e) => e.id || e.className || e.tagName) };
 }"""
-
+NONE_WIDE = {"page": 0, "log": 0, "out": []}
 
 # The live picture is at least so wide and high.
 _LARGE = """([wide, high]) => {
@@ -297,21 +297,22 @@ async def test_the_keyboard_alone_is_enough(
     await expect(page.start_button).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_all_text_is_easy_to_read(
-    visit: Visit, server: Running, model: FakeOpenAI, scheme: str
-) -> None:
-    """WCAG AA, computed for every text on the page in several of its states; over the picture the
-    worst case counts.
+async def test_all_text_is_easy_to_read(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """WCAG AA, computed for every text on the page in several of its states, light and dark; over the
+    picture the worst case counts.
     """
-    page = await visit(server.base_url, context_options={"color_scheme": scheme})
+    page = await visit(server.base_url)
 
     async def faint() -> list[Any]:
-        # Buttons that are pressed or pointed at change their colours softly.
-        await page.page.wait_for_function(_SETTLED)
-        texts = await page.page.evaluate(_CONTRAST)
-        assert len(texts) >= 5
-        return [t for t in texts if t["ratio"] < t["least"]]
+        found = []
+        for scheme in ("light", "dark"):
+            await page.page.emulate_media(color_scheme=scheme)
+            # Buttons that are pressed or pointed at change their colours softly.
+            await page.page.wait_for_function(_SETTLED)
+            texts = await page.page.evaluate(_CONTRAST)
+            assert len(texts) >= 5
+            found += [(scheme, t) for t in texts if t["ratio"] < t["least"]]
+        return found
 
     assert await faint() == []
     await page.start()
@@ -384,32 +385,26 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     assert moved - timing <= {"translate", "transform", "opacity"}
 
 
-@pytest.mark.parametrize(
-    "size", [(320, 568), (390, 844), (844, 390), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
-)
-async def test_nothing_sticks_out(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
-) -> None:
+async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """No sideways scrolling on any screen; picture, text box and the newest answer are all in the
     window.
     """
-    page = await talked(visit, server, model, viewport=size)
-
-    async def fits() -> None:
-        await page.comes(_WIDE, {"page": 0, "log": 0, "out": []})
+    page = await talked(visit, server, model)
+    for size in ((320, 568), (390, 844), (844, 390), (1280, 800)):
+        await page.resize(*size)
+        await page.comes(_WIDE, NONE_WIDE)
         for part in (page.page.locator("#video"), page.box, page.turns.last.locator(".text")):
             await expect(part).to_be_in_viewport(ratio=0.3)
         await page.comes(_LARGE, True, [280, 120])
-
-    await fits()
-    for name in (say("page.menu"), say("page.more"), say("chat.send")):
-        await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-    await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
-    await page.comes(f"({_WIDE})().out", [])
-    await page.page.keyboard.press("Escape")
-    await page.figures()
-    await page.comes(_WIDE, {"page": 0, "log": 0, "out": []})
+        for name in (say("page.menu"), say("page.more"), say("chat.send")):
+            await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
+        await page.page.get_by_role("button", name=say("stage.state")).click()
+        await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
+        await page.comes(f"({_WIDE})().out", [])
+        await page.page.keyboard.press("Escape")
+        details = await page.figures()
+        await page.comes(_WIDE, NONE_WIDE)
+        await details.evaluate("one => (one.closest('.evidence').open = false)")
 
 
 async def test_an_upright_picture_leaves_room_for_the_words(
@@ -436,7 +431,7 @@ async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
     """A phone that is turned, and one whose keyboard takes half of the window."""
     page = await talked(visit, server, model)
     for size in ((390, 420), (844, 390), (390, 844)):
-        await page.page.set_viewport_size({"width": size[0], "height": size[1]})
+        await page.resize(*size)
         await expect(page.box).to_be_in_viewport(ratio=0.99)
         await expect(page.page.locator("#video")).to_be_in_viewport(ratio=0.5)
         await page.comes(_LARGE, True, [0, 100])

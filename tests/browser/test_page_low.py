@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.browser.test_page_look import LONG
-from tests.browser.visitor import NOT_REACHED, Visit
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -25,12 +25,11 @@ _SEEN = """() => {
     ("size", "height"), [((844, 390), 240), ((320, 568), 110)], ids=["844x390", "320x568"]
 )
 async def test_a_long_answer_opens_at_its_first_line(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], height: int
+    page: Visitor, model: FakeOpenAI, size: tuple[int, int], height: int
 ) -> None:
     """In a low wide window the answer has most of the column."""
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in (LONG * 3).split()]
-    page = await visit(server.base_url, viewport=size)
-    await page.start()
+    await page.resize(*size)
     await page.ask("What is in this box?")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.settle()
@@ -39,28 +38,25 @@ async def test_a_long_answer_opens_at_its_first_line(
     assert found >= height
 
 
-@pytest.mark.parametrize("size", [(844, 390), (390, 844)], ids=["844x390", "390x844"])
-async def test_a_watch_that_is_refused_leaves_all_in_sight(
-    visit: Visit, size: tuple[int, int]
-) -> None:
+async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin: Running) -> None:
     """One bell, the words of the refusal, and the way to ask it as a question; nothing over another."""
-    async with running(engine="builtin") as run:
-        page = await visit(run.base_url, viewport=size)
-        page.expect(NOT_REACHED)  # the server ends before the page does
-        await page.start()
-        await page.press("#watch")
-        await page.box.fill("the cat sits on the table")
-        await page.box.press("Enter")
-        note = page.page.locator(".note").last
-        await expect(note).to_contain_text(say("server.watch_builtin"))
-        offer = page.page.locator("#ask-offer")
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.press("#watch")
+    await page.box.fill("the cat sits on the table")
+    await page.box.press("Enter")
+    note = page.page.locator(".note").last
+    await expect(note).to_contain_text(say("server.watch_builtin"))
+    offer = page.page.locator("#ask-offer")
+    for size in ((844, 390), (390, 844)):
+        await page.resize(*size)
         await expect(offer).to_be_visible()
         await page.settle()
         words, over = await note.bounding_box(), await offer.bounding_box()
         assert words is not None
         assert over is not None
-        assert words["y"] + words["height"] <= over["y"] + 1
-        assert words["height"] <= 110
+        assert words["y"] + words["height"] <= over["y"] + 1, size
+        assert words["height"] <= 110, size
         await expect(page.page.locator("#end-mode")).to_be_visible()
         await expect(page.page.locator("#offered button")).to_have_count(3)
 
@@ -83,34 +79,28 @@ _READ = """() => {
 }"""
 
 
-@pytest.mark.parametrize(
-    "size",
-    [(844, 390), (568, 320), (320, 568), (390, 844)],
-    ids=["844x390", "568x320", "320x568", "390x844"],
-)
-async def test_a_notice_can_be_read_whole(
-    visit: Visit, builtin: Running, size: tuple[int, int]
-) -> None:
+async def test_a_notice_can_be_read_whole(visit: Visit, builtin: Running) -> None:
     """With all that a camera can have, while the picture is black and then the server is gone;
     before the first answer, with one, and with the chat over most of the picture."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_FULL})()")
-
-    page = await visit(builtin.base_url, viewport=size, prepare=prepare)
+    page = await visit(builtin.base_url, scripts=[_FULL])
     page.expect(NOT_REACHED, "net::ERR_INTERNET_DISCONNECTED")
-    notice = page.page.locator("#notice")
+    notice, handle = page.notice, page.page.locator("#sheet-handle")
+
+    async def read() -> None:
+        for size in ((844, 390), (568, 320), (320, 568), (390, 844)):
+            await page.resize(*size)
+            await page.comes(_READ, True)
+            if await handle.is_visible():
+                await handle.click()
+                await page.comes(_READ, True)
+                await handle.click()
+
     await page.start()
     await page.show(mode="black", clock=False)
     await expect(notice).to_contain_text(say("page.black"))
-    await page.comes(_READ, True)
+    await read()
     await page.ask("What does it say?")
-    await page.comes(_READ, True)
-    handle = page.page.locator("#sheet-handle")
-    if await handle.is_visible():
-        await handle.click()
-        await page.comes(_READ, True)
-        await handle.click()
+    await read()
     await page.page.context.set_offline(True)
     await expect(notice).to_contain_text("offline")
-    await page.comes(_READ, True)
+    await read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.test_page_elsewhere import given
-from tests.browser.visitor import SHARP, Visit, Visitor
+from tests.browser.visitor import SHARP, Visit, Visitor, shown
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -27,6 +26,7 @@ from tests.support.words import say
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ASKED = "Where is the box?"
+COFFEE = shown((PHOTOS / "coffee.jpg").read_bytes())
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -253,7 +253,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
     end = "log => { log.scrollTop = log.scrollHeight; return log.scrollTop; }"
     below = await page.page.locator("#log").evaluate(end)
-    await page.page.set_viewport_size({"width": 390, "height": 840})
+    await page.resize(390, 840)
     await page.settle()
     assert await page.page.locator("#log").evaluate("log => log.scrollTop") >= below
     await expect(page.button(say("chat.newest"))).to_be_hidden()
@@ -263,8 +263,7 @@ async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """On the live picture, with a word in the details about who found it; not where the model sees none."""
-    jpeg = base64.b64encode((PHOTOS / "coffee.jpg").read_bytes()).decode()
-    page = await visit(server.base_url, mode=f"image:data:image/jpeg;base64,{jpeg}")
+    page = await visit(server.base_url, mode=COFFEE)
     await page.start()
     await page.page.wait_for_function(LOADED)
     model.answer_for = lambda _body, _jpeg: ["In the ", "middle."]
@@ -284,12 +283,7 @@ async def test_a_place_is_said_once(
     visit: Visit, builtin: Running, language: str, asked: str
 ) -> None:
     """The answer of the built-in engine says where it is; the page does not repeat that below it."""
-    jpeg = base64.b64encode((PHOTOS / "coffee.jpg").read_bytes()).decode()
-    page = await visit(
-        builtin.base_url,
-        mode=f"image:data:image/jpeg;base64,{jpeg}",
-        context_options={"locale": language},
-    )
+    page = await visit(builtin.base_url, mode=COFFEE, context_options={"locale": language})
     await page.page.locator("#start").click()
     await expect(page.state).to_have_text(say("page.live", language=language))
     await page.page.locator("#question").fill(asked)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 
-import cv2
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from server.features.builtin.language import language
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import SPOKEN, Visit, Visitor, shown
 from tests.features.builtin.test_notable import wall
 from tests.support.running import Running
 from tests.support.words import say
@@ -18,22 +16,15 @@ from tests.support.words import say
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 NOTICES = language("en").say("notices")
-SPOKEN = "speechSynthesis.speak = (one) => (window.spoken ??= []).push(one.text);"
 TOLD = 'm.type === "response" && m.kind === "describe" && m.finish_reason === "stop"'
 
 
 def view(name: str = "", high: int = 0, x: int = 640) -> str:
-    done, jpeg = cv2.imencode(".jpg", wall(name, high, x), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    assert done
-    return f"image:data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
-
-
-async def spoken(page: Page) -> None:
-    await page.add_init_script(SPOKEN)
+    return shown(wall(name, high, x))
 
 
 async def opened(visit: Visit, url: str) -> Visitor:
-    page = await visit(url, viewport=(390, 844), width=1280, height=720, prepare=spoken)
+    page = await visit(url, viewport=(390, 844), width=1280, height=720, scripts=[SPOKEN])
     await page.start()
     await page.show(mode=view(), clock=False)
     return page

@@ -21,7 +21,7 @@ from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
 from server.features.local_models.runtime import LocalRuntime
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
-from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.browser.visitor import REFUSED_TOKEN, TOKEN, Visit, Visitor, operator
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -30,8 +30,6 @@ from tests.support.vllm_stand_in import install_for_cpu
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-TOKEN = "operator-token-of-this-test"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -49,8 +47,7 @@ async def let_in(page: Visitor) -> None:
     """Open the panel and bring the token; the details of the state are open behind it."""
     await page.state.click()
     await open_panel(page)
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    await page.operate()
     await expect(page.page.locator("#engine-panel")).to_be_visible()
 
 
@@ -82,9 +79,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     """By the operator's address the panel is there at once, and tells what goes on; closed, nobody
     is there any more.
     """
-    page = await visit(f"{run.base_url}/#operator")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    page = await operator(visit, run.base_url)
     panel = page.page.locator("#engine-panel")
     await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
     await page.page.locator("#engine-url").fill(model.base_url)
@@ -193,9 +188,7 @@ async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
     """It goes with the start alone; the field is empty afterwards, and no message holds it."""
     key = "canary-key-of-the-page"
     async with FakeOpenAI(api_key=key) as server:
-        page = await visit(f"{run.base_url}/#operator")
-        await page.page.get_by_label("Operator token").fill(TOKEN)
-        await page.button("Continue").click()
+        page = await operator(visit, run.base_url)
         await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
         await page.page.locator("#engine-url").fill(server.base_url)
         holding: list[str] = []
@@ -229,8 +222,7 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
         for size in ((390, 844), (1280, 800)):
             page = await visit(f"{run.base_url}/#operator", viewport=size)
             pages.append(page)
-            await page.page.get_by_label("Operator token").fill(TOKEN)
-            await page.button("Continue").click()
+            await page.operate()
             now = page.page.locator("#engine-now")
             first = now.locator("#engine-state")
             await expect(first).to_have_text("Qwen2.5-VL-32B on a model server answers")
@@ -268,9 +260,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
         "trust_remote_code": True,
     }
     async with running(operator_token=TOKEN, **settings) as run:
-        page = await visit(f"{run.base_url}/#operator")
-        await page.page.get_by_label("Operator token").fill(TOKEN)
-        await page.button("Continue").click()
+        page = await operator(visit, run.base_url)
         panel = page.page.locator("#engine-panel")
         await choose(page, "tiny", "subprocess")
         await command_of(page, str(tmp_path / "tiny"))
@@ -415,9 +405,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await visitor.start()
     # Sessions of tests before may be there still.
     name = session_hash((await visitor.got('m.type === "ready"'))["session_id"])
-    page = await visit(f"{run.base_url}/#operator")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    page = await operator(visit, run.base_url)
     people = page.page.locator("#people")
     row = people.locator("li").filter(has_text=name)
     await expect(row).to_contain_text("live")
@@ -439,9 +427,7 @@ async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
     back, all is as before. A server that is alone shows none of it.
     """
     async with running(operator_token=TOKEN, gateway_name="h1", rate_limit_per_minute=0) as one:
-        page = await visit(f"{one.base_url}/#operator")
-        await page.page.get_by_label("Operator token").fill(TOKEN)
-        await page.button("Continue").click()
+        page = await operator(visit, one.base_url)
         gateways = page.page.locator("#gateways")
         await expect(gateways.locator("li")).to_contain_text("h1 (this one)")
         await expect(gateways.locator("li")).to_contain_text("places taken")
@@ -465,9 +451,7 @@ async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
 
 async def test_a_server_that_is_alone_has_no_gateways(visit: Visit, run: Running) -> None:
     """There is nowhere to send people."""
-    page = await visit(f"{run.base_url}/#operator")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    page = await operator(visit, run.base_url)
     await expect(page.page.locator("#people")).to_be_visible()
     await expect(page.page.locator("#gateways")).to_be_hidden()
 
@@ -478,9 +462,7 @@ async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     async with running(operator_token=TOKEN, engine_python="/nowhere") as server:
-        page = await visit(f"{server.base_url}/#operator")
-        await page.page.get_by_label("Operator token").fill(TOKEN)
-        await page.button("Continue").click()
+        page = await operator(visit, server.base_url)
         speech = page.page.locator("#speech")
         await expect(speech.locator("#speech-ear")).to_have_text("not set")
         await expect(speech.locator("#speech-voice")).to_have_text("not set")

@@ -64,7 +64,7 @@ async def crowded(page: Visitor, state: str) -> list[str]:
     """Return controls that cannot be hit, spill or stick out, by size of window and letters."""
     wrong: list[str] = []
     for width, height in SIZES:
-        await page.page.set_viewport_size({"width": width, "height": height})
+        await page.resize(width, height)
         for letters in LETTERS:
             await page.page.evaluate(_LETTERS, letters)
             # The layout of a new size may come some pictures later.
@@ -151,7 +151,7 @@ async def test_nothing_lies_on_anything_else(
 
     async def look(state: str) -> None:
         wrong.extend(await crowded(page, state))
-        await page.page.set_viewport_size({"width": 390, "height": 844})
+        await page.resize(390, 844)
         await page.page.evaluate(_LETTERS, "100")
 
     await in_each_state(page, model, look)

@@ -176,11 +176,8 @@ async def test_a_refused_socket_is_told_and_helped(
     """https works and the socket does not: the page says why, gives the authority and the steps,
     and comes back.
     """
-    page = await visit("about:blank")
+    page = await visit(f"{lan.base_url}/#pair={new_code(lan)}", scripts=[REFUSING])
     page.expect(NOT_OPENED)
-    page.url = f"{lan.base_url}/#pair={new_code(lan)}"
-    await page.page.add_init_script(REFUSING)
-    await page.open()
     await page.start_button.click()
     await expect(page.state).to_have_text(say("page.not_trusted"))
     await expect(page.notice).to_contain_text(say("page.untrusted"))
@@ -211,18 +208,15 @@ async def test_a_refused_socket_is_told_and_helped(
 
 async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, lan: Running) -> None:
     """Nothing answers at all: the network is to blame, and the certificate is not spoken of."""
-    page = await visit("about:blank")
-    page.expect(NOT_OPENED, "net::ERR", "Failed to load resource")
-    page.url = f"{lan.base_url}/#pair={new_code(lan)}"
-    await page.page.add_init_script(REFUSING)
     asked = asyncio.Event()
 
     async def nothing_there(route: Route) -> None:
         asked.set()
         await route.abort()
 
+    page = await visit(f"{lan.base_url}/#pair={new_code(lan)}", scripts=[REFUSING])
+    page.expect(NOT_OPENED, "net::ERR", "Failed to load resource")
     await page.page.route("**/ca.crt", nothing_there)
-    await page.open()
     await page.start_button.click()
     await expect(page.notice).to_contain_text(say("page.connection_lost"))
     async with asyncio.timeout(15):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from functools import cache
 from typing import Any
 
-import cv2
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import SHARP, Visit, Visitor
+from tests.browser.visitor import SHARP, Visit, Visitor, shown
 from tests.features.builtin.test_things import room
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -37,9 +35,7 @@ CAT, CUP, NOTHING = (0.2, 0.5), (0.68, 0.5), (0.5, 0.05)
 @cache
 def two_things() -> str:
     """A camera's mode: a cat at the left, a cup at the right."""
-    done, jpeg = cv2.imencode(".jpg", room(("coffee", 545), ("chelsea", 0)))
-    assert done
-    return "image:data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+    return shown(room(("coffee", 545), ("chelsea", 0)))
 
 
 async def opened(visit: Visit, url: str, **options: Any) -> Visitor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Route, expect
 
 from tests.browser.test_page_camera import put_out_of_sight, quicken
 from tests.browser.test_page_several import LINK, join
@@ -91,11 +91,7 @@ async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> 
 
 async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running) -> None:
     """The one in use is marked; another is used at once, and by the next page of the device."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_TWO})()")
-
-    page = await visit(builtin.base_url, prepare=prepare)
+    page = await visit(builtin.base_url, scripts=[_TWO])
     await page.page.get_by_role("button", name=say("stage.use_another")).focus()
     await page.page.keyboard.press("Enter")
     rows = page.page.locator("#camera-rows [data-device]")
@@ -176,7 +172,7 @@ async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) 
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     assert await page.page.evaluate("window.__camera.opened") == 0
     # Its words have the room of "simple mode", too.
-    await page.page.set_viewport_size({"width": 320, "height": 568})
+    await page.resize(320, 568)
     assert await page.state.evaluate("one => one.scrollWidth <= one.clientWidth")
     await page.page.evaluate(f"({_BAR})()")
     await expect(page.start_button).to_be_visible()

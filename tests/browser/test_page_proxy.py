@@ -172,11 +172,7 @@ async def test_a_rolling_restart_loses_no_answer(
         assert (await page.got('m.type === "resumed"', since=since))["turns"] > 0
         watch = await page.sent("watch", since=since)
         assert (watch["condition"], watch["threshold"]) == ("you see red", 0.5)
-        await page.page.wait_for_function(
-            """since => window.__log.some(({ at, way, message }) =>
-              at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
-            arg=since,
-        )
+        await page.sends('m.type === "settings" && m.sensitivity === 2', since=since)
         await expect(page.page.locator("#log")).not_to_contain_text(
             say("problem.handover_refused").partition(".")[0]
         )

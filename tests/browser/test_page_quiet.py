@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from playwright.async_api import expect
@@ -50,50 +49,45 @@ async def controls(page: Visitor) -> list[str]:
     return found
 
 
-async def over(page: Visitor) -> Any:
-    return await page.page.evaluate(OVER)
+async def free_middle(page: Visitor, most: int = 99) -> None:
+    """In windows of all sizes nothing lies over the middle of the picture, and few controls are there."""
+    for size in SIZES:
+        await page.resize(*size)
+        await page.comes(OVER, [])
+        found = await controls(page)
+        assert len(found) <= most, (size, found)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_few_controls_and_a_free_middle(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+    visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """While it is live, with one answer, and while a watch is ordered."""
-    page = await visit(server.base_url, viewport=size)
+    page = await visit(server.base_url)
     await page.start()
-    assert len(await controls(page)) <= 8, await controls(page)
-    assert await over(page) == []
+    await free_middle(page, 8)
     await page.ask("What is this?")
-    assert len(await controls(page)) <= 8 + OF_AN_ANSWER, await controls(page)
-    assert await over(page) == []
+    await free_middle(page, 8 + OF_AN_ANSWER)
     await page.press(say("watch.tell_me"))
     await expect(page.button(say("watch.person_comes"))).to_be_visible()
-    assert await over(page) == []
+    await free_middle(page)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_what_is_wrong_stands_beside_the_picture(
-    visit: Visit, builtin: Running, size: tuple[int, int]
-) -> None:
+async def test_what_is_wrong_stands_beside_the_picture(visit: Visit, builtin: Running) -> None:
     """A message, and a hint of the guide."""
-    page = await visit(builtin.base_url, viewport=size)
+    page = await visit(builtin.base_url)
     await page.start()
     await page.show(mode="black")
     await expect(page.notice).to_be_visible()
-    assert await over(page) == []
+    await free_middle(page)
     await page.show(mode="text:WAY OUT", textPx=80)
     await expect(page.notice).to_be_hidden()
     await page.press(say("guide.name"))
     await expect(page.page.locator("#aim")).to_be_visible()
-    assert await over(page) == []
+    await free_middle(page)
 
 
-async def test_a_long_press_holds_the_picture(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_a_long_press_holds_the_picture(page: Visitor) -> None:
     """Another one lets it go; a finger that moves holds nothing."""
-    page = await visit(server.base_url, viewport=(390, 844))
-    await page.start()
     mouse = page.page.mouse
     for state in ("page.picture_held", "page.live"):
         await mouse.move(195, 300)
@@ -107,15 +101,52 @@ async def test_a_long_press_holds_the_picture(
     await mouse.up()
 
 
-@pytest.mark.parametrize("width", [320, 390])
-async def test_three_questions_stand_in_one_row(visit: Visit, builtin: Running, width: int) -> None:
+async def test_sliders_say_words(page: Visitor) -> None:
+    """A screen reader says what is seen beside each, not its raw value."""
+    await page.press(say("settings.menu"))
+    await expect(page.page.locator("#settings")).to_be_visible()
+    said = await page.page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
+      .filter((one) => one.checkVisibility()).map((one) => [one.getAttribute("aria-valuetext"), one.value])""")
+    assert len(said) >= 2
+    assert all(words and words != value for words, value in said)
+    await page.button(say("page.done")).click()
+
+
+async def test_what_is_on_shows_in_the_bar(page: Visitor) -> None:
+    """As one mark, whose cross ends it."""
+    mark = page.page.locator("#end-mode")
+    await expect(mark).to_be_hidden()
+    await page.press(say("chat.describe"))
+    await expect(mark).to_have_attribute(
+        "aria-label", say("page.end_mode", mode=say("chat.describe"))
+    )
+    await mark.click()
+    await expect(mark).to_be_hidden()
+    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
+
+
+async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
+    """A live region that keeps its words says nothing."""
+    await page.ask("What is this?")
+    region = page.page.locator("#announcer")
+    await expect(region).to_have_text("I see a cup.")
+    before = await region.evaluate("one => one.textContent")
+    await page.ask("What is this?")
+    await page.comes(
+        "before => document.querySelector('#announcer').textContent !== before", True, before
+    )
+
+
+async def test_three_questions_stand_in_one_row(visit: Visit, builtin: Running) -> None:
     """Nothing is cut off, and the engine that answers knows them."""
-    page = await visit(builtin.base_url, viewport=(width, 844))
+    page = await visit(builtin.base_url)
     await page.start()
     row = page.page.locator("#quick")
     asked = row.locator("button:visible")
-    await expect(asked).to_have_count(3)
-    assert await row.evaluate("one => one.scrollWidth <= one.clientWidth")
+    for width in (320, 390):
+        await page.resize(width, 844)
+        await expect(asked).to_have_count(3)
+        assert await row.evaluate("one => one.scrollWidth <= one.clientWidth"), width
     for words in await asked.all_inner_texts():
         answer = (await page.tap(words))["text"]
         assert "I cannot tell" not in answer
@@ -126,7 +157,7 @@ async def test_a_key_finds_the_question_and_what_is_more(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """The first one skips to the field; "more" comes behind its button, and takes the focus."""
-    page = await visit(server.base_url, viewport=(390, 844))
+    page = await visit(server.base_url)
     keys = page.page.keyboard
     await keys.press("Tab")
     skip = page.page.locator("#skip")
@@ -154,7 +185,7 @@ async def test_states_are_announced_one_at_a_time(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """The newest that lasts, with two seconds between two."""
-    page = await visit(server.base_url, viewport=(390, 844))
+    page = await visit(server.base_url)
     await page.page.evaluate("""() => {
       window.__heard = [];
       const region = document.querySelector("#announcer");
@@ -185,39 +216,10 @@ async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running
     assert box["y"] + box["height"] <= row["y"]
 
 
-async def test_sliders_say_words(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """A screen reader says what is seen beside each, not its raw value."""
-    page = await visit(server.base_url)
-    await page.start()
-    await page.press(say("settings.menu"))
-    await expect(page.page.locator("#settings")).to_be_visible()
-    said = await page.page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
-      .filter((one) => one.checkVisibility()).map((one) => [one.getAttribute("aria-valuetext"), one.value])""")
-    assert len(said) >= 2
-    assert all(words and words != value for words, value in said)
-
-
-async def test_what_is_on_shows_in_the_bar(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """As one mark, whose cross ends it."""
-    page = await visit(server.base_url, viewport=(390, 844))
-    await page.start()
-    mark = page.page.locator("#end-mode")
-    await expect(mark).to_be_hidden()
-    await page.press(say("chat.describe"))
-    await expect(mark).to_have_attribute(
-        "aria-label", say("page.end_mode", mode=say("chat.describe"))
-    )
-    await mark.click()
-    await expect(mark).to_be_hidden()
-    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
-
-
 async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     visit: Visit, builtin: Running
 ) -> None:
-    page = await visit(builtin.base_url, viewport=(390, 844))
+    page = await visit(builtin.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
     await expect(page.page.locator("#simple-label")).to_be_visible()
@@ -237,23 +239,6 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     assert copied == "bash scripts/run.sh --model"
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
-
-
-async def test_the_same_answer_is_announced_again(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """A live region that keeps its words says nothing."""
-    page = await visit(server.base_url)
-    await page.start()
-    await page.ask("What is this?")
-    region = page.page.locator("#announcer")
-    await expect(region).to_have_text("I see a cup.")
-    before = await region.evaluate("one => one.textContent")
-    await page.ask("What is this?")
-    await expect(page.turns).to_have_count(2)
-    await page.comes(
-        "before => document.querySelector('#announcer').textContent !== before", True, before
-    )
 
 
 async def test_a_closed_dialog_gives_the_focus_back_to_the_menu(

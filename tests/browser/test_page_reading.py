@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from server.features.reading import text as read_pace
 from tests.browser.test_page_speaking import _VOICE
@@ -42,11 +42,7 @@ async def hurry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 async def begin(visit: Visit, url: str, *scripts: str) -> Visitor:
-    async def prepare(page: Page) -> None:
-        for script in scripts:
-            await page.add_init_script(f"({script})()")
-
-    page = await visit(url, prepare=prepare)
+    page = await visit(url, scripts=scripts)
     await page.start()
     await page.show(mode=UPPER, textPx=40, clock=False)
     await page.settle()

@@ -32,7 +32,7 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     """The model gets them before the picture of now; one tap on another way to look asks again."""
     model.answer_for = lambda _body, _jpeg: ["The keys lay there [1]."]
     page = await visit(server.base_url)
-    await page.page.set_viewport_size({"width": 1280, "height": 800})
+    await page.resize(1280, 800)
     await page.start()
     await remembered(page, "KEYS", "CUP", "BOX")
     response = await page.ask("Where did I put the keys?")
@@ -72,7 +72,7 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
 ) -> None:
     """Its size and bounds; the wish stays over a reload, and without it nothing is kept."""
     page = await visit(server.base_url)
-    await page.page.set_viewport_size({"width": 1280, "height": 800})
+    await page.resize(1280, 800)
     await page.start()
     await remembered(page, "KEYS")
     await page.page.locator("#state").click()
@@ -91,11 +91,10 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await expect(words).to_have_text(say("facts.memory_off"))
     await expect(page.button(say("facts.forget"))).to_be_disabled()
 
+    since = await page.now()
     await page.page.reload()
     await page.start()
-    await page.page.wait_for_function(
-        "() => window.__log.some(({way, message: m}) => way === 'sent' && m.recall === false)"
-    )
+    await page.sends("m.recall === false", since=since)
     await page.page.locator("#state").click()
     await expect(words).to_have_text(say("facts.memory_off"))
     await page.ask("What just happened?")

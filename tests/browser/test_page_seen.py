@@ -168,7 +168,7 @@ _UPRIGHT = """async () => {
 async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Running) -> None:
     """Side by side, with the buttons in sight."""
     page = await visit(server.base_url)
-    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.resize(390, 844)
     await page.start()
     await page.page.evaluate(_UPRIGHT)
     dialog = page.page.locator("#seen-dialog")

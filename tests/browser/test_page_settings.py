@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -77,11 +77,8 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
 async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Running) -> None:
     """No JSON, another version's, values that nobody may choose: the default each time."""
     for text in ("{", "null", "7", '{"version":9,"theme":"pink","size":200,"camera":[],"tones":1}'):
-
-        async def prepare(page: Page, text: str = text) -> None:
-            await page.add_init_script(f"localStorage.setItem('{KEY}', {json.dumps(text)})")
-
-        page = await visit(builtin.base_url, prepare=prepare)
+        script = f"localStorage.setItem('{KEY}', {json.dumps(text)})"
+        page = await visit(builtin.base_url, scripts=[script])
         await choose(page)
         for name, value in {"theme": "system", "size": "100", "verbosity": "normal"}.items():
             await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
@@ -94,15 +91,13 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
     the next page; the details of an answer are open.
     """
 
-    async def prepare(page: Page) -> None:
-        await page.add_init_script("""
+    script = """
           window.asked = [];
           const give = navigator.mediaDevices?.getUserMedia;
           if (give) navigator.mediaDevices.getUserMedia = function (wish) {
             window.asked.push(wish.video?.height?.ideal); return give.call(this, wish); };
-        """)
-
-    page = await visit(server.base_url, prepare=prepare)
+        """
+    page = await visit(server.base_url, scripts=[script])
     await page.start()
     await choose(page, resolution="480")
     await page.page.wait_for_function("() => window.asked.at(-1) === 480")
@@ -118,11 +113,7 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
     await page.page.goto(server.base_url)
     since = await page.now()
     await page.start()
-    await page.page.wait_for_function(
-        """since => window.__log.some(({ at, way, message }) =>
-          at > since && way === "sent" && message.type === "settings" && message.sensitivity === 2)""",
-        arg=since,
-    )
+    await page.sends('m.type === "settings" && m.sensitivity === 2', since=since)
     assert await page.page.evaluate("window.asked") == [480]
 
 
@@ -143,11 +134,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     """The chosen voice reads texts of its language, as fast as chosen; the length of descriptions
     goes to the server, also that of the next page; all are kept, and forgotten.
     """
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_VOICES})()")
-
-    page = await visit(server.base_url, prepare=prepare)
+    page = await visit(server.base_url, scripts=[_VOICES])
     await page.start()
     await choose(page, speed="1.5", voice="urn:Sam", talk="push")
     await page.page.locator("#settings [name=silence]").fill("900")
@@ -173,11 +160,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     await page.page.goto(server.base_url)
     since = await page.now()
     await page.start()
-    await page.page.wait_for_function(
-        """since => window.__log.some(({ at, way, message }) =>
-          at > since && way === "sent" && message.type === "settings" && message.length === "long")""",
-        arg=since,
-    )
+    await page.sends('m.type === "settings" && m.length === "long"', since=since)
     await choose(page)
     await page.button(say("settings.forget")).click()
     assert await kept(page) is None
@@ -204,11 +187,7 @@ _ZOOMS = """() => {
 
 async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
     """Beside its slider, and to a screen reader; the camera gets it. Without a zoom there is no slider."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_ZOOMS})()")
-
-    page = await visit(builtin.base_url, prepare=prepare)
+    page = await visit(builtin.base_url, scripts=[_ZOOMS])
     await page.start()
     await page.page.locator("#more-open").click()
     slider, value = page.page.locator("#zoom"), page.page.locator("#zoom-value")

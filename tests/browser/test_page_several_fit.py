@@ -16,7 +16,7 @@ from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
 from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded
 from tests.browser.test_page_several import LINK
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import TOKEN, Visit, Visitor
 from tests.features.webhooks.receiver import SECRET
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-TOKEN = "operator-token-of-this-test"
 # A name as long as one may be
 NAME = "The back door behind the garden's shed 2"
 assert len(NAME) == 40
@@ -79,7 +78,7 @@ class Fit(Checked):
         """The same of a page without a log and settings."""
         await self.look(state)
         for width, height in SIZES:
-            await self.page.page.set_viewport_size({"width": width, "height": height})
+            await self.page.resize(width, height)
             for letters in ("100", "200"):
                 await self.page.page.evaluate(_ENLARGED, letters)
                 for _ in range(TRIES):
@@ -92,7 +91,7 @@ class Fit(Checked):
         await self.small()
 
     async def small(self) -> None:
-        await self.page.page.set_viewport_size({"width": 390, "height": 844})
+        await self.page.resize(390, 844)
         await self.page.page.evaluate(
             "document.documentElement.dataset.size = '100'; document.documentElement.style.fontSize = ''"
         )

@@ -16,6 +16,8 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+SIZES = [(390, 844), (320, 568), (1280, 800)]
+
 # Names of the buttons of which something is covered by something else, or out of the window.
 _COVERED = """(selector) => [...document.querySelectorAll(selector)].filter((button) => {
   if (!button.checkVisibility()) return false;
@@ -54,25 +56,24 @@ async def refused(page: Visitor) -> None:
 
 
 @pytest.mark.parametrize("history", [False, True], ids=["new", "with answers"])
-@pytest.mark.parametrize(
-    "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
-)
 async def test_a_refusal_leaves_all_its_buttons_in_sight(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], history: bool
+    visit: Visit, server: Running, model: FakeOpenAI, history: bool
 ) -> None:
     """Start Camera, the other camera and the check are neither covered by the chat nor below the
     edge.
     """
     if history:
-        page = await talked(visit, server, model, viewport=size)
+        page = await talked(visit, server, model)
         await page.ask("And this?")
     else:
-        page = await visit(server.base_url, viewport=size)
+        page = await visit(server.base_url)
     await refused(page)
-    for name in (say("page.start"), say("stage.use_another"), say("page.check_connection")):
-        await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
-    await page.comes(_COVERED, [], "#card button")
-    await page.comes(f"({_WIDE})().out", [])
+    for size in SIZES:
+        await page.resize(*size)
+        for name in (say("page.start"), say("stage.use_another"), say("page.check_connection")):
+            await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
+        await page.comes(_COVERED, [], "#card button")
+        await page.comes(f"({_WIDE})().out", [])
 
 
 async def test_at_400_percent_zoom_everything_can_be_reached(
@@ -100,28 +101,24 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.comes(_COVERED, [], "#start")
 
 
-@pytest.mark.parametrize(
-    "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
-)
 async def test_large_letters_stay_in_their_buttons(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+    visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """With letters of twice the size: no button's words spill, none is covered, nothing sticks out."""
-    page = await talked(visit, server, model, viewport=size)
+    page = await talked(visit, server, model)
     await page.page.evaluate("document.documentElement.style.fontSize = '200%'")
-    await page.page.evaluate(
-        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    )
-    await page.comes(_SPILLED, [])
-    await page.comes(_COVERED, [], "#bar button, #quick button, #state")
-    await page.comes(f"({_WIDE})().out", [])
+    for size in SIZES:
+        await page.resize(*size)
+        await page.comes(_SPILLED, [])
+        await page.comes(_COVERED, [], "#bar button, #quick button, #state")
+        await page.comes(f"({_WIDE})().out", [])
 
 
 async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
     visit: Visit, builtin: Running
 ) -> None:
     """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
-    page = await visit(builtin.base_url, viewport=(390, 844))
+    page = await visit(builtin.base_url)
     await page.start()
     whole = page.page.locator("#whole")
     video = page.page.locator("#video")
@@ -130,25 +127,26 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
     await page.press("#whole")
     await expect(whole).to_have_attribute("aria-pressed", "true")
     await expect(video).to_have_css("object-fit", "contain")
-    await page.page.set_viewport_size({"width": 1280, "height": 800})
+    await page.resize(1280, 800)
     await expect(whole).to_be_hidden()
-    await page.page.set_viewport_size({"width": 390, "height": 844})
+    await page.resize(390, 844)
     await page.press("#whole")
     await expect(video).to_have_css("object-fit", "cover")
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
-async def test_the_boxs_words_are_whole(visit: Visit, server: Running, width: int) -> None:
+async def test_the_boxs_words_are_whole(visit: Visit, server: Running) -> None:
     """The placeholder of the text box is not cut on any screen."""
-    page = await visit(server.base_url, viewport=(width, 640))
-    await page.comes(f"({_PLACEHOLDER})() <= 0", True)
+    page = await visit(server.base_url)
+    for width in (320, 390, 1280):
+        await page.resize(width, 640)
+        await page.comes(f"({_PLACEHOLDER})() <= 0", True)
 
 
 async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
     """It goes along with the finger; let go above it covers most of the picture, below it gives it back. A tap
     does the same.
     """
-    page = await visit(builtin.base_url, viewport=(390, 844))
+    page = await visit(builtin.base_url)
     await page.start()
     await page.ask("What colour is this?")
     handle, mouse = page.page.locator("#sheet-handle"), page.page.mouse

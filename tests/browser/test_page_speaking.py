@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from server.media.sound.pcm import wav
 from tests.browser.test_page_sound import session_of, until
@@ -118,11 +118,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
 
 async def listening(visit: Visit, server: Running) -> Visitor:
     """A visitor who wants answers spoken."""
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_SOUNDS})()")
-
-    visitor = await visit(server.base_url, prepare=prepare)
+    visitor = await visit(server.base_url, scripts=[_SOUNDS])
     await visitor.start()
     await visitor.press(say("chat.speak"))
     session = session_of(server)
@@ -284,11 +280,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     """
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.05
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_VOICE})()")
-
-    visitor = await visit(server.base_url, prepare=prepare)
+    visitor = await visit(server.base_url, scripts=[_VOICE])
     await visitor.start()
     await visitor.press(say("chat.speak"))
     session = session_of(server)

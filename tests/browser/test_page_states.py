@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from benchmarks.browser import set_camera
 from server.shared.watch_answers import conditions_in
 from tests.browser.test_page_links import GIVEN_UP, through, whole_way
 from tests.browser.test_page_reading import _LIVE
 from tests.browser.test_page_speaking import _VOICE
-from tests.browser.visitor import NOT_REACHED, Visit, Visitor
+from tests.browser.visitor import BLUE, GREY, NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 from tests.support.words import say
@@ -26,15 +26,12 @@ _NOTES = """() => {
   const start = OscillatorNode.prototype.start;
   OscillatorNode.prototype.start = function (...at) { window.__notes.push(this.frequency.value); return start.apply(this, at); };
 }"""
+_HEARD = (_VOICE, _LIVE, _NOTES)
 LOST, THINKING = [440, 330, 262], 392
 
 
 async def listener(visit: Visit, url: str, **options: Any) -> Visitor:
-    async def prepare(page: Page) -> None:
-        for script in (_VOICE, _LIVE, _NOTES):
-            await page.add_init_script(f"({script})()")
-
-    page = await visit(url, prepare=prepare, **options)
+    page = await visit(url, scripts=_HEARD, **options)
     await page.start()
     return page
 
@@ -75,18 +72,12 @@ async def test_a_connection_that_goes_and_comes_is_told(
 ) -> None:
     """The voice says what the page shows, and that it is back."""
     async with whole_way(server) as (url, relay, cut):
-
-        async def prepare(page: Page) -> None:
-            await through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000)(page)
-            for script in (_VOICE, _LIVE, _NOTES):
-                await page.add_init_script(f"({script})()")
-
-        page = await visit(url, prepare=prepare)
+        way = through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000)
+        page = await listener(visit, url, prepare=way)
         page.expect(NOT_REACHED, GIVEN_UP)
-        await page.start()
         await page.press("#speak")
         # The part that speaks is there.
-        await page.page.wait_for_function("() => window.__log.some(({message: m}) => m.speak)")
+        await page.sends("m.speak")
         cut(True)
         await expect(page.notice).to_be_visible(timeout=30_000)
         await page.page.wait_for_function(
@@ -138,11 +129,8 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     page = await listener(visit, server.base_url)
     await page.press(say("settings.menu"))
     await page.page.get_by_label(say("settings.verbosity")).select_option(say("settings.short"))
-    sent = (
-        "words => window.__log.some(({way, message: m}) => way === 'sent' && m.verbosity === words)"
-    )
-    await page.page.wait_for_function(sent, arg="normal")
-    await page.page.wait_for_function(sent, arg="short")
+    for words in ("normal", "short"):
+        await page.sends(f'm.verbosity === "{words}"')
     await page.page.get_by_label(say("settings.tones")).uncheck()
     await page.button(say("page.done")).click()
     await page.press("#speak")
@@ -156,10 +144,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     await page.page.evaluate("history.state")
     since = await page.now()
     await page.start()
-    await page.page.wait_for_function(
-        "since => window.__log.some(({way, message: m}) => way === 'sent' && m.type === 'settings' && m.verbosity === 'short')",
-        arg=since,
-    )
+    await page.sends('m.type === "settings" && m.verbosity === "short"', since=since)
     await page.press(say("settings.menu"))
     await expect(page.page.get_by_label(say("settings.verbosity"))).to_have_value("short")
     await expect(page.page.get_by_label(say("settings.tones"))).not_to_be_checked()
@@ -174,11 +159,9 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     ],
 )
 async def test_answers_have_the_wanted_length(
-    visit: Visit, server: Running, model: FakeOpenAI, chosen: str, words: str
+    page: Visitor, model: FakeOpenAI, chosen: str, words: str
 ) -> None:
     """The model is asked for it."""
-    page = await visit(server.base_url)
-    await page.start()
     await page.press(say("settings.menu"))
     await page.page.get_by_label(say("settings.verbosity")).select_option(chosen)
     await page.button(say("page.done")).click()
@@ -205,7 +188,6 @@ async def test_each_answer_is_announced_once_without_speech(
     assert error["message"] not in " ".join(announced)
 
 
-GREY, BLUE = "color:rgb(120 120 120)", "color:rgb(60 80 200)"
 LOADS, GONE = "The model is being loaded.", "The model is not available right now."
 
 
@@ -252,9 +234,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     model.answer_for = never
     page = await listener(visit, server.base_url)
     await page.show(mode=GREY, clock=False)
-    await page.box.fill("Tell me when the kettle boils.")
-    await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.watch("the kettle boils")
     summary = page.page.locator("#watches-summary")
     await page.page.locator("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.models.openai.engine import OpenAIEngine
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -31,13 +31,11 @@ def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
 
 
 async def test_thoughts_are_folded_and_no_part_of_the_answer(
-    visit: Visit, server: Running, thinker: FakeOpenAI
+    page: Visitor, thinker: FakeOpenAI
 ) -> None:
     """While it thinks a line says so; afterwards the line is there to be opened, and the answer
     stands alone.
     """
-    page = await visit(server.base_url)
-    await page.start()
     thinker.steps = asyncio.Semaphore(0)
     sent = await page.send("What is this?")
     turn = page.turns.last
@@ -67,12 +65,8 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     assert "round" not in str(thinker.last.texts)
 
 
-async def test_a_model_that_does_not_think_has_no_such_line(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_a_model_that_does_not_think_has_no_such_line(page: Visitor) -> None:
     """Nothing is there to be opened."""
-    page = await visit(server.base_url)
-    await page.start()
     response = await page.ask("What is this?")
     assert "thinking" not in response
     await expect(page.turns.last.locator(".thoughts")).to_be_hidden()

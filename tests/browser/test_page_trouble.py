@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import NOT_REACHED, Picture, Visit
+from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
@@ -52,13 +52,11 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
 
 
 async def test_a_lost_socket_keeps_session_chat_and_settings(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, server: Running, model: FakeOpenAI
 ) -> None:
     """The connection breaks and comes back at once: the same session, the same chat, the camera
     never stopped.
     """
-    page = await visit(server.base_url)
-    await page.start()
     await page.ask("What is the red thing?")
     since = await page.now()
     server.program.sessions.close_sockets(1012, "test")
@@ -72,31 +70,28 @@ async def test_a_lost_socket_keeps_session_chat_and_settings(
 
 
 async def test_a_socket_that_breaks_in_mid_answer_has_the_question_asked_again(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, server: Running, model: FakeOpenAI
 ) -> None:
     """By itself, as the same question; its end before is no news."""
     model.behaviour = Behaviour.STALLS
-    page = await visit(server.base_url)
-    await page.start()
     sent = await page.send("Tell me a long story")
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
     model.behaviour = Behaviour.NORMAL
     since = await page.now()
+    turns = await page.turns.count()
     server.program.sessions.close_sockets(1012, "test")
     assert await page.sent("chat", since=since) == sent
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await expect(page.turns.last.locator(".remark")).to_be_hidden()
-    await expect(page.turns).to_have_count(1)
+    await expect(page.turns).to_have_count(turns)
 
 
 async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_words(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, server: Running, model: FakeOpenAI
 ) -> None:
     """The received text is kept; the question ends and can be asked again with one press."""
     model.behaviour = Behaviour.STALLS
-    page = await visit(server.base_url)
-    await page.start()
     await page.send("Tell me a long story")
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
     since = await page.now()
@@ -113,25 +108,68 @@ async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_wor
 
 
 async def test_an_engine_that_dies_in_mid_answer_is_told_and_asked_again(
-    visit: Visit, server: Running, model: FakeOpenAI
+    page: Visitor, model: FakeOpenAI
 ) -> None:
     """The words that came stay, the reason stands below them, Try again asks the same question
     anew.
     """
     model.behaviour = Behaviour.DIES
-    page = await visit(server.base_url)
-    await page.start()
     sent = await page.send("What is this?")
     error = await page.end(sent["id"])
     assert error["type"] == "error"
-    turn = page.turns.last
+    turn, turns = page.turns.last, await page.turns.count()
     await expect(turn).to_have_attribute("data-state", "failed")
     await expect(turn.locator(".remark")).to_have_text(error["message"])
     model.behaviour = Behaviour.NORMAL
     await turn.get_by_role("button", name=say("page.try_again")).click()
-    await expect(page.turns).to_have_count(2)
+    await expect(page.turns).to_have_count(turns + 1)
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
     await expect(page.turns.last.locator(".asked")).to_have_text(say("stage.what_is_this"))
+
+
+async def test_two_windows_of_one_page_do_not_fight(page: Visitor, server: Running) -> None:
+    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming
+    back.
+    """
+    server.program.sessions.close_sockets(4409, "replaced")
+    await expect(page.card).to_contain_text(say("page.other_window"))
+    await expect(page.state).to_have_text(say("page.camera_off"))
+    await page.lets_go()
+    await page.start()
+
+
+async def test_a_question_that_is_too_long_is_held_back_with_its_count(
+    page: Visitor, model: FakeOpenAI
+) -> None:
+    """4,000 characters are sent, one more is not, and the page says how many there are too many."""
+    count, turns = page.page.locator("#question-count"), await page.turns.count()
+    await page.box.fill("x" * 4001)
+    await expect(count).to_have_text(say("chat.too_many_characters", count=1))
+    await page.comes(_UNCOVERED, True)
+    await expect(page.button(say("chat.send"))).to_be_disabled()
+    await page.box.press("Enter")
+    await expect(page.turns).to_have_count(turns)
+    await page.box.fill("x" * 4000)
+    await expect(count).to_have_text("0 characters left")
+    await page.button(say("chat.send")).click()
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    assert len(model.last.texts[-1][1]) == 4000
+
+
+async def test_many_questions_at_once_end_with_the_newest(page: Visitor, model: FakeOpenAI) -> None:
+    """An impatient person: ten questions in a row, one answer, none left open."""
+    # Longer than a busy machine takes for the next one.
+    model.first_token = 1.5
+    for number in range(10):
+        await page.box.fill(f"Question {number}")
+        await page.box.press("Enter")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    remarks = await page.turns.locator(".remark").all_inner_texts()
+    assert remarks[-10:] == [say("page.replaced")] * 9 + [""]
+    async with asyncio.timeout(2):
+        while model.running:
+            await asyncio.sleep(0.02)
 
 
 async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -> None:
@@ -174,21 +212,6 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
             await page.leave()
 
 
-async def test_two_windows_of_one_page_do_not_fight(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming
-    back.
-    """
-    page = await visit(server.base_url)
-    await page.start()
-    server.program.sessions.close_sockets(4409, "replaced")
-    await expect(page.card).to_contain_text(say("page.other_window"))
-    await expect(page.state).to_have_text(say("page.camera_off"))
-    await page.lets_go()
-    await page.start()
-
-
 async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Running) -> None:
     """And nothing else: the camera is off until it is wanted again."""
     page = await visit(server.base_url)
@@ -204,43 +227,3 @@ _UNCOVERED = """() => {
   const [log, count] = ["#log", "#question-count"].map((one) => document.querySelector(one).getBoundingClientRect());
   return log.bottom <= count.top + 1;
 }"""
-
-
-async def test_a_question_that_is_too_long_is_held_back_with_its_count(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """4,000 characters are sent, one more is not, and the page says how many there are too many."""
-    page = await visit(server.base_url)
-    await page.start()
-    count = page.page.locator("#question-count")
-    await page.box.fill("x" * 4001)
-    await expect(count).to_have_text(say("chat.too_many_characters", count=1))
-    await page.comes(_UNCOVERED, True)
-    await expect(page.button(say("chat.send"))).to_be_disabled()
-    await page.box.press("Enter")
-    await expect(page.turns).to_have_count(0)
-    await page.box.fill("x" * 4000)
-    await expect(count).to_have_text("0 characters left")
-    await page.button(say("chat.send")).click()
-    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-    assert len(model.last.texts[-1][1]) == 4000
-
-
-async def test_many_questions_at_once_end_with_the_newest(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """An impatient person: ten questions in a row, one answer, none left open."""
-    # Longer than a busy machine takes for the next one.
-    model.first_token = 1.5
-    page = await visit(server.base_url)
-    await page.start()
-    for number in range(10):
-        await page.box.fill(f"Question {number}")
-        await page.box.press("Enter")
-    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-    await expect(page.page.locator('article.turn:not([data-state="done"])')).to_have_count(0)
-    remarks = await page.turns.locator(".remark").all_inner_texts()
-    assert remarks.count(say("page.replaced")) == 9
-    async with asyncio.timeout(2):
-        while model.running:
-            await asyncio.sleep(0.02)

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.test_page_camera import put_out_of_sight
-from tests.browser.visitor import Visit, Visitor, hurry
+from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, hurry, shown
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
 from tests.support.parts import at_night
@@ -22,7 +22,6 @@ from tests.support.words import say
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 LOADS = 60.0
-ORANGE, RED = "color:rgb(240 140 20)", "color:rgb(210 30 30)"
 
 
 async def color_of(page: Visitor, src: str) -> tuple[float, float, float]:
@@ -38,7 +37,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     """Not for orange; once for red, with a red frame; and the page shows, marks and takes it back."""
     page = await visit(builtin.base_url)
     await page.start()
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.show(mode=GREY, clock=False)
     alerts, listed = page.page.locator(".alert"), page.page.locator("#watches-list li")
     order = page.button(say("chat.watch_this"))
     await expect(order).to_be_hidden()
@@ -102,7 +101,7 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
         viewport=(390, 844),
         width=720,
         height=1280,
-        mode="color:rgb(120 120 120)",
+        mode=GREY,
         clock=False,
     )
     await page.start()
@@ -135,7 +134,7 @@ async def test_a_trained_model_watches_for_red(
         await soon(lambda: run.program.engines.current.status.ready, LOADS)
         page = await visit(run.base_url)
         await page.start()
-        await page.show(mode="color:rgb(120 120 120)", clock=False)
+        await page.show(mode=GREY, clock=False)
         await page.box.fill("Tell me when you see red")
         await page.button(say("chat.watch_this")).click()
         looked = 'm.type === "watches" && m.watches[0]?.reason === "It is not red."'
@@ -200,7 +199,7 @@ async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Runn
     page = await visit(builtin.base_url)
     await page.start()
     # One that alerts is over, and makes room.
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.show(mode=GREY, clock=False)
     for count, color in enumerate(
         ("red", "green", "blue", "yellow", "orange", "pink", "purple", "brown"), 1
     ):
@@ -285,21 +284,12 @@ async def test_an_alert_sounds_shakes_and_notifies(
     """Permission is asked with the first watch and not before; a page in sight shows no notification
     beside its own alert.
     """
-
-    async def prepare(page: Page) -> None:
-        await page.add_init_script(f"({_ALARM})()")
-        if hidden:
-            await page.add_init_script(
-                'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
-            )
-
-    page = await visit(builtin.base_url, prepare=prepare)
+    away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
+    page = await visit(builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
     await page.start()
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    await page.show(mode=GREY, clock=False)
     assert await page.page.evaluate("window.__alarm") == []
-    await page.box.fill("Tell me when you see red.")
-    await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.watch()
     await page.comes("window.__alarm", [["asked"]])
     since = await page.now()
     await page.show(mode=ORANGE)
@@ -317,11 +307,10 @@ async def test_an_alert_sounds_shakes_and_notifies(
 
 def paper(patch: int) -> str:
     """A grey picture as a data URL, with a patch of 5 % that differs by so many levels."""
-    picture = np.full((360, 640, 3), 120, np.uint8)
-    picture[::40, :] = 60
-    picture[144:216, 256:416] += np.uint8(patch)
-    encoded = cv2.imencode(".png", picture)[1].tobytes()
-    return f"image:data:image/png;base64,{base64.b64encode(encoded).decode()}"
+    sheet = np.full((360, 640, 3), 120, np.uint8)
+    sheet[::40, :] = 60
+    sheet[144:216, 256:416] += np.uint8(patch)
+    return shown(sheet, "png")
 
 
 async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running) -> None:
@@ -331,17 +320,14 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     page = await visit(builtin.base_url)
     await page.start()
     await page.show(mode=paper(0), clock=False)
-    await page.box.fill("Tell me when you see red.")
-    await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.watch()
     await page.page.locator("#watches > summary").click()
     await page.page.locator("#watches-changes > summary").click()
     slider = page.page.locator("#watches-changes").get_by_label(say("watch.small_changes"))
     compared = page.page.locator("#watches-changes .compared")
-    # The setting of the opened details may come in between.
-    sent = "wanted => window.__log.some(({way, message: m}) => way === 'sent' && JSON.stringify(m).includes(wanted))"
     await slider.fill("-2")
-    await page.page.wait_for_function(sent, arg='"sensitivity":0.25')
+    # The setting of the opened details may come in between.
+    await page.sends("m.sensitivity === 0.25")
     await expect(page.page.locator("#watches-changes output")).to_have_text("25 %")
     await page.show(mode=paper(12))
     await page.settle(6)
@@ -362,7 +348,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
         "() => Number(document.querySelector('#watches-changes .part').getAttribute('width')) > 0"
     )
     await page.page.locator("#watches-changes > summary").click()
-    await page.page.wait_for_function(sent, arg='"watch_changes":false')
+    await page.sends("m.watch_changes === false")
 
 
 async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_watch(
@@ -375,10 +361,8 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
 
     page = await visit(builtin.base_url, prepare=quick)
     await page.start()
-    await page.show(mode="color:rgb(120 120 120)", clock=False)
-    await page.box.fill("Tell me when you see red.")
-    await page.button(say("chat.watch_this")).click()
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.show(mode=GREY, clock=False)
+    await page.watch()
     await put_out_of_sight(page, True)
     await page.page.wait_for_timeout(2500)
     await page.show(mode=RED)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.webhooks import waiting as retry
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import BLUE, GREY, RED, TOKEN, Visit, Visitor, operator
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
@@ -19,11 +19,9 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-TOKEN = "operator-token-of-this-test"
-GREY = "color:rgb(120 120 120)"
 COLORS = {
-    "red": "color:rgb(210 30 30)",
-    "blue": "color:rgb(30 40 210)",
+    "red": RED,
+    "blue": BLUE,
     "green": "color:rgb(30 160 40)",
 }
 
@@ -102,9 +100,7 @@ async def test_the_operator_sees_and_sends_again(
 ) -> None:
     """A test that arrives, and letters that were given up."""
     monkeypatch.setattr(retry, "PAUSES", ())
-    page = await visit(f"{run.base_url}/#operator")
-    await page.page.get_by_label("Operator token").fill(TOKEN)
-    await page.button("Continue").click()
+    page = await operator(visit, run.base_url)
     hooks = page.page.locator("#hooks")
     row = hooks.locator("#hooks-list li")
     await expect(row).to_contain_text("hall-lights")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, expect
 
 from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_message
@@ -24,11 +26,18 @@ REFUSED_TOKEN = r"status of 401"
 # SLOW_BROWSER=4 leaves pages a quarter of the processor's time: a test that reads too early what
 # comes a moment later fails then.
 SLOWER = float(os.environ.get("SLOW_BROWSER", "1"))
+# Of the operator, where a test's server has one
+TOKEN = "operator-token-of-this-test"
+# Modes of a camera that shows one colour
+GREY, RED = "color:rgb(120 120 120)", "color:rgb(210 30 30)"
+ORANGE, BLUE = "color:rgb(240 140 20)", "color:rgb(30 40 210)"
 # Options of `Visit`: the camera of a phone, for tests about its picture. It takes most of a core.
 SHARP: dict[str, Any] = {"width": 1280, "height": 720, "fps": 30}
 # Playwright's own, where a test has no service worker
 _NO_WORKER = "Service Worker registration blocked by Playwright"
 
+# Keeps what the browser's own voice is to say.
+SPOKEN = "window.spoken = []; speechSynthesis.speak = (one) => window.spoken.push(one.text);"
 _VIOLATIONS = """() => {
   window.__violations = [];
   document.addEventListener("securitypolicyviolation", (event) =>
@@ -60,16 +69,36 @@ async def hurry(page: Page, module: str, **constants: int) -> None:
     await page.route(f"**/{module}", change)
 
 
+def called(script: str) -> str:
+    """A script that runs: a function as its call."""
+    return f"({script})()" if script.startswith("() =>") else script
+
+
+def shown(image: NDArray[np.uint8] | bytes, kind: str = "jpeg") -> str:
+    """A camera's mode that shows an image, or the file of one."""
+    if not isinstance(image, bytes):
+        done, encoded = cv2.imencode(f".{kind}", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        assert done
+        image = encoded.tobytes()
+    return f"image:data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
 class Visit(Protocol):
     """Opens the page of a server in a browser context of its own.
 
     Options: those of `page_with_camera`.
 
+    `scripts` run before those of each page, functions without arguments among them are called;
     `prepare` gets the empty page before it is opened.
     """
 
     async def __call__(
-        self, url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
+        self,
+        url: str,
+        *,
+        scripts: Sequence[str] = (),
+        prepare: Callable[[Page], Awaitable[None]] | None = None,
+        **options: Any,
     ) -> Visitor: ...
 
 
@@ -102,6 +131,13 @@ class Picture:
         return clock_code.age_ms(self.clock, at_ms)
 
 
+async def operator(visit: Visit, url: str, **options: Any) -> Visitor:
+    """Open the operator's panel, by its address."""
+    page = await visit(f"{url}/#operator", **options)
+    await page.operate()
+    return page
+
+
 class Visitor:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -119,7 +155,7 @@ class Visitor:
         page.on("pageerror", self._error)
 
     async def open(self) -> None:
-        await self.page.add_init_script(f"({_VIOLATIONS})()")
+        await self.page.add_init_script(called(_VIOLATIONS))
         await self.page.goto(self.url)
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -148,6 +184,9 @@ class Visitor:
             # A request that is changed at this moment is nobody's any more.
             await self.page.unroute_all(behavior="ignoreErrors")
             await self.page.close()
+
+    async def resize(self, width: int, height: int) -> None:
+        await self.page.set_viewport_size({"width": width, "height": height})
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
@@ -199,6 +238,11 @@ class Visitor:
             }""",
             [elements, sheet],
         )
+
+    async def operate(self, token: str = TOKEN) -> None:
+        """Let the operator in, where the page asks for the token."""
+        await self.page.get_by_label("Operator token").fill(token)
+        await self.button("Continue").click()
 
     async def comes(
         self, script: str, wanted: Any, arg: Any = None, *, timeout: float = 10
@@ -257,6 +301,13 @@ class Visitor:
         await self.box.press("Enter")
         return await self.sent("chat", since=since)
 
+    async def watch(self, condition: str = "you see red") -> None:
+        """Order to be told when something is so, and wait until it is watched for."""
+        since = await self.now()
+        await self.box.fill(f"Tell me when {condition}.")
+        await self.button(say("chat.watch_this")).click()
+        await self.got('m.type === "watches" && m.watches[0]?.armed', since=since)
+
     async def ask(self, question: str, *, timeout: float = 15) -> dict[str, Any]:
         """Type a question and wait for its end: the `response`. An `error` fails the test."""
         sent = await self.send(question)
@@ -282,6 +333,10 @@ class Visitor:
     async def sent(self, type: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
         wanted = f'way === "sent" && m.type === "{type}"'
         return await self._message(wanted, since, timeout)
+
+    async def sends(self, wanted: str, *, since: float = 0) -> dict[str, Any]:
+        """The first message of the page for which the JavaScript `wanted` (of `m`) is true."""
+        return await self._message(f'way === "sent" && ({wanted})', since, 15)
 
     async def got(self, wanted: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
         """The first message from the server for which the JavaScript `wanted` (of `m`) is true."""
