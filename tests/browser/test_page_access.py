@@ -10,7 +10,7 @@ from playwright.async_api import Route, expect
 
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -22,13 +22,7 @@ SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def private(model_server: FakeOpenAI) -> AsyncIterator[Running]:
     """A server with an access code."""
-    async with running(
-        engine="vllm",
-        vllm_base_url=model_server.base_url,
-        access_code=CODE,
-        jwt_secret_key=SECRET,
-        rate_limit_per_minute=0,
-    ) as run:
+    async with with_model(model_server, access_code=CODE, jwt_secret_key=SECRET) as run:
         yield run
 
 
@@ -117,7 +111,7 @@ async def test_a_token_is_renewed_before_it_ends(
 
 async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: FakeOpenAI) -> None:
     """The server forgot the session: the page takes another one, tells it, and goes on."""
-    async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+    async with with_model(model) as run:
         page = await visit(run.base_url)
         page.expect("status of 40[14]")
         await page.start()
@@ -139,7 +133,7 @@ async def test_a_session_that_timed_out_lets_the_camera_go(visit: Visit, model: 
     """Nothing asked for SESSION_TIMEOUT: the camera goes off, the page says why, and Start Camera
     goes on.
     """
-    async with running(engine="vllm", vllm_base_url=model.base_url, session_timeout=2) as run:
+    async with with_model(model, session_timeout=2) as run:
         page = await visit(run.base_url)
         page.expect("status of 40[14]")
         await page.start()
@@ -155,12 +149,7 @@ async def test_a_session_that_the_operator_ended_needs_the_code_again(
 ) -> None:
     """The camera goes off, the page says who ended it, and the code that it had is asked for anew."""
     secret = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
-    async with running(
-        engine="vllm",
-        vllm_base_url=model.base_url,
-        access_code="open-sesame-77",
-        jwt_secret_key=secret,
-    ) as run:
+    async with with_model(model, access_code="open-sesame-77", jwt_secret_key=secret) as run:
         page = await visit(run.base_url)
         page.expect("status of 40[14]")
         dialog = page.page.get_by_role("dialog")

@@ -16,10 +16,10 @@ import pytest
 from playwright.async_api import expect
 
 from benchmarks.browser_figures import PRINT, likeness
-from tests.browser.visitor import SHARP, Picture, Visit, Visitor, hurry, shown
+from tests.browser.visitor import SHARP, Picture, Visit, Visitor, hurry, shown, started
 from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -37,8 +37,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     """The model gets the camera's full picture in its own size, with a clock in it that is later
     than the question; page and model get the same facts about it.
     """
-    page = await visit(server.base_url, apart=apart, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, apart=apart, **SHARP)
     # A machine with much else to do gets three tries.
     for _ in range(3):
         sent = await page.send("What do you see here?")
@@ -72,8 +71,7 @@ async def test_a_turned_phone_gets_answers_about_the_turned_picture(
     """Turned upright while it sends: the next question's picture is upright and whole, the page
     keeps its connection.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.show(width=720, height=1280)
     frame = (await page.ask("What do you see here?"))["frame"]
     assert (frame["source_width"], frame["source_height"]) == (720, 1280)
@@ -89,8 +87,7 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
     """Beside the words stands the very frame that was used; a line names engine, age and time, and
     opens to more.
     """
-    page = await visit(server.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, **SHARP)
     response = await page.ask("What do you see here?")
 
     turn = page.turns.last
@@ -131,9 +128,8 @@ async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visi
     """The page and the metrics name the same number: that of the model server's cache."""
     model = FakeOpenAI()
     model.card = {"owned_by": "vllm"}
-    async with model, running(engine="vllm", vllm_base_url=model.base_url) as run:
-        page = await visit(run.base_url)
-        await page.start()
+    async with model, with_model(model) as run:
+        page = await started(visit, run.base_url)
         await page.show(mode="text:TEA", clock=False)
         await page.settle(6)
         # Its picture may have gone ahead while it was typed.
@@ -254,10 +250,9 @@ async def test_send_becomes_the_button_that_stops(
     """
     model.behaviour = Behaviour.STALLS
     # Two clicks of a test may be further apart than a person's.
-    page = await visit(
-        server.base_url, prepare=lambda page: hurry(page, "composer.js", DOUBLE=2000)
+    page = await started(
+        visit, server.base_url, prepare=lambda page: hurry(page, "composer.js", DOUBLE=2000)
     )
-    await page.start()
     send, stop = page.button(say("chat.send")), page.button(say("chat.stop"))
     await page.box.fill("Tell me a story")
     await send.dblclick()
@@ -295,8 +290,7 @@ async def test_a_price_held_up_is_read_by_the_builtin_engine(
     visit: Visit, builtin: Running
 ) -> None:
     """Out of the box: print in front of the camera, a question about it, the figure in the answer."""
-    page = await visit(builtin.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, **SHARP)
     await page.show(mode="text:SALE\n12.50 EUR", textPx=48, clock=False)
     response = await page.ask("What does it cost?")
     assert "12.50 EUR" in response["text"]
@@ -327,8 +321,7 @@ async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(
     """A code on a sheet of paper, asked about by the button that reads. The keyboard alone opens it,
     and the host is shown first.
     """
-    page = await visit(builtin.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, **SHARP)
     await page.show(mode=coded("https://example.org/menu?table=7"))
     response = await page.tap(say("stage.read_this"))
     assert "https://example.org/menu?table=7" in response["text"]
@@ -368,8 +361,7 @@ async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running
     """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
     whether the camera slept until the question (a tap) or was woken by typing.
     """
-    page = await visit(builtin.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, **SHARP)
     await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
     await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
     await page.settle(3)
@@ -388,8 +380,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Hold keeps the picture of that moment for every question until it is released."""
-    page = await visit(server.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, **SHARP)
     await page.press(say("chat.hold"))
     await expect(page.state).to_have_text(say("page.picture_held"))
     await page.got('m.type === "status" && m.held')
@@ -426,8 +417,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     """
     numbers = iter(range(1, 1000))
     model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}."]
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     count, began = model.count, time.monotonic()
     await page.press(say("chat.describe"))
     await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "true")

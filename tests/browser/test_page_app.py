@@ -16,7 +16,7 @@ from playwright.async_api import Page, expect
 from server.web import routes
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -52,12 +52,7 @@ async def upgraded(
     shutil.copytree(routes.CLIENT_FILES, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(routes, "CLIENT_FILES", folder)
-        async with running(
-            engine="vllm",
-            vllm_base_url=model_server.base_url,
-            rate_limit_per_minute=0,
-            max_sessions=1000,
-        ) as run:
+        async with with_model(model_server, max_sessions=1000) as run:
             yield run, folder
 
 

@@ -15,9 +15,9 @@ from playwright.async_api import expect
 
 from tests.browser import test_page_programs
 from tests.browser.test_page_look import _WIDE, LONG
-from tests.browser.visitor import TOKEN, Visit, Visitor
+from tests.browser.visitor import TOKEN, Visit, Visitor, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 # From tests/peers/package.json
@@ -83,13 +83,7 @@ _REACHABLE = """() => {
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def run(model_server: FakeOpenAI) -> AsyncIterator[Running]:
     """A server with a model and an operator."""
-    async with running(
-        engine="vllm",
-        vllm_base_url=model_server.base_url,
-        operator_token=TOKEN,
-        rate_limit_per_minute=0,
-        max_sessions=1000,
-    ) as one:
+    async with with_model(model_server, operator_token=TOKEN, max_sessions=1000) as one:
         yield one
 
 
@@ -329,8 +323,7 @@ async def test_a_systems_own_colours(visit: Visit, run: Running, model: FakeOpen
     """With forced colours a button has an edge, and one that is pressed differs from one that is
     not by more than a colour that is taken away.
     """
-    page = await visit(run.base_url, context_options={"forced_colors": "active"})
-    await page.start()
+    page = await started(visit, run.base_url, context_options={"forced_colors": "active"})
     await page.ask("What is this?")
     looks: dict[str, Any] = await page.page.evaluate("""() => {
       const of = (one) => { const { borderTopWidth, borderTopColor, backgroundColor, outlineStyle, color } = getComputedStyle(one);

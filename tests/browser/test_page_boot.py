@@ -8,7 +8,7 @@ import functools
 import pytest
 from playwright.async_api import Page, Request, Route, expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visit, bounds
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -100,8 +100,7 @@ async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> 
     page.expect(LOST)
     note = page.page.get_by_text(say("page.partial"))
     await expect(note).to_be_visible(timeout=8000)
-    box = await note.bounding_box()
-    assert box is not None
+    box = await bounds(note)
     assert box["height"] > 15
     await page.page.wait_for_timeout(1500)
     assert losing.loaded == 2

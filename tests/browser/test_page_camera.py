@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
 from tests.browser.conftest import ELSEWHERE
-from tests.browser.visitor import SHARP, Visit, Visitor
+from tests.browser.visitor import SHARP, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -93,8 +93,7 @@ async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Ru
     """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing
     raises the rate at once, and 1.5 s after the last key it falls back.
     """
-    page = await visit(server.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, **SHARP)
     await page.until(lambda sent: limit(sent) == 2)
     await page.settle(2)
     frames, kbps = await rates(page, 3)
@@ -123,8 +122,7 @@ async def test_describing_doubles_the_idle_rate(
     """While two frames a second are described, four are sent, so that none is waited for; then two
     again.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.press(say("chat.describe"))
     await page.until(lambda sent: limit(sent) == 4)
     frames, _ = await rates(page, 2)
@@ -137,8 +135,7 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     """The page asks for 1280×720 or better from the back camera, without sound, and says what is
     really sent.
     """
-    page = await visit(server.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, **SHARP)
     asked = await page.page.evaluate("window.__camera.constraints")
     assert asked["audio"] is False
     assert asked["video"]["width"]["ideal"] >= 1280
@@ -228,8 +225,7 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
     """The device is let go, the server hears of it and ends the camera, and the page can start it
     again.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     session_id = (await page.got('m.type === "ready"'))["session_id"]
     session = server.program.sessions.find(session_id)
     assert session.camera.state() is CameraState.LIVE
@@ -259,8 +255,7 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
     """Out of sight for a while the camera is let go; in sight again it comes back by itself, in the
     same session.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await quicken(page, HIDDEN_FOR_MS)
     track = await page.page.evaluate_handle(
         "document.querySelector('#video').srcObject.getTracks()[0]"
@@ -283,8 +278,7 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
 
 async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Running) -> None:
     """A track that ends by itself is explained in words, and Start Camera begins anew."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.page.evaluate(
         "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )

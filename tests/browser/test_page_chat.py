@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_look import LONG
-from tests.browser.visitor import NOT_REACHED, Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -216,8 +216,7 @@ async def test_an_answer_is_read_aloud_in_its_language(
     """
     answers = iter(["Ich sehe eine rote Tasse auf dem Tisch.", "Rot.", "12"])
     model.answer_for = lambda _body, _jpeg: [next(answers)]
-    page = await visit(server.base_url, scripts=[_SPOKEN])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[_SPOKEN])
     questions = ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1")
     for question, language in zip(questions, ("de", "de", ""), strict=True):
         await page.page.evaluate("window.__said.length = 0")

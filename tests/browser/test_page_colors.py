@@ -14,7 +14,7 @@ from playwright.async_api import Page
 from benchmarks.browser import prefer_codec
 from server.core.frames import Frame
 from server.media.camera import Camera
-from tests.browser.visitor import SHARP, Visit, shown
+from tests.browser.visitor import SHARP, Visit, shown, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
@@ -68,8 +68,7 @@ async def test_colours_come_as_they_are(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await visit(server.base_url, prepare=prepare, mode=chart(), **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, prepare=prepare, mode=chart(), **SHARP)
     await page.settle(12)
     await page.ask("Which colours are there?")
     jpeg = model.last.jpeg
@@ -96,7 +95,6 @@ async def test_the_first_picture_is_the_cameras(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await visit(server.base_url, prepare=prepare, **SHARP)
-    await page.start()
+    await started(visit, server.base_url, prepare=prepare, **SHARP)
     _, *chroma = taken[0].to_ndarray(format="yuv444p").reshape(3, -1).mean(axis=1)
     assert max(abs(float(mean) - 128) for mean in chroma) < 20

@@ -13,7 +13,7 @@ from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.manager import EngineManager
 from server.features.hosting.status import ManagerState, ManagerStatus
 from tests.browser.test_page_local import LOADS, picture_of
-from tests.browser.visitor import Visit, Visitor, hurry
+from tests.browser.visitor import Visit, Visitor, hurry, started
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -45,8 +45,7 @@ async def test_a_model_that_loads_slowly_and_then_answers(
     python.chmod(0o755)
     settings = {"local_model": tiny_model, "engine_python": str(python), "trust_remote_code": True}
     async with running(engine="auto", response_max_tokens=200, **settings) as run:
-        page = await visit(run.base_url, viewport=PHONE)
-        await page.start()
+        page = await started(visit, run.base_url, viewport=PHONE)
         await page.show(mode=picture_of("red"))
         coming = await page.got('m.type === "model_coming" && m.model', timeout=LOADS)
         name = coming["model"]
@@ -91,8 +90,7 @@ async def test_how_far_it_is_and_the_time_left(
     monkeypatch.setattr(EngineManager, "status", lambda _: now[0])
     monkeypatch.setattr("server.features.hosting.visitors.Pace.left", lambda *_: known[0])
     async with running(engine="auto") as run:
-        page = await visit(run.base_url, viewport=PHONE)
-        await page.start()
+        page = await started(visit, run.base_url, viewport=PHONE)
         await page.got('m.type === "model_coming"')
         await page.ask("What do you see?")
         meanwhile = say("answer.meanwhile_loading", model="tiny-vl")
@@ -119,8 +117,7 @@ async def test_how_far_it_is_and_the_time_left(
 async def test_simple_mode_names_no_things_where_the_server_names_none(visit: Visit) -> None:
     """NAME_THINGS is off."""
     async with running(name_things=False) as run:
-        page = await visit(run.base_url, viewport=PHONE)
-        await page.start()
+        page = await started(visit, run.base_url, viewport=PHONE)
         await page.state.click()
         await expect(page.page.locator("#simple-words")).to_have_text(say("stage.simple_plain"))
         await page.page.locator("#simple-open").click()
@@ -135,8 +132,7 @@ async def test_an_answer_ages(visit: Visit, server: Running, model: FakeOpenAI) 
         await hurry(page, "core/chat.js", AGES_EVERY=50)
         await hurry(page, "answer/looked.js", MINUTE=500, MOST_MINUTES=5)
 
-    page = await visit(server.base_url, viewport=PHONE, prepare=prepare)
-    await page.start()
+    page = await started(visit, server.base_url, viewport=PHONE, prepare=prepare)
     await page.ask("What is this?")
     await expect(line(page)).to_contain_text(say("page.ago", time="3\u00a0min"))
     await expect(line(page)).not_to_contain_text(say("answer.just_now"))

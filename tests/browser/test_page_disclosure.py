@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, Visit
+from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, Visit, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
@@ -45,8 +45,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     so; agreed, all goes on.
     """
     run, model = far
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await page.press(say("chat.describe"))
     await page.got('m.type === "response" && m.kind === "describe"')
     await model.start()
@@ -111,8 +110,7 @@ async def test_a_page_that_begins_there_is_not_asked(
     run, model = far
     await model.start()
     await soon(lambda: run.program.engines.current.name == "vllm")
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     assert (await page.ask("What is this?"))["engine"] == "vllm"
     await expect(page.page.locator("#disclosure-dialog")).to_be_hidden()
 
@@ -130,8 +128,7 @@ async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
             async with running(
                 engine="vllm", vllm_base_url=urls[0], watches_base_url=urls[1]
             ) as run:
-                page = await visit(run.base_url)
-                await page.start()
+                page = await started(visit, run.base_url)
                 dialog = page.page.locator("#disclosure-dialog")
                 note = page.page.locator(".note", has_text=say("server.stands_in"))
                 await expect(note).to_be_visible()

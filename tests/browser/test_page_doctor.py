@@ -22,7 +22,7 @@ from tests.browser.test_page_look import _CONTRAST, _FOCUS, _SETTLED, _TARGETS, 
 from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, running, with_model
 from tests.support.turn_server import turn_on_loopback
 from tests.support.words import say
 
@@ -210,7 +210,7 @@ async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> N
     """
     async with FakeOpenAI() as model:
         await model.close()
-        async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+        async with with_model(model) as run:
             page = await visit(run.base_url)
             page.expect("status of 503")
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
@@ -107,8 +107,7 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
     """Its own camera is let go, and it does not offer it again: the two would take the place from
     each other for ever.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     session_id = await session_of(page)
     token = server.program.tokens.issue(session_id).token
     async with device(server, token, session_id) as camera:

@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.app.features import FEATURES
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import ROOT, ServerProcess
@@ -33,8 +33,7 @@ def model(fake: FakeOpenAI) -> dict[str, str]:
 
 
 async def answers(visit: Visit, server: ServerProcess) -> Visitor:
-    page = await visit(server.url)
-    await page.start()
+    page = await started(visit, server.url)
     await page.ask("Is there anything red?")
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "done", timeout=30_000)

@@ -24,7 +24,7 @@ from tests.browser.firefox import Firefox, firefox, firefox_command
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
-from tests.support.running import Running, running
+from tests.support.running import Running, running, with_model
 from tests.support.words import say
 
 COMMAND = firefox_command()
@@ -118,9 +118,7 @@ async def model() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def run(model: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0
-    ) as server:
+    async with with_model(model) as server:
         yield server
 
 
@@ -219,10 +217,7 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
     omni.deltas = [{"content": "A red cup."}] + [
         {"content": base64.b64encode(part).decode(), "modality": "audio"} for part in parts
     ]
-    async with (
-        omni,
-        running(engine="vllm", vllm_base_url=omni.base_url, rate_limit_per_minute=0) as server,
-    ):
+    async with omni, with_model(omni) as server:
         await browser.go(f"{server.base_url}/")
         await browser.script(PEERS)
         await browser.script(

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import GREY, ORANGE, RED, SHARP, SPOKEN, Visit
+from tests.browser.visitor import GREY, ORANGE, RED, SHARP, SPOKEN, Visit, started
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -21,8 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:
     """Hints follow the picture; without the wish nothing is looked at and nothing is shown."""
-    page = await visit(builtin.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, **SHARP)
     await page.show(mode=LABEL, textPx=50, clock=False)
     button, line = page.page.locator("#guide"), page.page.locator("#aim")
     await expect(button).to_have_attribute("aria-pressed", "false")
@@ -54,8 +53,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
         await page.page.get_by_label(say("settings.help")).select_option(help)
         await page.button(say("page.done")).click()
 
-    page = await visit(builtin.base_url, scripts=[SPOKEN, NOTES], **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[SPOKEN, NOTES], **SHARP)
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     await choose("shown")
@@ -84,8 +82,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
 
 async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
     """Hints are spoken where answers are; then the screen reader stays silent about them."""
-    page = await visit(builtin.base_url, scripts=[SPOKEN], **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[SPOKEN], **SHARP)
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     await page.press(say("guide.name"))
@@ -97,8 +94,7 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
 
 async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
     """The voice says what alerted; the screen reader does not say it a second time."""
-    page = await visit(builtin.base_url, scripts=[SPOKEN], **SHARP)
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[SPOKEN], **SHARP)
     await page.show(mode=GREY, clock=False)
     await page.press("#speak")
     await page.watch()

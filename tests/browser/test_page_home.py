@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.mqtt.discovery import Topics, watch_key
-from tests.browser.visitor import GREY, RED, TOKEN, Visit, operator
+from tests.browser.visitor import GREY, RED, TOKEN, Visit, operator, started
 from tests.support.clients import http, metric, page_of, soon, take_token
 from tests.support.mosquitto import PASSWORD, Broker, broker, listening, no_mosquitto
 from tests.support.running import Running, running
@@ -46,8 +46,7 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
     visit: Visit, run: Running, one: Broker
 ) -> None:
     """Nothing before the switch, nothing after the tap; its watch, a ring's picture and a look in between."""
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await page.show(mode=GREY, clock=False)
     light = page.page.locator("#receivers-light")
     async with listening(one, "#") as other:

@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visit, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -105,8 +105,7 @@ async def test_an_answer_is_shared_with_its_picture(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Question, answer without marks, and the very picture that the model got."""
-    page = await visit(server.base_url, scripts=[_SHARES])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[_SHARES])
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     response = await page.ask("What is this?")
     # The part that shares is there.
@@ -129,11 +128,11 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     visit: Visit, server: Running, model: FakeOpenAI, tmp_path: Path
 ) -> None:
     """As a file of its own with its words and its picture, and nothing of the other answers."""
-    page = await visit(
+    page = await started(
+        visit,
         server.base_url,
         scripts=["delete Navigator.prototype.share; delete window.showSaveFilePicker;"],
     )
-    await page.start()
     await page.ask("What colour is it?")
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
@@ -165,8 +164,7 @@ async def test_the_person_says_where_the_file_goes(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """The browser's own dialog chooses the place; a person who cancels it gets no file and no error."""
-    page = await visit(server.base_url, scripts=[_PLACES])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[_PLACES])
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
     await page.press("#keep")

@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.visitor import TOKEN, Visit, Visitor
+from tests.browser.visitor import TOKEN, Visit, Visitor, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.parts import at_night
 from tests.support.running import Running, running
 from tests.support.words import say, table
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="session"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 # Words on the page without the marks of the pseudo-language: texts and attributes that are shown.
@@ -150,8 +146,7 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
 async def test_operators_read_english(visit: Visit) -> None:
     """From left to right on an Arabic page; words of the page are not among theirs."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
-        camera = await visit(server.base_url)
-        await camera.start()
+        camera = await started(visit, server.base_url)
         page = await visit(f"{server.base_url}/#operator", context_options={"locale": "ar"})
         await page.page.locator("#engine-token").fill(TOKEN)
         await page.page.locator("#engine-token").press("Enter")
@@ -224,8 +219,7 @@ async def test_another_language_keeps_the_chat(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Chosen on the page, it holds at once, for answers too, and after a reload; nothing is lost."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.ask("What is this?")
     await page.press("#settings-open")
     since = await page.now()

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_pick import CAT, opened, tap
-from tests.browser.visitor import Visit, Visitor, shown
+from tests.browser.visitor import Visit, Visitor, shown, started
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.running import Running
 from tests.support.words import say
@@ -109,8 +109,7 @@ async def sentences(page: Visitor) -> list[dict[str, Any]]:
 
 async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     """By a typed order: heard at its side, faster in the middle, and when it is lost to which side it left."""
-    page = await visit(builtin.base_url, scripts=[LISTEN])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     await page.show(mode=scene(0.82), clock=False)
     await choose(page, verbosity="full")
     since = await page.now()
@@ -169,8 +168,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
 
 async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running) -> None:
     """What changes is heard and written at most 120 ms later, unless something was said a moment ago."""
-    page = await visit(builtin.base_url, scripts=[LISTEN])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     await page.show(mode=scene(None), clock=False)
     await page.send("Guide me to the cup.")
     late: list[float] = []
@@ -199,8 +197,7 @@ async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running
 
 async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     """The least of the four steps says nothing; without tones nothing sounds."""
-    page = await visit(builtin.base_url, scripts=[LISTEN])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     await page.show(mode=scene(0.8), clock=False)
     await choose(page, help="tones", verbosity="short")
     since = await page.now()
@@ -225,8 +222,7 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
 
 async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None:
     """A thing by its name; what nothing here knows as the words that it is, from the first sentence on."""
-    page = await visit(builtin.base_url, scripts=[LISTEN])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     await page.show(mode=scene(None), clock=False)
     for asked, said in (
         ("Guide me to the cup", say("lead.looking", thing="a cup")),

@@ -24,7 +24,7 @@ from benchmarks.link_relay import LinkRelay
 from benchmarks.tcp_relay import TcpRelay
 from server.core.frames import Frame
 from server.media.camera import Camera
-from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry
+from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
@@ -298,8 +298,7 @@ async def test_another_address_of_the_camera_is_followed(
     camera from elsewhere, checks that it is the same, and goes on.
     """
     async with LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay:
-        page = await visit(server.base_url, prepare=through(relay))
-        await page.start()
+        page = await started(visit, server.base_url, prepare=through(relay))
         moved = time.monotonic()
         await relay.move()
         await page.page.wait_for_timeout(4000)
@@ -322,8 +321,7 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     """
     network = """const connection = Object.assign(new EventTarget(), {type: "wifi"});
       Object.defineProperty(navigator, "connection", {get: () => connection});"""
-    page = await visit(server.base_url, scripts=[network])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[network])
     since, at = await page.now(), time.monotonic()
     if how == "slept":
         await page.page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")
@@ -374,8 +372,7 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Unplugged: the page says so. Back: the same chat goes on without a press."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await ask(page, "What is the red thing?")
     await page.page.evaluate("window.__camera.unplug()")
     await expect(page.card).to_contain_text(say("page.camera_unplugged"))
@@ -461,8 +458,7 @@ async def test_a_narrow_uplink_is_never_filled(
     """
     up = Link(rate=500_000, delay=0.02)
     async with LinkRelay(up=up, down=Link(delay=0.02)) as relay:
-        page = await visit(server.base_url, prepare=through(relay), **SHARP)
-        await page.start()
+        page = await started(visit, server.base_url, prepare=through(relay), **SHARP)
         for question in ("What is this?", "And this?"):
             await page.box.press_sequentially(question, delay=40)
             await page.box.clear()

@@ -25,7 +25,7 @@ from tests.browser.visitor import Visitor, slow_down
 from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 from tests.support.speech_server import SpeechServer
 from tests.support.words import say
@@ -98,10 +98,7 @@ async def test_it_says_what_became_of_a_question(
 
 
 async def test_a_spoken_question_is_answered(
-    talking_browser: Browser,
-    server: Running,
-    model: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
+    talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tap on Talk; then speech, its end, words, the picture of "this", the answer; another tap
     mutes. Tones tell that it listens, and that it has heard.
@@ -165,12 +162,7 @@ async def test_speech_over_an_answer_stops_it(
     words.hold = asyncio.Event()
     async with (
         SpeechServer() as speech_server,
-        running(
-            engine="vllm",
-            vllm_base_url=model.base_url,
-            speech_base_url=speech_server.base_url,
-            rate_limit_per_minute=0,
-        ) as server,
+        with_model(model, speech_base_url=speech_server.base_url) as server,
     ):
         voice = server.program.feature("voice_out").voice
         assert voice is not None
@@ -206,10 +198,7 @@ async def test_speech_over_an_answer_stops_it(
 
 
 async def test_heard_words_are_corrected_before_and_after_the_answer(
-    talking_browser: Browser,
-    server: Running,
-    model: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
+    talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One turn with the new words, asked about the picture of the old ones."""
     understood(server, monkeypatch, FakeWords("What is this in front of me?"))
@@ -242,10 +231,7 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
 
 
 async def test_orders_are_spoken_in_place_of_questions(
-    talking_browser: Browser,
-    server: Running,
-    model: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
+    talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last answer again, a watch, a running description and its end: nobody has to see a button."""
     orders = ["Say that again.", "Tell me when the kettle boils.", "Describe.", "Stop."]
@@ -316,10 +302,7 @@ async def test_orders_press_the_buttons_of_the_page(
 
 
 async def test_a_held_button_is_heard_and_nothing_else(
-    talking_browser: Browser,
-    server: Running,
-    model: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
+    talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The choice is kept on the device; Space holds the button, too."""
     words = FakeWords("What is this?")

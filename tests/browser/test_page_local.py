@@ -17,7 +17,7 @@ from playwright.async_api import expect
 
 from server.features.hosting.status import ManagerState
 from server.features.local_models.runtime import LocalRuntime
-from tests.browser.visitor import Visit, Visitor, shown
+from tests.browser.visitor import Visit, Visitor, shown, started
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
 from tests.support.running import Running, running
@@ -66,8 +66,7 @@ def first_tokens(run: Running) -> float:
 
 
 async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await page.show(mode=picture_of(color))
     await page.settle(10)
     return page

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, bounds, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -126,8 +126,7 @@ _LARGE = """([wide, high]) => {
 async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: Any) -> Visitor:
     """A page with a live camera and a long answer on it."""
     model.answer_for = lambda _body, _jpeg: [LONG]
-    page = await visit(server.base_url, **options)
-    await page.start()
+    page = await started(visit, server.base_url, **options)
     await page.ask("What is in this box, and until when is it good to eat?")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     return page
@@ -345,8 +344,7 @@ async def test_who_wants_no_motion_gets_none(
     """
     model.behaviour = Behaviour.STALLS
     moving = "() => document.getAnimations().filter(a => a.playState === 'running').length"
-    page = await visit(server.base_url, context_options={"reduced_motion": "reduce"})
-    await page.start()
+    page = await started(visit, server.base_url, context_options={"reduced_motion": "reduce"})
     await page.send("Tell me a story")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
     assert await page.page.evaluate(moving) == 0
@@ -361,8 +359,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     frame.
     """
     model.behaviour = Behaviour.STALLS
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     # The element under the pointer moves because of the pointer.
     await page.page.mouse.move(1, 400)
     await page.page.wait_for_timeout(200)
@@ -413,15 +410,13 @@ async def test_an_upright_picture_leaves_room_for_the_words(
     """A phone held upright sends a tall picture; question and answer are still there to be read
     beside it.
     """
-    page = await visit(server.base_url, width=720, height=1280)
-    await page.start()
+    page = await started(visit, server.base_url, width=720, height=1280)
     response = await page.ask("What is this?")
     assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (720, 1280)
     for part in (".asked", ".text", ".thumb", ".evidence > summary"):
         await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.99)
     await page.turns.last.locator(".thumb").evaluate("image => image.decode()")
-    thumb = await page.turns.last.locator(".thumb").bounding_box()
-    assert thumb is not None
+    thumb = await bounds(page.turns.last.locator(".thumb"))
     assert 1.6 <= thumb["height"] / thumb["width"] <= 2
 
 

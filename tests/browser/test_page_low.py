@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_look import LONG
-from tests.browser.visitor import NOT_REACHED, Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -40,8 +40,7 @@ async def test_a_long_answer_opens_at_its_first_line(
 
 async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin: Running) -> None:
     """One bell, the words of the refusal, and the way to ask it as a question; nothing over another."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.press("#watch")
     await page.box.fill("the cat sits on the table")
     await page.box.press("Enter")
@@ -52,9 +51,7 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin
         await page.resize(*size)
         await expect(offer).to_be_visible()
         await page.settle()
-        words, over = await note.bounding_box(), await offer.bounding_box()
-        assert words is not None
-        assert over is not None
+        words, over = await bounds(note), await bounds(offer)
         assert words["y"] + words["height"] <= over["y"] + 1, size
         assert words["height"] <= 110, size
         await expect(page.page.locator("#end-mode")).to_be_visible()

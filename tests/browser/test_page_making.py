@@ -18,7 +18,7 @@ from playwright.async_api import Route, expect
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visit, started
 from tests.features.generation.test_generator import missing
 from tests.features.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
@@ -56,8 +56,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     """From a sentence and what the camera shows; the server has it no more, and the page shows it,
     whatever is refused next.
     """
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await let_in(page)
     section = page.page.locator("#making")
     await expect(section).to_be_hidden()
@@ -112,8 +111,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     visit: Visit, run: Running
 ) -> None:
     """It is watched and cancelled there; a result that went to another page is shown as gone."""
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await let_in(page)
     await start(run, "endless")
     section = page.page.locator("#making")
@@ -158,8 +156,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     """A result comes with the next look; the end of a model in the middle is shown at once,
     also where no other comes.
     """
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await let_in(page)
     await start(run, "video")
     broken: list[str] = []
@@ -205,8 +202,7 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
     (folder / "model_index.json").write_text(json.dumps(index))
     settings = {"model_path": folder, "engine_python": PYTHON}
     async with running(operator_token=TOKEN, rate_limit_per_minute=0, **settings) as own:
-        page = await visit(own.base_url)
-        await page.start()
+        page = await started(visit, own.base_url)
         await let_in(page)
         panel = page.page.locator("#engine-panel")
         await panel.locator("#engine-models").get_by_text("tiny-video", exact=True).click()

@@ -14,12 +14,12 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.test_page_elsewhere import given
-from tests.browser.visitor import SHARP, Visit, Visitor, shown
+from tests.browser.visitor import SHARP, Visit, Visitor, shown, started
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.whip_client import WhipCamera
 from tests.support.words import say
 
@@ -38,9 +38,7 @@ async def finder() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pointing(finder: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm", vllm_base_url=finder.base_url, rate_limit_per_minute=0
-    ) as run:
+    async with with_model(finder) as run:
         yield run
 
 
@@ -104,19 +102,14 @@ async def overlaps(page: Visitor, count: int = 20) -> list[float]:
 
 @pytest.mark.parametrize(("viewport", "seconds"), [((390, 844), 1.0), ((1280, 560), 4.0)])
 async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
-    visit: Visit,
-    pointing: Running,
-    finder: FakeOpenAI,
-    viewport: tuple[int, int],
-    seconds: float,
+    visit: Visit, pointing: Running, finder: FakeOpenAI, viewport: tuple[int, int], seconds: float
 ) -> None:
     """From the answer's frame to now and on, also where the model took longer than the tracker
     keeps pictures; with bars beside the picture, and cropped.
     """
     finder.answer_for = looks
     finder.first_token = seconds
-    page = await visit(pointing.base_url, mode="thing", viewport=viewport)
-    await page.start()
+    page = await started(visit, pointing.base_url, mode="thing", viewport=viewport)
     await page.page.wait_for_function(LOADED)
     requested: list[str] = []
     page.page.on("request", lambda request: requested.append(request.url))
@@ -163,8 +156,7 @@ async def test_boxes_by_keyboard_and_a_camera_that_is_turned(
     """
     finder.answer_for = looks
     finder.first_token = 0.0
-    page = await visit(pointing.base_url, mode="thing")
-    await page.start()
+    page = await started(visit, pointing.base_url, mode="thing")
     await page.page.wait_for_function(LOADED)
     await page.ask(ASKED)
     mark = page.page.locator(".mark")
@@ -195,8 +187,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     """
     finder.answer_for = looks
     finder.first_token = 0.0
-    page = await visit(pointing.base_url, mode="thing")
-    await page.start()
+    page = await started(visit, pointing.base_url, mode="thing")
     await page.press(say("chat.hold"))
     await page.got('m.type === "status" && m.held')
     response = await page.ask(ASKED)
@@ -243,8 +234,7 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
 
     finder.answer_for = many
     finder.first_token = 0.0
-    page = await visit(pointing.base_url, mode="thing", viewport=(390, 844))
-    await page.start()
+    page = await started(visit, pointing.base_url, mode="thing", viewport=(390, 844))
     for _ in range(2):
         response = await page.ask(ASKED)
         assert len(response["boxes"]) == 8
@@ -263,8 +253,7 @@ async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """On the live picture, with a word in the details about who found it; not where the model sees none."""
-    page = await visit(server.base_url, mode=COFFEE)
-    await page.start()
+    page = await started(visit, server.base_url, mode=COFFEE)
     await page.page.wait_for_function(LOADED)
     model.answer_for = lambda _body, _jpeg: ["In the ", "middle."]
     response = await page.ask("Where is the cup?")
@@ -295,8 +284,9 @@ async def test_a_place_is_said_once(
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
     """The built-in engine knows where it has read something."""
-    page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False, **SHARP)
-    await page.start()
+    page = await started(
+        visit, builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False, **SHARP
+    )
     await page.page.wait_for_function(LOADED)
     await page.settle()
     response = await page.ask("Where does it say EXIT?")

@@ -11,15 +11,11 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.test_page_programs import _LOOKS, given
 from tests.browser.test_page_several import invite
-from tests.browser.visitor import Visit
+from tests.browser.visitor import Visit, started
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import running
+from tests.support.running import with_model
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="session"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 HTML = "<img src=//q onerror=hit()>"
 # Fields of the panel's answers that somebody else names
@@ -59,14 +55,8 @@ async def test_html_in_names_and_words_stays_text(visit: Visit) -> None:
     async with FakeOpenAI() as model:
         model.models = [HTML]
         model.answer_for = lambda _body, _jpeg: [HTML]
-        async with running(
-            engine="vllm",
-            vllm_base_url=model.base_url,
-            operator_token=TOKEN,
-            rate_limit_per_minute=0,
-        ) as run:
-            page = await visit(run.base_url)
-            await page.start()
+        async with with_model(model, operator_token=TOKEN) as run:
+            page = await started(visit, run.base_url)
             await page.ask(HTML)
             await page.press("#watch")
             await page.box.fill(HTML)

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.builtin.language import language
-from tests.browser.visitor import SPOKEN, Visit, Visitor, shown
+from tests.browser.visitor import SPOKEN, Visit, Visitor, shown, started
 from tests.features.builtin.test_notable import wall
 from tests.support.running import Running
 from tests.support.words import say
@@ -24,8 +24,7 @@ def view(name: str = "", high: int = 0, x: int = 640) -> str:
 
 
 async def opened(visit: Visit, url: str) -> Visitor:
-    page = await visit(url, viewport=(390, 844), width=1280, height=720, scripts=[SPOKEN])
-    await page.start()
+    page = await started(visit, url, viewport=(390, 844), width=1280, height=720, scripts=[SPOKEN])
     await page.show(mode=view(), clock=False)
     return page
 

@@ -21,7 +21,7 @@ from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
 from server.features.local_models.runtime import LocalRuntime
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
-from tests.browser.visitor import REFUSED_TOKEN, TOKEN, Visit, Visitor, operator
+from tests.browser.visitor import REFUSED_TOKEN, TOKEN, Visit, Visitor, bounds, operator, started
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -53,8 +53,7 @@ async def let_in(page: Visitor) -> None:
 
 async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> None:
     """The server has an operator; nothing on the page or on its socket tells so."""
-    page = await visit(f"{run.base_url}/#operators")
-    await page.start()
+    page = await started(visit, f"{run.base_url}/#operators")
     await page.state.click()
     await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.builtin"))
     await expect(page.page.locator("#engine-open")).to_be_hidden()
@@ -147,8 +146,7 @@ async def test_the_operator_starts_watches_and_stops(
     # On a phone nothing stands out at the side, and what is to be pressed is large enough.
     narrow = "panel => panel.scrollWidth <= panel.clientWidth"
     await page.comes(narrow, True, await panel.element_handle())
-    box = await start.bounding_box()
-    assert box is not None
+    box = await bounds(start)
     assert box["height"] >= 44
     await start.click()
     state = page.page.locator("#engine-state")
@@ -171,8 +169,7 @@ async def test_the_operator_starts_watches_and_stops(
 
 async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     """On the page, with the way to try something else beside it."""
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await let_in(page)
     await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
     # No model server is there.
@@ -289,11 +286,7 @@ async def test_the_operator_switches_between_true_engines(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shutil.copytree(tiny_model, tmp_path / "tiny")
     shutil.copytree(tiny_model, tmp_path / "other")
-    settings = {
-        "model_path": tmp_path / "tiny",
-        "engine_python": PYTHON,
-        "trust_remote_code": True,
-    }
+    settings = {"model_path": tmp_path / "tiny", "engine_python": PYTHON, "trust_remote_code": True}
     async with running(operator_token=TOKEN, **settings) as run:
         weights: list[tuple[str, float | None]] = []
 
@@ -401,8 +394,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     """A visitor's session stands in the panel with a button; pressed, the visitor's page says who
     ended it.
     """
-    visitor = await visit(run.base_url)
-    await visitor.start()
+    visitor = await started(visit, run.base_url)
     # Sessions of tests before may be there still.
     name = session_hash((await visitor.got('m.type === "ready"'))["session_id"])
     page = await operator(visit, run.base_url)

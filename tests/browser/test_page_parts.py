@@ -9,7 +9,7 @@ import asyncio
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.visitor import Visit, Visitor, hurry
+from tests.browser.visitor import Visit, Visitor, hurry, started
 from tests.client.test_files import MOST_BYTES, MOST_FILES
 from tests.support.running import Running
 from tests.support.words import say
@@ -92,10 +92,9 @@ async def test_the_operator_page_opens_its_panel_by_itself(visit: Visit, builtin
 
 async def test_the_doctor_is_here_once_the_camera_is_live(visit: Visit, builtin: Running) -> None:
     """It has to work without the server; the operator's panel has not."""
-    page = await visit(
-        builtin.base_url, prepare=lambda page: hurry(page, "client.js", DOCTOR_AHEAD=50)
+    page = await started(
+        visit, builtin.base_url, prepare=lambda page: hurry(page, "client.js", DOCTOR_AHEAD=50)
     )
-    await page.start()
     await page.page.wait_for_function(HAS_CHECKS)
     assert await fetched(page, "operator") == set()
 

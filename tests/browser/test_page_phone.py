@@ -25,10 +25,10 @@ from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
 from server.features.pairing.pairing import COOKIE
-from tests.browser.visitor import REFUSED_TOKEN, Visit
+from tests.browser.visitor import REFUSED_TOKEN, Visit, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -68,7 +68,7 @@ def https(issued: Issued) -> dict[str, Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def lan(issued: Issued, model_server: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(engine="vllm", vllm_base_url=model_server.base_url, **https(issued)) as run:
+    async with with_model(model_server, **https(issued)) as run:
         yield run
 
 
@@ -99,8 +99,7 @@ async def test_a_reload_goes_straight_back_to_live(
     to be typed or pressed. After Stop it waits for a press, and after the device was forgotten it
     asks for the code.
     """
-    page = await visit(f"{lan.base_url}/#pair={new_code(lan)}")
-    await page.start()
+    page = await started(visit, f"{lan.base_url}/#pair={new_code(lan)}")
     first = (await page.got('m.type === "ready"'))["session_id"]
     for _ in range(2):
         await page.page.reload()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import SHARP, Visit, Visitor, shown
+from tests.browser.visitor import SHARP, Visit, Visitor, shown, started
 from tests.features.builtin.test_things import room
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -39,10 +39,9 @@ def two_things() -> str:
 
 
 async def opened(visit: Visit, url: str, **options: Any) -> Visitor:
-    page = await visit(
-        url, **{"viewport": (1280, 800), **SHARP, "mode": two_things(), "fps": 10, **options}
+    page = await started(
+        visit, url, **{"viewport": (1280, 800), **SHARP, "mode": two_things(), "fps": 10, **options}
     )
-    await page.start()
     await page.page.wait_for_function(LOADED)
     return page
 
@@ -103,8 +102,7 @@ OFF = """() => {
 
 async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running) -> None:
     """And the question that comes later is about where it is by then."""
-    page = await visit(builtin.base_url, mode="thing", viewport=(1280, 800))
-    await page.start()
+    page = await started(visit, builtin.base_url, mode="thing", viewport=(1280, 800))
     await page.page.wait_for_function(LOADED)
 
     async def middle() -> tuple[float, float]:

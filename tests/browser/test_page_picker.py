@@ -7,7 +7,7 @@ from playwright.async_api import Route, expect
 
 from tests.browser.test_page_camera import put_out_of_sight, quicken
 from tests.browser.test_page_several import LINK, join
-from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -73,8 +73,7 @@ async def share(page: Visitor) -> None:
 
 async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
     """Those of the browser without what it adds; where it gives none, where the camera looks."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.page.evaluate(f"({_NAMED})()")
     await opened(page)
     await expect(page.page.locator("#camera-rows [data-device] b")).to_have_text(
@@ -126,8 +125,7 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     """It is said and asked; it goes on while the page is hidden, as who shares another window leaves
     this one; the browser's own bar brings the camera back.
     """
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     video = page.page.locator("#video")
     await share(page)
     await expect(video).to_have_attribute("aria-label", say("page.live_screen"))
@@ -220,8 +218,7 @@ async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
     visit: Visit, server: Running
 ) -> None:
     """Nobody sees it any more: neither the link nor the token stands in the page."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
 
     async def slow(route: Route) -> None:
         reply = await route.fetch()

@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent
 from playwright.async_api import Route, expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
@@ -171,8 +171,7 @@ async def test_trouble_with_access_is_said(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """Nothing chosen, no server, one too many, all ended at once, another session."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.page.locator("#state").click()
     await page.press(say("programs.title"))
     dialog = page.page.locator("#programs-dialog")
@@ -208,8 +207,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """It has a new session: the program is refused in words at once, and the person reads so, once."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.page.locator("#state").click()
     await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
@@ -236,8 +234,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
 
 async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> None:
     """Its history says that programs had access, and the page that gave it says that they still have it."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.page.locator("#state").click()
     await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
@@ -264,8 +261,7 @@ async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> 
 async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
     """Also to somebody who opens the menu."""
     async with running(program_looks_per_minute=0) as run:
-        page = await visit(run.base_url)
-        await page.start()
+        page = await started(visit, run.base_url)
         await page.page.locator("#menu-open").click()
         await expect(page.button(say("facts.keep"))).to_be_visible()
         await expect(page.page.locator("#programs-open")).to_be_hidden()

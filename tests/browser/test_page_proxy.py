@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from scripts.bench.http_json import request
-from tests.browser.visitor import NOT_REACHED, Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.nginx import SECRET, Scene, balanced, server_behind
 from tests.support.redis_server import redis_server
@@ -82,8 +82,7 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
     refused.
     """
     model.answer_for = lambda _body, _jpeg: WORDS[:5]
-    page = await visit(scene.nginx.url)
-    await page.start()
+    page = await started(visit, scene.nginx.url)
     protocol = await page.page.evaluate(
         'performance.getEntriesByType("navigation")[0].nextHopProtocol'
     )

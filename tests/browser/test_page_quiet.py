@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -62,8 +62,7 @@ async def test_few_controls_and_a_free_middle(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """While it is live, with one answer, and while a watch is ordered."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await free_middle(page, 8)
     await page.ask("What is this?")
     await free_middle(page, 8 + OF_AN_ANSWER)
@@ -74,8 +73,7 @@ async def test_few_controls_and_a_free_middle(
 
 async def test_what_is_wrong_stands_beside_the_picture(visit: Visit, builtin: Running) -> None:
     """A message, and a hint of the guide."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.show(mode="black")
     await expect(page.notice).to_be_visible()
     await free_middle(page)
@@ -139,8 +137,7 @@ async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
 
 async def test_three_questions_stand_in_one_row(visit: Visit, builtin: Running) -> None:
     """Nothing is cut off, and the engine that answers knows them."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     row = page.page.locator("#quick")
     asked = row.locator("button:visible")
     for width in (320, 390):
@@ -210,9 +207,7 @@ async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running
     done = page.page.locator("#settings-close")
     await expect(done).to_be_in_viewport(ratio=0.99)
     first = page.page.locator("#settings select").first
-    box, row = await first.bounding_box(), await done.bounding_box()
-    assert box is not None
-    assert row is not None
+    box, row = await bounds(first), await bounds(done)
     assert box["y"] + box["height"] <= row["y"]
 
 

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from server.features.reading import text as read_pace
 from tests.browser.test_page_speaking import _VOICE
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -42,8 +42,7 @@ async def hurry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 async def begin(visit: Visit, url: str, *scripts: str) -> Visitor:
-    page = await visit(url, scripts=scripts)
-    await page.start()
+    page = await started(visit, url, scripts=scripts)
     await page.show(mode=UPPER, textPx=40, clock=False)
     await page.settle()
     return page

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -111,8 +111,7 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
 
 async def test_a_tap_on_the_past_without_any_says_so(visit: Visit, builtin: Running) -> None:
     """The built-in engine looks back for a named thing alone: the answer is about now, in its words and below."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.ask("What is this?")
     await page.points()
     since = await page.now()

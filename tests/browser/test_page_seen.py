@@ -10,9 +10,9 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.pointing import twice
-from tests.browser.visitor import NOT_REACHED, SHARP, Visit
+from tests.browser.visitor import NOT_REACHED, SHARP, Visit, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -35,8 +35,7 @@ async def test_the_very_picture_is_shown_and_compared(
     """A tap on an answer's picture shows the bytes that the model got, with size and tokens; the
     wheel comes closer; another answer's stands beside it; one that the server has no more has words for it.
     """
-    page = await visit(server.base_url, **SHARP)
-    await page.start()
+    page = await started(visit, server.base_url, **SHARP)
     await page.ask("What is this?")
     first = model.last.jpeg
     await page.show(width=720, height=1280)
@@ -98,10 +97,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
     """Below the whole picture, where its place is marked: the very bytes of the second request, with
     their own size and part. Beside another answer's picture there are the whole ones alone.
     """
-    async with (
-        FakeOpenAI(model="qwen3-vl-8b-instruct") as model,
-        running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
-    ):
+    async with FakeOpenAI(model="qwen3-vl-8b-instruct") as model, with_model(model) as run:
         model.answer_for = lambda _body, _jpeg: ["In the middle.\n", _SMALL]
         page = await visit(run.base_url, **SHARP)
         page.expect(NOT_REACHED)  # the server ends before the page does
@@ -128,10 +124,8 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
         assert told is not None
         width, height, left, top = (int(number) for number in told.groups())
         assert (width, height) < (1280, 720)
-        place = await figures.first.locator(".place").bounding_box()
-        mark = await figures.first.locator(".mark rect").bounding_box()
-        assert place is not None
-        assert mark is not None
+        place = await bounds(figures.first.locator(".place"))
+        mark = await bounds(figures.first.locator(".mark rect"))
         scale = place["width"] / 1280
         assert mark["x"] - place["x"] == pytest.approx(left * scale, abs=4)
         assert mark["y"] - place["y"] == pytest.approx(top * scale, abs=4)
@@ -192,14 +186,12 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     """Three times as far apart is three times as close, and together again the whole; of a part of the
     camera's picture it is told which.
     """
-    page = await visit(server.base_url, context_options={"has_touch": True})
-    await page.start()
+    page = await started(visit, server.base_url, context_options={"has_touch": True})
     await page.ask("What is this?")
     await page.turns.last.locator(".shot").click()
     dialog = page.page.locator("#seen-dialog")
     await expect(dialog.locator("img")).to_have_attribute("src", re.compile("^blob:"))
-    box = await dialog.locator(".place").bounding_box()
-    assert box is not None
+    box = await bounds(dialog.locator(".place"))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = await page.page.context.new_cdp_session(page.page)
 
@@ -235,10 +227,7 @@ async def test_a_second_look_at_a_dose_is_told(
     """
     # A machine with much to do
     monkeypatch.setattr(twice, "SECONDS", 90.0)
-    async with (
-        FakeOpenAI() as model,
-        running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
-    ):
+    async with FakeOpenAI() as model, with_model(model) as run:
         # Stands in for a model that reads the small print of the whole picture otherwise than enlarged.
         part = ["It says 50 mg."]
 

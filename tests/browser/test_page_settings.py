@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -97,8 +97,7 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
           if (give) navigator.mediaDevices.getUserMedia = function (wish) {
             window.asked.push(wish.video?.height?.ideal); return give.call(this, wish); };
         """
-    page = await visit(server.base_url, scripts=[script])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[script])
     await choose(page, resolution="480")
     await page.page.wait_for_function("() => window.asked.at(-1) === 480")
     since = await page.now()
@@ -134,8 +133,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     """The chosen voice reads texts of its language, as fast as chosen; the length of descriptions
     goes to the server, also that of the next page; all are kept, and forgotten.
     """
-    page = await visit(server.base_url, scripts=[_VOICES])
-    await page.start()
+    page = await started(visit, server.base_url, scripts=[_VOICES])
     await choose(page, speed="1.5", voice="urn:Sam", talk="push")
     await page.page.locator("#settings [name=silence]").fill("900")
     since = await page.now()
@@ -187,8 +185,7 @@ _ZOOMS = """() => {
 
 async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
     """Beside its slider, and to a screen reader; the camera gets it. Without a zoom there is no slider."""
-    page = await visit(builtin.base_url, scripts=[_ZOOMS])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[_ZOOMS])
     await page.page.locator("#more-open").click()
     slider, value = page.page.locator("#zoom"), page.page.locator("#zoom-value")
     await expect(value).to_have_text("1.0×")
@@ -196,6 +193,5 @@ async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
     await expect(value).to_have_text("2.5×")
     await expect(slider).to_have_attribute("aria-valuetext", "2.5×")
     await page.page.wait_for_function("() => window.__zoomed.at(-1) === 2.5")
-    plain = await visit(builtin.base_url)
-    await plain.start()
+    plain = await started(visit, builtin.base_url)
     await expect(plain.page.locator("#zoom-box")).to_be_hidden()

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.cameras.cameras import invite as invited
-from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -54,8 +54,7 @@ async def join(visit: Visit, link: str) -> Visitor:
 
 async def test_two_pages_side_by_side(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """From the link to two pictures, a question to both, one alone, the loss, and the end by a tap."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     link = await invite(page, "Back door")
     device = await join(visit, link)
     await expect(device.page.locator("#join-state")).to_have_text("Sending as Back door.")
@@ -113,8 +112,7 @@ async def test_a_link_is_used_once_and_a_reload_goes_on(
 ) -> None:
     """The device that joined keeps its place over a reload; another one with the same link gets none."""
     before = set(server.program.webrtc._connections)
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     link = await invite(page)
     device = await join(visit, link)
     state = device.page.locator("#join-state")
@@ -140,8 +138,7 @@ async def test_a_link_is_used_once_and_a_reload_goes_on(
 
 async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> None:
     """Each camera's, the page's own too; one that another has is refused, and says why."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await invite(page, "Garden")
     names = page.page.locator("#several-list .name")
     await expect(names).to_have_count(2)

@@ -19,7 +19,7 @@ from tests.browser.test_page_several import LINK
 from tests.browser.visitor import TOKEN, Visit, Visitor
 from tests.features.webhooks.receiver import SECRET
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 
 pytestmark = [
     pytest.mark.browser,
@@ -52,15 +52,13 @@ async def run(
     )
     path.write_text(f'[[webhook]]\nname = "hall-lights"\n{lines}', encoding="utf-8")
     path.chmod(0o600)
-    async with running(
-        engine="vllm",
-        vllm_base_url=model_server.base_url,
+    async with with_model(
+        model_server,
         webhooks=str(path),
         # Nothing listens there.
         mqtt_url="mqtt://127.0.0.1:9",
         mqtt_visitors=True,
         operator_token=TOKEN,
-        rate_limit_per_minute=0,
         max_sessions=1000,
     ) as one:
         yield one
@@ -153,11 +151,7 @@ async def test_several_cameras_fit(
 
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_other_programs_switches_fit(
-    visit: Visit,
-    run: Running,
-    model: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
-    code: str,
+    visit: Visit, run: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     """The switch among the watches, its light, and the operator's list with what was given up."""
     monkeypatch.setattr(retry, "PAUSES", ())

@@ -9,7 +9,7 @@ import json
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, hurry
+from tests.browser.visitor import Visit, hurry, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
@@ -23,12 +23,8 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
     """Seen in the chat and heard once by a screen reader; the page offers what works meanwhile, and
     asks it.
     """
-    async with (
-        FakeOpenAI() as model,
-        running(engine="auto", vllm_base_url=model.base_url) as run,
-    ):
-        page = await visit(run.base_url)
-        await page.start()
+    async with FakeOpenAI() as model, running(engine="auto", vllm_base_url=model.base_url) as run:
+        page = await started(visit, run.base_url)
         await page.page.evaluate("""() => {
               window.__heard = [];
               const region = document.querySelector("#announcer");
@@ -93,7 +89,6 @@ async def test_a_page_that_begins_in_simple_mode_says_so_and_tells_no_change(
     visit: Visit, builtin: Running
 ) -> None:
     """Nothing was lost: it stands there, and no line in the chat tells of it."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await expect(page.page.locator("#simple-label")).to_be_visible()
     await expect(page.page.locator("#log .note")).to_have_count(0)

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_look import _WIDE, talked
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -118,8 +118,7 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
     visit: Visit, builtin: Running
 ) -> None:
     """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     whole = page.page.locator("#whole")
     video = page.page.locator("#video")
     await expect(whole).to_have_attribute("aria-pressed", "false")
@@ -146,8 +145,7 @@ async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
     """It goes along with the finger; let go above it covers most of the picture, below it gives it back. A tap
     does the same.
     """
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.ask("What colour is this?")
     handle, mouse = page.page.locator("#sheet-handle"), page.page.mouse
     height = "Math.round(document.querySelector('#panel').getBoundingClientRect().height)"
@@ -155,8 +153,7 @@ async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
 
     async def drag(by: int) -> None:
         before = await page.page.evaluate(height)
-        box = await handle.bounding_box()
-        assert box is not None
+        box = await bounds(handle)
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         await mouse.move(x, y)
         await mouse.down()

@@ -19,7 +19,7 @@ from benchmarks.link_relay import LinkRelay
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.line import RATE
 from server.session.session import Session
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
@@ -70,8 +70,7 @@ def pitch(samples: NDArray[Any], rate: int) -> float:
 async def live(
     visit: Visit, server: Running, prepare: Callable[[Page], Awaitable[None]] | None = None
 ) -> tuple[Visitor, Session]:
-    visitor = await visit(server.base_url, prepare=prepare)
-    await visitor.start()
+    visitor = await started(visit, server.base_url, prepare=prepare)
     return visitor, session_of(server)
 
 

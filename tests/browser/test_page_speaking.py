@@ -14,10 +14,10 @@ from playwright.async_api import expect
 
 from server.media.sound.pcm import wav
 from tests.browser.test_page_sound import session_of, until
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import metric
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.speech_server import SpeechServer
 from tests.support.words import say
 
@@ -104,12 +104,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
     """A server with a voice, and a model that writes 12 words a second."""
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.08
-    async with running(
-        engine="vllm",
-        vllm_base_url=model.base_url,
-        speech_base_url=speech_server.base_url,
-        rate_limit_per_minute=0,
-    ) as run:
+    async with with_model(model, speech_base_url=speech_server.base_url) as run:
         voice = run.program.feature("voice_out").voice
         assert voice is not None
         await until(lambda: voice.ready)
@@ -118,8 +113,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
 
 async def listening(visit: Visit, server: Running) -> Visitor:
     """A visitor who wants answers spoken."""
-    visitor = await visit(server.base_url, scripts=[_SOUNDS])
-    await visitor.start()
+    visitor = await started(visit, server.base_url, scripts=[_SOUNDS])
     await visitor.press(say("chat.speak"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted and session.voice.connected)
@@ -187,10 +181,7 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
     omni.deltas = [{"content": "A red "}, {"content": "cup."}] + [
         {"content": base64.b64encode(part).decode(), "modality": "audio"} for part in parts
     ]
-    async with (
-        omni,
-        running(engine="vllm", vllm_base_url=omni.base_url, rate_limit_per_minute=0) as server,
-    ):
+    async with omni, with_model(omni) as server:
         visitor = await listening(visit, server)
         await visitor.page.evaluate(_RECORD)
         # A browser on a busy machine stretches sound and makes holes, but not each time.
@@ -280,8 +271,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     """
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.05
-    visitor = await visit(server.base_url, scripts=[_VOICE])
-    await visitor.start()
+    visitor = await started(visit, server.base_url, scripts=[_VOICE])
     await visitor.press(say("chat.speak"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted)

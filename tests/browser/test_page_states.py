@@ -13,7 +13,7 @@ from server.shared.watch_answers import conditions_in
 from tests.browser.test_page_links import GIVEN_UP, through, whole_way
 from tests.browser.test_page_reading import _LIVE
 from tests.browser.test_page_speaking import _VOICE
-from tests.browser.visitor import BLUE, GREY, NOT_REACHED, Visit, Visitor
+from tests.browser.visitor import BLUE, GREY, NOT_REACHED, Visit, Visitor, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 from tests.support.words import say
@@ -31,9 +31,7 @@ LOST, THINKING = [440, 330, 262], 392
 
 
 async def listener(visit: Visit, url: str, **options: Any) -> Visitor:
-    page = await visit(url, scripts=_HEARD, **options)
-    await page.start()
-    return page
+    return await started(visit, url, scripts=_HEARD, **options)
 
 
 async def said(page: Visitor) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.models.openai.engine import OpenAIEngine
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, bounds
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -51,12 +51,10 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     await expect(line).to_have_text(say("chat.thoughts"))
     await expect(turn.locator(".text")).to_have_text("I see a cup.")
     await expect(turn.locator(".thoughts p")).to_be_hidden()
-    folded = await turn.bounding_box()
+    folded = await bounds(turn)
     await line.click()
     await expect(turn.locator(".thoughts p")).to_have_text("".join(THOUGHTS))
-    opened = await turn.bounding_box()
-    assert folded is not None
-    assert opened is not None
+    opened = await bounds(turn)
     assert opened["height"] > folded["height"]
     assert not await page.page.evaluate("document.documentElement.scrollWidth > innerWidth")
     # The next question's history has the answer alone.

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from tests.browser.visitor import Visit, Visitor
+from tests.browser.visitor import Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -27,9 +27,7 @@ async def calling() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def its_server(calling: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm", vllm_base_url=calling.base_url, rate_limit_per_minute=0
-    ) as run:
+    async with with_model(calling) as run:
         yield run
 
 
@@ -67,8 +65,7 @@ async def test_consent_is_asked_for_once(
 ) -> None:
     """At the first answer, and kept on the device: until then no request has tools."""
     calling.deltas_for = lambda _: None
-    page = await visit(its_server.base_url)
-    await page.start()
+    page = await started(visit, its_server.base_url)
     await page.ask("What is this?")
     await expect(lines(page)).to_contain_text(say("chat.tool_consent"))
     assert "tools" not in calling.last.body
@@ -96,8 +93,7 @@ async def test_consent_is_asked_for_once(
 
 async def test_not_now_is_kept(visit: Visit, its_server: Running, calling: FakeOpenAI) -> None:
     calling.deltas_for = lambda _: None
-    page = await visit(its_server.base_url)
-    await page.start()
+    page = await started(visit, its_server.base_url)
     await page.ask("What is this?")
     await lines(page).get_by_role("button", name=say("page.not_now")).click()
     await page.ask("And this?")
@@ -110,8 +106,7 @@ async def test_the_switch_is_an_answer(
 ) -> None:
     """Switched on and off in the settings: nobody is asked any more."""
     calling.deltas_for = lambda _: None
-    page = await visit(its_server.base_url)
-    await page.start()
+    page = await started(visit, its_server.base_url)
     await page.press(say("settings.menu"))
     switch = page.page.locator("#settings [name=tools]")
     await switch.check()

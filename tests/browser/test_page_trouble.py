@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running, running, with_model
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -176,7 +176,7 @@ async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -
     """The camera is live, answers are not to be had, and the page says so until they are."""
     async with FakeOpenAI() as model:
         await model.close()
-        async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+        async with with_model(model) as run:
             page = await visit(run.base_url)
             await page.start_button.click()
             await expect(page.state).to_have_text(say("page.no_answers"))
@@ -199,8 +199,7 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
     async with FakeOpenAI() as model:
         await model.close()
         async with running(engine="auto", vllm_base_url=model.base_url) as run:
-            page = await visit(run.base_url)
-            await page.start()
+            page = await started(visit, run.base_url)
             await page.show(mode="text:EXIT 12", textPx=48, clock=False)
             assert "EXIT 12" in (await page.ask("Read this"))["text"]
             await model.start()
@@ -214,8 +213,7 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
 
 async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Running) -> None:
     """And nothing else: the camera is off until it is wanted again."""
-    page = await visit(server.base_url)
-    await page.start()
+    page = await started(visit, server.base_url)
     await page.box.fill("What does the sm")
     await page.page.reload()
     await expect(page.box).to_have_value("What does the sm")

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.test_page_camera import put_out_of_sight
-from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, hurry, shown
+from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, bounds, hurry, shown, started
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
 from tests.support.parts import at_night
@@ -35,8 +35,7 @@ async def color_of(page: Visitor, src: str) -> tuple[float, float, float]:
 
 async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     """Not for orange; once for red, with a red frame; and the page shows, marks and takes it back."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.show(mode=GREY, clock=False)
     alerts, listed = page.page.locator(".alert"), page.page.locator("#watches-list li")
     order = page.button(say("chat.watch_this"))
@@ -96,23 +95,18 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
 
 async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
     """Its words stand right beside it, below each other, without a hole between them."""
-    page = await visit(
-        builtin.base_url,
-        viewport=(390, 844),
-        width=720,
-        height=1280,
-        mode=GREY,
-        clock=False,
+    page = await started(
+        visit, builtin.base_url, viewport=(390, 844), width=720, height=1280, mode=GREY, clock=False
     )
-    await page.start()
     await page.box.fill("Tell me when you see red.")
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.show(mode=RED)
     alert = page.page.locator(".alert")
     await expect(alert.locator(".proof img")).to_have_js_property("complete", True)
-    boxes = [await alert.locator(name).bounding_box() for name in (".proof", ".head", ".reason")]
-    picture, head, reason = (box for box in boxes if box is not None)
+    picture, head, reason = [
+        await bounds(alert.locator(name)) for name in (".proof", ".head", ".reason")
+    ]
     assert 0 < head["x"] - picture["x"] - picture["width"] < 20
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
 
@@ -132,8 +126,7 @@ async def test_a_trained_model_watches_for_red(
     settings = {"local_model": folder, "engine_python": PYTHON, "trust_remote_code": True}
     async with running(engine="local", rate_limit_per_minute=0, **settings) as run:
         await soon(lambda: run.program.engines.current.status.ready, LOADS)
-        page = await visit(run.base_url)
-        await page.start()
+        page = await started(visit, run.base_url)
         await page.show(mode=GREY, clock=False)
         await page.box.fill("Tell me when you see red")
         await page.button(say("chat.watch_this")).click()
@@ -160,8 +153,7 @@ async def test_a_trained_model_watches_for_red(
 
 async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Running) -> None:
     """One tap beside the box; the next order watches again."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     ask = page.button(say("chat.ask_it"))
     await page.box.fill("What is this?")
     await expect(ask).to_be_hidden()
@@ -196,8 +188,7 @@ async def test_an_order_before_the_camera_starts_it_and_watches(
 
 async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Running) -> None:
     """In its own words, with the reason."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     # One that alerts is over, and makes room.
     await page.show(mode=GREY, clock=False)
     for count, color in enumerate(
@@ -216,8 +207,7 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     visit: Visit, builtin: Running
 ) -> None:
     """With what can be watched for; one tap on the bell makes a watch of what is typed."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.box.fill("the kettle boils")
     await page.press(say("watch.tell_me"))
     await expect(page.page.locator("#log .note")).to_contain_text(say("server.watch_builtin"))
@@ -233,8 +223,7 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
 
 async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     """The tab keeps the orders with their times, and the new session gets them."""
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.press(say("watch.tell_me"))
     await expect(page.box).to_have_attribute("placeholder", say("watch.tell_me"))
     await page.box.fill("a QR code")
@@ -285,8 +274,7 @@ async def test_an_alert_sounds_shakes_and_notifies(
     beside its own alert.
     """
     away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
-    page = await visit(builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
     await page.show(mode=GREY, clock=False)
     assert await page.page.evaluate("window.__alarm") == []
     await page.watch()
@@ -317,8 +305,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     """A faint thing is nothing with little sensitivity, and is asked about with more; the details
     show strength, decision and place.
     """
-    page = await visit(builtin.base_url)
-    await page.start()
+    page = await started(visit, builtin.base_url)
     await page.show(mode=paper(0), clock=False)
     await page.watch()
     await page.page.locator("#watches > summary").click()
@@ -359,8 +346,7 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     async def quick(page: Page) -> None:
         await hurry(page, "client/core/live/visit.js", HIDDEN_FOR=500)
 
-    page = await visit(builtin.base_url, prepare=quick)
-    await page.start()
+    page = await started(visit, builtin.base_url, prepare=quick)
     await page.show(mode=GREY, clock=False)
     await page.watch()
     await put_out_of_sight(page, True)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.webhooks import waiting as retry
-from tests.browser.visitor import BLUE, GREY, RED, TOKEN, Visit, Visitor, operator
+from tests.browser.visitor import BLUE, GREY, RED, TOKEN, Visit, Visitor, operator, started
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
@@ -19,11 +19,7 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-COLORS = {
-    "red": RED,
-    "blue": BLUE,
-    "green": "color:rgb(30 160 40)",
-}
+COLORS = {"red": RED, "blue": BLUE, "green": "color:rgb(30 160 40)"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -64,8 +60,7 @@ async def test_a_person_lets_alerts_go_and_ends_it(
     visit: Visit, run: Running, receiver: Receiver
 ) -> None:
     """Nothing leaves before the switch, and nothing after the tap; the light is on in between."""
-    page = await visit(run.base_url)
-    await page.start()
+    page = await started(visit, run.base_url)
     await page.show(mode=GREY, clock=False)
     light = page.page.locator("#receivers-light")
     await alerts_for(run, page, "red", 1)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, expect
+from playwright.async_api import ConsoleMessage, Error, FloatRect, Locator, Page, Route, expect
 
 from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_message
 from scripts.bench import clock_code
@@ -129,6 +129,20 @@ class Picture:
         """
         assert self.clock is not None, "no clock is readable in the picture"
         return clock_code.age_ms(self.clock, at_ms)
+
+
+async def bounds(one: Locator) -> FloatRect:
+    """The place of an element in the window, CSS pixels."""
+    found = await one.bounding_box()
+    assert found is not None, one
+    return found
+
+
+async def started(visit: Visit, url: str, **options: Any) -> Visitor:
+    """Open a page and start its camera."""
+    page = await visit(url, **options)
+    await page.start()
+    return page
 
 
 async def operator(visit: Visit, url: str, **options: Any) -> Visitor:

@@ -71,10 +71,7 @@ PARTS = {
     "features/recall/index.js": {"features/recall/memoryview.js"},
     "features/voice_in/index.js": {"features/voice_in/listening.js"},
     "features/voice_out/index.js": {"features/voice_out/spoken.js"},
-    "features/watches/index.js": {
-        "features/watches/condition.js",
-        "features/watches/panel.js",
-    },
+    "features/watches/index.js": {"features/watches/condition.js", "features/watches/panel.js"},
 }
 # Fetched with a feature that is on, by the list in features.js
 HEADS = {

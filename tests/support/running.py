@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from server.app.app import create_app
 from server.app.program import Program
 from server.features.builtin.reader import Reader
 from server.web.serving import uvicorn_config
+from tests.support.fakes_openai import FakeOpenAI
 
 
 @dataclass
@@ -77,3 +78,9 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
         await app.state.program.drain()
         server.should_exit = True
         await task
+
+
+def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManager[Running]:
+    """Serve with a model server behind it, without limits of requests."""
+    base: dict[str, Any] = {"engine": "vllm", "vllm_base_url": model.base_url}
+    return running(**base | {"rate_limit_per_minute": 0} | settings)
