@@ -49,7 +49,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
         is_later = picture.before(sent["sent_at"]) <= (40 if apart else 1)
         if is_later and 0 <= age <= 400 and abs(age - response["frame"]["age_ms"]) <= 100:
             break
-    started = await page.got(f'm.type === "started" && m.id === "{sent["id"]}"')
+    begun = await page.got(f'm.type === "started" && m.id === "{sent["id"]}"')
 
     frame = response["frame"]
     assert (frame["source_width"], frame["source_height"]) == (1280, 720)
@@ -59,7 +59,7 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     assert 0 <= age <= 400
     assert abs(age - frame["age_ms"]) <= 100
     assert asked(model.last) == "What do you see here?"
-    assert {k: v for k, v in started["frame"].items() if k in ("id", "width", "captured_at")} == {
+    assert {k: v for k, v in begun["frame"].items() if k in ("id", "width", "captured_at")} == {
         k: v for k, v in frame.items() if k in ("id", "width", "captured_at")
     }
     assert response["text"] == "I see a cup."

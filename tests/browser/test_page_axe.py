@@ -5,7 +5,8 @@ the keyboard, and with a system's own colours.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser import test_page_programs
+from tests.browser.conftest import PHONE
+from tests.browser.test_page_languages import live
 from tests.browser.test_page_look import _WIDE, LONG
 from tests.browser.visitor import TOKEN, Visit, Visitor, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -87,6 +90,10 @@ async def run(model_server: FakeOpenAI) -> AsyncIterator[Running]:
         yield one
 
 
+# A picture that came from the server
+BLOB = re.compile("^blob:")
+
+
 class Checked:
     """A page and what is wrong with it, by the state it was in."""
 
@@ -109,106 +116,129 @@ class Checked:
         self.wrong += [f"{state}: {violation}" for violation in violations]
         self.wrong += [f"{state}: small: {one}" for one in small]
 
-    async def dialog(self, name: str) -> None:
-        """Show a dialog as it is in the page, and close it again."""
-        await self.page.page.evaluate(
-            """id => {
-              document.getElementById(id).showModal();
-              document.getElementById("missing-title").textContent = "It did not arrive";
-            }""",
-            name,
-        )
-        await self.look(name)
-        await self.page.page.evaluate("id => document.getElementById(id).close()", name)
+
+async def in_an_answers_dialogs(page: Visitor, look: Callable[[str], Awaitable[None]]) -> None:
+    """Look at what the model saw, beside another answer's picture, at saving, and at a link."""
+    found = page.page
+    await found.locator("#quick-what").click()
+    await expect(page.turns).to_have_count(2)
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await page.turns.last.locator(".shot").click()
+    dialog = found.locator("#seen-dialog")
+    await expect(dialog.locator("img")).to_have_attribute("src", BLOB)
+    await look("what the model saw")
+    await dialog.locator("select").select_option(index=1)
+    await expect(dialog.locator("img").nth(1)).to_have_attribute("src", BLOB)
+    await look("two pictures")
+    await found.keyboard.press("Escape")
+    await found.locator("#keep").evaluate("button => button.click()")
+    await expect(found.locator("#keep-dialog")).to_be_visible()
+    await look("saving")
+    await found.keyboard.press("Escape")
+    await page.turns.last.locator(".text button").first.click()
+    await expect(found.locator("#link-dialog")).to_be_visible()
+    await look("link")
+    await found.keyboard.press("Escape")
+
+
+async def in_each_state(
+    page: Visitor, model: FakeOpenAI, look: Callable[[str], Awaitable[None]]
+) -> None:
+    """Look at a page as it was opened, with a camera, answers, an answer on its way, and dialogs."""
+    await look("start")
+    await live(page)
+    await look("live")
+    model.answer_for = lambda _body, _jpeg: [LONG]
+    await page.page.locator("#quick-what").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await look("answered")
+    await in_an_answers_dialogs(page, look)
+    model.behaviour = Behaviour.STALLS
+    await page.send("And this?")
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    # Words that are typed meanwhile can be sent: two buttons stand beside them.
+    await page.box.fill("And that?")
+    await look("answering")
+    await page.box.fill("")
+    await page.page.locator("#cancel").click()
+    model.behaviour = Behaviour.DIES
+    await page.end((await page.send("And now?"))["id"])
+    await look("error")
+    model.behaviour = Behaviour.NORMAL
+    await page.page.locator("#state").click()
+    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
+    await look("state")
+    await page.page.keyboard.press("Escape")
+    await page.press("#settings-open")
+    await expect(page.page.locator("#settings")).to_be_visible()
+    await look("settings")
+    await page.page.keyboard.press("Escape")
+    await test_page_programs.in_each_state(page, look)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("scheme", "size"), [("light", (390, 844)), ("dark", (1280, 800))], ids=["light", "dark"]
-)
-async def test_no_state_has_a_violation(
-    visit: Visit, run: Running, model: FakeOpenAI, scheme: str, size: tuple[int, int]
-) -> None:
-    """Start, live, answer with its details, long answer, error, watches, state, settings, doctor,
-    dialogs, operator's panel.
+async def test_no_state_has_a_violation(visit: Visit, run: Running, model: FakeOpenAI) -> None:
+    """Dark on a desktop and light on a phone: also a long answer, watches, dialogs, the doctor and the
+    operator's panel.
     """
-    page = await visit(run.base_url, viewport=size, context_options={"color_scheme": scheme})
-    checked = Checked(page)
-    await checked.look("start")
-    await page.page.evaluate("document.querySelector('#kept').hidden = false")
-    await checked.look("opened without the server")
-    await page.page.evaluate("document.querySelector('#kept').hidden = true")
-    await page.start()
-    await checked.look("live")
-    await page.ask("What is this?")
-    await page.figures()
-    await checked.look("answer with details")
-    model.answer_for = lambda _body, _jpeg: [LONG]
-    await page.ask("And this?")
-    await page.turns.last.locator(".shot").click()
-    dialog = page.page.locator("#seen-dialog")
-    await dialog.get_by_label(say("answer.compare")).select_option(index=1)
-    await expect(dialog.locator("figcaption").nth(1)).to_contain_text("kB")
-    await checked.look("two pictures")
-    await page.page.keyboard.press("Escape")
-    await page.turns.last.locator(".text button").first.click()
-    await expect(page.page.locator("#link-dialog")).to_be_visible()
-    await checked.look("link")
-    await page.page.keyboard.press("Escape")
-    await page.page.locator("#keep").evaluate("button => button.click()")
-    await expect(page.page.locator("#keep-dialog")).to_be_visible()
-    await checked.look("saving")
-    await page.page.keyboard.press("Escape")
+    page = await visit(run.base_url)
+    found, checked = page.page, Checked(page)
+
+    async def look(state: str) -> None:
+        await found.emulate_media(color_scheme="dark")
+        await page.resize(1280, 800)
+        await checked.look(f"{state}, dark")
+        await found.emulate_media(color_scheme="light")
+        await page.resize(*PHONE)
+        await checked.look(f"{state}, light")
+
+    async def shows(*ids: str, hidden: bool = False) -> None:
+        await found.evaluate(
+            "([ids, hidden]) => { for (const id of ids) document.getElementById(id).hidden = hidden; }",
+            [ids, hidden],
+        )
+
+    await shows("kept")
+    await look("opened without the server")
+    await shows("kept", hidden=True)
+    await in_each_state(page, model, look)
+    await page.figures(page.turns.first)
+    await look("answer with details")
     model.answer_for = lambda _body, _jpeg: [LONG * 8]
     await page.ask("And what else?")
-    await checked.look("long answer")
-    model.behaviour = Behaviour.STALLS
-    await page.send("Tell me a story")
-    await expect(page.turns.last).to_have_attribute("data-state", "answering")
-    await checked.look("answering")
-    await page.button(say("chat.stop")).click()
-    model.behaviour = Behaviour.DIES
-    await page.end((await page.send("And this?"))["id"])
-    await checked.look("error")
-    model.behaviour = Behaviour.NORMAL
+    await look("long answer")
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
-    await page.page.locator("#watches > summary").click()
-    await expect(page.page.locator("#watches-list li")).to_have_count(1)
-    await checked.look("watches")
-    await page.page.locator("#watches > summary").click()
-    await page.page.evaluate(
-        "document.querySelector('#update').hidden = document.querySelector('#update-keep').hidden = false"
-    )
-    await checked.look("a newer page")
-    await page.page.evaluate("document.querySelector('#update').hidden = true")
-    await page.state.click()
-    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
-    await checked.look("state")
-    await page.page.keyboard.press("Escape")
-    await page.press(say("settings.menu"))
-    await expect(page.page.locator("#settings")).to_be_visible()
-    await checked.look("settings")
-    await page.button(say("page.done")).click()
-    await test_page_programs.in_each_state(page, checked.look)
+    await found.locator("#watches > summary").click()
+    await expect(found.locator("#watches-list li")).to_have_count(1)
+    await look("watches")
+    await found.locator("#watches > summary").click()
+    await shows("update", "update-keep")
+    await look("a newer page")
+    await shows("update", hidden=True)
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
+    await found.evaluate(
+        "document.getElementById('missing-title').textContent = 'It did not arrive'"
+    )
     for name in ("camera", "code", "simple", "disclosure", "trust", "missing"):
-        await checked.dialog(f"{name}-dialog")
+        dialog = found.locator(f"#{name}-dialog")
+        await dialog.evaluate("one => one.showModal()")
+        await look(name)
+        await dialog.evaluate("one => one.close()")
     await page.bring("core/dialogs/dialogs.html", "features/voice_in/voice.css")
-    await page.page.evaluate("document.querySelector('#talking').hidden = false")
-    await page.page.evaluate("document.querySelector('#talking-more').hidden = false")
-    await checked.look("voice")
-    await page.page.evaluate("document.querySelector('#talking').hidden = true")
+    await shows("talking", "talking-more")
+    await look("voice")
+    await shows("talking", hidden=True)
     await page.press(say("page.check_connection"))
     await expect(page.button(say("doctor.again"))).to_be_enabled(timeout=30_000)
-    await checked.look("doctor")
-    await page.page.keyboard.press("Escape")
-    await page.page.evaluate("location.hash = 'operator'")
-    await expect(page.page.get_by_label("Operator token")).to_be_visible()
-    await checked.look("operator's token")
+    await look("doctor")
+    await found.keyboard.press("Escape")
+    await found.evaluate("location.hash = 'operator'")
+    await expect(found.get_by_label("Operator token")).to_be_visible()
+    await look("operator's token")
     await page.operate()
-    await expect(page.page.locator("#engine-panel")).to_be_visible()
-    await checked.look("operator's panel")
+    await expect(found.locator("#engine-panel")).to_be_visible()
+    await look("operator's panel")
     assert not checked.wrong, "\n".join(checked.wrong)
 
 
