@@ -1,5 +1,5 @@
 import { asking, finished } from "./conversation.js";
-import { byId, say, show } from "../page/dom.js";
+import { byId, say, show, tell } from "../page/dom.js";
 import { languageOf } from "./language.js";
 import { places } from "../page/picture.js";
 import { cameraName, remarks } from "../page/words.js";
@@ -275,13 +275,11 @@ export class ChatView {
       thumb.alt = word ? text("chat.there_when_said", { word }) : text("chat.frame");
     }
     const where = part(article, ".places", HTMLElement);
-    say(where, whereOf(turn));
-    show(where, where.textContent !== "");
+    tell(where, whereOf(turn));
 
     const remark = part(article, ".remark", HTMLElement);
     const said = turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
-    say(remark, said);
-    show(remark, said !== "");
+    tell(remark, said);
     remark.classList.toggle("problem", turn.problem !== "");
 
     this.#fillThoughts(article, turn);

@@ -1,4 +1,4 @@
-import { byId, say, show } from "../page/dom.js";
+import { byId, say, show, tell } from "../page/dom.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -149,15 +149,12 @@ export class EngineDialog {
   #renderState(facts) {
     const { tone, title, detail, percent, stoppable } = standing(facts);
     const first = meanwhile(facts);
-    say(this.#answers, first);
-    show(this.#answers, first !== "");
+    tell(this.#answers, first);
     this.#dialog.dataset.tone = tone;
     say(this.#state, title);
-    say(this.#detail, detail);
-    show(this.#detail, detail !== "");
+    tell(this.#detail, detail);
     const back = givenBack(facts.report);
-    say(this.#released, back);
-    show(this.#released, back !== "");
+    tell(this.#released, back);
     show(this.#stale, facts.stale);
     say(this.#error, facts.report?.error ?? "");
     show(this.#error, Boolean(facts.report?.error));
@@ -209,8 +206,7 @@ export class EngineDialog {
     if (!model) return;
     say(this.#name, model.name);
     const about = [model.note, model.licence ? `Licence: ${model.licence}.` : ""].filter(Boolean).join(" ");
-    say(this.#note, about);
-    show(this.#note, about !== "");
+    tell(this.#note, about);
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
     const possible = model.modes.filter(({ ok }) => ok).map(({ mode }) => mode);
     // A remote address belongs to one model only.

@@ -1,4 +1,4 @@
-import { byId, say, show } from "../page/dom.js";
+import { byId, say, show, tell } from "../page/dom.js";
 import { bytes, underWay } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").Model} Model */
@@ -67,8 +67,7 @@ export class FetchView {
       say(room, typeof free === "number" ? `${bytes(free)} free on the server's disk` : "");
       show(room, typeof free === "number");
     }
-    say(this.#error, error);
-    show(this.#error, error !== "");
+    tell(this.#error, error);
     show(this.#pause, running);
     show(this.#resume, !refused && (state === "paused" || state === "failed"));
     this.#pause.disabled = this.#resume.disabled = this.#start.disabled = busy;

@@ -1,4 +1,4 @@
-import { byId, say, show } from "../page/dom.js";
+import { byId, show, tell } from "../page/dom.js";
 import { counted, lasted } from "./words.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
@@ -34,8 +34,7 @@ export class PeopleView {
 
   /** @param {PeopleFacts} facts */
   render(facts) {
-    say(this.#problem, facts.problem);
-    show(this.#problem, facts.problem !== "");
+    tell(this.#problem, facts.problem);
     // Do not redraw unchanged rows, so that they keep the focus.
     const drawn = JSON.stringify([facts.sessions, facts.devices]);
     if (drawn === this.#drawn) return;

@@ -20,6 +20,12 @@ export function show(element, shown) {
   if (element.hidden === shown) element.hidden = !shown;
 }
 
+/** Show a text, and nothing where there is none. @param {HTMLElement} element @param {string} text */
+export function tell(element, text) {
+  say(element, text);
+  show(element, text !== "");
+}
+
 /** The button that stays in sight after a press on this one, which may be in something that closes. @param {HTMLElement} button */
 export function stays(button) {
   const fold = button.closest("[data-fold]");

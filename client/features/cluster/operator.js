@@ -1,5 +1,5 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /** @typedef {{name: string, sessions: number, most: number, draining: boolean}} Gateway */
 
@@ -67,8 +67,7 @@ export class GatewaysView {
   render({ report, problem }) {
     // A server that is alone has nowhere to send people.
     show(this.#section, report !== null && report.name !== "");
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     if (!report) return;
     const focused = document.activeElement === this.#drain || document.activeElement === this.#undo;
     show(this.#drain, !report.draining);

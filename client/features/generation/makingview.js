@@ -1,4 +1,4 @@
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /** @typedef {import("./making.js").MakingFacts} MakingFacts */
 /** @typedef {import("./making.js").Making} Making */
@@ -64,8 +64,7 @@ export class MakingView {
     if (share === null) this.#bar.removeAttribute("value");
     else this.#bar.value = share;
     say(this.#state, making ? words(making, result?.of) : "");
-    say(this.#problem, wrong);
-    show(this.#problem, wrong !== "");
+    tell(this.#problem, wrong);
     this.#renderResult(result);
   }
 

@@ -1,6 +1,6 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { counted, lasted } from "../../core/operator/words.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 import { clock } from "../../core/words/text.js";
 
 /**
@@ -64,8 +64,7 @@ export class AccessView {
 
   /** @param {AccessFacts} facts */
   render({ programs, problem }) {
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     show(this.#section, programs.length > 0 || problem !== "");
     const ids = programs.map(({ id }) => id);
     if (ids.join() !== [...this.#rows.keys()].join()) {

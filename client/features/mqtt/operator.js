@@ -1,6 +1,6 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { lasted } from "../../core/operator/words.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * The connection to the MQTT broker.
@@ -34,15 +34,13 @@ export class MqttView {
 
   /** @param {MqttFacts} facts */
   render({ broker, state, detail = "", retry_seconds: retry, sent = 0, waiting = 0, cameras, visitors, problem }) {
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     show(this.#section, state !== "off" || problem !== "");
     say(this.#broker, broker);
     const parts = [state === "connected" ? "connected" : "not connected"];
     if (typeof retry === "number") parts.push(`tries again in ${lasted(retry)}`);
     say(this.#state, [...parts, `sent: ${sent}, waiting: ${waiting}`].join(" · "));
-    say(this.#detail, detail);
-    show(this.#detail, detail !== "");
+    tell(this.#detail, detail);
     const names = cameras.length > 0 ? [`Cameras of the house: ${cameras.join(", ")}`] : [];
     say(this.#told, [...names, `visitors' cameras: ${visitors}`].join(" · "));
   }

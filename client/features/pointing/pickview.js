@@ -1,4 +1,4 @@
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 import { direction, toElement, toPicture } from "../../core/page/picture.js";
 import { joined, onLanguage, text } from "../../core/words/text.js";
 import { shownIn } from "./overlay.js";
@@ -107,8 +107,7 @@ export class PickView {
     this.#box.style.width = `${width.toFixed(1)}px`;
     this.#box.style.height = `${height.toFixed(1)}px`;
     this.#box.dataset.state = picked.state;
-    say(this.#name, picked.label);
-    show(this.#name, picked.label !== "");
+    tell(this.#name, picked.label);
     const { clientWidth, clientHeight } = this.#stage;
     const within = (/** @type {number} */ at, /** @type {number} */ most) => Math.max(0, Math.min(most - CROSS, at));
     // Below the page's own buttons

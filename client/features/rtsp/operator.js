@@ -1,7 +1,7 @@
 import { ApiError } from "../../core/live/api.js";
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { failure, lasted } from "../../core/operator/words.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A camera of the house.
@@ -112,8 +112,7 @@ export class CamerasView {
 
   /** @param {CamerasFacts} facts */
   render({ cameras, pictures, asked, problem }) {
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     show(this.#section, cameras.length > 0 || problem !== "");
     const names = cameras.map(({ name }) => name);
     if (names.join() !== [...this.#cards.keys()].join()) {
@@ -182,8 +181,7 @@ class Card {
     say(this.#small, [camera.where, ...parts].join(" · "));
     const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${reason}`);
     const detail = [camera.detail, camera.sends, ...unwatched].filter(Boolean).join(" ");
-    say(this.#detail, detail);
-    show(this.#detail, detail !== "");
+    tell(this.#detail, detail);
     show(this.#retry, camera.state === "waiting");
     say(this.#retry, "Try now");
     this.#shown = picture !== undefined;

@@ -1,5 +1,5 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /** @typedef {{state: "loading"|"ready"|"unreachable", detail: string}} SpeechPart */
 
@@ -69,8 +69,7 @@ export class SpeechView {
 
   /** @param {SpeechFacts} facts */
   render({ recogniser, voice, chosen, busy, problem }) {
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     const ear = chosen ?? recogniser;
     say(this.#ear, chosen ? `${chosen.folder} · ${stateOf(chosen)}` : stateOf(recogniser));
     explain(this.#earDetail, ear?.detail);

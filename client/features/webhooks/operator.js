@@ -1,6 +1,6 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { counted } from "../../core/operator/words.js";
-import { byId, say, show } from "../../core/page/dom.js";
+import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A receiver of webhooks.
@@ -62,8 +62,7 @@ export class HooksView {
 
   /** @param {HooksFacts} facts */
   render({ webhooks, dead, problem }) {
-    say(this.#problem, problem);
-    show(this.#problem, problem !== "");
+    tell(this.#problem, problem);
     show(this.#section, webhooks.length > 0 || problem !== "");
     this.#rows = kept(this.#list, this.#rows, webhooks.map((one) => one.name), (name) => new Row([["Send a test", () => this.#send("POST", `/${name}/test`)]]));
     for (const hook of webhooks) {
@@ -123,8 +122,7 @@ class Row {
   render(name, words, detail) {
     say(this.#name, name);
     say(this.#small, words);
-    say(this.#detail, detail);
-    show(this.#detail, detail !== "");
+    tell(this.#detail, detail);
     for (const [button, label] of this.#buttons) {
       say(button, label);
       button.setAttribute("aria-label", `${label}: ${name}`);
