@@ -50,9 +50,7 @@ async def test_the_access_code_opens_a_private_server(
     await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     # It stays in this page's memory only.
-    stored = await page.page.evaluate(
-        "JSON.stringify([localStorage, sessionStorage, document.cookie])"
-    )
+    stored = await page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
     assert CODE not in stored
     assert "eyJ" not in stored
 
@@ -106,7 +104,7 @@ async def test_a_token_is_renewed_before_it_ends(
     assert len(grants) >= 2
     assert len({session for session, _ in grants}) == 1
     assert len({token for _, token in grants}) == len(grants)
-    assert await page.page.evaluate("window.__camera.opened") == 1
+    assert await page.evaluate("window.__camera.opened") == 1
 
 
 async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: FakeOpenAI) -> None:
@@ -121,7 +119,7 @@ async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: F
         await run.program.sessions.end(first, "test")
         await page.got(f'm.type === "ready" && m.session_id !== "{first}"', since=since)
         await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
-        await expect(page.page.locator("#log")).to_contain_text(
+        await expect(page.find("#log")).to_contain_text(
             say("problem.handover_refused").partition(".")[0]
         )
         await page.ask("And this?")

@@ -78,7 +78,7 @@ async def test_a_turned_phone_gets_answers_about_the_turned_picture(
     picture = Picture.of(model.last)
     assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (448, 840)
     assert picture.clock is not None
-    assert len(await page.page.evaluate("window.__peers")) == 1
+    assert len(await page.evaluate("window.__peers")) == 1
 
 
 async def test_an_answer_shows_its_frame_age_engine_and_times(
@@ -239,7 +239,7 @@ async def test_an_answer_is_text_and_nothing_else(page: Visitor, model: FakeOpen
     await expect(text).to_have_text(wicked)
     assert await text.locator(":not(p)").count() == 0
     assert await page.turns.last.locator(".asked *").count() == 0
-    assert await page.page.evaluate("window.__bitten") is None
+    assert await page.evaluate("window.__bitten") is None
 
 
 async def test_send_becomes_the_button_that_stops(
@@ -330,7 +330,7 @@ async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(
     await expect(button).to_have_text(say("answer.open_host", host="example.org"))
     await button.focus()
     await page.page.keyboard.press("Enter")
-    dialog = page.page.locator("#link-dialog")
+    dialog = page.find("#link-dialog")
     await expect(dialog.locator("strong")).to_have_text("example.org")
     link = dialog.get_by_role("link", name=say("answer.open_link"))
     assert await link.get_attribute("href") == "https://example.org/menu?table=7"
@@ -352,9 +352,9 @@ async def test_codes_that_are_no_addresses_are_copied(visit: Visit, builtin: Run
     await expect(group.get_by_role("button")).to_have_count(2)
     for word, copied in (("copy_password", "blue;42"), ("copy_text", "javascript:alert(1)")):
         await group.get_by_role("button", name=say(f"answer.{word}"), exact=True).click()
-        await expect(page.page.locator("#announcer")).to_have_text(say("page.copied"))
+        await expect(page.find("#announcer")).to_have_text(say("page.copied"))
         await page.comes("navigator.clipboard.readText()", copied)
-    await expect(page.page.locator("#link-dialog")).to_be_hidden()
+    await expect(page.find("#link-dialog")).to_be_hidden()
 
 
 async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running) -> None:
@@ -385,7 +385,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     await expect(page.state).to_have_text(say("page.picture_held"))
     await page.got('m.type === "status" && m.held')
     held_by = await page.now()
-    await expect(page.page.locator("#still")).to_be_visible()
+    await expect(page.find("#still")).to_be_visible()
     clocks = []
     for question in ("What is this?", "And that?"):
         response = await page.ask(question)
@@ -402,7 +402,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
 
     await page.press(say("chat.hold"))
     await expect(page.state).to_have_text(say("page.live"))
-    await expect(page.page.locator("#still")).to_be_hidden()
+    await expect(page.find("#still")).to_be_hidden()
     sent = await page.send("And now?")
     response = await page.response(sent["id"])
     assert response["frame"]["held"] is False
@@ -420,7 +420,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     page = await started(visit, server.base_url)
     count, began = model.count, time.monotonic()
     await page.press(say("chat.describe"))
-    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "true")
+    await expect(page.find("#describe")).to_have_attribute("aria-pressed", "true")
     # Two, or already more.
     await page.turns.last.locator(".earlier li").nth(1).wait_for(state="attached")
     assert await page.turns.count() == 1
@@ -435,7 +435,7 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
 
     since = await page.now()
     await page.press(say("chat.describe"))
-    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.got('m.type === "sender" && m.idle.max_framerate === 2', since=since)
     count = model.count
@@ -462,7 +462,7 @@ async def test_two_pages_see_nothing_of_each_other(visit: Visit, builtin: Runnin
         log = await pages[name].log()
         ids |= {e["message"]["session_id"] for e in log if e["message"]["type"] == "ready"}
         assert words[other] not in str(log)
-        await expect(pages[name].page.locator("#log")).not_to_contain_text(words[other])
+        await expect(pages[name].find("#log")).not_to_contain_text(words[other])
     assert len(ids) == 2
 
 

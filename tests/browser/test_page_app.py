@@ -59,13 +59,11 @@ async def upgraded(
 async def kept_page(visit: Visit, url: str) -> Visitor:
     """A page whose files are kept, and which is opened by the service worker."""
     page = await visit(url, prepare=soon_kept, context_options=ALLOWED)
-    assert await page.page.evaluate(_READY) in ("activating", "activated")
+    assert await page.evaluate(_READY) in ("activating", "activated")
     await page.page.reload()
     await page.page.wait_for_function(_CONTROLLED)
     # The reload by boot.js after a while
-    await page.page.evaluate(
-        "async () => (await import('/client/core/app/updates.js')).keepShell()"
-    )
+    await page.evaluate("async () => (await import('/client/core/app/updates.js')).keepShell()")
     return page
 
 
@@ -80,7 +78,7 @@ async def test_it_can_be_installed(visit: Visit, builtin: Running) -> None:
     # A private window installs nothing, whatever the page has.
     errors = {error["errorId"] for error in missing["installabilityErrors"]}
     assert errors <= {"in-incognito"}
-    touch = page.page.locator('link[rel="apple-touch-icon"]')
+    touch = page.find('link[rel="apple-touch-icon"]')
     assert await touch.get_attribute("href") == "/client/icons/touch.png"
 
 
@@ -108,14 +106,14 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     """
     page = await kept_page(visit, server.base_url)
     page.expect(*OFFLINE)
-    await expect(page.page.locator("#kept")).to_be_hidden()
+    await expect(page.find("#kept")).to_be_hidden()
     await page.start()
     assert (await page.ask("Where is my red umbrella?"))["text"] == "I see a cup."
-    token = await page.page.evaluate(
+    token = await page.evaluate(
         "async () => (await (await fetch('/api/token', { method: 'POST' })).json()).token"
     )
-    await page.page.evaluate("async () => { await fetch('/health'); }")
-    kept = dict(await page.page.evaluate(_KEPT))
+    await page.evaluate("async () => { await fetch('/health'); }")
+    kept = dict(await page.evaluate(_KEPT))
     assert "/client/client.js" in kept
     strangers = [name for name in kept if name != "/" and not name.startswith("/client/")]
     assert strangers == []
@@ -124,11 +122,11 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
             assert secret not in text, name
     await page.page.context.set_offline(True)
     await page.page.reload()
-    await expect(page.page.locator("#kept")).to_be_visible()
-    await expect(page.page.locator("#partial")).to_have_count(0)
+    await expect(page.find("#kept")).to_be_visible()
+    await expect(page.find("#partial")).to_have_count(0)
     for path in ("/health", "/api/token", "/metrics"):
         failed = "path => fetch(path).then(() => 'answered', () => 'failed')"
-        assert await page.page.evaluate(failed, path) == "failed"
+        assert await page.evaluate(failed, path) == "failed"
     await page.page.context.set_offline(False)
     await page.start()
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
@@ -165,14 +163,14 @@ async def test_the_cache_answers_with_the_listed_files_alone(
     page.expect(
         *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
     )
-    assert await page.page.evaluate(_ASKED) == 0
-    await page.page.evaluate(_POISON)
+    assert await page.evaluate(_ASKED) == 0
+    await page.evaluate(_POISON)
     await page.page.reload()
     await expect(page.start_button).to_be_visible()
-    assert await page.page.evaluate("window.poisoned") is None
+    assert await page.evaluate("window.poisoned") is None
     await page.page.context.set_offline(True)
     answered = "fetch('/client/core/page/dom.js').then(() => 'answered', () => 'failed')"
-    assert await page.page.evaluate(answered) == "failed"
+    assert await page.evaluate(answered) == "failed"
 
 
 async def test_a_newer_page_waits_until_it_is_taken(
@@ -185,24 +183,24 @@ async def test_a_newer_page_waits_until_it_is_taken(
     page = await kept_page(visit, run.base_url)
     await page.start()
     await page.ask("What is this?")
-    [old] = await page.page.evaluate("caches.keys()")
+    [old] = await page.evaluate("caches.keys()")
     text = (folder / "index.html").read_text()
     (folder / "index.html").write_text(text.replace("Point at something", "Point now at something"))
-    line = page.page.locator("#update")
+    line = page.find("#update")
     await expect(line).to_be_hidden()
     # The files are looked at once a second.
     await page.page.wait_for_timeout(1100)
-    await page.page.evaluate("window.dispatchEvent(new Event('online'))")
-    await expect(page.page.locator("#update-text")).to_have_text(
+    await page.evaluate("window.dispatchEvent(new Event('online'))")
+    await expect(page.find("#update-text")).to_have_text(
         f"{say('app.new_version')} {say('app.empties_chat')}"
     )
     await expect(page.turns).to_have_count(1)
     await page.button(say("app.save_first")).click()
-    keeping = page.page.locator("#keep-dialog")
+    keeping = page.find("#keep-dialog")
     await expect(keeping.get_by_role("button", name=say("answer.save"), exact=True)).to_be_visible()
     await keeping.get_by_role("button", name=say("page.not_now")).click()
     await page.button(say("app.load")).click()
-    await expect(page.page.locator("#empty")).to_contain_text("Point now at something")
+    await expect(page.find("#empty")).to_contain_text("Point now at something")
     await page.page.wait_for_function(
         "async (old) => { const names = await caches.keys(); return names.length === 1 && names[0] !== old; }",
         arg=old,
@@ -220,5 +218,5 @@ async def test_a_next_start_has_the_newer_page_by_itself(
     module.write_text(module.read_text() + "\nwindow.newer = true;\n")
     await page.page.wait_for_timeout(1100)
     await page.page.reload()
-    assert await page.page.evaluate("window.newer") is True
-    await expect(page.page.locator("#update")).to_be_hidden()
+    assert await page.evaluate("window.newer") is True
+    await expect(page.find("#update")).to_be_hidden()

@@ -149,7 +149,7 @@ async def in_each_state(
     await live(page)
     await look("live")
     model.answer_for = lambda _body, _jpeg: [LONG]
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await look("answered")
     await in_an_answers_dialogs(page, look)
@@ -160,17 +160,17 @@ async def in_each_state(
     await page.box.fill("And that?")
     await look("answering")
     await page.box.fill("")
-    await page.page.locator("#cancel").click()
+    await page.find("#cancel").click()
     model.behaviour = Behaviour.DIES
     await page.end((await page.send("And now?"))["id"])
     await look("error")
     model.behaviour = Behaviour.NORMAL
-    await page.page.locator("#state").click()
-    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
+    await page.find("#state").click()
+    await expect(page.find("#fact-engine")).not_to_be_empty()
     await look("state")
     await page.page.keyboard.press("Escape")
     await page.press("#settings-open")
-    await expect(page.page.locator("#settings")).to_be_visible()
+    await expect(page.find("#settings")).to_be_visible()
     await look("settings")
     await page.page.keyboard.press("Escape")
     await test_page_programs.in_each_state(page, look)
@@ -265,16 +265,16 @@ async def test_a_further_cameras_page_has_the_persons_theme(visit: Visit, server
         ("dark", "light", dark),
     )
     for chosen, device, ground in themes:
-        await page.page.evaluate(
+        await page.evaluate(
             "kept => localStorage.setItem('qwen-camera-settings', kept)",
             json.dumps({"theme": chosen}),
         )
         await page.page.emulate_media(color_scheme=device)
         await page.page.reload()
-        await expect(page.page.locator("html")).to_have_attribute("data-theme", chosen)
-        await expect(page.page.locator("body")).to_have_css("background-color", ground)
+        await expect(page.find("html")).to_have_attribute("data-theme", chosen)
+        await expect(page.find("body")).to_have_css("background-color", ground)
         await checked.look(f"join {chosen} {device}")
-        await page.page.evaluate(
+        await page.evaluate(
             "for (const one of document.querySelectorAll('[hidden]')) one.hidden = false"
         )
         await checked.look(f"join {chosen} {device}, all of it")
@@ -291,12 +291,12 @@ async def test_the_tab_key_reaches_everything(
     keys = page.page.keyboard
 
     async def missed() -> list[str]:
-        wanted = set(await page.page.evaluate(_REACHABLE))
+        wanted = set(await page.evaluate(_REACHABLE))
         assert len(wanted) >= 3
         reached: set[str] = set()
         for _ in range(2 * len(wanted) + 20):
             await keys.press("Tab")
-            focus = await page.page.evaluate("""() => {
+            focus = await page.evaluate("""() => {
               const { dataset, matches } = document.activeElement;
               return [dataset.reach ?? null, document.activeElement.matches(":focus-visible")];
             }""")
@@ -306,10 +306,7 @@ async def test_the_tab_key_reaches_everything(
             if reached == wanted:
                 return []
         # The way to the newest answer comes and goes as the focus scrolls the chat; it is tried on its own.
-        left = [
-            page.page.locator(f"[data-reach='{one}']:not(#newest)")
-            for one in sorted(wanted - reached)
-        ]
+        left = [page.find(f"[data-reach='{one}']:not(#newest)") for one in sorted(wanted - reached)]
         return [
             await one.first.evaluate("one => one.outerHTML")
             for one in left
@@ -322,11 +319,11 @@ async def test_the_tab_key_reaches_everything(
     await page.figures()
     assert await missed() == []
     await page.state.click()
-    await expect(page.page.locator("#facts")).to_be_visible()
+    await expect(page.find("#facts")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
     await page.press(say("settings.menu"))
-    await expect(page.page.locator("#settings")).to_be_visible()
+    await expect(page.find("#settings")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
     await expect(page.button(say("page.menu"))).to_be_focused()
@@ -342,7 +339,7 @@ async def test_the_settings_fit_when_zoomed(visit: Visit, builtin: Running) -> N
     for size in ((640, 400), (320, 256)):
         await page.resize(*size)
         for letters in ("100", "200"):
-            await page.page.locator("#settings [name=size]").select_option(letters)
+            await page.find("#settings [name=size]").select_option(letters)
             await page.comes(f"({_WIDE})().out", [])
             await page.comes(_SMALL, [])
             await done.scroll_into_view_if_needed()
@@ -355,7 +352,7 @@ async def test_a_systems_own_colours(visit: Visit, run: Running, model: FakeOpen
     """
     page = await started(visit, run.base_url, context_options={"forced_colors": "active"})
     await page.ask("What is this?")
-    looks: dict[str, Any] = await page.page.evaluate("""() => {
+    looks: dict[str, Any] = await page.evaluate("""() => {
       const of = (one) => { const { borderTopWidth, borderTopColor, backgroundColor, outlineStyle, color } = getComputedStyle(one);
         return { width: parseFloat(borderTopWidth), edge: borderTopColor, look: [backgroundColor, outlineStyle, color].join() }; };
       const hold = document.querySelector("#hold");

@@ -52,7 +52,7 @@ async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running,
     losing = Losing(name, loads=1)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
-    await expect(page.page.locator("#partial")).to_have_count(0)
+    await expect(page.find("#partial")).to_have_count(0)
     loaded = "() => performance.getEntriesByType('navigation')[0].type === 'reload'"
     await page.page.wait_for_function(loaded)
     await page.start()
@@ -88,7 +88,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
     await page.start_button.click()
     await expect(page.state).to_have_text(say("page.live"))
     await page.page.reload()
-    await expect(page.page.locator("#partial")).to_have_count(0)
+    await expect(page.find("#partial")).to_have_count(0)
     await page.page.wait_for_timeout(300)
     await expect(page.state).to_have_text(say("page.camera_off"))
 

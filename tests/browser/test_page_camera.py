@@ -66,7 +66,7 @@ async def rates(page: Visitor, seconds: float) -> tuple[float, float]:
 
 async def put_out_of_sight(page: Visitor, *hidden: bool) -> None:
     """Simulate the browser's events for switching to another tab, or back; several at once."""
-    await page.page.evaluate(
+    await page.evaluate(
         """all => { for (const hidden of all) {
           Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
           Object.defineProperty(document, "visibilityState",
@@ -79,7 +79,7 @@ async def put_out_of_sight(page: Visitor, *hidden: bool) -> None:
 
 async def quicken(page: Visitor, delay: int) -> None:
     """Timers of `delay` ms that the page sets from now on run out after a tenth of that."""
-    await page.page.evaluate(
+    await page.evaluate(
         """delay => {
           const native = window.setTimeout;
           window.setTimeout = (then, ms, ...rest) => native(then, ms === delay ? ms / 10 : ms, ...rest);
@@ -100,13 +100,13 @@ async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Ru
     assert 1.5 <= frames <= 2.5
     assert kbps <= 200
 
-    await page.page.evaluate(_RATES)
+    await page.evaluate(_RATES)
     await page.box.press_sequentially("Wh", delay=50)
     await page.until(lambda sent: limit(sent) >= 8, timeout=2)
     frames, _ = await rates(page, 0.6)
     assert frames >= 5
     idle = await page.until(lambda sent: limit(sent) == 2)
-    keys, told = await page.page.evaluate("[window.__keys, window.__rates]")
+    keys, told = await page.evaluate("[window.__keys, window.__rates]")
     woken = next(at for at, rate in told if rate >= 8)
     assert woken - keys[0] <= 500
     asleep = next(at for at, rate in told if rate == 2 and at > woken)
@@ -136,25 +136,25 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     really sent.
     """
     page = await started(visit, server.base_url, **SHARP)
-    asked = await page.page.evaluate("window.__camera.constraints")
+    asked = await page.evaluate("window.__camera.constraints")
     assert asked["audio"] is False
     assert asked["video"]["width"]["ideal"] >= 1280
     assert asked["video"]["height"]["ideal"] >= 720
     assert asked["video"]["facingMode"]["ideal"] == "environment"
     await page.page.get_by_role("button", name=say("stage.state")).click()
-    facts = page.page.locator("#facts")
+    facts = page.find("#facts")
     await expect(facts).to_contain_text("1280×720")
     await expect(facts).to_contain_text("frames a second")
     await expect(facts).to_contain_text("kbit/s")
-    assert "kbit/s" not in await page.page.locator("#top").inner_text()
+    assert "kbit/s" not in await page.find("#top").inner_text()
 
 
 async def test_a_late_picture_is_announced_and_the_question_answered(page: Visitor) -> None:
     """The page says that it waits for a fresh picture; the next picture is answered."""
-    await page.page.evaluate("window.__camera.mode = 'frozen'")
+    await page.evaluate("window.__camera.mode = 'frozen'")
     sent = await page.send("What is this?")
     await expect(page.turns.last.locator(".text")).to_have_text(say("chat.waiting_picture"))
-    await page.page.evaluate("window.__camera.mode = 'clock'")
+    await page.evaluate("window.__camera.mode = 'clock'")
     assert (await page.response(sent["id"]))["text"] == "I see a cup."
 
 
@@ -167,7 +167,7 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     one.
     """
     await page.box.fill("What is this?")
-    await page.page.evaluate("window.__camera.mode = 'frozen'")
+    await page.evaluate("window.__camera.mode = 'frozen'")
     await page.until(lambda sent: limit(sent) == 2)
     await expect(page.state).to_have_text(say("page.picture_frozen"))
     await expect(page.notice).to_contain_text(say("page.picture_still"))
@@ -240,7 +240,7 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
     await page.lets_go()
     await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_focused()
-    await expect(page.page.locator("#hold")).to_be_hidden()
+    await expect(page.find("#hold")).to_be_hidden()
     assert await outbound_video(page.page) is None
 
     await page.start()
@@ -264,14 +264,14 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
     # Longer than it may be hidden
     await page.page.wait_for_timeout(HIDDEN_FOR_MS / 10 + 200)
     await expect(page.state).to_have_text(say("page.live"))
-    assert await page.page.evaluate("window.__camera.opened") == 1
+    assert await page.evaluate("window.__camera.opened") == 1
 
     await put_out_of_sight(page, True)
     await expect(page.card).to_contain_text(say("page.camera_rests"))
     await page.comes("t => t.readyState", "ended", track)
     await put_out_of_sight(page, False)
     await expect(page.state).to_have_text(say("page.live"))
-    assert await page.page.evaluate("window.__camera.opened") == 2
+    assert await page.evaluate("window.__camera.opened") == 2
     ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
     assert len(ids) == 1
 
@@ -279,7 +279,7 @@ async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
 async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Running) -> None:
     """A track that ends by itself is explained in words, and Start Camera begins anew."""
     page = await started(visit, server.base_url)
-    await page.page.evaluate(
+    await page.evaluate(
         "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )
     await expect(page.card).to_contain_text(say("page.camera_unplugged"))
@@ -309,7 +309,7 @@ async def test_a_camera_that_does_not_open_is_explained(
     await expect(page.card).to_contain_text(say("page.start"))
     await expect(page.state).to_have_text(say("page.camera_off"))
     await expect(page.start_button).to_be_visible()
-    await page.page.evaluate("window.__camera.refuse = ''")
+    await page.evaluate("window.__camera.refuse = ''")
     await page.start()
 
 
@@ -330,9 +330,9 @@ async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -
     """
     page = await visit(f"http://{ELSEWHERE}:{server.port}")
     page.expect("Cross-Origin-Opener-Policy header has been ignored")
-    assert await page.page.evaluate("isSecureContext") is False
+    assert await page.evaluate("isSecureContext") is False
     await page.start_button.click()
     await expect(page.card).to_contain_text(say("page.insecure"))
     await expect(page.card).to_contain_text("https://")
     await expect(page.card).to_contain_text("bash scripts/run.sh --https")
-    assert await page.page.evaluate("window.__camera.opened") == 0
+    assert await page.evaluate("window.__camera.opened") == 0

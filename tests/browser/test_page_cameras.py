@@ -33,9 +33,9 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running
 async def test_the_operator_sees_and_asks_a_camera(visit: Visit, run: Running) -> None:
     """One is live: its picture, and an answer to a question. One is not there: why, and what to do."""
     page = await visit(f"{run.base_url}/#operator")
-    await expect(page.page.locator("#cameras")).to_be_hidden()
+    await expect(page.find("#cameras")).to_be_hidden()
     await page.operate()
-    cameras = page.page.locator("#cameras")
+    cameras = page.find("#cameras")
     yard = cameras.locator("li").filter(has_text="yard")
     door = cameras.locator("li").filter(has_text="door")
     await expect(yard).to_contain_text("live", timeout=30_000)

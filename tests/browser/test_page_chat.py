@@ -59,7 +59,7 @@ async def test_a_question_covers_no_answer_that_has_room(
     await page.ask("When does it expire?")
     turn = page.turns.last
     await expect(turn).to_have_attribute("data-state", "done")
-    await page.page.locator("#log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    await page.find("#log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
     # The first line's middle belongs to the answer, unless the answer is longer than the log.
     at_top = """turn => {
       const log = document.querySelector("#log").getBoundingClientRect();
@@ -79,7 +79,7 @@ async def test_who_scrolls_up_is_offered_the_way_back(page: Visitor, model: Fake
         await page.ask(question)
     newest = page.button(say("chat.newest"))
     await expect(newest).to_be_hidden()
-    await page.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+    await page.find("#log").evaluate("log => { log.scrollTop = 0; }")
     await expect(newest).to_be_visible()
     await page.box.focus()
     # Past the suggestions, which stand between them
@@ -106,7 +106,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     ]
     await page.press(say("chat.describe"))
     await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
-    await page.page.evaluate("""() => {
+    await page.evaluate("""() => {
           window.__seen = new Set();
           const look = () => {
             const turn = document.querySelector("article.turn:last-of-type");
@@ -117,7 +117,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
           look();
         }""")
     await page.turns.last.locator(".earlier li").nth(3).wait_for(state="attached")
-    seen: list[str] = await page.page.evaluate("[...window.__seen]")
+    seen: list[str] = await page.evaluate("[...window.__seen]")
     assert len(seen) == 1, seen
     assert seen[0].endswith("true")
     await page.press(say("chat.describe"))
@@ -159,7 +159,7 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     await page.page.wait_for_function(
         "async () => (await navigator.clipboard.readText()).includes('Scene 1.')"
     )
-    lines = (await page.page.evaluate("navigator.clipboard.readText()")).splitlines()
+    lines = (await page.evaluate("navigator.clipboard.readText()")).splitlines()
     found = [re.match(r"\d\d:\d\d:\d\d Scene (\d+)\. ", line) for line in lines]
     scenes = [int(one[1]) for one in found if one is not None]
     assert len(scenes) == len(lines) == count + 1
@@ -199,11 +199,11 @@ async def test_a_new_session_is_told_above_the_answer_that_it_gives(
     await expect(page.turns).to_have_count(2)
     await page.page.context.set_offline(False)
     await expect(page.turns.last).to_have_attribute("data-state", "done", timeout=20_000)
-    order = await page.page.evaluate(
+    order = await page.evaluate(
         "[...document.querySelectorAll('#log > :not(#empty)')].map(e => e.className)"
     )
     assert order == ["turn", "note", "turn"]
-    await expect(page.page.locator(".note")).to_contain_text(
+    await expect(page.find(".note")).to_contain_text(
         say("problem.handover_refused").partition(".")[0]
     )
 
@@ -219,7 +219,7 @@ async def test_an_answer_is_read_aloud_in_its_language(
     page = await started(visit, server.base_url, scripts=[_SPOKEN])
     questions = ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1")
     for question, language in zip(questions, ("de", "de", ""), strict=True):
-        await page.page.evaluate("window.__said.length = 0")
+        await page.evaluate("window.__said.length = 0")
         await page.ask(question)
         await page.points()
         await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()

@@ -30,7 +30,7 @@ def line(page: Visitor, number: int = -1) -> Locator:
 
 async def simple(page: Visitor) -> None:
     await page.state.click()
-    await page.page.locator("#simple-open").click()
+    await page.find("#simple-open").click()
 
 
 async def test_a_model_that_loads_slowly_and_then_answers(
@@ -55,15 +55,15 @@ async def test_a_model_that_loads_slowly_and_then_answers(
         await expect(line(page)).to_contain_text(meanwhile)
         await page.state.click()
         words = say("page.coming_loading", model=name)
-        await expect(page.page.locator("#fact-engine")).to_contain_text(f"{words}.")
-        await page.page.locator("#simple-open").click()
-        await expect(page.page.locator("#simple-coming-words")).to_have_text(f"{words}.")
+        await expect(page.find("#fact-engine")).to_contain_text(f"{words}.")
+        await page.find("#simple-open").click()
+        await expect(page.find("#simple-coming-words")).to_have_text(f"{words}.")
         await page.button(say("page.done")).click()
 
         go.touch()
         await page.got('m.type === "ready" && m.engine === "local"', timeout=LOADS)
         now = say("stage.model_now", model=name)
-        await expect(page.page.locator("#log .note")).to_have_text(f"{now}.")
+        await expect(page.find("#log .note")).to_have_text(f"{now}.")
         assert (await page.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is red."
         await expect(line(page)).to_contain_text(now)
         # The one before stays what it was.
@@ -96,15 +96,13 @@ async def test_how_far_it_is_and_the_time_left(
         meanwhile = say("answer.meanwhile_loading", model="tiny-vl")
         await expect(line(page)).to_contain_text(f"{meanwhile} · 40\u00a0% · ")
         await simple(page)
-        bar = page.page.locator("#simple-coming-bar")
+        bar = page.find("#simple-coming-bar")
         await expect(bar).to_have_js_property("value", 40)
         known[0] = 90
         now[0] = replace(loading, progress=LoadProgress("loading weights", 55.0))
         await expect(bar).to_have_js_property("value", 55)
         left = say("page.time_left", time="90\u00a0s")
-        await expect(page.page.locator("#simple-coming-words")).to_contain_text(
-            f"55\u00a0%, {left}."
-        )
+        await expect(page.find("#simple-coming-words")).to_contain_text(f"55\u00a0%, {left}.")
         await page.button(say("page.done")).click()
         await expect(line(page)).to_contain_text(f"{meanwhile} · 55\u00a0% · {left}")
         now[0] = ManagerStatus()
@@ -119,9 +117,9 @@ async def test_simple_mode_names_no_things_where_the_server_names_none(visit: Vi
     async with running(name_things=False) as run:
         page = await started(visit, run.base_url, viewport=PHONE)
         await page.state.click()
-        await expect(page.page.locator("#simple-words")).to_have_text(say("stage.simple_plain"))
-        await page.page.locator("#simple-open").click()
-        await expect(page.page.locator("#simple-can")).to_have_text(say("simple.can_plain"))
+        await expect(page.find("#simple-words")).to_have_text(say("stage.simple_plain"))
+        await page.find("#simple-open").click()
+        await expect(page.find("#simple-can")).to_have_text(say("simple.can_plain"))
         await page.leave()
 
 

@@ -49,9 +49,9 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     await page.press(say("chat.describe"))
     await page.got('m.type === "response" && m.kind === "describe"')
     await model.start()
-    dialog = page.page.locator("#disclosure-dialog")
+    dialog = page.find("#disclosure-dialog")
     await expect(dialog).to_be_visible(timeout=15_000)
-    await expect(page.page.locator("#disclosure-host")).to_have_text(OTHER)
+    await expect(page.find("#disclosure-host")).to_have_text(OTHER)
     await page.button(say("page.not_now")).click()
     await expect(page.notice).to_contain_text(OTHER)
     await expect(page.state).to_have_text(say("page.no_answers"))
@@ -70,9 +70,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     await page.got(described, since=since)
     await expect(page.state).to_have_text(say("page.live"))
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text(
-        say("facts.pictures_go", host=OTHER)
-    )
+    await expect(page.find("#fact-engine")).to_contain_text(say("facts.pictures_go", host=OTHER))
 
 
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
@@ -92,7 +90,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         await page.got('m.type === "response" && m.kind === "describe"')
     url = f"http://{OTHER}:{model.port}/v1"
     async with running(engine="vllm", vllm_base_url=url, port=port, drain_seconds=0.2):
-        dialog = page.page.locator("#disclosure-dialog")
+        dialog = page.find("#disclosure-dialog")
         await expect(dialog).to_be_visible(timeout=20_000)
         # Its camera is back, so frames would go if anything sent them.
         await page.got('m.type === "status" && m.camera === "live" && m.engine === "vllm"')
@@ -112,7 +110,7 @@ async def test_a_page_that_begins_there_is_not_asked(
     await soon(lambda: run.program.engines.current.name == "vllm")
     page = await started(visit, run.base_url)
     assert (await page.ask("What is this?"))["engine"] == "vllm"
-    await expect(page.page.locator("#disclosure-dialog")).to_be_hidden()
+    await expect(page.find("#disclosure-dialog")).to_be_hidden()
 
 
 async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
@@ -129,13 +127,13 @@ async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
                 engine="vllm", vllm_base_url=urls[0], watches_base_url=urls[1]
             ) as run:
                 page = await started(visit, run.base_url)
-                dialog = page.page.locator("#disclosure-dialog")
-                note = page.page.locator(".note", has_text=say("server.stands_in"))
+                dialog = page.find("#disclosure-dialog")
+                note = page.find(".note", has_text=say("server.stands_in"))
                 await expect(note).to_be_visible()
                 await expect(dialog).to_be_hidden()
                 await small.start()
                 await expect(dialog).to_be_visible(timeout=15_000)
-                await expect(page.page.locator("#disclosure-host")).to_have_text(SMALL)
+                await expect(page.find("#disclosure-host")).to_have_text(SMALL)
                 assert len(small.requests) == 0
                 await page.button(say("dialogs.disclosure_agree")).click()
                 await page.press(say("chat.describe"))
@@ -144,9 +142,9 @@ async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
                 await small.close()
                 await expect(note).to_have_count(2, timeout=15_000)
                 await small.start()
-                back = page.page.locator(".note", has_text=say("stage.models_back"))
+                back = page.find(".note", has_text=say("stage.models_back"))
                 await expect(back).to_have_count(2, timeout=15_000)
                 await expect(dialog).to_be_hidden()
                 await page.state.click()
-                await expect(page.page.locator("#fact-engine")).to_contain_text(SMALL)
+                await expect(page.find("#fact-engine")).to_contain_text(SMALL)
                 await page.leave()

@@ -44,7 +44,7 @@ async def done(page: Visitor) -> None:
 
 
 async def states(page: Visitor) -> dict[str, str]:
-    found: dict[str, str] = await page.page.evaluate(
+    found: dict[str, str] = await page.evaluate(
         "() => Object.fromEntries([...document.querySelectorAll('#doctor-list li')]"
         ".map((row) => [row.dataset.check, row.dataset.state]))"
     )
@@ -56,7 +56,7 @@ async def row(page: Visitor, name: str) -> str:
 
     It has a cause or something to do.
     """
-    item = page.page.locator(f'#doctor-list li[data-check="{name}"]')
+    item = page.find(f'#doctor-list li[data-check="{name}"]')
     said = await item.locator(".cause, .todo").all_inner_texts()
     assert any(said), f"{name} gives neither cause nor remedy"
     return await item.inner_text()
@@ -65,19 +65,19 @@ async def row(page: Visitor, name: str) -> str:
 async def looks_right(page: Visitor) -> None:
     """Targets of 44 px, contrast of AA, nothing that sticks out."""
     await page.page.wait_for_function(_SETTLED)
-    targets = await page.page.evaluate(_TARGETS)
+    targets = await page.evaluate(_TARGETS)
     assert [t for t in targets if min(t["width"], t["height"]) < 43.9] == []
-    texts = await page.page.evaluate(_CONTRAST)
+    texts = await page.evaluate(_CONTRAST)
     assert [t for t in texts if t["ratio"] < t["least"]] == []
-    assert (await page.page.evaluate(_WIDE))["out"] == []
+    assert (await page.evaluate(_WIDE))["out"] == []
 
 
 async def report(page: Visitor) -> str:
     """Return the text that Copy report puts on the clipboard."""
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.button(say("doctor.copy_report")).click()
-    await expect(page.page.locator("#doctor-said")).to_have_text(say("page.copied"))
-    text: str = await page.page.evaluate("navigator.clipboard.readText()")
+    await expect(page.find("#doctor-said")).to_have_text(say("page.copied"))
+    text: str = await page.evaluate("navigator.clipboard.readText()")
     return text
 
 
@@ -97,11 +97,11 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
     await page.button(say("page.menu")).focus()
     await page.page.keyboard.press("Enter")
-    await expect(page.page.locator("#menu")).to_be_visible()
+    await expect(page.find("#menu")).to_be_visible()
     focus = None
     for _ in range(8):
         await page.page.keyboard.press("Tab")
-        focus = await page.page.evaluate(_FOCUS)
+        focus = await page.evaluate(_FOCUS)
         if focus["name"] == say("page.check_connection"):
             break
     assert focus == {"name": say("page.check_connection"), "ring": True}
@@ -113,7 +113,7 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     # Made and ended for the check: the server has no camera left.
     peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
     await page.comes(peers, True)
-    assert await page.page.evaluate("window.__camera.opened") == 0
+    assert await page.evaluate("window.__camera.opened") == 0
     await looks_right(page)
     await page.page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
@@ -123,13 +123,13 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
     since = await page.now()
     await check(page)
     assert await states(page) == fine
-    assert "Connected over UDP" in await page.page.locator('[data-check="direct"]').inner_text()
+    assert "Connected over UDP" in await page.find('[data-check="direct"]').inner_text()
     await page.button(say("doctor.close")).click()
     assert not [e for e in await page.log() if e["at"] > since and e["message"]["type"] == "ready"]
     await expect(page.state).to_have_text(say("page.live"))
     connected = "() => window.__peers.filter((peer) => peer.connectionState === 'connected').length"
     await page.comes(connected, 1)
-    assert await page.page.evaluate("window.__camera.opened") == 1
+    assert await page.evaluate("window.__camera.opened") == 1
 
 
 async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
@@ -157,7 +157,7 @@ async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
 async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> None:
     """A device without a camera, then a page that was refused it: each has words with the way out."""
     page = await visit(builtin.base_url)
-    await page.page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
+    await page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
     browser = await page.page.context.new_cdp_session(page.page)
     own = (await browser.send("Target.getTargetInfo"))["targetInfo"]["browserContextId"]
     denied = {"permission": {"name": "camera"}, "setting": "denied", "browserContextId": own}
@@ -167,14 +167,14 @@ async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> No
     assert (found["camera"], found["permission"]) == ("failed", "failed")
     assert say("doctor.no_camera_todo") in await row(page, "camera")
     assert say("doctor.permission_denied_todo") in await row(page, "permission")
-    await expect(page.page.locator("#doctor-verdict")).to_have_text(
+    await expect(page.find("#doctor-verdict")).to_have_text(
         say("doctor.problems", checks=f"{say('page.camera')}; {say('doctor.permission')}")
     )
     # The list scrolls, and nothing else: else the buttons go up, with nothing below them.
     await page.resize(390, 844)
     rest = "one => one.scrollHeight - one.clientHeight"
-    assert await page.page.locator("#doctor-list").evaluate(rest) > 0
-    assert await page.page.locator("#doctor").evaluate(rest) <= 0
+    assert await page.find("#doctor-list").evaluate(rest) > 0
+    assert await page.find("#doctor").evaluate(rest) <= 0
 
 
 async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
         assert (found["socket"], found["certificate"]) == ("failed", "failed")
         assert "does not trust" in await row(page, "socket")
         assert "/ca.crt" in await row(page, "certificate")
-        await page.page.evaluate("window.refuse = false")
+        await page.evaluate("window.refuse = false")
         await page.button(say("doctor.again")).click()
         await done(page)
         assert (await states(page))["certificate"] == "ok"
@@ -241,13 +241,9 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
             "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
         )
     await expect(page.state).to_have_text(say("page.connection_lost"))
-    await expect(page.page.locator("#notice-check")).to_be_visible()
-    assert (await page.page.evaluate(_WIDE))["out"] == []
-    await (
-        page.page.locator("#notice")
-        .get_by_role("button", name=say("page.check_connection"))
-        .click()
-    )
+    await expect(page.find("#notice-check")).to_be_visible()
+    assert (await page.evaluate(_WIDE))["out"] == []
+    await page.find("#notice").get_by_role("button", name=say("page.check_connection")).click()
     await done(page)
     found = await states(page)
     assert found["server"] == "failed"
@@ -343,7 +339,7 @@ async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> 
     await page.press(say("page.check_connection"))
     async with asyncio.timeout(30):
         await asked.wait()
-    direct = page.page.locator('#doctor-list li[data-check="direct"]')
+    direct = page.find('#doctor-list li[data-check="direct"]')
     await expect(direct).to_have_attribute("data-state", "running")
     await page.page.keyboard.press("Escape")
     closed = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"

@@ -40,7 +40,7 @@ async def device(run: Running, token: str, session_id: str) -> AsyncIterator[Whi
 async def given(page: Visitor) -> tuple[str, str]:
     """Have the page show where another device sends, and return the address and its token."""
     await page.button(say("stage.use_another")).click()
-    dialog = page.page.locator("#camera-dialog")
+    dialog = page.find("#camera-dialog")
     await dialog.get_by_text(say("cameras.advanced"), exact=True).click()
     await dialog.get_by_role("button", name=say("cameras.show_address")).click()
     token = dialog.get_by_label(say("page.bearer_token"))
@@ -62,7 +62,7 @@ async def test_another_device_becomes_the_camera(
     """
     page = await visit(server.base_url)
     address, token = await given(page)
-    dialog = page.page.locator("#camera-dialog")
+    dialog = page.find("#camera-dialog")
     assert await dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
     assert address.startswith(f"{server.base_url}/api/whip?session=")
     await expect(page.state).to_have_text(say("page.waiting_camera"))
@@ -71,12 +71,12 @@ async def test_another_device_becomes_the_camera(
     async with device(server, token, session_id) as camera:
         began = await page.now()
         await camera.publish()
-        far = page.page.locator("#far")
+        far = page.find("#far")
         await expect(far).to_be_visible()
         await expect(dialog).to_be_hidden()
         # What was shown is forgotten.
         for secret in ("#several-token", "#several-link"):
-            await expect(page.page.locator(secret)).to_have_value("")
+            await expect(page.find(secret)).to_have_value("")
         await expect(page.state).to_have_text(say("page.live"))
         await page.comes(
             "() => { const { naturalWidth, naturalHeight } = document.querySelector('#far');"
@@ -89,7 +89,7 @@ async def test_another_device_becomes_the_camera(
         # Two may come together: one of them was late on its way.
         assert 1 <= len(stills) <= 1 + (await page.now() - began) / 700
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
-        assert await page.page.evaluate("window.__camera?.opened ?? 0") == 0
+        assert await page.evaluate("window.__camera?.opened ?? 0") == 0
         live = server.program.sessions.find(session_id).camera
         await page.press(say("chat.camera_off"))
         await expect(page.state).to_have_text(say("page.camera_off"))
@@ -113,7 +113,7 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
     async with device(server, token, session_id) as camera:
         await camera.publish()
         connection = server.program.webrtc.get(session_id)
-        await expect(page.page.locator("#far")).to_be_visible()
+        await expect(page.find("#far")).to_be_visible()
         await expect(page.state).to_have_text(say("page.live"))
         await page.lets_go()
         assert (await page.ask("What is this?"))["text"] == "I see a cup."

@@ -43,7 +43,7 @@ async def answers(visit: Visit, server: ServerProcess) -> Visitor:
 
 async def asked_of(page: Visitor) -> set[str]:
     """The names of the features whose files the page has asked for."""
-    names: list[str] = await page.page.evaluate(
+    names: list[str] = await page.evaluate(
         """() => performance.getEntriesByType("resource")
           .map(({ name }) => /\\/client\\/features\\/(\\w+)\\//.exec(name)?.[1] ?? "")"""
     )
@@ -63,10 +63,10 @@ async def test_the_page_fetches_features_that_are_on_alone(visit: Visit) -> None
     async with FakeOpenAI() as fake, ServerProcess({**features, **model(fake)}) as server:
         page = await answers(visit, server)
         assert await asked_of(page) == {"recall", "watches"}
-        await page.page.locator("#more-open").click()
-        await expect(page.page.locator("#watch")).to_be_visible()
-        await expect(page.page.locator("#describe")).to_be_hidden()
-        await expect(page.page.locator("#guide")).to_be_hidden()
+        await page.find("#more-open").click()
+        await expect(page.find("#watch")).to_be_visible()
+        await expect(page.find("#describe")).to_be_hidden()
+        await expect(page.find("#guide")).to_be_hidden()
         await page.leave()
 
 
@@ -76,8 +76,8 @@ async def test_one_direction_of_speech_alone(visit: Visit, feature: str) -> None
     async with FakeOpenAI() as fake, ServerProcess({"FEATURES": feature, **model(fake)}) as server:
         page = await answers(visit, server)
         assert await asked_of(page) == {feature}
-        await page.page.locator("#more-open").click()
-        there = expect(page.page.locator("#speak"))
+        await page.find("#more-open").click()
+        there = expect(page.find("#speak"))
         await (there.to_be_visible() if feature == "voice_out" else there.to_be_hidden())
         await page.leave()
 
@@ -91,8 +91,8 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
         page.page.on("request", lambda request: asked.append(request.url))
         page.expect("status of 404")
         await page.operate("t" * 32)
-        await expect(page.page.locator("#people")).to_be_visible()
-        await expect(page.page.locator("#speech")).to_be_hidden()
+        await expect(page.find("#people")).to_be_visible()
+        await expect(page.find("#speech")).to_be_hidden()
         await soon(lambda: any("/api/operator/webhooks?" in url for url in asked))
         away = re.compile("/(cameras|mqtt|speech|programs|drain|devices|fetch|video)\\b")
         assert [url for url in asked if away.search(url)] == []
@@ -176,8 +176,8 @@ async def test_operators_without_models(visit: Visit) -> None:
         page = await visit(f"{server.url}/#operator")
         page.expect("status of 40[14]")
         await page.operate("another-token")
-        await expect(page.page.locator("#engine-refused")).to_contain_text("wrong")
+        await expect(page.find("#engine-refused")).to_contain_text("wrong")
         await page.operate(token)
-        await expect(page.page.locator("#people")).to_be_visible()
-        await expect(page.page.locator("#engine-choose")).to_be_hidden()
+        await expect(page.find("#people")).to_be_visible()
+        await expect(page.find("#engine-choose")).to_be_hidden()
         await page.leave()

@@ -23,7 +23,7 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
     """Hints follow the picture; without the wish nothing is looked at and nothing is shown."""
     page = await started(visit, builtin.base_url, **SHARP)
     await page.show(mode=LABEL, textPx=50, clock=False)
-    button, line = page.page.locator("#guide"), page.page.locator("#aim")
+    button, line = page.find("#guide"), page.find("#aim")
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(line).to_be_hidden()
     since = await page.now()
@@ -57,22 +57,22 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     await choose("shown")
-    button, line = page.page.locator("#guide"), page.page.locator("#aim")
+    button, line = page.find("#guide"), page.find("#aim")
     await page.press("#guide")
     await expect(line).to_have_text(say("guide.good"))
     # The screen reader announces what is not spoken.
     await expect(line).to_have_attribute("aria-live", "polite")
-    assert await page.page.evaluate("[window.spoken, window.notes]") == [[], []]
+    assert await page.evaluate("[window.spoken, window.notes]") == [[], []]
     await choose("tones")
     await page.show(mode=LABEL, textPx=6, clock=False)
     await expect(line).to_have_text(
         re.compile(f"^({say('guide.no_text')}|{say('guide.too_far')})$")
     )
-    assert set(await page.page.evaluate("window.notes")) == {330}
+    assert set(await page.evaluate("window.notes")) == {330}
     await page.show(mode=LABEL, textPx=50, clock=False)
     await expect(line).to_have_text(say("guide.good"))
-    assert {659, 988} <= set(await page.page.evaluate("window.notes.map(Math.round)"))
-    assert await page.page.evaluate("window.spoken") == []
+    assert {659, 988} <= set(await page.evaluate("window.notes.map(Math.round)"))
+    assert await page.evaluate("window.spoken") == []
     since = await page.now()
     await choose("none")
     assert (await page.sent("settings", since=since))["guidance"] is False
@@ -86,10 +86,10 @@ async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Runni
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     await page.press(say("guide.name"))
-    line = page.page.locator("#aim")
+    line = page.find("#aim")
     await expect(line).to_have_text(say("guide.good"))
     await expect(line).to_have_attribute("aria-live", "off")
-    assert await page.page.evaluate("window.spoken") == [say("guide.good")]
+    assert await page.evaluate("window.spoken") == [say("guide.good")]
 
 
 async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
@@ -104,8 +104,8 @@ async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Runnin
         'm.type === "watches" && m.watches[0].reason.includes("I do not see it")', since=since
     )
     await page.show(mode=RED)
-    await expect(page.page.locator(".alert")).to_have_count(1)
-    begun, rang = await page.page.evaluate("window.spoken")
+    await expect(page.find(".alert")).to_have_count(1)
+    begun, rang = await page.evaluate("window.spoken")
     assert begun == say("watch.watching_for", condition="you see red")
     assert rang.startswith("you see red. ")
-    await expect(page.page.locator("#announcer")).not_to_contain_text("you see red")
+    await expect(page.find("#announcer")).not_to_contain_text("you see red")

@@ -25,14 +25,14 @@ async def test_a_conversation_is_saved_and_deleted(
     """
     page = await visit(server.base_url)
     # The browser's own dialog cannot be driven; without it the file is a download.
-    await page.page.evaluate("delete window.showSaveFilePicker")
+    await page.evaluate("delete window.showSaveFilePicker")
     await page.start()
     model.answer_for = lambda _body, _jpeg: ["It is <b>red</b>."]
     first = await page.ask("What colour is it?")
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
 
-    dialog = page.page.locator("#keep-dialog")
+    dialog = page.find("#keep-dialog")
     for format, ending in (("html", ".html"), ("json", ".json")):
         if not await dialog.is_visible():
             await page.press("#keep")
@@ -117,7 +117,7 @@ async def test_an_answer_is_shared_with_its_picture(
     picture = session.sent_pictures.get(response["frame"]["picture"])
     assert picture is not None
     assert picture.jpeg is not None
-    assert await page.page.evaluate("window.__shared[0]") == [
+    assert await page.evaluate("window.__shared[0]") == [
         "What is this?\n\nA cup.",
         ["image/jpeg", len(picture.jpeg)],
     ]
@@ -145,7 +145,7 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     assert "A <strong>cup</strong>." in html
     assert "What colour" not in html
     assert html.count('src="data:image/jpeg;base64,') == 1
-    await expect(page.page.locator("#announcer")).to_contain_text(say("answer.saved"))
+    await expect(page.find("#announcer")).to_contain_text(say("answer.saved"))
 
 
 # A browser that asks where a file goes: it keeps what is written, or nothing when that is called off.
@@ -168,16 +168,16 @@ async def test_the_person_says_where_the_file_goes(
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     await page.ask("What is this?")
     await page.press("#keep")
-    dialog = page.page.locator("#keep-dialog")
+    dialog = page.find("#keep-dialog")
     await dialog.locator('input[value="markdown"]').check()
     save = dialog.get_by_role("button", name=say("answer.save"), exact=True)
-    await page.page.evaluate("window.__off = true")
+    await page.evaluate("window.__off = true")
     await save.click()
-    await page.page.evaluate("window.__off = false")
+    await page.evaluate("window.__off = false")
     await expect(dialog.get_by_role("status")).to_have_text("")
     await save.click()
     await expect(dialog.get_by_role("status")).to_have_text(say("answer.saved"))
-    [[name, text]] = await page.page.evaluate("window.__written")
+    [[name, text]] = await page.evaluate("window.__written")
     assert name.endswith(".md")
     assert "## What is this?\n\nA **cup**.\n" in text
 
@@ -218,7 +218,7 @@ async def test_a_saved_file_of_hostile_words_loads_and_does_nothing(
     with a word of 200,000 characters."""
     words = _HOSTILE.replace("{at}", "stranger.example") + "x" * 200_000
     page = await visit(server.base_url)
-    html, markdown, text = await page.page.evaluate(_FILES, words)
+    html, markdown, text = await page.evaluate(_FILES, words)
     assert json.loads(text)["turns"][0]["question"] == words
 
     file = tmp_path / "chat.html"

@@ -78,14 +78,14 @@ def pseudo(code: str) -> Callable[[Page], Awaitable[None]]:
 async def spoken(visit: Visit, server: Running, code: str, **options: Any) -> Visitor:
     """A page of a browser in this language, whose words have arrived."""
     page = await visit(server.base_url, context_options={"locale": code}, **options)
-    await expect(page.page.locator("#start")).not_to_have_text(say("page.start"))
+    await expect(page.find("#start")).not_to_have_text(say("page.start"))
     return page
 
 
 async def live(page: Visitor) -> None:
     """Start the camera, whatever its button says."""
-    await page.page.locator("#start").click()
-    await expect(page.page.locator("#app")).to_have_attribute("data-tone", "ok", timeout=30_000)
+    await page.find("#start").click()
+    await expect(page.find("#app")).to_have_attribute("data-tone", "ok", timeout=30_000)
 
 
 # True where a size reads from left to right: its width stands before its height.
@@ -122,25 +122,25 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     all that can be read or heard went through the table.
     """
     page = await spoken(visit, server, "de", prepare=pseudo("de"))
-    assert await page.page.evaluate(_LEFTOVER) == []
+    assert await page.evaluate(_LEFTOVER) == []
     await live(page)
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await expect(page.turns.last.locator(".asked")).to_contain_text(
         f"⟦{say('stage.what_is_this')}⟧"
     )
     await page.figures()
-    await page.page.locator("#state").click()
-    await expect(page.page.locator("#fact-engine")).not_to_be_empty()
-    assert await page.page.evaluate(_LEFTOVER) == []
+    await page.find("#state").click()
+    await expect(page.find("#fact-engine")).not_to_be_empty()
+    assert await page.evaluate(_LEFTOVER) == []
     # Elements that were added later, and words that their part puts there
     await page.press("#settings-open")
-    await expect(page.page.locator("#settings")).to_be_visible()
-    assert await page.page.evaluate(_LEFTOVER, "#settings") == []
+    await expect(page.find("#settings")).to_be_visible()
+    assert await page.evaluate(_LEFTOVER, "#settings") == []
     await page.page.keyboard.press("Escape")
     await page.press("#cameras-open")
-    await expect(page.page.locator("#several-phone")).to_be_visible()
-    assert await page.page.evaluate(_LEFTOVER, "#camera-dialog") == []
+    await expect(page.find("#several-phone")).to_be_visible()
+    assert await page.evaluate(_LEFTOVER, "#camera-dialog") == []
 
 
 async def test_operators_read_english(visit: Visit) -> None:
@@ -148,20 +148,20 @@ async def test_operators_read_english(visit: Visit) -> None:
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
         camera = await started(visit, server.base_url)
         page = await visit(f"{server.base_url}/#operator", context_options={"locale": "ar"})
-        await page.page.locator("#engine-token").fill(TOKEN)
-        await page.page.locator("#engine-token").press("Enter")
-        await expect(page.page.locator("html")).to_have_attribute("dir", "rtl")
-        dialog = page.page.locator("#engine-dialog")
-        await expect(page.page.locator("#engine-machine")).to_contain_text("This machine: ")
-        await expect(page.page.locator("#people-sessions small").first).to_contain_text(
+        await page.find("#engine-token").fill(TOKEN)
+        await page.find("#engine-token").press("Enter")
+        await expect(page.find("html")).to_have_attribute("dir", "rtl")
+        dialog = page.find("#engine-dialog")
+        await expect(page.find("#engine-machine")).to_contain_text("This machine: ")
+        await expect(page.find("#people-sessions small").first).to_contain_text(
             re.compile(r"for \d+\s(s|min)")
         )
         # Until the server has examined its machine
-        await expect(page.page.locator("#engine-models input")).not_to_have_count(1)
+        await expect(page.find("#engine-models input")).not_to_have_count(1)
         page.expect("400")
-        await page.page.locator("#speech-folder").fill("/nowhere/whisper")
-        await page.page.locator("#speech-folder").press("Enter")
-        await expect(page.page.locator("#speech-problem")).to_contain_text("config.json")
+        await page.find("#speech-folder").fill("/nowhere/whisper")
+        await page.find("#speech-folder").press("Enter")
+        await expect(page.find("#speech-problem")).to_contain_text("config.json")
         await expect(dialog).to_have_css("direction", "ltr")
         labels = "one => [...one.querySelectorAll('[aria-label], [placeholder], [title]')].map((one) => one.ariaLabel + one.placeholder + one.title).join()"
         words = await dialog.inner_text() + await dialog.evaluate(labels)
@@ -178,26 +178,26 @@ async def test_words_fit_a_phone(
     runs from right to left.
     """
     page = await spoken(visit, server, code)
-    html = page.page.locator("html")
+    html = page.find("html")
     await expect(html).to_have_attribute("lang", code)
     await expect(html).to_have_attribute("dir", "rtl" if code == "ar" else "ltr")
-    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    assert await page.evaluate(_OVERFLOW) == [0, []]
     await live(page)
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
-    assert await page.page.evaluate(_OVERFLOW) == [0, []]
-    await page.page.locator("#state").click()
-    await expect(page.page.locator("#facts")).to_be_visible()
-    assert await page.page.evaluate(_OVERFLOW) == [0, []]
-    await expect(page.page.locator("#fact-sending")).to_contain_text("×")
+    assert await page.evaluate(_OVERFLOW) == [0, []]
+    await page.find("#state").click()
+    await expect(page.find("#facts")).to_be_visible()
+    assert await page.evaluate(_OVERFLOW) == [0, []]
+    await expect(page.find("#fact-sending")).to_contain_text("×")
     # The picture that is sent, the camera's, and the engine's
     await page.turns.last.locator(".evidence").evaluate(
         "one => (one.open = one.querySelector('.figures').open = true)"
     )
-    assert await page.page.evaluate(_IN_ORDER) == [True] * 3
+    assert await page.evaluate(_IN_ORDER) == [True] * 3
     await page.press("#settings-open")
-    await expect(page.page.locator("#settings")).to_be_visible()
-    assert await page.page.evaluate(_OVERFLOW) == [0, []]
+    await expect(page.find("#settings")).to_be_visible()
+    assert await page.evaluate(_OVERFLOW) == [0, []]
 
 
 @pytest.mark.parametrize("code", ["ar", *at_night("de", "ja", "ru")])
@@ -208,9 +208,9 @@ async def test_a_phone_shows_the_camera_beside_the_state(
     page = await spoken(visit, server, code)
     await page.resize(390, 844)
     await live(page)
-    await page.page.locator("#state").click()
-    await expect(page.page.locator("#fact-sending")).to_contain_text("×")
-    seen, smallest = await page.page.evaluate(_BESIDE)
+    await page.find("#state").click()
+    await expect(page.find("#fact-sending")).to_contain_text("×")
+    seen, smallest = await page.evaluate(_BESIDE)
     assert seen >= 1 / 3
     assert smallest >= 44
 
@@ -223,11 +223,11 @@ async def test_another_language_keeps_the_chat(
     await page.ask("What is this?")
     await page.press("#settings-open")
     since = await page.now()
-    await page.page.locator("#language").select_option("uk")
-    await expect(page.page.locator("html")).to_have_attribute("lang", "uk")
-    await expect(page.page.locator("#settings-silence-value")).not_to_contain_text("seconds")
+    await page.find("#language").select_option("uk")
+    await expect(page.find("html")).to_have_attribute("lang", "uk")
+    await expect(page.find("#settings-silence-value")).not_to_contain_text("seconds")
     assert (await page.sent("settings", since=since))["language"] == "uk"
-    await expect(page.page.locator("#stop")).to_have_text(say("chat.camera_off", language="uk"))
+    await expect(page.find("#stop")).to_have_text(say("chat.camera_off", language="uk"))
     await expect(page.turns).to_have_count(1)
     await expect(page.turns.last.locator(".copy")).to_have_text(
         re.compile(say("page.copy", language="uk"))
@@ -236,9 +236,9 @@ async def test_another_language_keeps_the_chat(
         say("page.way_now", language="uk")
     )
     await page.page.reload()
-    await expect(page.page.locator("#start")).to_have_text(say("page.start", language="uk"))
+    await expect(page.find("#start")).to_have_text(say("page.start", language="uk"))
     await live(page)
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     assert "in the language with the tag uk." in model.last.texts[0][1]
 
@@ -250,10 +250,10 @@ async def test_an_answers_end_is_in_the_language_of_now(
     page = await spoken(visit, server, "de")
     await live(page)
     model.behaviour = Behaviour.DIES
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "failed", timeout=30_000)
     model.behaviour = Behaviour.STALLS
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
     await page.press("#stop")
     remarks = page.turns.locator(".remark")
@@ -261,7 +261,7 @@ async def test_an_answers_end_is_in_the_language_of_now(
     broken = await remarks.first.inner_text()
     (id,) = [id for id, said in table("de").items() if said == broken]
     for code in ("uk", "en"):
-        await page.page.evaluate(
+        await page.evaluate(
             """async code => {
               const { use } = await import("/client/core/words/text.js");
               use(code, code === "en" ? {} : await (await fetch(`/client/languages/${code}.json`)).json());
@@ -279,7 +279,7 @@ async def test_descriptions_are_in_the_pages_language(
     """Nobody's words decide it: the page's do, those of the moment; the system text stays the same."""
     page = await spoken(visit, server, "ar")
     await live(page)
-    await page.page.locator("#quick-what").click()
+    await page.find("#quick-what").click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     system = model.last.texts[0]
     await page.press("#describe")

@@ -99,7 +99,7 @@ async def found(page: Visitor, since: float) -> dict[str, Any]:
 
 async def sentences(page: Visitor) -> list[dict[str, Any]]:
     """What a screen reader was given, without what only changed an attribute."""
-    told: list[dict[str, Any]] = await page.page.evaluate("window.told")
+    told: list[dict[str, Any]] = await page.evaluate("window.told")
     kept: list[dict[str, Any]] = []
     for one in told:
         if not kept or kept[-1]["text"] != one["text"]:
@@ -118,9 +118,9 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     # It was no question.
     await expect(page.turns).to_have_count(0)
     assert sent["orders"] is True
-    line, button = page.page.locator("#aim"), page.page.locator("#guide")
+    line, button = page.find("#aim"), page.find("#guide")
     await expect(button).to_have_attribute("aria-pressed", "true")
-    await expect(page.page.locator("#end-mode")).to_be_visible()
+    await expect(page.find("#end-mode")).to_be_visible()
     target = await found(page, since)
     assert target["box"][0] > 0.5
     assert (target["label"], target["kind"]) == ("a cup", "thing")
@@ -129,19 +129,19 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     await expect(line).to_contain_text(hour)
     await expect(line).to_have_attribute("aria-live", "polite")
     await page.page.wait_for_timeout(1500)
-    aside = await page.page.evaluate(MEASURE, 1400)
+    aside = await page.evaluate(MEASURE, 1400)
     assert aside["side"] > 0.3
     assert 1 <= aside["rate"] <= 5
     # In the middle
     await page.show(mode=scene(0.5))
     await expect(line).to_have_text(say("lead.middle"))
     await page.page.wait_for_timeout(1500)
-    middle = await page.page.evaluate(MEASURE, 1400)
+    middle = await page.evaluate(MEASURE, 1400)
     assert abs(middle["side"]) < 0.2
     assert middle["rate"] >= aside["rate"] + 2
     # A second look was at its enlarged part.
     await page.got('m.type === "target" && m.near && m.confirmed', since=since)
-    shakes = await page.page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
+    shakes = await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
     assert "60,40,60" in shakes
     # Out on the left
     await page.show(mode=scene(0.2))
@@ -149,21 +149,19 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     await page.show(mode=scene(None))
     await page.got('m.type === "target" && m.state === "lost"', since=since)
     await expect(line).to_have_text(say("lead.lost_left"))
-    assert "25,60,25" in await page.page.evaluate(
-        "window.shakes.map(({pattern}) => pattern.join())"
-    )
+    assert "25,60,25" in await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
     # Never more than one sentence in two seconds
     told = await sentences(page)
     assert len(told) >= 4
     assert min(b["at"] - a["at"] for a, b in itertools.pairwise(told)) >= 1950
     # The cross in the bar ends it.
     since = await page.now()
-    await page.page.locator("#end-mode").click()
+    await page.find("#end-mode").click()
     assert "thing" not in await page.sent("goal", since=since)
     await expect(line).to_be_hidden()
     await expect(button).to_have_attribute("aria-pressed", "false")
     await page.page.wait_for_timeout(600)
-    assert await page.page.evaluate(MEASURE, 400) == {"rate": 0, "side": pytest.approx(0, abs=1)}
+    assert await page.evaluate(MEASURE, 400) == {"rate": 0, "side": pytest.approx(0, abs=1)}
 
 
 async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running) -> None:
@@ -187,7 +185,7 @@ async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running
                 news.setdefault(message["state"], entry["at"])
         # Heard with the first look, told with the second
         first = min(news["maybe"], news["found"])
-        tones = await page.page.evaluate("window.tones")
+        tones = await page.evaluate("window.tones")
         heard = min(one["at"] for one in tones if one["hertz"] > 600 and one["at"] >= first - 1)
         told = [one["at"] for one in await sentences(page) if one["at"] >= news["found"] - 1]
         late.append(max(heard - first, told[0] - news["found"]))
@@ -203,21 +201,21 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     since = await page.now()
     await page.send("Bring mich zur Tasse")
     await found(page, since)
-    line = page.page.locator("#aim")
+    line = page.find("#aim")
     await expect(line).to_have_text("a cup")
     await page.page.wait_for_timeout(800)
     assert {one["live"] for one in await sentences(page)} == {"off"}
-    assert await page.page.evaluate("window.tones.length") > 0
+    assert await page.evaluate("window.tones.length") > 0
     await choose(page, help="shown", verbosity="normal")
     await expect(line).to_contain_text(say("lead.at_hour", hour=3, share="S").partition("S")[0])
     await page.page.wait_for_timeout(1200)
-    assert (await page.page.evaluate(MEASURE, 900))["rate"] == 0
+    assert (await page.evaluate(MEASURE, 900))["rate"] == 0
     # Typed, in any language, the word for "stop" ends it, and is no question.
     since = await page.now()
     await page.send("Stopp!")
     assert "thing" not in await page.sent("goal", since=since)
     await expect(page.turns).to_have_count(0)
-    await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")
 
 
 async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None:
@@ -228,9 +226,9 @@ async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None
         ("Guide me to the cup", say("lead.looking", thing="a cup")),
         ("Guide me to my keys", say("lead.looking_words", thing="my keys")),
     ):
-        await page.page.evaluate("window.told.length = 0")
+        await page.evaluate("window.told.length = 0")
         await page.send(asked)
-        await expect(page.page.locator("#aim")).to_have_text(said)
+        await expect(page.find("#aim")).to_have_text(said)
         assert [one["text"] for one in await sentences(page)][-1] == said
 
 
@@ -247,11 +245,11 @@ async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Runn
     await page.button(say("lead.begin")).click()
     assert (await page.sent("goal", since=since))["thing"] == "a cat"
     await found(page, since)
-    await expect(page.page.locator("#aim")).to_contain_text(
+    await expect(page.find("#aim")).to_contain_text(
         say("lead.at_hour", hour=9, share="S").partition("S")[0]
     )
     assert {part for part in parts if any(url.endswith(part) for url in requested)} == {*parts}
     # The end of the camera is the end of the way.
     await page.press("#stop")
-    await expect(page.page.locator("#aim")).to_be_hidden()
-    await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#aim")).to_be_hidden()
+    await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")

@@ -225,7 +225,7 @@ async def cut_once(
     Returns the seconds from the cut to the label, and from the picture's return to the answer's
     beginning: infinite when the question found no picture behind the first.
     """
-    await page.page.evaluate(_LABELS)
+    await page.evaluate(_LABELS)
     before, turns = model.count, await page.turns.count() + 1
     began, at = await page.now(), time.monotonic()
     cut(True)
@@ -257,7 +257,7 @@ async def cut_once(
         answer = (heard[0]["at"] - joined) / 1000 - picture
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.page.wait_for_timeout(2500)
-    labels = await page.page.evaluate("window.__labels")
+    labels = await page.evaluate("window.__labels")
     assert [label for _, label in labels] == [
         say("page.live"),
         say("page.connection_lost"),
@@ -286,7 +286,7 @@ async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
         cut(False)
         assert await frames.next(time.monotonic(), 15) < 10
         await expect(page.state).to_have_text(say("page.live"))
-        assert await page.page.evaluate("window.__peers.length") == 2
+        assert await page.evaluate("window.__peers.length") == 2
         assert len(await began_at(page.page)) == 1
         await page.leave()
 
@@ -307,7 +307,7 @@ async def test_another_address_of_the_camera_is_followed(
         await frames.next(time.monotonic(), 2)
         # The server has to answer to the new address.
         await soon(lambda: relay.down.passed > down)
-        assert await page.page.evaluate("window.__peers.length") == 1
+        assert await page.evaluate("window.__peers.length") == 1
         await expect(page.state).to_have_text(say("page.live"))
 
 
@@ -324,12 +324,12 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     page = await started(visit, server.base_url, scripts=[network])
     since, at = await page.now(), time.monotonic()
     if how == "slept":
-        await page.page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")
+        await page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")
     else:
         # An estimate of the speed is no other network.
-        await page.page.evaluate("navigator.connection.dispatchEvent(new Event('change'))")
-        assert await page.page.evaluate("window.__peers.length") == 1
-        await page.page.evaluate(
+        await page.evaluate("navigator.connection.dispatchEvent(new Event('change'))")
+        assert await page.evaluate("window.__peers.length") == 1
+        await page.evaluate(
             "navigator.connection.type = 'cellular'; navigator.connection.dispatchEvent(new Event('change'))"
         )
     await page.page.wait_for_function("() => window.__peers.length === 2", timeout=5000)
@@ -340,9 +340,7 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     assert frames.longest_gap(at, frames.at[-1]) < 2
     await expect(page.state).to_have_text(say("page.live"))
     assert len(await began_at(page.page)) == 1
-    assert (
-        await page.page.evaluate("window.__log.filter(e => e.message.type === 'ready').length") == 1
-    )
+    assert await page.evaluate("window.__log.filter(e => e.message.type === 'ready').length") == 1
 
 
 async def test_a_device_without_a_network_says_so_and_is_back_with_it(
@@ -374,16 +372,16 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     """Unplugged: the page says so. Back: the same chat goes on without a press."""
     page = await started(visit, server.base_url)
     await ask(page, "What is the red thing?")
-    await page.page.evaluate("window.__camera.unplug()")
+    await page.evaluate("window.__camera.unplug()")
     await expect(page.card).to_contain_text(say("page.camera_unplugged"))
     await expect(page.state).to_have_text(say("page.camera_off"))
-    await page.page.evaluate("window.__camera.plug()")
+    await page.evaluate("window.__camera.plug()")
     await expect(page.state).to_have_text(say("page.live"))
     await ask(page, "How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     # One that the person stopped stays stopped.
     await page.press(say("chat.camera_off"))
-    await page.page.evaluate("window.__camera.plug()")
+    await page.evaluate("window.__camera.plug()")
     await page.page.wait_for_timeout(200)
     await expect(page.state).to_have_text(say("page.camera_off"))
 
@@ -435,7 +433,7 @@ async def test_the_chat_goes_on_after_a_restart(visit: Visit, model: FakeOpenAI)
         await expect(page.state).to_have_text(say("page.live"), timeout=8000)
         # The chat came along.
         assert (await page.got('m.type === "resumed"', since=since))["turns"] == 1
-        await expect(page.page.locator("#log")).not_to_contain_text(
+        await expect(page.find("#log")).not_to_contain_text(
             say("problem.handover_refused").partition(".")[0]
         )
         ids = {

@@ -90,7 +90,7 @@ async def test_it_says_what_became_of_a_question(
     async with person(talking_browser, server) as visitor:
         await visitor.start()
         await visitor.button(say("voice.talk")).click()
-        state = visitor.page.locator("#talking-words")
+        state = visitor.find("#talking-words")
         await expect(state).to_have_text(say("voice.still_listening"), timeout=20_000)
         words.hold.set()
         await expect(state).to_have_text(say("voice.unclear"))
@@ -112,13 +112,13 @@ async def test_a_spoken_question_is_answered(
     words.hold = asyncio.Event()
     understood(server, monkeypatch, words)
     async with person(talking_browser, server) as visitor:
-        await visitor.page.evaluate(f"({_NOTES})()")
+        await visitor.evaluate(f"({_NOTES})()")
         await visitor.start()
         talk = visitor.button(say("voice.talk"))
         await expect(talk).to_have_attribute("aria-pressed", "false")
         await talk.click()
         await expect(talk).to_have_attribute("aria-pressed", "true")
-        await expect(visitor.page.locator("#talking[data-heard]")).to_be_visible()
+        await expect(visitor.find("#talking[data-heard]")).to_be_visible()
         notes = "wanted => JSON.stringify(window.__notes) === JSON.stringify(wanted)"
         await visitor.page.wait_for_function(notes, arg=[*LISTENING, HEARD])
         words.hold.set()
@@ -144,7 +144,7 @@ async def test_a_spoken_question_is_answered(
         assert {"waiting", "speech"} <= set(states)
         since = await visitor.now()
         await talk.click()
-        await expect(visitor.page.locator("#talking")).to_be_hidden()
+        await expect(visitor.find("#talking")).to_be_hidden()
         await visitor.got('m.type === "listening" && m.state === "off"', since=since)
         *_, session = server.program.sessions.all()
         await soon(lambda: session.voice.on_sound is None)
@@ -173,7 +173,7 @@ async def test_speech_over_an_answer_stops_it(
             await visitor.press(say("chat.speak"))
             *_, session = server.program.sessions.all()
             await until(lambda: session.part("voice_out").wanted and session.voice.connected)
-            await visitor.page.evaluate(_RECORD)
+            await visitor.evaluate(_RECORD)
             sent = await visitor.send("What do you see?")
             await until(lambda: session.voice.player.played > 0.5)
             spoken_over = model.last
@@ -237,7 +237,7 @@ async def test_orders_are_spoken_in_place_of_questions(
     orders = ["Say that again.", "Tell me when the kettle boils.", "Describe.", "Stop."]
     understood(server, monkeypatch, FakeWords("What is this?", *orders))
     async with person(talking_browser, server) as visitor:
-        await visitor.page.evaluate(f"({_VOICE})()")
+        await visitor.evaluate(f"({_VOICE})()")
         await visitor.start()
 
         async def speak(wanted: str) -> dict[str, Any]:
@@ -253,7 +253,7 @@ async def test_orders_are_spoken_in_place_of_questions(
         ordered = await speak('m.type === "transcript" && m.order === "watch"')
         assert ordered["condition"] == "the kettle boils"
         await visitor.got('m.type === "watches" && m.watches[0]?.condition === "the kettle boils"')
-        describe = visitor.page.locator("#describe")
+        describe = visitor.find("#describe")
         await speak('m.type === "transcript" && m.order === "describe"')
         await expect(describe).to_have_attribute("aria-pressed", "true")
         await speak('m.type === "transcript" && m.order === "stop"')
@@ -312,7 +312,7 @@ async def test_a_held_button_is_heard_and_nothing_else(
         await visitor.button(say("voice.talk")).click()
         await visitor.button(say("voice.change")).click()
         await visitor.page.get_by_label(say("voice.hold_button")).check()
-        strip = visitor.page.locator("#talking")
+        strip = visitor.find("#talking")
         await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
         hold = visitor.button(say("voice.hold_to_talk"))
         await hold.focus()
@@ -326,9 +326,7 @@ async def test_a_held_button_is_heard_and_nothing_else(
         response = await visitor.response(heard["id"])
         assert response["text"] == "I see a cup."
         await expect(strip).not_to_have_attribute("data-heard", re.compile(".*"))
-        kept = json.loads(
-            await visitor.page.evaluate("localStorage.getItem('qwen-camera-settings')")
-        )
+        kept = json.loads(await visitor.evaluate("localStorage.getItem('qwen-camera-settings')"))
         assert (kept["talk"], kept["silence"]) == ("push", 500)
 
 
@@ -357,5 +355,5 @@ async def test_a_refused_microphone_is_explained(
         await visitor.start()
         await refuse(visitor.page)
         await visitor.button(say("voice.talk")).click()
-        await expect(visitor.page.locator(".note")).to_contain_text(say("voice.denied"))
+        await expect(visitor.find(".note")).to_contain_text(say("voice.denied"))
         await expect(visitor.button(say("voice.talk"))).to_have_attribute("aria-pressed", "false")

@@ -184,7 +184,7 @@ async def test_every_target_is_big_enough_for_a_thumb(
     async def small() -> list[Any]:
         # A button that was pressed comes back to its size.
         await page.page.wait_for_function(_SETTLED)
-        targets = await page.page.evaluate(_TARGETS)
+        targets = await page.evaluate(_TARGETS)
         assert len(targets) >= 2
         return [t for t in targets if t["width"] < 43.9 or t["height"] < 43.9]
 
@@ -192,7 +192,7 @@ async def test_every_target_is_big_enough_for_a_thumb(
     await page.start()
     await page.ask("What is this?")
     await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.page.locator("#facts")).to_be_visible()
+    await expect(page.find("#facts")).to_be_visible()
     assert await small() == []
     # On a phone it lies above the answers.
     await page.page.get_by_role("button", name=say("stage.state")).click()
@@ -207,7 +207,7 @@ async def test_every_target_is_big_enough_for_a_thumb(
     await expect(page.turns.last.get_by_role("button", name=say("page.try_again"))).to_be_visible()
     assert await small() == []
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
-    await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
+    await page.evaluate("document.querySelector('#trust-dialog').showModal()")
     assert await small() == []
 
 
@@ -217,11 +217,11 @@ async def test_the_finished_answer_is_spoken_once(
     """The live region says the whole answer when it is there, not every piece of it."""
     model.between_tokens = 0.05
     page = await visit(server.base_url)
-    region = page.page.locator("#announcer")
+    region = page.find("#announcer")
     await expect(region).to_have_attribute("aria-live", "polite")
     await expect(region).to_have_attribute("role", "status")
     await page.start()
-    await page.page.evaluate("""() => {
+    await page.evaluate("""() => {
           window.__spoken = [];
           const region = document.querySelector("#announcer");
           new MutationObserver(() => window.__spoken.push(region.textContent))
@@ -229,10 +229,10 @@ async def test_the_finished_answer_is_spoken_once(
         }""")
     await page.ask("What is this?")
     await expect(region).to_have_text("I see a cup.")
-    spoken = await page.page.evaluate("window.__spoken")
+    spoken = await page.evaluate("window.__spoken")
     # On a machine with much else to do the picture may take a moment, and the page says so.
     assert [text for text in spoken if not text.startswith("Waiting")] == ["I see a cup."]
-    await expect(page.page.locator("#log")).to_have_attribute("aria-live", "off")
+    await expect(page.find("#log")).to_have_attribute("aria-live", "off")
 
 
 async def test_the_keyboard_alone_is_enough(
@@ -248,7 +248,7 @@ async def test_the_keyboard_alone_is_enough(
         seen = []
         for _ in range(30):
             await keys.press("Tab")
-            focus = await page.page.evaluate(_FOCUS)
+            focus = await page.evaluate(_FOCUS)
             if focus is None:
                 continue
             assert focus["ring"], f"no ring around {focus['name']}"
@@ -268,14 +268,14 @@ async def test_the_keyboard_alone_is_enough(
     await tab_to(say("page.more"))
     for state in ("page.picture_held", "page.live"):
         await keys.press("Enter")
-        await expect(page.page.locator("#hold")).to_be_focused()
+        await expect(page.find("#hold")).to_be_focused()
         await keys.press("Space")
         await expect(page.state).to_have_text(say(state))
     await tab_to(say("stage.state"))
     await keys.press("Enter")
-    await expect(page.page.locator("#facts")).to_be_visible()
+    await expect(page.find("#facts")).to_be_visible()
     await keys.press("Escape")
-    await expect(page.page.locator("#facts")).to_be_hidden()
+    await expect(page.find("#facts")).to_be_hidden()
     await tab_to(say("stage.what_is_this"))
     await keys.press("Enter")
     await expect(page.turns).to_have_count(2)
@@ -308,7 +308,7 @@ async def test_all_text_is_easy_to_read(visit: Visit, server: Running, model: Fa
             await page.page.emulate_media(color_scheme=scheme)
             # Buttons that are pressed or pointed at change their colours softly.
             await page.page.wait_for_function(_SETTLED)
-            texts = await page.page.evaluate(_CONTRAST)
+            texts = await page.evaluate(_CONTRAST)
             assert len(texts) >= 5
             found += [(scheme, t) for t in texts if t["ratio"] < t["least"]]
         return found
@@ -318,10 +318,10 @@ async def test_all_text_is_easy_to_read(visit: Visit, server: Running, model: Fa
     await page.ask("What is this?")
     await page.figures()
     await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.page.locator("#facts")).to_be_visible()
+    await expect(page.find("#facts")).to_be_visible()
     assert await faint() == []
     await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.page.locator("#facts")).to_be_hidden()
+    await expect(page.find("#facts")).to_be_hidden()
     assert await faint() == []
     await page.press(say("chat.describe"))
     await page.press(say("chat.hold"))
@@ -332,7 +332,7 @@ async def test_all_text_is_easy_to_read(visit: Visit, server: Running, model: Fa
     await expect(page.turns.locator(".remark.problem").first).to_be_visible()
     assert await faint() == []
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
-    await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
+    await page.evaluate("document.querySelector('#trust-dialog').showModal()")
     assert await faint() == []
 
 
@@ -347,7 +347,7 @@ async def test_who_wants_no_motion_gets_none(
     page = await started(visit, server.base_url, context_options={"reduced_motion": "reduce"})
     await page.send("Tell me a story")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
-    assert await page.page.evaluate(moving) == 0
+    assert await page.evaluate(moving) == 0
     await page.page.emulate_media(reduced_motion="no-preference")
     await page.page.wait_for_function(moving)
 
@@ -364,7 +364,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     await page.page.mouse.move(1, 400)
     await page.page.wait_for_timeout(200)
     await page.page.wait_for_function(_SETTLED)
-    await page.page.evaluate("""() => {
+    await page.evaluate("""() => {
           window.moved = new Set();
           const look = () => {
             for (const animation of document.getAnimations())
@@ -377,7 +377,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     await page.send("What is this?")
     await page.page.wait_for_function("() => window.moved.has('translate')")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
-    moved = set(await page.page.evaluate("() => [...window.moved]"))
+    moved = set(await page.evaluate("() => [...window.moved]"))
     timing = {"offset", "computedOffset", "easing", "composite"}
     assert moved - timing <= {"translate", "transform", "opacity"}
 
@@ -390,13 +390,13 @@ async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpen
     for size in ((320, 568), (390, 844), (844, 390), (1280, 800)):
         await page.resize(*size)
         await page.comes(_WIDE, NONE_WIDE)
-        for part in (page.page.locator("#video"), page.box, page.turns.last.locator(".text")):
+        for part in (page.find("#video"), page.box, page.turns.last.locator(".text")):
             await expect(part).to_be_in_viewport(ratio=0.3)
         await page.comes(_LARGE, True, [280, 120])
         for name in (say("page.menu"), say("page.more"), say("chat.send")):
             await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
         await page.page.get_by_role("button", name=say("stage.state")).click()
-        await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
+        await expect(page.find("#facts")).to_be_in_viewport(ratio=0.99)
         await page.comes(f"({_WIDE})().out", [])
         await page.page.keyboard.press("Escape")
         details = await page.figures()
@@ -428,7 +428,7 @@ async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
     for size in ((390, 420), (844, 390), (390, 844)):
         await page.resize(*size)
         await expect(page.box).to_be_in_viewport(ratio=0.99)
-        await expect(page.page.locator("#video")).to_be_in_viewport(ratio=0.5)
+        await expect(page.find("#video")).to_be_in_viewport(ratio=0.5)
         await page.comes(_LARGE, True, [0, 100])
         await page.comes(f"({_WIDE})().out", [])
     await expect(page.state).to_have_text(say("page.live"))

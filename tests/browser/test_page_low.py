@@ -33,7 +33,7 @@ async def test_a_long_answer_opens_at_its_first_line(
     await page.ask("What is in this box?")
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await page.settle()
-    found, first_line = await page.page.evaluate(_SEEN)
+    found, first_line = await page.evaluate(_SEEN)
     assert first_line
     assert found >= height
 
@@ -44,9 +44,9 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin
     await page.press("#watch")
     await page.box.fill("the cat sits on the table")
     await page.box.press("Enter")
-    note = page.page.locator(".note").last
+    note = page.find(".note").last
     await expect(note).to_contain_text(say("server.watch_builtin"))
-    offer = page.page.locator("#ask-offer")
+    offer = page.find("#ask-offer")
     for size in ((844, 390), (390, 844)):
         await page.resize(*size)
         await expect(offer).to_be_visible()
@@ -54,8 +54,8 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin
         words, over = await bounds(note), await bounds(offer)
         assert words["y"] + words["height"] <= over["y"] + 1, size
         assert words["height"] <= 110, size
-        await expect(page.page.locator("#end-mode")).to_be_visible()
-        await expect(page.page.locator("#offered button")).to_have_count(3)
+        await expect(page.find("#end-mode")).to_be_visible()
+        await expect(page.find("#offered button")).to_have_count(3)
 
 
 # A camera with a zoom and a torch
@@ -81,7 +81,7 @@ async def test_a_notice_can_be_read_whole(visit: Visit, builtin: Running) -> Non
     before the first answer, with one, and with the chat over most of the picture."""
     page = await visit(builtin.base_url, scripts=[_FULL])
     page.expect(NOT_REACHED, "net::ERR_INTERNET_DISCONNECTED")
-    notice, handle = page.notice, page.page.locator("#sheet-handle")
+    notice, handle = page.notice, page.find("#sheet-handle")
 
     async def read() -> None:
         for size in ((844, 390), (568, 320), (320, 568), (390, 844)):

@@ -58,7 +58,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     """
     page = await started(visit, run.base_url)
     await let_in(page)
-    section = page.page.locator("#making")
+    section = page.find("#making")
     await expect(section).to_be_hidden()
     await start(run, "first")
     await expect(section.get_by_role("heading", name="Make a video")).to_be_visible()
@@ -114,7 +114,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     page = await started(visit, run.base_url)
     await let_in(page)
     await start(run, "endless")
-    section = page.page.locator("#making")
+    section = page.find("#making")
     state = section.get_by_role("status")
     make = section.get_by_role("button", name="Make it")
     await expect(section.get_by_label("Leave out")).to_be_visible()
@@ -123,7 +123,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("At work")
     await page.page.reload()
     # The operator's address opens the panel again.
-    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    await expect(page.find("#engine-dialog")).to_be_visible()
     await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)
@@ -144,7 +144,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("Made in")
     await soon(lambda: making._made is None)
     await page.page.reload()
-    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    await expect(page.find("#engine-dialog")).to_be_visible()
     await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)
@@ -170,7 +170,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
 
     await page.page.route("**/api/engine/video/result*", breaks)
     page.expect(r"net::ERR_CONNECTION_RESET")
-    section = page.page.locator("#making")
+    section = page.find("#making")
     await section.get_by_label("Prompt").fill("a red ball rolls")
     await section.get_by_text("Size, length, steps").click()
     for name in ("Width", "Height"):
@@ -204,7 +204,7 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
     async with running(operator_token=TOKEN, rate_limit_per_minute=0, **settings) as own:
         page = await started(visit, own.base_url)
         await let_in(page)
-        panel = page.page.locator("#engine-panel")
+        panel = page.find("#engine-panel")
         await panel.locator("#engine-models").get_by_text("tiny-video", exact=True).click()
         await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")
         command = panel.locator("#engine-command")

@@ -59,7 +59,7 @@ async def test_marks_become_elements_and_html_stays_text(
     link = text.get_by_role("button", name="the shop")
     await expect(link).to_have_text("the shop (shop.example)")
     await link.click()
-    dialog = page.page.locator("#link-dialog")
+    dialog = page.find("#link-dialog")
     await expect(dialog.locator("strong")).to_have_text("shop.example")
     leads = dialog.get_by_role("link", name=say("answer.open_link"))
     await expect(leads).to_have_attribute("href", "https://shop.example/cap")
@@ -78,7 +78,7 @@ async def test_marks_become_elements_and_html_stays_text(
     await page.page.wait_for_function(
         "async () => (await navigator.clipboard.readText()).includes('There are two parts')"
     )
-    copied = await page.page.evaluate("navigator.clipboard.readText()")
+    copied = await page.evaluate("navigator.clipboard.readText()")
     assert "There are two parts:\n1. a cap\n2. a rod\npart\tmm\ncap\t10\n" in copied
     assert "the shop (https://shop.example/cap)" in copied
 

@@ -95,7 +95,7 @@ OVERLAP = """() => {
 async def overlaps(page: Visitor, count: int = 20) -> list[float]:
     found = []
     for _ in range(count):
-        found.append(await page.page.evaluate(OVERLAP))
+        found.append(await page.evaluate(OVERLAP))
         await page.page.wait_for_timeout(100)
     return [one for one in found if one is not None]
 
@@ -121,8 +121,8 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     if viewport[0] < 500:
         await page.press(say("stage.whole"))
     fit = "contain" if viewport[0] < 500 else "cover"
-    await expect(page.page.locator("#video")).to_have_css("object-fit", fit)
-    mark = page.page.locator(".mark")
+    await expect(page.find("#video")).to_have_css("object-fit", fit)
+    mark = page.find(".mark")
     await expect(mark).to_have_count(1)
     # The worker comes with the first box.
     await soon(lambda: any(url.endswith("/pointing/worker.js") for url in requested))
@@ -141,11 +141,11 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     await expect(page.box).to_have_value(re.compile("^Tell me more about “pink box”, "))
 
     await page.show(thing=False)
-    await expect(page.page.locator('.mark:not([data-state="lost"])')).to_have_count(0)
+    await expect(page.find('.mark:not([data-state="lost"])')).to_have_count(0)
     # It is looked for, and not taken for something else.
     assert await overlaps(page, 3) == []
     await expect(mark).to_have_count(0)
-    await expect(page.page.locator("#announcer")).to_have_text("pink box: no longer in sight.")
+    await expect(page.find("#announcer")).to_have_text("pink box: no longer in sight.")
 
 
 async def test_boxes_by_keyboard_and_a_camera_that_is_turned(
@@ -159,7 +159,7 @@ async def test_boxes_by_keyboard_and_a_camera_that_is_turned(
     page = await started(visit, pointing.base_url, mode="thing")
     await page.page.wait_for_function(LOADED)
     await page.ask(ASKED)
-    mark = page.page.locator(".mark")
+    mark = page.find(".mark")
     await expect(mark).to_have_count(1)
     await mark.focus()
     await mark.press("Enter")
@@ -171,7 +171,7 @@ async def test_boxes_by_keyboard_and_a_camera_that_is_turned(
     await mark.press("Escape")
     await expect(mark).to_have_count(0)
     await expect(page.box).to_be_focused()
-    await expect(page.page.locator("#marks")).to_be_hidden()
+    await expect(page.find("#marks")).to_be_hidden()
 
     await page.ask(ASKED)
     await expect(mark).to_have_count(1)
@@ -195,7 +195,7 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     turn = page.turns.last
     await expect(turn.locator(".shot i")).to_have_count(1)
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
-    await expect(page.page.locator(".mark")).to_have_count(0)
+    await expect(page.find(".mark")).to_have_count(0)
     since = await page.now()
     await page.press(say("chat.hold"))
     await page.got('m.type === "status" && !m.held', since=since)
@@ -242,10 +242,10 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
         await expect(page.button(say("chat.newest"))).to_be_hidden()
 
     end = "log => { log.scrollTop = log.scrollHeight; return log.scrollTop; }"
-    below = await page.page.locator("#log").evaluate(end)
+    below = await page.find("#log").evaluate(end)
     await page.resize(390, 840)
     await page.settle()
-    assert await page.page.locator("#log").evaluate("log => log.scrollTop") >= below
+    assert await page.find("#log").evaluate("log => log.scrollTop") >= below
     await expect(page.button(say("chat.newest"))).to_be_hidden()
 
 
@@ -258,7 +258,7 @@ async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
     model.answer_for = lambda _body, _jpeg: ["In the ", "middle."]
     response = await page.ask("Where is the cup?")
     assert [box["label"] for box in response["boxes"]] == ["a cup"]
-    await expect(page.page.locator(".mark")).to_have_count(1)
+    await expect(page.find(".mark")).to_have_count(1)
     turn = page.turns.last
     await turn.locator(".evidence > summary").click()
     about = turn.locator(".about")
@@ -273,11 +273,11 @@ async def test_a_place_is_said_once(
 ) -> None:
     """The answer of the built-in engine says where it is; the page does not repeat that below it."""
     page = await visit(builtin.base_url, mode=COFFEE, context_options={"locale": language})
-    await page.page.locator("#start").click()
+    await page.find("#start").click()
     await expect(page.state).to_have_text(say("page.live", language=language))
-    await page.page.locator("#question").fill(asked)
+    await page.find("#question").fill(asked)
     await page.page.keyboard.press("Enter")
-    await expect(page.page.locator(".mark")).to_have_count(1)
+    await expect(page.find(".mark")).to_have_count(1)
     await expect(page.turns.last).to_have_attribute("data-state", "done")
     await expect(page.turns.last.locator(".places")).to_be_hidden()
 
@@ -293,10 +293,10 @@ async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) 
     (found,) = response["boxes"]
     assert found["label"] == "EXIT"
     assert response["text"] == "EXIT: on the left."
-    await expect(page.page.locator(".mark b")).to_have_text("EXIT")
+    await expect(page.find(".mark b")).to_have_text("EXIT")
     # The signs of the connection check stay in their rows.
     await page.press(say("page.check_connection"))
-    sign = page.page.locator("#doctor-list .mark").first
+    sign = page.find("#doctor-list .mark").first
     await expect(sign).to_have_css("position", "static")
 
 
@@ -344,7 +344,7 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
             await page.page.wait_for_function(STILLS, arg=3)
             response = await page.ask(ASKED)
             assert len(response["boxes"]) == 1
-            mark = page.page.locator(".mark")
+            mark = page.find(".mark")
             await expect(mark).to_have_count(1)
             await expect(mark.locator("b")).to_have_text("pink box?")
             places = page.turns.last.locator(".places")
@@ -358,6 +358,6 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
             encoder.scene.text = "GONE"
             await expect(mark).to_have_count(0)
             gone = "pink box: no longer in sight."
-            await expect(page.page.locator("#announcer")).to_have_text(gone)
+            await expect(page.find("#announcer")).to_have_text(gone)
         finally:
             await camera.close()

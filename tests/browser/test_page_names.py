@@ -66,15 +66,15 @@ async def test_html_in_names_and_words_stays_text(visit: Visit) -> None:
             await page.page.keyboard.press("Escape")
             await page.press("#programs-open")
             address, token = await given(page, HTML)
-            await page.page.locator("#programs-close").click()
-            assert await page.page.evaluate(_LOOKS, [address, f"Bearer {token}", HTML]) == 200
-            await expect(page.page.locator(".look[data-state=done]")).to_contain_text(HTML)
+            await page.find("#programs-close").click()
+            assert await page.evaluate(_LOOKS, [address, f"Bearer {token}", HTML]) == 200
+            await expect(page.find(".look[data-state=done]")).to_contain_text(HTML)
             # Question, answer, watch, camera, program, its question and its answer
-            assert await page.page.evaluate(_SAYS, HTML) >= 7
-            assert await page.page.evaluate(_BECOME) == 0
+            assert await page.evaluate(_SAYS, HTML) >= 7
+            assert await page.evaluate(_BECOME) == 0
             panel = await visit(run.base_url, prepare=rewritten)
             await let_in(panel)
             await panel.comes(f"({_SAYS})('onerror=hit()') >= 2", True)
-            assert await panel.page.evaluate(_BECOME) == 0
+            assert await panel.evaluate(_BECOME) == 0
             await panel.leave()
             await page.leave()

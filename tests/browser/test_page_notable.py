@@ -36,13 +36,13 @@ async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: R
     await page.press("#settings-open")
     await page.page.get_by_label(say("settings.verbosity")).select_option("short")
     await page.button(say("page.done")).click()
-    button, mark = page.page.locator("#notable"), page.page.locator("#end-mode")
+    button, mark = page.find("#notable"), page.find("#end-mode")
     since = await page.now()
     await page.press("#notable")
     wish = await page.sent("settings", since=since)
     assert wish["about"] == "notable"
     await expect(button).to_have_attribute("aria-pressed", "true")
-    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
     assert (await page.got(TOLD, since=since))["text"] == NOTICES
     entry = page.turns.last
     await expect(entry.locator(".asked")).to_have_text(say("chat.noticing"))
@@ -60,7 +60,7 @@ async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: R
     assert all(later - before > 4500 for before, later in itertools.pairwise(at))
     await expect(page.turns).to_have_count(1)
     await expect(entry.locator(".earlier li")).to_have_count(2)
-    heard = await page.page.evaluate("window.spoken")
+    heard = await page.evaluate("window.spoken")
     assert heard[-3:] == [NOTICES, "Close ahead: a cup.", "New in view: a person."]
     # The cross in the bar ends it.
     since = await page.now()
@@ -73,7 +73,7 @@ async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: R
 async def test_an_order_begins_it_and_the_camera_ends_it(visit: Visit, builtin: Running) -> None:
     """It takes the place of a description, and a description takes its place."""
     page = await opened(visit, builtin.base_url)
-    notable, describe = page.page.locator("#notable"), page.page.locator("#describe")
+    notable, describe = page.find("#notable"), page.find("#describe")
     await page.press("#describe")
     await page.got(TOLD)
     since = await page.now()
@@ -98,4 +98,4 @@ async def test_an_order_begins_it_and_the_camera_ends_it(visit: Visit, builtin: 
     await expect(notable).to_have_attribute("aria-pressed", "true")
     await page.press("#stop")
     await expect(notable).to_have_attribute("aria-pressed", "false")
-    await expect(page.page.locator("#end-mode")).to_be_hidden()
+    await expect(page.find("#end-mode")).to_be_hidden()

@@ -40,7 +40,7 @@ async def run() -> AsyncIterator[Running]:
 
 async def open_panel(page: Visitor) -> None:
     """As who types the operator's address, be it there already or not."""
-    await page.page.evaluate("location.hash = ''; location.hash = 'operator'")
+    await page.evaluate("location.hash = ''; location.hash = 'operator'")
 
 
 async def let_in(page: Visitor) -> None:
@@ -48,16 +48,16 @@ async def let_in(page: Visitor) -> None:
     await page.state.click()
     await open_panel(page)
     await page.operate()
-    await expect(page.page.locator("#engine-panel")).to_be_visible()
+    await expect(page.find("#engine-panel")).to_be_visible()
 
 
 async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> None:
     """The server has an operator; nothing on the page or on its socket tells so."""
     page = await started(visit, f"{run.base_url}/#operators")
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.builtin"))
-    await expect(page.page.locator("#engine-open")).to_be_hidden()
-    await expect(page.page.locator("#engine-dialog")).to_be_hidden()
+    await expect(page.find("#fact-engine")).to_contain_text(say("page.builtin"))
+    await expect(page.find("#engine-open")).to_be_hidden()
+    await expect(page.find("#engine-dialog")).to_be_hidden()
     assert "operator" not in json.dumps(await page.log())
 
 
@@ -71,7 +71,7 @@ async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builti
     await expect(token).to_be_focused()
     await token.fill(TOKEN)
     await token.press("Enter")
-    await expect(page.page.locator("#engine-refused")).to_contain_text("Its log says how")
+    await expect(page.find("#engine-refused")).to_contain_text("Its log says how")
 
 
 async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: FakeOpenAI) -> None:
@@ -79,16 +79,16 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     is there any more.
     """
     page = await operator(visit, run.base_url)
-    panel = page.page.locator("#engine-panel")
+    panel = page.find("#engine-panel")
     await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
-    await page.page.locator("#engine-url").fill(model.base_url)
-    await page.page.locator("#engine-start").click()
-    state = page.page.locator("#engine-state")
+    await page.find("#engine-url").fill(model.base_url)
+    await page.find("#engine-start").click()
+    state = page.find("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
     # The page shows the socket's reports, whoever caused them.
     await run.program.feature("hosting").manager.stop()
     await expect(state).to_have_text("The built-in engine answers")
-    await expect(page.page.locator("#engine-stale")).to_be_hidden()
+    await expect(page.find("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
     await soon(lambda: run.program.sessions.sockets == 0)
     await expect(page.card).to_contain_text(say("page.welcome"))
@@ -108,15 +108,15 @@ async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
     token = page.page.get_by_label("Operator token")
     await token.fill("wrong")
     await token.press("Enter")
-    await expect(page.page.locator("#engine-refused")).to_contain_text("token is wrong")
-    await expect(page.page.locator("#engine-panel")).to_be_hidden()
+    await expect(page.find("#engine-refused")).to_contain_text("token is wrong")
+    await expect(page.find("#engine-panel")).to_be_hidden()
     await token.fill(TOKEN)
     await token.press("Enter")
-    await expect(page.page.locator("#engine-panel")).to_be_visible()
+    await expect(page.find("#engine-panel")).to_be_visible()
     await expect(token).to_have_value("")
     # Escape closes it, and the page behind works on.
     await page.page.keyboard.press("Escape")
-    await expect(page.page.locator("#engine-dialog")).to_be_hidden()
+    await expect(page.find("#engine-dialog")).to_be_hidden()
 
 
 async def test_the_operator_starts_watches_and_stops(
@@ -129,7 +129,7 @@ async def test_the_operator_starts_watches_and_stops(
     other = await visit(run.base_url)
     await page.start()
     await let_in(page)
-    panel = page.page.locator("#engine-panel")
+    panel = page.find("#engine-panel")
     await expect(panel.get_by_text("The built-in engine answers")).to_be_visible()
     # Ways that cannot work say why.
     disabled = panel.locator("#engine-modes .choice:has(:disabled)").first
@@ -138,10 +138,10 @@ async def test_the_operator_starts_watches_and_stops(
     await expect(panel.get_by_text("recommended for this machine")).to_have_count(1)
     await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
     await expect(panel.get_by_text("Give the address of the server.")).to_be_visible()
-    start = page.page.locator("#engine-start")
+    start = page.find("#engine-start")
     await expect(start).to_be_disabled()
-    await page.page.locator("#engine-url").fill(model.base_url)
-    command = page.page.locator("#engine-command")
+    await page.find("#engine-url").fill(model.base_url)
+    command = page.find("#engine-command")
     await expect(command).to_contain_text(f"{model.base_url}/chat/completions")
     # On a phone nothing stands out at the side, and what is to be pressed is large enough.
     narrow = "panel => panel.scrollWidth <= panel.clientWidth"
@@ -149,16 +149,16 @@ async def test_the_operator_starts_watches_and_stops(
     box = await bounds(start)
     assert box["height"] >= 44
     await start.click()
-    state = page.page.locator("#engine-state")
+    state = page.find("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
-    await expect(page.page.locator("#engine-detail")).to_contain_text("It answers visitors")
+    await expect(page.find("#engine-detail")).to_contain_text("It answers visitors")
     await page.button("Close").click()
     assert (await page.ask("What is this?"))["engine"] == "local"
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text(say("page.local_model"))
+    await expect(page.find("#fact-engine")).to_contain_text(say("page.local_model"))
     # Another visitor is answered by it, too, and hears nothing of how it is run.
     await other.start()
-    await expect(other.page.locator("#engine-open")).to_be_hidden()
+    await expect(other.find("#engine-open")).to_be_hidden()
     assert (await other.ask("What is this?"))["text"] == "I see a cup."
     await page.press(say("page.engine"))
     await page.button("Stop engine").click()
@@ -173,12 +173,12 @@ async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     await let_in(page)
     await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
     # No model server is there.
-    await page.page.locator("#engine-url").fill(f"{run.base_url}/client")
-    await page.page.locator("#engine-start").click()
-    error = page.page.locator("#engine-error")
+    await page.find("#engine-url").fill(f"{run.base_url}/client")
+    await page.find("#engine-start").click()
+    error = page.find("#engine-error")
     await expect(error).to_contain_text("is not OpenAI-compatible. Check the address")
-    await expect(page.page.locator("#engine-start")).to_be_enabled()
-    await expect(page.page.locator("#engine-stop")).to_be_hidden()
+    await expect(page.find("#engine-start")).to_be_enabled()
+    await expect(page.find("#engine-stop")).to_be_hidden()
 
 
 async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
@@ -187,7 +187,7 @@ async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
     async with FakeOpenAI(api_key=key) as server:
         page = await operator(visit, run.base_url)
         await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
-        await page.page.locator("#engine-url").fill(server.base_url)
+        await page.find("#engine-url").fill(server.base_url)
         holding: list[str] = []
 
         def sent(request: Request) -> None:
@@ -197,15 +197,15 @@ async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
         page.page.on("request", sent)
         field = page.page.get_by_label("Its key")
         await field.fill(key)
-        await expect(page.page.locator("#engine-command")).to_contain_text(server.base_url)
-        await page.page.locator("#engine-start").click()
-        await expect(page.page.locator("#engine-state")).to_have_text("Connected to fake-vl")
+        await expect(page.find("#engine-command")).to_contain_text(server.base_url)
+        await page.find("#engine-start").click()
+        await expect(page.find("#engine-state")).to_have_text("Connected to fake-vl")
         await expect(field).to_have_value("")
         assert holding == ["/api/engine/start"]
         assert key not in json.dumps(await page.log())
         assert key not in await page.page.content()
         await page.button("Stop engine").click()
-        await expect(page.page.locator("#engine-state")).to_have_text("The built-in engine answers")
+        await expect(page.find("#engine-state")).to_have_text("The built-in engine answers")
 
 
 async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> None:
@@ -220,7 +220,7 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
             page = await visit(f"{run.base_url}/#operator", viewport=size)
             pages.append(page)
             await page.operate()
-            now = page.page.locator("#engine-now")
+            now = page.find("#engine-now")
             first = now.locator("#engine-state")
             await expect(first).to_have_text("Qwen2.5-VL-32B on a model server answers")
             await expect(now).to_contain_text(f"It is at 127.0.0.1:{model.port}.")
@@ -228,14 +228,14 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
             assert "No model is loaded" not in await now.inner_text()
             models = page.page.get_by_role("radiogroup", name="Models")
             await expect(models.get_by_role("radio").first).to_be_in_viewport()
-            panel = page.page.locator("#engine-panel")
+            panel = page.find("#engine-panel")
             assert await panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
         # While another one is tried and refused, it stands above.
         await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
-        await page.page.locator("#engine-url").fill("http://127.0.0.1:9/v1")
-        await page.page.locator("#engine-start").click()
-        await expect(page.page.locator("#engine-error")).to_contain_text("Nothing answers at")
-        answers = page.page.locator("#engine-answers")
+        await page.find("#engine-url").fill("http://127.0.0.1:9/v1")
+        await page.find("#engine-start").click()
+        await expect(page.find("#engine-error")).to_contain_text("Nothing answers at")
+        answers = page.find("#engine-answers")
         await expect(answers).to_have_text(
             f"Qwen2.5-VL-32B on a model server answers (127.0.0.1:{model.port})."
         )
@@ -258,7 +258,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
     }
     async with running(operator_token=TOKEN, **settings) as run:
         page = await operator(visit, run.base_url)
-        panel = page.page.locator("#engine-panel")
+        panel = page.find("#engine-panel")
         await choose(page, "tiny", "subprocess")
         await command_of(page, str(tmp_path / "tiny"))
         await panel.get_by_role("button", name="Start", exact=True).click()
@@ -297,7 +297,7 @@ async def test_the_operator_switches_between_true_engines(
         run.program.feature("hosting").manager.on_change(seen)
         page = await looking_at(visit, run, "red")
         await let_in(page)
-        panel = page.page.locator("#engine-panel")
+        panel = page.find("#engine-panel")
         state, detail = panel.locator("#engine-state"), panel.locator("#engine-detail")
 
         await choose(page, "tiny", "in_process")
@@ -354,7 +354,7 @@ async def test_the_operator_switches_between_true_engines(
 
 
 async def choose(page: Visitor, model: str, mode: str) -> None:
-    panel = page.page.locator("#engine-panel")
+    panel = page.find("#engine-panel")
     await panel.locator("#engine-models").get_by_text(model, exact=True).click()
     await expect(panel.locator("#engine-name")).to_have_text(model)
     await panel.locator(f"#engine-modes input[value={mode}]").check()
@@ -362,7 +362,7 @@ async def choose(page: Visitor, model: str, mode: str) -> None:
 
 async def command_of(page: Visitor, *words: str) -> str:
     """The command as it is shown, once it has these words."""
-    command = page.page.locator("#engine-command")
+    command = page.find("#engine-command")
     for word in words:
         await expect(command).to_contain_text(word)
     return await command.inner_text()
@@ -398,7 +398,7 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     # Sessions of tests before may be there still.
     name = session_hash((await visitor.got('m.type === "ready"'))["session_id"])
     page = await operator(visit, run.base_url)
-    people = page.page.locator("#people")
+    people = page.find("#people")
     row = people.locator("li").filter(has_text=name)
     await expect(row).to_contain_text("live")
     await row.get_by_role("button").click()
@@ -420,11 +420,11 @@ async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
     """
     async with running(operator_token=TOKEN, gateway_name="h1", rate_limit_per_minute=0) as one:
         page = await operator(visit, one.base_url)
-        gateways = page.page.locator("#gateways")
+        gateways = page.find("#gateways")
         await expect(gateways.locator("li")).to_contain_text("h1 (this one)")
         await expect(gateways.locator("li")).to_contain_text("places taken")
         await gateways.get_by_role("button", name="Drain this one").click()
-        state = page.page.locator("#gateways-state")
+        state = page.find("#gateways-state")
         await expect(state).to_contain_text("Nothing has happened yet.")
         await expect(state).to_have_text(
             "Still here: 1. Gone on: 0. No other gateway has room: people stay until they leave.",
@@ -444,8 +444,8 @@ async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
 async def test_a_server_that_is_alone_has_no_gateways(visit: Visit, run: Running) -> None:
     """There is nowhere to send people."""
     page = await operator(visit, run.base_url)
-    await expect(page.page.locator("#people")).to_be_visible()
-    await expect(page.page.locator("#gateways")).to_be_hidden()
+    await expect(page.find("#people")).to_be_visible()
+    await expect(page.find("#gateways")).to_be_hidden()
 
 
 async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -> None:
@@ -455,7 +455,7 @@ async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -
     (folder / "config.json").write_text("{}")
     async with running(operator_token=TOKEN, engine_python="/nowhere") as server:
         page = await operator(visit, server.base_url)
-        speech = page.page.locator("#speech")
+        speech = page.find("#speech")
         await expect(speech.locator("#speech-ear")).to_have_text("not set")
         await expect(speech.locator("#speech-voice")).to_have_text("not set")
         field = page.page.get_by_label("Folder of a speech model on the server")

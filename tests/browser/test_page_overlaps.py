@@ -49,7 +49,7 @@ _LETTERS = """async (size) => {
 
 async def opened(visit: Visit, server: Running, code: str) -> Visitor:
     page = await (visit(server.base_url) if code == "en" else spoken(visit, server, code))
-    page.box = page.page.locator("#question")
+    page.box = page.find("#question")
     return page
 
 
@@ -59,13 +59,13 @@ async def crowded(page: Visitor, state: str) -> list[str]:
     for width, height in SIZES:
         await page.resize(width, height)
         for letters in LETTERS:
-            await page.page.evaluate(_LETTERS, letters)
+            await page.evaluate(_LETTERS, letters)
             # The layout of a new size may come some pictures later.
             for _ in range(TRIES):
                 found: dict[str, Any] = {
-                    "covered": await page.page.evaluate(_HIT),
-                    "spilled": await page.page.evaluate(_SPILLED),
-                    "out": (await page.page.evaluate(_OUT))["out"],
+                    "covered": await page.evaluate(_HIT),
+                    "spilled": await page.evaluate(_SPILLED),
+                    "out": (await page.evaluate(_OUT))["out"],
                 }
                 if not any(found.values()):
                     break
@@ -92,7 +92,7 @@ async def test_nothing_lies_on_anything_else(
             await checked.look(state)
         checked.wrong += await crowded(page, state)
         await page.resize(390, 844)
-        await page.page.evaluate(_LETTERS, "100")
+        await page.evaluate(_LETTERS, "100")
 
     await in_each_state(page, model, look)
     assert not checked.wrong, "\n".join(checked.wrong)

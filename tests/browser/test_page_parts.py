@@ -58,7 +58,7 @@ class Held:
 
 async def fetched(page: Visitor, *folders: str) -> set[str]:
     """The modules below these folders that the page has asked for."""
-    names = await page.page.evaluate(
+    names = await page.evaluate(
         "() => performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)"
     )
     return {name for name in names if name.startswith(tuple(f"/client/core/{f}/" for f in folders))}
@@ -69,24 +69,24 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     page = await visit(builtin.base_url)
     await page.page.wait_for_load_state("networkidle")
     assert await fetched(page, *LATER) == set()
-    names, size = await page.page.evaluate(_LOADED)
+    names, size = await page.evaluate(_LOADED)
     assert len(names) == len(set(names))
     assert len(names) + 1 <= MOST_FILES
     assert size <= MOST_BYTES
     await page.press(say("page.check_connection"))
-    await expect(page.page.locator("#doctor-list li").first).to_be_visible()
+    await expect(page.find("#doctor-list li").first).to_be_visible()
     assert "/client/core/doctor/panel.js" in await fetched(page, "doctor")
     assert await fetched(page, "operator") == set()
     await page.button(say("doctor.close")).click()
-    await page.page.evaluate("location.hash = 'operator'")
-    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    await page.evaluate("location.hash = 'operator'")
+    await expect(page.find("#engine-dialog")).to_be_visible()
     assert "/client/core/operator/panel.js" in await fetched(page, "operator")
 
 
 async def test_the_operator_page_opens_its_panel_by_itself(visit: Visit, builtin: Running) -> None:
     """It is fetched at once, without the doctor."""
     page = await visit(f"{builtin.base_url}/#operator")
-    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    await expect(page.find("#engine-dialog")).to_be_visible()
     assert await fetched(page, "doctor") == set()
 
 
@@ -103,13 +103,13 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
     """The button is busy until the part is there; a second press does nothing more."""
     held = Held("doctor/*")
     page = await visit(builtin.base_url, prepare=held.prepare)
-    button = page.page.locator("#menu-open")
+    button = page.find("#menu-open")
     await page.press(say("page.check_connection"))
     await expect(button).to_have_attribute("aria-busy", "true")
     assert await button.evaluate("(one) => getComputedStyle(one).cursor") == "progress"
     await page.press(say("page.check_connection"))
     held.free.set()
-    await expect(page.page.locator("#doctor")).to_be_visible()
+    await expect(page.find("#doctor")).to_be_visible()
     await expect(button).not_to_have_attribute("aria-busy", "true")
     assert held.asked.count("doctor.js") == 1
 
@@ -144,21 +144,21 @@ async def test_a_part_that_does_not_come_is_told(
         await page.page.route(f"**/client/core/{part}/{lost}", lose)
     else:
         held.free.set()
-    await page.page.evaluate("window.same = true")
+    await page.evaluate("window.same = true")
     if part == "operator":
-        await page.page.evaluate("location.hash = 'operator'")
+        await page.evaluate("location.hash = 'operator'")
     else:
         await page.press(say("page.check_connection"))
-    missing = page.page.locator("#missing-dialog")
+    missing = page.find("#missing-dialog")
     for _ in range(2):
         await expect(missing).to_be_visible()
         await expect(missing).to_contain_text(say(called))
         await missing.get_by_role("button", name=say("page.try_again")).click()
     opened = {"doctor": "#doctor", "operator": "#engine-dialog"}[part]
-    await expect(page.page.locator(opened)).to_be_visible()
+    await expect(page.find(opened)).to_be_visible()
     await expect(missing).to_be_hidden()
-    assert await page.page.evaluate("window.same") is True
-    await expect(page.page.locator("[aria-busy]")).to_have_count(0)
+    assert await page.evaluate("window.same") is True
+    await expect(page.find("[aria-busy]")).to_have_count(0)
 
 
 async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> None:
@@ -179,12 +179,8 @@ async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> 
     page = await visit(builtin.base_url, prepare=prepare)
     page.expect(*LOST)
     await page.press(say("page.check_connection"))
-    await (
-        page.page.locator("#missing-dialog")
-        .get_by_role("button", name=say("page.try_again"))
-        .click()
-    )
-    await expect(page.page.locator("#doctor")).to_be_visible()
+    await page.find("#missing-dialog").get_by_role("button", name=say("page.try_again")).click()
+    await expect(page.find("#doctor")).to_be_visible()
 
 
 async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Running) -> None:
@@ -197,17 +193,17 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
 
     page = await visit(builtin.base_url, prepare=prepare)
     page.expect(*LOST)
-    button = page.page.locator("#menu-open")
+    button = page.find("#menu-open")
     await page.press(say("page.check_connection"))
-    missing = page.page.locator("#missing-dialog")
+    missing = page.find("#missing-dialog")
     await expect(missing).to_be_visible()
     await missing.get_by_role("button", name=say("page.not_now")).click()
     await expect(button).not_to_have_attribute("aria-busy", "true")
     held.free.set()
     await page.page.wait_for_function(HAS_CHECKS)
-    await expect(page.page.locator("#doctor")).to_be_hidden()
+    await expect(page.find("#doctor")).to_be_hidden()
     await page.press(say("page.check_connection"))
-    await expect(page.page.locator("#doctor")).to_be_visible()
+    await expect(page.find("#doctor")).to_be_visible()
 
 
 async def test_a_style_sheet_that_fails_later_reloads_nothing(
@@ -215,13 +211,13 @@ async def test_a_style_sheet_that_fails_later_reloads_nothing(
 ) -> None:
     """The chat would be lost: only a page that is not complete yet is loaded again."""
     page = await visit(builtin.base_url)
-    await expect(page.page.locator("#partial")).to_have_count(0)
+    await expect(page.find("#partial")).to_have_count(0)
     page.expect(r"Failed to load resource|404|MIME type")
-    await page.page.evaluate("window.__same = true")
-    await page.page.evaluate("""() => new Promise((done) => {
+    await page.evaluate("window.__same = true")
+    await page.evaluate("""() => new Promise((done) => {
           const link = document.createElement("link");
           Object.assign(link, { rel: "stylesheet", href: "/client/none.css" });
           link.addEventListener("error", () => setTimeout(done, 1000));
           document.head.append(link);
         })""")
-    assert await page.page.evaluate("window.__same")
+    assert await page.evaluate("window.__same")

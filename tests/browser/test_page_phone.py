@@ -86,7 +86,7 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
     await page.start()
     await expect(page.page.get_by_role("dialog")).to_have_count(0)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
-    stored = await page.page.evaluate(
+    stored = await page.evaluate(
         "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
     )
     assert code not in stored
@@ -107,7 +107,7 @@ async def test_a_reload_goes_straight_back_to_live(
         await expect(page.page.get_by_role("dialog")).to_have_count(0)
     assert (await page.got('m.type === "ready"'))["session_id"] != first
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
-    stored = await page.page.evaluate(
+    stored = await page.evaluate(
         "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
     )
     assert COOKIE not in stored
@@ -124,7 +124,7 @@ async def test_a_reload_goes_straight_back_to_live(
     await page.start()
     await page.press(say("page.forget_device"))
     await expect(page.state).to_have_text(say("page.camera_off"))
-    await expect(page.page.locator("#unpair")).to_be_hidden()
+    await expect(page.find("#unpair")).to_be_hidden()
     page.expect(REFUSED_TOKEN)
     await page.start_button.click()
     await expect(page.page.get_by_role("dialog")).to_contain_text("access code")
@@ -146,7 +146,7 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     page.expect(REFUSED_TOKEN)
     await expect(page.card).to_contain_text(say("page.pairing_failed"))
     await expect(page.card).to_contain_text(words)
-    assert await page.page.evaluate("window.__camera.opened") == 0
+    assert await page.evaluate("window.__camera.opened") == 0
     await page.start_button.click()
     await expect(page.page.get_by_role("dialog")).to_contain_text(say("server.code_or_scan"))
     await page.page.get_by_label(say("dialogs.code")).fill(
@@ -163,7 +163,7 @@ async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Runn
     page = await visit(f"{lan.base_url}/#pair=made-up")
     page.expect(REFUSED_TOKEN)
     await expect(page.card).to_contain_text(say("page.pairing_failed"))
-    await page.page.evaluate("code => { location.hash = `pair=${code}` }", new_code(lan))
+    await page.evaluate("code => { location.hash = `pair=${code}` }", new_code(lan))
     await expect(page.card).to_contain_text(say("page.welcome"))
     await expect(page.page).to_have_url(f"{lan.base_url}/")
     await page.start()
@@ -189,14 +189,14 @@ async def test_a_refused_socket_is_told_and_helped(
     authority = x509.load_der_x509_certificate(given.read_bytes())
     assert authority.extensions.get_extension_for_class(x509.NameConstraints).critical
     # The page stayed where it was, camera and all.
-    assert await page.page.evaluate("window.__camera.opened") == 1
-    await page.page.evaluate("window.refuse = false")
+    assert await page.evaluate("window.__camera.opened") == 1
+    await page.evaluate("window.refuse = false")
     await dialog.get_by_role("button", name=say("page.try_again")).click()
     await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
     await expect(dialog).to_be_hidden()
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     # Once it worked, a socket that does not open is the network's doing.
-    await page.page.evaluate("window.refuse = true")
+    await page.evaluate("window.refuse = true")
     tried: list[WebSocket] = []
     page.page.on("websocket", lambda socket: tried.append(socket))
     lan.program.sessions.close_sockets(1012, "test")

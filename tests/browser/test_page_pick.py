@@ -47,7 +47,7 @@ async def opened(visit: Visit, url: str, **options: Any) -> Visitor:
 
 
 async def tap(page: Visitor, place: tuple[float, float]) -> None:
-    await page.page.mouse.click(*await page.page.evaluate(SPOT, list(place)))
+    await page.page.mouse.click(*await page.evaluate(SPOT, list(place)))
 
 
 async def test_the_question_is_about_the_thing_that_is_tapped(
@@ -55,7 +55,7 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
 ) -> None:
     """A box is there at once, and lies on what is found; a tap on another thing moves it, and one on nothing clears it."""
     page = await opened(visit, builtin.base_url)
-    box = page.page.locator("#pick .pick")
+    box = page.find("#pick .pick")
     for place, thing, others in ((CAT, "a cat", "cup"), (CUP, "a cup", "cat")):
         since = await page.now()
         await tap(page, place)
@@ -79,7 +79,7 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
     await tap(page, NOTHING)
     await page.got('m.type === "pointed" && m.boxes.length === 0', since=since)
     await expect(box).to_be_hidden()
-    await expect(page.page.locator("#announcer")).to_have_text(say("pick.cleared"))
+    await expect(page.find("#announcer")).to_have_text(say("pick.cleared"))
     response = await page.tap(say("stage.what_is_this"))
     assert "part" not in response["frame"]
     # What is said is about the same.
@@ -106,7 +106,7 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
     await page.page.wait_for_function(LOADED)
 
     async def middle() -> tuple[float, float]:
-        left, top, right, bottom = await page.page.evaluate(
+        left, top, right, bottom = await page.evaluate(
             "window.__camera.thingAt(performance.timeOrigin + performance.now())"
         )
         return (left + right) / 2, (top + bottom) / 2
@@ -115,7 +115,7 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
     await page.page.wait_for_timeout(1500)
     off = []
     for _ in range(15):
-        off.append(await page.page.evaluate(OFF))
+        off.append(await page.evaluate(OFF))
         await page.page.wait_for_timeout(100)
     assert all(one is not None for one in off), off
     assert sorted(off)[len(off) // 2] < 0.3, off
@@ -127,9 +127,9 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
 async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> None:
     """A drawn circle is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
     page = await opened(visit, builtin.base_url)
-    mouse, box = page.page.mouse, page.page.locator("#pick .pick")
+    mouse, box = page.page.mouse, page.find("#pick .pick")
     corners = [(0.02, 0.25), (0.4, 0.26), (0.41, 0.75), (0.01, 0.74), (0.02, 0.25)]
-    places = [await page.page.evaluate(SPOT, list(one)) for one in corners]
+    places = [await page.evaluate(SPOT, list(one)) for one in corners]
 
     async def circle() -> None:
         await mouse.move(*places[0])
@@ -147,13 +147,11 @@ async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> 
     await cross.click()
     await expect(box).to_be_hidden()
     # The focus goes where the cross was, and the button for keys stays out of sight.
-    await expect(page.page.locator("#pick .pick-start")).to_have_class(
-        re.compile("visually-hidden")
-    )
+    await expect(page.find("#pick .pick-start")).to_have_class(re.compile("visually-hidden"))
     await circle()
     await page.page.keyboard.press("Escape")
     await expect(box).to_be_hidden()
-    spot = await page.page.evaluate(SPOT, list(CAT))
+    spot = await page.evaluate(SPOT, list(CAT))
     since = await page.now()
     await mouse.dblclick(*spot)
     # Also when what is there becomes known later
@@ -169,7 +167,7 @@ async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> 
 async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
     """A button that is there for the focus alone, or a key; arrows move it, and it says where it is."""
     page = await opened(visit, builtin.base_url)
-    box, start = page.page.locator("#pick .pick"), page.button(say("pick.start"))
+    box, start = page.find("#pick .pick"), page.button(say("pick.start"))
     await page.page.keyboard.press("Tab")
     await start.focus()
     await expect(start).to_have_text(say("pick.start"))
@@ -177,7 +175,7 @@ async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
     await expect(box).to_be_focused()
     for _ in range(6):
         await box.press("ArrowLeft")
-    await expect(page.page.locator("#announcer")).to_have_text(re.compile("left"))
+    await expect(page.find("#announcer")).to_have_text(re.compile("left"))
     await box.press("+")
     since = await page.now()
     await box.press("Enter")
@@ -191,7 +189,7 @@ async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
     # While something is typed, p is a letter.
     await page.box.press("p")
     await expect(box).to_be_hidden()
-    await page.page.locator("#state").press("p")
+    await page.find("#state").press("p")
     await expect(box).to_be_focused()
 
 
@@ -232,4 +230,4 @@ async def test_a_held_pictures_part(visit: Visit, builtin: Running) -> None:
     assert response["frame"]["held"]
     assert "a cat" in response["text"]
     await page.press(say("chat.hold"))
-    await expect(page.page.locator("#pick .pick")).to_be_hidden()
+    await expect(page.find("#pick .pick")).to_be_hidden()

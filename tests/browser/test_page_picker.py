@@ -61,22 +61,22 @@ async def opened(page: Visitor) -> None:
         await page.button(say("stage.use_another")).click()
     else:
         await page.press("#cameras-open")
-    await expect(page.page.locator("#camera-dialog")).to_be_visible()
+    await expect(page.find("#camera-dialog")).to_be_visible()
 
 
 async def share(page: Visitor) -> None:
     await opened(page)
-    await page.page.locator("#camera-screen").click()
-    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
+    await page.find("#camera-screen").click()
+    await expect(page.find("#camera-dialog")).to_be_hidden()
     await expect(page.state).to_have_text(say("page.sharing"))
 
 
 async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
     """Those of the browser without what it adds; where it gives none, where the camera looks."""
     page = await started(visit, builtin.base_url)
-    await page.page.evaluate(f"({_NAMED})()")
+    await page.evaluate(f"({_NAMED})()")
     await opened(page)
-    await expect(page.page.locator("#camera-rows [data-device] b")).to_have_text(
+    await expect(page.find("#camera-rows [data-device] b")).to_have_text(
         [
             "HD Webcam",
             say("live.front_camera"),
@@ -93,15 +93,15 @@ async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running
     page = await visit(builtin.base_url, scripts=[_TWO])
     await page.page.get_by_role("button", name=say("stage.use_another")).focus()
     await page.page.keyboard.press("Enter")
-    rows = page.page.locator("#camera-rows [data-device]")
+    rows = page.find("#camera-rows [data-device]")
     await expect(rows).to_have_count(2)
-    await expect(page.page.locator("#camera-rows [aria-pressed=true]")).to_have_count(0)
+    await expect(page.find("#camera-rows [aria-pressed=true]")).to_have_count(0)
     await expect(rows.first).to_be_focused()
     await page.page.keyboard.press("Enter")
     await expect(page.state).to_have_text(say("page.live"))
-    await expect(page.page.locator("#quick-what")).to_be_focused()
+    await expect(page.find("#quick-what")).to_be_focused()
     await opened(page)
-    used = page.page.locator("#camera-rows [aria-pressed=true]")
+    used = page.find("#camera-rows [aria-pressed=true]")
     await expect(used).to_have_text(f"The canvas one {say('cameras.in_use')}")
     await page.page.keyboard.press("Tab")
     await page.page.keyboard.press("Enter")
@@ -111,12 +111,12 @@ async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running
     await opened(page)
     await expect(used).to_contain_text("The second one")
     await used.click()
-    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
-    assert await page.page.evaluate("window.__asked") == ["canvas", "second"]
+    await expect(page.find("#camera-dialog")).to_be_hidden()
+    assert await page.evaluate("window.__asked") == ["canvas", "second"]
     await page.page.goto("about:blank")
     await page.page.goto(builtin.base_url)
     await page.start()
-    assert await page.page.evaluate("window.__asked") == ["second"]
+    assert await page.evaluate("window.__asked") == ["second"]
 
 
 async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
@@ -126,10 +126,10 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     this one; the browser's own bar brings the camera back.
     """
     page = await started(visit, server.base_url)
-    video = page.page.locator("#video")
+    video = page.find("#video")
     await share(page)
     await expect(video).to_have_attribute("aria-label", say("page.live_screen"))
-    await expect(page.page.locator("#switch-camera")).to_be_hidden()
+    await expect(page.find("#switch-camera")).to_be_hidden()
     hint = "document.querySelector('#video').srcObject.getVideoTracks()[0].contentHint"
     await page.comes(hint, "detail")
     await page.until(lambda sent: sent["frameHeight"] > 360)
@@ -144,10 +144,10 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     await expect(page.state).to_have_text(say("page.sharing"))
     await put_out_of_sight(page, False)
     await opened(page)
-    await expect(page.page.locator("#camera-screen")).to_have_attribute("aria-pressed", "true")
+    await expect(page.find("#camera-screen")).to_have_attribute("aria-pressed", "true")
     await page.page.keyboard.press("Escape")
-    await page.page.evaluate(f"({_BAR})()")
-    await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))
+    await page.evaluate(f"({_BAR})()")
+    await expect(page.find("#log")).to_contain_text(say("cameras.screen_over"))
     await expect(page.state).to_have_text(say("page.live"))
     await expect(video).to_have_attribute("aria-label", say("page.live_picture"))
     await soon(lambda: not any(one.camera.screen for one in sessions.all()))
@@ -158,28 +158,28 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
 async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """A refusal changes nothing; without any camera a screen begins the visit, and its end ends it."""
     page = await visit(server.base_url)
-    await page.page.evaluate(f"({_REFUSE})()")
+    await page.evaluate(f"({_REFUSE})()")
     await opened(page)
-    await page.page.locator("#camera-screen").click()
-    await expect(page.page.locator("#camera-said")).to_be_empty()
-    await expect(page.page.locator("#camera-dialog")).to_be_visible()
+    await page.find("#camera-screen").click()
+    await expect(page.find("#camera-said")).to_be_empty()
+    await expect(page.find("#camera-dialog")).to_be_visible()
     await expect(page.state).to_have_text(say("page.camera_off"))
     await page.page.keyboard.press("Escape")
-    await page.page.evaluate("delete navigator.mediaDevices.getDisplayMedia")
+    await page.evaluate("delete navigator.mediaDevices.getDisplayMedia")
     await share(page)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
-    assert await page.page.evaluate("window.__camera.opened") == 0
+    assert await page.evaluate("window.__camera.opened") == 0
     # Its words have the room of "simple mode", too.
     await page.resize(320, 568)
     assert await page.state.evaluate("one => one.scrollWidth <= one.clientWidth")
-    await page.page.evaluate(f"({_BAR})()")
+    await page.evaluate(f"({_BAR})()")
     await expect(page.start_button).to_be_visible()
-    await expect(page.page.locator("#log")).to_contain_text(say("cameras.screen_over"))
+    await expect(page.find("#log")).to_contain_text(say("cameras.screen_over"))
     await expect(page.state).to_have_text(say("page.camera_off"))
     # Phones share none.
-    await page.page.evaluate("void (navigator.mediaDevices.getDisplayMedia = undefined)")
+    await page.evaluate("void (navigator.mediaDevices.getDisplayMedia = undefined)")
     await opened(page)
-    await expect(page.page.locator("#camera-screen")).to_be_hidden()
+    await expect(page.find("#camera-screen")).to_be_hidden()
 
 
 async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: FakeOpenAI) -> None:
@@ -188,30 +188,28 @@ async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: 
     """
     page = await visit(server.base_url)
     await opened(page)
-    await page.page.locator("#several-phone").click()
-    link = page.page.locator("#several-link")
+    await page.find("#several-phone").click()
+    link = page.find("#several-link")
     await expect(link).to_have_value(LINK)
-    await expect(page.page.locator("#several-insecure")).to_have_text(say("cameras.needs_https"))
-    await expect(page.page.locator("#several-code")).to_be_hidden()
-    await expect(page.page.locator("#several-scan")).to_be_hidden()
+    await expect(page.find("#several-insecure")).to_have_text(say("cameras.needs_https"))
+    await expect(page.find("#several-code")).to_be_hidden()
+    await expect(page.find("#several-scan")).to_be_hidden()
     device = await join(visit, await link.input_value())
-    await expect(device.page.locator("#join-state")).to_have_text("Sending as Camera 1.")
-    await expect(page.page.locator("#camera-dialog")).to_be_hidden()
-    await expect(page.page.locator("#far")).to_be_visible()
+    await expect(device.find("#join-state")).to_have_text("Sending as Camera 1.")
+    await expect(page.find("#camera-dialog")).to_be_hidden()
+    await expect(page.find("#far")).to_be_visible()
     await expect(link).to_have_value("")
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
-    assert await page.page.evaluate("window.__camera.opened") == 0
+    assert await page.evaluate("window.__camera.opened") == 0
     # From now on a phone is a further camera.
     await opened(page)
-    await page.page.locator("#several-phone").click()
+    await page.find("#several-phone").click()
     await expect(link).to_have_value(LINK)
-    await expect(page.page.locator("#several-list li")).to_have_count(2)
+    await expect(page.find("#several-list li")).to_have_count(2)
     await page.page.keyboard.press("Escape")
     device.expect(REFUSED_TOKEN)
     await page.press(say("chat.camera_off"))
-    await expect(device.page.locator("#join-state")).to_contain_text(
-        say("join.ended"), timeout=30_000
-    )
+    await expect(device.find("#join-state")).to_contain_text(say("join.ended"), timeout=30_000)
 
 
 async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
@@ -228,9 +226,9 @@ async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
     await page.page.route("**/api/cameras?*", slow)
     await opened(page)
     async with page.page.expect_response(lambda r: "/api/cameras?" in r.url):
-        await page.page.locator("#several-phone").click()
+        await page.find("#several-phone").click()
     await page.got('m.type === "cameras"')
     for secret in ("#several-token", "#several-link"):
-        await expect(page.page.locator(secret)).to_have_value("")
+        await expect(page.find(secret)).to_have_value("")
     await opened(page)
-    await expect(page.page.locator("#several-invited")).to_be_hidden()
+    await expect(page.find("#several-invited")).to_be_hidden()

@@ -50,7 +50,7 @@ async def assistant(address: str, token: str) -> AsyncIterator[Client]:
 
 async def given(page: Visitor, name: str, *also: str) -> tuple[str, str]:
     """Give access by the dialog: the address and the token that it shows."""
-    dialog = page.page.locator("#programs-dialog")
+    dialog = page.find("#programs-dialog")
     await dialog.get_by_label(say("programs.name")).fill(name)
     for label in also:
         await dialog.get_by_label(label).check()
@@ -85,14 +85,14 @@ async def test_an_assistant_looks_is_seen_and_ended(
 ) -> None:
     """With the address and token of the dialog; its look has question, picture and answer, and is none of the chat."""
     page = await visit(server.base_url)
-    light = page.page.locator("#programs-light")
-    await expect(page.page.locator("#programs-open")).to_be_hidden()
+    light = page.find("#programs-light")
+    await expect(page.find("#programs-open")).to_be_hidden()
     await page.start()
     await page.ask("What is this?")
     await expect(light).to_have_count(0)
-    await page.page.locator("#state").click()
+    await page.find("#state").click()
     await page.press(say("programs.title"))
-    dialog = page.page.locator("#programs-dialog")
+    dialog = page.find("#programs-dialog")
     address, token = await given(page, "Kitchen")
     assert address.startswith(f"{server.base_url}/at/")
     client_of = dialog.get_by_label(say("programs.ready_made"))
@@ -118,9 +118,9 @@ async def test_an_assistant_looks_is_seen_and_ended(
         "aria-label", say("programs.others_may_look", names="Kitchen")
     )
     await dialog.get_by_role("button", name=say("page.done")).click()
-    await expect(page.page.locator("#programs-token")).to_have_value("")
+    await expect(page.find("#programs-token")).to_have_value("")
 
-    look = page.page.locator(".look")
+    look = page.find(".look")
     await page.settle()
     async with assistant(address, token) as client:
         result = await client.call_tool("look", {"question": QUESTION})
@@ -139,21 +139,17 @@ async def test_an_assistant_looks_is_seen_and_ended(
         assert "What is this?" in json.dumps(model.last.body)
 
         # The saved conversation names the program that asked.
-        await page.page.evaluate("delete window.showSaveFilePicker")
-        await page.page.locator("#state").click()
+        await page.evaluate("delete window.showSaveFilePicker")
+        await page.find("#state").click()
         await page.press(say("facts.keep"))
-        await page.page.locator("#keep-dialog").get_by_label("JSON").check()
+        await page.find("#keep-dialog").get_by_label("JSON").check()
         async with page.page.expect_download() as download:
-            await (
-                page.page.locator("#keep-dialog")
-                .get_by_role("button", name=say("answer.save"))
-                .click()
-            )
+            await page.find("#keep-dialog").get_by_role("button", name=say("answer.save")).click()
         turns = json.loads((await (await download.value).path()).read_text("utf-8"))["turns"]
         assert [turn.get("asked_by") for turn in turns] == [None, "Kitchen", None]
         assert turns[1]["question"] == f"Kitchen, another program: {QUESTION}"
         assert turns[1]["picture"].startswith("data:image/jpeg;base64,")
-        await page.page.locator("#keep-dialog").get_by_role("button", name=say("page.done")).click()
+        await page.find("#keep-dialog").get_by_role("button", name=say("page.done")).click()
 
         await light.click()
         row = dialog.locator("#programs-list li")
@@ -172,9 +168,9 @@ async def test_trouble_with_access_is_said(
 ) -> None:
     """Nothing chosen, no server, one too many, all ended at once, another session."""
     page = await started(visit, server.base_url)
-    await page.page.locator("#state").click()
+    await page.find("#state").click()
     await page.press(say("programs.title"))
-    dialog = page.page.locator("#programs-dialog")
+    dialog = page.find("#programs-dialog")
     said = dialog.locator("#programs-said")
     await dialog.get_by_label(say("programs.may_look")).uncheck()
     await dialog.get_by_role("button", name=say("programs.give")).click()
@@ -192,15 +188,15 @@ async def test_trouble_with_access_is_said(
     for number in range(8):
         await given(page, f"Program {number}", say("programs.may_watch"))
         await dialog.get_by_role("button", name=say("page.done")).click()
-        await expect(page.page.locator("#programs-token")).to_have_value("")
-        await page.page.locator("#programs-light").click()
+        await expect(page.find("#programs-token")).to_have_value("")
+        await page.find("#programs-light").click()
         await expect(dialog.locator("#programs-list li")).to_have_count(number + 1)
     await dialog.get_by_role("button", name=say("programs.give")).click()
     await expect(said).to_have_text(say("server.programs_full"))
     await expect(dialog.locator("#programs-list li")).to_have_count(8)
     await dialog.get_by_role("button", name=say("programs.end_all")).click()
     await expect(dialog.locator("#programs-list li")).to_have_count(0)
-    await expect(page.page.locator("#programs-light")).to_be_hidden()
+    await expect(page.find("#programs-light")).to_be_hidden()
 
 
 async def test_a_page_that_is_loaded_again_says_that_access_is_over(
@@ -208,16 +204,16 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
 ) -> None:
     """It has a new session: the program is refused in words at once, and the person reads so, once."""
     page = await started(visit, server.base_url)
-    await page.page.locator("#state").click()
+    await page.find("#state").click()
     await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
-    await page.page.locator("#programs-close").click()
-    await expect(page.page.locator("#programs-light")).to_be_visible()
+    await page.find("#programs-close").click()
+    await expect(page.find("#programs-light")).to_be_visible()
     own = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(base_url=server.base_url, headers=own) as program:
         assert (await program.get("/api/program")).status_code == 200
         await page.page.reload()
-        note = page.page.locator("#log .note", has_text="The access of Kitchen has ended.")
+        note = page.find("#log .note", has_text="The access of Kitchen has ended.")
         await expect(note).to_have_count(1)
         async with asyncio.timeout(10):
             # The request of the page that goes may arrive after the page that comes.
@@ -225,7 +221,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
                 await asyncio.sleep(0.1)
         assert "its access has ended" in reply.json()["error"]["message"]
         await page.start()
-        await expect(page.page.locator("#programs-light")).to_be_hidden()
+        await expect(page.find("#programs-light")).to_be_hidden()
         await expect(note).to_have_count(1)
         await page.page.reload()
         await page.start()
@@ -235,10 +231,10 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
 async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> None:
     """Its history says that programs had access, and the page that gave it says that they still have it."""
     page = await started(visit, server.base_url)
-    await page.page.locator("#state").click()
+    await page.find("#state").click()
     await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
-    entry = await page.page.evaluate("history.state")
+    entry = await page.evaluate("history.state")
     assert [one["name"] for one in entry["programs"]] == ["Kitchen"]
     copy = await page.page.context.new_page()
     await copy.add_init_script(_HEARS)
@@ -252,7 +248,7 @@ async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> 
     await copy.evaluate("new Promise((done) => setTimeout(done, 700))")
     await expect(copy.locator("#log .note")).to_have_count(0)
     await copy.close()
-    await expect(page.page.locator("#programs-light")).to_be_visible()
+    await expect(page.find("#programs-light")).to_be_visible()
     async with httpx2.AsyncClient(base_url=server.base_url) as program:
         own = {"Authorization": f"Bearer {token}"}
         assert (await program.get("/api/program", headers=own)).status_code == 200
@@ -262,7 +258,7 @@ async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
     """Also to somebody who opens the menu."""
     async with running(program_looks_per_minute=0) as run:
         page = await started(visit, run.base_url)
-        await page.page.locator("#menu-open").click()
+        await page.find("#menu-open").click()
         await expect(page.button(say("facts.keep"))).to_be_visible()
-        await expect(page.page.locator("#programs-open")).to_be_hidden()
+        await expect(page.find("#programs-open")).to_be_hidden()
         await page.leave()

@@ -83,9 +83,7 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
     """
     model.answer_for = lambda _body, _jpeg: WORDS[:5]
     page = await started(visit, scene.nginx.url)
-    protocol = await page.page.evaluate(
-        'performance.getEntriesByType("navigation")[0].nextHopProtocol'
-    )
+    protocol = await page.evaluate('performance.getEntriesByType("navigation")[0].nextHopProtocol')
     assert protocol == "h2"
     model.between_tokens = 0.3
     response = await page.ask("What is it?")
@@ -100,7 +98,7 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
     # ms, of 1,200; held back they would come all at once.
     assert deltas[-1] - deltas[0] > 600
     page.expect("status of 403")
-    told = await page.page.evaluate("""async () => {
+    told = await page.evaluate("""async () => {
       const form = new FormData();
       form.append("file", new Blob(["x"]), "a.jpg");
       const reply = await fetch("/upload", { method: "POST", body: form });
@@ -109,7 +107,7 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
     assert told == [403, "upload_refused"]
     # HTTP/2 has bodies without a length, too: as much as is allowed goes into no file, which would
     # fail here.
-    told = await page.page.evaluate("""async () => {
+    told = await page.evaluate("""async () => {
       const statuses = [];
       for (const size of [131072, 131073]) {
         const body = new Blob([new Uint8Array(size)]).stream();
@@ -143,7 +141,7 @@ async def test_a_rolling_restart_loses_no_answer(
     await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches.length === 1')
     await page.press(say("settings.menu"))
-    await page.page.locator("#settings [name=sensitivity]").fill("1")
+    await page.find("#settings [name=sensitivity]").fill("1")
     await page.button(say("page.done")).click()
     for turn in range(2):
         await know_each_other(scene)
@@ -172,7 +170,7 @@ async def test_a_rolling_restart_loses_no_answer(
         watch = await page.sent("watch", since=since)
         assert (watch["condition"], watch["threshold"]) == ("you see red", 0.5)
         await page.sends('m.type === "settings" && m.sensitivity === 2', since=since)
-        await expect(page.page.locator("#log")).not_to_contain_text(
+        await expect(page.find("#log")).not_to_contain_text(
             say("problem.handover_refused").partition(".")[0]
         )
         back = server_behind(scene.processes[at].port, settings)
@@ -200,7 +198,7 @@ async def test_a_killed_process_takes_no_chat_along(
     assert (await page.got('m.type === "resumed"', since=since))["turns"] == 1
     await page.ask("How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
-    await expect(page.page.locator("#log")).not_to_contain_text(
+    await expect(page.find("#log")).not_to_contain_text(
         say("problem.handover_refused").partition(".")[0]
     )
     back = server_behind(scene.processes[at].port, settings)

@@ -45,7 +45,7 @@ OVER = """() => {
 
 
 async def controls(page: Visitor) -> list[str]:
-    found: list[str] = await page.page.evaluate(CONTROLS)
+    found: list[str] = await page.evaluate(CONTROLS)
     return found
 
 
@@ -80,7 +80,7 @@ async def test_what_is_wrong_stands_beside_the_picture(visit: Visit, builtin: Ru
     await page.show(mode="text:WAY OUT", textPx=80)
     await expect(page.notice).to_be_hidden()
     await page.press(say("guide.name"))
-    await expect(page.page.locator("#aim")).to_be_visible()
+    await expect(page.find("#aim")).to_be_visible()
     await free_middle(page)
 
 
@@ -102,8 +102,8 @@ async def test_a_long_press_holds_the_picture(page: Visitor) -> None:
 async def test_sliders_say_words(page: Visitor) -> None:
     """A screen reader says what is seen beside each, not its raw value."""
     await page.press(say("settings.menu"))
-    await expect(page.page.locator("#settings")).to_be_visible()
-    said = await page.page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
+    await expect(page.find("#settings")).to_be_visible()
+    said = await page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
       .filter((one) => one.checkVisibility()).map((one) => [one.getAttribute("aria-valuetext"), one.value])""")
     assert len(said) >= 2
     assert all(words and words != value for words, value in said)
@@ -112,7 +112,7 @@ async def test_sliders_say_words(page: Visitor) -> None:
 
 async def test_what_is_on_shows_in_the_bar(page: Visitor) -> None:
     """As one mark, whose cross ends it."""
-    mark = page.page.locator("#end-mode")
+    mark = page.find("#end-mode")
     await expect(mark).to_be_hidden()
     await page.press(say("chat.describe"))
     await expect(mark).to_have_attribute(
@@ -120,13 +120,13 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor) -> None:
     )
     await mark.click()
     await expect(mark).to_be_hidden()
-    await expect(page.page.locator("#describe")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
 
 
 async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
     """A live region that keeps its words says nothing."""
     await page.ask("What is this?")
-    region = page.page.locator("#announcer")
+    region = page.find("#announcer")
     await expect(region).to_have_text("I see a cup.")
     before = await region.evaluate("one => one.textContent")
     await page.ask("What is this?")
@@ -138,7 +138,7 @@ async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
 async def test_three_questions_stand_in_one_row(visit: Visit, builtin: Running) -> None:
     """Nothing is cut off, and the engine that answers knows them."""
     page = await started(visit, builtin.base_url)
-    row = page.page.locator("#quick")
+    row = page.find("#quick")
     asked = row.locator("button:visible")
     for width in (320, 390):
         await page.resize(width, 844)
@@ -157,22 +157,22 @@ async def test_a_key_finds_the_question_and_what_is_more(
     page = await visit(server.base_url)
     keys = page.page.keyboard
     await keys.press("Tab")
-    skip = page.page.locator("#skip")
+    skip = page.find("#skip")
     await expect(skip).to_be_focused()
-    assert await page.page.locator("#skip-box").evaluate("one => one.offsetWidth") > 60
+    assert await page.find("#skip-box").evaluate("one => one.offsetWidth") > 60
     await keys.press("Enter")
     await expect(page.box).to_be_focused()
     await page.start()
     await page.box.focus()
     await keys.press("Shift+Tab")
-    opener = page.page.locator("#more-open")
+    opener = page.find("#more-open")
     await expect(opener).to_be_focused()
     follows = "one => Boolean(one.compareDocumentPosition(document.querySelector('#more')) & 4)"
     assert await opener.evaluate(follows)
     await keys.press("Enter")
-    await expect(page.page.locator("#hold")).to_be_focused()
+    await expect(page.find("#hold")).to_be_focused()
     above = "document.querySelector('#more').getBoundingClientRect().bottom <= document.querySelector('#bar').getBoundingClientRect().top"
-    assert await page.page.evaluate(above)
+    assert await page.evaluate(above)
     await keys.press("Enter")
     await expect(page.state).to_have_text(say("page.picture_held"))
     await expect(opener).to_be_focused()
@@ -183,7 +183,7 @@ async def test_states_are_announced_one_at_a_time(
 ) -> None:
     """The newest that lasts, with two seconds between two."""
     page = await visit(server.base_url)
-    await page.page.evaluate("""() => {
+    await page.evaluate("""() => {
       window.__heard = [];
       const region = document.querySelector("#announcer");
       new MutationObserver(() => window.__heard.push([region.textContent.trim(), performance.now()]))
@@ -197,16 +197,16 @@ async def test_states_are_announced_one_at_a_time(
     )
     await page.press(say("chat.camera_off"))
     await page.comes("window.__heard.at(-1)[0]", say("page.camera_off"))
-    times = [at for _, at in await page.page.evaluate("window.__heard")]
+    times = [at for _, at in await page.evaluate("window.__heard")]
     assert all(after - before >= 1990 for before, after in pairwise(times))
 
 
 async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running) -> None:
     page = await visit(builtin.base_url, viewport=(844, 390))
     await page.press(say("settings.menu"))
-    done = page.page.locator("#settings-close")
+    done = page.find("#settings-close")
     await expect(done).to_be_in_viewport(ratio=0.99)
-    first = page.page.locator("#settings select").first
+    first = page.find("#settings select").first
     box, row = await bounds(first), await bounds(done)
     assert box["y"] + box["height"] <= row["y"]
 
@@ -217,10 +217,10 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     page = await visit(builtin.base_url)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
-    await expect(page.page.locator("#simple-label")).to_be_visible()
-    await page.page.locator("#state").click()
+    await expect(page.find("#simple-label")).to_be_visible()
+    await page.find("#state").click()
     await page.button(say("stage.simple_more")).click()
-    dialog = page.page.locator("#simple-dialog")
+    dialog = page.find("#simple-dialog")
     # Whoever asks first is the one to be asked; commands are for who can type them.
     await expect(dialog).to_contain_text(say("simple.cannot"))
     await expect(dialog.locator("li").first).to_be_hidden()
@@ -230,7 +230,7 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
         say("simple.download", size="2\u00a0GB", time="2\u00a0min")
     )
     await dialog.get_by_role("button", name=say("page.copy")).first.click()
-    copied = await page.page.evaluate("navigator.clipboard.readText()")
+    copied = await page.evaluate("navigator.clipboard.readText()")
     assert copied == "bash scripts/run.sh --model"
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
@@ -244,6 +244,6 @@ async def test_a_closed_dialog_gives_the_focus_back_to_the_menu(
     menu = page.button(say("page.menu"))
     for _ in range(2):
         await page.press(say("settings.menu"))
-        await expect(page.page.locator("#settings")).to_be_visible()
+        await expect(page.find("#settings")).to_be_visible()
         await page.page.keyboard.press("Escape")
         await expect(menu).to_be_focused()

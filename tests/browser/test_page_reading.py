@@ -59,8 +59,8 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     response = await page.response(sent["id"], timeout=30)
     assert response["text"] == "\n".join(LINES)
     assert (response["route"], response["finish_reason"]) == ("read", "stop")
-    await expect(page.page.locator("#aim")).to_have_text(say("guide.read_to_end"))
-    await expect(page.page.locator("#aim")).to_be_hidden(timeout=10_000)
+    await expect(page.find("#aim")).to_have_text(say("guide.read_to_end"))
+    await expect(page.find("#aim")).to_be_hidden(timeout=10_000)
     await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
         say("page.looked_read")
     )
@@ -68,7 +68,7 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
     await page.comes(
         "all => all.every((one) => window.__announced.join(' ').includes(one))", True, wanted
     )
-    announced = " ".join(await page.page.evaluate("window.__announced"))
+    announced = " ".join(await page.evaluate("window.__announced"))
     for line in wanted:
         assert announced.count(line) == 1, line
 
@@ -90,7 +90,7 @@ async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Runni
     page = await begin(visit, builtin.base_url, _VOICE, _LIVE)
     await page.press("#speak")
     # The one-tap question reads on for somebody who listens.
-    await expect(page.page.locator("#quick-read")).to_have_text(say("stage.read_to_me"))
+    await expect(page.find("#quick-read")).to_have_text(say("stage.read_to_me"))
     since = await page.now()
     await page.button(say("stage.read_to_me")).click()
     sent = await page.sent("chat", since=since)
@@ -98,15 +98,15 @@ async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Runni
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
     await page.show(mode=LOWER)
     await page.response(sent["id"], timeout=30)
-    await expect(page.page.locator("#aim")).to_have_text(say("guide.read_to_end"))
+    await expect(page.find("#aim")).to_have_text(say("guide.read_to_end"))
     await page.page.wait_for_function(
         "end => window.__said.includes(end)", arg=say("guide.read_to_end")
     )
-    said = " ".join(await page.page.evaluate("window.__said"))
+    said = " ".join(await page.evaluate("window.__said"))
     for line in LINES:
         assert said.count(line) == 1, said
     assert said.index(LINES[3]) < said.index(say("guide.read_to_end"))
-    announced = " ".join(await page.page.evaluate("window.__announced"))
+    announced = " ".join(await page.evaluate("window.__announced"))
     assert LINES[0] not in announced
     assert say("guide.read_to_end") not in announced
 

@@ -75,8 +75,8 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.resize(1280, 800)
     await page.start()
     await remembered(page, "KEYS")
-    await page.page.locator("#state").click()
-    words = page.page.locator("#fact-memory")
+    await page.find("#state").click()
+    words = page.find("#fact-memory")
     await expect(words).to_have_text(
         re.compile(
             r"^\d+ pictures?, 0\.\d\sMB\. At most 5\smin and 2\sMB, in the server's memory only\.$"
@@ -95,7 +95,7 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.page.reload()
     await page.start()
     await page.sends("m.recall === false", since=since)
-    await page.page.locator("#state").click()
+    await page.find("#state").click()
     await expect(words).to_have_text(say("facts.memory_off"))
     await page.ask("What just happened?")
     await expect(page.turns.last.locator(".ways button")).to_have_count(5)

@@ -43,9 +43,9 @@ async def test_the_very_picture_is_shown_and_compared(
     second = model.last.jpeg
     assert first != second
 
-    await page.page.evaluate(WATCH)
+    await page.evaluate(WATCH)
     await page.turns.nth(0).locator(".shot").click()
-    dialog = page.page.locator("#seen-dialog")
+    dialog = page.find("#seen-dialog")
     words = dialog.locator("figcaption").first
     await expect(words).to_have_text(
         re.compile(
@@ -55,7 +55,7 @@ async def test_the_very_picture_is_shown_and_compared(
     image = dialog.locator("img").first
     await expect(image).to_have_attribute("src", re.compile("^blob:"))
     assert await image.evaluate(SIZE) == [840, 448]
-    assert bytes(await page.page.evaluate("window.__blobs[0]")) == first
+    assert bytes(await page.evaluate("window.__blobs[0]")) == first
 
     await image.hover()
     await page.page.mouse.wheel(0, -300)
@@ -66,7 +66,7 @@ async def test_the_very_picture_is_shown_and_compared(
     beside = dialog.locator("img").nth(1)
     await expect(dialog.locator("figcaption").nth(1)).to_contain_text("448×840 pixels")
     assert await beside.evaluate(SIZE) == [448, 840]
-    assert bytes(await page.page.evaluate("window.__blobs[1]")) == second
+    assert bytes(await page.evaluate("window.__blobs[1]")) == second
     # Both show the same part.
     style = await image.get_attribute("style") or ""
     await expect(beside).to_have_attribute("style", style)
@@ -106,9 +106,9 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
         model.requests.clear()
         await page.ask("Where is the cup?")
         whole, part = [request.jpeg for request in model.requests]
-        await page.page.evaluate(WATCH)
+        await page.evaluate(WATCH)
         await page.turns.last.locator(".shot").click()
-        dialog = page.page.locator("#seen-dialog")
+        dialog = page.find("#seen-dialog")
         figures = dialog.locator("figure")
         await expect(figures).to_have_count(2)
         caption = figures.nth(1).locator("figcaption")
@@ -118,7 +118,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
                 r"\d+ visual tokens · a part of the camera's 1280×720: \d+×\d+ from \d+, \d+\.$"
             )
         )
-        shown = [bytes(await page.page.evaluate(f"window.__blobs[{at}]")) for at in (0, 1)]
+        shown = [bytes(await page.evaluate(f"window.__blobs[{at}]")) for at in (0, 1)]
         assert {*shown} == {whole, part}
         told = re.search(r"(\d+)×(\d+) from (\d+), (\d+)", await caption.inner_text())
         assert told is not None
@@ -164,8 +164,8 @@ async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Ru
     page = await visit(server.base_url)
     await page.resize(390, 844)
     await page.start()
-    await page.page.evaluate(_UPRIGHT)
-    dialog = page.page.locator("#seen-dialog")
+    await page.evaluate(_UPRIGHT)
+    dialog = page.find("#seen-dialog")
     await dialog.get_by_label(say("answer.compare")).select_option(index=1)
     await expect(dialog.locator("figure")).to_have_count(2)
     # In one look, and once more while words below them still arrive and move both
@@ -189,7 +189,7 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     page = await started(visit, server.base_url, context_options={"has_touch": True})
     await page.ask("What is this?")
     await page.turns.last.locator(".shot").click()
-    dialog = page.page.locator("#seen-dialog")
+    dialog = page.find("#seen-dialog")
     await expect(dialog.locator("img")).to_have_attribute("src", re.compile("^blob:"))
     box = await bounds(dialog.locator(".place"))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -213,8 +213,8 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     await pinch(60, 20)
     await expect(scale).to_have_text("100 %")
     await dialog.get_by_role("button", name=say("page.done")).click()
-    await page.page.evaluate(_PART)
-    await expect(page.page.locator("dialog[open] figcaption")).to_contain_text(
+    await page.evaluate(_PART)
+    await expect(page.find("dialog[open] figcaption")).to_contain_text(
         "160×80 pixels · 1 visual token · a part of the camera's 640×360: 160×80 from 100, 50."
     )
 

@@ -23,20 +23,20 @@ _LOOK = """() => [getComputedStyle(document.querySelector("#bar")).backgroundCol
 
 async def choose(page: Visitor, **values: str) -> None:
     """Open the settings and choose these; leave them open."""
-    if not await page.page.locator("#settings").is_visible():
+    if not await page.find("#settings").is_visible():
         await page.press(say("settings.menu"))
     for name, value in values.items():
-        await page.page.locator(f"#settings [name={name}]").select_option(value)
+        await page.find(f"#settings [name={name}]").select_option(value)
 
 
 async def look(page: Visitor) -> list[Any]:
-    found: list[Any] = await page.page.evaluate(_LOOK)
+    found: list[Any] = await page.evaluate(_LOOK)
     return found
 
 
 async def kept(page: Visitor) -> dict[str, Any] | None:
     found: dict[str, Any] | None = json.loads(
-        await page.page.evaluate(f"localStorage.getItem('{KEY}') ?? 'null'")
+        await page.evaluate(f"localStorage.getItem('{KEY}') ?? 'null'")
     )
     return found
 
@@ -48,7 +48,7 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     page = await visit(builtin.base_url, context_options={"color_scheme": "light"})
     light = await look(page)
     await choose(page, theme="dark", size="150")
-    await expect(page.page.locator("html")).to_have_attribute("data-size", "150")
+    await expect(page.find("html")).to_have_attribute("data-size", "150")
     dark = await look(page)
     assert dark[0] != light[0]
     assert float(dark[1].removesuffix("px")) == 1.5 * float(light[1].removesuffix("px"))
@@ -59,19 +59,19 @@ async def test_theme_and_size_hold_before_anything_is_drawn(visit: Visit, builti
     await page.page.route("**/client/client.js", lambda route: route.abort())
     page.expect("Failed to load resource")
     await page.page.reload(wait_until="commit")
-    await expect(page.page.locator("html")).to_have_attribute("data-size", "150")
+    await expect(page.find("html")).to_have_attribute("data-size", "150")
     await page.page.unroute("**/client/client.js")
     await page.page.goto("about:blank")
     await page.page.goto(builtin.base_url)
-    await expect(page.page.locator("#partial")).to_have_count(0)
+    await expect(page.find("#partial")).to_have_count(0)
     await page.comes(_LOOK, dark)
     await page.press(say("settings.menu"))
     await page.button(say("settings.forget")).click()
     await page.comes(_LOOK, light)
     assert await kept(page) is None
-    await expect(page.page.locator("#settings [name=theme]")).to_have_value("system")
+    await expect(page.find("#settings [name=theme]")).to_have_value("system")
     # Its words look the same before any camera, whose parts have style sheets of their own.
-    await expect(page.page.locator("#settings .fine").first).to_have_css("font-size", "14px")
+    await expect(page.find("#settings .fine").first).to_have_css("font-size", "14px")
 
 
 async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Running) -> None:
@@ -81,8 +81,8 @@ async def test_what_lies_in_the_store_breaks_nothing(visit: Visit, builtin: Runn
         page = await visit(builtin.base_url, scripts=[script])
         await choose(page)
         for name, value in {"theme": "system", "size": "100", "verbosity": "normal"}.items():
-            await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
-        await expect(page.page.locator("#settings [name=tones]")).to_be_checked()
+            await expect(page.find(f"#settings [name={name}]")).to_have_value(value)
+        await expect(page.find("#settings [name=tones]")).to_be_checked()
         await page.page.close()
 
 
@@ -101,7 +101,7 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
     await choose(page, resolution="480")
     await page.page.wait_for_function("() => window.asked.at(-1) === 480")
     since = await page.now()
-    await page.page.locator("#settings [name=sensitivity]").fill("1")
+    await page.find("#settings [name=sensitivity]").fill("1")
     assert (await page.sent("settings", since=since))["sensitivity"] == 2
     await page.page.get_by_label(say("settings.details")).check()
     await page.button(say("page.done")).click()
@@ -113,7 +113,7 @@ async def test_camera_details_and_watches(visit: Visit, server: Running, model: 
     since = await page.now()
     await page.start()
     await page.sends('m.type === "settings" && m.sensitivity === 2', since=since)
-    assert await page.page.evaluate("window.asked") == [480]
+    assert await page.evaluate("window.asked") == [480]
 
 
 # A browser with three voices, which writes down how it reads
@@ -135,7 +135,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     """
     page = await started(visit, server.base_url, scripts=[_VOICES])
     await choose(page, speed="1.5", voice="urn:Sam", talk="push")
-    await page.page.locator("#settings [name=silence]").fill("900")
+    await page.find("#settings [name=silence]").fill("900")
     since = await page.now()
     await choose(page, length="long")
     assert (await page.sent("settings", since=since))["length"] == "long"
@@ -149,7 +149,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     await page.points()
     await page.turns.last.get_by_role("button", name=say("chat.read_aloud")).click()
     await page.page.wait_for_function("() => window.__read.length === 2")
-    assert await page.page.evaluate("window.__read") == [["Sam", 1.5], ["", 1.5]]
+    assert await page.evaluate("window.__read") == [["Sam", 1.5], ["", 1.5]]
     found = await kept(page)
     assert found is not None
     chosen = {"speed": "1.5", "voice": "urn:Sam", "talk": "push", "silence": 900, "length": "long"}
@@ -164,7 +164,7 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     assert await kept(page) is None
     usual = {"speed": "1", "voice": "", "talk": "hands_free", "silence": "500", "length": ""}
     for name, value in usual.items():
-        await expect(page.page.locator(f"#settings [name={name}]")).to_have_value(value)
+        await expect(page.find(f"#settings [name={name}]")).to_have_value(value)
 
 
 # A camera that zooms
@@ -186,12 +186,12 @@ _ZOOMS = """() => {
 async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
     """Beside its slider, and to a screen reader; the camera gets it. Without a zoom there is no slider."""
     page = await started(visit, builtin.base_url, scripts=[_ZOOMS])
-    await page.page.locator("#more-open").click()
-    slider, value = page.page.locator("#zoom"), page.page.locator("#zoom-value")
+    await page.find("#more-open").click()
+    slider, value = page.find("#zoom"), page.find("#zoom-value")
     await expect(value).to_have_text("1.0×")
     await slider.fill("2.5")
     await expect(value).to_have_text("2.5×")
     await expect(slider).to_have_attribute("aria-valuetext", "2.5×")
     await page.page.wait_for_function("() => window.__zoomed.at(-1) === 2.5")
     plain = await started(visit, builtin.base_url)
-    await expect(plain.page.locator("#zoom-box")).to_be_hidden()
+    await expect(plain.find("#zoom-box")).to_be_hidden()

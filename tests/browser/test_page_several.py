@@ -23,7 +23,7 @@ LINK = re.compile(r"/client/features/cameras/join/camera\.html#[\w-]+~[\w-]{22}$
 async def invite(page: Visitor, name: str = "") -> str:
     """Open the dialog from the menu, choose a phone, name it, and return its link."""
     await page.press(say("cameras.title"))
-    dialog = page.page.locator("#camera-dialog")
+    dialog = page.find("#camera-dialog")
     await expect(dialog).to_be_visible()
     await dialog.get_by_role("button", name=say("cameras.phone")).click()
     link = dialog.get_by_label(say("cameras.link"), exact=True).and_(dialog.locator("input"))
@@ -57,9 +57,9 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     page = await started(visit, server.base_url)
     link = await invite(page, "Back door")
     device = await join(visit, link)
-    await expect(device.page.locator("#join-state")).to_have_text("Sending as Back door.")
+    await expect(device.find("#join-state")).to_have_text("Sending as Back door.")
     # A camera that joined needs the link no more.
-    await expect(page.page.locator("#several-invited")).to_be_hidden()
+    await expect(page.find("#several-invited")).to_be_hidden()
     await expect(page.page.get_by_label(say("page.bearer_token"))).to_have_value("")
     await page.button(say("page.done")).click()
     tile = page.button("Show Back door large")
@@ -77,34 +77,34 @@ async def test_two_pages_side_by_side(visit: Visit, server: Running, model: Fake
     await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
     # In another language a camera without a name is called in it; a given name stays.
     for code, name in (("de", "Kamera 1"), ("en", "Camera 1")):
-        await page.page.evaluate(LANGUAGE, code)
+        await page.evaluate(LANGUAGE, code)
         await expect(turn.locator(".evidence > summary")).to_contain_text(f"{name}, Back door")
         await expect(turn.locator(".frames")).to_contain_text(name)
         await expect(turn.locator(".shot")).to_have_attribute("data-word", "Back door")
     # One alone: the large one.
     await tile.click()
-    await expect(page.page.locator("#stage > .large")).to_be_visible()
+    await expect(page.find("#stage > .large")).to_be_visible()
     await expect(page.button("Show Camera 1 large").locator("video")).to_be_visible()
     await expect(page.button(say("cameras.ask_all"))).to_have_attribute("aria-pressed", "false")
     answer = await page.ask("What is this?")
     assert len(model.last.jpegs) == 1
     assert answer["frame"]["camera_name"] == "Back door"
     await page.button("Show Camera 1 large").click()
-    await expect(page.page.locator("#stage > .large")).to_be_hidden()
+    await expect(page.find("#stage > .large")).to_be_hidden()
     # Lost, and said.
     await device.button(say("page.stop")).click()
-    await expect(page.page.locator("#log")).to_contain_text("The camera Back door is lost.")
+    await expect(page.find("#log")).to_contain_text("The camera Back door is lost.")
     await expect(page.button("Show Back door: Lost large")).to_be_visible()
     # It comes back with what it has.
     await device.start_button.click()
     await expect(tile).to_be_visible()
     # Ended by a tap: the device hears of it.
     device.expect(REFUSED_TOKEN)
-    await page.page.locator("#stage > .strip .manage").click()
-    await expect(page.page.locator("#several-list li")).to_have_count(2)
+    await page.find("#stage > .strip .manage").click()
+    await expect(page.find("#several-list li")).to_have_count(2)
     await page.button("End the camera Back door").click()
     await expect(tile).to_be_hidden()
-    await expect(device.page.locator("#join-state")).to_contain_text(say("join.ended"))
+    await expect(device.find("#join-state")).to_contain_text(say("join.ended"))
 
 
 async def test_a_link_is_used_once_and_a_reload_goes_on(
@@ -115,7 +115,7 @@ async def test_a_link_is_used_once_and_a_reload_goes_on(
     page = await started(visit, server.base_url)
     link = await invite(page)
     device = await join(visit, link)
-    state = device.page.locator("#join-state")
+    state = device.find("#join-state")
     await expect(state).to_have_text("Sending as Camera 2.")
     # A socket that is on its way at the reload
     device.expect("WebSocket is closed before")
@@ -125,7 +125,7 @@ async def test_a_link_is_used_once_and_a_reload_goes_on(
     late = await visit(link)
     late.expect(REFUSED_TOKEN)
     await late.start_button.click()
-    await expect(late.page.locator("#join-state")).to_contain_text(say("join.link_over"))
+    await expect(late.find("#join-state")).to_contain_text(say("join.link_over"))
     # Switching the page's camera off ends the others.
     connections = server.program.webrtc._connections
     own = [id for id in connections if id not in before]
@@ -140,7 +140,7 @@ async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> N
     """Each camera's, the page's own too; one that another has is refused, and says why."""
     page = await started(visit, server.base_url)
     await invite(page, "Garden")
-    names = page.page.locator("#several-list .name")
+    names = page.find("#several-list .name")
     await expect(names).to_have_count(2)
     # Another camera takes nothing from who is typing.
     await names.first.fill("Des")
@@ -158,5 +158,5 @@ async def test_names_are_changed_on_the_page(visit: Visit, server: Running) -> N
     page.expect("status of 400")
     await names.nth(1).fill("desk")
     await names.nth(1).blur()
-    await expect(page.page.locator("#camera-said")).to_contain_text("Another camera has this name.")
+    await expect(page.find("#camera-said")).to_contain_text("Another camera has this name.")
     await expect(names.nth(1)).to_have_value("Garden")

@@ -78,10 +78,10 @@ class Fit(Checked):
         for width, height in SIZES:
             await self.page.resize(width, height)
             for letters in ("100", "200"):
-                await self.page.page.evaluate(_ENLARGED, letters)
+                await self.page.evaluate(_ENLARGED, letters)
                 for _ in range(TRIES):
-                    found = await self.page.page.evaluate(_HIT)
-                    found += (await self.page.page.evaluate(_OUT_ALONE))["out"]
+                    found = await self.page.evaluate(_HIT)
+                    found += (await self.page.evaluate(_OUT_ALONE))["out"]
                     if not found:
                         break
                     await self.page.page.wait_for_timeout(300)
@@ -90,7 +90,7 @@ class Fit(Checked):
 
     async def small(self) -> None:
         await self.page.resize(390, 844)
-        await self.page.page.evaluate(
+        await self.page.evaluate(
             "document.documentElement.dataset.size = '100'; document.documentElement.style.fontSize = ''"
         )
 
@@ -128,10 +128,10 @@ async def test_several_cameras_fit(
 
     device = await visit(await link.input_value(), context_options={"locale": code})
     joining = Fit(device)
-    await expect(device.page.locator("html")).to_have_attribute("lang", code)
+    await expect(device.find("html")).to_have_attribute("lang", code)
     await joining.alone("joins")
-    await device.page.locator("#join-start").click()
-    await expect(device.page.locator("#join-state")).to_contain_text(NAME)
+    await device.find("#join-start").click()
+    await expect(device.find("#join-state")).to_contain_text(NAME)
     tile = found.locator("#stage > .strip .tile")
     await expect(tile.locator("img")).to_be_visible(timeout=15_000)
     await joining.alone("sends")
@@ -141,7 +141,7 @@ async def test_several_cameras_fit(
     await tile.click()
     await found.locator("#stage > .strip .together").click()
     await fit.fits("all asked")
-    await device.page.locator("#join-stop").click()
+    await device.find("#join-stop").click()
     await expect(found.locator("#stage > .strip .shown")).not_to_have_text(NAME)
     await joining.alone("stopped")
     await fit.fits("lost")

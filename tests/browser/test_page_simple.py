@@ -25,13 +25,13 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
     """
     async with FakeOpenAI() as model, running(engine="auto", vllm_base_url=model.base_url) as run:
         page = await started(visit, run.base_url)
-        await page.page.evaluate("""() => {
+        await page.evaluate("""() => {
               window.__heard = [];
               const region = document.querySelector("#announcer");
               new MutationObserver(() => window.__heard.push(region.textContent))
                 .observe(region, { childList: true, characterData: true, subtree: true });
             }""")
-        notes, mode = page.page.locator("#log .note"), page.page.locator("#simple-label")
+        notes, mode = page.find("#log .note"), page.find("#simple-label")
         assert (await page.ask("What is this?"))["engine"] == "vllm"
         await expect(mode).to_be_hidden()
         await expect(notes).to_have_count(0)
@@ -56,7 +56,7 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
         await expect(mode).to_be_hidden()
         again = "window.__heard.some((text) => text.includes('answers now'))"
         await page.comes(again, True)
-        heard: list[str] = await page.page.evaluate("window.__heard")
+        heard: list[str] = await page.evaluate("window.__heard")
         assert len([text for text in heard if SIMPLE in text]) == 1
         assert len([text for text in heard if "answers now" in text]) == 1
         await page.leave()
@@ -73,7 +73,7 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
         page.expect(r"net::ERR_|WebSocket connection to .* failed")
         await page.start()
         # The first of them may be gone before the server is.
-        await page.page.evaluate("""() => {
+        await page.evaluate("""() => {
               window.__told = "";
               const notice = document.querySelector("#notice");
               new MutationObserver(() => (window.__told += notice.textContent))
@@ -90,5 +90,5 @@ async def test_a_page_that_begins_in_simple_mode_says_so_and_tells_no_change(
 ) -> None:
     """Nothing was lost: it stands there, and no line in the chat tells of it."""
     page = await started(visit, builtin.base_url)
-    await expect(page.page.locator("#simple-label")).to_be_visible()
-    await expect(page.page.locator("#log .note")).to_have_count(0)
+    await expect(page.find("#simple-label")).to_be_visible()
+    await expect(page.find("#log .note")).to_have_count(0)

@@ -46,11 +46,11 @@ _PLACEHOLDER = """() => {
 
 async def refused(page: Visitor) -> None:
     """The camera is stopped, and refused when it is to be started again."""
-    if await page.page.locator("#video").is_visible():
+    if await page.find("#video").is_visible():
         await page.press(say("chat.camera_off"))
     # A socket that was just begun ends with the refusal.
     page.expect("WebSocket is closed before")
-    await page.page.evaluate("window.__camera.refuse = 'NotAllowedError'")
+    await page.evaluate("window.__camera.refuse = 'NotAllowedError'")
     await page.start_button.click()
     await expect(page.card).to_contain_text(say("page.camera_denied"))
 
@@ -87,14 +87,14 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.comes(_COVERED, [], "#start")
     await refused(page)
     await page.comes(_COVERED, [], "#start")
-    await page.page.evaluate("window.__camera.refuse = ''")
+    await page.evaluate("window.__camera.refuse = ''")
     await page.start()
     await page.ask("What is this?")
     for name in (say("page.menu"), say("page.more"), say("chat.send")):
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     await page.comes(_COVERED, [], "#bar button, #state")
     await expect(page.box).to_be_in_viewport(ratio=0.99)
-    await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
+    await expect(page.find("#stage")).to_be_in_viewport(ratio=0.7)
     await page.comes(f"({_WIDE})().out", [])
     await page.press(say("chat.camera_off"))
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
@@ -106,7 +106,7 @@ async def test_large_letters_stay_in_their_buttons(
 ) -> None:
     """With letters of twice the size: no button's words spill, none is covered, nothing sticks out."""
     page = await talked(visit, server, model)
-    await page.page.evaluate("document.documentElement.style.fontSize = '200%'")
+    await page.evaluate("document.documentElement.style.fontSize = '200%'")
     for size in SIZES:
         await page.resize(*size)
         await page.comes(_SPILLED, [])
@@ -119,8 +119,8 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
 ) -> None:
     """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
     page = await started(visit, builtin.base_url)
-    whole = page.page.locator("#whole")
-    video = page.page.locator("#video")
+    whole = page.find("#whole")
+    video = page.find("#video")
     await expect(whole).to_have_attribute("aria-pressed", "false")
     await expect(video).to_have_css("object-fit", "cover")
     await page.press("#whole")
@@ -147,12 +147,12 @@ async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
     """
     page = await started(visit, builtin.base_url)
     await page.ask("What colour is this?")
-    handle, mouse = page.page.locator("#sheet-handle"), page.page.mouse
+    handle, mouse = page.find("#sheet-handle"), page.page.mouse
     height = "Math.round(document.querySelector('#panel').getBoundingClientRect().height)"
-    low = await page.page.evaluate(height)
+    low = await page.evaluate(height)
 
     async def drag(by: int) -> None:
-        before = await page.page.evaluate(height)
+        before = await page.evaluate(height)
         box = await bounds(handle)
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         await mouse.move(x, y)

@@ -79,7 +79,7 @@ async def test_a_microphone_is_heard_without_another_offer(visit: Visit, builtin
     heard: list[Sound] = []
     switched: list[bool] = []
     session.voice.on_sound, session.voice.on_microphone = heard.append, switched.append
-    await visitor.page.evaluate(_MICROPHONE, 440)
+    await visitor.evaluate(_MICROPHONE, 440)
     await until(lambda: sum(piece.seconds for piece in heard) > 1.5)
     assert switched == [True]
     sound = np.concatenate([piece.samples for piece in heard])
@@ -87,15 +87,15 @@ async def test_a_microphone_is_heard_without_another_offer(visit: Visit, builtin
     # Each piece begins where the one before ended.
     steps = [after.captured - before.end for before, after in itertools.pairwise(heard[5:])]
     assert max(map(abs, steps)) < 0.1
-    await visitor.page.evaluate(_OFF)
+    await visitor.evaluate(_OFF)
     await until(lambda: switched == [True, False])
-    assert len(await visitor.page.evaluate("() => window.__peers")) == 1
+    assert len(await visitor.evaluate("() => window.__peers")) == 1
 
 
 async def test_speech_is_played_without_a_hole(visit: Visit, builtin: Running) -> None:
     visitor, session = await live(visit, builtin)
     visitor.expect("ScriptProcessorNode is deprecated")
-    await visitor.page.evaluate(_RECORD)
+    await visitor.evaluate(_RECORD)
     times = np.arange(RATE * 3 // 2) / RATE
     tone = (12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
     player = session.voice.player
@@ -103,7 +103,7 @@ async def test_speech_is_played_without_a_hole(visit: Visit, builtin: Running) -
     for last in (False, False, True):
         ended = asyncio.Event()
         player.on_end = ended.set
-        await visitor.page.evaluate("() => (window.__heard.length = 0)")
+        await visitor.evaluate("() => (window.__heard.length = 0)")
         player.begin()
         for part in np.array_split(tone, 12):
             player.play(part, RATE)
@@ -111,7 +111,7 @@ async def test_speech_is_played_without_a_hole(visit: Visit, builtin: Running) -
         player.finish()
         await asyncio.wait_for(ended.wait(), 10)
         await asyncio.sleep(0.6)
-        heard = np.array(await visitor.page.evaluate("() => window.__heard.flat()"))
+        heard = np.array(await visitor.evaluate("() => window.__heard.flat()"))
         loud = np.flatnonzero(np.abs(heard) > 0.05)
         sounding = heard[loud[0] : loud[-1]] if len(loud) else heard
         assert pitch(sounding[4800:-4800], 48_000) == pytest.approx(660, abs=3)
@@ -130,8 +130,8 @@ async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Runn
     elsewhere: list[Sound] = []
     first.voice.on_sound, second.voice.on_sound = heard.append, elsewhere.append
     other.expect("ScriptProcessorNode is deprecated")
-    await other.page.evaluate(_RECORD)
-    await one.page.evaluate(_MICROPHONE, 440)
+    await other.evaluate(_RECORD)
+    await one.evaluate(_MICROPHONE, 440)
     player = first.voice.player
     player.begin()
     player.play(np.full(RATE, 9000, np.int16), RATE)
@@ -139,7 +139,7 @@ async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Runn
     await until(lambda: sum(piece.seconds for piece in heard) > 1 and not player.talking)
     assert not elsewhere
     assert not second.voice.microphone
-    loudness = await other.page.evaluate("() => Math.max(...window.__heard.flat().map(Math.abs))")
+    loudness = await other.evaluate("() => Math.max(...window.__heard.flat().map(Math.abs))")
     assert loudness < 0.001
 
 
@@ -158,8 +158,8 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         visitor.expect("ScriptProcessorNode is deprecated")
         heard: list[Sound] = []
         session.voice.on_sound = heard.append
-        await visitor.page.evaluate(_RECORD)
-        await visitor.page.evaluate(_MICROPHONE, 440)
+        await visitor.evaluate(_RECORD)
+        await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 1)
         relay.cut = True
         await asyncio.sleep(2)
@@ -183,7 +183,7 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         assert pitch(sound[-SOUND_RATE:], SOUND_RATE) == pytest.approx(440, abs=2)
         # Its times are those of the camera again.
         assert abs(heard[-1].end - time.monotonic()) < 0.5
-        await visitor.page.evaluate("() => (window.__heard.length = 0)")
+        await visitor.evaluate("() => (window.__heard.length = 0)")
         player = session.voice.player
         player.begin()
         times = np.arange(RATE) / RATE
@@ -191,12 +191,12 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         player.finish()
         await until(lambda: not player.talking)
         await asyncio.sleep(0.6)
-        back = np.array(await visitor.page.evaluate("() => window.__heard.flat()"))
+        back = np.array(await visitor.evaluate("() => window.__heard.flat()"))
         sounding = np.flatnonzero(np.abs(back) > 0.05)
         assert len(sounding) > 24_000
         middle = back[sounding[0] + 4800 : sounding[-1] - 4800]
         assert pitch(middle, 48_000) == pytest.approx(660, abs=3)
-        assert len(await visitor.page.evaluate("() => window.__peers")) == 1
+        assert len(await visitor.evaluate("() => window.__peers")) == 1
 
 
 async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin: Running) -> None:
@@ -214,7 +214,7 @@ async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin:
         lost: list[str] = []
         session.voice.on_sound = heard.append
         session.voice.on_dropped = lambda reason, count: lost.extend([reason] * count)
-        await visitor.page.evaluate(_MICROPHONE, 440)
+        await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 6, 20)
         sound = np.concatenate([piece.samples for piece in heard])
         assert lost.count("lost") >= 8

@@ -122,7 +122,7 @@ async def listening(visit: Visit, server: Running) -> Visitor:
 
 async def recorded(visitor: Visitor) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Return all sound since the recording began, the page's time of each 10 ms of it, and its rate."""
-    pieces = await visitor.page.evaluate("window.__heard")
+    pieces = await visitor.evaluate("window.__heard")
     sound = np.frombuffer(b"".join(base64.b64decode(piece[2]) for piece in pieces), "<i2") / 32_767
     return sound, np.array([piece[0] for piece in pieces]), pieces[0][1]
 
@@ -147,13 +147,13 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     element plays it.
     """
     visitor = await listening(visit, talking)
-    await visitor.page.evaluate(_RECORD)
+    await visitor.evaluate(_RECORD)
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 0.5)
     assert session.part("voice_out").talking
     await visitor.comes(_MARKED, "There is a red cup on the wooden table,")
-    played = await visitor.page.evaluate(_PLAYED)
+    played = await visitor.evaluate(_PLAYED)
     assert played == [{"playing": True, "muted": False, "volume": 1}]
     response = await visitor.response(sent["id"])
     ended = await visitor.now()
@@ -183,10 +183,10 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
     ]
     async with omni, with_model(omni) as server:
         visitor = await listening(visit, server)
-        await visitor.page.evaluate(_RECORD)
+        await visitor.evaluate(_RECORD)
         # A browser on a busy machine stretches sound and makes holes, but not each time.
         for _ in range(3):
-            await visitor.page.evaluate("window.__heard.length = 0")
+            await visitor.evaluate("window.__heard.length = 0")
             sent = await visitor.send("What do you see?")
             response = await visitor.response(sent["id"])
             assert response["text"] == "A red cup."
@@ -214,11 +214,11 @@ async def test_pieces_follow_each_other_without_a_hole_or_a_click(
     for at in range(0, len(tone), 9601):
         speech_server.answers += [tone[at : at + 9601], 0.12 if at == 9601 * 3 else 0.05]
     visitor = await listening(visit, talking)
-    await visitor.page.evaluate(_RECORD)
+    await visitor.evaluate(_RECORD)
     session = session_of(talking)
     # As above: not each time, nor clicks.
     for attempt in range(1, 4):
-        await visitor.page.evaluate("window.__heard.length = 0")
+        await visitor.evaluate("window.__heard.length = 0")
         await visitor.send("What do you see?")
         await until(lambda count=4 * attempt: len(speech_server.texts) == count, 30)
         await until(lambda: not session.part("voice_out").talking, 30)
@@ -240,7 +240,7 @@ async def test_a_tap_stops_it_at_once(
     """The sound, the voice and the answer; the next question knows what was heard, and no more."""
     speech_server.pace = 0.05
     visitor = await listening(visit, talking)
-    await visitor.page.evaluate(_RECORD)
+    await visitor.evaluate(_RECORD)
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
     await until(lambda: session.voice.player.played > 1.0)
@@ -285,7 +285,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     await visitor.response(sent["id"])
     await until(lambda: not session.part("voice_out").talking)
     await visitor.page.wait_for_function("() => window.__said.length >= 4")
-    assert await visitor.page.evaluate("window.__said") == [
+    assert await visitor.evaluate("window.__said") == [
         "There is a red cup on the wooden table,",
         "right beside a small green plant.",
         "The cup is full of hot coffee.",

@@ -35,7 +35,7 @@ async def listener(visit: Visit, url: str, **options: Any) -> Visitor:
 
 
 async def said(page: Visitor) -> list[str]:
-    found: list[str] = await page.page.evaluate("window.__said.filter((one) => one !== '(silent)')")
+    found: list[str] = await page.evaluate("window.__said.filter((one) => one !== '(silent)')")
     return found
 
 
@@ -51,12 +51,12 @@ async def test_a_camera_that_goes_and_comes_is_told_by_voice_and_tone(
     await page.press("#speak")
     await set_camera(page.page, mode="frozen")
     await expect(page.notice).to_be_visible(timeout=20_000)
-    title = await page.page.locator("#notice-title").inner_text()
-    await hears(page, f"{title} {await page.page.locator('#notice-text').inner_text()}")
+    title = await page.find("#notice-title").inner_text()
+    await hears(page, f"{title} {await page.find('#notice-text').inner_text()}")
     await page.comes("window.__notes", LOST)
     await page.show(mode="clock")
     await hears(page, say("voice.camera_back"))
-    assert not [one for one in await page.page.evaluate("window.__announced") if title in one]
+    assert not [one for one in await page.evaluate("window.__announced") if title in one]
     await page.press("#speak")
     await set_camera(page.page, mode="frozen")
     await page.page.wait_for_function(
@@ -96,7 +96,7 @@ async def test_descriptions_are_spoken_where_answers_are(
     await page.press("#speak")
     await page.press(say("chat.describe"))
     await hears(page, "I see a cup.")
-    assert "I see a cup." not in " ".join(await page.page.evaluate("window.__announced"))
+    assert "I see a cup." not in " ".join(await page.evaluate("window.__announced"))
     await page.press("#speak")
     model.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "lamp."]
     await page.page.wait_for_function(
@@ -113,11 +113,11 @@ async def test_long_thinking_is_heard(visit: Visit, server: Running, model: Fake
     await page.send("What is this?")
     await hears(page, say("chat.thinking"))
     await hears(page, "I see a cup.")
-    notes = await page.page.evaluate("window.__notes")
+    notes = await page.evaluate("window.__notes")
     assert 1 <= notes.count(THINKING) <= 3
     model.first_token = 0.0
     await page.page.wait_for_timeout(3500)
-    assert (await page.page.evaluate("window.__notes")).count(THINKING) == notes.count(THINKING)
+    assert (await page.evaluate("window.__notes")).count(THINKING) == notes.count(THINKING)
 
 
 async def test_tones_can_be_switched_off_and_the_device_keeps_that(
@@ -135,11 +135,11 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     await set_camera(page.page, mode="frozen")
     # Few words: the title alone.
     await expect(page.notice).to_be_visible(timeout=20_000)
-    await hears(page, await page.page.locator("#notice-title").inner_text())
-    assert await page.page.evaluate("window.__notes") == []
+    await hears(page, await page.find("#notice-title").inner_text())
+    assert await page.evaluate("window.__notes") == []
     await page.page.goto("about:blank")
     await page.page.goto(server.base_url)
-    await page.page.evaluate("history.state")
+    await page.evaluate("history.state")
     since = await page.now()
     await page.start()
     await page.sends('m.type === "settings" && m.verbosity === "short"', since=since)
@@ -182,7 +182,7 @@ async def test_each_answer_is_announced_once_without_speech(
     error = await page.end(sent["id"])
     assert error["type"] == "error"
     await hears(page, error["message"])
-    announced = await page.page.evaluate("window.__announced")
+    announced = await page.evaluate("window.__announced")
     assert error["message"] not in " ".join(announced)
 
 
@@ -233,14 +233,14 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     page = await listener(visit, server.base_url)
     await page.show(mode=GREY, clock=False)
     await page.watch("the kettle boils")
-    summary = page.page.locator("#watches-summary")
-    await page.page.locator("#watches > summary").click()
+    summary = page.find("#watches-summary")
+    await page.find("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"
     cannot = f"{say('watch.cannot')} {reason}"
     try:
         await hinder(page, model, way)
         await expect(summary).to_contain_text(cannot, timeout=30_000)
-        await expect(page.page.locator("#watches-list li")).to_contain_text(cannot)
+        await expect(page.find("#watches-list li")).to_contain_text(cannot)
         await page.page.wait_for_function(told, arg=cannot)
     finally:
         await help_again(page, model, way)
@@ -248,7 +248,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
         say("watch.watching_for", condition="the kettle boils"), timeout=30_000
     )
     await page.page.wait_for_function(told, arg=say("watch.watching_again"))
-    announced = await page.page.evaluate("window.__announced")
+    announced = await page.evaluate("window.__announced")
     heard = [
         text
         for text in announced

@@ -56,7 +56,7 @@ async def test_thoughts_are_folded_and_no_part_of_the_answer(
     await expect(turn.locator(".thoughts p")).to_have_text("".join(THOUGHTS))
     opened = await bounds(turn)
     assert opened["height"] > folded["height"]
-    assert not await page.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")
     # The next question's history has the answer alone.
     thinker.steps = None
     await page.ask("And now?")

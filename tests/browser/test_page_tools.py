@@ -48,7 +48,7 @@ def will_call(fake: FakeOpenAI, *calls: tuple[str, dict[str, Any]]) -> None:
 
 
 def lines(page: Visitor) -> Locator:
-    return page.page.locator("#log .tool")
+    return page.find("#log .tool")
 
 
 async def allowed(page: Visitor) -> None:
@@ -82,7 +82,7 @@ async def test_consent_is_asked_for_once(
     await expect(lines(page)).to_have_count(0)
     # The switch takes it back.
     await page.press(say("settings.menu"))
-    switch = page.page.locator("#settings [name=tools]")
+    switch = page.find("#settings [name=tools]")
     await expect(switch).to_be_checked()
     await switch.uncheck()
     await page.button(say("page.done")).click()
@@ -108,7 +108,7 @@ async def test_the_switch_is_an_answer(
     calling.deltas_for = lambda _: None
     page = await started(visit, its_server.base_url)
     await page.press(say("settings.menu"))
-    switch = page.page.locator("#settings [name=tools]")
+    switch = page.find("#settings [name=tools]")
     await switch.check()
     await switch.uncheck()
     await page.button(say("page.done")).click()
@@ -135,7 +135,7 @@ async def test_a_call_is_shown_and_undone(
     assert sent["condition"] == "it is red"
     assert sent["id"].startswith("tool:")
     await page.got('m.type === "status" && m.held')
-    await expect(page.page.locator("#announcer")).to_have_text(
+    await expect(page.find("#announcer")).to_have_text(
         say("watch.watching_for", condition="it is red")
     )
     undo = say("chat.tool_undo")

@@ -37,7 +37,7 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
         await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
         await expect(page.notice).to_be_hidden()
         await expect(page.box).to_have_value("And what is beh")
-        await expect(page.page.locator("#log")).to_contain_text(
+        await expect(page.find("#log")).to_contain_text(
             say("problem.handover_refused").partition(".")[0]
         )
         since = await page.now()
@@ -66,7 +66,7 @@ async def test_a_lost_socket_keeps_session_chat_and_settings(
     assert "What is the red thing?" in str(model.last.texts)
     ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
     assert len(ids) == 1
-    assert await page.page.evaluate("window.__camera.opened") == 1
+    assert await page.evaluate("window.__camera.opened") == 1
 
 
 async def test_a_socket_that_breaks_in_mid_answer_has_the_question_asked_again(
@@ -142,7 +142,7 @@ async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     page: Visitor, model: FakeOpenAI
 ) -> None:
     """4,000 characters are sent, one more is not, and the page says how many there are too many."""
-    count, turns = page.page.locator("#question-count"), await page.turns.count()
+    count, turns = page.find("#question-count"), await page.turns.count()
     await page.box.fill("x" * 4001)
     await expect(count).to_have_text(say("chat.too_many_characters", count=1))
     await page.comes(_UNCOVERED, True)

@@ -37,7 +37,7 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     """Not for orange; once for red, with a red frame; and the page shows, marks and takes it back."""
     page = await started(visit, builtin.base_url)
     await page.show(mode=GREY, clock=False)
-    alerts, listed = page.page.locator(".alert"), page.page.locator("#watches-list li")
+    alerts, listed = page.find(".alert"), page.find("#watches-list li")
     order = page.button(say("chat.watch_this"))
     await expect(order).to_be_hidden()
     await page.box.fill("Tell me when you see red.")
@@ -49,10 +49,10 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     sent = await page.sent("watch")
     assert sent["condition"] == "you see red"
     await page.got('m.type === "watches" && m.watches[0]?.armed')
-    await expect(page.page.locator("#watches-summary")).to_have_text(
+    await expect(page.find("#watches-summary")).to_have_text(
         say("watch.watching_for", condition="you see red")
     )
-    await expect(page.page.locator("#announcer")).to_have_text(
+    await expect(page.find("#announcer")).to_have_text(
         say("watch.watching_for", condition="you see red")
     )
 
@@ -74,9 +74,9 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(alerts.locator(".proof i")).to_be_visible()
     await expect(alerts).to_contain_text("you see red")
 
-    await page.page.locator("#watches > summary").click()
+    await page.find("#watches > summary").click()
     await expect(listed).to_contain_text(say("watch.seen"))
-    await expect(page.page.locator("#announcer")).to_contain_text(say("watch.seen"))
+    await expect(page.find("#announcer")).to_contain_text(say("watch.seen"))
     await page.button(say("watch.wrong")).click()
     await expect(alerts).to_contain_text(say("watch.taken_back"))
     await expect(listed).to_contain_text(say("watch.paused"))
@@ -85,10 +85,10 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     ).click()
     # It says so for a while.
     await expect(listed).to_contain_text(say("watch.stopped"))
-    summary = page.page.locator("#watches-summary")
+    summary = page.find("#watches-summary")
     await expect(summary).to_have_text(say("watch.stopped"))
-    await expect(page.page.locator("#announcer")).to_contain_text(say("watch.stopped"))
-    await expect(page.page.locator("#watches")).to_be_hidden()
+    await expect(page.find("#announcer")).to_contain_text(say("watch.stopped"))
+    await expect(page.find("#watches")).to_be_hidden()
     # Once: nothing more has alerted.
     assert [one for one in await page.log() if one["message"].get("type") == "alert"][1:] == []
 
@@ -102,7 +102,7 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.show(mode=RED)
-    alert = page.page.locator(".alert")
+    alert = page.find(".alert")
     await expect(alert.locator(".proof img")).to_have_js_property("complete", True)
     picture, head, reason = [
         await bounds(alert.locator(name)) for name in (".proof", ".head", ".reason")
@@ -140,14 +140,14 @@ async def test_a_trained_model_watches_for_red(
             await soon(
                 lambda: metric(run, "inferences_total", kind="watch", result="ok") > before, LOADS
             )
-            await expect(page.page.locator(".alert")).to_have_count(0)
+            await expect(page.find(".alert")).to_have_count(0)
             await page.settle(4)
         await page.show(mode=RED)
         alert = await page.got('m.type === "alert"', timeout=LOADS)
         blue, green, red = await color_of(page, alert["image"])
         assert red > 150 > 80 > green
         assert blue < 80
-        await expect(page.page.locator(".alert")).to_have_count(1)
+        await expect(page.find(".alert")).to_have_count(1)
         await page.leave()
 
 
@@ -170,7 +170,7 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     await page.box.fill("Read it")
     await ask.click()
     await expect(page.turns).to_have_count(2)
-    await expect(page.page.locator("#watch")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#watch")).to_have_attribute("aria-pressed", "false")
 
 
 async def test_an_order_before_the_camera_starts_it_and_watches(
@@ -199,7 +199,7 @@ async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Runn
         await page.got(f'm.type === "watches" && m.watches.length === {count}')
     await page.box.fill("Tell me when you see white.")
     await page.box.press("Enter")
-    await expect(page.page.locator("#log .note")).to_contain_text("8")
+    await expect(page.find("#log .note")).to_contain_text("8")
     await expect(page.box).to_have_value("Tell me when you see white.")
 
 
@@ -210,12 +210,12 @@ async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
     page = await started(visit, builtin.base_url)
     await page.box.fill("the kettle boils")
     await page.press(say("watch.tell_me"))
-    await expect(page.page.locator("#log .note")).to_contain_text(say("server.watch_builtin"))
+    await expect(page.find("#log .note")).to_contain_text(say("server.watch_builtin"))
     await expect(page.box).to_have_value("the kettle boils")
-    await expect(page.page.locator("#watches")).to_be_hidden()
+    await expect(page.find("#watches")).to_be_hidden()
     await page.box.fill("Tell me when the kettle boils.")
     await page.box.press("Enter")
-    await expect(page.page.locator("#log .note")).to_have_count(2)
+    await expect(page.find("#log .note")).to_have_count(2)
     await expect(page.box).to_have_value("Tell me when the kettle boils.")
     await page.button(say("chat.ask_it")).click()
     assert (await page.sent("chat"))["content"] == "Tell me when the kettle boils."
@@ -229,10 +229,10 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     await page.box.fill("a QR code")
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches.length === 1')
-    await page.page.locator("#watches > summary").click()
+    await page.find("#watches > summary").click()
     await page.button(say("watch.every_time")).click()
     await page.got('m.type === "watches" && m.watches[0]?.repeat')
-    times = page.page.locator("#watches .when")
+    times = page.find("#watches .when")
     await expect(times.locator("summary")).to_have_text(
         f"{say('watch.any_time')}, {say('watch.until_stop')}"
     )
@@ -248,7 +248,7 @@ async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
     assert (one["condition"], one["repeat"], one["hours"]) == ("a QR code", True, [1320, 390])
     left = one["expires_at"] - await page.now()
     assert 7.9 * 3_600_000 < left < 8.1 * 3_600_000
-    await expect(page.page.locator("#watches-list")).to_contain_text("a QR code")
+    await expect(page.find("#watches-list")).to_contain_text("a QR code")
 
 
 # Writes down what the browser is asked for when a watch alerts.
@@ -276,7 +276,7 @@ async def test_an_alert_sounds_shakes_and_notifies(
     away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
     page = await started(visit, builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
     await page.show(mode=GREY, clock=False)
-    assert await page.page.evaluate("window.__alarm") == []
+    assert await page.evaluate("window.__alarm") == []
     await page.watch()
     await page.comes("window.__alarm", [["asked"]])
     since = await page.now()
@@ -284,9 +284,9 @@ async def test_an_alert_sounds_shakes_and_notifies(
     await page.got(
         'm.type === "watches" && m.watches[0]?.reason?.includes("I do not see it")', since=since
     )
-    await page.page.evaluate("window.__away = true")
+    await page.evaluate("window.__away = true")
     await page.show(mode=RED)
-    await expect(page.page.locator(".alert")).to_have_count(1)
+    await expect(page.find(".alert")).to_have_count(1)
     calls = [["asked"], ["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
     if hidden:
         calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
@@ -308,14 +308,14 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     page = await started(visit, builtin.base_url)
     await page.show(mode=paper(0), clock=False)
     await page.watch()
-    await page.page.locator("#watches > summary").click()
-    await page.page.locator("#watches-changes > summary").click()
-    slider = page.page.locator("#watches-changes").get_by_label(say("watch.small_changes"))
-    compared = page.page.locator("#watches-changes .compared")
+    await page.find("#watches > summary").click()
+    await page.find("#watches-changes > summary").click()
+    slider = page.find("#watches-changes").get_by_label(say("watch.small_changes"))
+    compared = page.find("#watches-changes .compared")
     await slider.fill("-2")
     # The setting of the opened details may come in between.
     await page.sends("m.sensitivity === 0.25")
-    await expect(page.page.locator("#watches-changes output")).to_have_text("25 %")
+    await expect(page.find("#watches-changes output")).to_have_text("25 %")
     await page.show(mode=paper(12))
     await page.settle(6)
     since = await page.now()
@@ -334,7 +334,7 @@ async def test_the_slider_sets_what_the_gate_sees(visit: Visit, builtin: Running
     await page.page.wait_for_function(
         "() => Number(document.querySelector('#watches-changes .part').getAttribute('width')) > 0"
     )
-    await page.page.locator("#watches-changes > summary").click()
+    await page.find("#watches-changes > summary").click()
     await page.sends("m.watch_changes === false")
 
 

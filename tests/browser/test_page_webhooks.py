@@ -53,7 +53,7 @@ async def alerts_for(run: Running, page: Visitor, color: str, count: int) -> Non
     await page.button(say("chat.watch_this")).click()
     await soon(lambda: answered() >= before + 2, 30)
     await page.show(mode=COLORS[color])
-    await expect(page.page.locator(".alert")).to_have_count(count, timeout=30_000)
+    await expect(page.find(".alert")).to_have_count(count, timeout=30_000)
 
 
 async def test_a_person_lets_alerts_go_and_ends_it(
@@ -62,16 +62,16 @@ async def test_a_person_lets_alerts_go_and_ends_it(
     """Nothing leaves before the switch, and nothing after the tap; the light is on in between."""
     page = await started(visit, run.base_url)
     await page.show(mode=GREY, clock=False)
-    light = page.page.locator("#receivers-light")
+    light = page.find("#receivers-light")
     await alerts_for(run, page, "red", 1)
     assert receiver.connections == 0
     await expect(light).to_be_hidden()
 
-    await page.page.locator("#watches > summary").click()
-    await page.page.locator("#receivers > summary").click()
+    await page.find("#watches > summary").click()
+    await page.find("#receivers > summary").click()
     switch = page.page.get_by_label("hall-lights")
     await expect(switch).not_to_be_checked()
-    await expect(page.page.locator("#receivers label:not([hidden])")).to_contain_text(
+    await expect(page.find("#receivers label:not([hidden])")).to_contain_text(
         f"127.0.0.1:{receiver.port}"
     )
     await switch.check()
@@ -96,7 +96,7 @@ async def test_the_operator_sees_and_sends_again(
     """A test that arrives, and letters that were given up."""
     monkeypatch.setattr(retry, "PAUSES", ())
     page = await operator(visit, run.base_url)
-    hooks = page.page.locator("#hooks")
+    hooks = page.find("#hooks")
     row = hooks.locator("#hooks-list li")
     await expect(row).to_contain_text("hall-lights")
     await expect(row).to_contain_text("nothing sent yet")

@@ -202,6 +202,13 @@ class Visitor:
     async def resize(self, width: int, height: int) -> None:
         await self.page.set_viewport_size({"width": width, "height": height})
 
+    def find(self, selector: str, **options: Any) -> Locator:
+        return self.page.locator(selector, **options)
+
+    async def evaluate(self, script: str, arg: Any = None) -> Any:
+        """What a script returns on the page."""
+        return await self.page.evaluate(script, arg)
+
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
