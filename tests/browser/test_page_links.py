@@ -403,6 +403,7 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
         await other.recv()
         await expect(page.card).to_contain_text(say("page.other_window"))
         await expect(page.state).to_have_text(say("page.camera_off"))
+        await page.lets_go()
         await page.start()
         await other.wait_closed()
         assert other.close_code == 4409

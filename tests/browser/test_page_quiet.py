@@ -218,6 +218,8 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
     await expect(page.find("#simple-label")).to_be_visible()
+    # Nothing was lost: no line in the chat tells of it.
+    await expect(page.find("#log .note")).to_have_count(0)
     await page.find("#state").click()
     await page.button(say("stage.simple_more")).click()
     dialog = page.find("#simple-dialog")

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, hurry, started
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -83,12 +83,3 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
     await page.comes(f"window.__told.includes({json.dumps(say('page.restarts'))})", True)
     await expect(page.notice).to_contain_text(say("page.server_stopped_text"))
     await page.leave()
-
-
-async def test_a_page_that_begins_in_simple_mode_says_so_and_tells_no_change(
-    visit: Visit, builtin: Running
-) -> None:
-    """Nothing was lost: it stands there, and no line in the chat tells of it."""
-    page = await started(visit, builtin.base_url)
-    await expect(page.find("#simple-label")).to_be_visible()
-    await expect(page.find("#log .note")).to_have_count(0)

@@ -127,17 +127,6 @@ async def test_an_engine_that_dies_in_mid_answer_is_told_and_asked_again(
     await expect(page.turns.last.locator(".asked")).to_have_text(say("stage.what_is_this"))
 
 
-async def test_two_windows_of_one_page_do_not_fight(page: Visitor, server: Running) -> None:
-    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming
-    back.
-    """
-    server.program.sessions.close_sockets(4409, "replaced")
-    await expect(page.card).to_contain_text(say("page.other_window"))
-    await expect(page.state).to_have_text(say("page.camera_off"))
-    await page.lets_go()
-    await page.start()
-
-
 async def test_a_question_that_is_too_long_is_held_back_with_its_count(
     page: Visitor, model: FakeOpenAI
 ) -> None:
