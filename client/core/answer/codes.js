@@ -1,4 +1,4 @@
-import { byId, say } from "../page/dom.js";
+import { button, byId, made, say } from "../page/dom.js";
 import { language, text } from "../words/text.js";
 import { hostOf } from "./inline.js";
 
@@ -31,22 +31,16 @@ export function fillCodes(article, turn, open) {
   shown?.remove();
   if (codes.length === 0) return;
   const buttons = codes.map((code) => (code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes)));
-  const group = document.createElement("div");
-  group.className = "codes";
+  const group = made("div", { className: "codes" }, ...buttons.filter((button) => button !== null));
   group.dataset.codes = key;
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", text("answer.codes"));
-  group.append(...buttons.filter((button) => button !== null));
   if (group.childElementCount > 0) article.querySelector(".said")?.after(group);
 }
 
 /** @param {FoundCode} code @param {(address: string) => void} open */
 function opening({ value }, open) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = text("answer.open_host", { host: hostOf(value, MOST_OF_CODE) });
-  button.addEventListener("click", () => open(value));
-  return button;
+  return button(() => open(value), { textContent: text("answer.open_host", { host: hostOf(value, MOST_OF_CODE) }) });
 }
 
 /** @param {FoundCode} code @param {FoundCode[]} codes all of them @returns {HTMLButtonElement|null} null where a page may not copy */
@@ -55,10 +49,7 @@ function copying({ use, value }, codes) {
   const words = text(COPIES[use]);
   const several = codes.filter((other) => other.use === use).length > 1;
   const label = several ? `${words}: ${value.slice(0, BEGINNING)}` : words;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = label;
-  button.addEventListener("click", async () => {
+  const copy = async () => {
     let said = text("page.copied");
     try {
       await navigator.clipboard.writeText(value);
@@ -66,8 +57,9 @@ function copying({ use, value }, codes) {
       said = text("chat.copy_refused");
     }
     say(byId("announcer", HTMLElement), said);
-    button.textContent = said;
-    setTimeout(() => (button.textContent = label), SAYS_COPIED);
-  });
-  return button;
+    one.textContent = said;
+    setTimeout(() => (one.textContent = label), SAYS_COPIED);
+  };
+  const one = button(() => void copy(), { textContent: label });
+  return one;
 }

@@ -1,3 +1,4 @@
+import { button, made } from "../page/dom.js";
 import { asking } from "../chat/conversation.js";
 import { text } from "../words/text.js";
 
@@ -11,9 +12,8 @@ export function fillQuestion(asked, turn, onCorrect) {
   const form = asked.querySelector("form");
   if (form && turn.correctable) return; // somebody is typing
   if (form) form.remove();
-  const button = asked.querySelector("button");
   const words = asking(turn);
-  const same = asked.firstChild?.textContent === words && (button?.textContent ?? "") === (turn.correctable ? text("answer.correct") : "");
+  const same = asked.firstChild?.textContent === words && (asked.querySelector("button")?.textContent ?? "") === (turn.correctable ? text("answer.correct") : "");
   if (!same) {
     asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));
   }
@@ -21,27 +21,16 @@ export function fillQuestion(asked, turn, onCorrect) {
 
 /** @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect */
 function edit(asked, turn, onCorrect) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "correct";
-  button.textContent = text("answer.correct");
-  button.setAttribute("aria-label", text("answer.correct_question"));
-  button.addEventListener("click", () => open(asked, turn, onCorrect));
-  return button;
+  const one = button(() => open(asked, turn, onCorrect), { className: "correct", textContent: text("answer.correct") });
+  one.setAttribute("aria-label", text("answer.correct_question"));
+  return one;
 }
 
 /** @param {HTMLElement} asked @param {Turn} turn @param {(text: string) => void} onCorrect */
 function open(asked, turn, onCorrect) {
-  const form = document.createElement("form");
-  const field = document.createElement("textarea");
-  field.value = turn.question;
-  field.rows = 2;
-  field.maxLength = 4000;
+  const field = made("textarea", { value: turn.question, rows: 2, maxLength: 4000 });
   field.setAttribute("aria-label", text("answer.question_words"));
-  const ask = document.createElement("button");
-  ask.className = "correct";
-  ask.textContent = text("answer.ask");
-  form.append(field, ask);
+  const form = made("form", {}, field, made("button", { className: "correct" }, text("answer.ask")));
   const close = (/** @type {string} */ words) => {
     form.remove();
     if (words && words !== turn.question) onCorrect(words);

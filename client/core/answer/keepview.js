@@ -1,3 +1,4 @@
+import { button, made } from "../page/dom.js";
 import { asTurn } from "../chat/conversation.js";
 import { text } from "../words/text.js";
 import { FORMATS, fileName, fileOf } from "./keep.js";
@@ -16,11 +17,11 @@ const CONFIRM_TIME = 6000;
 
 /** Saves the conversation where the person says, shares an answer, and deletes all when asked twice. */
 export class Keeping {
-  #dialog = document.createElement("dialog");
-  #said = document.createElement("p");
-  #formats = document.createElement("fieldset");
-  #later = document.createElement("button");
-  #all = document.createElement("button");
+  #dialog = made("dialog", { id: "keep-dialog" });
+  #said = made("p", { className: "fine" });
+  #formats = made("fieldset");
+  #later = made("button");
+  #all = made("button");
   // While it runs, a tap on "Delete all" deletes.
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #confirming;
@@ -40,9 +41,7 @@ export class Keeping {
     this.#load = load;
     this.#marked = marked;
     this.#onDelete = onDelete;
-    this.#dialog.id = "keep-dialog";
     this.#dialog.addEventListener("close", () => this.#askAnew());
-    this.#said.className = "fine";
     this.#said.setAttribute("role", "status");
     document.body.append(this.#dialog);
   }
@@ -53,24 +52,15 @@ export class Keeping {
     this.#asides = asides;
     this.#said.textContent = this.#turns.length + asides.length === 0 ? text("answer.none_yet") : "";
     // Each time, in the page's language of then
-    const title = document.createElement("h2");
-    title.id = "keep-title";
-    title.textContent = text("answer.keep");
+    const title = made("h2", { id: "keep-title", textContent: text("answer.keep") });
     this.#dialog.setAttribute("aria-labelledby", title.id);
-    const legend = document.createElement("legend");
-    legend.textContent = text("answer.save_as");
-    this.#formats.replaceChildren(legend, ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
-    const hint = document.createElement("p");
-    hint.className = "fine";
-    hint.textContent = text("answer.made_here");
-    const row = document.createElement("div");
-    row.className = "row";
-    this.#all = button(text("answer.delete_all"), (event) => this.#askOrDelete(event));
-    this.#all.className = "danger";
+    this.#formats.replaceChildren(made("legend", {}, text("answer.save_as")), ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
+    const hint = made("p", { className: "fine" }, text("answer.made_here"));
+    this.#all = button((event) => this.#askOrDelete(event), { className: "danger", textContent: text("answer.delete_all") });
     this.#all.addEventListener("blur", () => this.#askAnew());
-    this.#later = button(text("page.not_now"), () => this.#dialog.close());
-    const save = button(text("answer.save"), () => void this.#save(), "primary");
-    row.append(this.#all, this.#later, save);
+    this.#later = button(() => this.#dialog.close(), { textContent: text("page.not_now") });
+    const save = button(() => void this.#save(), { className: "primary", textContent: text("answer.save") });
+    const row = made("div", { className: "row" }, this.#all, this.#later, save);
     this.#dialog.replaceChildren(title, this.#formats, hint, this.#said, row);
     this.#dialog.showModal();
     save.focus();
@@ -187,9 +177,7 @@ function blobOf(picture) {
 
 /** @param {Blob} blob @param {string} name */
 function download(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
+  const link = made("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   // After the browser has begun to read it
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -197,22 +185,6 @@ function download(blob, name) {
 
 /** @param {string} format @param {string} name */
 function choice(format, name) {
-  const label = document.createElement("label");
-  const input = document.createElement("input");
-  input.type = "radio";
-  input.name = "keep-format";
-  input.value = format;
-  input.checked = format === "html";
-  label.append(input, ` ${name}`);
-  return label;
-}
-
-/** @param {string} words @param {(event: MouseEvent) => void} does @param {string} [kind] */
-function button(words, does, kind = "") {
-  const one = document.createElement("button");
-  one.type = "button";
-  one.textContent = words;
-  one.className = kind;
-  one.addEventListener("click", does);
-  return one;
+  const input = made("input", { type: "radio", name: "keep-format", value: format, checked: format === "html" });
+  return made("label", {}, input, ` ${name}`);
 }

@@ -1,36 +1,22 @@
+import { button, made } from "../page/dom.js";
 import { text } from "../words/text.js";
 import { hostOf } from "./inline.js";
 
 /** Asks before a link of an answer is opened, and shows where it leads. */
 export class LinkDialog {
-  #dialog = document.createElement("dialog");
-  #title = document.createElement("h2");
-  #host = document.createElement("strong");
-  #warning = document.createElement("p");
-  #later = document.createElement("button");
-  #address = document.createElement("p");
-  #open = document.createElement("a");
+  #dialog = made("dialog", { id: "link-dialog" });
+  #title = made("h2", { id: "link-title" });
+  #host = made("strong", { dir: "ltr" });
+  #warning = made("p", { className: "fine" });
+  #later = button(() => this.#dialog.close());
+  #address = made("p", { className: "address", dir: "ltr" });
+  #open = made("a", { className: "button primary", target: "_blank", rel: "noopener noreferrer" });
 
   constructor() {
-    this.#dialog.id = "link-dialog";
-    const title = this.#title;
-    title.id = "link-title";
-    this.#dialog.setAttribute("aria-labelledby", title.id);
-    this.#address.className = "address";
-    this.#host.dir = this.#address.dir = "ltr";
-    const warning = this.#warning;
-    warning.className = "fine";
-    this.#open.className = "button primary";
-    this.#open.target = "_blank";
-    this.#open.rel = "noopener noreferrer";
+    this.#dialog.setAttribute("aria-labelledby", this.#title.id);
     this.#open.addEventListener("click", () => this.#dialog.close());
-    const later = this.#later;
-    later.type = "button";
-    later.addEventListener("click", () => this.#dialog.close());
-    const row = document.createElement("div");
-    row.className = "row";
-    row.append(later, this.#open);
-    this.#dialog.append(title, this.#address, warning, row);
+    const row = made("div", { className: "row" }, this.#later, this.#open);
+    this.#dialog.append(this.#title, this.#address, this.#warning, row);
     document.body.append(this.#dialog);
   }
 

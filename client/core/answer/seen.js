@@ -1,3 +1,4 @@
+import { button, made } from "../page/dom.js";
 import { clock, ended, number, percent, plural, text } from "../words/text.js";
 import { Zoom } from "./zoom.js";
 
@@ -6,13 +7,13 @@ import { Zoom } from "./zoom.js";
 
 /** Shows the very picture that a model got with an answer, and another answer's beside it. */
 export class SeenDialog {
-  #dialog = document.createElement("dialog");
-  #title = document.createElement("h2");
-  #views = document.createElement("div");
-  #other = document.createElement("select");
-  #compare = document.createElement("label");
+  #dialog = made("dialog", { id: "seen-dialog" });
+  #title = made("h2", { id: "seen-title" });
+  #views = made("div", { className: "views" });
+  #other = made("select");
   #compared = document.createTextNode("");
-  #scale = document.createElement("output");
+  #compare = made("label", {}, this.#compared, " ", this.#other);
+  #scale = made("output");
   #zoom = new Zoom((scale) => (this.#scale.value = percent(scale)));
   // Of the part that was looked at again: another picture, so it moves by itself
   #closer = new Zoom(() => {});
@@ -35,21 +36,13 @@ export class SeenDialog {
   /** @param {(id: string) => Promise<Blob>} load fetches a picture from the server; throws when it is not there any more */
   constructor(load) {
     this.#load = load;
-    this.#dialog.id = "seen-dialog";
-    const title = this.#title;
-    title.id = "seen-title";
-    this.#dialog.setAttribute("aria-labelledby", title.id);
-    this.#views.className = "views";
-    this.#compare.append(this.#compared, " ", this.#other);
+    this.#dialog.setAttribute("aria-labelledby", this.#title.id);
     this.#other.addEventListener("change", () => this.#beside(this.#others[this.#other.selectedIndex - 1]));
-    const row = document.createElement("div");
-    row.className = "row";
     const by = (/** @type {number} */ factor) => () => [this.#zoom, this.#closer].forEach((zoom) => zoom.by(factor));
-    this.#buttons = [button(by(1 / 1.5)), button(by(1.5)), button(() => this.#dialog.close())];
-    [this.#buttons[0].textContent, this.#buttons[1].textContent] = ["−", "+"];
-    this.#buttons[2].className = "primary";
-    row.append(this.#buttons[0], this.#scale, this.#buttons[1], this.#compare, this.#buttons[2]);
-    this.#dialog.append(title, this.#views, row);
+    const done = button(() => this.#dialog.close(), { className: "primary" });
+    const [out, closer] = [button(by(1 / 1.5), { textContent: "−" }), button(by(1.5), { textContent: "+" })];
+    this.#buttons = [out, closer, done];
+    this.#dialog.append(this.#title, this.#views, made("div", { className: "row" }, out, this.#scale, closer, this.#compare, done));
     this.#dialog.addEventListener("close", () => this.#clear());
     document.body.append(this.#dialog);
   }
@@ -67,11 +60,7 @@ export class SeenDialog {
     this.#closer.reset();
     this.#others = turns.filter((other) => other !== turn && other.frame?.thumbnail).reverse();
     this.#compare.hidden = this.#others.length === 0;
-    const option = (/** @type {string} */ words) => {
-      const one = document.createElement("option");
-      one.textContent = words;
-      return one;
-    };
+    const option = (/** @type {string} */ words) => made("option", {}, words);
     this.#other.replaceChildren(
       option(text("answer.no_other")),
       ...this.#others.map(({ question, frame }) => option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60))),
@@ -116,31 +105,18 @@ export class SeenDialog {
 
   /** @param {string} question @param {FrameInfo} frame @param {string} [part] words for a part that was looked at again */
   #show(question, frame, part = "") {
-    const view = document.createElement("figure");
-    view.classList.toggle("upright", frame.width < frame.height);
-    const place = document.createElement("div");
-    place.className = "place";
-    place.tabIndex = 0;
+    const picture = made("img", { alt: part || text("answer.saw_for", { question }) });
+    // The small one, until the other is here
+    if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
+    const place = made("div", { className: "place", tabIndex: 0 }, picture);
     place.setAttribute("role", "group");
     const label = text("answer.picture_of", { question });
     place.setAttribute("aria-label", part ? `${ended(part)} ${label}` : label);
     place.style.setProperty("--ratio", String(frame.width / frame.height));
-    const picture = document.createElement("img");
-    picture.alt = part || text("answer.saw_for", { question });
-    // The small one, until the other is here
-    if (frame.thumbnail?.startsWith("data:image/jpeg;base64,")) picture.src = frame.thumbnail;
-    place.append(picture);
-    const caption = document.createElement("figcaption");
-    const words = document.createElement("p");
-    words.textContent = text("answer.fetching");
+    const words = made("p", { textContent: text("answer.fetching") });
     words.setAttribute("role", "status"); // a caption may have no such role itself
-    if (part) {
-      const name = document.createElement("strong");
-      name.textContent = part;
-      caption.append(name);
-    }
-    caption.append(words);
-    view.append(place, caption);
+    const caption = made("figcaption", {}, ...(part ? [made("strong", {}, part)] : []), words);
+    const view = made("figure", { className: frame.width < frame.height ? "upright" : "" }, place, caption);
     this.#views.append(view);
     (part ? this.#closer : this.#zoom).add(place, picture);
     void this.#bring(frame, picture, words);
@@ -178,12 +154,4 @@ function part({ crop, source_width: width, source_height: height }) {
     part: `${right - left}×${bottom - top}`,
     place: `${left}, ${top}`,
   });
-}
-
-/** @param {() => void} does */
-function button(does) {
-  const one = document.createElement("button");
-  one.type = "button";
-  one.addEventListener("click", does);
-  return one;
 }

@@ -1,4 +1,4 @@
-import { byId } from "../page/dom.js";
+import { byId, made } from "../page/dom.js";
 import { change, settings } from "../page/settings.js";
 import { text } from "../words/text.js";
 
@@ -51,7 +51,7 @@ export class Tools {
       change({ tools, toolsAsked: true });
       line.remove();
     };
-    line.append(" ", button(text("chat.tool_allow"), answer(true)), " ", button(text("page.not_now"), answer(false)));
+    line.append(" ", once(text("chat.tool_allow"), answer(true)), " ", once(text("page.not_now"), answer(false)));
     this.#page.tell(text("chat.tool_consent"));
   }
 
@@ -66,7 +66,7 @@ export class Tools {
       const done = !refused && (looks || undo);
       const said = done ? text(words, { about }) : text("chat.tool_refused");
       const line = lineBelow(turn, said);
-      if (undo) line.append(" · ", button(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
+      if (undo) line.append(" · ", once(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
       // A watch says so itself, once the server has it.
       if (name !== "watch") this.#page.tell(said);
     }
@@ -91,20 +91,16 @@ export class Tools {
 
 /** Put a line below an answer, of which it is a part: the words of the answer stay in sight. @param {Turn} turn @param {string} words */
 function lineBelow(turn, words) {
-  const line = document.createElement("p");
-  line.className = "note tool";
-  line.append(words);
+  const line = made("p", { className: "note tool" }, words);
   document.getElementById(turn.key)?.append(line);
   return line;
 }
 
-/** @param {string} words @param {(pressed: HTMLButtonElement) => void} act */
-function button(words, act) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = words;
-  made.addEventListener("click", () => act(made), { once: true });
-  return made;
+/** A button that acts once. @param {string} words @param {(pressed: HTMLButtonElement) => void} act */
+function once(words, act) {
+  const one = made("button", { type: "button", textContent: words });
+  one.addEventListener("click", () => act(one), { once: true });
+  return one;
 }
 
 /** Press a button, unless it is as wanted. @param {string} id @param {boolean} wanted @returns {boolean} false: it was, or cannot be pressed */

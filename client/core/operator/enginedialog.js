@@ -1,4 +1,4 @@
-import { byId, say, show, tell } from "../page/dom.js";
+import { byId, made, say, show, tell } from "../page/dom.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -297,9 +297,7 @@ export class EngineDialog {
 /** @param {string} title @param {Model[]} models @returns {HTMLElement[]} nothing for an empty group */
 function group(title, models) {
   if (models.length === 0) return [];
-  const heading = document.createElement("h4");
-  heading.textContent = title;
-  return [heading, ...models.map(modelRow)];
+  return [made("h4", {}, title), ...models.map(modelRow)];
 }
 
 /** @param {Model} model */
@@ -320,18 +318,8 @@ function modeRow({ mode, ok, reason }, checked) {
  * @param {{checked?: boolean, disabled?: boolean, faint?: boolean}} [state]
  */
 function choiceRow(name, value, title, text, { checked = false, disabled = false, faint = false } = {}) {
-  const row = document.createElement("label");
-  row.className = "choice";
-  row.classList.toggle("faint", faint);
-  const input = document.createElement("input");
-  Object.assign(input, { type: "radio", name, value, checked, disabled });
-  const strong = document.createElement("strong");
-  strong.textContent = title;
-  const small = document.createElement("small");
-  small.textContent = text;
-  small.dir = "auto"; // some of the server's own words are English
-  const words = document.createElement("span");
-  words.append(strong, ...(text ? [small] : []));
-  row.append(input, words);
-  return row;
+  const input = made("input", { type: "radio", name, value, checked, disabled });
+  // Some of the server's own words are English.
+  const words = made("span", {}, made("strong", {}, title), ...(text ? [made("small", { dir: "auto" }, text)] : []));
+  return made("label", { className: faint ? "choice faint" : "choice" }, input, words);
 }

@@ -1,4 +1,4 @@
-import { byId, show, tell } from "../page/dom.js";
+import { byId, made, show, tell } from "../page/dom.js";
 import { counted, lasted } from "./words.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
@@ -70,18 +70,8 @@ function use({ questions, background, visual_tokens }) {
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */
 function row(who, name, parts, act) {
-  const item = document.createElement("li");
-  const words = document.createElement("span");
-  const strong = document.createElement("strong");
-  strong.textContent = who;
-  const small = document.createElement("small");
-  small.textContent = [name, ...parts].join(" · ");
-  words.append(strong, small);
-  const button = document.createElement("button");
-  button.type = "button";
-  button.value = name;
-  button.textContent = act;
+  const words = made("span", {}, made("strong", {}, who), made("small", {}, [name, ...parts].join(" · ")));
+  const button = made("button", { type: "button", value: name, textContent: act });
   button.setAttribute("aria-label", `${act} ${who} ${name}`);
-  item.append(words, button);
-  return item;
+  return made("li", {}, words, button);
 }

@@ -26,6 +26,24 @@ export function tell(element, text) {
   show(element, text !== "");
 }
 
+/**
+ * Make an element with these properties and children.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} name @param {Partial<HTMLElementTagNameMap[K]>} [given] @param {(Node|string)[]} children
+ */
+export function made(name, given = {}, ...children) {
+  const element = Object.assign(document.createElement(name), given);
+  element.append(...children);
+  return element;
+}
+
+/** Make a button that does something. @param {(event: MouseEvent) => void} does @param {Partial<HTMLButtonElement>} [given] its properties */
+export function button(does, given = {}) {
+  const one = made("button", { type: "button", ...given });
+  one.addEventListener("click", does);
+  return one;
+}
+
 /** The button that stays in sight after a press on this one, which may be in something that closes. @param {HTMLElement} button */
 export function stays(button) {
   const fold = button.closest("[data-fold]");

@@ -1,5 +1,5 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
-import { byId, say, show, tell } from "../../core/page/dom.js";
+import { byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /** @typedef {{name: string, sessions: number, most: number, draining: boolean}} Gateway */
 
@@ -77,14 +77,9 @@ export class GatewaysView {
     say(this.#state, standing(report));
     this.#list.replaceChildren(
       ...report.gateways.map((one) => {
-        const item = document.createElement("li");
-        const strong = document.createElement("strong");
-        strong.textContent = one.name === report.name ? `${one.name} (this one)` : one.name;
-        const small = document.createElement("small");
+        const name = one.name === report.name ? `${one.name} (this one)` : one.name;
         const places = `${one.sessions} of ${one.most} places taken`;
-        small.textContent = one.draining ? `${places} · draining` : places;
-        item.append(strong, small);
-        return item;
+        return made("li", {}, made("strong", {}, name), made("small", {}, one.draining ? `${places} · draining` : places));
       }),
     );
   }

@@ -1,4 +1,4 @@
-import { say, show } from "../../core/page/dom.js";
+import { button, made, say, show } from "../../core/page/dom.js";
 import { clock, onLanguage, text } from "../../core/words/text.js";
 import { answerOf, asked, whoAsked } from "./words.js";
 
@@ -77,38 +77,23 @@ export class Looks {
 
 /** @param {ProgramLook} look */
 function make(look) {
-  const element = document.createElement("article");
-  element.className = "look";
-  const [head, question, answer] = ["head", "question", "reason"].map((name) => {
-    const line = document.createElement("p");
-    line.className = name;
-    line.dir = "auto";
-    return line;
-  });
-  const [name, badge, time] = ["strong", "span", "time"].map((tag) => document.createElement(tag));
-  say(name, look.name);
-  name.dir = "auto";
-  badge.className = "badge";
-  say(time, clock(look.at));
-  head.append(name, badge, time);
-  const frame = document.createElement("button");
-  const image = document.createElement("img");
-  frame.type = "button";
-  frame.className = "proof";
-  frame.setAttribute("aria-expanded", "false");
-  frame.append(image);
-  frame.addEventListener("click", () => {
+  const [head, question, answer] = ["head", "question", "reason"].map((className) => made("p", { className, dir: "auto" }));
+  const badge = made("span", { className: "badge" });
+  head.append(made("strong", { dir: "auto" }, look.name), badge, made("time", {}, clock(look.at)));
+  const image = made("img");
+  const enlarge = () => {
     frame.setAttribute("aria-expanded", String(element.classList.toggle("large")));
     element.scrollIntoView({ block: "nearest" });
-  });
-  const all = document.createElement("button");
-  all.type = "button";
-  all.className = "unfold";
-  all.addEventListener("click", () => {
+  };
+  const frame = button(enlarge, { className: "proof" });
+  frame.setAttribute("aria-expanded", "false");
+  frame.append(image);
+  const unfold = () => {
     element.classList.remove("folded");
     show(all, false);
-  });
-  element.append(head, question, frame, answer, all);
+  };
+  const all = button(unfold, { className: "unfold" });
+  const element = made("article", { className: "look" }, head, question, frame, answer, all);
   let long = false;
   const fill = (/** @type {ProgramLook} */ now) => {
     element.dataset.state = now.state;

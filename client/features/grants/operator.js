@@ -1,6 +1,6 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { counted, lasted } from "../../core/operator/words.js";
-import { byId, say, show, tell } from "../../core/page/dom.js";
+import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 import { clock } from "../../core/words/text.js";
 
 /**
@@ -79,23 +79,11 @@ export class AccessView {
 
   /** @param {Access} program */
   #row(program) {
-    const item = document.createElement("li");
-    const name = document.createElement("strong");
-    name.translate = false;
-    name.textContent = program.name;
-    const small = document.createElement("small");
-    const about = document.createElement("span");
-    about.append(name, small);
-    const end = document.createElement("button");
-    end.type = "button";
-    end.textContent = "End";
+    const small = made("small");
+    const about = made("span", {}, made("strong", { translate: false }, program.name), small);
+    const end = button(() => this.#onEnd(program), { textContent: "End" });
     end.setAttribute("aria-label", `End the access of ${program.name}`);
-    end.addEventListener("click", () => this.#onEnd(program));
-    const head = document.createElement("div");
-    head.className = "head";
-    head.append(about, end);
-    item.append(head);
-    return { item, small };
+    return { item: made("li", {}, made("div", { className: "head" }, about, end)), small };
   }
 }
 

@@ -1,7 +1,7 @@
 import { ApiError } from "../../core/live/api.js";
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { failure, lasted } from "../../core/operator/words.js";
-import { byId, say, show, tell } from "../../core/page/dom.js";
+import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A camera of the house.
@@ -125,41 +125,27 @@ export class CamerasView {
 
 /** One camera. */
 class Card {
-  item = document.createElement("li");
+  item = made("li");
   #name;
-  #small = document.createElement("small");
-  #detail = document.createElement("p");
-  #image = document.createElement("img");
-  #look = document.createElement("button");
-  #retry = document.createElement("button");
-  #form = document.createElement("form");
-  #answer = document.createElement("p");
+  #small = made("small");
+  #detail = made("p", { className: "fine" });
+  #image = made("img");
+  #look;
+  #retry;
+  #form;
+  #answer = made("p", { className: "answer", dir: "auto" });
   #shown = false;
 
   /** @param {string} name @param {{onShow: (name: string, shown: boolean) => void, onRetry: (name: string) => void, onQuestion: (name: string, question: string) => void}} hooks */
   constructor(name, { onShow, onRetry, onQuestion }) {
     this.#name = name;
-    const title = document.createElement("strong");
-    title.textContent = name;
-    title.translate = false;
-    const words = document.createElement("span");
-    words.append(title, this.#small);
-    this.#look.type = this.#retry.type = "button";
-    this.#look.addEventListener("click", () => onShow(name, !this.#shown));
-    this.#retry.addEventListener("click", () => onRetry(name));
-    const head = document.createElement("div");
-    head.className = "head";
-    head.append(words, this.#look, this.#retry);
-    this.#detail.className = "fine";
-    const input = document.createElement("input");
-    input.type = "text";
-    input.maxLength = 4000;
-    input.required = true;
-    input.placeholder = `Ask ${name}`;
+    const words = made("span", {}, made("strong", { translate: false }, name), this.#small);
+    this.#look = button(() => onShow(name, !this.#shown));
+    this.#retry = button(() => onRetry(name));
+    const head = made("div", { className: "head" }, words, this.#look, this.#retry);
+    const input = made("input", { type: "text", maxLength: 4000, required: true, placeholder: `Ask ${name}` });
     input.setAttribute("aria-label", `Ask ${name}`);
-    const button = document.createElement("button");
-    button.textContent = "Ask";
-    this.#form.append(input, button);
+    this.#form = made("form", {}, input, made("button", {}, "Ask"));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const question = input.value.trim();
@@ -167,9 +153,7 @@ class Card {
       input.value = "";
       onQuestion(name, question);
     });
-    this.#answer.className = "answer";
     this.#answer.setAttribute("role", "status");
-    this.#answer.dir = "auto";
     this.item.append(head, this.#detail, this.#image, this.#form, this.#answer);
   }
 

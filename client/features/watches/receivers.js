@@ -1,4 +1,4 @@
-import { say, show } from "../../core/page/dom.js";
+import { button, made, say, show } from "../../core/page/dom.js";
 import { list, onLanguage, text } from "../../core/words/text.js";
 
 /** @typedef {{name: string, host: string, on: boolean}} WebhookOffer */
@@ -10,9 +10,9 @@ const HOME = "Home Assistant";
 /** The programs to which a person may let alerts go, Home Assistant too: a switch for each, and the light while one gets them. */
 export class Receivers {
   /** In the list of watches */
-  element = document.createElement("details");
+  element = made("details", { id: "receivers" });
   /** Above it, while alerts go somewhere */
-  light = document.createElement("div");
+  light = made("div", { id: "receivers-light" });
 
   #send;
   /** @type {WebhookOffer[]} */
@@ -21,34 +21,24 @@ export class Receivers {
   #home = null;
   // The person ended it without a connection; the server hears it as soon as it can.
   #ending = false;
-  #summary = document.createElement("summary");
-  #about = document.createElement("p");
-  #rows = document.createElement("div");
-  #homeRow = document.createElement("label");
-  #homeInput = document.createElement("input");
-  #homeHost = document.createElement("small");
-  #homeAbout = document.createElement("p");
-  #words = document.createElement("span");
-  #end = document.createElement("button");
+  #summary = made("summary");
+  #about = made("p", { className: "fine" });
+  #rows = made("div");
+  #homeInput = made("input", { type: "checkbox" });
+  #homeHost = made("small");
+  #homeRow = made("label", { className: "check", translate: false }, this.#homeInput, `${HOME} `, this.#homeHost);
+  #homeAbout = made("p", { className: "fine" });
+  #words = made("span");
+  #end = button(() => this.#choose([], false));
 
   /** @param {(message: import("../../core/live/messages.d.ts").ClientMessage) => boolean} send */
   constructor(send) {
     this.#send = send;
-    this.element.id = "receivers";
-    this.#about.className = "fine";
-    this.#homeAbout.className = "fine";
-    this.#homeInput.type = "checkbox";
     this.#homeInput.addEventListener("change", () => this.#choose(this.#on(), this.#homeInput.checked));
-    this.#homeRow.className = "check";
-    this.#homeRow.translate = false;
-    this.#homeRow.append(this.#homeInput, `${HOME} `, this.#homeHost);
     this.element.append(this.#summary, this.#about, this.#rows, this.#homeRow, this.#homeAbout);
-    this.light.id = "receivers-light";
     this.light.setAttribute("role", "status");
-    const dot = document.createElement("i");
+    const dot = made("i");
     dot.setAttribute("aria-hidden", "true");
-    this.#end.type = "button";
-    this.#end.addEventListener("click", () => this.#choose([], false));
     this.light.append(dot, this.#words, this.#end);
     onLanguage(() => this.#render());
     this.#render();
@@ -105,28 +95,15 @@ export class Receivers {
     show(this.#homeAbout, this.#home !== null);
     this.#homeHost.textContent = this.#home?.host ?? "";
     this.#homeInput.checked = home;
-    say(
-      this.#homeAbout,
-      text(
-        "watch.home_about",
-      ),
-    );
+    say(this.#homeAbout, text("watch.home_about"));
   }
 
   /** @param {WebhookOffer} offer @param {string[]} on names of those that get alerts */
   #row(offer, on) {
     const kept = this.#rows.querySelector(`input[name="${CSS.escape(offer.name)}"]`);
-    const row = kept?.parentElement ?? document.createElement("label");
-    const input = kept instanceof HTMLInputElement ? kept : document.createElement("input");
-    if (!kept) {
-      input.type = "checkbox";
-      input.name = offer.name;
-      const host = document.createElement("small");
-      host.textContent = offer.host;
-      row.className = "check";
-      row.translate = false;
-      row.append(input, `${offer.name} `, host);
-    }
+    const input = kept instanceof HTMLInputElement ? kept : made("input", { type: "checkbox", name: offer.name });
+    const row =
+      kept?.parentElement ?? made("label", { className: "check", translate: false }, input, `${offer.name} `, made("small", {}, offer.host));
     input.checked = offer.on;
     input.onchange = () => this.#choose(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name), this.#homeInput.checked);
     return row;

@@ -1,4 +1,4 @@
-import { say } from "../../core/page/dom.js";
+import { made, say } from "../../core/page/dom.js";
 import { timeOfDay, whenWords } from "./words.js";
 import { text } from "../../core/words/text.js";
 
@@ -15,20 +15,18 @@ const ENDS = [
 
 /** The times in which a watch alerts, folded away. */
 export class When {
-  element = document.createElement("details");
+  element = made("details", { className: "when" });
 
-  #summary = document.createElement("summary");
-  #from = document.createElement("input");
-  #to = document.createElement("input");
+  #summary = made("summary");
+  #from = made("input", { type: "time" });
+  #to = made("input", { type: "time" });
   #onChange;
 
   /** @param {(change: Partial<Order>) => void} onChange */
   constructor(onChange) {
     this.#onChange = onChange;
-    this.element.className = "when";
-    const row = document.createElement("div");
-    row.append(this.#time(this.#from, text("watch.from")), this.#time(this.#to, text("watch.to")), this.#end());
-    this.element.append(this.#summary, row);
+    const times = [this.#time(this.#from, text("watch.from")), this.#time(this.#to, text("watch.to"))];
+    this.element.append(this.#summary, made("div", {}, ...times, this.#end()));
   }
 
   /** @param {[number, number]|undefined} hours @param {number|undefined} until */
@@ -42,19 +40,16 @@ export class When {
 
   /** @param {HTMLInputElement} input @param {string} name */
   #time(input, name) {
-    const label = document.createElement("label");
-    input.type = "time";
     input.addEventListener("change", () => {
       const [from, to] = [this.#from, this.#to].map(({ value }) => value && Number(value.slice(0, 2)) * 60 + Number(value.slice(3, 5)));
       if (typeof from === "number" && typeof to === "number") this.#onChange({ hours: [from, to] });
       else if (from === to) this.#onChange({ hours: undefined });
     });
-    label.append(`${name} `, input);
-    return label;
+    return made("label", {}, `${name} `, input);
   }
 
   #end() {
-    const select = document.createElement("select");
+    const select = made("select");
     select.setAttribute("aria-label", text("watch.end_of"));
     for (const [words, ms] of ENDS) select.add(new Option(text(words), String(ms)));
     select.addEventListener("change", () => {

@@ -1,6 +1,6 @@
 import { WatchingDesk } from "../../core/operator/desk.js";
 import { counted } from "../../core/operator/words.js";
-import { byId, say, show, tell } from "../../core/page/dom.js";
+import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A receiver of webhooks.
@@ -92,29 +92,18 @@ function kept(list, rows, keys, make) {
 
 /** A name, words about it, and buttons. */
 class Row {
-  item = document.createElement("li");
-  #name = document.createElement("strong");
-  #small = document.createElement("small");
-  #detail = document.createElement("p");
+  item = made("li");
+  #name = made("strong", { translate: false });
+  #small = made("small");
+  #detail = made("p", { className: "fine" });
   /** @type {[HTMLButtonElement, string][]} */
   #buttons = [];
 
   /** @param {[string, () => void][]} buttons words, and what they do */
   constructor(buttons) {
-    this.#name.translate = false;
-    const words = document.createElement("span");
-    words.append(this.#name, this.#small);
-    const head = document.createElement("div");
-    head.className = "head";
-    head.append(words);
-    for (const [label, act] of buttons) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.addEventListener("click", act);
-      this.#buttons.push([button, label]);
-      head.append(button);
-    }
-    this.#detail.className = "fine";
+    this.#buttons = buttons.map(([label, act]) => [button(act), label]);
+    const words = made("span", {}, this.#name, this.#small);
+    const head = made("div", { className: "head" }, words, ...this.#buttons.map(([one]) => one));
     this.item.append(head, this.#detail);
   }
 
@@ -123,9 +112,9 @@ class Row {
     say(this.#name, name);
     say(this.#small, words);
     tell(this.#detail, detail);
-    for (const [button, label] of this.#buttons) {
-      say(button, label);
-      button.setAttribute("aria-label", `${label}: ${name}`);
+    for (const [one, label] of this.#buttons) {
+      say(one, label);
+      one.setAttribute("aria-label", `${label}: ${name}`);
     }
   }
 }
