@@ -1,4 +1,4 @@
-import { say, show } from "../page/dom.js";
+import { made, say, show } from "../page/dom.js";
 import { partsOf } from "../page/picture.js";
 import { ago, duration, lookedAt, span } from "../page/routes.js";
 import { cameraName, engineName, progress } from "../page/words.js";
@@ -58,14 +58,7 @@ function fillFrames(list, turn) {
     const name = cameraName(camera, camera_name);
     list.append(picture(thumbnail, text("page.picture_of_camera", { name }), name));
   }
-  if (missed) list.append(nothingPast());
-}
-
-function nothingPast() {
-  const entry = document.createElement("li");
-  entry.className = "missed";
-  entry.textContent = text("answer.about_now");
-  return entry;
+  if (missed) list.append(made("li", { className: "missed" }, text("answer.about_now")));
 }
 
 /**
@@ -107,16 +100,12 @@ function item({ number, captured_at, picture: image }, asked) {
 
 /** @param {string} source @param {string} alt @param {string} words under it */
 function picture(source = "", alt, words) {
-  const entry = document.createElement("li");
-  const image = document.createElement("img");
-  image.alt = alt;
+  const image = made("img", { alt });
   // Only data URLs: the page loads no picture from an address.
   if (source.startsWith("data:image/jpeg;base64,")) image.src = source;
-  const caption = document.createElement("span");
-  caption.textContent = words;
+  const caption = made("span", {}, words);
   caption.setAttribute("aria-hidden", "true");
-  entry.append(image, caption);
-  return entry;
+  return made("li", {}, image, caption);
 }
 
 /**
@@ -260,10 +249,7 @@ function timeRows(timings) {
 
 /** @param {string} name @param {string} text */
 function row(name, text) {
-  const [term, value] = ["dt", "dd"].map((tag) => document.createElement(tag));
-  term.textContent = name;
-  value.textContent = text;
-  return [term, value];
+  return [made("dt", {}, name), made("dd", {}, text)];
 }
 
 /** @template T @param {T|null} found @returns {T} */

@@ -1,3 +1,4 @@
+import { made } from "../page/dom.js";
 import { hostOf, linksIn } from "./inline.js";
 import { Markdown } from "./markdown.js";
 
@@ -99,36 +100,24 @@ export class Rich {
 
   /** @param {Block & {kind: "code"}} block */
   #code({ text, at }) {
-    const frame = document.createElement("pre");
-    frame.tabIndex = 0; // a keyboard scrolls it
-    frame.dir = "ltr";
-    const code = document.createElement("code");
-    code.append(this.#text(text, at));
-    frame.append(code);
-    return frame;
+    // A keyboard scrolls it.
+    return made("pre", { tabIndex: 0, dir: "ltr" }, made("code", {}, this.#text(text, at)));
   }
 
   /** @param {Block & {kind: "table"}} block */
   #table({ align, head, rows }) {
-    const frame = document.createElement("div");
-    frame.className = "table";
-    frame.tabIndex = 0;
-    const table = document.createElement("table");
+    const table = made("table");
     const row = (/** @type {Span[][]} */ cells, /** @type {string} */ tag) => {
-      const line = document.createElement("tr");
-      line.append(
-        ...cells.map((spans, index) => {
-          const cell = this.#with(tag, spans);
-          if (align[index]) cell.style.textAlign = align[index];
-          return cell;
-        }),
-      );
-      return line;
+      const found = cells.map((spans, index) => {
+        const cell = this.#with(tag, spans);
+        if (align[index]) cell.style.textAlign = align[index];
+        return cell;
+      });
+      return made("tr", {}, ...found);
     };
     if (head) table.createTHead().append(row(head, "th"));
     table.createTBody().append(...rows.map((cells) => row(cells, "td")));
-    frame.append(table);
-    return frame;
+    return made("div", { className: "table", tabIndex: 0 }, table);
   }
 
   /** @param {string} tag @param {Span[]} spans */
@@ -141,11 +130,7 @@ export class Rich {
   /** @param {Span} span @returns {Node} */
   #span(span) {
     if (span.kind === "text") return this.#text(span.text, span.at);
-    if (span.kind === "code") {
-      const code = document.createElement("code");
-      code.append(this.#text(span.text, span.at));
-      return code;
-    }
+    if (span.kind === "code") return made("code", {}, this.#text(span.text, span.at));
     if (span.kind === "link") return this.#link(span);
     return this.#with({ strong: "strong", emphasis: "em", struck: "s" }[span.kind], span.spans);
   }
@@ -159,9 +144,7 @@ export class Rich {
     const host = hostOf(address);
     // Its words may name another place, and letters may pass for others.
     if (link.textContent !== address || !address.toLowerCase().includes(host)) {
-      const where = document.createElement("small");
-      where.textContent = ` (${host})`;
-      link.append(where);
+      link.append(made("small", {}, ` (${host})`));
     }
     link.addEventListener("click", () => this.#onLink(address, link));
     return link;

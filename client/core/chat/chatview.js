@@ -1,5 +1,5 @@
 import { asking, finished } from "./conversation.js";
-import { byId, say, show, tell } from "../page/dom.js";
+import { button, byId, made, say, show, tell } from "../page/dom.js";
 import { languageOf } from "./language.js";
 import { places } from "../page/picture.js";
 import { cameraName, remarks } from "../page/words.js";
@@ -129,16 +129,13 @@ export class ChatView {
     const said = part(article, ".text", HTMLElement);
     if ((said.textContent ?? "").length < LONG) return;
     article.classList.add("folded");
-    const unfold = document.createElement("button");
-    unfold.type = "button";
-    unfold.className = "unfold";
-    unfold.textContent = text("page.show_all");
-    unfold.addEventListener("click", () => {
+    const open = () => {
       article.classList.remove("folded");
       unfold.remove();
       said.tabIndex = -1;
       said.focus({ preventScroll: true });
-    });
+    };
+    const unfold = button(open, { className: "unfold", textContent: text("page.show_all") });
     part(article, ".said", HTMLElement).after(unfold);
   }
 
@@ -161,9 +158,7 @@ export class ChatView {
   /** Add a line between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
   note(text, before = null) {
     show(this.#empty, false);
-    const line = document.createElement("p");
-    line.className = "note";
-    line.textContent = text;
+    const line = made("p", { className: "note", textContent: text });
     this.entries += 1;
     this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
@@ -325,11 +320,8 @@ export class ChatView {
     say(part(earlier, "summary", HTMLElement), text("chat.earlier_count", { count: turn.earlier.length }));
     list.replaceChildren(
       ...turn.earlier.map(({ at, text }) => {
-        const item = document.createElement("li");
+        const item = made("li", {}, made("time", {}, clock(at)), ` ${text}`);
         item.dataset.at = String(at);
-        const time = document.createElement("time");
-        time.textContent = clock(at);
-        item.append(time, ` ${text}`);
         return item;
       }),
     );

@@ -1,4 +1,4 @@
-import { byId, say, show } from "../../core/page/dom.js";
+import { button, byId, made, say, show } from "../../core/page/dom.js";
 import { direction, shownPicture, toElement } from "../../core/page/picture.js";
 import { ago } from "../../core/page/routes.js";
 import { text } from "../../core/words/text.js";
@@ -136,20 +136,14 @@ export class Overlay {
 
   /** @param {number} id */
   #make(id) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "mark";
-    const label = document.createElement("span");
-    const name = document.createElement("b");
-    // Its words are the model's, which may run the other way than the page's.
-    name.dir = "auto";
-    label.append(name, document.createElement("i"));
-    button.append(label);
-    button.addEventListener("click", () => {
+    const ask = () => {
       const mark = this.#marks.get(id);
       if (mark) this.#onAsk(mark, direction(mark.box, this.#measure()?.mirrored));
-    });
-    return button;
+    };
+    const mark = button(ask, { className: "mark" });
+    // Its words are the model's, which may run the other way than the page's.
+    mark.append(made("span", {}, made("b", { dir: "auto" }), made("i")));
+    return mark;
   }
 
   /** @param {number} id */

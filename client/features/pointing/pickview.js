@@ -1,4 +1,4 @@
-import { byId, say, show, tell } from "../../core/page/dom.js";
+import { byId, made, say, show, tell } from "../../core/page/dom.js";
 import { direction, toElement, toPicture } from "../../core/page/picture.js";
 import { joined, onLanguage, text } from "../../core/words/text.js";
 import { shownIn } from "./overlay.js";
@@ -50,12 +50,12 @@ export class PickView {
   #stage = byId("stage", HTMLElement);
   #top = byId("top", HTMLElement);
   #pictures = [byId("far", HTMLImageElement), byId("still", HTMLCanvasElement), byId("video", HTMLVideoElement)];
-  #root = document.createElement("div");
+  #root = made("div");
   /** The way without a pointer: seen while the keyboard has it */
-  #start = button("pick-start glass visually-hidden");
-  #box = button("pick");
-  #name = document.createElement("b");
-  #cross = button("pick-clear glass icon");
+  #start = made("button", { type: "button", className: "pick-start glass visually-hidden" });
+  #box = made("button", { type: "button", className: "pick" });
+  #name = made("b");
+  #cross = made("button", { type: "button", className: "pick-clear glass icon" });
   #hooks;
   /** @type {Picked|null} */
   #picked = null;
@@ -277,12 +277,4 @@ export function inside([x1, y1, x2, y2]) {
 /** @param {HTMLElement} element @param {number} left @param {number} top */
 function place(element, left, top) {
   element.style.transform = `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px)`;
-}
-
-/** @param {string} name of its class */
-function button(name) {
-  const one = document.createElement("button");
-  one.type = "button";
-  one.className = name;
-  return one;
 }
