@@ -158,7 +158,8 @@ export class ChatView {
   /** Add a line between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
   note(text, before = null) {
     show(this.#empty, false);
-    const line = made("p", { className: "note", textContent: text });
+    const line = made("p", { className: "note" });
+    line.textContent = text;
     this.entries += 1;
     this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
