@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -61,10 +61,11 @@ async def test_whoever_has_no_code_is_told_whom_to_ask(visit: Visit, private: Ru
     page = await visit(private.base_url)
     page.expect(REFUSED_TOKEN)
     dialog = page.page.get_by_role("dialog")
-    for close in (
+    ways: tuple[Callable[[], Awaitable[None]], ...] = (
         page.button(say("page.not_now")).click,
         partial(page.page.keyboard.press, "Escape"),
-    ):
+    )
+    for close in ways:
         await page.start_button.click()
         await expect(dialog).to_be_visible()
         await close()
