@@ -104,11 +104,14 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     model.answer_for = lambda _body, _jpeg: [
         f"{word} " for word in (f"Scene {next(numbers) % 10}: " + LONG).split()
     ]
+    count = await page.turns.count()
     await page.press(say("chat.describe"))
+    await expect(page.turns).to_have_count(count + 1)
     await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
     await page.evaluate("""() => {
           window.__seen = new Set();
           const look = () => {
+            if (!window.__seen) return;
             const turn = document.querySelector("article.turn:last-of-type");
             const height = Math.round(turn.getBoundingClientRect().height);
             window.__seen.add(`${height} ${turn.querySelector(".thumb").checkVisibility()}`);
@@ -118,6 +121,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
         }""")
     await page.turns.last.locator(".earlier li").nth(3).wait_for(state="attached")
     seen: list[str] = await page.evaluate("[...window.__seen]")
+    await page.evaluate("window.__seen = null")
     assert len(seen) == 1, seen
     assert seen[0].endswith("true")
     await page.press(say("chat.describe"))
@@ -130,8 +134,9 @@ async def test_the_timeline_of_a_description_scrolls_and_copies(
     numbers = itertools.count(1)
     model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}. {LONG}"]
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    before = await page.turns.count()
     await page.press(say("chat.describe"))
-    turn = page.turns.last
+    turn = page.turns.nth(before)
     moments = turn.locator(".earlier ol")
     await moments.locator("li").nth(4).wait_for(state="attached")
     await page.press(say("chat.describe"))
