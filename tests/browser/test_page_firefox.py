@@ -129,6 +129,14 @@ async def browser() -> AsyncIterator[Firefox]:
         yield browser
 
 
+async def live(browser: Firefox, server: Running, *scripts: str) -> None:
+    """Open the page, run scripts there, and start the camera."""
+    await browser.go(f"{server.base_url}/")
+    for script in (*scripts, 'document.querySelector("#start").click()'):
+        await browser.script(script)
+    await browser.until(STATE, say("page.live"))
+
+
 def decoded(file: bytes) -> NDArray[np.int16]:
     """Return a recording's samples at 48 kHz."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
@@ -143,11 +151,7 @@ async def test_from_start_to_a_streamed_answer(
     """The camera is live, idle at what was asked of it, woken by a question, and the answer is
     about a frame after it.
     """
-    await browser.go(f"{run.base_url}/")
-    await browser.script(
-        '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
-    )
-    await browser.until(STATE, say("page.live"))
+    await live(browser, run)
     (session,) = run.program.sessions.all()
     camera = session.camera
     assert camera.newest is not None
@@ -177,11 +181,7 @@ async def test_a_microphone_is_heard(
     comes any more.
     """
     monkeypatch.setattr(run.program.feature("voice_in").asr, "settled", FakeWords("What?"))
-    await browser.go(f"{run.base_url}/")
-    await browser.script(
-        '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
-    )
-    await browser.until(STATE, say("page.live"))
+    await live(browser, run)
     talk = 'document.querySelector("#talk").click()'
     *_, session = run.program.sessions.all()
     heard: list[Sound] = []
@@ -218,12 +218,7 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
         {"content": base64.b64encode(part).decode(), "modality": "audio"} for part in parts
     ]
     async with omni, with_model(omni) as server:
-        await browser.go(f"{server.base_url}/")
-        await browser.script(PEERS)
-        await browser.script(
-            '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
-        )
-        await browser.until(STATE, say("page.live"))
+        await live(browser, server, PEERS)
         (session,) = server.program.sessions.all()
         await browser.script('document.querySelector("#speak").click()')
         await soon(lambda: session.part("voice_out").wanted and session.voice.connected, 10)
