@@ -17,8 +17,8 @@ from playwright.async_api import Route, expect
 
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
-from tests.browser.test_page_operator import TOKEN, let_in
-from tests.browser.visitor import Visit, started
+from tests.browser.test_page_operator import let_in
+from tests.browser.visitor import TOKEN, Visit, started
 from tests.features.generation.test_generator import missing
 from tests.features.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.test_page_operator import TOKEN, let_in
+from tests.browser.test_page_operator import let_in
 from tests.browser.test_page_programs import _LOOKS, given
 from tests.browser.test_page_several import invite
-from tests.browser.visitor import Visit, started
+from tests.browser.visitor import TOKEN, Visit, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import with_model
 

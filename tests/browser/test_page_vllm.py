@@ -10,8 +10,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.test_page_local import looking_at, picture_of
-from tests.browser.test_page_operator import TOKEN, answer, choose, command_of, let_in
-from tests.browser.visitor import Visit
+from tests.browser.test_page_operator import answer, choose, command_of, let_in
+from tests.browser.visitor import TOKEN, Visit
 from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
 from tests.support.running import running
 from tests.support.words import say
