@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.async_api import expect
 
-from tests.browser.test_page_lead import listen
-from tests.browser.visitor import Visit
+from tests.browser.test_page_lead import LISTEN
+from tests.browser.visitor import Visit, shown, started
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.running import Running
 from tests.support.words import say
@@ -42,15 +40,11 @@ def wall(*photos: tuple[str, float]) -> NDArray[np.uint8]:
 def view(room: NDArray[np.uint8], heading: float) -> str:
     """The camera's picture of it, so many degrees to the right."""
     left = round(heading * DEGREE)
-    done, jpeg = cv2.imencode(
-        ".jpg", room[:, left : left + 640].copy(), [cv2.IMWRITE_JPEG_QUALITY, 90]
-    )
-    assert done
-    return f"image:data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+    return shown(room[:, left : left + 640].copy())
 
 
 async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builtin: Running) -> None:
-    page = await visit(builtin.base_url, prepare=listen)
+    page = await visit(builtin.base_url, scripts=[LISTEN])
     requested: list[str] = []
     page.page.on("request", lambda request: requested.append(request.url))
     room = wall(("coffee", 30), ("chelsea", 100))
@@ -62,7 +56,7 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
     assert (await page.sent("scan", since=since))["on"] is True
     # It was no question.
     await expect(page.turns).to_have_count(0)
-    line, button = page.page.locator("#aim"), page.page.locator("#scan")
+    line, button = page.find("#aim"), page.find("#scan")
     await expect(button).to_have_attribute("aria-pressed", "true")
     await expect(line).to_have_text(say("scan.turning", degrees=0, number=0))
     for step in range(25):
@@ -72,63 +66,61 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
     assert turning["turned"] > 60
     await expect(line).to_contain_text(say("scan.turning", degrees=0, number=0).partition(":")[0])
     # The cross in the bar ends it.
-    await page.page.locator("#end-mode").click()
+    await page.find("#end-mode").click()
     ended = await page.got('m.type === "scanned" && m.end', since=since)
     assert ended["end"] == "stopped"
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(line).to_be_hidden()
-    rows = page.page.locator(".around li")
+    rows = page.find(".around li")
     left = say("scan.line", where=say("scan.left"), things="a cup")
     front = say("scan.line", where=say("scan.front"), things="a cat")
     await expect(rows).to_have_text([left, front, say("scan.part", degrees=abs(ended["turned"]))])
-    spoken = await page.page.evaluate("window.spoken")
-    announced = await page.page.locator("#announcer").text_content()
+    spoken = await page.evaluate("window.spoken")
+    announced = await page.find("#announcer").text_content()
     assert left in " ".join([*spoken, announced or ""])
     # Where was it? An order, too, as long as it was seen.
     since = await page.now()
     await page.send("Where was the cup?")
     bearing = await page.got('m.type === "bearing"', since=since)
     assert -110 < bearing["found"]["degrees"] < -70
-    await expect(page.page.locator(".note").last).to_have_text(left)
+    await expect(page.find(".note").last).to_have_text(left)
     await page.page.get_by_role("button", name=say("lead.begin")).click()
     assert (await page.sent("goal", since=since))["thing"] == "the cup"
-    await expect(page.page.locator("#guide")).to_have_attribute("aria-pressed", "true")
+    await expect(page.find("#guide")).to_have_attribute("aria-pressed", "true")
 
 
 @pytest.mark.parametrize("how", ["stop", "Stopp!"])
 async def test_stop_lists_what_was_found(visit: Visit, builtin: Running, how: str) -> None:
     """By the button that ends the camera, and typed in any language; begun by the keyboard, too."""
-    page = await visit(builtin.base_url, prepare=listen)
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     room = wall(("coffee", 10))
     await page.show(mode=view(room, 0), clock=False)
     since = await page.now()
-    await page.page.locator("#more-open").click()
-    await page.page.locator("#scan").focus()
+    await page.find("#more-open").click()
+    await page.find("#scan").focus()
     await page.page.keyboard.press("Enter")
     await page.sent("scan", since=since)
-    await expect(page.page.locator("#aim")).to_have_text(say("scan.turning", degrees=0, number=0))
+    await expect(page.find("#aim")).to_have_text(say("scan.turning", degrees=0, number=0))
     await page.got('m.type === "scanned" && m.things?.length', since=since)
     if how == "stop":
         await page.press("#stop")
     else:
         await page.send(how)
-    rows = page.page.locator(".around li")
+    rows = page.find(".around li")
     front = say("scan.line", where=say("scan.front"), things="a cup")
     await expect(rows).to_have_text([front, say("scan.part", degrees=0)])
-    await expect(page.page.locator("#aim")).to_be_hidden()
-    await expect(page.page.locator("#scan")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#aim")).to_be_hidden()
+    await expect(page.find("#scan")).to_have_attribute("aria-pressed", "false")
     # It was no question: the list is all that there is.
     await expect(page.turns).to_have_count(1)
 
 
 async def test_a_goal_ends_it_in_silence(visit: Visit, builtin: Running) -> None:
-    page = await visit(builtin.base_url, prepare=listen)
-    await page.start()
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
     since = await page.now()
     await page.send("What is around me?")
     await page.sent("scan", since=since)
     await page.send("Guide me to the cup.")
     await page.sent("goal", since=since)
-    await expect(page.page.locator("#scan")).to_have_attribute("aria-pressed", "false")
-    await expect(page.page.locator(".around")).to_have_count(0)
+    await expect(page.find("#scan")).to_have_attribute("aria-pressed", "false")
+    await expect(page.find(".around")).to_have_count(0)
