@@ -161,7 +161,7 @@ _UPRIGHT = """async () => {
 
 async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Running) -> None:
     """Side by side, with the buttons in sight."""
-    page = await visit(server.base_url)
+    page = await started(visit, server.base_url)
     await page.evaluate(_UPRIGHT)
     dialog = page.find("#seen-dialog")
     await dialog.get_by_label(say("answer.compare")).select_option(index=1)
