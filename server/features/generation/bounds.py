@@ -29,7 +29,6 @@ MAX_SEED = 2**32 - 1
 _WIDTH, _HEIGHT = 832, 480
 _SECONDS, _FPS, _STEPS = 5.0, 16, 50
 _VIDEO_GUIDANCE, _SOUND_GUIDANCE = 5.0, 7.0
-
 _VIDEO = (
     *("prompt", "negative_prompt", "width", "height", "seconds", "fps", "frames"),
     *("guidance", "steps", "seed", "camera"),

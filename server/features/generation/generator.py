@@ -28,7 +28,6 @@ from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
-
 # Between the first sign of life and the last, a model has to be there: large weights come from slow
 # disks.
 LOAD_SECONDS = 3600.0

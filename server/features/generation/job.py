@@ -20,7 +20,6 @@ from server.features.generation.files import Made
 from server.features.generation.generator import Assembly, MediaModel
 
 log = logging.getLogger(__name__)
-
 # A minute of 1080p at the encoder's quality is about a third of it.
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 # A result that nobody has taken goes.

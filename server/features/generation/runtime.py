@@ -24,14 +24,7 @@ from server.features.hosting.runtime import (
     Runtime,
     StartFailed,
 )
-from server.models.base import (
-    Capabilities,
-    Chunk,
-    Engine,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-)
+from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 from server.shared.processes.usage import TreeMemory
 from server.shared.processes.worker_process import environment
 

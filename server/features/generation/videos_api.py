@@ -270,17 +270,11 @@ def _facts(data: bytes) -> dict[str, int | float] | None:
 
 # Boxes of a file; one of a video has about thirty.
 MAX_BOXES = 1000
-
-
 # A frame of 1920×1088 without any compression is 3 MiB.
 MAX_SAMPLE_BYTES = 8 << 20
-
 _START_CODE = b"\0\0\0\1"
-
-
 # Bytes before the boxes of a VisualSampleEntry, and before the sets of an avcC
 _ENTRY_BYTES = 78
-
 _SIZES = {1: ">B", 2: ">H", 4: ">I"}
 
 

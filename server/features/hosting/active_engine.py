@@ -17,14 +17,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.models.base import (
-    Capabilities,
-    Chunk,
-    Engine,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-)
+from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 
 NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
 NOTHING = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED, unused=True)
@@ -41,7 +34,6 @@ _NOTICE_SECONDS = 0.5
 _GOING_SECONDS = 8.0
 # retry_after for questions while a model is loading, seconds
 _RETRY_SECONDS = 5.0
-
 Refine = Callable[[Capabilities], Capabilities]
 
 

@@ -265,12 +265,8 @@ def _feature_for(plan: Plan) -> str:
 
 # Lines kept for later operators, and waiting for one operator; the oldest are dropped.
 MAX_LINES = 200
-
-
 # Characters of a line; a longer one is cut.
 MAX_LINE_CHARS = 300
-
-
 # Least time between two `log` messages to one operator.
 LOG_SECONDS = 0.2
 

@@ -7,12 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from server.features.hosting.catalogue.llama_cpp import (
-    PROGRAM,
-    LlamaServer,
-    how_to_get,
-    read_help,
-)
+from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
 from server.shared.processes.environment import passed_on
 
 # Some builds load the GPU's libraries first.

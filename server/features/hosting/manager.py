@@ -10,32 +10,18 @@ from dataclasses import replace
 from server.core.aio import cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting import lifecycle
-from server.features.hosting.active_engine import (
-    ELSEWHERE,
-    NOTHING_LOADED,
-    STARTED_AGAIN,
-)
+from server.features.hosting.active_engine import ELSEWHERE, NOTHING_LOADED, STARTED_AGAIN
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.lifecycle import Order, Phase, Run, State
 from server.features.hosting.log_progress import LoadProgress
-from server.features.hosting.model_run import (
-    ModelRun,
-    Tools,
-    usable_port,
-)
+from server.features.hosting.model_run import ModelRun, Tools, usable_port
 from server.features.hosting.runtime import OnLine, Plan, Runtime, StartFailed, refined
-from server.features.hosting.status import (
-    ManagerState,
-    ManagerStatus,
-    loading_status,
-    wrong_model,
-)
+from server.features.hosting.status import ManagerState, ManagerStatus, loading_status, wrong_model
 from server.models.base import EngineState
 
 log = logging.getLogger(__name__)
-
 # Time for the answers of a replaced model, when it did not have to be stopped first.
 _FINISH_SECONDS = 120.0
 

@@ -28,7 +28,6 @@ from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 
 log = logging.getLogger(__name__)
-
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "scripts" / "models" / "download.py"
 # Bytes that are left free: the disk is this server's and other programs', too.

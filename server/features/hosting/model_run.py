@@ -35,7 +35,6 @@ from server.features.hosting.status import Released, StatusStore
 from server.models.base import Engine
 
 log = logging.getLogger(__name__)
-
 # A model is restarted when it has not answered for this long.
 SILENT_SECONDS = 60.0
 # After so long a crash counts as the first again.
@@ -244,8 +243,6 @@ def _in_all(gpus: Sequence[int] | None) -> int | None:
 
 # Errors of `Planner`; each has a `message` for the operator.
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
-
-
 # Time to wait for vLLM's help.
 PROBE_SECONDS = 2.0
 

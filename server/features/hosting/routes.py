@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from server.features.hosting.hosting import Hosting
 
 log = logging.getLogger(__name__)
-
-
 PREFIX = "/api/engine"
 # Sentences about unusable folders; there may be many.
 MAX_TROUBLES = 6

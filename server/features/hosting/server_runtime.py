@@ -36,17 +36,11 @@ from server.shared.processes.usage import TreeMemory
 
 # For each command to docker or podman, which may wait for others
 _COMMAND_SECONDS = 20.0
-
-
 # Attempts and the pause between them: a container that is being removed is still listed, and its
 # name taken.
 _ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
-
 _MOST_LEFT = 20
-
 _PREFIX = "qwen-camera-engine-"
-
-
 # The machine and its numbering of processes, the program's process id, and when that process began
 _NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
 
@@ -170,7 +164,6 @@ def _started(pid: int) -> int:
 
 
 log = logging.getLogger(__name__)
-
 # Until a model has to answer: large weights come from slow disks, images over the network.
 LOAD_SECONDS = 3600.0
 # Between two probes of a server that is starting: at first, and later

@@ -16,7 +16,6 @@ from server.features.hosting.runtime import Plan
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
 # Least time between two progress reports of one phase; the newest report within it is sent at its
 # end.
 _SHOW_SECONDS = 0.25

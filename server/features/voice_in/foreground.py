@@ -213,7 +213,6 @@ class Foreground:
 
 # Speech that hushes the answer and that stops it, in chunks of the last 400 ms
 _HUSH, _STOP = 2, 8
-
 _WINDOW = round(0.4 / CHUNK_SECONDS)
 
 

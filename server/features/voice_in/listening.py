@@ -434,8 +434,6 @@ class AnswerInterruption:
 # The sound of one microphone on its way through the speech detector, which runs in a thread.
 
 log = logging.getLogger(__name__)
-
-
 # Sound that may wait for the detector; beyond, all of it is dropped
 _MOST_WAITING_SECONDS = 2.0
 

@@ -38,10 +38,6 @@ class LocalRecogniser(SpeechWorker):
     log like an engine's.
     """
 
-    name = "local"
-    # Sound stays on this machine.
-    elsewhere = ""
-
     def __init__(
         self,
         folder: Path,

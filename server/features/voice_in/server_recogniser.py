@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx2
 import numpy as np
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
@@ -20,12 +19,7 @@ from server.media.sound.pcm import wav
 from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
-from server.shared.speech.bounded_socket import (
-    BoundedSocket,
-    Exchange,
-    NotOffered,
-    SocketBounds,
-)
+from server.shared.speech.bounded_socket import BoundedSocket, Exchange, NotOffered, SocketBounds
 from server.shared.speech.errors import SpeechError, SpeechRefused
 from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 
@@ -34,7 +28,7 @@ class ServerRecogniser(SpeechServer):
     """One server; see `Recogniser`. `model` "" takes the first one that it lists.
 
     `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
-    HTTP. `transport` replaces the network of HTTP, in tests.
+    HTTP.
     """
 
     def __init__(
@@ -44,38 +38,24 @@ class ServerRecogniser(SpeechServer):
         api_key: SecretStr | str = "",
         model: str = "",
         realtime: bool = False,
-        limits: SpeechLimits | None = None,
-        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        limits = limits or SpeechLimits()
+        limits = SpeechLimits()
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         address = address_of(base_url)
         self.name = "realtime" if realtime else "transcriptions"
-        self._http = Transcriptions(address, key, limits, transport)
+        self._http = Transcriptions(address, key, limits)
         self._socket = Realtime(address, key, limits)
-        super().__init__(
-            "transcription server",
-            base_url,
-            self._http.http,
-            model=model,
-            socket=realtime,
-            seconds=limits.probe,
-        )
-
-    async def probe(self) -> bool:
-        """Find whether the server answers, and its model; never raises an error."""
-        return await self._state.probe()
+        super().__init__(self._http.http, model=model, socket=realtime)
 
     async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`."""
         pieces = Pieces(sound)
-        model = self._state.model
-        if self._state.tries_socket:
+        if self.tries_socket:
             said = False
             try:
-                async with aclosing(self._socket.recognise(pieces, model=model)) as found:
+                async with aclosing(self._socket.recognise(pieces, model=self.model)) as found:
                     async for words in found:
                         said = True
                         yield words
@@ -83,12 +63,12 @@ class ServerRecogniser(SpeechServer):
             except (NotOffered, SpeechError) as exc:
                 if said or pieces.too_long:
                     raise
-                self._state.socket_failed(exc)
+                self.socket_failed(exc)
         whole = await pieces.rest()
         if whole is None:
             yield Words("", True)
             return
-        asking = self._http.recognise(whole, model=model, language=language)
+        asking = self._http.recognise(whole, model=self.model, language=language)
         async with aclosing(asking) as found:
             async for words in found:
                 yield words
@@ -100,15 +80,10 @@ class ServerRecogniser(SpeechServer):
 # sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
 
 PATH = "/realtime"
-
-
 # An event has some hundred bytes; the last one all words.
 _MESSAGE_BYTES = 64 * 1024
-
-
 # A minute of speech has some hundred words, with an event each.
 _MOST_MESSAGES = 4096
-
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -119,7 +94,7 @@ class Realtime:
         self._limits = limits
         self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
         bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, _MOST_BYTES)
-        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
+        self._socket = BoundedSocket(self._refusals, api_key, limits.connect, bounds)
 
     async def recognise(
         self, pieces: AsyncIterator[Sound], *, model: str
@@ -224,28 +199,17 @@ class _Recognition:
 # `transcript.text.delta` (OpenAI) and `transcription.chunk` (vLLM); both are read.
 
 TRANSCRIPTIONS_PATH = "/audio/transcriptions"
-
-
 # The words of a minute are some kilobytes; in a stream each has an event around it.
 _STREAM_BYTES = 4 * 1024 * 1024
-
 _MOST_TIMES = 1000
-
-
 # Fields that a server may refuse by name: they are left out from then on.
 _OPTIONAL = ("stream", "language", "temperature")
 
 
 class Transcriptions:
-    """One server. `transport` replaces the network, in tests."""
+    """One server."""
 
-    def __init__(
-        self,
-        address: str,
-        api_key: str,
-        limits: SpeechLimits,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
+    def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
         self._limits = limits
         self._refusals = Refusals(
             "transcription server", "TRANSCRIPTION", address, TRANSCRIPTIONS_PATH
@@ -256,7 +220,6 @@ class Transcriptions:
             limits,
             most_bytes=_STREAM_BYTES,
             optional=_OPTIONAL,
-            transport=transport,
         )
 
     async def recognise(
@@ -372,8 +335,6 @@ def _seconds(value: object) -> float | None:
 
 # The longest sound that a recogniser takes, in seconds
 MOST_SOUND_SECONDS = 60.0
-
-
 # The longest text that it returns
 MOST_WORDS_CHARS = 4000
 

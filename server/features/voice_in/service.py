@@ -19,11 +19,7 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
 from server.features.voice_in.server_recogniser import ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
-from server.features.voice_in.turn_model import (
-    TurnJudge,
-    TurnModel,
-    turn_checks,
-)
+from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelTrouble, ModelUnusable
 from server.shared.speech.local_worker import models_python
 from server.shared.speech.speech_server import described
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-
 _PROBE_SECONDS = 15.0
 MOST_FOLDER_CHARS = 1000
 
@@ -160,7 +155,7 @@ class ListeningService:
         """Ask the recogniser's server for its state. Returns the seconds until the next time."""
         assert isinstance(self.recogniser, ServerRecogniser)
         before = self.recogniser.ready, self.recogniser.elsewhere
-        await self.recogniser.probe()
+        await self.recogniser.answers()
         if (self.recogniser.ready, self.recogniser.elsewhere) != before:
             self._on_change()
         return _PROBE_SECONDS

@@ -31,7 +31,6 @@ from server.session.request.builder import RequestBuilder
 from server.shared.speech.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)
-
 # After the end of a turn its words come within this time.
 WORDS_SECONDS = 30.0
 # Stands on the page for a question that nobody made words of
@@ -263,13 +262,9 @@ class SpokenQuestions:
 
 # Pieces of sound that wait for the recogniser: those of a turn of 30 s, and what comes before it
 _MOST_PIECES = 2000
-
-
 # Frames of one turn: so far apart, so many, and so many bytes of them (as 4:2:0)
 _EVERY_SECONDS = 0.25
-
 _MOST_FRAMES = 8
-
 _MOST_FRAME_BYTES = 24 * 1024 * 1024
 
 
@@ -417,9 +412,7 @@ _WORDS = {
     "ru": "это этот эта эти тут здесь там",
     "zh": "这 那 这个 那个 这里 那里",
 }
-
 _ALL = frozenset(" ".join(_WORDS.values()).split())
-
 _EDGES = re.compile(r"^\W+|\W+$")
 
 

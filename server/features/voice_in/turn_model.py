@@ -23,7 +23,6 @@ from server.core.sound import SOUND_RATE
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
-
 # Likelihood from which a turn is complete, as upstream has it
 _COMPLETE = 0.5
 
@@ -74,21 +73,13 @@ def _input_of(model: Any) -> str:
 # Pure.
 
 Floats = NDArray[np.float32]
-
-
 # Sound of one spectrogram; shorter sound has silence in front.
 SPECTROGRAM_SECONDS = 8
-
 MELS, FRAMES = 80, 100 * SPECTROGRAM_SECONDS
-
 _SAMPLES = SPECTROGRAM_SECONDS * SOUND_RATE
-
 _FFT, _HOP = 400, 160
-
-
 # Slaney's mel scale: even below 1,000 Hz, logarithmic above
 _EVEN_HZ, _BREAK_HZ, _STEP = 200 / 3, 1000.0, np.log(6.4) / 27
-
 _BREAK_MEL = _BREAK_HZ / _EVEN_HZ
 
 

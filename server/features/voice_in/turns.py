@@ -279,8 +279,6 @@ class Turns:
 # Silence after which the model is asked, as long as it has not called the turn complete. A check
 # takes about 0.1 s of a core, so there are no more.
 CHECKS = (0.2, 0.4, 0.8)
-
-
 # Silence that ends a turn whatever the model says
 MOST_WAIT_SECONDS = 2.0
 

@@ -17,7 +17,6 @@ _LEAST_FIRST = 12
 _MOST_FIRST = 80
 # A character of a script without spaces stands for about so many letters
 _WIDE = 3
-
 # Marks that end a sentence wherever they stand
 _FULL = "。！？｡؟۔।॥։።፧᠃"
 # Marks that do so before a space
@@ -29,7 +28,6 @@ _CLOSING = "\"'”’»›)]}）】」』*_"
 # Closing marks that still belong to the piece before
 _LEFT_OVER = _FULL + "”’»›)]}）】」』 "
 _FENCE = "```"
-
 # Abbreviations after which a sentence mostly goes on, in lower case and without the last dot. If
 # it does not, two sentences become one piece, and nothing is lost.
 _ABBREVIATIONS = (
@@ -40,7 +38,6 @@ _ABBREVIATIONS = (
 )
 # Characters of the longest of them
 _LONGEST_ABBREVIATION = 5
-
 # Characters that are looked at together: a whole answer may come at once.
 _AT_ONCE = 1024
 # Marks in a row after which the end of the row is not waited for
@@ -247,47 +244,29 @@ def _ends(text: str, at: int, after: int) -> bool:
 # A part that stops at the next opening bracket is looked at once: each pattern here takes time in
 # proportion to the text.
 _TARGET = r"\]\((?:[^()\s]|\([^()\s]*+\))*+(?:\s[^()\n]*+)?\)"
-
 _PICTURE = re.compile(rf"!\[([^\[\]\n]*+){_TARGET}")
-
 _LINK = re.compile(rf"\[([^\[\]\n]++){_TARGET}")
-
 _ADDRESS = re.compile(
     r"<?\b(?:https?|ftp|mailto|data):[^\s<>\u3000-\u9fff]*[^\s<>.,;:!?)\]\u3000-\u9fff]>?"
 )
-
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,200}>")
-
 _CODE = re.compile(r"`+([^`\n]*)`+")
-
-
 # Code that reads as words, such as the label of a button
 _WORDS = re.compile(r"[\w\s.,:%+-]*")
-
 _RULE = re.compile(
     r"^[ \t]*+(?:[-*_=][ \t]*+){3,}+$|^[ \t]*+\|?(?:[ \t]*+:?-{2,}+:?[ \t]*+\|?)++$", re.M
 )
-
 _LINE_START = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?)", re.M)
-
 _EDGES = re.compile(r"^[ \t]*+\||\|[ \t]*+$", re.M)
-
 _MARKS = re.compile(r"\*+|~{2,}|`+|(?<!\w)_+|_+(?!\w)|#{2,}|\\(?=[^\w\s])")
-
-
 # Arrows, signs, dingbats, pictograms and what joins or varies them
 _PICTOGRAMS = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2500-\u27bf\u2900-\u297f\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]+"
 )
-
-
 # A removed part leaves a space before the mark behind it.
 _BEFORE_MARK = re.compile(r" ([.,;:!?])")
-
 _SPACES = re.compile(r"\s+")
-
-
 # A longer run of letters and digits is no word of a language with spaces, but a key or a number.
 _RUN = re.compile(r"[!-~]{60,}")
 

@@ -21,12 +21,7 @@ from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.speech.bounded_socket import BoundedSocket, NotOffered, SocketBounds
 from server.shared.speech.errors import SpeechTimeout, SpeechUnavailable
-from server.shared.speech.speech_server import (
-    Refusals,
-    SpeechHttp,
-    SpeechLimits,
-    SpeechServer,
-)
+from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 
 # Seconds between two looks at a server that answers, and at one that does not
 PROBE_SECONDS = 10.0
@@ -48,10 +43,8 @@ class VoiceLimits(SpeechLimits):
 class ServerVoice(SpeechServer):
     """One server; see `Voice`. `model` "" takes the first one that it lists, `voice` "" its own.
 
-    `socket`: vLLM-Omni's socket is tried first. `transport` replaces the network of HTTP, in tests.
+    `socket`: vLLM-Omni's socket is tried first.
     """
-
-    name = "server"
 
     def __init__(
         self,
@@ -61,26 +54,17 @@ class ServerVoice(SpeechServer):
         model: str = "",
         voice: str = "",
         socket: bool = False,
-        limits: SpeechLimits | None = None,
-        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        limits = limits or VoiceLimits()
+        limits = VoiceLimits()
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         address = address_of(base_url)
-        self._http = Synthesis(address, key, voice, limits, transport)
+        self._http = Synthesis(address, key, voice, limits)
         self._socket = SynthesisSocket(address, key, voice, limits)
-        super().__init__(
-            "speech server",
-            base_url,
-            self._http.http,
-            model=model,
-            socket=socket,
-            seconds=limits.probe,
-        )
+        super().__init__(self._http.http, model=model, socket=socket)
 
     async def probe(self) -> float:
         """Find whether the server answers, and its model. Returns seconds until the next look."""
-        return PROBE_SECONDS if await self._state.probe() else _RETRY_SECONDS
+        return PROBE_SECONDS if await self.answers() else _RETRY_SECONDS
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
@@ -89,12 +73,12 @@ class ServerVoice(SpeechServer):
                 async for chunk in chunks:
                     yield chunk
         except (SpeechUnavailable, SpeechTimeout) as error:
-            self._state.failed(error.message)
+            self.failed(error.message)
             raise
 
     async def _speak(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        model = self._state.model
-        if self._state.tries_socket:
+        model = self.model
+        if self.tries_socket:
             try:
                 asking = self._socket.speak(text, model=model, language=language)
                 async with aclosing(asking) as chunks:
@@ -102,7 +86,7 @@ class ServerVoice(SpeechServer):
                         yield chunk
                 return
             except NotOffered as exc:
-                self._state.socket_failed(exc)
+                self.socket_failed(exc)
         asking = self._http.speak(text, model=model, language=language)
         async with aclosing(asking) as chunks:
             async for chunk in chunks:
@@ -115,11 +99,8 @@ class ServerVoice(SpeechServer):
 # text: a server works on one flush at a time.
 
 PATH = "/audio/speech/stream"
-
-
 # A message has some seconds of sound at most.
 _MESSAGE_BYTES = 1024 * 1024
-
 _MOST_MESSAGES = 8192
 
 
@@ -131,7 +112,7 @@ class SynthesisSocket:
         self._voice = voice
         self._refusals = Refusals("speech server", "SPEECH", address, PATH)
         bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, SOUND_BYTES)
-        self._socket = BoundedSocket(self._refusals, address, PATH, api_key, limits.connect, bounds)
+        self._socket = BoundedSocket(self._refusals, api_key, limits.connect, bounds)
 
     async def speak(
         self, text: str, *, model: str, language: str | None
@@ -182,20 +163,12 @@ class SynthesisSocket:
 # Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
 
 SPEECH_PATH = "/audio/speech"
-
-
 # A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
 SOUND_BYTES = 8 * 1024 * 1024
-
-
 # Fields that a server may refuse by name: they are left out from then on.
 _OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
-
-
 # Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
 _FIRST_FRAMES = 2
-
-
 # Names of languages as Qwen3-TTS has them
 LANGUAGES = {
     "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "de": "German",
@@ -209,19 +182,12 @@ def language_name(tag: str | None) -> str:
 
 
 class Synthesis:
-    """One server. `voice` "" leaves the choice to it. `transport` replaces the network, in tests.
+    """One server. `voice` "" leaves the choice to it.
 
     Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
     """
 
-    def __init__(
-        self,
-        address: str,
-        api_key: str,
-        voice: str,
-        limits: SpeechLimits,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
+    def __init__(self, address: str, api_key: str, voice: str, limits: SpeechLimits) -> None:
         self._limits = limits
         self._voice = voice
         self._refusals = Refusals("speech server", "SPEECH", address, SPEECH_PATH)
@@ -232,7 +198,6 @@ class Synthesis:
             most_bytes=SOUND_BYTES,
             optional=_OPTIONAL,
             guess=True,
-            transport=transport,
         )
 
     async def speak(

@@ -83,22 +83,13 @@ def add_routes(api: Api, service: VoiceService) -> None:
 # A voice in a process of this program: Qwen3-TTS in an environment that has it (see `worker`).
 
 log = logging.getLogger(__name__)
-
-
 # Large weights come from slow disks, and compiling takes minutes.
 LOAD_SECONDS = 1800.0
-
-
 # Between two looks at its state, which its process reports by itself
 PROBE_SECONDS = 3600.0
-
-
 # To the first sound, and between two chunks: a CPU takes seconds.
 FIRST_SECONDS = 60.0
-
 BETWEEN_SECONDS = 60.0
-
-
 # Sound that waits for its reader; a text that makes more is cancelled.
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 
@@ -140,10 +131,6 @@ class LocalVoice(SpeechWorker):
     Bounds of a local voice's process, sound that waits for its reader: one text at a time; 16
     MiB, then the text is cancelled.
     """
-
-    name = "local"
-    # Texts stay on this machine.
-    elsewhere = ""
 
     def __init__(
         self,

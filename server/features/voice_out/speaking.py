@@ -28,7 +28,6 @@ from server.session.part import SessionContext, SessionPart, Speaker
 from server.shared.speech.errors import SpeechError
 
 log = logging.getLogger(__name__)
-
 # Loudness of a lowered answer
 LOWERED = 0.2
 # The voice makes at most so many seconds of speech ahead of playing: more would be wasted when
@@ -568,15 +567,10 @@ class Utterance:
 
 # Samples over which a border is bent (4 ms at 24 kHz), and over which an utterance begins and ends
 FADE = 96
-
-
 # A border is a step when it is so many times the largest change of slope around it ...
 _STEP = 2.0
-
-
 # ... and at least so large, of 32,768
 _LEAST_STEP = 128
-
 Samples = NDArray[np.int16]
 
 

@@ -8,17 +8,14 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    InvalidHandshake,
-    InvalidStatus,
-    WebSocketException,
-)
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from server.models.openai import upstream
 from server.models.openai.bounded_http import read_json
+from server.shared.speech.speech_server import Refusals
 
 # Messages between which other tasks have their turn
 _MESSAGES_AT_A_TIME = 64
@@ -33,20 +30,6 @@ class NotOffered(Exception):
 
     Outside the tree of errors: the caller then uses HTTP.
     """
-
-
-class SocketErrors(Protocol):
-    """The errors of one server's socket, in sentences that quote nothing of it."""
-
-    def of_status(self, status: int) -> Exception: ...
-
-    def unreachable(self) -> Exception: ...
-
-    def too_slow(self) -> Exception: ...
-
-    def garbage(self, why: str = "") -> Exception:
-        """`why`: the end of a sentence on the server."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +49,22 @@ class _Connect(connect):
 
 
 class BoundedSocket:
-    """One server's socket: `address` is its base address, `path` the one below it."""
+    """One server's socket, at the address and path of `errors`."""
 
     def __init__(
-        self,
-        errors: SocketErrors,
-        address: str,
-        path: str,
-        api_key: str,
-        connect_seconds: float,
-        bounds: SocketBounds,
+        self, errors: Refusals, api_key: str, connect_seconds: float, bounds: SocketBounds
     ) -> None:
         self._errors = errors
         self._connect_seconds = connect_seconds
         self._bounds = bounds
-        self._url = address.replace("http", "ws", 1) + path
+        self._url = errors.address.replace("http", "ws", 1) + errors.path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # It logs messages at lower levels.
         logging.getLogger("websockets.client").setLevel(logging.WARNING)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Exchange]:
-        """Connect. Raises NotOffered and the errors of `SocketErrors`."""
+        """Connect. Raises NotOffered and the errors of `Refusals`."""
         try:
             async with asyncio.timeout(self._connect_seconds):
                 socket = await _Connect(
@@ -123,9 +100,7 @@ class BoundedSocket:
 class Exchange:
     """The messages of one socket in both directions, within bounds."""
 
-    def __init__(
-        self, socket: ClientConnection, errors: SocketErrors, bounds: SocketBounds
-    ) -> None:
+    def __init__(self, socket: ClientConnection, errors: Refusals, bounds: SocketBounds) -> None:
         self._socket = socket
         self._errors = errors
         self._bounds = bounds
@@ -139,7 +114,7 @@ class Exchange:
     async def next(self) -> dict[str, Any] | bytes:
         """Return the next event, or the bytes of a binary message.
 
-        Raises the errors of `SocketErrors` for an event of an error, for what is no event, and for
+        Raises the errors of `Refusals` for an event of an error, for what is no event, and for
         too much of all; ConnectionClosed.
         """
         if self._count % _MESSAGES_AT_A_TIME == 0:

@@ -18,7 +18,6 @@ from server.shared.processes.worker_process import WorkerProcess, environment
 from server.shared.speech.errors import SpeechUnavailable
 
 log = logging.getLogger(__name__)
-
 ROOT = Path(__file__).resolve().parents[3]
 # The last lines of the log take another pipe than the results, and come after them.
 _QUIET_SECONDS = 1.0
@@ -30,9 +29,13 @@ class SpeechWorker:
     A subclass says what its messages mean: `on_loaded`, `on_message`, `on_end`.
     """
 
+    name = "local"
+    # Sound and texts stay on this machine.
+    elsewhere = ""
+
     def __init__(
         self,
-        name: str,
+        what: str,
         argv: Sequence[str],
         env: Mapping[str, str],
         *,
@@ -41,14 +44,14 @@ class SpeechWorker:
         again: str = "Start the server again.",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`name`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
+        """`what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
         that has ended. `on_change` is called whenever it has become ready or has failed.
         """
         self.on_change = on_change
         self.ready = False
         # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"The local {name} is being loaded."
-        self._name = name
+        self.trouble = f"The local {what} is being loaded."
+        self._what = what
         self._argv = tuple(argv)
         self._env = dict(env)
         self._load_seconds = load_seconds
@@ -60,7 +63,7 @@ class SpeechWorker:
             on_exit=self._exited,
             quiet=self._quiet,
         )
-        self._tasks = TaskSet(name)
+        self._tasks = TaskSet(what)
         self._turn = asyncio.Lock()
         self._ids = itertools.count(1)
         self._loaded = asyncio.Event()
@@ -130,7 +133,7 @@ class SpeechWorker:
         """End the process and its memory. Safe to call twice."""
         self._closed = True
         self.ready = False
-        self.trouble = f"The local {self._name} was stopped."
+        self.trouble = f"The local {self._what} was stopped."
         await self._process.stop()
         await self._tasks.close()
         self._loaded.set()
@@ -143,7 +146,7 @@ class SpeechWorker:
         except ProcessFailed as error:
             self.failed(f"{error.message} {self._remedy}")
         except TimeoutError:
-            self.failed(f"The local {self._name} was not loaded within {self._load_seconds:g} s.")
+            self.failed(f"The local {self._what} was not loaded within {self._load_seconds:g} s.")
             self._process.kill()
 
     def _receive(self, message: Message) -> None:
@@ -155,7 +158,7 @@ class SpeechWorker:
             case "ready":
                 self.on_loaded(message.header)
                 self.ready, self.trouble = True, ""
-                log.info("a local speech model is loaded", extra={"engine": self._name})
+                log.info("a local speech model is loaded", extra={"engine": self._what})
                 self._loaded.set()
                 self.on_change()
             case _:
@@ -163,7 +166,7 @@ class SpeechWorker:
 
     def _exited(self, status: int) -> None:
         if not self._closed and (self.ready or not self._loaded.is_set()):
-            self.failed(f"The local {self._name}'s process ended (status {status}). {self._again}")
+            self.failed(f"The local {self._what}'s process ended (status {status}). {self._again}")
         self.ready = False
         self.on_end()
 

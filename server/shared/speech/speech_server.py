@@ -1,4 +1,4 @@
-"""The HTTP connections to one speech server: its models, and requests within bounds."""
+"""One speech server: its state, requests over HTTP within bounds, and its refusals in our own words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import httpx2
 
@@ -22,7 +22,6 @@ from server.models.openai.bounded_http import (
     read_json,
 )
 from server.models.openai.chat_stream import BrokenStream
-from server.models.openai.discovery import address_of
 from server.models.openai.own_machine import Whereabouts
 from server.shared.speech.errors import (
     SpeechError,
@@ -31,129 +30,11 @@ from server.shared.speech.errors import (
     SpeechTimeout,
     SpeechUnavailable,
 )
-
-# One speech server: its state, which is ready or not, its model, and the use of its socket.
-
-# The socket is not tried again for so long after it was not offered or failed.
-_PAUSE_SECONDS = 60.0
-
-
-class Listing(Protocol):
-    """The connections to a server, as far as its state needs them."""
-
-    async def models(self) -> tuple[int, list[str]]: ...
-
-    def trouble(self, status: int) -> str: ...
-
-    async def close(self) -> None: ...
-
-
-class ServerState:
-    """Owner of a server's state. `model` "" takes the first one that it lists.
-
-    `what`: its name in the log. `socket`: its socket is wanted.
-    """
-
-    def __init__(
-        self, what: str, base_url: str, http: Listing, *, model: str, socket: bool, seconds: float
-    ) -> None:
-        self.model = model
-        self.ready = False
-        # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"Not yet asked: the {what} at {address_of(base_url)}."
-        self._what = what
-        self._http = http
-        self._wanted = model
-        self._seconds = seconds
-        self._whereabouts = Whereabouts(base_url)
-        self._socket = socket
-        # Loop time before which the socket is not tried
-        self._not_before = 0.0
-
-    @property
-    def elsewhere(self) -> str:
-        """The other machine that it is; "" for this one."""
-        return self._whereabouts.other
-
-    async def probe(self) -> bool:
-        """Find whether it answers, and its model; never raises an error."""
-        await self._whereabouts.find()
-        try:
-            async with asyncio.timeout(self._seconds):
-                status, names = await self._http.models()
-        except TimeoutError:
-            status, names = 0, []
-        # Some list no models, and work all the same.
-        ready = 0 < status < 500 and status not in (401, 403)
-        if not self._wanted:
-            self.model = names[0] if names else self.model
-        if ready != self.ready:
-            log.info(
-                "a speech server's state",
-                extra={
-                    "engine": self._what,
-                    "state": "ready" if ready else "unreachable",
-                    "reason": f"HTTP {status}",
-                },
-            )
-        self.ready = ready
-        self.trouble = "" if ready else self._http.trouble(status)
-        return ready
-
-    def failed(self, trouble: str) -> None:
-        """Note that it did not answer a request: it is not ready until a probe finds it again."""
-        self.ready, self.trouble = False, trouble
-
-    @property
-    def tries_socket(self) -> bool:
-        return self._socket and asyncio.get_running_loop().time() >= self._not_before
-
-    def socket_failed(self, error: Exception) -> None:
-        """Do without the socket for a while."""
-        self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
-        log.info(
-            "a speech server's socket is not used",
-            extra={"engine": self._what, "error": type(error).__name__},
-        )
-
-
-class SpeechServer:
-    """One server that recognises or speaks, as far as both are the same; arguments as for `ServerState`."""
-
-    def __init__(
-        self, what: str, base_url: str, http: Listing, *, model: str, socket: bool, seconds: float
-    ) -> None:
-        self._address = address_of(base_url)
-        self._listing = http
-        self._state = ServerState(what, base_url, http, model=model, socket=socket, seconds=seconds)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(address={self._address!r}, ready={self.ready})"
-
-    @property
-    def ready(self) -> bool:
-        return self._state.ready
-
-    @property
-    def loading(self) -> bool:
-        """Always False: a server is asked, not loaded."""
-        return False
-
-    @property
-    def elsewhere(self) -> str:
-        return self._state.elsewhere
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it is not ready and the remedy, for operators; "" while it is."""
-        return self._state.trouble
-
-    async def close(self) -> None:
-        await self._listing.close()
-
+from server.shared.speech.local_worker import SpeechWorker
 
 log = logging.getLogger(__name__)
-
+# The socket is not tried again for so long after it was not offered or failed.
+_PAUSE_SECONDS = 60.0
 # A server lists some hundred models; their names are short.
 _MOST_NAME = 1024
 _MOST_WAIT_SECONDS = 600.0
@@ -164,8 +45,7 @@ class SpeechHttp:
     """One server, asked at one path below its address.
 
     `most_bytes`: of one answer. `optional`: fields that it may refuse, which are left out from then
-    on. `guess`: a refusal without names counts for all of them, once. `transport` replaces the
-    network, in tests.
+    on. `guess`: a refusal without names counts for all of them, once.
     """
 
     def __init__(
@@ -177,10 +57,9 @@ class SpeechHttp:
         most_bytes: int,
         optional: Iterable[str],
         guess: bool = False,
-        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        self._refusals = refusals
-        self._limits = limits
+        self.refusals = refusals
+        self.limits = limits
         self._most_bytes = most_bytes
         self._known_optional = frozenset(optional)
         self._optional = set(self._known_optional)
@@ -189,7 +68,7 @@ class SpeechHttp:
         for library in ("httpx2", "httpcore2"):
             logging.getLogger(library).setLevel(logging.WARNING)
         self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(transport or network(_POOL), self._bounds),
+            transport=BoundedTransport(network(_POOL), self._bounds),
             # Speech goes to the configured address and nowhere else: no proxy, no redirect.
             trust_env=False,
             follow_redirects=False,
@@ -200,7 +79,7 @@ class SpeechHttp:
     async def models(self) -> tuple[int, list[str]]:
         """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
         try:
-            answer = await self._client.get(f"{self._refusals.address}/models")
+            answer = await self._client.get(f"{self.refusals.address}/models")
             data = read_json(answer.content) if answer.status_code == 200 else {}
         except httpx2.HTTPError:
             return 0, []
@@ -213,7 +92,7 @@ class SpeechHttp:
 
     def trouble(self, status: int) -> str:
         """Say for operators what an HTTP status means and what to do; 0: nothing answers."""
-        error = self._refusals.of_status(status) if status else self._refusals.unreachable()
+        error = self.refusals.of_status(status) if status else self.refusals.unreachable()
         return error.message
 
     async def send(
@@ -247,14 +126,14 @@ class SpeechHttp:
                     named = guessed = droppable
             if not named:
                 self._optional |= guessed
-                raise self._refusals.of_status(
+                raise self.refusals.of_status(
                     answer.status_code, _seconds(answer.headers.get("retry-after", ""))
                 )
             self._optional -= named
             for name in named:
                 log.info(
                     "a speech server refuses a field",
-                    extra={"reason": self._refusals.what, "field": name},
+                    extra={"reason": self.refusals.what, "field": name},
                 )
 
     @contextmanager
@@ -263,28 +142,28 @@ class SpeechHttp:
         try:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
-            raise self._refusals.too_slow() from None
+            raise self.refusals.too_slow() from None
         except (NotPcm, AnswerRefused) as exc:
-            raise self._refusals.garbage(str(exc)) from None
+            raise self.refusals.garbage(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
-            raise self._refusals.broken() from None
+            raise self.refusals.broken() from None
         except httpx2.HTTPError:
-            raise self._refusals.unreachable() from None
+            raise self.refusals.unreachable() from None
 
     async def close(self) -> None:
         await self._client.aclose()
 
     def _request(self, fields: Mapping[str, Any], file: bytes | None) -> httpx2.Request:
-        url = f"{self._refusals.address}{self._refusals.path}"
+        url = f"{self.refusals.address}{self.refusals.path}"
         if file is None:
             return self._client.build_request("POST", url, json=fields)
         files = {"file": ("speech.wav", file, "audio/wav")}
         return self._client.build_request("POST", url, data=fields, files=files)
 
     def _bounds(self, request: httpx2.Request) -> Bounds:
-        if request.url.path.endswith(self._refusals.path):
-            return Bounds(self._most_bytes, self._limits.total)
-        return Bounds(seconds=self._limits.probe)
+        if request.url.path.endswith(self.refusals.path):
+            return Bounds(self._most_bytes, self.limits.total)
+        return Bounds(seconds=self.limits.probe)
 
 
 async def _body(answer: httpx2.Response) -> object:
@@ -302,9 +181,6 @@ def _seconds(header: str) -> float | None:
     return min(float(header), _MOST_WAIT_SECONDS)
 
 
-# The time limits of a speech server. Pure.
-
-
 @dataclass(frozen=True, slots=True)
 class SpeechLimits(Seconds):
     """Seconds; the defaults are those of a recogniser."""
@@ -318,12 +194,10 @@ class SpeechLimits(Seconds):
     probe: float = 5.0
 
 
-# Turn a speech server's refusals into our own sentences. Pure. Nothing of the server's own text
-# goes into an error: it may hold the spoken words, or the key.
-
-
 class Refusals:
-    """The errors of one speech server.
+    """The errors of one speech server, in sentences of ours. Pure.
+
+    Nothing of the server's own text goes into them: it may hold the spoken words, or the key.
 
     `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such as
     "TRANSCRIPTION"; `path`: the requested path below its base address.
@@ -386,20 +260,86 @@ class Refusals:
         )
 
 
-class SpeechModel(Protocol):
-    """A recogniser or a voice, as operators see it."""
+class SpeechServer:
+    """Owner of the state of a server that recognises or speaks, as far as both are the same.
+
+    `model` "" takes the first one that it lists. `socket`: its socket is wanted.
+    """
+
+    name = "server"
+
+    def __init__(self, http: SpeechHttp, *, model: str, socket: bool) -> None:
+        self.model = model
+        self.ready = False
+        self._what, self._address = http.refusals.what, http.refusals.address
+        # The reason why it is not ready and the remedy, for operators; "" while it is
+        self.trouble = f"Not yet asked: the {self._what} at {self._address}."
+        self._listing = http
+        self._wanted = model
+        self._whereabouts = Whereabouts(self._address)
+        self._socket_wanted = socket
+        # Loop time before which the socket is not tried
+        self._not_before = 0.0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(address={self._address!r}, ready={self.ready})"
 
     @property
-    def name(self) -> str: ...
+    def loading(self) -> bool:
+        """Always False: a server is asked, not loaded."""
+        return False
+
     @property
-    def ready(self) -> bool: ...
+    def elsewhere(self) -> str:
+        """The other machine that it is; "" for this one."""
+        return self._whereabouts.other
+
+    async def answers(self) -> bool:
+        """Find whether it answers, and its model; never raises an error."""
+        await self._whereabouts.find()
+        try:
+            async with asyncio.timeout(self._listing.limits.probe):
+                status, names = await self._listing.models()
+        except TimeoutError:
+            status, names = 0, []
+        # Some list no models, and work all the same.
+        ready = 0 < status < 500 and status not in (401, 403)
+        if not self._wanted:
+            self.model = names[0] if names else self.model
+        if ready != self.ready:
+            log.info(
+                "a speech server's state",
+                extra={
+                    "engine": self._what,
+                    "state": "ready" if ready else "unreachable",
+                    "reason": f"HTTP {status}",
+                },
+            )
+        self.ready = ready
+        self.trouble = "" if ready else self._listing.trouble(status)
+        return ready
+
+    def failed(self, trouble: str) -> None:
+        """Note that it did not answer a request: it is not ready until a probe finds it again."""
+        self.ready, self.trouble = False, trouble
+
     @property
-    def loading(self) -> bool: ...
-    @property
-    def trouble(self) -> str: ...
+    def tries_socket(self) -> bool:
+        return self._socket_wanted and asyncio.get_running_loop().time() >= self._not_before
+
+    def socket_failed(self, error: Exception) -> None:
+        """Do without the socket for a while."""
+        self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
+        log.info(
+            "a speech server's socket is not used",
+            extra={"engine": self._what, "error": type(error).__name__},
+        )
+
+    async def close(self) -> None:
+        await self._listing.close()
 
 
-def described(one: SpeechModel | None) -> dict[str, str] | None:
+def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
     """Describe it for operators; None without one."""
     if one is None:
         return None

@@ -46,7 +46,6 @@ GENERATING = ROOT / "tests" / "generating"
 TOKEN = "operator-token-of-a-test-0123456789"
 # Much more than any test lets it make.
 _STEPS = 100
-
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 

@@ -27,7 +27,6 @@ from tests.support.timing import AT_ONCE_SECONDS
 from tests.whole.test_real_model import request
 
 pytestmark = pytest.mark.slow
-
 LOADS = 90.0
 SONG = 3000
 # Each is a load of some seconds: ten are for whoever has the time.

@@ -16,13 +16,7 @@ import pytest
 
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting import model_fetch
-from server.features.hosting.catalogue.entry import (
-    Ability,
-    Catalogue,
-    Library,
-    Model,
-    ModelType,
-)
+from server.features.hosting.catalogue.entry import Ability, Catalogue, Library, Model, ModelType
 from server.features.hosting.catalogue.folder import find_models, read_model
 from server.features.hosting.model_fetch import RESERVE_BYTES, FetchState, FetchStatus, ModelFetch
 from tests.support.gguf_writer import write_projector, write_weights

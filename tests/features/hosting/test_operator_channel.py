@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.features.hosting.hosting import (
-    LOG_SECONDS,
-    MAX_LINE_CHARS,
-    MAX_LINES,
-    OperatorChannel,
-)
+from server.features.hosting.hosting import LOG_SECONDS, MAX_LINE_CHARS, MAX_LINES, OperatorChannel
 from server.features.hosting.messages import EngineReport
 from server.session.request.outbox import MAX_BYTES, Outbox, Reader
 

@@ -29,7 +29,6 @@ from tests.support.running import Running, running
 from tests.support.timing import allowances_held
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 TOKEN = "operator-token-of-this-test"
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 ROUTES = (

@@ -67,7 +67,6 @@ from tests.support.running import running
 # Tokens of an answer that is far from its end whenever a test stops it.
 SONG = 3000
 LOADS = 60.0
-
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 

@@ -12,7 +12,6 @@ from server.features.voice_in.turn_model import FRAMES, MELS, log_mel
 from tests.support.sounds import Samples
 
 MODELS_PYTHON = Path(__file__).parents[3] / ".venv-models" / "bin" / "python"
-
 # Of `rising`, by transformers 5.23: means of 20 bands and 200 frames each, and three values
 BY_TRANSFORMERS = {
     3.0: (

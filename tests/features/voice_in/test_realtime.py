@@ -24,7 +24,6 @@ from tests.support.transcription_server import TranscriptionServer
 
 LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)
 PIECES = [Sound(np.full(320, n, np.int16), n * 0.02) for n in range(4)]
-
 Talk = Callable[["Server", ServerConnection], Awaitable[None]]
 
 

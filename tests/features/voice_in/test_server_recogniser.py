@@ -42,20 +42,20 @@ async def test_a_probe_finds_state_and_model(server: TranscriptionServer) -> Non
     recogniser = ServerRecogniser(base_url=server.base_url, api_key="k")
     assert not recogniser.ready
     server.models = ["whisper-large", "other"]
-    assert await recogniser.probe()
+    assert await recogniser.answers()
     assert recogniser.ready
     assert recogniser.elsewhere == ""
     assert recogniser.name == "transcriptions"
     await said(recogniser, WHOLE)
     assert server.requests[-1].fields["model"] == "whisper-large"
     server.models = None
-    assert await recogniser.probe()
+    assert await recogniser.answers()
     server.key = "other"
-    assert not await recogniser.probe()
+    assert not await recogniser.answers()
     assert not recogniser.ready
     await recogniser.close()
     named = ServerRecogniser(base_url=server.base_url, api_key="other", model="mine")
-    assert await named.probe()
+    assert await named.answers()
     await said(named, WHOLE)
     assert server.requests[-1].fields["model"] == "mine"
     await named.close()
@@ -65,8 +65,8 @@ async def test_a_server_that_is_gone_is_not_ready() -> None:
     """Until it is back."""
     async with TranscriptionServer() as server:
         recogniser = ServerRecogniser(base_url=server.base_url)
-        assert await recogniser.probe()
-    assert not await recogniser.probe()
+        assert await recogniser.answers()
+    assert not await recogniser.answers()
     assert "api" not in repr(recogniser)
     await recogniser.close()
 

@@ -37,7 +37,7 @@ async def test_a_server_without_an_end_is_left(
     async with serve(endless, "127.0.0.1", 0) as server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         refusals = Refusals("speech server", "SPEECH", address, "/sound")
-        socket = BoundedSocket(refusals, address, "/sound", "", 10.0, bounds)
+        socket = BoundedSocket(refusals, "", 10.0, bounds)
         async with socket.opened() as exchange:
             for _ in range(taken):
                 assert await exchange.next() == message

@@ -24,12 +24,7 @@ from server.features.hosting.catalogue.entry import (
     parts_of,
 )
 from server.features.hosting.catalogue.gguf import Gguf
-from server.features.hosting.catalogue.sizes import (
-    CONTEXT,
-    OVERHEAD_BYTES,
-    cache_bytes,
-    whole,
-)
+from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, cache_bytes, whole
 from server.models import families, geometry
 from server.models.families import Family
 from server.models.weights import (
@@ -43,7 +38,6 @@ from server.models.weights import (
 )
 
 __all__ = ["ModelFolderError", "find_models", "read_model"]
-
 CONFIG = "config.json"
 PIPELINE = "model_index.json"
 # Written beside the files by scripts/download_model.sh.

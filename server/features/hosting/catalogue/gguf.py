@@ -19,7 +19,6 @@ from pathlib import Path
 from server.models.weights import AGAIN, ModelFolderError, clean, unreadable
 
 Value = str | int | float | bool | tuple[int, ...]
-
 SUFFIX = ".gguf"
 # Of a folder, when its kind is looked for
 _MOST_FILES = 1000

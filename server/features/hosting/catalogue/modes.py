@@ -27,7 +27,6 @@ __all__ = [
     "offloads",
     "subprocess_server",
 ]
-
 # Main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
 # Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)

@@ -36,8 +36,6 @@ QUANTISED: Mapping[str, tuple[str, ...]] = {
 # Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads
 # them.
 _WIDENED = {"fp8": 2, "mxfp8": 2, "mxfp4": 4}
-
-
 # Layers with a state of constant size
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
 # States that vLLM holds for an answer: where it is, and where the part that others may share ends

@@ -25,10 +25,7 @@ from server.shared.network import FetchError, Network
 # public addresses only.
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-
 # Compressed, few bytes could become many.
 _HEADERS = [("Accept-Encoding", "identity"), ("User-Agent", "qwen-camera"), ("Accept", "*/*")]
 
@@ -193,7 +190,6 @@ def _header(answer: httpcore2.Response, name: bytes) -> str:
 
 
 log = logging.getLogger(__name__)
-
 # Seconds after a failure before an address is tried again, so that nobody waits for it each time
 RETRY_SECONDS = 60.0
 LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)

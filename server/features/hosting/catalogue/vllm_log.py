@@ -110,7 +110,6 @@ _FAILURES: tuple[tuple[str, str], ...] = (
 _PATTERNS = tuple((re.compile(pattern), text) for pattern, text in _FAILURES)
 # With this line vLLM continues on the CPU, so it has to be stopped.
 ON_CPU = _PATTERNS[0][0]
-
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), text)
     for pattern, text in (

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # The exit status after a fault that the GPU does not recover from within a process.
 _GPU_FAULT = 3
-
-
 # Reasons why a loaded model does not answer its trial question, by the code of
 # `chat.AnswerError`
 _TRIED = {

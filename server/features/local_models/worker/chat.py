@@ -19,7 +19,6 @@ from transformers.utils import PushToHubMixin
 
 Messages = list[dict[str, Any]]
 Samples = NDArray[np.float32]
-
 # Larger ones are not decoded; the server sends none near that.
 _MOST_PIXELS = 64_000_000
 

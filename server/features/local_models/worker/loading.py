@@ -22,7 +22,6 @@ from server.features.local_models.worker.weights import Weights
 
 # phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
 Report = Callable[[str, float | None, int | None, int | None], None]
-
 # A processor by itself is given to what else the machine does: the camera's pictures come first.
 _NICENESS = 5
 _REASON_CHARS = 300

@@ -356,9 +356,7 @@ def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
 # The recording whose voice is copied: a WAV file of the operator's, and its words beside it.
 
 LEAST_SECONDS, MOST_SECONDS = 1, 30
-
 _MOST_WORDS = 1000
-
 _WANTED = (
     f"Set SPEECH_VOICE to a WAV file (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of somebody who agreed to it; with "
     "its words in a text file of the same name beside it (anna.wav, anna.txt) the copy is closer."

@@ -23,8 +23,6 @@ from server.features.hosting.catalogue.proposal import ROOM_LEFT, minutes, propo
 ROOT = Path(__file__).resolve().parents[4]
 GIB = 1024**3
 PLENTY = 1000 * GB
-
-
 LLAMA = LlamaServer("/usr/bin/llama-server", "9412", frozenset())
 
 

@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.features.voice_out.worker.streaming import (
-    Overlap,
-    StreamOptions,
-    Window,
-    Windows,
-    pcm,
-)
+from server.features.voice_out.worker.streaming import Overlap, StreamOptions, Window, Windows, pcm
 
 UPSAMPLE = 1920
 
