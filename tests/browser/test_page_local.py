@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.hosting.status import ManagerState
-from server.features.local_models.runtime import LocalRuntime
+from server.features.local_models.engine import LocalEngine
 from tests.browser.visitor import Visit, Visitor, shown, started
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
@@ -44,8 +44,8 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 def worker_of(run: Running) -> int:
     loaded = run.program.feature("hosting").manager.loaded
-    assert isinstance(loaded, LocalRuntime)
-    pid = loaded._engine.pid
+    assert isinstance(loaded, LocalEngine)
+    pid = loaded.pid
     assert pid is not None
     return pid
 

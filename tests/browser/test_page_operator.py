@@ -19,7 +19,7 @@ from playwright.async_api import Request, expect
 from server.core.redact import session_hash
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
-from server.features.local_models.runtime import LocalRuntime
+from server.features.local_models.engine import LocalEngine
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, TOKEN, Visit, Visitor, bounds, operator, started
 from tests.real_model.server import ASK_COLOR, PYTHON
@@ -310,10 +310,10 @@ async def test_the_operator_switches_between_true_engines(
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
         loaded = run.program.feature("hosting").manager.loaded
-        assert isinstance(loaded, LocalRuntime)
+        assert isinstance(loaded, LocalEngine)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
-        assert shown.endswith(shlex.join(loaded._engine.argv))
+        assert shown.endswith(shlex.join(loaded.argv))
         assert await answer(page) == ("It is red.", "local", "tiny")
 
         await page.show(mode=picture_of("green"))

@@ -20,9 +20,10 @@ from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
-from server.features.local_models.runtime import LocalRuntime
+from server.features.local_models.engine import LocalEngine, make_runtime
 from server.models.base import Engine
 from server.models.selector import EngineSelector
+from server.models.thinking import ThinkingLimits
 from tests.real_model.server import PYTHON
 from tests.support.fakes import FakeEngine
 
@@ -126,16 +127,16 @@ class Managed:
     def outermost(self) -> int:
         """Of the process that all others of the model are below."""
         loaded = self.loaded()
-        assert isinstance(loaded, LocalRuntime | ServerRuntime)
-        pid = loaded._engine.pid if isinstance(loaded, LocalRuntime) else loaded._process.pid
+        assert isinstance(loaded, LocalEngine | ServerRuntime)
+        pid = loaded.pid if isinstance(loaded, LocalEngine) else loaded._process.pid
         assert pid is not None
         return pid
 
 
 def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     """As the program does it."""
-    if chosen.choice.mode is RunMode.IN_PROCESS and chosen.model is not None:
-        return LocalRuntime(chosen.launch, chosen.model, on_line=on_line, on_progress=on_progress)
+    if chosen.choice.mode is RunMode.IN_PROCESS:
+        return make_runtime(ThinkingLimits())(chosen, "", on_line, on_progress)
     return stand_in(chosen, on_line, on_progress)
 
 

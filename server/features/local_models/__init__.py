@@ -17,7 +17,7 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models in this server."""
-    from server.features.local_models.runtime import make_runtime
+    from server.features.local_models.engine import make_runtime
     from server.models.thinking import ThinkingLimits
 
     hosting: Hosting = api.find("hosting")

@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import signal
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +17,31 @@ from pathlib import Path
 from typing import Any
 
 from server.core.aio import TaskSet
-from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+)
 from server.core.sound import SoundUse
+from server.core.time_limits import Seconds
 from server.features.hosting.log_progress import LoadProgress
-from server.features.local_models import errors as local_errors
-from server.features.local_models.errors import TimeLimits
+from server.features.hosting.runtime import (
+    MakeRuntime,
+    OnLine,
+    OnProgress,
+    Plan,
+    Runtime,
+    StartFailed,
+)
 from server.models import control_tokens, families, geometry, prompts
 from server.models.base import (
     Capabilities,
     Chunk,
     Delta,
+    Engine,
     EngineRequest,
     EngineState,
     EngineStatus,
@@ -36,7 +52,7 @@ from server.models.prompts import checked, without_sound
 from server.models.reply import Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.usage import tree_bytes
+from server.shared.processes.usage import TreeMemory
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
 
@@ -161,8 +177,6 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 _RETRY_SECONDS = 5.0
 _STATE_SECONDS = 1.0
-OnProgress = Callable[[LoadProgress], None]
-OnLine = Callable[[str], None]
 
 
 class _SoundRefused(Exception):
@@ -170,16 +184,22 @@ class _SoundRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerState:
-    """The state of a worker, by its own words."""
+class TimeLimits(Seconds):
+    """Seconds.
 
-    # Runs of the model itself, over all answers
-    steps: int
-    gpu_bytes: int
+    A processor without a GPU takes tens of seconds for the first word of a large model.
+    """
+
+    load: float = 1800.0
+    first_token: float = 120.0
+    between_tokens: float = 30.0
+    total: float = 300.0
+    # Without a sign of life, whether it answers or not
+    silent: float = 60.0
 
 
 class LocalEngine:
-    """One model in one worker, from `start` to its end; one answer at a time.
+    """One model in one worker, from `start` to its end; one answer at a time. See `Runtime`.
 
     To load it again, make another one.
 
@@ -232,13 +252,16 @@ class LocalEngine:
         self._refused = ""
         self._control_tokens = control_tokens.known()
         self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
-        self._state = WorkerState(0, 0)
+        # Runs of the model itself over all answers, by the worker's own count
+        self._steps = 0
         self._state_arrived = asyncio.Event()
         # The loop time since when it owes a sign of life; None when it owes none
         self._asked_at: float | None = None
         self._closed = False
         # The folder that code of the model's own is copied to before it runs
         self._modules: tempfile.TemporaryDirectory[str] | None = None
+        self._memory = TreeMemory()
+        self.engine: Engine = self
 
     @property
     def status(self) -> EngineStatus:
@@ -249,21 +272,14 @@ class LocalEngine:
         """The process id of the worker; None while there is none."""
         return self._worker.pid
 
-    def memory_bytes(self) -> int:
-        """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none.
+    def memory_bytes(self) -> int | None:
+        return self._memory.bytes(self.pid)
 
-        Blocking.
-        """
-        pid = self.pid
-        return (tree_bytes(pid) or 0) + self._state.gpu_bytes if pid is not None else 0
+    def how_it_ended(self) -> str:
+        return f"ended ({self.cause})."
 
     async def start(self) -> None:
-        """Load the model; returns when it answers.
-
-        Raises EngineUnavailable with the reason and what to do.
-
-        Once. `close` is due in any case, also when it was cancelled.
-        """
+        """See `Runtime.start`; once."""
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
         extra = dict(self._env)
         if self._own_code:
@@ -277,7 +293,7 @@ class LocalEngine:
                 f"{error.message} Set ENGINE_PYTHON to a Python with torch and"
                 " transformers, or run bash scripts/models.sh.",
             )
-            raise EngineUnavailable(self._status.detail) from None
+            raise StartFailed(self._status.detail) from None
         try:
             async with asyncio.timeout(self._limits.load):
                 await self._loaded.wait()
@@ -288,7 +304,7 @@ class LocalEngine:
                 f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one.",
             )
         if not self._status.ready:
-            raise EngineUnavailable(self._status.detail)
+            raise StartFailed(self._status.detail)
 
     async def probe(self) -> EngineStatus:
         """Never waits.
@@ -305,26 +321,24 @@ class LocalEngine:
                 self._worker.kill()
         return self._status
 
-    async def measure(self) -> WorkerState:
-        """Ask the worker for its state; return the last one when it does not answer within a
-        second.
-        """
+    async def steps(self) -> int:
+        """Return how often the model itself has run; what is known when no answer comes within a second."""
         if self.pid is not None:
             self._state_arrived.clear()
             self._worker.send({"type": "state"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STATE_SECONDS):
                     await self._state_arrived.wait()
-        return self._state
+        return self._steps
 
     def forget(self, session_id: str) -> None:
         """Nothing is remembered."""
 
-    async def close(self) -> None:
-        """End the worker, and with it all memory that it had; answers that still run fail.
+    async def stop(self) -> None:
+        await self.close()
 
-        Safe to call twice.
-        """
+    async def close(self) -> None:
+        """End the worker and its memory; answers that still run fail. Safe to call twice."""
         self._closed = True
         await self._worker.stop()
         await self._answers.close()
@@ -399,7 +413,7 @@ class LocalEngine:
                 if message.type == "error":
                     if sound and message.header["code"] == "sound":
                         raise _SoundRefused
-                    raise local_errors.refusal(str(message.header["code"]), context)
+                    raise refusal(str(message.header["code"]), context)
                 if message.type == "end":
                     ended = message.header
                     reply.finish = "length" if ended["reason"] == "length" else "stop"
@@ -413,7 +427,7 @@ class LocalEngine:
                     if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
                         yield chunk
         except TimeoutError:
-            raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
+            raise too_slow(self._limits, began, now() >= deadline) from None
         finally:
             await self._answers.stop(answer)
         try:
@@ -455,7 +469,7 @@ class LocalEngine:
             case "failed":
                 self._refused = str(header["message"])
             case "state":
-                self._state = WorkerState(header["steps"], header["gpu_bytes"])
+                self._steps = header["steps"]
                 self._state_arrived.set()
 
     def _progress(self, header: dict[str, Any]) -> None:
@@ -469,7 +483,6 @@ class LocalEngine:
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
         self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
-        self._state = WorkerState(0, header["gpu_bytes"])
         self._status = EngineStatus(
             EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )
@@ -477,7 +490,7 @@ class LocalEngine:
         self._loaded.set()
 
     def _exited(self, status: int) -> None:
-        self.cause = local_errors.cause(status)
+        self.cause = cause(status)
         if self._refused:
             self._say(EngineState.MISCONFIGURED, self._refused)
         elif not self._closed:
@@ -535,3 +548,85 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
         context_length=header["context"],
         max_concurrency=1,
     )
+
+
+def make_runtime(thinking: ThinkingLimits) -> MakeRuntime:
+    """Return what makes the runtime of a model that answers and runs in this server."""
+
+    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        model = plan.model
+        assert model is not None
+        assert model.folder is not None
+        return LocalEngine(
+            model.folder,
+            plan.launch.argv,
+            env=plan.launch.env,
+            own_code=model.remote_code,
+            on_line=on_line,
+            on_progress=on_progress,
+            thinking=thinking,
+        )
+
+    return make
+
+
+# Sentences on failures
+
+
+def refusal(code: str, context_length: int | None) -> EngineError:
+    """The error for a code of the worker's (see `worker.chat.AnswerError`)."""
+    match code:
+        case "context":
+            length = f" of {context_length:,} tokens" if context_length else ""
+            return EngineRefused(
+                f"The question and the conversation so far do not fit into the model's context{length}. "
+                "Ask in fewer words or begin a new chat.",
+                public=True,
+            )
+        case "picture":
+            return EngineFailed(
+                "The local model could not read the picture. Ask again.", public=True
+            )
+        case "memory":
+            return EngineFailed(
+                "The local model ran out of memory at this question. Ask with less detail, or load a smaller model."
+            )
+        case "template":
+            return EngineRefused(
+                "The model's chat template does not take a question about a picture. Load another model."
+            )
+        case "numbers":
+            return EngineFailed(
+                "The local model's numbers overflow in the format that it is computed in. Load it in bfloat16 or float32"
+                " (MODEL_DTYPE, or the number format in the engine panel)."
+            )
+        case "busy":
+            return EngineUnavailable(
+                "The local model is busy. Ask again in a moment.", retry_after=1.0, public=True
+            )
+    return EngineFailed("The local model failed at this question. Ask again.", public=True)
+
+
+def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
+    """`began`: a first piece came. `total`: it was the limit of the whole answer."""
+    if total:
+        return EngineTimeout(
+            f"The answer was not complete after {limits.total:g} s. Ask for something shorter.",
+            public=True,
+        )
+    if began:
+        return EngineTimeout(
+            f"The local model fell silent in mid-answer for {limits.between_tokens:g} s. Ask again.",
+            public=True,
+        )
+    return EngineTimeout(
+        f"The local model did not begin to answer within {limits.first_token:g} s. Load a smaller one, or use a GPU."
+    )
+
+
+def cause(status: int) -> str:
+    """Say in a few words how a process ended, from its exit status or minus its signal's number."""
+    if status >= 0:
+        return f"status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    return f"{name}, perhaps for lack of memory" if -status == signal.SIGKILL else name

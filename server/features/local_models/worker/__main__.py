@@ -5,7 +5,7 @@ the number of bytes of each, and sound, its bytes or 0; they are the payload, in
 messages, the sound last), `cancel` (id),
 `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message),
 then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of each answer, and
-`state` (steps, gpu_bytes). Output of libraries goes to standard error.
+`state` (steps). Output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Worker:
 
     def _take(self, message: Message) -> None:
         if message.type == "state":
-            self._send_state()
+            # 0 while it loads
+            steps = self._generator.steps if self._generator is not None else 0
+            self._channel.send("state", steps=steps)
 
     def work(self, generator: Generator) -> None:
         """Answer questions for ever."""
@@ -107,15 +109,6 @@ class Worker:
                 prompt_tokens=outcome.prompt_tokens,
                 completion_tokens=outcome.completion_tokens,
             )
-
-    def _send_state(self) -> None:
-        if self._generator is None:
-            # Imported while another thread imports it, it would be waited for.
-            self._channel.send("state", steps=0, gpu_bytes=0)
-            return
-        from server.features.local_models.worker.loading import gpu_bytes
-
-        self._channel.send("state", steps=self._generator.steps, gpu_bytes=gpu_bytes())
 
 
 def _pictures(message: Message) -> list[bytes]:
@@ -212,7 +205,6 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         thinking_switch=generator.switch,
         # Also with thinking switched off
         thinking_opened=trial[:1] != [] and trial[0] in OPEN,
-        gpu_bytes=loading.gpu_bytes(),
     )
     worker.work(generator)
     return 0

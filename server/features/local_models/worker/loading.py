@@ -348,13 +348,6 @@ def shortened(words: str) -> str:
     return words if words.endswith((".", "…", "!", "?")) else f"{words}."
 
 
-def gpu_bytes() -> int:
-    """Return the bytes that this process has reserved on all GPUs."""
-    if not torch.cuda.is_available():
-        return 0
-    return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
-
-
 def grey() -> Image.Image:
     """Make the picture of the trial question."""
     return Image.new("RGB", (224, 224), (128, 128, 128))
