@@ -35,7 +35,7 @@ from server.features.hosting.catalogue.entry import (
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.gguf import SUFFIX
 from server.features.hosting.catalogue.source import load_catalogue
-from server.features.hosting.host import main_memory
+from server.features.hosting.control_groups import main_memory
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 

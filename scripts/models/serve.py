@@ -34,8 +34,8 @@ from server.features.hosting.catalogue import batching, vllm_log  # noqa: E402
 from server.features.hosting.catalogue.launch import Launch  # noqa: E402
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
+from server.features.hosting.control_groups import main_memory  # noqa: E402
 from server.features.hosting.gpu import Gpu  # noqa: E402
-from server.features.hosting.host import main_memory  # noqa: E402
 from server.shared.processes.environment import child_environment  # noqa: E402
 
 if TYPE_CHECKING:

@@ -5,18 +5,17 @@ Blocking, for seconds with vLLM: call it in a thread.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.features.hosting import llama_help, vllm_help
@@ -25,72 +24,9 @@ from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError
+from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 from server.shared.processes.environment import passed_on
-
-# Read the help of this machine's vLLM in the background, because that takes up to minutes.
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The result.
-
-    `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`.
-    """
-
-    vllm: Vllm | None = None
-    trouble: str = ""
-    pending: bool = False
-
-
-class _Question:
-    def __init__(self, about: Hashable) -> None:
-        self.about = about
-        self.answered = threading.Event()
-        self.found = Found(pending=True)
-        self.at = 0.0
-
-    def ask(self, path: str) -> None:
-        try:
-            found = Found(vllm_help.ask(path))
-        except VllmError as error:
-            runs = vllm_log.ON_CPU.search(error.output) is None
-            found = Found(
-                trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
-            )
-        except Exception as error:  # noqa: BLE001
-            # Any error has to reach the waiting callers.
-            found = Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
-        self.found, self.at = found, time.monotonic()
-        self.answered.set()
-
-    def stands(self) -> bool:
-        """True when the result is still valid, or pending."""
-        failed = self.answered.is_set() and self.found.vllm is None
-        return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
-
-
-class VllmProbe:
-    """Reads one program at a time, in a thread of its own. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._question: _Question | None = None
-
-    def probe(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
-        """Return the result for the program at `path`; read again when `changed` differs.
-
-        Waits at most `patience` seconds; None: until it is known.
-        """
-        with self._lock:
-            question = self._question
-            if question is None or question.about != (path, changed) or not question.stands():
-                question = self._question = _Question((path, changed))
-                ask = threading.Thread(target=question.ask, args=(path,), name="vllm", daemon=True)
-                ask.start()
-        question.answered.wait(patience)
-        return question.found
-
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
@@ -146,22 +82,69 @@ _DOCKER_RIGHTS = (
 )
 # A failed examination (for example of a slow program) is repeated after this time.
 _AGAIN_SECONDS = 60.0
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
-# Of a control group, version 2 and version 1: its limit, what is used of it, and in its memory.stat
-# what files take of that
-_GROUP_FILES = (
-    ("memory.max", "memory.current", ("inactive_file", "active_file")),
-    (
-        *("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ("total_inactive_file", "total_active_file"),
-    ),
-)
 # Libraries with their versions, torch's device beside the CPU, the types of models that it loads
 _AboutPython = tuple[dict[str, str], str, frozenset[str]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A vLLM; None: it does not run, with the reason in `trouble`, or the reading is `pending`."""
+
+    vllm: Vllm | None = None
+    trouble: str = ""
+    pending: bool = False
+    # When it was known, monotonic seconds
+    at: float = field(default_factory=time.monotonic, compare=False)
+
+
+class VllmProbe:
+    """Reads the help of one vLLM at a time, in a thread of its own, since that takes up to minutes. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # The program and when it changed
+        self._about: tuple[str, Hashable] | None = None
+        self._found: Future[Found] = Future()
+
+    def probe(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
+        """Return the result for the program at `path`; read again when `changed` differs.
+
+        Waits at most `patience` seconds; None: until it is known.
+        """
+        with self._lock:
+            if self._about != (path, changed) or self._failed_long_ago():
+                self._about, self._found = (path, changed), Future()
+                threading.Thread(
+                    target=lambda known: known.set_result(_ask_vllm(path)),
+                    args=(self._found,),
+                    name="vllm",
+                    daemon=True,
+                ).start()
+            found = self._found
+        try:
+            return found.result(patience)
+        except TimeoutError:
+            return Found(pending=True)
+
+    def _failed_long_ago(self) -> bool:
+        if not self._found.done():
+            return False
+        found = self._found.result()
+        return found.vllm is None and time.monotonic() - found.at >= _AGAIN_SECONDS
+
+
+def _ask_vllm(path: str) -> Found:
+    try:
+        return Found(vllm_help.ask(path))
+    except VllmError as error:
+        runs = vllm_log.ON_CPU.search(error.output) is None
+        return Found(trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}")
+    except Exception as error:  # noqa: BLE001
+        # Any error has to reach the waiting callers.
+        return Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     # See `_changed`.
     changed: int
@@ -245,7 +228,8 @@ class HostProbe:
             model_types=types,
             llama=llama,
             llama_trouble=llama_trouble,
-            cores=_cores(),
+            # 0 where that is all of the machine
+            cores=found if (found := cores()) < (os.cpu_count() or 1) else 0,
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
@@ -372,75 +356,6 @@ def _nvidia_containers(docker: str | None) -> bool:
         shutil.which("nvidia-ctk") is not None
         or shutil.which("nvidia-container-runtime") is not None
     )
-
-
-def main_memory() -> tuple[int, int]:
-    """Return the bytes of main memory, all and available, within the limits of the control groups.
-
-    Read here since psutil knows no control groups.
-    """
-    total = free = 0
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            name, _, rest = line.partition(":")
-            if name == "MemTotal":
-                total = int(rest.split()[0]) * 1024
-            elif name == "MemAvailable":
-                free = int(rest.split()[0]) * 1024
-        groups = list(_groups())
-    except (OSError, ValueError, IndexError):
-        return total, free
-    for limit, left in (found for group in groups if (found := _within(group))):
-        total, free = min(total, limit), min(free, left)
-    return total, free
-
-
-def _cores() -> int:
-    """Return the cores that a process may keep busy where its control group, or what it may run on, is
-    fewer than the machine has; 0 where it is not.
-    """
-    there = os.cpu_count() or 1
-    found = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there]
-    with contextlib.suppress(OSError, ValueError):
-        for group in _groups():
-            with contextlib.suppress(OSError, ValueError):
-                most, period = (group / "cpu.max").read_text("ascii").split()
-                if most != "max":
-                    found.append(max(1, math.ceil(int(most) / int(period))))
-    return min(found) if min(found) < there else 0
-
-
-def _groups() -> Iterator[Path]:
-    """List the folders of the control groups of this process, of version 1 those for memory.
-
-    Raises OSError, ValueError.
-    """
-    for line in _OWN_GROUPS.read_text("ascii").splitlines():
-        _, controllers, own = line.split(":", 2)
-        # Version 2 names no controllers.
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = _CGROUPS / "memory" if controllers else _CGROUPS
-        folder = root / own.lstrip("/")
-        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(root))
-
-
-def _within(group: Path) -> tuple[int, int] | None:
-    """Return the limit of a control group and what is left of it, bytes; None without one."""
-    for most, now, of_files in _GROUP_FILES:
-        try:
-            limit = int((group / most).read_text("ascii"))
-            used = int((group / now).read_text("ascii"))
-            # Copies of what is in files, weights that were read before all, make room for what
-            # programs ask for.
-            for line in (group / "memory.stat").read_text("ascii").splitlines():
-                name, _, count = line.partition(" ")
-                if name in of_files:
-                    used -= int(count)
-        except (OSError, ValueError):
-            continue
-        return limit, max(0, limit - max(0, used))
-    return None
 
 
 def _changed(path: str) -> int:

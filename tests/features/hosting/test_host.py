@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from server.features.hosting import host
+from server.features.hosting import control_groups, host, vllm_help
 from server.features.hosting.catalogue.entry import Catalogue, Library
 from server.features.hosting.catalogue.modes import Vendor
-from server.features.hosting.host import ROOT, HostProbe, sandboxed
+from server.features.hosting.host import ROOT, HostProbe, VllmProbe, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
 
@@ -187,8 +187,8 @@ def test_memory_within_control_groups(
     own = tmp_path / "own"
     own.write_text(lists)
     groups = tmp_path / "groups"
-    monkeypatch.setattr(host, "_OWN_GROUPS", own)
-    monkeypatch.setattr(host, "_CGROUPS", groups)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", own)
+    monkeypatch.setattr(control_groups, "CGROUPS", groups)
     mib = 2**20
     group = groups / root / "a"
     (group / "b").mkdir(parents=True)
@@ -201,6 +201,21 @@ def test_memory_within_control_groups(
     assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
     (group / f"memory.{limit}").write_text("9223372036854771712\n")
     assert HostProbe().probe().ram_free_bytes > free / 2
+
+
+def test_cores_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tightest group holds; a machine without a limit tells none."""
+    own, box = tmp_path / "own", tmp_path / "groups" / "pod" / "box"
+    own.write_text("0::/pod/box\n")
+    box.mkdir(parents=True)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", own)
+    monkeypatch.setattr(control_groups, "CGROUPS", tmp_path / "groups")
+    there = len(os.sched_getaffinity(0))
+    (box / "cpu.max").write_text("max 100000\n")
+    assert control_groups.cores() == there
+    (box.parent / "cpu.max").write_text("50000 100000\n")
+    assert control_groups.cores() == 1
+    assert HostProbe().probe().cores == (1 if os.cpu_count() != 1 else 0)
 
 
 def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
@@ -414,3 +429,87 @@ def test_what_is_wrong_with_llama_cpps_server_is_said(
     found = HostProbe(llama_server=setting).probe()
     assert found.llama is None
     assert says in found.llama_trouble
+
+
+# A vLLM that takes its time to tell what it takes
+
+
+class Slow:
+    """A vLLM that says nothing until it may, and counts how often it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._may, self._calls = folder / "may", folder / "calls"
+        (folder / "behind").mkdir()
+        behind = install(folder / "behind", "0.32")
+        self.program = folder / "vllm"
+        wait = f"while [ ! -e '{self._may}' ]; do sleep 0.02; done"
+        self.program.write_text(
+            f"#!/bin/sh\necho asked >> '{self._calls}'\n{wait}\nexec '{behind}' \"$@\"\n"
+        )
+        self.program.chmod(0o755)
+
+    def speak(self) -> None:
+        self._may.touch()
+
+    @property
+    def asked(self) -> int:
+        return len(self._calls.read_text().split())
+
+
+def test_nobody_waits_for_one_that_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has spoken it is pending, and it is asked once for all who look; whoever has to know
+    waits.
+    """
+    slow = Slow(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    probe = HostProbe()
+    for _ in range(3):
+        found = probe.probe(patience=0.2)
+        assert (found.vllm, found.vllm_trouble) == (None, "")
+        assert found.vllm_pending == str(slow.program)
+    assert slow.asked == 1
+    slow.speak()
+    found = probe.probe()
+    assert (found.vllm, found.vllm_version) == (str(slow.program), "0.32")
+    assert found.vllm_pending == ""
+    before = slow.asked
+    assert probe.probe(patience=0.0).vllm_version == "0.32"
+    assert slow.asked == before
+
+
+def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
+    """A program that has changed is asked again: the older one's answer is dropped."""
+    probe, program = VllmProbe(), str(install(tmp_path, "0.9.2"))
+    first = probe.probe(program, 1).vllm
+    install(tmp_path, "0.32")
+    again, then = probe.probe(program, 1).vllm, probe.probe(program, 2).vllm
+    assert first is not None
+    assert then is not None
+    assert (first.version, then.version) == ("0.9.2", "0.32")
+    assert again is first
+
+
+def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once, for it may take its time to fail."""
+    probe, program = VllmProbe(), tmp_path / "vllm"
+    told = probe.probe(str(program), 1)
+    assert told.vllm is None
+    assert "There is no" in told.trouble
+    install(tmp_path, "0.32")
+    assert probe.probe(str(program), 1) is told
+    monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
+    assert probe.probe(str(program), 1).vllm is not None
+
+
+def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait do not wait for ever."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(vllm_help, "ask", broken)
+    told = VllmProbe().probe("/bin/vllm", 1)
+    assert (told.vllm, told.pending) == (None, False)
+    assert "cannot be asked what it takes (RuntimeError)" in told.trouble

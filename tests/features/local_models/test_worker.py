@@ -5,7 +5,6 @@ memory.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import struct
 import subprocess
@@ -302,27 +301,3 @@ def test_what_a_token_takes() -> None:
         layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
     )
     assert 57_344 < each < 6 * 57_344
-
-
-def test_a_container_is_given_less_than_the_machine_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cores and memory by the process's control group and all around it: the tightest holds."""
-    own = tmp_path / "own"
-    own.write_text("0::/pod/box\n")
-    box = tmp_path / "groups" / "pod" / "box"
-    box.mkdir(parents=True)
-    monkeypatch.setattr(capacity, "_OWN_GROUP", own)
-    monkeypatch.setattr(capacity, "_GROUPS", tmp_path / "groups")
-    there = len(os.sched_getaffinity(0))
-    (box / "cpu.max").write_text("max 100000\n")
-    assert capacity.cores() == there
-    (box.parent / "cpu.max").write_text("50000 100000\n")
-    assert capacity.cores() == 1
-    before = capacity.free_ram()
-    (box / "memory.max").write_text("max\n")
-    assert abs((capacity.free_ram() or 0) - (before or 0)) < 10**9
-    (box.parent / "memory.max").write_text("30000000\n")
-    (box.parent / "memory.current").write_text("20000000\n")
-    (box.parent / "memory.stat").write_text("anon 1\ninactive_file 5000000\n")
-    assert capacity.free_ram() == 15_000_000

@@ -1,4 +1,4 @@
-"""Choose number format, memory, tokens and cores for a model on this machine.
+"""Choose number format, memory and tokens for a model on this machine.
 
 Pure, save for reading this system's files.
 """
@@ -6,13 +6,10 @@ Pure, save for reading this system's files.
 from __future__ import annotations
 
 import contextlib
-import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-_OWN_GROUP = Path("/proc/self/cgroup")
-_GROUPS = Path("/sys/fs/cgroup")
+from server.features.hosting.control_groups import main_memory
+
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
 # Memory beside the weights: for computing, and for a picture in work. The context has to fit into
@@ -72,35 +69,14 @@ def context(wanted: int, free: int | None, each: int) -> int:
     return min(wanted, max(_LEAST_CONTEXT, int(free * _CONTEXT_SHARE) // each))
 
 
-def cores() -> int:
-    """Cores that this process may keep busy: those it may run on, and no more than its control
-    group is given the time of.
-    """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = [there or 1]
-    for group in _groups():
-        with contextlib.suppress(OSError, ValueError):
-            most, period = (group / "cpu.max").read_text().split()
-            if most != "max":
-                found.append(max(1, math.ceil(int(most) / int(period))))
-    return min(found)
-
-
 def free_ram() -> int | None:
-    """Bytes that this process may still take: by the system, its own limit, its control group.
+    """Bytes that this process may still take: by the system, its control group, its own limit.
 
     None when unknown.
     """
-    found = [_available(), _within_limit(), _within_group()]
+    total, free = main_memory()
+    found = [free if total else None, _within_limit()]
     return min((value for value in found if value is not None), default=None)
-
-
-def _available() -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _within_limit() -> int | None:
@@ -115,37 +91,6 @@ def _within_limit() -> int | None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         return max(0, limit - pages * resource.getpagesize())
     return None
-
-
-def _within_group() -> int | None:
-    """Return the memory left in the tightest group.
-
-    A group's cache of files can be freed, and counts as left.
-    """
-    found: list[int] = []
-    for group in _groups():
-        with contextlib.suppress(OSError, ValueError):
-            limit = (group / "memory.max").read_text().strip()
-            if limit == "max":
-                continue
-            used = int((group / "memory.current").read_text())
-            for stat in (group / "memory.stat").read_text().splitlines():
-                if stat.startswith("inactive_file "):
-                    used -= int(stat.split()[1])
-            found.append(max(0, int(limit) - used))
-    return min(found, default=None)
-
-
-def _groups() -> Iterator[Path]:
-    """This process's control group, by their second version, and those around it, which limit it,
-    too.
-    """
-    with contextlib.suppress(OSError):
-        for line in _OWN_GROUP.read_text().splitlines():
-            if line.startswith("0::"):
-                group = _GROUPS / line[3:].lstrip("/")
-                yield group
-                yield from (one for one in group.parents if one.is_relative_to(_GROUPS))
 
 
 def gigabytes(count: int) -> str:

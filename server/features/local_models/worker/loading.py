@@ -16,6 +16,7 @@ import transformers
 from PIL import Image
 from transformers.utils import logging
 
+from server.features.hosting.control_groups import cores
 from server.features.local_models.worker import capacity
 from server.features.local_models.worker.chat import do_without_video, missing_video_libraries
 from server.features.local_models.worker.weights import Weights
@@ -161,7 +162,7 @@ def _share_processor() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), capacity.cores() - 1)))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - 1)))
 
 
 def _use_gpu(device: str) -> bool:
