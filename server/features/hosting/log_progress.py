@@ -1,6 +1,6 @@
 """Read a starting engine's progress from its log. Pure.
 
-Known are the logs of vLLM (`vllm_log`), of llama.cpp (`llama_log`), of whatever shows tqdm's bars (`transformers serve`, the
+Known are the logs of vLLM (`vllm_log`), of llama.cpp, of whatever shows tqdm's bars (`transformers serve`, the
 hub's downloads), of uvicorn, and of docker and podman fetching an image.
 """
 
@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.features.hosting.catalogue import llama_log, vllm_log
+from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue.vllm_log import meaning, table
 
 # Layers of an image that are kept count of; images have at most 127.
 _MOST_LAYERS = 256
@@ -53,13 +54,10 @@ _PULLING = re.compile(
 )
 _PULLED = re.compile(r"^Digest: sha256:|^Writing manifest|^Status: (?:Downloaded|Image is up)")
 _IMAGE = "fetching the image"
-_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), text)
-    for pattern, text in (
-        (r"Application startup complete|Uvicorn running on", "opening the port"),
-        (r"Waiting for application startup|Started server process", "starting the server"),
-        (r"^\[transformers\] Loading\b", "loading the model"),
-    )
+_PHASES = table(
+    (r"Application startup complete|Uvicorn running on", "opening the port"),
+    (r"Waiting for application startup|Started server process", "starting the server"),
+    (r"^\[transformers\] Loading\b", "loading the model"),
 )
 # As a traceback ends: "RuntimeError: …", "torch.OutOfMemoryError: …", behind whatever a logger puts
 # before it
@@ -115,11 +113,13 @@ class LoadingLog:
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
     """Return the cause of a failure and the remedy; "" for an unknown failure. See `vllm_log`."""
     kept = list(lines)
-    text = "\n".join(kept)
-    for pattern, sentence in _FAILURES:
-        if pattern.search(text):
-            return sentence
-    return vllm_log.explanation(kept, for_cpu=for_cpu, **settings)
+    known = meaning(_FAILURES, "\n".join(kept))
+    return known or vllm_log.explanation(kept, for_cpu=for_cpu, **settings)
+
+
+def llama_explanation(lines: Iterable[str], **settings: object) -> str:
+    """Return the same of llama.cpp's server; `settings` fill in the sentence."""
+    return meaning(_LLAMA_FAILURES, "\n".join(lines)).format(**settings)
 
 
 def first_error(lines: Iterable[str]) -> str:
@@ -132,85 +132,138 @@ def first_error(lines: Iterable[str]) -> str:
     return ""
 
 
-_FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), text)
-    for pattern, text in (
-        (
-            r"Cannot connect to the (?:Docker|Podman) |Is the docker daemon running|permission denied while trying to connect",
-            "The container runtime does not answer. Start it (systemctl start docker), let this user use it, or choose"
-            " another way to run the model.",
-        ),
-        (
-            r"could not select device driver|nvidia-container-cli|unresolvable CDI devices",
-            "The container runtime cannot give the GPU to a container. Install the GPU maker's container toolkit, or choose"
-            " another way to run the model.",
-        ),
-        (
-            r"error gathering device information|stat /dev/(?:kfd|dri)",
-            "The GPU's device files (/dev/kfd, /dev/dri) are not on this machine. Install its driver, or choose another way to run"
-            " the model.",
-        ),
-        (
-            r"short-name .* did not resolve|short-name resolution enforced",
-            "podman wants the image's whole name: for one of Docker's hub, docker.io/ and the name.",
-        ),
-        (
-            r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials"
-            r"|requested access to the resource is denied|unauthorized: authentication required",
-            "The image could not be fetched. Check its name, and whether this machine may fetch it.",
-        ),
-        (
-            r"pinging container registry|Error response from daemon: (?:Get|Head) \"https?://|failed to resolve reference"
-            r"|failed to do request|error pulling image",
-            "The image could not be fetched: its registry does not answer. Fetch it while there is a connection (docker pull,"
-            " podman pull), or name one that is on this machine.",
-        ),
-        (
-            r"no space left on device",
-            "A disk is full. vLLM's image takes about 10 GB, and more while it is unpacked: make room where images are kept"
-            " (docker system df, podman system df).",
-        ),
-        (
-            r"executable file (?:`\S+` )?not found in \$PATH|attempted to invoke a command that was not found",
-            "The image has no vllm. Choose one with vLLM, or leave the image empty for vLLM's own.",
-        ),
-        (
-            r"bind source path does not exist|Error: statfs ",
-            "The model's folder is not there for the container runtime: a docker elsewhere (DOCKER_HOST) or in a virtual machine"
-            " sees other folders. Choose another way to run the model.",
-        ),
-        (
-            r"Permission denied: '/model\b",
-            "The container may not read the model: its root has no right over files of others. Let all read them"
-            " (chmod -R a+rX FOLDER).",
-        ),
-        (
-            r"name \"\S+\" is already in use by",
-            "The container of the last time is there still and could not be removed. Remove it (docker rm --force NAME, podman rm"
-            " --force NAME).",
-        ),
-        (
-            r"port is already allocated|address already in use|\[Errno 98\]",
-            "Another program has the port. Choose another one, or leave the port empty for a free one.",
-        ),
-        (
-            # Not the name alone: vLLM lists it among what it was given.
-            r"(?:option|argument|pass|set)\b[^\n]{0,40}`?trust_remote_code=True|requires you to execute the"
-            r"|contains custom code|enable execution of custom code",
-            "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
-            " model, or choose another model.",
-        ),
-        (
-            r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to '?https?://|Max retries exceeded with url"
-            r"|Temporary failure in name resolution",
-            "The model is not on this machine and its hub cannot be reached. Fetch it while there is a connection, or"
-            " name a folder that has it.",
-        ),
-        (
-            r"DefaultCPUAllocator: can't allocate|\bMemoryError|Cannot allocate memory",
-            "Main memory is full. Choose a smaller model or a smaller context, or end other programs.",
-        ),
-    )
+_FAILURES = table(
+    (
+        r"Cannot connect to the (?:Docker|Podman) |Is the docker daemon running|permission denied while trying to connect",
+        "The container runtime does not answer. Start it (systemctl start docker), let this user use it, or choose"
+        " another way to run the model.",
+    ),
+    (
+        r"could not select device driver|nvidia-container-cli|unresolvable CDI devices",
+        "The container runtime cannot give the GPU to a container. Install the GPU maker's container toolkit, or choose"
+        " another way to run the model.",
+    ),
+    (
+        r"error gathering device information|stat /dev/(?:kfd|dri)",
+        "The GPU's device files (/dev/kfd, /dev/dri) are not on this machine. Install its driver, or choose another way to run"
+        " the model.",
+    ),
+    (
+        r"short-name .* did not resolve|short-name resolution enforced",
+        "podman wants the image's whole name: for one of Docker's hub, docker.io/ and the name.",
+    ),
+    (
+        r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials"
+        r"|requested access to the resource is denied|unauthorized: authentication required",
+        "The image could not be fetched. Check its name, and whether this machine may fetch it.",
+    ),
+    (
+        r"pinging container registry|Error response from daemon: (?:Get|Head) \"https?://|failed to resolve reference"
+        r"|failed to do request|error pulling image",
+        "The image could not be fetched: its registry does not answer. Fetch it while there is a connection (docker pull,"
+        " podman pull), or name one that is on this machine.",
+    ),
+    (
+        r"no space left on device",
+        "A disk is full. vLLM's image takes about 10 GB, and more while it is unpacked: make room where images are kept"
+        " (docker system df, podman system df).",
+    ),
+    (
+        r"executable file (?:`\S+` )?not found in \$PATH|attempted to invoke a command that was not found",
+        "The image has no vllm. Choose one with vLLM, or leave the image empty for vLLM's own.",
+    ),
+    (
+        r"bind source path does not exist|Error: statfs ",
+        "The model's folder is not there for the container runtime: a docker elsewhere (DOCKER_HOST) or in a virtual machine"
+        " sees other folders. Choose another way to run the model.",
+    ),
+    (
+        r"Permission denied: '/model\b",
+        "The container may not read the model: its root has no right over files of others. Let all read them"
+        " (chmod -R a+rX FOLDER).",
+    ),
+    (
+        r"name \"\S+\" is already in use by",
+        "The container of the last time is there still and could not be removed. Remove it (docker rm --force NAME, podman rm"
+        " --force NAME).",
+    ),
+    (
+        r"port is already allocated|address already in use|\[Errno 98\]",
+        "Another program has the port. Choose another one, or leave the port empty for a free one.",
+    ),
+    (
+        # Not the name alone: vLLM lists it among what it was given.
+        r"(?:option|argument|pass|set)\b[^\n]{0,40}`?trust_remote_code=True|requires you to execute the"
+        r"|contains custom code|enable execution of custom code",
+        "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
+        " model, or choose another model.",
+    ),
+    (
+        r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to '?https?://|Max retries exceeded with url"
+        r"|Temporary failure in name resolution",
+        "The model is not on this machine and its hub cannot be reached. Fetch it while there is a connection, or"
+        " name a folder that has it.",
+    ),
+    (
+        r"DefaultCPUAllocator: can't allocate|\bMemoryError|Cannot allocate memory",
+        "Main memory is full. Choose a smaller model or a smaller context, or end other programs.",
+    ),
+)
+
+
+# Of llama.cpp's server. `{context}` names a setting with its value; `{path}` is the model's folder.
+_LLAMA_FAILURES = table(
+    (
+        r"unknown model architecture|unknown (?:vision |audio )?projector type|unknown pre-tokenizer type",
+        "This llama.cpp does not know the kind of this model, which is newer. Upgrade llama.cpp the way it was installed,"
+        " or name a newer llama-server in LLAMA_SERVER.",
+    ),
+    (
+        r"mismatch between text model .{0,80}mmproj|mismatch between vision and audio mmproj",
+        "What reads pictures (the mmproj file) in {path} is of another model than the weights. Put the mmproj of the same"
+        " model there.",
+    ),
+    (
+        r"not within the file bounds|failed to (?:seek for|read) tensor|failed to read (?:key-value pairs|tensor info)"
+        r"|invalid magic characters|unable to find tensor|tensor '[^']*' not found|has wrong shape"
+        r"|tensors expected but|failed to open GGUF file|wrong number of tensors",
+        "The files in {path} are damaged or cut off. Remove them and fetch the model again.",
+    ),
+    (
+        r"failed to allocate|insufficient memory|unable to allocate|out of memory|std::bad_alloc|ErrorOutOfDeviceMemory",
+        "Memory does not hold the model and its context. Lower {context}, choose a smaller model or one with fewer bits,"
+        " or end other programs.",
+    ),
+    (
+        r"couldn't bind (?:to server socket|HTTP server socket)",
+        "Another program has the port. Choose another one, or leave the port empty for a free one.",
+    ),
+    (
+        r"(?:^|\s)error: (?:invalid argument|while handling argument|unknown argument)",
+        "This llama-server does not take an option that its help lists. Upgrade it the way it was installed, or name"
+        " another in LLAMA_SERVER.",
+    ),
+    (
+        r"error while loading shared libraries|Library not loaded|cannot open shared object file",
+        "llama.cpp's server is not installed whole: a library is missing. Install it again.",
+    ),
+    (
+        r"[Nn]o space left on device",
+        "A disk is full. Make room, and start the model again.",
+    ),
+    (
+        r"GGML_ASSERT\(|GGML_ABORT|ggml_abort|CUDA error|ggml_vulkan: .{0,80}(?:error|failed)",
+        "llama.cpp met a fault of its own; its log names the place. Upgrade it, or choose another model.",
+    ),
+)
+_LLAMA_PHASES = table(
+    (r"load_model: loading model|main: loading model", "loading weights"),
+    (r"loaded multimodal model", "preparing for pictures"),
+    (r"initializing(?: slots)?, n_slots", "room for the context is set aside"),
+    (
+        r"(?:main|llama_server): model loaded|(?:llama_server: listening|server is listening) on",
+        "opening the port",
+    ),
 )
 
 
@@ -218,12 +271,8 @@ def _phase(line: str) -> LoadProgress | None:
     phase, share = vllm_log.step(line)
     if phase:
         return LoadProgress(phase, share, line=line)
-    if phase := llama_log.step(line):
-        return LoadProgress(phase, line=line)
-    for pattern, text in _PHASES:
-        if pattern.search(line):
-            return LoadProgress(text, line=line)
-    return None
+    phase = meaning(_LLAMA_PHASES, line) or meaning(_PHASES, line)
+    return LoadProgress(phase, line=line) if phase else None
 
 
 def _bar(line: str) -> LoadProgress | None:

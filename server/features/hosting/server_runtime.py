@@ -15,7 +15,7 @@ from pathlib import Path
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting import log_progress
-from server.features.hosting.catalogue import llama_log, vllm, vllm_log
+from server.features.hosting.catalogue import vllm, vllm_log
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Library, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -386,7 +386,7 @@ class ServerRuntime:
         context = "the context" + (f" (now {choice.context})" if choice.context else "")
         path = self._model.folder if self._model is not None else ""
         if self._is_llama:
-            reason = llama_log.explanation(self._process.lines, context=context, path=path)
+            reason = log_progress.llama_explanation(self._process.lines, context=context, path=path)
             if not reason and self._process.status == -signal.SIGILL:
                 return (
                     "This llama.cpp is built for another processor. Install the build for this one."

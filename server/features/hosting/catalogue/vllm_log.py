@@ -5,6 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+# Patterns with what they mean; the first that matches is used.
+Table = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def table(*rows: tuple[str, str]) -> Table:
+    return tuple((re.compile(pattern), text) for pattern, text in rows)
+
+
+def meaning(of: Table, text: str) -> str:
+    """Return what a text means by a table; "" for nothing that is known."""
+    return next((found for pattern, found in of if pattern.search(text)), "")
+
+
 _LOWER = (
     "Lower {memory} when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
     " show them), and {context} when the model's own share is too small for the context."
@@ -14,10 +27,9 @@ NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# Pattern and sentence; the first that matches is used. `{memory}`, `{context}`, `{dtype}` name a
-# setting with its value, `{elsewhere}` says how to set another port; `{port}` and `{path}` are
-# values.
-_FAILURES: tuple[tuple[str, str], ...] = (
+# `{memory}`, `{context}`, `{dtype}` name a setting with its value, `{elsewhere}` says how to set
+# another port; `{port}` and `{path}` are values.
+_FAILURES = table(
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
         NO_GPU,
@@ -107,22 +119,18 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         " programs.",
     ),
 )
-_PATTERNS = tuple((re.compile(pattern), text) for pattern, text in _FAILURES)
 # With this line vLLM continues on the CPU, so it has to be stopped.
-ON_CPU = _PATTERNS[0][0]
-_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), text)
-    for pattern, text in (
-        (r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|Graph capturing", "recording graphs"),
-        (r"torch\.compile (?:takes|took|and)|Compiling a graph|Dynamo bytecode", "compiling"),
-        (r"Maximum concurrency|KV cache size|GPU KV cache", "room for the context is set aside"),
-        (r"Loading weights took|Model loading took", "weights are loaded"),
-        (r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%", "loading weights"),
-        (r"Starting to load model|Loading model", "loading weights"),
-        (r"Resolved architecture", "reading the model's files"),
-        (r"Initializing a V\d LLM engine", "starting the engine"),
-        (r"Application startup complete|Starting vLLM API server", "opening the port"),
-    )
+ON_CPU = _FAILURES[0][0]
+_PHASES = table(
+    (r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|Graph capturing", "recording graphs"),
+    (r"torch\.compile (?:takes|took|and)|Compiling a graph|Dynamo bytecode", "compiling"),
+    (r"Maximum concurrency|KV cache size|GPU KV cache", "room for the context is set aside"),
+    (r"Loading weights took|Model loading took", "weights are loaded"),
+    (r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%", "loading weights"),
+    (r"Starting to load model|Loading model", "loading weights"),
+    (r"Resolved architecture", "reading the model's files"),
+    (r"Initializing a V\d LLM engine", "starting the engine"),
+    (r"Application startup complete|Starting vLLM API server", "opening the port"),
 )
 
 
@@ -142,8 +150,4 @@ def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: obje
 
     `for_cpu`: computing on the CPU is intended, not a failure.
     """
-    text = "\n".join(lines)
-    for pattern, sentence in _PATTERNS[for_cpu:]:
-        if pattern.search(text):
-            return sentence.format(**settings)
-    return ""
+    return meaning(_FAILURES[for_cpu:], "\n".join(lines)).format(**settings)

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.features.hosting.catalogue import llama_log
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.modes import GB, Host, Server, modes, subprocess_server
-from server.features.hosting.log_progress import LoadingLog
+from server.features.hosting.log_progress import LoadingLog, llama_explanation
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
 HELP = (Path(__file__).parents[3] / "data" / "llama_help.txt").read_text("utf-8")
@@ -278,7 +277,7 @@ def test_its_steps_are_seen_while_it_loads() -> None:
 )
 def test_the_cause_of_a_failure_is_a_sentence(line: str, says: str) -> None:
     """With what to do; nothing where nothing is known."""
-    said = llama_log.explanation(
+    said = llama_explanation(
         ["I srv  llama_server: initializing ...", line],
         context="the context (now 4096)",
         path="/models/some",
