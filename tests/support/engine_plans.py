@@ -108,6 +108,11 @@ class Managed:
         found = [str(status.state) for status in self.seen]
         return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
 
+    async def load(self, chosen: Choice | str) -> ManagerStatus:
+        """Start a model, by a stand-in's behaviour or as chosen; return the status at the end of that."""
+        await self.manager.start(choice(chosen) if isinstance(chosen, str) else chosen)
+        return await self.manager.settled()
+
     def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""
         run = self.manager._run

@@ -17,7 +17,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.lifecycle import Order, Phase, Run, State
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.model_run import ModelRun, Tools, usable_port
-from server.features.hosting.runtime import OnLine, Plan, Runtime, StartFailed, refined
+from server.features.hosting.runtime import Plan, Runtime, StartFailed, refined
 from server.features.hosting.status import ManagerState, ManagerStatus, loading_status, wrong_model
 from server.models.base import EngineState
 
@@ -181,6 +181,7 @@ class EngineManager:
         self.active, self._engines = tools.active, tools.engines
         self._known = known
         self._store, self._tasks = tools.store, tools.tasks
+        self.on_change, self.on_line = tools.store.on_change, tools.store.on_line
         self._jobs = Jobs(tools)
         self._planning = asyncio.Lock()
         # Number of the last start or stop request, and of the last stop
@@ -204,14 +205,6 @@ class EngineManager:
         """The model that is ready; None while none is."""
         ready = self._store.status.state is ManagerState.READY
         return self._run.loaded if self._run is not None and ready else None
-
-    def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
-        """Call back with each new status. The result unsubscribes."""
-        return self._store.on_change(callback)
-
-    def on_line(self, callback: OnLine) -> Callable[[], None]:
-        """Call back with the engine's own log lines, without secrets. The result unsubscribes."""
-        return self._store.on_line(callback)
 
     def require(self, *abilities: Ability) -> Model:
         """Return the loaded model, which can do one of these. Raises WrongModel."""

@@ -126,13 +126,13 @@ class StatusStore:
         self._held: LoadProgress | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
-        """Call `callback` with each new status. Returns a function that unsubscribes."""
-        return _subscribe(self._listeners, callback)
+    def on_change(self, callback: Callable[[ManagerStatus], None]) -> None:
+        """Call `callback` with each new status."""
+        self._listeners.append(callback)
 
-    def on_line(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback` with each line. Returns a function that unsubscribes."""
-        return _subscribe(self._hearers, callback)
+    def on_line(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with each line of the engine's own log, without secrets."""
+        self._hearers.append(callback)
 
     def show(self, status: ManagerStatus) -> None:
         if status == self.status:
@@ -141,7 +141,7 @@ class StatusStore:
         if status.state is not ManagerState.LOADING:
             # The next loading has its own progress.
             self._held = None
-        for listener in list(self._listeners):
+        for listener in self._listeners:
             _call(listener, status)
 
     def progress(self, progress: LoadProgress) -> None:
@@ -170,7 +170,7 @@ class StatusStore:
 
     def line(self, line: str) -> None:
         """Send a line of an engine's or the manager's log."""
-        for hear in list(self._hearers):
+        for hear in self._hearers:
             _call(hear, line)
 
 
@@ -180,13 +180,3 @@ def _call(listener: Callable[[T], None], value: T) -> None:
     except Exception as exc:  # noqa: BLE001
         # An error of a listener must affect neither the others nor the model.
         log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
-
-
-def _subscribe(listeners: list[T], callback: T) -> Callable[[], None]:
-    listeners.append(callback)
-
-    def stop() -> None:
-        if callback in listeners:
-            listeners.remove(callback)
-
-    return stop

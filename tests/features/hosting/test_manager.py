@@ -45,6 +45,14 @@ async def ask(one: Managed, into: list[Chunk]) -> None:
         into.append(chunk)
 
 
+async def asking(one: Managed, least: int = 1) -> tuple[list[Chunk], asyncio.Task[None]]:
+    """Ask, and return when so many chunks have come: all that come, and what reads them."""
+    got: list[Chunk] = []
+    task = asyncio.create_task(ask(one, got))
+    await soon(lambda: len(got) >= least)
+    return got, task
+
+
 def key_of(one: Managed) -> str:
     return one.plan().launch.env["VLLM_API_KEY"]
 
@@ -74,9 +82,7 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
         )
         assert {status.progress.percent for status in one.seen if status.progress} >= {100.0}
         await soon(lambda: one.engines.current is one.manager.active)
-        got: list[Chunk] = []
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: len(got) >= 2)
+        got, task = await asking(one, 2)
         assert isinstance(got[0], Delta)
         assert got[0].text.startswith("0")
         task.cancel()
@@ -105,13 +111,10 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
 async def test_another_model_takes_its_place() -> None:
     """The first has ended before the second begins; an answer that runs gets the reason of its end."""
     async with managed() as one:
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
+        await one.load("serve")
         await soon(lambda: one.engines.current is one.manager.active)
         first = one.pid()
-        got: list[Chunk] = []
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: bool(got))
+        _, task = await asking(one)
         await one.manager.start(choice("dies-not"))
         with pytest.raises(EngineFailed, match="was stopped by an operator in mid-answer"):
             await task
@@ -127,8 +130,7 @@ async def test_starting_gives_up_what_is_being_loaded() -> None:
         await one.manager.start(choice("slow"))
         await soon(lambda: one.loaded() is not None and one.lines)
         slow = one.pid()
-        await one.manager.start(choice("serve"))
-        ready = await one.manager.settled()
+        ready = await one.load("serve")
         assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve")
         assert not Path(f"/proc/{slow}").exists()
         await one.manager.start(choice("slow"))
@@ -139,8 +141,7 @@ async def test_starting_gives_up_what_is_being_loaded() -> None:
 async def test_what_can_not_be_changes_nothing() -> None:
     """A wrong folder is refused with its sentence, and what is loaded answers on."""
     async with managed() as one:
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
+        await one.load("serve")
         with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
             await one.manager.start(choice("nothing"))
         assert one.manager.status().state is ManagerState.READY
@@ -160,8 +161,7 @@ async def test_what_can_not_be_changes_nothing() -> None:
 async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: str) -> None:
     """The sentence ends with the engine that answers meanwhile."""
     async with managed() as one:
-        await one.manager.start(choice(behaviour))
-        failed = await one.manager.settled()
+        failed = await one.load(choice(behaviour))
         assert failed.state is ManagerState.FAILED
         assert failed.error.startswith(f"{behaviour} could not be started. ")
         assert what in failed.error
@@ -171,8 +171,7 @@ async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: s
         assert got
         assert one.engines.current is one.spare
         # And from there on.
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("serve")).state is ManagerState.READY
         assert not one.manager.status().error
 
 
@@ -182,8 +181,7 @@ async def test_vllm_s_worker_dies_in_mid_answer() -> None:
     has ended, all the same.
     """
     async with managed() as one:
-        await one.manager.start(choice("loses_worker"))
-        await one.manager.settled()
+        await one.load("loses_worker")
         with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
             await ask(one, [])
         assert "vLLM's own worker ended" in one.manager.status().error
@@ -195,12 +193,9 @@ async def test_kill_9_in_mid_answer() -> None:
     works.
     """
     async with managed() as one:
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
+        await one.load("serve")
         await soon(lambda: one.engines.current is one.manager.active)
-        got: list[Chunk] = []
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: len(got) > 1)
+        _, task = await asking(one, 2)
         os.kill(one.pid(), signal.SIGKILL)
         with pytest.raises(
             EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is st"
@@ -212,9 +207,7 @@ async def test_kill_9_in_mid_answer() -> None:
         assert "was ended by SIGKILL" in status.error
         assert (await one.manager.settled()).state is ManagerState.READY
         await soon(lambda: one.engines.current is one.manager.active)
-        got.clear()
-        again = asyncio.create_task(ask(one, got))
-        await soon(lambda: len(got) > 1)
+        _, again = await asking(one, 2)
         again.cancel()
         await asyncio.wait([again])
 
@@ -240,8 +233,7 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
 async def test_one_that_answers_no_look_is_started_again() -> None:
     """It runs and does not listen any more: it is ended and comes back."""
     async with managed(silent_seconds=0.3) as one:
-        await one.manager.start(choice("mute"))
-        await one.manager.settled()
+        await one.load("mute")
         first = one.pid()
         await soon(lambda: one.manager.status().state is ManagerState.LOADING)
         assert "mute did not answer any more and was ended." in one.manager.status().error
@@ -253,8 +245,7 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
 async def test_one_whose_slot_never_frees_is_started_again() -> None:
     """llama.cpp's, at work on an answer that nobody waits for: ended, and it says why."""
     async with managed(silent_seconds=0.3) as one:
-        await one.manager.start(choice("stuck"))
-        await one.manager.settled()
+        await one.load("stuck")
         first = one.pid()
         await soon(lambda: one.manager.status().state is ManagerState.LOADING)
         assert (
@@ -276,12 +267,10 @@ async def test_a_mistake_of_ours_is_no_end() -> None:
         return stand_in(chosen, on_line, on_progress)
 
     async with managed(loader=broken) as one:
-        await one.manager.start(choice("slow"))
-        failed = await one.manager.settled()
+        failed = await one.load("slow")
         assert failed.state is ManagerState.FAILED
         assert failed.error.startswith("Something went wrong inside this program")
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("serve")).state is ManagerState.READY
 
 
 async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
@@ -297,8 +286,7 @@ async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
         return dataclasses.replace(found, launch=launch)
 
     async with managed(planner=contained) as one:
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("serve")).state is ManagerState.READY
         assert left.exists()
         await one.manager.stop()
         assert not left.exists()
@@ -318,8 +306,7 @@ async def test_a_taken_port_is_avoided() -> None:
 
         planned: list[int] = []
         async with managed(planner=late) as one:
-            await one.manager.start(choice("serve"))
-            ready = await one.manager.settled()
+            ready = await one.load("serve")
             assert ready.state is ManagerState.READY, ready.error
             assert len(planned) == 2
             assert one.plan().launch.port not in (None, port)
@@ -355,8 +342,7 @@ async def test_gpu_memory_is_waited_for() -> None:
     """
     async with with_gpus(late=0.6) as (one, _):
         began = time.monotonic()
-        await one.manager.start(choice("dies-not"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("dies-not")).state is ManagerState.READY
         assert time.monotonic() - began > 0.6
         released = one.manager.status().released
         assert released is not None
@@ -435,8 +421,7 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
         async with managed(planner=late, loader=patient) as one:
             # Nobody waits until it is sure to be a stranger.
             async with at_once():
-                await one.manager.start(choice("slow"))
-                ready = await one.manager.settled()
+                ready = await one.load("slow")
             assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve"), ready.error
             assert one.plan().launch.port not in (None, stranger.port)
             # The shown command is the one that runs.
@@ -456,8 +441,7 @@ async def test_one_that_does_not_take_its_own_key() -> None:
 
     started: list[int | None] = []
     async with managed(loader=impatient) as one:
-        await one.manager.start(choice("locked"))
-        failed = await one.manager.settled()
+        failed = await one.load("locked")
         assert failed.state is ManagerState.FAILED
         assert "locked could not be started. It runs and answers, but not as an" in failed.error
         assert len(started) == 1
@@ -475,8 +459,7 @@ async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
             return plan(chosen.model_copy(update={"port": taken.getsockname()[1]}))
 
         async with managed(planner=once) as one:
-            await one.manager.start(choice("serve"))
-            failed = await one.manager.settled()
+            failed = await one.load("serve")
             assert failed.state is ManagerState.FAILED
             assert failed.error.startswith("serve could not be started. It ended with status 1.")
             assert "Another program has the port" in failed.error
@@ -505,8 +488,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
         assert one.manager.status().state is ManagerState.IDLE
         assert one.loaded() is None
         # And after it, as ever
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("serve")).state is ManagerState.READY
 
 
 async def test_two_operators_at_once() -> None:
@@ -569,13 +551,11 @@ async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
         return models.pop(0) if models else stand_in(chosen, on_line, on_progress)
 
     async with managed(loader=loader) as one:
-        await one.manager.start(choice("serve"))
-        failed = await one.manager.settled()
+        failed = await one.load("serve")
         assert failed.error.startswith("Something went wrong inside this program")
         await one.manager.start(choice("serve"))
         await asyncio.sleep(0.05)
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
+        assert (await one.load("serve")).state is ManagerState.READY
 
 
 async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
@@ -675,8 +655,7 @@ async def test_an_operation_that_the_model_can_not_do() -> None:
             WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
         ):
             one.manager.require(Ability.TEXT_TO_VIDEO)
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
+        await one.load("serve")
         assert one.manager.require(Ability.IMAGES).id == "tests/serve"
         with pytest.raises(WrongModel) as caught:
             one.manager.require(Ability.TEXT_TO_VIDEO)
@@ -684,8 +663,7 @@ async def test_an_operation_that_the_model_can_not_do() -> None:
             "serve is loaded, a vision model: it can answer questions about pictures. This needs a model that can make"
             " videos from a text (video). Start one in the engine panel: it takes the place of the one that is loaded."
         )
-        await one.manager.start(choice("video"))
-        await one.manager.settled()
+        await one.load("video")
         assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
         assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
         with pytest.raises(WrongModel, match="a video model"):
@@ -718,10 +696,8 @@ async def test_a_listener_that_fails_stops_nobody() -> None:
             raise ZeroDivisionError
 
         one.manager.on_change(bad)
-        stop = one.manager.on_line(bad)
-        await one.manager.start(choice("serve"))
-        assert (await one.manager.settled()).state is ManagerState.READY
-        stop()
+        one.manager.on_line(bad)
+        assert (await one.load("serve")).state is ManagerState.READY
         assert one.lines
 
 
@@ -729,13 +705,13 @@ async def test_a_listener_that_fails_stops_nobody() -> None:
 async def test_switches_leave_nothing_behind() -> None:
     """Descriptors, threads and processes are those of before."""
     async with managed() as one:
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
+        await one.load("serve")
         await asyncio.sleep(0.05)
         before = len(os.listdir("/proc/self/fd")), threading.active_count()
         for number in range(4):
-            await one.manager.start(choice("serve" if number % 2 else "dies-not"))
-            assert (await one.manager.settled()).state is ManagerState.READY
+            assert (
+                await one.load(choice("serve" if number % 2 else "dies-not"))
+            ).state is ManagerState.READY
         await asyncio.sleep(0.05)
         after = len(os.listdir("/proc/self/fd")), threading.active_count()
         assert after[0] <= before[0] + 1

@@ -27,7 +27,7 @@ from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.models.base import Chunk, Delta, Finished
-from tests.features.hosting.test_manager import ask, soon
+from tests.features.hosting.test_manager import ask, asking, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -66,8 +66,7 @@ def closed_port() -> str:
 
 
 async def ready_with(one: Managed, chosen: Choice) -> ManagerStatus:
-    await one.manager.start(chosen)
-    status = await one.manager.settled()
+    status = await one.load(chosen)
     assert status.state is ManagerState.READY, status.error
     await soon(lambda: one.engines.current is one.manager.active)
     return status
@@ -83,13 +82,11 @@ async def test_a_refused_port_loses_nothing() -> None:
     """
     async with switching() as one:
         await ready_with(one, choice("brief"))
-        pid, got = one.pid(), list[Chunk]()
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: bool(got))
+        pid = one.pid()
+        got, task = await asking(one)
         began = time.monotonic()
         url = closed_port()
-        await one.manager.start(remote(url))
-        back = await one.manager.settled()
+        back = await one.load(remote(url))
         assert time.monotonic() - began < AT_ONCE_SECONDS
         assert (back.state, back.model) == (ManagerState.READY, "tests/brief")
         assert back.error.endswith("brief answers on.")
@@ -112,9 +109,8 @@ async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
     """
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("brief"))
-        pid, got = one.pid(), list[Chunk]()
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: bool(got))
+        pid = one.pid()
+        got, task = await asking(one)
         await one.manager.start(remote(server))
         assert one.manager.active.status.ready
         ready = await one.manager.settled()
@@ -138,9 +134,8 @@ async def test_what_needs_the_memory_does_not_wait_for_answers() -> None:
     """
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("serve"))
-        pid, got = one.pid(), list[Chunk]()
-        task = asyncio.create_task(ask(one, got))
-        await soon(lambda: bool(got))
+        pid = one.pid()
+        _, task = await asking(one)
         await ready_with(one, remote(server))
         await one.manager.start(choice("dies-not"))
         with pytest.raises(EngineFailed, match="dies-not takes its place"):
@@ -160,8 +155,7 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
         got: list[Chunk] = []
         await ask(one, got)
         assert server.count == 1
-        await one.manager.start(choice("oom"))
-        back = await one.manager.settled()
+        back = await one.load("oom")
         assert (back.state, back.model) == (ManagerState.READY, "fake-vl")
         assert "The GPU's memory is full." in back.error
         assert back.error.endswith("The remote model answers on.")
@@ -179,8 +173,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
     async with switching() as one:
         await ready_with(one, choice("serve"))
         pid = one.pid()
-        await one.manager.start(choice("oom"))
-        back = await one.manager.settled()
+        back = await one.load("oom")
         assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
         assert back.error.startswith(
             "oom could not be started. It ended with status 1. The GPU's m"
@@ -192,14 +185,12 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
         # Again, and by way of one that was given up.
         await one.manager.start(choice("slow"))
         await soon(lambda: one.manager.status().model == "tests/slow")
-        await one.manager.start(choice("raises"))
-        back = await one.manager.settled()
+        back = await one.load("raises")
         assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
         assert "raises could not be started" in back.error
         # Stopped, there is nothing to go back to.
         await one.manager.stop()
-        await one.manager.start(choice("oom"))
-        failed = await one.manager.settled()
+        failed = await one.load("oom")
         assert failed.state is ManagerState.FAILED
         assert "which worked before" not in failed.error
 
@@ -208,19 +199,15 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
     """Both reasons are reported, and nobody tries for ever."""
     tries: list[str] = []
 
-    def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
-        return planned(chosen, ram, gpu)
-
     def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         tries.append(chosen.name)
         if tries.count("serve") > 1:
             chosen = plan(choice("raises"))
         return stand_in(chosen, on_line, on_progress)
 
-    async with managed(planner=once, loader=loader) as one:
+    async with managed(planner=planned, loader=loader) as one:
         await ready_with(one, choice("serve"))
-        await one.manager.start(choice("oom"))
-        failed = await one.manager.settled()
+        failed = await one.load("oom")
         assert failed.state is ManagerState.FAILED
         assert tries == ["serve", "oom", "serve"]
         assert "The GPU's memory is full." in failed.error
@@ -267,8 +254,7 @@ async def test_three_things_that_may_be_wrong_are_three_sentences() -> None:
             remote(server, api_key="wrong"),
             remote(server, api_key=KEY, model="other/model"),
         ):
-            await one.manager.start(chosen)
-            failed = await one.manager.settled()
+            failed = await one.load(chosen)
             assert failed.state is ManagerState.FAILED
             found.append(failed.error)
         server.behaviour = Behaviour.HTML
