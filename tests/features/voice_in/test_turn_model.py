@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from server.features.voice_in.turn_model import TurnModel
+from server.core.metrics import Metrics
+from server.core.sound import Sound
+from server.features.voice_in import listening as turn_checks
+from server.features.voice_in.listening import TurnChecks
+from server.features.voice_in.turn_model import (
+    FRAMES,
+    MELS,
+    MOST_CHECKS,
+    TurnJudge,
+    TurnModel,
+    log_mel,
+)
 from server.shared import onnx_file
 from server.shared.onnx_file import ModelTrouble, ModelUnusable
 from tests.support import onnx_model
+from tests.support.fakes import until
 from tests.support.onnx_model import written
-from tests.support.sounds import hiss
+from tests.support.sounds import Samples, hiss
+from tests.support.turn_checks import HeldTurnModel, checks_of
 
 
 def trouble(path: Path, sha256: str) -> ModelTrouble:
@@ -91,3 +111,299 @@ def test_another_form_is_refused(
     """When it is loaded, and not with the first turn; onnxruntime writes nothing beside the log."""
     assert trouble(*written(tmp_path, content)) is expected
     assert capfd.readouterr() == ("", "")
+
+
+# The spectrogram is Whisper's own
+
+
+MODELS_PYTHON = Path(__file__).parents[3] / ".venv-models" / "bin" / "python"
+# Of `rising`, by transformers 5.23: means of 20 bands and 200 frames each, and three values
+BY_TRANSFORMERS = {
+    3.0: (
+        [
+            [-0.27598, -0.27598, 0.22967, 0.71496],
+            [-0.2769, -0.2769, 0.24978, 0.72316],
+            [-0.2769, -0.2769, 0.24836, 0.76578],
+            [-0.2769, -0.2769, 0.23648, 0.82204],
+        ],
+        [0.89679, 0.80099, 0.68129],
+    ),
+    9.5: (
+        [
+            [0.5887, 0.59094, 0.58579, 0.59163],
+            [0.63703, 0.59303, 0.59905, 0.59895],
+            [0.68296, 0.68256, 0.61459, 0.6112],
+            [0.62433, 0.65357, 0.72086, 0.72034],
+        ],
+        [0.55676, 0.63778, 0.63163],
+    ),
+}
+# As smart-turn calls it: silence in front, `do_normalize`
+_EXTRACT = """
+import sys
+import numpy as np
+from transformers import WhisperFeatureExtractor
+sound = np.load(sys.argv[1]).astype(np.float32)[-128000:] / 32768
+sound = np.pad(sound, (128000 - len(sound), 0))
+found = WhisperFeatureExtractor(chunk_length=8)(
+    sound, sampling_rate=16000, return_tensors="np", padding="max_length", max_length=128000,
+    truncation=True, do_normalize=True,
+)
+np.save(sys.argv[2], found.input_features[0])
+"""
+
+
+def rising(seconds: float) -> Samples:
+    """A tone that rises from 100 to 7,000 Hz and grows louder, in noise. Repeatable everywhere."""
+    at = np.arange(round(seconds * 16_000)) / 16_000
+    tone = 12_000 * np.sin(2 * np.pi * (100 + 3450 * at / seconds) * at) * at / seconds
+    noise = np.random.default_rng(7).integers(-900, 900, len(at))
+    found: Samples = (tone + noise).astype(np.int16)
+    return found
+
+
+@pytest.mark.parametrize("seconds", BY_TRANSFORMERS)
+def test_it_is_that_of_transformers(seconds: float) -> None:
+    """Shorter sound has silence in front, longer sound loses its beginning."""
+    means, values = BY_TRANSFORMERS[seconds]
+    found = log_mel(rising(seconds))
+    assert found.shape == (MELS, FRAMES)
+    assert found.dtype == np.float32
+    blocks = found.reshape(4, 20, 4, 200).mean((1, 3))
+    assert blocks == pytest.approx(np.array(means), abs=2e-4)
+    assert found[[3, 30, 70], [799, 640, 520]] == pytest.approx(np.array(values), abs=2e-4)
+
+
+def test_nothing_at_all_is_silence() -> None:
+    """Finite values, the same everywhere."""
+    found = log_mel(np.zeros(0, np.int16))
+    assert found == pytest.approx(np.full((MELS, FRAMES), -1.5))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MODELS_PYTHON.exists(), reason="no .venv-models")
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 9.5])
+def test_each_value_is_that_of_transformers(tmp_path: Path, seconds: float) -> None:
+    """Asked now, in the models' environment."""
+    sound, features = tmp_path / "sound.npy", tmp_path / "features.npy"
+    np.save(sound, rising(seconds))
+    command = [str(MODELS_PYTHON), "-c", _EXTRACT, str(sound), str(features)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert log_mel(rising(seconds)) == pytest.approx(np.load(features), abs=1e-4)
+
+
+# The checks of all microphones: a bound, counts, and one line when the trouble begins and ends
+
+
+SOUND = np.zeros(16_000, np.int16)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_checks_are_bounded(pool: ThreadPoolExecutor) -> None:
+    """One runs and two wait; a fourth is refused, until one has ended."""
+    model = HeldTurnModel(complete=True)
+    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
+    begun = [judge.begin(SOUND) for _ in range(MOST_CHECKS)]
+    assert all(begun)
+    assert judge.begin(SOUND) is None
+    model.go.set()
+    assert [cast("Future[bool]", one).result(10) for one in begun] == [True] * MOST_CHECKS
+    # The last one is free when its callbacks have run, in the pool's thread.
+    pool.submit(lambda: None).result(10)
+    again = [judge.begin(SOUND) for _ in range(MOST_CHECKS)]
+    assert all(again)
+
+
+def test_a_failed_check_is_free_again(pool: ThreadPoolExecutor) -> None:
+    """Whatever the model raises."""
+    model = HeldTurnModel(error=ValueError("what was said"))
+    model.go.set()
+    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
+    for _ in range(3 * MOST_CHECKS):
+        check = judge.begin(SOUND)
+        assert check is not None
+        assert isinstance(check.exception(10), ValueError)
+        pool.submit(lambda: None).result(10)
+
+
+def test_a_program_that_ends_takes_no_more(pool: ThreadPoolExecutor) -> None:
+    """Its threads are gone: silence decides."""
+    judge = TurnJudge(cast(TurnModel, HeldTurnModel()), pool, Metrics("0"))
+    pool.shutdown()
+    for _ in range(2 * MOST_CHECKS):
+        assert judge.begin(SOUND) is None
+
+
+def test_trouble_is_said_once(pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
+    """A line when it begins and one when it ends, however many checks; each is counted."""
+    metrics = Metrics("0")
+    judge = TurnJudge(cast(TurnModel, HeldTurnModel()), pool, metrics)
+    caplog.set_level(logging.INFO)
+    for result in ("complete", "unused", "slow", "busy", "unused", "failed", "complete", "slow"):
+        judge.note(result)
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["WARNING", "INFO", "WARNING"]
+    assert vars(caplog.records[0])["reason"] == "slow"
+    assert checks_of(metrics) == {"complete": 2, "unused": 2, "slow": 2, "busy": 1, "failed": 1}
+
+
+def test_a_check_hears_its_own_sound(pool: ThreadPoolExecutor) -> None:
+    """In the pool's thread, not in the one that asks."""
+    model = HeldTurnModel(complete=False)
+    model.go.set()
+    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
+    check = judge.begin(SOUND + 7)
+    assert check is not None
+    assert check.result(10) is False
+    (heard,) = model.heard
+    assert (heard == 7).all()
+    assert model.threads != {threading.get_ident()}
+
+
+# One microphone's checks: one at a time, each with an answer in time, none for a pause that is
+# over
+
+
+@pytest.fixture(autouse=True)
+def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, too, a check is slow only where a test wants it to be."""
+    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
+
+
+def sound(value: int) -> Sound:
+    return Sound(np.full(1600, value, np.int16), 100.0)
+
+
+class Ear:
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.model = HeldTurnModel()
+        self.metrics = Metrics("0")
+        self.judge = TurnJudge(cast(TurnModel, self.model), pool, self.metrics)
+        self.answers: list[tuple[int, bool | None]] = []
+        self.of_use = True
+        self.checks = TurnChecks(self.judge, self._answer)
+
+    def _answer(self, number: int, complete: bool | None) -> bool:
+        self.answers.append((number, complete))
+        return self.of_use
+
+    @property
+    def heard(self) -> list[int]:
+        return [int(samples[0]) for samples in self.model.heard]
+
+    @property
+    def counted(self) -> dict[str, int]:
+        return checks_of(self.metrics)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_an_answer_comes_back(pool: ThreadPoolExecutor, complete: bool) -> None:
+    """On the event loop, with its number; nothing waits afterwards."""
+    ear = Ear(pool)
+    ear.model.answer = complete
+    ear.model.go.set()
+    ear.checks.ask(1, sound(5))
+    await until(lambda: ear.answers == [(1, complete)])
+    assert not ear.checks.busy
+    assert ear.counted == {"complete" if complete else "incomplete": 1}
+
+
+async def test_a_slow_check_has_no_answer(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn does not wait for it; it is counted once, and its late answer goes nowhere."""
+    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.02)
+    ear = Ear(pool)
+    ear.checks.ask(1, sound(5))
+    await until(lambda: ear.answers == [(1, None)])
+    assert ear.checks.busy
+    ear.model.go.set()
+    await until(lambda: not ear.checks.busy)
+    assert ear.answers == [(1, None)]
+    assert ear.counted == {"slow": 1}
+
+
+async def test_one_at_a_time(pool: ThreadPoolExecutor) -> None:
+    """The person goes on and pauses again, twice, while a check runs: the newest pause is judged."""
+    ear = Ear(pool)
+    ear.checks.ask(1, sound(1))
+    await until(lambda: ear.heard == [1])
+    ear.checks.close()
+    ear.checks.ask(2, sound(2))
+    ear.checks.ask(3, sound(3))
+    assert ear.heard == [1]
+    ear.model.go.set()
+    await until(lambda: ear.answers == [(3, True)])
+    assert ear.heard == [1, 3]
+    assert ear.counted == {"unused": 2, "complete": 1}
+
+
+async def test_one_that_waits_for_too_long_is_not_made(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before it holds the thread."""
+    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.02)
+    ear = Ear(pool)
+    ear.checks.ask(1, sound(1))
+    await until(lambda: ear.heard == [1])
+    ear.checks.ask(2, sound(2))
+    await until(lambda: ear.answers == [(2, None)])
+    ear.model.go.set()
+    await until(lambda: not ear.checks.busy)
+    assert ear.heard == [1]
+    assert ear.counted == {"unused": 1, "slow": 1}
+
+
+async def test_too_many_at_once(pool: ThreadPoolExecutor) -> None:
+    """Other microphones have all of them: no answer, at once."""
+    ear = Ear(pool)
+    for _ in range(MOST_CHECKS):
+        ear.judge.begin(np.zeros(9, np.int16))
+    ear.checks.ask(1, sound(5))
+    assert ear.answers == [(1, None)]
+    assert ear.counted == {"busy": 1}
+    assert not ear.checks.busy
+    ear.model.go.set()
+
+
+async def test_a_failed_check(pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
+    """No answer; the log has the kind of the error, and nothing of its text."""
+    ear = Ear(pool)
+    ear.model.error = ValueError("what was said")
+    ear.model.go.set()
+    ear.checks.ask(1, sound(5))
+    await until(lambda: ear.answers == [(1, None)])
+    (record,) = caplog.records
+    assert vars(record)["error"] == "ValueError"
+    assert "what was said" not in caplog.text
+    assert ear.counted == {"failed": 1}
+    ear.model.error = None
+    ear.checks.ask(2, sound(6))
+    await until(lambda: ear.answers[1:] == [(2, True)])
+
+
+async def test_a_microphone_that_goes_off_hears_no_answer(pool: ThreadPoolExecutor) -> None:
+    """The check ends alone."""
+    ear = Ear(pool)
+    ear.checks.ask(1, sound(5))
+    ear.checks.close()
+    ear.model.go.set()
+    await until(lambda: not ear.checks.busy)
+    await asyncio.sleep(0)
+    assert ear.answers == []
+    assert ear.counted == {"unused": 1}
+
+
+async def test_an_answer_of_no_use_is_counted_as_such(pool: ThreadPoolExecutor) -> None:
+    """The turn has ended by itself."""
+    ear = Ear(pool)
+    ear.of_use = False
+    ear.model.go.set()
+    ear.checks.ask(1, sound(5))
+    await until(lambda: ear.answers == [(1, True)])
+    assert ear.counted == {"unused": 1}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.voice_out.sentences import Piece, Sentences, heard
+from server.features.voice_out.sentences import Piece, Sentences, heard, spoken
 
 
 def cut(answer: str, size: int = 1) -> list[Piece]:
@@ -148,3 +148,21 @@ def test_what_was_heard_ends_with_a_whole_word() -> None:
 def test_what_was_heard_of_a_text_without_spaces() -> None:
     answer = "桌子上有一个杯子。"
     assert heard(answer, cut(answer)[0], 0.5) == "桌子上有"
+
+
+# Words for a voice: what of an answer is read out, and what is not
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Press `Save as` or `a == b`.", "Press Save as or."),
+        ("![a cat](cat.png) sleeps", "a cat sleeps"),
+        ("5 * 3 = 15, 20 °C", "5 3 = 15, 20 °C"),
+        ("key sk-" + "a1" * 40, "key"),
+        ("<b>bold</b> 3 < 5", "bold 3 < 5"),
+        ("** --- 🙂", ""),
+    ],
+)
+def test_words_for_a_voice(text: str, said: str) -> None:
+    assert spoken(text) == said

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from server.core import messages as wire
@@ -20,7 +22,15 @@ from server.core.metrics import Metrics
 from server.core.sound import Sound
 from server.features.voice_out import speaking as spoken_answers
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
-from server.features.voice_out.speaking import AHEAD_SECONDS, LOWERED, Speaking, SpeechMetrics
+from server.features.voice_out.speaking import (
+    AHEAD_SECONDS,
+    FADE,
+    LOWERED,
+    CrossFade,
+    Speaking,
+    SpeechMetrics,
+    Utterance,
+)
 from server.media.sound.line import FRAME, RATE, VoiceLine
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
@@ -644,3 +654,149 @@ async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_pag
     assert not rig.speaking.behind
     rig.speaking.write("a1", "Another line\n")
     assert rig.speaking.behind
+
+
+# The part of a spoken answer that was heard, and the piece that is heard now
+
+
+ANSWER = "The cup is red. It stands on the table. It is full."
+
+
+def written(*, by_page: bool = False) -> Utterance:
+    utterance = Utterance("a", by_page=by_page)
+    for char in ANSWER:
+        utterance.write(char)
+    utterance.finish()
+    return utterance
+
+
+def spoken(utterance: Utterance, *seconds: float) -> None:
+    """Speak the first pieces, each for so many seconds."""
+    at = 0.0
+    for piece, lasts in zip(list(utterance.waiting), seconds, strict=False):
+        utterance.begin_piece(piece, at)
+        at += lasts
+        utterance.end_piece(at)
+
+
+def test_nothing_was_heard_before_the_first_sound() -> None:
+    utterance = written()
+    assert utterance.heard(5.0) == ""
+    spoken(utterance, 1.0, 2.0, 1.0)
+    assert utterance.heard(0.0) == ""
+    assert utterance.spoken_at(-1.0) is None
+
+
+def test_what_was_heard_ends_within_its_piece() -> None:
+    utterance = written()
+    spoken(utterance, 1.0, 2.0, 1.0)
+    assert utterance.heard(1.0) == "The cup is red."
+    assert utterance.heard(2.0) == "The cup is red. It stands"
+    assert utterance.heard(9.0) == ANSWER
+    piece = utterance.spoken_at(1.5)
+    assert piece is not None
+    assert piece.text == "It stands on the table."
+
+
+def test_a_piece_whose_sound_still_comes() -> None:
+    """Its length is not known yet: some of it was heard."""
+    utterance = written()
+    utterance.begin_piece(utterance.waiting[0], 0.0)
+    assert utterance.heard(1.0) in ANSWER[:15]
+    assert utterance.heard(0.0) == ""
+
+
+def test_what_the_page_has_read() -> None:
+    """It names the end itself, and cannot name more than there is."""
+    utterance = written(by_page=True)
+    utterance.read(16)
+    assert utterance.heard(0.0) == "The cup is red."
+    assert not utterance.read_whole
+    utterance.read(9_999_999)
+    assert utterance.heard(0.0) == ANSWER
+    assert utterance.read_whole
+
+
+def test_an_answer_without_words_is_read_at_once() -> None:
+    utterance = Utterance("a", by_page=True)
+    utterance.write("🙂")
+    assert not utterance.read_whole
+    utterance.finish()
+    assert utterance.read_whole
+    assert not utterance.waiting
+
+
+# Borders between the chunks of a voice: no step where there was one, and no change where there
+# was none
+
+
+RATE = 24_000
+
+
+def tone(frequency: float, count: int, phase: float = 0.0, loud: float = 9000) -> NDArray[np.int16]:
+    return np.rint(loud * np.sin(2 * np.pi * frequency * np.arange(count) / RATE + phase)).astype(
+        np.int16
+    )
+
+
+def joined(chunks: list[NDArray[np.int16]]) -> NDArray[np.int16]:
+    fade = CrossFade()
+    return np.concatenate([*(fade.add(chunk) for chunk in chunks), fade.end()])
+
+
+def steepest(samples: NDArray[np.int16]) -> int:
+    """Return the largest step from one sample to the next: a click is one."""
+    return int(np.abs(np.diff(samples.astype(np.int32))).max())
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(80, 500), st.integers(200, 2000), st.floats(0, 6.3)),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_no_border_has_a_step(parts: list[tuple[float, int, float]]) -> None:
+    """Chunks that have nothing to do with each other follow each other without a click."""
+    chunks = [tone(*part) for part in parts]
+    result = joined(chunks)
+    assert len(result) == sum(len(chunk) for chunk in chunks)
+    # To bend the largest step that there may be, over 4 ms, takes 300 a sample.
+    assert steepest(result) <= max(steepest(chunk) for chunk in chunks) + 320
+
+
+def test_a_step_would_have_been_found() -> None:
+    """By the same measure, without the cross-fade."""
+    chunks = [tone(100, 1260), tone(100, 1000, phase=4.7)]
+    assert steepest(np.concatenate(chunks)) > 15_000
+    assert steepest(joined(chunks)) < 600
+
+
+@pytest.mark.parametrize("frequency", [100, 440, 3000, 7000])
+def test_sound_that_goes_on_is_left_alone(frequency: float) -> None:
+    """A network cuts anywhere: such chunks come out bit for bit, but for the beginning and the end."""
+    whole = tone(frequency, 6000)
+    result = joined(np.split(whole, [1, 3, 480, 481, 2000, 5990]))
+    assert np.array_equal(result[FADE:-FADE], whole[FADE:-FADE])
+
+
+def test_an_utterance_begins_and_ends_in_silence() -> None:
+    result = joined([np.full(3000, 8000, np.int16)])
+    assert abs(int(result[0])) < 200
+    assert abs(int(result[-1])) < 200
+    assert np.all(result[FADE:-FADE] == 8000)
+
+
+def test_little_is_held_back() -> None:
+    """4 ms, so that the first sound is not late."""
+    fade = CrossFade()
+    assert len(fade.add(tone(200, 480))) == 480 - FADE
+    assert len(fade.add(np.zeros(0, np.int16))) == 0
+    assert len(fade.end()) == FADE
+    assert len(fade.end()) == 0
+
+
+def test_loud_borders_do_not_wrap_around() -> None:
+    """Bent samples stay within 16 bits."""
+    result = joined([np.full(500, 32_767, np.int16), np.full(500, -32_768, np.int16)])
+    assert np.all(np.abs(np.diff(result.astype(np.int32))) < 3000)

@@ -73,7 +73,6 @@ def test_a_compiled_network_is_used_and_left_when_it_fails(compared: dict[str, A
     ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("voice", "words"),
     [("", "Set SPEECH_VOICE to a WAV file"), ("/nowhere/anna.wav", "anna.wav cannot be read")],
@@ -90,7 +89,6 @@ async def test_a_copying_model_asks_for_its_recording(
         await model.close()
 
 
-@pytest.mark.asyncio
 async def test_a_recording_is_copied_by_the_process(folder: Path, compared: dict[str, Any]) -> None:
     model = LocalVoice(
         folder / "base",

@@ -1,0 +1,315 @@
+"""One spoken turn: its sound for one reader, its frames, and what is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.errors import NotConfirmed
+from server.core.messages import Confirm, Settings
+from server.core.sound import SOUND_RATE, Sound
+from server.features.voice_in import spoken_questions as spoken_turn
+from server.features.voice_in.listening import ListeningTools
+from server.features.voice_in.server_recogniser import Words, WordTime
+from server.features.voice_in.spoken_questions import (
+    Pointing,
+    Recognising,
+    SoundRing,
+    SpokenTurn,
+    find_pointing,
+)
+from server.shared.speech.errors import SpeechUnavailable
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import make_frame, room
+
+
+def piece(at: float) -> Sound:
+    return Sound(np.zeros(320, np.int16), at)
+
+
+async def test_the_reader_gets_all_pieces_in_order() -> None:
+    """Those before it began, and those that come while it waits; then the end."""
+    turn, got = SpokenTurn(1.0), []
+
+    async def read() -> None:
+        async for one in turn.sound():
+            got.append(one.captured)
+
+    for at in (0.9, 0.92):
+        turn.add(piece(at))
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    turn.add(piece(0.94))
+    turn.finish()
+    turn.add(piece(0.96))
+    turn.finish()
+    await reading
+    assert got == [0.9, 0.92, 0.94]
+    # The sound begins where its first piece does, not where it was wanted.
+    assert turn.captured == 0.9
+
+
+async def test_a_slow_reader_costs_no_memory() -> None:
+    """Sound that does not fit is dropped and counted, and the end is still read."""
+    turn = SpokenTurn(0.0)
+    for number in range(3000):
+        turn.add(piece(number * 0.02))
+    turn.finish()
+    assert turn.dropped == 3000 - 1999
+    assert len([one async for one in turn.sound()]) == 1999
+
+
+def test_frames_are_few_and_near() -> None:
+    """Thirty seconds at 15 a second: eight frames, the nearest of them within 4 seconds."""
+    turn = SpokenTurn(0.0)
+    for number in range(450):
+        turn.show(make_frame(number, captured=number / 15))
+    assert turn.frames == 8
+    for at in (0.0, 9.0, 17.5, 29.9):
+        nearest = turn.nearest(at)
+        assert nearest is not None
+        assert abs(nearest.captured - at) < 4
+    newest = turn.nearest(100.0)
+    assert newest is not None
+    assert newest.captured > 29.5
+
+
+def test_large_frames_are_fewer() -> None:
+    """24 MiB of them: three of 3840×2160, and never fewer than two."""
+    for width, height, most in ((3840, 2160, 2), (1920, 1080, 8), (4096, 4096, 2)):
+        turn = SpokenTurn(0.0)
+        frame = make_frame(1, captured=0.0)
+        for number in range(20):
+            turn.show(replace(frame, width=width, height=height, captured=number * 0.5))
+        assert turn.frames == most
+    assert spoken_turn._MOST_FRAME_BYTES == 24 * 1024 * 1024
+
+
+def test_the_same_frame_is_kept_once() -> None:
+    """The camera stands still, or sends more often than four times a second."""
+    turn, frame = SpokenTurn(0.0), make_frame(1, captured=5.0)
+    for _ in range(10):
+        turn.show(frame)
+        turn.show(None)
+    assert turn.frames == 1
+
+
+async def test_closing_frees_all() -> None:
+    """Frames, sound and the work on them."""
+    turn = SpokenTurn(0.0)
+    turn.show(make_frame(1))
+    turn.task = asyncio.create_task(asyncio.sleep(60))
+    turn.after = asyncio.create_task(asyncio.sleep(60, None))
+    turn.close()
+    await asyncio.wait([turn.task])
+    assert turn.task.cancelled()
+    assert turn.after is None
+    assert turn.frames == 0
+    assert turn.whole is None
+
+
+# The ring gives back what it got, by time, and never more than its length
+
+
+def count(since: int, length: int, at: float) -> Sound:
+    """Samples that count up, so that each says where it stood."""
+    return Sound((np.arange(since, since + length) % 30_000).astype(np.int16), at)
+
+
+@settings(max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=40),
+    begin=st.floats(-0.5, 3),
+    length=st.floats(0.001, 3),
+)
+def test_a_slice_is_what_was_heard_then(sizes: list[int], begin: float, length: float) -> None:
+    """Pieces of any size: the newest second, sample for sample."""
+    ring, at = SoundRing(1.0), 0
+    for size in sizes:
+        ring.add(count(at, size, 100 + at / SOUND_RATE))
+        at += size
+    assert ring.seconds == min(at, SOUND_RATE) / SOUND_RATE
+    assert ring.end == pytest.approx(100 + at / SOUND_RATE)
+    got = ring.slice(100 + begin, 100 + begin + length)
+    first = max(0, at - SOUND_RATE)
+    low, high = max(first, round(begin * SOUND_RATE)), min(at, round((begin + length) * SOUND_RATE))
+    if low >= high:
+        assert got is None or len(got.samples) <= 1
+        return
+    assert got is not None
+    assert abs(len(got.samples) - (high - low)) <= 1
+    number = round((got.captured - 100) * SOUND_RATE)
+    assert (got.samples == count(number, len(got.samples), 0).samples).all()
+
+
+def test_a_gap_is_silence() -> None:
+    """A lost second stands there as zeros, so that the times after it are right."""
+    ring = SoundRing(5)
+    ring.add(count(1, SOUND_RATE, 10))
+    ring.add(count(1, SOUND_RATE, 12))
+    assert ring.seconds == pytest.approx(3)
+    between = ring.slice(11, 12)
+    assert between is not None
+    assert not between.samples.any()
+
+
+def test_small_differences_of_the_clock_are_no_gap() -> None:
+    """The estimate of the time moves by milliseconds; the samples follow each other."""
+    ring = SoundRing(5)
+    for number in range(50):
+        ring.add(count(number * 320, 320, 10 + number * 0.02 + (number % 3) * 0.004))
+    whole = ring.slice(0, 100)
+    assert whole is not None
+    assert (whole.samples == count(0, 16_000, 0).samples).all()
+
+
+@pytest.mark.parametrize("later", [-3.0, 60.0])
+def test_another_stretch_of_sound_begins_anew(later: float) -> None:
+    """A step back, or a gap that is longer than the ring."""
+    ring = SoundRing(5)
+    ring.add(count(1, SOUND_RATE, 100))
+    ring.add(count(1, SOUND_RATE, 101 + later))
+    assert ring.seconds == 1
+
+
+def test_memory_is_bounded_and_given_back() -> None:
+    """32 kB a second, once there is sound; nothing after `clear`."""
+    ring = SoundRing(30)
+    assert ring.bytes == 0
+    for number in range(60):
+        ring.add(count(0, SOUND_RATE, number))
+    assert ring.bytes == 30 * 32_000
+    ring.add(Sound(np.zeros(0, np.int16), 60))
+    ring.add(count(0, 40 * SOUND_RATE, 60))
+    assert ring.bytes == 30 * 32_000
+    assert ring.seconds == 30
+    ring.clear()
+    assert ring.bytes == 0
+    assert ring.slice(0, 1000) is None
+
+
+def test_a_slice_is_a_copy() -> None:
+    """A slice that was handed out does not change when the ring goes on."""
+    ring = SoundRing(1)
+    ring.add(count(0, SOUND_RATE, 0))
+    got = ring.slice(0, 1)
+    ring.add(count(5, SOUND_RATE, 1))
+    assert got is not None
+    assert (got.samples == count(0, SOUND_RATE, 0).samples).all()
+
+
+# A session's sound on its way to the recogniser: consent, language, and what the client learns
+
+
+SOUND = Sound(np.ones(320, np.int16), 0.0)
+
+
+class FakeRecogniser:
+    """Says the same words, and keeps what it was given."""
+
+    name = "fake"
+
+    def __init__(self, elsewhere: str = "") -> None:
+        self.ready = True
+        self.elsewhere = elsewhere
+        self.given: list[tuple[AsyncIterator[Sound] | Sound, str | None]] = []
+
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        self.given.append((sound, language))
+        yield Words("what", False)
+        yield Words("what is this", True)
+
+    async def close(self) -> None: ...
+
+
+async def test_words_in_the_clients_language() -> None:
+    """Empty: the recogniser decides."""
+    recogniser = FakeRecogniser()
+    async with room() as one:
+        session = one.session
+        recognising = Recognising(recogniser, session._parts.requests)
+        assert recognising.available
+        assert [words.text async for words in recognising.words(SOUND)] == ["what", "what is this"]
+        session.handle(Settings(type="settings", language="de"))
+        assert [words async for words in recognising.words(SOUND)][-1].final
+        assert [language for _, language in recogniser.given] == [None, "de"]
+        recogniser.ready = False
+        assert not recognising.available
+
+
+async def test_without_a_recogniser() -> None:
+    """It says so, and the setting is for operators alone."""
+    async with room() as one:
+        recognising = Recognising(None, one.session._parts.requests)
+        assert not recognising.available
+        with pytest.raises(SpeechUnavailable) as raised:
+            await anext(recognising.words(SOUND))
+        assert "TRANSCRIPTION" not in raised.value.visitor_message
+        one.session.greet()
+        listens = (await one.next("ready"))["features"]["voice_in"]
+        assert listens == {"microphone": False, "recogniser": False, "elsewhere": ""}
+
+
+async def test_no_sound_to_a_machine_without_consent() -> None:
+    """The machine of the session's beginning has it; another one after `confirm` alone."""
+    recogniser = FakeRecogniser("speech.example.org")
+    tools = ListeningTools(recogniser)
+    async with room(FakeEngine(elsewhere="gpu.example.org"), hearing=tools) as one:
+        session = one.session
+        recognising = Recognising(recogniser, session._parts.requests)
+        session.greet()
+        listens = (await one.next("ready"))["features"]["voice_in"]
+        assert (listens["recogniser"], listens["elsewhere"]) == (True, "speech.example.org")
+        assert (await anext(recognising.words(SOUND))).text == "what"
+        recogniser.elsewhere = "other.example.org"
+        with pytest.raises(NotConfirmed, match=r"Sound would go to other\.example\.org"):
+            await anext(recognising.words(SOUND))
+        session.handle(Confirm(type="confirm", host="third.example.org"))
+        assert (await one.next("error"))["code"] == "bad_request"
+        assert len(recogniser.given) == 1
+        session.handle(Confirm(type="confirm", host="other.example.org"))
+        await one.next("ready")
+        assert (await anext(recognising.words(SOUND))).text == "what"
+
+
+# Words that point are found in each language, with their time
+
+
+def timed(text: str) -> list[WordTime]:
+    """One word a second, each half a second long."""
+    return [WordTime(word, at, at + 0.5) for at, word in enumerate(text.split())]
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "at"),
+    [
+        ("What is this?", "this", 2.25),
+        ("THIS is what?", "THIS", 0.25),
+        ("Was ist das hier, bitte?", "hier", 3.25),
+        ("C'est quoi ça ?", "ça", 2.25),
+        ("¿Qué es esto?", "esto", 2.25),
+        ("Cos'è quello là?", "là", 2.25),
+        ("O que é isso?", "isso", 3.25),
+        ("Что это такое?", "это", 1.25),
+        ("Is that this or that?", "that", 4.25),
+        ("That's it", "That's", 0.25),
+        ("Read these, then stop", "these", 1.25),
+    ],
+)
+def test_the_last_word_that_points(text: str, word: str, at: float) -> None:
+    """In its middle, without the marks around it."""
+    assert find_pointing(timed(text)) == Pointing(word, pytest.approx(at))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "How many people?", "Wie viele Leute?", "thistle", "? !"])
+def test_nothing_points(text: str) -> None:
+    """The frame at the end of speech is meant."""
+    assert find_pointing(timed(text)) is None
