@@ -1,6 +1,4 @@
-"""Videos and sound from words: what may be asked, the worker that makes it, the MP4 or WAV, all in
-memory.
-"""
+"""Videos and sound from words: what may be asked, the worker, the MP4 or WAV; all in memory."""
 
 from __future__ import annotations
 

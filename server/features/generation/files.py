@@ -61,9 +61,7 @@ class Mp4Writer:
     """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
 
     def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
-        """`width` and `height` in pixels, even; `frames`: their number, for the size of the
-        index.
-        """
+        """`width`, `height`: pixels, even; `frames`: how many, for the size of the index."""
         self._file = _Bounded(most_bytes)
         index = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
         self._container = av.open(
@@ -123,9 +121,7 @@ class Mp4Writer:
 
 
 def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
-    """Return RGB of `width` * `height` pixels, from the largest part around the middle that has their
-    ratio.
-    """
+    """Return RGB of `width` * `height` pixels: the largest part around the middle of that ratio."""
     rows, columns = bgr.shape[:2]
     part_rows = min(rows, max(1, round(columns * height / width)))
     part_columns = min(columns, max(1, round(rows * width / height)))

@@ -198,9 +198,7 @@ class GenerationJob:
             self._lent = None
 
     def put_back(self, made: Made) -> None:
-        """Keep the result of `take` again, since it did not arrive; not where newer work was begun
-        or it was cancelled.
-        """
+        """Keep a result that did not arrive, unless it was cancelled or newer work begun."""
         if self._lent is made:
             self._lent = None
             self._keep(made)

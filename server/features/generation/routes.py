@@ -1,6 +1,4 @@
-"""Operators' routes for videos and sound: start a job, read its progress, fetch its result once,
-cancel it.
-"""
+"""Operators' routes for videos and sound: start a job, watch it, fetch the result, cancel."""
 
 from __future__ import annotations
 

@@ -45,9 +45,7 @@ class Rules:
     sample_rate: int = SAMPLE_RATE
 
     def nearest_frames(self, wanted: float) -> int:
-        """The count next to `wanted` that the model can make; of two the larger one, as a page
-        counts it, too.
-        """
+        """The nearest count that the model can make; of two the larger, as on the page."""
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     def message(self) -> dict[str, Any]:

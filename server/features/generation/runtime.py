@@ -1,6 +1,4 @@
-"""A model that makes videos or sound in the hands of the engine manager: loaded, measured, stopped
-like any other.
-"""
+"""A model that makes videos or sound, as the engine manager runs it."""
 
 from __future__ import annotations
 
@@ -115,9 +113,7 @@ class GeneratorRuntime:
 
 
 class VideosRuntime:
-    """Another server's videos, once a probe has had one made there: nothing is started and nothing
-    stopped.
-    """
+    """Another server's videos, once it has made one for a probe; nothing runs here."""
 
     def __init__(
         self, launch: Launch, model: Model, pool: ThreadPoolExecutor, *, api_key: str = ""

@@ -94,9 +94,7 @@ class VideosApi:
         )
 
     async def probe(self) -> str:
-        """Try to make and decode a video; return "" or the reason why its videos cannot be used,
-        with what to do.
-        """
+        """Have a video made and decode it; return "" or why not, with what to do."""
         data = b""
         try:
             async for message in self.make(PROBE):

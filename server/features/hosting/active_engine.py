@@ -1,6 +1,4 @@
-"""The engine for the model that an operator chose: delegates to the loaded one, or reports why none
-is loaded.
-"""
+"""The engine of the model that an operator chose: the loaded one, or why there is none."""
 
 from __future__ import annotations
 
@@ -150,9 +148,7 @@ class ActiveEngine:
         self._silent_since = None
 
     def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
-        """Remove the engine, for the reason `detail`; running answers end at once with the sentence
-        `cut`.
-        """
+        """Remove the engine, because of `detail`; running answers end at once with `cut`."""
         self._absent = NOTHING if detail == NOTHING_LOADED else EngineStatus(state, detail)
         use, self._use = self._use, None
         if use is not None:
@@ -224,9 +220,7 @@ class ActiveEngine:
                 yield chunk
 
     async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
-        """Return True when the engine ends shortly after an error; with `failed` wait longer for
-        its end.
-        """
+        """Find whether the engine ends shortly after an error; `failed`: wait longer for that."""
         for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

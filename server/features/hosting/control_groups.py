@@ -43,9 +43,7 @@ def main_memory() -> tuple[int, int]:
 
 
 def cores() -> int:
-    """Return the cores that this process may keep busy: those that it may run on, and no more than its
-    control group is given the time of.
-    """
+    """Return the cores that this process may keep busy, by its affinity and its control groups."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [there or 1]
     with contextlib.suppress(OSError, ValueError):

@@ -252,9 +252,7 @@ class HostProbe:
         return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
 
     def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
-        """Find the models' Python, its libraries, its torch's device beside the CPU, and the models
-        that it loads.
-        """
+        """Find the models' Python, its libraries, torch's device beside the CPU, its models."""
         if self._engine_python:
             path = shutil.which(os.path.expanduser(self._engine_python))
             candidates = [path] if path is not None else []
@@ -288,9 +286,7 @@ class HostProbe:
         return shutil.which(self._vllm)
 
     def _about_python(self, path: str) -> _AboutPython | None:
-        """Asked again only when it, or what is installed beside it, has changed; None is kept for a
-        minute.
-        """
+        """Ask again only when it, or what is beside it, has changed; after None in a minute."""
         changed, kept = _changed(path), self._kept.get(path)
         if kept is not None and kept.stands(changed):
             return kept.found
@@ -329,9 +325,7 @@ def _ask_python(path: str) -> _AboutPython | None:
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
-    """Find docker and podman, whether one can be used, and the reason if not; a usable one is
-    returned alone.
-    """
+    """Find docker and podman, and whether one can be used, else why not; that one alone then."""
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
         # podman under docker's name (podman-docker) takes --gpus and gives none.

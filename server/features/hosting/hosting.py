@@ -168,9 +168,7 @@ class Hosting:
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
     def _why(self) -> str:
-        """Return why no better engine answers, and the remedy; without any answering engine, why
-        none does.
-        """
+        """Return why no better engine answers, or none at all, and the remedy."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
         found = [one.status for one in engines[:count]]
@@ -219,9 +217,7 @@ class Hosting:
         return plan
 
     def key_for(self, choice: Choice) -> str:
-        """Find the key for a server and no other: the one given with it, the one given last, or the
-        setting's.
-        """
+        """Find the key for a server and no other: the one given last, or the setting's."""
         given = choice.api_key
         if given.get_secret_value():
             self._keys.pop(choice.url, None)

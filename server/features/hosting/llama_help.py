@@ -15,9 +15,7 @@ SECONDS = 20.0
 
 
 def find(setting: str = "") -> tuple[str | None, str]:
-    """Return the program that LLAMA_SERVER names, else that of the PATH; without one None and a sentence
-    with what to do.
-    """
+    """Return the program of LLAMA_SERVER, else of the PATH; or None and what to do."""
     if not setting:
         path = shutil.which(PROGRAM)
         return path, "" if path else how_to_get(sys.platform)

@@ -123,9 +123,7 @@ def llama_explanation(lines: Iterable[str], **settings: object) -> str:
 
 
 def first_error(lines: Iterable[str]) -> str:
-    """Return a sentence with the first error in a Python program's log, from which later ones
-    follow; "" for none.
-    """
+    """Return a sentence with a Python log's first error, which causes later ones; "" for none."""
     for line in lines:
         if match := _ERROR.search(line):
             return f"Its log says: {match[1][:_ERROR_CHARS].rstrip('. ')}."

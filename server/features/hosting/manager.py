@@ -230,9 +230,7 @@ class EngineManager:
         return (await self._planned(choice)).launch
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
-        """Return the bytes of main memory, and of each GPU, that would be free without what is
-        loaded.
-        """
+        """Return the bytes of main memory and of each GPU that unloading would free."""
         tools, run = self._jobs.tools, self._answering
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
@@ -262,9 +260,7 @@ class EngineManager:
         return self._store.status
 
     async def begin(self, choice: Choice) -> None:
-        """Start the model that the settings name; the status shows why it cannot be, and nothing is
-        raised.
-        """
+        """Start the model that the settings name; the status shows why not. Raises nothing."""
         name = choice.model.rpartition("/")[2]
         self.active.leave(EngineState.LOADING, f"{name} is about to be loaded.")
         try:

@@ -131,9 +131,7 @@ def listed(
     command: Callable[[Model], str] = lambda _: "",
     best: Model | None = None,
 ) -> list[dict[str, Any]]:
-    """Return each model with its modes, in the catalogue's order; `command` fetches one, `best` is
-    the one that is proposed.
-    """
+    """List the models with their modes; `command` fetches one, `best` is the proposed one."""
     return [
         {
             "id": model.id,

@@ -75,9 +75,7 @@ class Container:
         self._environment = dict(environment)
 
     async def remove_left_over(self) -> None:
-        """Remove the container of this name, and those of programs that are gone and watch them no
-        longer.
-        """
+        """Remove the container of this name, and those of programs that are gone."""
         left = left_over(await self._names())[:_MOST_LEFT]
         if left:
             log.warning("containers that were left over are removed", extra={"count": len(left)})
@@ -140,9 +138,7 @@ class Container:
 
 
 def _here() -> str:
-    """Identify this boot of this machine and this namespace of process ids: elsewhere the numbers
-    mean other processes.
-    """
+    """Identify this boot and namespace of process ids: elsewhere the numbers mean others."""
     found = ""
     with contextlib.suppress(OSError):
         found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
@@ -369,9 +365,7 @@ class ServerRuntime:
         return self._process.how_it_ended()
 
     def _why_not_started(self) -> str:
-        """Return the reason by the first error in its log, which may be shown: no question is in it
-        yet.
-        """
+        """Return the reason by its log's first error: no question is in that yet."""
         said = log_progress.first_error(self._process.lines)
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 
@@ -411,9 +405,7 @@ class ServerRuntime:
 
 
 class Slots:
-    """The slots of llama.cpp's server, of which each gives one answer: looked at for one that stays at
-    work though nobody waits for it.
-    """
+    """The slots of llama.cpp's server: looked at for one at work though nobody waits for it."""
 
     def __init__(self, client: ChatClient, base_url: str) -> None:
         self._client = client
@@ -432,9 +424,7 @@ class Slots:
         return now - self._since
 
     async def _busy(self) -> int | None:
-        """Return how many are at work; None when the server does not tell, for example while it reads a
-        picture.
-        """
+        """Return how many are at work; None when the server does not tell."""
         try:
             async with asyncio.timeout(_SLOTS_SECONDS):
                 slots = read_json(await self._client.get(self._url))

@@ -90,9 +90,7 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
 def wrong_model(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability], known: Iterable[Model]
 ) -> WrongModel:
-    """Build the error that names the loaded model (None: unknown), the needed ability (one of
-    `wanted`), examples of `known`, and how to switch.
-    """
+    """Build the error: what is loaded, one of `wanted` is needed, examples, how to switch."""
     ready = status.state is ManagerState.READY
     if ready and model is not None:
         can = ", ".join(sorted(_CAN[one] for one in model.abilities))

@@ -47,9 +47,7 @@ def ask(command: str) -> Vllm:
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """The package that a program belongs to; by its name and version vLLM itself knows what it is
-    built for.
-    """
+    """The package of a program; its name and version tell vLLM what it is built for."""
 
     name: str
     version: str

@@ -1,6 +1,4 @@
-"""A model in a process of this program: transformers in an environment that has torch (see
-`worker`).
-"""
+"""A model in a process of this program: transformers where torch is (see `worker`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A recogniser in a process of this program: a speech model of transformers, in the models' environment
-(see `worker`).
-"""
+"""A recogniser in a process of this program: a speech model of transformers (see `worker`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What makes words of speech and hears where it ends, for all sessions: the recogniser of the settings or one
-that an operator has chosen, and the model for the end of turns.
-"""
+"""The recognisers and the end-of-turn model of all sessions, by the settings or an operator."""
 
 from __future__ import annotations
 

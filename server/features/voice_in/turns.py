@@ -1,6 +1,4 @@
-"""Find the beginning and the end of a person's turn: by silence, with a model's word where there is
-one (`end_of_turn.py`), or by a button that is held.
-"""
+"""Find a person's turns: by silence, with a model's word where there is one, or by a button."""
 
 from __future__ import annotations
 

@@ -142,9 +142,7 @@ class Speaking(SessionPart, Speaker):
         self.wanted = message.speak
 
     async def _language(self, answer: str) -> str | None:
-        """Return the language that the visitor chose, else that of the text: in a thread, as the first
-        look makes the patterns of all languages.
-        """
+        """Return the chosen language, else the text's: in a thread, the first look is slow."""
         chosen, tools = self._context.requests.preferences.language, self._context.tools
         return chosen or await in_pool(tools.prepare_pool, tools.language_of, answer)
 

@@ -126,9 +126,7 @@ def test_each_bound_one_step_inside_and_outside(
 
 @pytest.mark.parametrize("bad", ["5", True, 1.5, None, [], {}, float("nan"), 10**40])
 def test_values_of_other_kinds(bad: Any) -> None:
-    """Words, truths, fractions and numbers without end are no whole number; nothing of length is
-    repeated.
-    """
+    """Words, truths, fractions, numbers without end: refused, and nothing long repeated."""
     if bad is None:
         assert video_request({"prompt": "x", "steps": bad}, WAN).steps == 50
         return

@@ -1,6 +1,4 @@
-"""Videos and sound by the true worker: tiny models of diffusers and transformers, built on the
-spot, each in its own process.
-"""
+"""Videos and sound by the true worker: tiny models of diffusers and transformers."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ async def run(models: Path) -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
-    """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in
-    its path.
-    """
+    """One for each model, `words` by the program; and one with vLLM-Omni in its path."""
     started = {
         "picture": worker(
             models / "picture",
@@ -188,9 +184,7 @@ async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") 
 
 
 async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """Its rules are those of the folder; frames of the size asked for come out, and another seed
-    makes others.
-    """
+    """By its folder's rules, in the size asked for; another seed makes other frames."""
     model = workers["words"]
     rules = model.rules
     assert (model.backend, rules.output, rules.factor, rules.frame_step) == (
@@ -235,9 +229,7 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
 
 @pytest.mark.parametrize("steps", [1, _STEPS])
 async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: int) -> None:
-    """Among its steps its own count goes no further, and behind them the decoding ends; it makes
-    the next one at once.
-    """
+    """By its own count of steps, and while it decodes; the next one is made at once."""
     model = workers["words"]
     pid = model.pid
     assert pid is not None
@@ -326,9 +318,7 @@ async def test_sound_token_by_token(
 
 
 async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """As long as asked for, at the model's own rate and in its own channels; vLLM-Omni, in its
-    path, is for videos.
-    """
+    """As long as asked for, at its own rate and channels; vLLM-Omni is for videos."""
     model = workers["music"]
     assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
     assert "seconds" in model.rules.takes
@@ -380,9 +370,7 @@ async def test_vllm_omni_where_it_is_installed(
 
 
 async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
-    """The program itself has loaded the model by its folder, and makes a video with it; sound does
-    not fit.
-    """
+    """The program loads the model by its folder and makes a video; sound does not fit."""
     wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
     async with http(run) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"

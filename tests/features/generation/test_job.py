@@ -1,6 +1,4 @@
-"""Videos and sound made one at a time, by a worker without a model: progress, cancelling, results,
-everything that ends badly.
-"""
+"""Videos and sound, one at a time, by a worker without a model: progress, results, bad ends."""
 
 from __future__ import annotations
 
@@ -162,9 +160,7 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
 
 
 async def test_one_at_a_time(make: Make) -> None:
-    """A second one is refused with what goes on; cancelling ends that, and the model goes on to the
-    next.
-    """
+    """A second one is refused with what goes on; cancelling ends that, the next begins."""
     making = make()
     async with loaded("endless") as model:
         making.start(model, asked())
@@ -189,9 +185,7 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
-    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one has to
-    load again.
-    """
+    """What goes on after the time for it is killed, and the next has to load again."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:
         making.start(model, asked())
@@ -241,9 +235,7 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
 async def test_what_ends_badly_has_a_sentence(
     make: Make, manner: str, code: str, words: str
 ) -> None:
-    """A failure of the model's, its death, frames that fit no video: said, counted, and nothing is
-    kept.
-    """
+    """A failure, a death, frames that fit no video: said, counted, nothing kept."""
     making = make()
     async with loaded(manner) as model:
         making.start(model, asked())
@@ -382,9 +374,7 @@ async def test_a_seed_is_drawn_and_told(make: Make) -> None:
 
 
 async def test_loading_is_told_and_fails_with_a_sentence() -> None:
-    """Phases and log lines come while it loads; a failure says why; lines of later are not passed
-    on.
-    """
+    """Phases and lines come while it loads; later lines are not passed on."""
     phases: list[str] = []
     lines: list[str] = []
     async with loaded("video", on_phase=phases.append, on_line=lines.append) as model:

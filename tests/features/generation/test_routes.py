@@ -1,6 +1,4 @@
-"""The operator's routes for videos and sound, over a worker without a model: who may, what fits the
-loaded model, one result once.
-"""
+"""Operators' routes for videos and sound, over a worker without a model."""
 
 from __future__ import annotations
 

@@ -77,18 +77,14 @@ def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
 def test_whether_a_video_begins_with_a_picture(
     tmp_path: Path, transformer: dict[str, int], index: dict[str, bool], wanted: str
 ) -> None:
-    """By the channels that the transformer takes and by how it counts time: Wan 2.1 from a picture,
-    Wan 2.2 5B, others.
-    """
+    """By the transformer's channels and how it counts time: Wan 2.1, Wan 2.2 5B, others."""
     written(tmp_path, "transformer", transformer)
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     assert first_frame(tmp_path) == wanted
 
 
 def test_what_makes_sound_alone(tmp_path: Path) -> None:
-    """A rate of samples where pictures have none (Stable Audio), or a vocoder (AudioLDM), but not
-    beside pictures (LTX-2).
-    """
+    """By a rate of samples (Stable Audio) or a vocoder (AudioLDM), but not LTX-2."""
     index = tmp_path / "model_index.json"
     for parts, vae, wanted in (
         ({}, {"sampling_rate": 44_100}, True),

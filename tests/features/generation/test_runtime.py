@@ -1,6 +1,4 @@
-"""A model that makes videos in the manager's hands: loaded, told apart from one that answers,
-stopped, started again.
-"""
+"""A model that makes videos in the manager's hands: loaded, stopped, started again."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def generating(one: Managed) -> GeneratorRuntime:
 
 
 async def test_it_is_loaded_measured_and_stopped() -> None:
-    """Phases and its log are reported, its memory is counted while it is there and given back when it
-    is not.
-    """
+    """Phases and log are reported, its memory is counted and given back."""
     async with started("video") as one:
         status = one.manager.status()
         assert (status.state, status.model_type) == (ManagerState.READY, ModelType.VIDEO)
@@ -102,9 +98,7 @@ async def test_one_that_ends_is_started_again() -> None:
 
 
 async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
-    """It stays loaded for everybody, in a new process, and what is asked of it meanwhile is done
-    there.
-    """
+    """It stays loaded, in a new process; what is asked meanwhile is done there."""
     async with started("unstoppable") as one:
         loaded = generating(one)
         first = loaded.generator

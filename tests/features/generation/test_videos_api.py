@@ -1,6 +1,4 @@
-"""Videos by another server: a stand-in with vLLM-Omni's routes that works, or fails in one of the
-ways that are known.
-"""
+"""Videos by another server: a stand-in with vLLM-Omni's routes that works, or fails as known."""
 
 from __future__ import annotations
 
@@ -276,9 +274,7 @@ def test_what_an_encoder_made_is_read(width: int, height: int, frames: int) -> N
 
 @pytest.mark.parametrize("name", HARM)
 def test_harm_is_refused_before_it_is_decoded(name: str) -> None:
-    """4:4:4 with 14 bits in front or in the first frame (238 MiB once), 4096×4096, an index of 32
-    million frames (1,178).
-    """
+    """4:4:4 with 14 bits (238 MiB once), 4096×4096, an index of 32 million frames (1,178)."""
     done = subprocess.run(
         [sys.executable, "-c", _LOOK, name],
         cwd=Path(__file__).parents[3],

@@ -56,9 +56,7 @@ class Tensor:
     ],
 )
 def test_frames_of_every_form(made: Any) -> None:
-    """Arrays, tensors, pictures and lists of them, with channels first or last: three frames of
-    RGB.
-    """
+    """Arrays, tensors, pictures, lists, channels first or last: three frames of RGB."""
     frames = list(rgb_frames(made))
     assert [frame.shape for frame in frames] == [(4, 6, 3)] * 3
     assert [tuple(frame[0, 0]) for frame in frames] == [

@@ -44,9 +44,7 @@ async def test_empty_it_says_how_to_load_one() -> None:
 
 
 async def test_loaded_it_is_that_engine() -> None:
-    """Answers, state and abilities are the engine's, the model's name and what is known beside are
-    the manager's.
-    """
+    """Answers, state and abilities are the engine's, the model's name is the manager's."""
     place, engine = ActiveEngine(), FakeEngine("vllm")
     place.use(engine, "a/model", lambda found: dataclasses.replace(found, context_length=77))
     assert (place.name, place.status.model) == ("local", "a/model")
@@ -61,9 +59,7 @@ async def test_loaded_it_is_that_engine() -> None:
 
 
 async def test_leaving_ends_answers_at_once() -> None:
-    """In mid-answer with one sentence, before the first piece so that another engine may answer;
-    the engine lets go.
-    """
+    """With one sentence; before the first piece another engine may answer."""
     place, engine = ActiveEngine(), FakeEngine(first_token=0.0, between=60)
     place.use(engine, "m")
     got: list[Chunk] = []
@@ -105,9 +101,7 @@ async def test_a_reader_that_goes_closes_the_stream() -> None:
 
 
 async def test_a_broken_answer_waits_for_the_reason() -> None:
-    """The connection breaks a moment before the process is known to have ended: the sentence is
-    about the end.
-    """
+    """The connection breaks a moment before the process has ended: the sentence is about that."""
     place = ActiveEngine()
     engine = FakeEngine(fail_at=1, fail_with=engine_error(EngineFailed))
     place.use(engine, "m")
@@ -119,9 +113,7 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
 
 
 async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
-    """A server without its worker goes on for seconds, and a look at its health tells: its end is
-    the reason.
-    """
+    """A server without its worker goes on for seconds: its end is the reason."""
     place = ActiveEngine()
 
     class Headless(FakeEngine):
@@ -150,9 +142,7 @@ async def test_a_refusal_is_passed_on_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_one_that_takes_questions_and_begins_no_answer() -> None:
-    """The looks find nothing wrong with it, so the sentence says who can do something; in
-    mid-answer it is as it was.
-    """
+    """The looks find nothing, so the sentence says who can help; not so in mid-answer."""
     place = ActiveEngine()
     place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineTimeout)), "m")
     with pytest.raises(EngineTimeout, match="an operator can start the model again"):

@@ -130,17 +130,13 @@ def question() -> EngineRequest:
 
 
 def listening(at: int) -> set[str]:
-    """The addresses that this machine listens on at a port (ss: netlink, also what containers
-    publish by processes).
-    """
+    """The addresses that this machine listens on at a port, also what containers publish."""
     said = containers.run("ss", "-Hltn", f"sport = :{at}").stdout.decode()
     return {line.split()[3].rpartition(":")[0] for line in said.splitlines()}
 
 
 async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
-    """Started, watched, asked, measured, stopped; in it there are no rights, and outside of it is
-    only its port.
-    """
+    """Its whole life; in it there are no rights, and outside of it is only its port."""
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         at = await load(one)
         assert "loading weights" in {seen.progress.phase for seen in one.seen if seen.progress}

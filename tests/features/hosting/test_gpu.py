@@ -1,6 +1,4 @@
-"""Reading GPUs: what AMD's tools and NVIDIA's library say, in the forms that their releases have,
-and when there is none.
-"""
+"""Reading GPUs: by AMD's tools and NVIDIA's library, in the forms of their releases, or none."""
 
 from __future__ import annotations
 
@@ -196,9 +194,7 @@ def test_a_tool_that_hangs_or_stops_working(
 
 
 class FakeNvml:
-    """NVIDIA's library with two GPUs, the second a part of a divided one: it tells no use and no
-    power.
-    """
+    """NVIDIA's library with two GPUs, the second a part of one: no use, no power."""
 
     NVML_TEMPERATURE_GPU = 0
 

@@ -130,9 +130,7 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
 def test_what_failed_once_is_asked_again(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that was too slow on a cold disk is not given up for good; nor is it asked at every
-    look.
-    """
+    """One that was too slow is not given up for good, nor asked at every look."""
     flag = tmp_path / "flag"
     python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, "", []]\'')
     probe = HostProbe(engine_python=str(python))
@@ -181,9 +179,7 @@ def test_memory_within_control_groups(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The smallest limit of all groups above holds, in both versions; what files take of it makes
-    room when it is needed.
-    """
+    """The smallest limit of all groups above holds; what files take of it makes room."""
     own = tmp_path / "own"
     own.write_text(lists)
     groups = tmp_path / "groups"
@@ -245,9 +241,7 @@ def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, s
 
 
 def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
-    """Whoever names an environment means what is in it; one of the PATH is for those that have
-    none.
-    """
+    """Who names an environment means what is in it; the PATH is for those with none."""
     (machine.bin / "python3").symlink_to(sys.executable)
     install(machine.bin, "0.9.2")
     python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')
@@ -358,9 +352,7 @@ def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.Monke
 
 
 def test_the_types_that_transformers_loads() -> None:
-    """Read from its own list, without the seconds that importing it takes: all of the catalogue's
-    are among them.
-    """
+    """Read from its own list, without importing it: the catalogue's are among them."""
     if trouble := missing():
         pytest.skip(trouble)
     found = HostProbe(engine_python=str(PYTHON)).probe()
@@ -459,9 +451,7 @@ class Slow:
 def test_nobody_waits_for_one_that_takes_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it has spoken it is pending, and it is asked once for all who look; whoever has to know
-    waits.
-    """
+    """Pending until it has spoken, asked once for all; whoever has to know waits."""
     slow = Slow(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     probe = HostProbe()

@@ -275,9 +275,7 @@ def ends(job: object) -> list[Event]:
 
 @given(st.lists(st.integers(0, 11), max_size=40))
 def test_whatever_happens_it_comes_to_rest(choices: list[int]) -> None:
-    """Any order of wishes and ends: each event has its step, no model is forgotten, and closing
-    ends all.
-    """
+    """Any order of wishes and ends: each has its step, no model is forgotten."""
     one, names = Machine(1.0), itertools.count()
     job: object = None
     there: set[int] = set()

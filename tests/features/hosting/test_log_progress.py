@@ -60,9 +60,7 @@ def test_vllm() -> None:
 
 
 def test_vllm_on_the_cpu() -> None:
-    """Its way up as 0.32.0's build for the CPU wrote it; what it has switched off is nothing that
-    it is at.
-    """
+    """As 0.32.0's build for the CPU wrote it; what it has switched off is no step."""
     found = read(
         "(APIServer pid=20251) INFO 11-20 22:46:36 [model.py:733] Resolved architecture: Qwen2_5_VLForConditionalGeneration",
         "(APIServer pid=20251) WARNING 11-20 22:46:37 [vllm.py:1703] Enforce eager set, disabling torch.compile, CUDAGraphs,"

@@ -177,9 +177,7 @@ async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: s
 
 @pytest.mark.slow
 async def test_vllm_s_worker_dies_in_mid_answer() -> None:
-    """vLLM 0.32.0 tells an error inside the answer, and ends seconds later with status 0: one that
-    has ended, all the same.
-    """
+    """0.32.0 tells an error in the answer and ends with status 0: an end all the same."""
     async with managed() as one:
         await one.load("loses_worker")
         with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
@@ -189,9 +187,7 @@ async def test_vllm_s_worker_dies_in_mid_answer() -> None:
 
 
 async def test_kill_9_in_mid_answer() -> None:
-    """The answer ends at once with a clear error, the model comes back by itself, the next question
-    works.
-    """
+    """A clear error at once; the model comes back by itself, the next question works."""
     async with managed() as one:
         await one.load("serve")
         await soon(lambda: one.engines.current is one.manager.active)
@@ -337,9 +333,7 @@ async def with_gpus(
 
 
 async def test_gpu_memory_is_waited_for() -> None:
-    """The next model begins when the memory of every GPU is back, not before; the freed memory is
-    reported.
-    """
+    """The next model begins when every GPU's is back; what was freed is reported."""
     async with with_gpus(late=0.6) as (one, _):
         began = time.monotonic()
         assert (await one.load("dies-not")).state is ManagerState.READY
@@ -364,9 +358,7 @@ async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
-    """Somebody else has it, or a driver does not let go: it is waited for so long, and told as it
-    is.
-    """
+    """Somebody else has it: it is waited for so long, and told as it is."""
     async with with_gpus(late=60, return_seconds=0.4) as (one, _):
         began = time.monotonic()
         idle = await one.manager.stop()
@@ -406,9 +398,7 @@ def patient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
 
 
 async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
-    """Another program took the port while the model loaded, and answers like a model server: it is
-    not taken for one.
-    """
+    """Another program took the port meanwhile, and answers like a model server."""
     async with FakeOpenAI() as stranger:
 
         def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
@@ -431,9 +421,7 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
 
 
 async def test_one_that_does_not_take_its_own_key() -> None:
-    """It runs and answers, and never as it should: after a while it has failed, and no other port
-    is tried.
-    """
+    """It answers, and never as it should: it has failed, and no other port is tried."""
 
     def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         started.append(chosen.launch.port)
@@ -466,9 +454,7 @@ async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
 
 
 async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
-    """The machine is still looked at when an operator stops: the start is refused, and nothing is
-    loaded later.
-    """
+    """Stopped while the machine is looked at: refused, and nothing is loaded later."""
     go = threading.Event()
 
     def slowly(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
@@ -614,9 +600,7 @@ async def test_memory_that_cannot_be_read_once_is_read_again(
 
 
 async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
-    """It goes by the name that its server tells; while that is away it is waited for, and used
-    again when it is back.
-    """
+    """It is called as its server says; while away it is waited for, and then used again."""
 
     def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Runtime:
         return RemoteRuntime(chosen.choice, chosen.launch, chosen.model)

@@ -67,9 +67,7 @@ async def until_ready(one: Managed) -> None:
 
 
 async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
-    """Pixels become words; cancelling stops the work there; kill -9 in mid-answer is reported at once,
-    and it comes back.
-    """
+    """Pixels become words; cancelling stops the work; after kill -9 it comes back."""
     async with managed_for_real() as one:
         await load(one, tiny_model, RunMode.SUBPROCESS)
         assert "loading weights" in {s.progress.phase for s in one.seen if s.progress}

@@ -1,6 +1,4 @@
-"""From one model to another: what works answers until something better does, and again when that
-fails.
-"""
+"""From one model to another: what works answers until something better does, or that fails."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ def words(chunks: list[Chunk]) -> int:
 
 
 async def test_a_refused_port_loses_nothing() -> None:
-    """It fails at once; the model here was not stopped, its answer runs to the end, and the state names
-    the one that answers.
-    """
+    """It fails at once; the model here and its answer go on, and the state names it."""
     async with switching() as one:
         await ready_with(one, choice("brief"))
         pid = one.pid()
@@ -104,9 +100,7 @@ async def test_a_refused_port_loses_nothing() -> None:
 
 
 async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
-    """Nothing had to be stopped for a server elsewhere: the answer ends whole, then the process
-    does.
-    """
+    """Nothing had to be stopped: the answer ends whole, then the process does."""
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("brief"))
         pid = one.pid()
@@ -129,9 +123,7 @@ async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
 
 
 async def test_what_needs_the_memory_does_not_wait_for_answers() -> None:
-    """A model that is loaded here comes while an older one still ends its answer: that is cut off,
-    and leaves nothing.
-    """
+    """A model here comes while an older one still answers: that is cut off."""
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("serve"))
         pid = one.pid()
@@ -306,9 +298,7 @@ def test_a_key_that_cannot_be_sent(bad: object) -> None:
 
 
 def test_a_key_is_kept_for_its_server_alone() -> None:
-    """Given once, it need not be typed again; another address gets none; the setting's goes to the
-    setting's address.
-    """
+    """Given once, it is kept; another address gets none; the setting's goes to its own."""
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
     program = Program(settings)
     try:

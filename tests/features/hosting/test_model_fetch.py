@@ -1,6 +1,4 @@
-"""A model fetched for an operator, by the true program from a hub on loopback: progress, pause, room,
-failures.
-"""
+"""A model fetched by the true program from a hub on loopback: progress, pause, room, failures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""From a choice to the command: the model found, the machine looked at, and a sentence for what
-cannot be.
-"""
+"""From a choice to the command: the model, the machine, and a sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
 def test_what_can_not_be_is_a_sentence(
     folder: Path, choice: dict[str, object], error: type[Exception], what: str
 ) -> None:
-    """A wrong folder, an unknown model, one that is not here, no container runtime, too large a
-    context.
-    """
+    """A wrong folder, an unknown model, no container runtime, too large a context."""
     with pytest.raises(error) as caught:
         planner(folder).plan(Choice.read({"mode": "subprocess", **choice}))
     assert what in getattr(caught.value, "message", "")
@@ -157,9 +153,7 @@ def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
 
 
 def test_only_what_may_start_vllm_waits_for_its_help(folder: Path) -> None:
-    """Asking for it takes vLLM many seconds; a model in this program, or elsewhere, does not wait
-    for that.
-    """
+    """It takes many seconds; a model here or elsewhere does not wait for that."""
     told = Told(PYTHON)
     one = Planner(told, [folder.parent])
     one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS))
@@ -180,9 +174,7 @@ def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
 
 
 def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
-    """`transformers serve` there calls a model by the path that it has there, whether or not there
-    is one here.
-    """
+    """`transformers serve` there calls a model by its path, whatever there is here."""
     for name in ("/srv/models/theirs", str(folder)):
         choice = Choice(model=name, mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
         plan = planner(folder, Host()).plan(choice)

@@ -1,6 +1,4 @@
-"""The operator's routes and socket messages: who gets in, and a model chosen, watched, and stopped
-over them.
-"""
+"""The operator's routes and socket: who gets in; a model is chosen, watched and stopped."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ def message(reply: httpx.Response, status: int) -> str:
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_nobody_gets_in_without_the_token(run: Running, method: str, path: str) -> None:
-    """Nothing, a wrong one, a visitor's own, another scheme: 401 with a sentence, counted; and
-    nothing is looked at.
-    """
+    """No token, a wrong one, a visitor's, another scheme: 401 with a sentence, counted."""
     visitor = (await take_token(run))["token"]
     before = metric(run, "auth_failures_total", reason="operator")
     given = ["", "Bearer wrong", f"Bearer {visitor}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"]
@@ -175,9 +171,7 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
 
 
 async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
-    """The operator's socket hears each step, another visitor's none; all visitors hear which
-    engine answers.
-    """
+    """The operator's socket hears each step; all visitors hear which engine answers."""
     operator, visitor = await take_token(run), await take_token(run)
     async with (
         http(run) as client,
@@ -243,9 +237,7 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
 async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
     run: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It belongs to the same session and takes over its messages; those of the operator were for
-    the one before.
-    """
+    """It takes over the session's messages; the operator's were for the one before."""
     issued = await take_token(run)
     channel = run.program.feature("hosting").channel
     async with page_of(run, issued["token"], issued["session_id"]) as page:
@@ -258,9 +250,7 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
             channel.changed()
 
         def told_meanwhile(*given: Any) -> None:
-            """An engine never is silent, at the very moment when the other socket begins to read
-            either.
-            """
+            """An engine never is silent, also when the other socket begins to read."""
             say()
             attach(*given)
             say()
@@ -275,9 +265,7 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
 
 
 async def test_the_token_is_heard_nowhere_else(run: Running) -> None:
-    """Not in an address, a cookie, a body, another header; and with the right header nothing else
-    opens a socket's ears.
-    """
+    """Not in an address, a cookie, a body, another header; nothing else opens an ear."""
     issued = await take_token(run)
     async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
         for address in (f"/api/engine?token={TOKEN}", f"/api/engine?access_token={TOKEN}"):
@@ -334,9 +322,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 
 
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
-    """A file's models are listed; for an address that cannot be had ours are, with the reason and
-    what to do.
-    """
+    """A file's models are listed; for an address that fails ours, with reason and remedy."""
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
     async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
@@ -380,9 +366,7 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
 
 @pytest.mark.slow
 async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
-    """The settings' model server while it is there; then the built-in engine, and what keeps the
-    better one away.
-    """
+    """The model server while it is there; then the built-in engine, and why."""
     async with (
         running(
             operator_token=TOKEN,

@@ -32,9 +32,7 @@ def board() -> tuple[StatusStore, list[tuple[str, float | None]]]:
 
 
 async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
-    """The first at once, of what comes too soon only the last: it does not stay untold when nothing
-    follows it.
-    """
+    """The first at once; of what comes too soon the last, also when nothing follows."""
     one, heard = board()
     for percent in (0.0, 25.0, 50.0):
         one.progress(LoadProgress("weights", percent))

@@ -120,9 +120,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
 async def test_a_bad_local_model_says_why(
     what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ENGINE=auto goes on with the built-in engine; reason and remedy stand in the log, in /health
-    and in the doctor's words.
-    """
+    """The built-in engine goes on; reason and remedy are in log, /health and doctor."""
     break_it, reason, remedy = BAD[what]
     folder = tmp_path / "my-model"
     folder.mkdir()
@@ -150,9 +148,7 @@ async def test_a_bad_local_model_says_why(
 async def test_a_model_that_ends_while_it_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its files tell nothing wrong: what the server found out by trying stands in the same three
-    places.
-    """
+    """What the server found out by trying stands in the same three places."""
     folder = tmp_path / "my-model"
     folder.mkdir()
     whole(folder)

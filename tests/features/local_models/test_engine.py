@@ -93,9 +93,7 @@ def local(
     heard: Heard | None = None,
     thinking: ThinkingLimits | None = None,
 ) -> LocalEngine:
-    """With the words that the catalogue would make of it, which is not asked: it would refuse a
-    damaged folder.
-    """
+    """With the catalogue's words, which is not asked: it would refuse a damaged folder."""
     heard = heard or Heard()
     words = [
         str(python),
@@ -150,9 +148,7 @@ async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, 
 
 
 async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
-    """Ready, with geometry and context of the model's own files, one answer at a time, and its
-    memory.
-    """
+    """Ready, with its own files' geometry and context, one at a time, and its memory."""
     engine, _ = loaded
     status = await engine.probe()
     assert (status.state, status.model) == (EngineState.READY, "tiny")
@@ -194,9 +190,7 @@ async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
 
 
 async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
-    """Each takes its tokens of the prompt, behind its caption; the bytes of several pictures are
-    kept apart.
-    """
+    """Each takes its tokens, behind its caption; their bytes are kept apart."""
     alone = request(ASK_COLOR, "red")
     earlier = tuple(
         EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
@@ -255,9 +249,7 @@ async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
 
 
 async def test_what_does_not_fit_into_the_context(engine: LocalEngine) -> None:
-    """By the model's own count: the oldest turns go first; a question that is too long by itself is
-    no answer and no crash.
-    """
+    """The oldest turns go first; a question that is too long is no answer and no crash."""
     turns = tuple(Turn("why? " * 400, "so! " * 400) for _ in range(4))
     _, end = await collect(engine, request(ASK_COLOR, turns=turns, max_tokens=16))
     assert 3000 < (end.usage.prompt_tokens or 0) <= 8192 - 16
@@ -319,9 +311,7 @@ async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None
 
 
 async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
-    """Without a sign of life it is ended in bounded time: a clear error, never a spliced answer,
-    and no more answers.
-    """
+    """In bounded time: a clear error, never a spliced answer, and no more answers."""
     heard = Heard()
     engine = local(tiny_model, heard=heard)
     try:
@@ -535,9 +525,7 @@ async def test_models_that_think(tmp_path: Path) -> None:
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
-    """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its
-    memory back, and then goes, too.
-    """
+    """A SmolVLM takes the loaded model's place, which gives all memory back; then it goes."""
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
     async with running(engine="local", model_max_tokens=6000, **settings) as run:
         hosting = run.program.feature("hosting")
@@ -574,9 +562,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
 
 
 async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
-    """In the model itself: stopped in a layer of the first step, no later layer runs; without
-    memory, only that answer fails.
-    """
+    """In a layer of the first step; without memory only that answer fails."""
     given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
     found = json.loads(run_module("tests.real_model.generating", tiny_model, given=given))
     # A turn less and its words all there: no more than marks, role and line ends are gone.
@@ -615,9 +601,7 @@ def cpu_of_children() -> float:
 
 
 async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
-    """Told within a moment, since torch is not needed for that: folder, config, shard, number
-    format, Python.
-    """
+    """Told within a moment, without torch: folder, config, shard, format, Python."""
     begin = cpu_of_children()
     assert "is no folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"
@@ -649,9 +633,7 @@ _NO_TORCH = (
 
 
 async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
-    """The tiny model's processor comes with code; without TRUST_REMOTE_CODE it is not run, and said
-    so.
-    """
+    """Without TRUST_REMOTE_CODE the tiny model's processor is not run, and said so."""
     assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, own_code=False))
 
 
@@ -703,9 +685,7 @@ def alive(pid: int) -> bool:
 async def test_closing_leaves_no_process_and_no_file(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closed while it loads: the worker is gone within seconds, and what it was to run of the
-    model's code, too.
-    """
+    """Closed while it loads: the worker and the copy of the model's code are gone."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = local(tiny_model)
@@ -732,9 +712,7 @@ async def test_closing_leaves_no_process_and_no_file(
     ("engine", "names"), [("auto", ["vllm", "local", "builtin"]), ("local", ["local"])]
 )
 async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: list[str]) -> None:
-    """Behind the model server and before the built-in engine; a LOCAL_MODEL that cannot be used is reported and
-    ends nothing.
-    """
+    """Between model server and built-in engine; a LOCAL_MODEL that fails ends nothing."""
     folder = tmp_path / "none"
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
     async with running(engine=engine, **settings) as run:

@@ -1,6 +1,4 @@
-"""The parts of a worker without torch: text from tokens, a folder's files, number formats and
-memory.
-"""
+"""A worker's parts without torch: text from tokens, a folder's files, formats and memory."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def words(ids: Sequence[int]) -> str:
 
 
 def test_characters_come_whole() -> None:
-    """A character is not sent until all its tokens are there; together the pieces are the
-    text.
-    """
+    """None is sent before all its tokens are there; together the pieces are the text."""
     text = "Grün 🎈 日本!"
     one = Detokenizer(utf8)
     pieces = [one.push(byte) for byte in text.encode()]
@@ -294,9 +290,7 @@ def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: 
 
 
 def test_what_a_token_takes() -> None:
-    """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some for what is computed
-    with.
-    """
+    """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some more."""
     each = capacity.token_bytes(
         layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
     )

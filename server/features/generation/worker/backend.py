@@ -129,9 +129,7 @@ def torch_dtype(how: Loading, device: str) -> Any:
 
 
 def dtype_word(version: str, since: tuple[int, int]) -> str:
-    """Return the name of the data type in `from_pretrained`: "dtype" from a version on,
-    "torch_dtype" before.
-    """
+    """Return the data type's name in `from_pretrained`: "torch_dtype" before a version."""
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     return "dtype" if tuple(numbers) >= since else "torch_dtype"
 

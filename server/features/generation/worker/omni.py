@@ -90,9 +90,7 @@ class OmniBackend:
 
 
 def _pictures(made: Any) -> Any:
-    """The frames in what `generate` gives: in `images`, there alone, in a pair with sound, or by
-    name.
-    """
+    """The frames of `generate`: in `images`, alone, in a pair with sound, or by name."""
     if isinstance(made, list):
         made = made[0] if made else None
     inner = getattr(made, "request_output", None)

@@ -71,9 +71,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
 
 
 def _shift(pipe: Any, how: Loading) -> None:
-    """Set the shift of the flow-matching schedule, where the scheduler has one that does not follow
-    the size.
-    """
+    """Set the shift of the schedule, where it has one that does not follow the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
         return

@@ -53,7 +53,5 @@ def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context:
 
 
 def free_bytes_of(memory: int, share: float, taken: int) -> int:
-    """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and
-    library.
-    """
+    """Return the bytes for keys and values: `share` of the GPUs' memory less what is `taken`."""
     return int(memory * share) - taken

@@ -182,9 +182,7 @@ def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
 
 
 def _instead_of_vllm(host: Host) -> tuple[str, ...]:
-    """Return a warning when vLLM is installed but broken, and so `transformers serve` runs in its
-    place.
-    """
+    """Warn where vLLM is broken, and so `transformers serve` runs in its place."""
     if not host.vllm_trouble:
         return ()
     return (
@@ -273,9 +271,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launc
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
-    """Return the variables that restrict a process to the GPU with the most free memory, or with
-    "cpu" to none.
-    """
+    """Restrict a process to the GPU with the most free memory, or with "cpu" to none."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
         return dict.fromkeys(names, "") if host.gpus else {}
@@ -339,9 +335,7 @@ def _is_amd(host: Host) -> bool:
 
 
 def _gpus(choice: Choice, model: Model, host: Host) -> int:
-    """Return the number of GPUs for the model: a power of two, because its heads are divided
-    evenly.
-    """
+    """Return the GPUs for the model: a power of two, since its heads are divided evenly."""
     there = len(host.gpus)
     if choice.gpus is not None:
         if choice.gpus > there:
@@ -360,9 +354,7 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
 def _batch(
     serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
 ) -> batching.Batch:
-    """Compute the concurrent answers that fit into the memory of the used GPUs, or into main
-    memory.
-    """
+    """Compute the answers at a time that fit into the used GPUs' or the main memory."""
     gpu = serving.cpu_cache_bytes is None
     left = serving.cpu_cache_bytes
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]

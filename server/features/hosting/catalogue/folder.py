@@ -1,6 +1,4 @@
-"""Read a model's properties from its folder: kind, abilities, sizes; and check that its files are
-complete.
-"""
+"""Read a model's kind, abilities and sizes from its folder; check that its files are complete."""
 
 from __future__ import annotations
 
@@ -271,9 +269,7 @@ def _pipeline(folder: Path) -> Model:
 
 
 def _gguf(folder: Path, named: Path | None = None) -> Model:
-    """Read a model of llama.cpp: one file of weights, or the one that was `named`, and the smallest of
-    those that read pictures.
-    """
+    """Read a model of llama.cpp: its one file of weights (or `named`), and what reads pictures."""
     paths = sorted(path for path in folder.iterdir() if path.suffix == GGUF and path.is_file())
     if len(paths) > MAX_GGUF_FILES:
         raise ModelFolderError(

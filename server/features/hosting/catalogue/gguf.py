@@ -81,9 +81,7 @@ class Gguf:
 
     @property
     def projector(self) -> str:
-        """The kind of a file that reads pictures (mmproj); "" for any other, and for a kind of its own
-        name.
-        """
+        """The kind of a file that reads pictures (mmproj); "" for others, and its own kinds."""
         return self.text("clip.vision.projector_type") or self.text("clip.projector_type")
 
     @property

@@ -1,6 +1,4 @@
-"""Find the modes in which a model can run on a machine; for each other mode a sentence with the
-reason and remedy.
-"""
+"""The modes in which a model can run on a machine; for each other one reason and remedy."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ class Server(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """The verdict on a mode; `reason` says why it cannot work and what to do, or what to know when
-    it can.
-    """
+    """The verdict on a mode; `reason`: why not and what to do, or what to know when it can."""
 
     ok: bool
     reason: str = ""
@@ -80,9 +76,7 @@ def subprocess_server(model: Model, host: Host) -> Server | None:
 
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
-    """Return the device for in-process models: "cuda" when the model fits and torch can use the
-    GPU, else "cpu".
-    """
+    """Return the device for in-process models: "cuda" if the model fits there, else "cpu"."""
     frees = [gpu.free_bytes for gpu in host.gpus]
     need = needed(model, dtype, gpu=True)
     fits = any(free is None or free >= need for free in frees)
@@ -90,9 +84,7 @@ def device(model: Model, host: Host, dtype: str = "auto") -> str:
 
 
 def offloads(model: Model, host: Host) -> bool:
-    """Return True when a generating model fits on the GPU only part by part, with the rest in main
-    memory.
-    """
+    """Find whether a generating model fits on the GPU only part by part, beside main memory."""
     if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
         return False
     frees = [gpu.free_bytes for gpu in host.gpus]

@@ -129,9 +129,7 @@ def listed_flags(text: str) -> frozenset[str]:
 
 
 def cpu_cache_bytes(free_bytes: int) -> int:
-    """Return the memory for keys and values on the CPU: half of `free_bytes` beside the model,
-    256 MiB to 2 GiB.
-    """
+    """Return the memory for keys and values on the CPU: half of what is free, 256 MiB to 2 GiB."""
     return min(max(free_bytes // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 

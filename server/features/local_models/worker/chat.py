@@ -127,9 +127,7 @@ def _edge(size: Any) -> int:
 def for_template(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
-    """Put the pictures and sounds into the messages, in the form that every template with them
-    knows.
-    """
+    """Put pictures and sounds into the messages, in the form that every template knows."""
     found: Messages = []
     left, heard = iter(pictures), iter(sounds)
     for message in messages:

@@ -123,9 +123,7 @@ class Generator:
         return Outcome("length" if words.cut(limit) else "stop", prompt_tokens, words.count)
 
     def takes_video(self, frame: Image.Image) -> bool:
-        """Find whether frames become a prompt beside a picture: template, processor and libraries
-        have to take videos.
-        """
+        """Find whether template, processor and libraries take frames beside a picture."""
         if not reads_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
@@ -227,9 +225,7 @@ class Generator:
         )
 
     def _settings(self, limit: int) -> Any:
-        """The model's own, but always its likeliest word: a camera wants the same answer to the
-        same picture.
-        """
+        """The model's own, but always its likeliest word: the same picture, the same answer."""
         settings = copy.deepcopy(self._loaded.model.generation_config)
         settings.max_new_tokens, settings.max_length = limit, None
         settings.do_sample, settings.num_beams = False, 1
@@ -243,9 +239,7 @@ class Generator:
         self.steps += 1
 
     def _check(self, _module: object, _args: object, output: Any) -> None:
-        """Refuse a model whose numbers overflowed at the prompt: it would repeat one senseless
-        word.
-        """
+        """Refuse a model whose numbers overflowed: it would repeat one senseless word."""
         if self._first:
             self._first = False
             logits = getattr(output, "logits", None)
@@ -263,9 +257,7 @@ class Generator:
 
 
 def _ends(loaded: LoadedModel) -> set[int]:
-    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer
-    ends a turn with.
-    """
+    """The tokens that end an answer: of the model's settings, and the one that ends a turn."""
     stated = loaded.model.generation_config.eos_token_id
     ends = [*stated] if isinstance(stated, list | tuple) else [stated]
     return {

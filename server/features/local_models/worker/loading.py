@@ -155,9 +155,7 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
 
 
 def _share_processor() -> None:
-    """Leave a core to the camera, unless OMP_NUM_THREADS says how many to use: threads that wait
-    for a late one spin.
-    """
+    """Leave a core to the camera, unless OMP_NUM_THREADS is set: waiting threads spin."""
     # A sandbox may forbid it.
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)

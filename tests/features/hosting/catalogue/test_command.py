@@ -95,9 +95,7 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
 def test_answers_at_a_time_fit_the_gpu(
     mode: str, gigabytes: int, concurrent: int, given: int
 ) -> None:
-    """As many as the memory holds, never fewer than this server asks at a time; where these do not
-    fit, the command has a warning.
-    """
+    """Those that the memory holds, never fewer than are asked; a warning where they do not fit."""
     card = dataclasses.replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
     host = dataclasses.replace(HOST, gpus=(card,))
     choice = Choice.read({"model": "some/model", "mode": mode})
@@ -205,9 +203,7 @@ def test_flags_for_images_are_those_of_a_recorded_version() -> None:
 
 
 def test_images_are_of_one_release_each() -> None:
-    """The same start gives the same program next month, too; the flags are those that these
-    releases list.
-    """
+    """The same program next month, too; the flags are those of these releases."""
     assert IMAGES.keys() == set(Vendor)
     for image in IMAGES.values():
         assert re.fullmatch(r"docker\.io/vllm/[a-z-]+:v0\.3\d\.\d+", image)
@@ -241,9 +237,7 @@ def test_a_video_takes_no_more_memory_than_a_picture(
 
 
 def test_pixel_limits_are_given_to_processors_that_have_them() -> None:
-    """Others with a factor call theirs otherwise, and a vLLM would not start with what they do not
-    know.
-    """
+    """Others call theirs otherwise, and vLLM would not start with what they do not know."""
     assert "--mm-processor-kwargs" in built("subprocess").argv
     other = QWEN.model_copy(update={"architecture": "glm4v"})
     for mode in ("subprocess", "container"):
@@ -268,9 +262,7 @@ def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
 
 
 def test_links_lead_somewhere_in_a_container(tmp_path: Path) -> None:
-    """The hub's cache keeps files beside the folder that names them; other links that lead out are
-    refused.
-    """
+    """The hub's cache keeps files beside the folder; other links out are refused."""
     repository = tmp_path / "models--some--model"
     folder, blobs = repository / "snapshots" / "c0ffee", repository / "blobs"
     for new in (folder, blobs):

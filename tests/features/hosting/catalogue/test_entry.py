@@ -118,9 +118,7 @@ def test_models_found_here_are_joined() -> None:
 
 
 def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
-    """By kind and size, as a copied folder is named; another one is there under a name of its
-    own.
-    """
+    """By kind and size; another one is there under a name of its own."""
     catalogue = Catalogue.read(ENTRY, "here")
     known = catalogue.require("one")
     copied = known.model_copy(update={"id": "one", "aliases": (), "folder": Path("/m")})
@@ -134,9 +132,7 @@ def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
 
 
 def test_a_pinned_commit_holds_for_what_lies_here() -> None:
-    """Files of another commit are listed under a name of their own; those that do not say are taken
-    by kind and size.
-    """
+    """Another commit's files get a name of their own; without one, kind and size tell."""
     ours, theirs = "a1" * 20, "b2" * 20
     catalogue = Catalogue.read(ENTRY + f'revision = "{ours}"', "here")
     found = catalogue.require("one").at(Path("/m")).model_copy(update={"aliases": ()})

@@ -139,9 +139,7 @@ def test_layers_that_look_back_a_little_way_keep_little(folder: Path) -> None:
 
 
 def test_what_a_config_leaves_out_is_read_from_the_weights(folder: Path) -> None:
-    """Many leave out what is their class's default: the rows of the layers' keys and values tell,
-    those of the eyes do not.
-    """
+    """The rows of the layers' keys and values tell, those of the eyes do not."""
     only(folder, "tokenizer.json", "preprocessor_config.json")
     write(folder / "config.json", {**QWEN, "text_config": {"model_type": "llama"}})
     names = [f"model.layers.0.self_attn.{one}_proj" for one in "kvq"]
@@ -509,9 +507,7 @@ def test_no_bytes_make_a_header_fail_otherwise(tmp_path_factory: Any, content: b
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_files_of_somebody_else(folder: Path) -> None:
-    """A folder that may be listed and not entered, and one whose files may not be read: a sentence,
-    not an end of the search.
-    """
+    """A folder or a file that may not be read: a sentence, not an end of the search."""
     look = (
         "import os, sys; from pathlib import Path; from server.features.hosting.catalogue.folder import find_models, read_model\n"
         "from server.models.weights import ModelFolderError\n"

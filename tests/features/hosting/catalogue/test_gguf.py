@@ -1,6 +1,4 @@
-"""The headers of GGUF files: as llama.cpp's own package writes them, cut off anywhere, and made to
-harm.
-"""
+"""The headers of GGUF files: as llama.cpp's package writes them, cut off, and made to harm."""
 
 from __future__ import annotations
 

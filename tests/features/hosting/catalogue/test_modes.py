@@ -200,9 +200,7 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
 
 
 def test_a_type_that_this_transformers_lacks_is_said() -> None:
-    """Before anything is fetched; one with code of its own, and what answers of one that hears and
-    speaks, are taken.
-    """
+    """Before anything is fetched; code of its own, and an omni model's part, are taken."""
     old = dataclasses.replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
     new = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
@@ -222,9 +220,7 @@ def test_a_type_that_this_transformers_lacks_is_said() -> None:
 
 
 def test_quantised_weights_need_their_libraries() -> None:
-    """In-process and under `transformers serve`; vLLM brings its own, and what is not known is
-    tried.
-    """
+    """In-process and under `transformers serve`; vLLM brings its own, the unknown is tried."""
     model = MODEL.model_copy(update={"quantization": "gptq"})
     found = modes(model, LAPTOP)
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
@@ -293,9 +289,7 @@ def test_what_makes_something_runs_in_process() -> None:
 
 
 def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
-    """On a GPU that holds the largest part, with main memory for the rest; else on the CPU, and how
-    long that takes.
-    """
+    """On a GPU that holds the largest part; else on the CPU, and how long that takes."""
     half = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=12 * GB),))
     assert offloads(MAKER, half)
     assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
@@ -338,9 +332,7 @@ def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
 
 
 def test_transformers_serve_wants_torchvision_for_videos() -> None:
-    """Its stock processors for videos do; one of the model's own may not, and in-process does
-    without.
-    """
+    """Its own processors do; a model's may not, and in-process does without."""
     sees = MODEL.model_copy(update={"abilities": frozenset({Ability.IMAGES, Ability.VIDEO_IN})})
     found = modes(sees, LAPTOP)
     assert "needs torchvision for qwen2_5_vl" in found[RunMode.SUBPROCESS].reason
@@ -390,9 +382,7 @@ def test_every_no_is_a_sentence(
     flags: list[bool],
     model: Model,
 ) -> None:
-    """Whatever the machine: all modes are there, and each no ends like a sentence and says
-    something.
-    """
+    """Whatever the machine: all modes are there, and each no is a sentence."""
     host = Host(
         gpus=tuple(gpus),
         ram_free_bytes=ram,

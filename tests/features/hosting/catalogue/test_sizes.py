@@ -1,6 +1,4 @@
-"""Memory of models; and the figures compared with transformers' own for pictures and published
-sizes.
-"""
+"""Memory of models, compared with transformers' own figures and published sizes."""
 
 from __future__ import annotations
 
@@ -168,9 +166,7 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_path: Path) -> None:
-    """The true processors leave them, and make as many tokens of them as reported; so boxes are in
-    our pixels.
-    """
+    """The true processors leave them, and make as many tokens as told: boxes are in our pixels."""
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
     for name in ("qwen2_5_vl", "qwen3_vl"):
         assert geometries[name] == geometry.from_model_type(name)
@@ -200,9 +196,7 @@ def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_pat
 def test_the_catalogues_figures_are_those_of_the_published_sizes(
     true: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
-    """Weights to the number, memory to what is rounded: as a folder with that very configuration
-    tells it.
-    """
+    """Weights to the number, memory rounded: as a folder with that configuration."""
     known = Catalogue.load().require(name)
     found = true["models"][name]
     assert known.parameters == found["parameters"]
@@ -261,9 +255,7 @@ def test_memory_goes_with_the_format(stored: str, dtype: str, gpu: bool, gigabyt
 
 
 def test_weights_without_arithmetic_are_widened() -> None:
-    """A processor computes 8-bit floats in 16 bits; what makes something is counted as it is;
-    unknown stays unknown.
-    """
+    """A CPU computes 8-bit floats in 16; what makes something is as it is; unknown stays so."""
     quantised = MODEL.model_copy(update={"quantization": "fp8"})
     assert needed(quantised, gpu=True) == 19 * GB
     assert needed(quantised, gpu=False) == 35 * GB
@@ -390,9 +382,7 @@ def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
 def answers_a_second(
     concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
 ) -> float:
-    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and
-    `held` run at once.
-    """
+    """The most answers of `tokens` per second, of `concurrent` and `held` at once."""
     return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens
 
 

@@ -211,9 +211,7 @@ def test_no_more_is_taken_than_allowed(files: Files) -> None:
 
 
 def test_time_is_bounded(files: Files) -> None:
-    """A server that says nothing, one that never ends: the content's bytes one by one, its header's
-    too.
-    """
+    """A server that says nothing, and ones that never end, in content or header."""
 
     def silent(asked: Handler) -> None:
         files.over.wait(10)
