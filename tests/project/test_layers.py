@@ -272,24 +272,17 @@ def test_pure_modules() -> None:
 
 def test_workers_know_nothing_of_the_server() -> None:
     """They run where only torch and its company are installed: of ours they know what needs no more, and their own folder."""
-    allowed = {
-        "torch",
-        "transformers",
-        "numpy",
-        "PIL",
-        "jinja2",
-        "server",
-    } | sys.stdlib_module_names
+    allowed = {"torch", "transformers", "numpy", "PIL", "jinja2", "server"}
+    allowed |= sys.stdlib_module_names
     workers = [name for name in modules() if name.startswith("features.local_models.worker.")]
     assert workers
     bare = {
         *(
             "shared.processes.wire",
             "shared.processes.worker_side",
-            "models.weights",
-            "models.thinking",
+            "features.hosting.control_groups",
         ),
-        *("core.core_dumps", "core.errors"),
+        *("models.weights", "models.thinking", "core.core_dumps", "core.errors"),
     }
     for module in [*workers, *bare]:
         path = modules()[module]
@@ -303,7 +296,10 @@ def test_workers_know_nothing_of_the_server() -> None:
 
 
 # Modules that import nothing of the server.
-ALONE = {"media.turn_check", "features.hosting.gpu", "core.core_dumps", "shared.network"}
+ALONE = {
+    *("media.turn_check", "features.hosting.gpu", "features.hosting.control_groups"),
+    *("core.core_dumps", "shared.network"),
+}
 # What is known of models before any is asked
 MODELS = {"models.families", "models.geometry", "models.weights"}
 # Modules with the engines' knowledge of this machine and its programs.

@@ -94,9 +94,7 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     """Check a client's request.
 
     `seconds` * `fps` is taken to the nearest count that the model makes; `frames` instead of
-    `seconds` has to be such a count.
-
-    Raises BadRequest.
+    `seconds` has to be such a count. Raises BadRequest.
     """
     _only(given, _VIDEO, "A video")
     factor = rules.factor

@@ -156,11 +156,9 @@ class Generator:
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
         """Yield the worker's messages: `step`, `frame` and `sound`, and `done` at last.
 
-        One piece of work at a time.
-
-        Closing it cancels the work: within a layer's time where the worker can, else by ending its
-        process. A frame was taken once the next message is asked for. Raises EngineRefused,
-        EngineFailed, EngineUnavailable.
+        One piece of work at a time. Closing it cancels the work: within a layer's time where the
+        worker can, else by ending its process. A frame was taken once the next message is asked
+        for. Raises EngineRefused, EngineFailed, EngineUnavailable.
         """
         if self._messages is not None:
             raise RuntimeError("one piece of work at a time")

@@ -129,9 +129,7 @@ class GenerationJob:
         """Begin.
 
         `picture` is RGB of the video's size, for a request with `camera`. A result not taken is
-        dropped.
-
-        Raises Busy while something is made.
+        dropped. Raises Busy while something is made.
         """
         self.check_free(model)
         self._drop()

@@ -98,9 +98,7 @@ def makes_sound(folder: Path) -> bool:
 def own_code(folder: Path) -> str:
     """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
 
-    Raises RulesError.
-
-    Newer diffusers asks before it runs one, older does not.
+    Raises RulesError. Newer diffusers asks before it runs one, older does not.
     """
     for part, what in read_json(folder / "model_index.json").items():
         if not isinstance(what, list) or not what or not isinstance(what[0], str):

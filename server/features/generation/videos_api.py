@@ -108,9 +108,8 @@ class VideosApi:
         """`step` while it goes on, then `file` with the MP4 and its `width`, `height`, `frames` and
         `seconds`.
 
-        Closing it has the server delete the job.
-
-        Raises EngineUnavailable, EngineRefused, EngineFailed.
+        Closing it has the server delete the job. Raises EngineUnavailable, EngineRefused,
+        EngineFailed.
         """
         if self.busy:
             raise RuntimeError("one piece of work at a time")

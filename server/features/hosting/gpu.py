@@ -195,9 +195,8 @@ def amd_smi_names(output: Any) -> dict[int, str]:
 def amd_smi_gpus(output: Any, names: dict[int, str]) -> list[Gpu]:
     """Read the GPUs from `amd-smi metric --json`.
 
-    Of a divided GPU only the first part reports its use.
-
-    The output is a list up to ROCm 6, and from 7 on an object with the list as `gpu_data`.
+    Of a divided GPU only the first part reports its use. The output is a list up to ROCm 6, and
+    from 7 on an object with the list as `gpu_data`.
     """
     gpus = []
     for entry in _amd_smi_entries(output):

@@ -162,9 +162,7 @@ _RETRY_SECONDS = 1.0
 class EngineManager:
     """Everything on the event loop; what blocks runs in `planning` and `measuring`.
 
-    `close` ends all.
-
-    `known`: models, for examples.
+    `close` ends all. `known`: models, for examples.
 
     Bounds of the model that an operator chose: one; another one replaces it when its memory is
     free, or, if one of the two runs on another machine, as soon as the new one answers. The old

@@ -157,9 +157,7 @@ class ModelRun:
     async def unload(self, *, silently: bool = False) -> None:
         """Stop what is there, wait for its memory, show how much came back.
 
-        May be cancelled and called again.
-
-        `silently`: the status shows another model.
+        May be cancelled and called again. `silently`: the status shows another model.
         """
         loaded, store = self.loaded, self._tools.store
         if loaded is None:
@@ -293,9 +291,7 @@ class Planner:
     def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
         """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`.
 
-        Raises CatalogueError.
-
-        A vLLM whose help is not read yet is pending in the result.
+        Raises CatalogueError. A vLLM whose help is not read yet is pending in the result.
         """
         models, host = self.catalogue(), self._host.probe(patience=PROBE_SECONDS)
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
@@ -304,7 +300,6 @@ class Planner:
         """Plan a choice.
 
         `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
-
         Raises one of REFUSALS.
         """
         model = self._model(choice)

@@ -199,13 +199,11 @@ class TimeLimits(Seconds):
 class LocalEngine:
     """One model in one worker, from `start` to its end; one answer at a time. See `Runtime`.
 
-    To load it again, make another one.
-
-    `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets;
-    with `own_code` there is a folder for the model's own code, removed at the end. `on_progress`
-    gets the progress of loading, `on_line` each line of the worker's log, without secrets; lines
-    that come while a question is in work might quote it, so those are not passed on. Both are
-    called on the event loop.
+    To load it again, make another one. `argv` is run as it is, in the folder of this program, with
+    `env` beside what every worker gets; with `own_code` there is a folder for the model's own code,
+    removed at the end. `on_progress` gets the progress of loading, `on_line` each line of the
+    worker's log, without secrets; lines that come while a question is in work might quote it, so
+    those are not passed on. Both are called on the event loop.
 
     Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
     log like an engine's.

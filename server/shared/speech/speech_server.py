@@ -198,9 +198,8 @@ class Refusals:
     """The errors of one speech server, in sentences of ours. Pure.
 
     Nothing of the server's own text goes into them: it may hold the spoken words, or the key.
-
-    `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such as
-    "TRANSCRIPTION"; `path`: the requested path below its base address.
+    `what`: its kind, such as "transcription server"; `settings`: the prefix of its settings, such
+    as "TRANSCRIPTION"; `path`: the requested path below its base address.
     """
 
     def __init__(self, what: str, settings: str, address: str, path: str) -> None:

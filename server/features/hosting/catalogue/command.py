@@ -41,11 +41,10 @@ def command(
 ) -> Launch:
     """Build the command for a choice.
 
-    `model`: from the catalogue or a folder; None: any model of a remote server.
-
-    `api_key`: the key that a started server requires. `context`: most tokens when the choice names
-    none. `concurrent`: concurrent questions. `container`: name of the container, used by this
-    program only. Raises CommandError with the reason when the mode cannot work.
+    `model`: from the catalogue or a folder; None: any model of a remote server. `api_key`: the key
+    that a started server requires. `context`: most tokens when the choice names none. `concurrent`:
+    concurrent questions. `container`: name of the container, used by this program only. Raises
+    CommandError with the reason when the mode cannot work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)

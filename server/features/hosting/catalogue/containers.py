@@ -25,9 +25,8 @@ def words(
 ) -> tuple[tuple[str, ...], str]:
     """Return the arguments up to `serve`, and the model's path in the container.
 
-    Raises CommandError.
-
-    `variables`: names of the environment variables that are passed to the container.
+    Raises CommandError. `variables`: names of the environment variables that are passed to the
+    container.
     """
     program = host.container_program or ""
     podman = program == host.podman
@@ -79,10 +78,8 @@ def _no_swap(ram_bytes: int) -> tuple[str, ...]:
 def mount(folder: Path) -> tuple[Path, str]:
     """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container.
 
-    Raises CommandError.
-
-    The folder is the model's own, or for a hub's cache the one that also contains the files its
-    links lead to.
+    Raises CommandError. The folder is the model's own, or for a hub's cache the one that also
+    contains the files its links lead to.
     """
     inside, seen = MOUNTED_AT, folder
     if outside := _leads_out(folder, folder):

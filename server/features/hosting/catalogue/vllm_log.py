@@ -146,8 +146,6 @@ def step(line: str) -> tuple[str, float | None]:
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
     """Return the cause of a failure and the remedy; "" for an unknown failure.
 
-    `settings` fill in the sentence.
-
-    `for_cpu`: computing on the CPU is intended, not a failure.
+    `settings` fill in the sentence. `for_cpu`: computing on the CPU is intended, not a failure.
     """
     return meaning(_FAILURES[for_cpu:], "\n".join(lines)).format(**settings)

@@ -55,10 +55,9 @@ class _LeftOut:
 def load(folder: Path, options: StreamOptions, voice: str, note: Note) -> Speaker:
     """Load the model. `note` gets a sentence for each thing that is not as it was asked.
 
-    `voice`: the name of one of its voices, what it is like where the model makes one of that, or the
-    file of a recording where the model copies one; empty for the first one.
-
-    Raises SpeakError, and what torch and the package raise.
+    `voice`: the name of one of its voices, what it is like where the model makes one of that, or
+    the file of a recording where the model copies one; empty for the first one. Raises SpeakError,
+    and what torch and the package raise.
     """
     import torch
     from qwen_tts import Qwen3TTSModel
