@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +96,8 @@ def local(
 ) -> LocalEngine:
     """With the catalogue's words, which is not asked: it would refuse a damaged folder."""
     heard = heard or Heard()
-    words = [
-        str(python),
-        "-m",
-        "server.features.local_models.worker",
-        "--model",
-        str(folder),
-        *options,
-    ]
-    words += ["--trust-remote-code"] if own_code else []
+    words = [str(python), "-m", "server.features.local_models.worker", "--model", str(folder)]
+    words += [*options, *(["--trust-remote-code"] if own_code else [])]
     return LocalEngine(
         folder,
         words,
@@ -114,15 +108,22 @@ def local(
     )
 
 
+@asynccontextmanager
+async def started(*engines: LocalEngine) -> AsyncIterator[tuple[LocalEngine, ...]]:
+    """Load them, all at once, and close them in any case."""
+    try:
+        await asyncio.gather(*(one.start() for one in engines))
+        yield engines
+    finally:
+        for one in engines:
+            await one.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def loaded(tiny_model: Path) -> AsyncIterator[tuple[LocalEngine, Heard]]:
     heard = Heard()
-    one = local(tiny_model, heard=heard)
-    try:
-        await one.start()
+    async with started(local(tiny_model, heard=heard)) as (one,):
         yield one, heard
-    finally:
-        await one.close()
 
 
 @pytest.fixture
@@ -137,6 +138,13 @@ def request(
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, encode.jpeg(bgr), None, None, 0.003)
     return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
+
+
+async def rests(engine: LocalEngine, seconds: float = 0.1) -> bool:
+    """By the model's own count of steps, which goes no further."""
+    stopped = await engine.steps()
+    await asyncio.sleep(seconds)
+    return await engine.steps() == stopped
 
 
 async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, None]:
@@ -214,10 +222,8 @@ async def test_closing_stops_the_generation(engine: LocalEngine) -> None:
     before = await engine.steps()
     song = await begun(engine)
     await song.aclose()
-    stopped = await engine.steps()
-    assert 20 <= stopped - before < SONG / 4
-    await asyncio.sleep(0.2)
-    assert await engine.steps() == stopped
+    assert 20 <= await engine.steps() - before < SONG / 4
+    assert await rests(engine, 0.2)
     assert "".join((await collect(engine, request(ASK_COLOR)))[0]) == "It is red."
 
 
@@ -233,9 +239,7 @@ async def test_a_cancelled_consumer_stops_it_before_the_first_word(engine: Local
     await asyncio.sleep(0.01)
     reading.cancel()
     await asyncio.wait([reading])
-    stopped = await engine.steps()
-    await asyncio.sleep(0.1)
-    assert await engine.steps() == stopped
+    assert await rests(engine)
     assert not len(engine._answers)
 
 
@@ -305,17 +309,13 @@ async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None
             await collect(engine, request(ASK_SONG, max_tokens=SONG))
     finally:
         engine._limits = usual
-    stopped = await engine.steps()
-    await asyncio.sleep(0.1)
-    assert await engine.steps() == stopped
+    assert await rests(engine)
 
 
 async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
     """In bounded time: a clear error, never a spliced answer, and no more answers."""
     heard = Heard()
-    engine = local(tiny_model, heard=heard)
-    try:
-        await engine.start()
+    async with started(local(tiny_model, heard=heard)) as (engine,):
         engine._limits = TimeLimits(silent=1.0, between_tokens=60.0)
         assert (await engine.probe()).ready
         await engine.steps()
@@ -344,8 +344,6 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
         assert "SIGKILL" in engine.status.detail
         with pytest.raises(EngineUnavailable):
             await collect(engine, request(ASK_COLOR))
-    finally:
-        await engine.close()
     assert not any(ASK_SONG in line or " la" in line for line in heard.lines)
 
 
@@ -358,8 +356,7 @@ async def test_other_makes(random_models: Path) -> None:
     qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
     gemma = local(random_models / "gemma3", own_code=False)
     omni = local(random_models / "qwen2_5_omni", own_code=False)
-    try:
-        await asyncio.gather(qwen.start(), gemma.start(), omni.start())
+    async with started(qwen, gemma, omni):
         assert qwen.memory_bytes()
         able = qwen.status.capabilities
         assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
@@ -368,9 +365,6 @@ async def test_other_makes(random_models: Path) -> None:
             assert engine.status.capabilities.context_length == 2048
         for engine in (qwen, gemma, omni):
             await random_words(engine)
-    finally:
-        for engine in (qwen, gemma, omni):
-            await engine.close()
     assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
 
 
@@ -393,8 +387,7 @@ async def test_an_omni_model_hears(random_models: Path) -> None:
         return end.usage.prompt_tokens or 0, end.sound_refused
 
     spoken = {"sound_is_question": True}
-    try:
-        await asyncio.gather(omni.start(), qwen.start())
+    async with started(omni, qwen):
         assert omni.status.capabilities.audio_in
         assert not qwen.status.capabilities.audio_in
         plain, _ = await tokens(omni)
@@ -413,16 +406,11 @@ async def test_an_omni_model_hears(random_models: Path) -> None:
         assert await tokens(omni, sound=noise(0.0), **spoken) == (plain, True)
         with pytest.raises(EngineRefused, match="cannot hear"):
             await collect(qwen, asked("", sound=noise(1.0), **spoken))
-    finally:
-        for engine in (omni, qwen):
-            await engine.close()
 
 
 async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models: Path) -> None:
     """It says so before the answer begins, and is asked again without it."""
-    omni = local(random_models / "qwen2_5_omni", own_code=False)
-    try:
-        await omni.start()
+    async with started(local(random_models / "qwen2_5_omni", own_code=False)) as (omni,):
         plain = await collect(omni, asked())
         send = omni._worker.send
 
@@ -437,8 +425,6 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
             pieces, end = await collect(omni, one)
         assert pieces == plain[0]
         assert end.sound_refused
-    finally:
-        await omni.close()
 
 
 async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> None:
@@ -500,9 +486,7 @@ async def test_models_that_think(tmp_path: Path) -> None:
     off = local(folder / "switch")
     on = local(folder / "switch", thinking=ThinkingLimits(wanted=True))
     always, opened = local(folder / "always"), local(folder / "opened")
-    engines = (off, on, always, opened)
-    try:
-        await asyncio.gather(*(engine.start() for engine in engines))
+    async with started(off, on, always, opened):
         assert (await thought(off))[:2] == ("It is red.", "")
         for engine in (on, always, opened):
             text, thoughts, end, steps = await thought(engine)
@@ -519,9 +503,6 @@ async def test_models_that_think(tmp_path: Path) -> None:
             engine._thinking.limits = ThinkingLimits(wanted=True, max_tokens=3)
             with pytest.raises(EngineRefused, match="as long as it may"):
                 await thought(engine, max_tokens=2)
-    finally:
-        for engine in engines:
-            await engine.close()
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,7 @@ from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnava
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 FRAME = 1920
 TEXT = "There is a red cup."
 
@@ -45,15 +43,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@asynccontextmanager
+async def loading(voice: LocalVoice) -> AsyncIterator[LocalVoice]:
+    """One that begins to load, and is closed in any case."""
+    voice.start()
+    try:
+        yield voice
+    finally:
+        await voice.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def voice(folder: Path) -> AsyncIterator[LocalVoice]:
-    loaded = voice_of(folder, options="max_frames=24 use_cuda_graphs=on")
-    loaded.start()
-    try:
+    async with loading(voice_of(folder, options="max_frames=24 use_cuda_graphs=on")) as loaded:
         await loaded.wait()
         yield loaded
-    finally:
-        await loaded.close()
 
 
 async def spoken(voice: LocalVoice, text: str = TEXT) -> list[NDArray[np.int16]]:
@@ -70,15 +74,11 @@ async def test_sound_comes_while_it_is_made(voice: LocalVoice) -> None:
 
 async def test_a_whole_text_comes_at_once(folder: Path) -> None:
     """With `whole_text` the voice sends one chunk, with as many frames as the stream has."""
-    gathered = voice_of(folder, options="max_frames=24 whole_text=on")
-    gathered.start()
-    try:
+    async with loading(voice_of(folder, options="max_frames=24 whole_text=on")) as gathered:
         await gathered.wait()
         (whole,) = await spoken(gathered)
-        assert len(whole) == 24 * FRAME
-        assert whole.std() > 1000
-    finally:
-        await gathered.close()
+    assert len(whole) == 24 * FRAME
+    assert whole.std() > 1000
 
 
 async def test_what_a_machine_cannot_do_is_said_and_left_out(voice: LocalVoice) -> None:
@@ -118,8 +118,7 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
             "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
         },
     )
-    quick.start()
-    try:
+    async with loading(quick):
         await quick.wait()
         why = "runs plain, since it could not be made quicker"
         assert [note.partition(" (")[0] for note in quick.notes] == [
@@ -127,8 +126,6 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
             f"The codebook predictor {why}",
         ]
         assert [len(chunk) // FRAME for chunk in await spoken(quick)] == [2, 8, 2]
-    finally:
-        await quick.close()
 
 
 @pytest.mark.night
@@ -162,26 +159,18 @@ async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.Mo
 async def test_a_voice_that_does_not_load_says_why(
     folder: Path, more: dict[str, str], words: str
 ) -> None:
-    broken = voice_of(folder, **more)
-    broken.start()
-    try:
+    async with loading(voice_of(folder, **more)) as broken:
         with pytest.raises(SpeechUnavailable, match=words):
             await broken.wait()
         assert not broken.ready
         with pytest.raises(SpeechUnavailable):
             await spoken(broken)
-    finally:
-        await broken.close()
 
 
 async def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    broken = voice_of(tmp_path)
-    broken.start()
-    try:
+    async with loading(voice_of(tmp_path)) as broken:
         with pytest.raises(SpeechUnavailable, match=r"config\.json is missing"):
             await broken.wait()
-    finally:
-        await broken.close()
 
 
 async def _rest(speaking: AsyncIterator[VoiceChunk]) -> None:
@@ -190,9 +179,7 @@ async def _rest(speaking: AsyncIterator[VoiceChunk]) -> None:
 
 
 async def test_a_process_that_dies_ends_the_text(folder: Path) -> None:
-    voice = voice_of(folder)
-    voice.start()
-    try:
+    async with loading(voice_of(folder)) as voice:
         await voice.wait()
         speaking = voice.speak(TEXT, language=None)
         await anext(speaking)
@@ -200,5 +187,3 @@ async def test_a_process_that_dies_ends_the_text(folder: Path) -> None:
         with pytest.raises(SpeechFailed, match="process ended while it spoke"):
             await asyncio.wait_for(_rest(speaking), 30)
         assert not voice.ready
-    finally:
-        await voice.close()
