@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.checks import local
 from scripts.checks.finding import State
 from tests.app.test_engine_parts import NOBODY, lines, logged, told
-from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
+from tests.features.hosting.catalogue.test_folder import QWEN, beside, configured, shards, write
 from tests.support.clients import soon
 from tests.support.running import running
-
-INDEX = "model.safetensors.index.json"
 
 
 def python(folder: Path, *libraries: str) -> Path:
@@ -28,103 +26,48 @@ def python(folder: Path, *libraries: str) -> Path:
     return program
 
 
-def whole(folder: Path) -> None:
+def whole(tmp_path: Path) -> Path:
     """A model of two shards."""
+    folder = tmp_path / "my-model"
     write(folder / "config.json", QWEN)
     beside(folder)
-    names = ("a.safetensors", "b.safetensors")
-    for name in names:
-        safetensors(folder / name)
-    write(folder / INDEX, {"weight_map": dict(zip(("x", "y"), names, strict=True))})
-
-
-def config(**more: Any) -> Callable[[Path], None]:
-    return lambda folder: write(folder / "config.json", {**QWEN, **more})
-
-
-def gone(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-
-
-def a_file(folder: Path) -> None:
-    gone(folder)
-    folder.write_bytes(b"weights")
-
-
-def pickles(folder: Path) -> None:
-    no_weights(folder)
-    (folder / "pytorch_model.bin").write_bytes(b"")
-
-
-def no_weights(folder: Path) -> None:
-    for name in ("a.safetensors", "b.safetensors", INDEX):
-        (folder / name).unlink()
-
-
-def cut_short(folder: Path) -> None:
-    path = folder / "b.safetensors"
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def broken(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def closed(folder: Path) -> None:
-    """Root reads whatever its mode; a link in a circle is read by nobody."""
-    (folder / "config.json").unlink()
-    (folder / "config.json").symlink_to("config.json")
-
-
-def text_only(folder: Path) -> None:
-    write(folder / "config.json", {"model_type": "llama", **QWEN["text_config"]})
+    shards(folder)
+    return folder
 
 
 def own_code(folder: Path) -> None:
-    config(model_type="own_vl", auto_map={"AutoModelForImageTextToText": "modeling_own.Own"})(
-        folder
-    )
-    (folder / "modeling_own.py").write_text("")
+    configured(model_type="own_vl", auto_map={"AutoModelForImageTextToText": "own.Own"})(folder)
+    (folder / "own.py").write_text("")
 
 
-# Faults of a folder: the function that makes it, words of the reason, words of the remedy.
-BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "missing folder": (gone, "There is no folder", "download_model.sh"),
-    "a file": (a_file, "is no folder", "has its config.json"),
-    "no config.json": (lambda f: (f / "config.json").unlink(), "config.json", "download"),
-    "broken JSON": (broken, "is not JSON", "again"),
-    "no weights": (no_weights, "There are no weights", "again"),
-    "pickles only": (pickles, "only safetensors are read", "Take a release"),
-    "truncated weights": (cut_short, "b.safetensors", "again"),
-    "missing shard": (lambda f: (f / "b.safetensors").unlink(), "lacks b.safetens", "fetches what"),
-    "unknown type": (config(model_type="no_such_vl"), "no model for this of the type", "A newer"),
-    "own code": (own_code, "code of its own", "TRUST_REMOTE_CODE=true"),
-    "quantised": (
-        config(quantization_config={"quant_method": "awq", "bits": 4}),
+# Faults of a folder: the function that makes it, words of the reason, words of the remedy. Further
+# ones: test_folder.py.
+BAD: list[tuple[Callable[[Path], object], str, str]] = [
+    (shutil.rmtree, "There is no folder", "download_model.sh"),
+    (lambda f: [path.unlink() for path in f.glob("model*")], "its index is missing", "again"),
+    (configured(model_type="no_such_vl"), "no model for this of the type", "A newer"),
+    (own_code, "code of its own", "TRUST_REMOTE_CODE=true"),
+    (
+        configured(quantization_config={"quant_method": "awq", "bits": 4}),
         "Its weights are quantised",
         "pip install",
     ),
-    "text only": (
-        text_only,
-        "a model that sees no pictures",
-        "Take one that answers about pictures",
-    ),
-    "unreadable": (closed, "cannot be read", "Give this user access"),
-}
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize(
+    ("break_it", "reason", "remedy"), BAD, ids=[reason for _, reason, _ in BAD]
+)
 async def test_a_bad_local_model_says_why(
-    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    break_it: Callable[[Path], object],
+    reason: str,
+    remedy: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The built-in engine goes on; reason and remedy are in log, /health and doctor."""
-    break_it, reason, remedy = BAD[what]
-    folder = tmp_path / "my-model"
-    folder.mkdir()
-    whole(folder)
+    folder = whole(tmp_path)
     break_it(folder)
     settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
     async with logged(caplog, **settings) as run:
@@ -149,9 +92,7 @@ async def test_a_model_that_ends_while_it_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the server found out by trying stands in the same three places."""
-    folder = tmp_path / "my-model"
-    folder.mkdir()
-    whole(folder)
+    folder = whole(tmp_path)
     settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
     reason = "process ended while it loaded"
     async with logged(caplog, **settings) as run:

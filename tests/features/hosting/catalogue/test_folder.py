@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import subprocess
@@ -50,16 +51,9 @@ WAN: dict[str, Any] = {
 
 def safetensors(path: Path, shape: tuple[int, ...] = (4, 5), dtype: str = "BF16") -> int:
     """A file with one tensor; its size."""
-    width = {"F32": 4, "BF16": 2, "I32": 4}[dtype]
-    count = width
-    for side in shape:
-        count *= side
-    header = json.dumps(
-        {
-            "__metadata__": {"format": "pt"},
-            "w": {"dtype": dtype, "shape": shape, "data_offsets": [0, count]},
-        }
-    ).encode()
+    count = math.prod(shape) * {"F32": 4, "BF16": 2, "I32": 4}[dtype]
+    tensor = {"dtype": dtype, "shape": shape, "data_offsets": [0, count]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, "w": tensor}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
     return path.stat().st_size
 
@@ -75,19 +69,21 @@ def beside(folder: Path) -> None:
     write(folder / "preprocessor_config.json", {})
 
 
+def shards(folder: Path) -> None:
+    """Write weights of two files, with their index."""
+    for name in ("a.safetensors", "b.safetensors"):
+        safetensors(folder / name)
+    placed = {"x": "a.safetensors", "y": "b.safetensors"}
+    write(folder / "model.safetensors.index.json", {"weight_map": placed})
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A whole one, of two shards."""
     model = tmp_path / "my model"
     write(model / "config.json", QWEN)
     beside(model)
-    names = ("a.safetensors", "b.safetensors")
-    for name in names:
-        safetensors(model / name)
-    write(
-        model / "model.safetensors.index.json",
-        {"weight_map": dict(zip(("x", "y"), names, strict=True))},
-    )
+    shards(model)
     return model
 
 
@@ -217,9 +213,7 @@ def test_other_kinds(
 
 def test_quantised_weights(folder: Path) -> None:
     """Packed weights have no known number of parameters."""
-    write(
-        folder / "config.json", {**QWEN, "quantization_config": {"quant_method": "gptq", "bits": 4}}
-    )
+    configured(quantization_config={"quant_method": "gptq", "bits": 4})(folder)
     safetensors(folder / "a.safetensors", dtype="I32")
     model = read_model(folder)
     assert (model.quantization, model.parameters) == ("gptq", None)
@@ -232,7 +226,6 @@ def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -
     (folder / "vocoder").mkdir()
     for part in ("text_encoder", "transformer", "vae"):
         write(folder / part / "config.json", transformer if part == "transformer" else {})
-    for part in ("text_encoder", "transformer", "vae"):
         name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         safetensors(folder / part / f"{name}.safetensors")
     return folder
@@ -356,17 +349,23 @@ def only(folder: Path, *files: str, **contents: object) -> None:
 
 
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
-    (lambda f: (f / "config.json").write_text("{"), "is damaged: it is not JSON. Download it"),
+    (
+        lambda f: (f / "config.json").write_text("{"),
+        "is damaged: it is not JSON. Download it … again",
+    ),
     (lambda f: (f / "config.json").write_text("[" * 99_999), "is damaged: it is not JSON"),
     (lambda f: (f / "config.json").write_bytes(b"\xff"), "is damaged: it is not JSON"),
     (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
     (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
-    (lambda f: (f / "config.json").unlink(), "There is no config.json in"),
+    (lambda f: (f / "config.json").unlink(), "There is no config.json in … download"),
     (
         lambda f: write(f / "config.json", {"model_type": "llama"}),
-        "says model_type llama: a model that sees no pictures",
+        "says model_type llama: a model that sees no pictures … Take one that answers about pict",
     ),
-    (lambda f: (f / "b.safetensors").unlink(), "lacks b.safetensors of 2 files with weights."),
+    (
+        lambda f: (f / "b.safetensors").unlink(),
+        "lacks b.safetensors of 2 files with weights. … fetches what",
+    ),
     (
         lambda f: (f / "model.safetensors.index.json").unlink(),
         "There are no weights in",
@@ -375,7 +374,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         lambda f: write(f / "model.safetensors.index.json", {"weight_map": {"x": "../b"}}),
         "names a file outside of the folder",
     ),
-    (lambda f: cut(f / "b.safetensors"), "b.safetensors is cut short: it has"),
+    (lambda f: cut(f / "b.safetensors"), "b.safetensors is cut short: it has … again"),
     (lambda f: (f / "b.safetensors").write_bytes(b""), "is no safetensors header"),
     (lambda f: (f / "b.safetensors").write_bytes(b"\xff" * 99), "is no safetensors header"),
     (lambda f: write(f / "model_index.json", {}), "names no _class_name"),
@@ -409,7 +408,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),
     (lambda f: pipe(f / "model.safetensors.index.json"), "is no file that can be read"),
     (lambda f: loop(f / "model.safetensors.index.json"), "There are no weights in"),
-    (lambda f: loop(f / "config.json"), "cannot be read (Too many levels of symbolic links)"),
+    (
+        lambda f: loop(f / "config.json"),
+        "cannot be read (Too many levels of symbolic links) … Give this user access",
+    ),
     (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "no such file is that"),
     # Another kind of folder
     (lambda f: only(f), "There is no config.json in"),
@@ -424,7 +426,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: only(f, "pytorch_model.bin", config=QWEN),
-        "pytorch_model.bin is there: only safetensors are read",
+        "pytorch_model.bin is there: only safetensors are read … Take a release",
     ),
     (
         lambda f: only(f, "model-Q4_K_M.gguf", config=QWEN),
@@ -466,7 +468,7 @@ def test_a_broken_folder_is_named(
     break_it(folder)
     with pytest.raises(ModelFolderError) as caught:
         read_model(folder)
-    assert says in caught.value.message, caught.value.message
+    assert all(part in caught.value.message for part in says.split(" … ")), caught.value.message
     assert str(folder) in caught.value.message
     assert caught.value.message.isprintable()
     # The problem of one is reported, and the others are found.
