@@ -34,10 +34,7 @@ class Made:
 
 
 class TooManyBytes(Exception):
-    """The file got larger than it may.
-
-    Outside the tree of errors: its callers say what that means.
-    """
+    """The file got too large. Outside the tree of errors: its callers say what that means."""
 
 
 class _Bounded(io.BytesIO):
@@ -80,10 +77,7 @@ class Mp4Writer:
         self._count = 0
 
     def add(self, rgb: bytes | memoryview) -> None:
-        """The next frame: `height` * `width` * 3 bytes.
-
-        Raises TooManyBytes, ValueError for another size.
-        """
+        """The next frame: height * width * 3 bytes. Raises TooManyBytes, ValueError."""
         pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p",

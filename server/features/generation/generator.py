@@ -300,18 +300,12 @@ class MediaModel(Protocol):
     def busy(self) -> bool: ...
 
     def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step`, then `frame`s, `sound` or a whole `file` with what it is.
-
-        Closing it stops the work.
-        """
+        """`step`s, `frame`s, `sound` or a whole `file`. Closing it stops the work."""
         ...
 
 
 class Assembly:
-    """`pool` encodes, with one thread: what belongs to a file is done in turn.
-
-    A file has at most `most_bytes`.
-    """
+    """`pool` encodes, with one thread, in turn; a file has at most `most_bytes`."""
 
     def __init__(self, pool: ThreadPoolExecutor, most_bytes: int, on_change: OnChange) -> None:
         self._pool = pool

@@ -85,10 +85,7 @@ def is_pipeline(folder: Path) -> bool:
 
 
 def makes_sound(folder: Path) -> bool:
-    """Find whether a pipeline makes sound alone, by its autoencoder or its vocoder.
-
-    Raises RulesError.
-    """
+    """Find by autoencoder or vocoder whether a pipeline makes sound alone. Raises RulesError."""
     if "sampling_rate" in _component(folder, "vae"):
         return True
     index = read_json(folder / "model_index.json")
@@ -110,10 +107,7 @@ def own_code(folder: Path) -> str:
 
 
 def pixel_rules(folder: Path) -> tuple[int, int]:
-    """Multiple of the sides in pixels and frames a latent, of a pipeline's folder.
-
-    Raises RulesError.
-    """
+    """Multiple of the sides in pixels, and frames a latent, of a pipeline. Raises RulesError."""
     vae = _component(folder, "vae")
     transformer = _component(folder, "transformer") or _component(folder, "unet")
     spatial = _whole(vae, "scale_factor_spatial", "spatial_compression_ratio")
@@ -126,10 +120,7 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
 
 
 def first_frame(folder: Path) -> FirstFrame:
-    """Find whether a pipeline begins with a picture, by its folder's own files.
-
-    Raises RulesError.
-    """
+    """Find by its files whether a pipeline begins with a picture. Raises RulesError."""
     transformer = _component(folder, "transformer")
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     # It is given a picture's channels beside the noise, and needs them.

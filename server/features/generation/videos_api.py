@@ -63,10 +63,7 @@ _NUMPY = (
 
 
 class VideosApi:
-    """The video API of one server.
-
-    `base_url` ends in /v1; requests carry `api_key`. `pool` decodes.
-    """
+    """One server's video API at `base_url`, which ends in /v1. `pool` decodes."""
 
     backend = "videos-api"
 
@@ -287,10 +284,7 @@ class Video(NamedTuple):
     length: int
 
     def frames(self) -> Iterator[bytes]:
-        """Each frame in Annex B form, the sets before the first.
-
-        Raises ValueError for one that is malformed.
-        """
+        """Each frame in Annex B form, the sets before the first. Raises ValueError."""
         sets = self.sets
         for sample in self.samples:
             yield sets + _annex_b(sample, self.length)
@@ -327,10 +321,7 @@ class _Walk:
 
 
 def read_video(data: bytes, most_frames: int) -> Video:
-    """Take an MP4 apart.
-
-    Raises ValueError for what is none, has no H.264, or more frames than that.
-    """
+    """Take an MP4 apart. Raises ValueError for none, without H.264, or with too many frames."""
     whole = memoryview(data)
     walk = _Walk(whole)
     for kind, track in walk.boxes(walk.first(whole, b"moov")):

@@ -56,10 +56,7 @@ def cores() -> int:
 
 
 def _groups() -> Iterator[Path]:
-    """List the folders of the control groups of this process, of version 1 those for memory.
-
-    Raises OSError, ValueError.
-    """
+    """List this process's groups, of version 1 those for memory. Raises OSError, ValueError."""
     for line in OWN_GROUPS.read_text("ascii").splitlines():
         _, controllers, own = line.split(":", 2)
         # Version 2 names no controllers.

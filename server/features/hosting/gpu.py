@@ -47,10 +47,7 @@ class Gpu:
 
 
 class GpuReader:
-    """Finds the tool that reads the GPUs, once.
-
-    `source` names it; without GPUs it is empty, and `why_none` says why.
-    """
+    """Finds the tool that reads the GPUs, once: `source` names it, or `why_none` says why not."""
 
     def __init__(self) -> None:
         self.source = ""
@@ -220,10 +217,7 @@ def amd_smi_gpus(output: Any, names: dict[int, str]) -> list[Gpu]:
 
 
 def rocm_smi_gpus(output: Any) -> list[Gpu]:
-    """Read the GPUs from `rocm-smi --json`.
-
-    All values are text; some names differ between releases.
-    """
+    """Read the GPUs from `rocm-smi --json`: all texts, some with names that differ by release."""
     gpus = []
     for card, values in sorted(output.items()) if isinstance(output, dict) else ():
         number_of = card.removeprefix("card")

@@ -347,10 +347,7 @@ class OperatorChannel:
 def report(
     status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
 ) -> EngineReport:
-    """Build the engine's report.
-
-    `answers`: it answers visitors; `answering`: the engine that does; `why`: no better one.
-    """
+    """Build the report. `answers`: it answers visitors, or else `answering`; `why` no better one."""
     progress = status.progress
     return EngineReport(
         state=str(status.state),

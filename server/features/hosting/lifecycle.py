@@ -277,10 +277,7 @@ Step = tuple[State, tuple[Action, ...]]
 
 
 class WrongEvent(RuntimeError):
-    """An event came in a phase, or led to one, that the drawing does not have.
-
-    A bug: outside the tree of errors.
-    """
+    """An event that the drawing does not have then. A bug: outside the tree of errors."""
 
 
 _AFTER_FAILURE = {Phase.LOADING, Phase.READY, Phase.FAILED}

@@ -117,10 +117,7 @@ class ModelRun:
             await self.loaded.start()
 
     async def watch(self, on_turn: Callable[[], None] | None = None) -> Ended:
-        """Return when it has ended or hangs.
-
-        With `on_turn`, which is called each time, it runs elsewhere and cannot hang.
-        """
+        """Return when it has ended or hangs; with `on_turn`, called each time, it is elsewhere."""
         loaded, tools = self.loaded, self._tools
         if loaded is None:
             raise RuntimeError("nothing is loaded")
@@ -280,10 +277,7 @@ class Planner:
         self.known: tuple[Model, ...] = ()
 
     def catalogue(self) -> Catalogue:
-        """Return the known models and those in the roots, with the problems there.
-
-        Raises CatalogueError.
-        """
+        """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
         found = self._known().with_local(*find_models(self._roots))
         self.known = tuple(found)
         return found

@@ -35,10 +35,7 @@ class Plan:
         return self.model.id if self.model is not None else self.choice.model
 
     def shown_id(self, found: str = "") -> str:
-        """Return the model's id for display.
-
-        `found`: the server's name for it, when none was chosen.
-        """
+        """Return the id for display. `found`: the server's name for it, when none was chosen."""
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"
 
@@ -51,10 +48,7 @@ class Plan:
 
 
 class StartFailed(OperatorError):
-    """A model could not be loaded; `message` is sentences for people.
-
-    `port_taken`: another port may do.
-    """
+    """A model could not be loaded; `message` is for people. `port_taken`: another may do."""
 
     def __init__(self, message: str, *, port_taken: bool = False) -> None:
         super().__init__(message)
@@ -67,17 +61,11 @@ class Runtime(Protocol):
     ended: asyncio.Event
 
     async def start(self) -> None:
-        """Return when it answers.
-
-        Raises StartFailed; `stop` is due in any case, also when cancelled.
-        """
+        """Return when it answers. Raises StartFailed; `stop` is due in any case."""
         ...
 
     async def stop(self) -> None:
-        """Return when nothing of it is left.
-
-        Safe to call twice, and again after it was cancelled.
-        """
+        """Return when nothing of it is left. Safe to call twice, and after a cancellation."""
         ...
 
     def memory_bytes(self) -> int | None:

@@ -46,10 +46,7 @@ _NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
 
 
 def own_name() -> str:
-    """Return the name of this program's one container.
-
-    It is unique, and shows whose process has to run for it.
-    """
+    """Return the name of this program's one container; it shows whose process has to run."""
     pid = os.getpid()
     return f"{_PREFIX}{_here()}-{pid}-{_started(pid)}"
 
@@ -65,10 +62,7 @@ def left_over(names: Iterable[str]) -> list[str]:
 
 
 class Container:
-    """Manage the container `name` of `program` (docker or podman).
-
-    `environment` is that of each command.
-    """
+    """Manage the container `name` of `program` (docker or podman), with `environment`."""
 
     def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
         self._program, self._name = program, name

@@ -73,10 +73,7 @@ class Answer:
         self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def next(self, due: float) -> Message | None:
-        """None when the worker has ended.
-
-        Raises TimeoutError at `due`, by the event loop's clock.
-        """
+        """None when the worker has ended. Raises TimeoutError at `due`, loop time."""
         async with asyncio.timeout_at(due):
             return await self.messages.get()
 
@@ -139,10 +136,7 @@ class Answers:
             answer.messages.put_nowait(None)
 
     async def stop(self, answer: Answer) -> None:
-        """Stop an answer that has not ended, and wait a little for the worker.
-
-        A worker that does not stop is killed.
-        """
+        """Stop an answer that has not ended: wait a little for the worker, else kill it."""
         if answer.id not in self._under_way:
             return
         self._worker.send({"type": "cancel", "id": answer.id})
@@ -183,10 +177,7 @@ class _SoundRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits(Seconds):
-    """Seconds.
-
-    A processor without a GPU takes tens of seconds for the first word of a large model.
-    """
+    """Seconds; without a GPU a large model's first word takes tens of them."""
 
     load: float = 1800.0
     first_token: float = 120.0
@@ -303,10 +294,7 @@ class LocalEngine:
             raise StartFailed(self._status.detail)
 
     async def probe(self) -> EngineStatus:
-        """Never waits.
-
-        Asks the worker for a sign of life; one that has given none for long is ended.
-        """
+        """Ask for a sign of life without waiting; a worker silent for long is ended."""
         if self._status.ready:
             now = asyncio.get_running_loop().time()
             if self._asked_at is None:

@@ -270,10 +270,7 @@ class _Reading:
         self.ended = False
 
     def take(self, event: bytes) -> Words | None:
-        """Read an event of a stream, or a whole answer; return what is known then, None for nothing new.
-
-        Raises SpeechError.
-        """
+        """Read an event, or a whole answer; None for nothing new. Raises SpeechError."""
         try:
             data = json.loads(event)
         except (ValueError, RecursionError):
@@ -360,10 +357,7 @@ class Words:
 
 
 class Recogniser(Protocol):
-    """A way from sound to words.
-
-    Errors raised are `server.shared.speech.errors.SpeechError`s and nothing else.
-    """
+    """A way from sound to words. It raises SpeechErrors and nothing else."""
 
     @property
     def name(self) -> str:

@@ -76,10 +76,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The turn is over. `said`: the end of speech; `until`: the end of its sound.
-
-    `unsure`: it may be somebody else's in the room.
-    """
+    """The turn is over: the end of speech and of its sound; `unsure`: perhaps somebody else's."""
 
     since: float
     said: float

@@ -189,10 +189,7 @@ class Sentences:
 
 
 def heard(answer: str, piece: Piece, share: float) -> str:
-    """Return the part of an answer that was heard: `share` (0 to 1) of `piece`, and all before it.
-
-    It ends with a whole word.
-    """
+    """Return what was heard: `share` (0 to 1) of `piece`, to a whole word, and all before it."""
     if share >= 1:
         return answer[: piece.end].rstrip()
     part = answer[piece.start : piece.end]
@@ -272,10 +269,7 @@ _RUN = re.compile(r"[!-~]{60,}")
 
 
 def spoken(text: str) -> str:
-    """Return the words of a text for a voice; empty when it has none.
-
-    Takes time in proportion to the text.
-    """
+    """Return a text's words for a voice, "" for none, in time proportional to the text."""
     if not any(char.isalnum() for char in text):
         return ""
     text = _PICTURE.sub(r"\1", text)

@@ -43,10 +43,7 @@ _LOOK_SECONDS = 0.05
 
 
 class Voice(Protocol):
-    """A way from words to sound.
-
-    Errors raised are `server.shared.speech.errors.SpeechError`s and nothing else.
-    """
+    """A way from words to sound. It raises SpeechErrors and nothing else."""
 
     @property
     def name(self) -> str:
@@ -184,10 +181,7 @@ class Speaking(SessionPart, Speaker):
     # The answer
 
     def begin(self, id: str, *, by_engine: bool = False) -> None:
-        """Begin with the answer to a question, in place of the one before.
-
-        `by_engine`: its sound comes from the engine, by `sounded`.
-        """
+        """Begin with an answer. `by_engine`: its sound comes from the engine, by `play`."""
         self.drop()
         if not self._wanted:
             return

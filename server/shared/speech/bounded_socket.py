@@ -26,10 +26,7 @@ _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
 
 class NotOffered(Exception):
-    """The server has no such address. Nothing was sent.
-
-    Outside the tree of errors: the caller then uses HTTP.
-    """
+    """The server has no such address. Outside the tree of errors: HTTP is used then."""
 
 
 @dataclass(frozen=True, slots=True)

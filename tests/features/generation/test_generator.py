@@ -259,10 +259,7 @@ def cpu_seconds(pid: int | None) -> float:
 async def test_a_video_from_the_cameras_picture(
     workers: dict[str, Generator], pool: ThreadPoolExecutor
 ) -> None:
-    """The model needs one, and another picture makes another video.
-
-    This worker can write no file that a frame fits in.
-    """
+    """Another picture makes another video; the worker can write no file of a frame's size."""
     model = workers["picture"]
     assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
     # vLLM-Omni was in its path, and could not load it.

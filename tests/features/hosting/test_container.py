@@ -59,10 +59,7 @@ def program(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def plan(program: str, folder: Path, chosen: Choice, *_: object) -> Plan:
-    """The program's own command, but for the GPU.
-
-    `folder` holds the stand-in's orders.
-    """
+    """The program's own command, but for the GPU. `folder` holds the stand-in's orders."""
     name = Path(program).name
     host = dataclasses.replace(
         HOST,

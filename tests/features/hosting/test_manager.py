@@ -345,10 +345,7 @@ async def test_gpu_memory_is_waited_for() -> None:
 
 
 async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all GPUs together, as soon as it answers; another model may count on it.
-
-    Nothing is reported of what has gone.
-    """
+    """Of all GPUs together, as soon as it answers; nothing is told of what has gone."""
     monkeypatch.setattr("server.features.hosting.model_run._WATCH_SECONDS", 0.05)
     async with with_gpus(late=0) as (one, _):
         await soon(lambda: one.manager.status().gpu_bytes == 80 * GB)

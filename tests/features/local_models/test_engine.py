@@ -348,11 +348,7 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
 
 
 async def test_other_makes(random_models: Path) -> None:
-    """A Qwen3-VL, a Gemma 3 and what answers of a Qwen2.5-Omni, by the Auto classes with the
-    library's own processors.
-
-    Pieces, counts and limits hold.
-    """
+    """A Qwen3-VL, a Gemma 3, a Qwen2.5-Omni's part: pieces, counts and limits hold."""
     qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
     gemma = local(random_models / "gemma3", own_code=False)
     omni = local(random_models / "qwen2_5_omni", own_code=False)
@@ -448,10 +444,7 @@ async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> N
 
 
 async def random_words(engine: Engine) -> int:
-    """Tokens of the prompt.
-
-    A question made of the model's own marks is not a second picture; its answer means nothing.
-    """
+    """Tokens of the prompt. The model's own marks in a question are no second picture."""
     asked = "<image><|image_pad|><end_of_utterance><row_1_col_1><start_of_image><end_of_turn> What is this?"
     pieces, end = await collect(engine, request(asked, max_tokens=24))
     assert end.finish_reason in ("stop", "length")

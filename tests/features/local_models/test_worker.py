@@ -196,10 +196,7 @@ def test_damage_is_a_sentence_with_what_to_do(
 def test_the_number_format(
     asked: str, stored: str, gpu: bool, bfloat16: bool, roomy: bool, chosen: str
 ) -> None:
-    """An explicit format holds, but for float16 on a processor; "auto" is the device's best.
-
-    That is one that it computes quickly and has memory for.
-    """
+    """A format holds, but for float16 on a CPU; "auto" is quick there, and fits."""
     assert capacity.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
 
 

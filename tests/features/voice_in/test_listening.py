@@ -108,10 +108,7 @@ class Ear:
         self.session.handle(settings(microphone=MicrophoneMode(mode), silence_ms=silence_ms))
 
     async def hear(self, samples: Samples, at: float | None = None) -> float:
-        """Let the microphone hear a sound that follows the one before; the first one ends now.
-
-        Returns the time of its beginning.
-        """
+        """Let the microphone hear a sound that ends now; return when it began."""
         began = (self._end or time.monotonic() - len(samples) / 16_000) if at is None else at
         self._end = began + len(samples) / 16_000
         for number, piece in enumerate(pieces(samples, began)):

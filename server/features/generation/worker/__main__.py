@@ -174,10 +174,7 @@ def _task(message: wire.Message) -> Task:
 
 
 def explained(error: BaseException, where: str) -> tuple[str, str]:
-    """A code and a sentence.
-
-    The error's own text is left out, because it may repeat the prompt.
-    """
+    """A code and a sentence; the error's own text is left out: it may repeat the prompt."""
     if isinstance(error, Refused):
         return error.code, error.message
     if isinstance(error, RulesError):

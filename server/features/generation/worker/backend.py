@@ -32,10 +32,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One request, checked by its sender.
-
-    `picture` is RGB, (height, width, 3), of the video's size.
-    """
+    """One checked request. `picture` is RGB, (height, width, 3), of the video's size."""
 
     prompt: str
     negative_prompt: str
@@ -60,10 +57,7 @@ class Sound:
 
 
 class Backend(Protocol):
-    """A loaded model.
-
-    Its calls block until the work is done; they raise Refused, Stopped and what libraries raise.
-    """
+    """A loaded model. Its calls block; they raise Refused, Stopped and what libraries raise."""
 
     name: str
     rules: Rules

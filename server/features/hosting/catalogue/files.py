@@ -10,10 +10,7 @@ from server.shared.network import FetchError
 
 
 def relative(name: str) -> PurePosixPath:
-    """Check that `name` (with / between its parts) stays within a folder, whatever is there.
-
-    Raises FetchError.
-    """
+    """Check that `name` (with /) stays within a folder, whatever is there. Raises FetchError."""
     parts = PurePosixPath(name)
     plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
     if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:

@@ -78,10 +78,7 @@ MAKING_BYTES = 6_000_000_000
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model from its folder: configuration and headers, but no weights.
-
-    Raises ModelFolderError.
-    """
+    """Read a model's configuration and headers, but no weights. Raises ModelFolderError."""
     folder = Path(os.path.abspath(folder))
     try:
         there = folder.is_dir()
@@ -405,10 +402,7 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 
 
 def _require_parts(folder: Path, family: Family) -> None:
-    """Check the tokenizer and the image processor.
-
-    Raises ModelFolderError when a necessary file is missing.
-    """
+    """Check tokenizer and image processor. Raises ModelFolderError where one is missing."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelFolderError(
             f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"

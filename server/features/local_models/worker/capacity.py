@@ -70,10 +70,7 @@ def context(wanted: int, free: int | None, each: int) -> int:
 
 
 def free_ram() -> int | None:
-    """Bytes that this process may still take: by the system, its control group, its own limit.
-
-    None when unknown.
-    """
+    """Bytes that this process may still take, by all limits; None when unknown."""
     total, free = main_memory()
     found = [free if total else None, _within_limit()]
     return min((value for value in found if value is not None), default=None)

@@ -58,10 +58,7 @@ def decode(jpeg: bytes) -> Image.Image:
 
 
 def decode_sound(pcm: bytes) -> Samples:
-    """Return the samples of a sound, -1 to 1. `pcm` is signed 16 bit, little endian, 16 kHz.
-
-    Raises AnswerError.
-    """
+    """Return samples of -1 to 1 of `pcm`, 16 bit, little endian, 16 kHz. Raises AnswerError."""
     if not pcm or len(pcm) % 2:
         raise AnswerError("sound")
     return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
@@ -150,10 +147,7 @@ def _shown(
 
 
 def without_oldest(messages: Messages) -> Messages:
-    """Leave out the older half of the turns; pictures stay, before what is left.
-
-    Without turns the messages stay as they are.
-    """
+    """Leave out the older half of the turns, if there are any; pictures stay, before the rest."""
     first = 1 if messages[0]["role"] == "system" else 0
     # The last message is the question; a program's conversation may have two of one side in a row.
     turns = (len(messages) - first - 1) // 2
@@ -211,10 +205,7 @@ def missing_video_libraries() -> bool:
 
 
 def do_without_video() -> None:
-    """Have processors load without a video processor from now on, in this process.
-
-    Tried with transformers 5.23.
-    """
+    """Have processors load without a video processor in this process (transformers 5.23)."""
     if find_spec("torchvision") is None:
         auto = importlib.import_module("transformers.models.auto.video_processing_auto")
         auto.AutoVideoProcessor.from_pretrained = staticmethod(lambda *_, **__: NoVideo())

@@ -151,10 +151,7 @@ class Generator:
         return True
 
     def special_tokens(self) -> list[str]:
-        """List the texts that would become a special token inside a question.
-
-        Those like `<|…|>` are known, and left out.
-        """
+        """List the texts that would become a special token; those like `<|…|>` are known."""
         tokenizer = self._loaded.tokenizer
         # Tokens with a meaning come first: some vocabularies have thousands that nobody uses yet.
         found = [

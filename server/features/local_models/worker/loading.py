@@ -195,10 +195,7 @@ def _quick_bfloat16() -> bool:
 
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
-    """`device_map`: the processor, the GPU with the most free memory, or all of them.
-
-    Raises LoadError when none has enough.
-    """
+    """`device_map`: the processor, the GPU with the most room, or all. Raises LoadError."""
     need = capacity.needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
         free = capacity.free_ram()

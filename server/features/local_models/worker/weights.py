@@ -33,10 +33,7 @@ class Weights:
 
 
 def read(folder: Path) -> Weights:
-    """Check that the config can be read and that every shard is there and whole.
-
-    Raises ModelFolderError.
-    """
+    """Check that the config can be read and each shard is whole. Raises ModelFolderError."""
     if not folder.is_dir():
         raise ModelFolderError(
             f"{_shown(folder)} is no folder that can be read. LOCAL_MODEL must name one with a model's config.json and"

@@ -124,10 +124,7 @@ class Window:
 
 
 class Windows:
-    """Decides after each frame whether a window is decoded.
-
-    `before`: frames that stand before the first one and are heard by nobody.
-    """
+    """Decides after each frame whether a window is decoded. `before`: unheard frames in front."""
 
     def __init__(self, options: StreamOptions, before: int = 0) -> None:
         self._options = options
