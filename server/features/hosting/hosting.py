@@ -101,10 +101,7 @@ class Hosting:
         )
         self.manager = EngineManager(tools, known=lambda: self.planner.known)
         self.fetch = ModelFetch(
-            self.planner.catalogue,
-            KEPT,
-            allowed=own.allow_model_downloads,
-            pool=api.pools.manage,
+            self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=api.pools.manage
         )
         dropped = api.metrics.counter(
             "log_lines_dropped_total",
@@ -190,11 +187,7 @@ class Hosting:
         """
         launch = await self.manager.preview(choice)
         elsewhere = await Whereabouts(launch.base_url).find() if launch.base_url else ""
-        return {
-            "command": launch.shown,
-            "elsewhere": elsewhere,
-            "warnings": list(launch.warnings),
-        }
+        return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
 
     def _fetched(self) -> FetchStatus:
         """Return the fetch of a model that will answer questions."""
@@ -244,10 +237,7 @@ class Hosting:
         )
 
 
-_WHAT = {
-    "generation": "makes videos or sound",
-    "local_models": "would run in this server itself",
-}
+_WHAT = {"generation": "makes videos or sound", "local_models": "would run in this server itself"}
 
 
 def _feature_for(plan: Plan) -> str:

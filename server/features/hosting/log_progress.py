@@ -245,10 +245,7 @@ _LLAMA_FAILURES = table(
         r"error while loading shared libraries|Library not loaded|cannot open shared object file",
         "llama.cpp's server is not installed whole: a library is missing. Install it again.",
     ),
-    (
-        r"[Nn]o space left on device",
-        "A disk is full. Make room, and start the model again.",
-    ),
+    (r"[Nn]o space left on device", "A disk is full. Make room, and start the model again."),
     (
         r"GGML_ASSERT\(|GGML_ABORT|ggml_abort|CUDA error|ggml_vulkan: .{0,80}(?:error|failed)",
         "llama.cpp met a fault of its own; its log names the place. Upgrade it, or choose another model.",

@@ -223,11 +223,7 @@ class ModelFetch:
             words += ["--revision", model.revision]
         words += [word for name in model.files for word in ("--file", name)]
         process = ChildProcess(
-            words,
-            self._environment,
-            ring=LogRing(self._secrets),
-            on_line=self._heard,
-            cwd=ROOT,
+            words, self._environment, ring=LogRing(self._secrets), on_line=self._heard, cwd=ROOT
         )
         try:
             process.start()

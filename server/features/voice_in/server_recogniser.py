@@ -215,11 +215,7 @@ class Transcriptions:
             "transcription server", "TRANSCRIPTION", address, TRANSCRIPTIONS_PATH
         )
         self.http = SpeechHttp(
-            self._refusals,
-            api_key,
-            limits,
-            most_bytes=_STREAM_BYTES,
-            optional=_OPTIONAL,
+            self._refusals, api_key, limits, most_bytes=_STREAM_BYTES, optional=_OPTIONAL
         )
 
     async def recognise(

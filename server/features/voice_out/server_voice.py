@@ -192,12 +192,7 @@ class Synthesis:
         self._voice = voice
         self._refusals = Refusals("speech server", "SPEECH", address, SPEECH_PATH)
         self.http = SpeechHttp(
-            self._refusals,
-            api_key,
-            limits,
-            most_bytes=SOUND_BYTES,
-            optional=_OPTIONAL,
-            guess=True,
+            self._refusals, api_key, limits, most_bytes=SOUND_BYTES, optional=_OPTIONAL, guess=True
         )
 
     async def speak(

@@ -141,5 +141,5 @@ def test_the_count_next_to_what_is_wished_for() -> None:
     """Never none, and never further away than half a step."""
     wan = Rules("video")
     assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83, 83.1)] == [
-        *(1, 1, 1, 5, 81, 81, 81, 85, 85),
+        *(1, 1, 1, 5, 81, 81, 81, 85, 85)
     ]

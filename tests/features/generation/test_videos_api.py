@@ -55,10 +55,7 @@ def made(width: int, height: int, frames: int) -> bytes:
 def transport_stream(mp4: bytes) -> bytes:
     """The same pictures in a file of another kind (ISO 13818-1), which a page does not play."""
     file = io.BytesIO()
-    with (
-        av.open(io.BytesIO(mp4), "r") as source,
-        av.open(file, "w", format="mpegts") as out,
-    ):
+    with av.open(io.BytesIO(mp4), "r") as source, av.open(file, "w", format="mpegts") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
@@ -353,11 +350,7 @@ def test_what_is_no_such_file_is_refused() -> None:
     assert _facts(good.data()[:-1]) is None
 
 
-_SEEDS = [
-    late(Sps(2, 2, vui=Vui()), 3).data(),
-    late(DEEP, 2).data()[:2000],
-    made(64, 32, 2),
-]
+_SEEDS = [late(Sps(2, 2, vui=Vui()), 3).data(), late(DEEP, 2).data()[:2000], made(64, 32, 2)]
 
 
 @given(

@@ -59,9 +59,7 @@ def test_frames_of_every_form(made: Any) -> None:
     """Arrays, tensors, pictures, lists, channels first or last: three frames of RGB."""
     frames = list(rgb_frames(made))
     assert [frame.shape for frame in frames] == [(4, 6, 3)] * 3
-    assert [tuple(frame[0, 0]) for frame in frames] == [
-        *((255, 0, 0), (0, 255, 0), (0, 0, 255)),
-    ]
+    assert [tuple(frame[0, 0]) for frame in frames] == [*((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     assert all(frame.flags.c_contiguous and frame.dtype == np.uint8 for frame in frames)
 
 

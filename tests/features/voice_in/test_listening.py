@@ -207,7 +207,7 @@ async def test_the_client_sees_each_step() -> None:
             await watching
         states = [one["state"] for one in found if one["type"] == "listening"]
         assert [state for state in states if state != "silence"] == [
-            *("waiting", "speech", "recognising", "waiting"),
+            *("waiting", "speech", "recognising", "waiting")
         ]
         heard = [one for one in found if one["type"] == "transcript"]
         assert [(one["text"], one["final"]) for one in heard] == [
@@ -632,10 +632,7 @@ async def test_a_microphone_is_off_at_first() -> None:
 
 async def test_two_people_hear_nothing_of_each_other() -> None:
     """Both speak at once: each recogniser gets its own person's sound, each client its own words."""
-    async with (
-        ear(FakeWords("What is this?")) as one,
-        ear(FakeWords("Where is that?")) as other,
-    ):
+    async with ear(FakeWords("What is this?")) as one, ear(FakeWords("Where is that?")) as other:
         other.listening._tools = replace(
             other.listening._tools, speech_model=one.listening._tools.speech_model
         )

@@ -340,8 +340,7 @@ async def test_one_direction_alone(feature: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder",
-    ["", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000],
+    "folder", ["", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000]
 )
 async def test_what_is_no_folder_of_a_model_is_refused(folder: Any) -> None:
     async with running(operator_token=OPERATOR) as run, http(run) as client:

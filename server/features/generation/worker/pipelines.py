@@ -195,10 +195,7 @@ class DiffusersBackend:
     def _call(self, pipe: Any, asked: dict[str, Any], task: Task, on_step: OnStep) -> Any:
         import torch
 
-        asked |= {
-            "prompt": task.prompt,
-            "generator": torch.Generator("cpu").manual_seed(task.seed),
-        }
+        asked |= {"prompt": task.prompt, "generator": torch.Generator("cpu").manual_seed(task.seed)}
         rules = self.rules
         if task.negative_prompt and "negative" in rules.takes:
             asked["negative_prompt"] = task.negative_prompt

@@ -215,13 +215,7 @@ def _vllm(
 
 
 def _container(
-    choice: Choice,
-    model: Model,
-    folder: Path,
-    host: Host,
-    api_key: str,
-    name: str,
-    concurrent: int,
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str, concurrent: int
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
     env = {**vllm.ENVIRONMENT, **rocm, **_key(api_key)}

@@ -239,10 +239,7 @@ class CatalogueSource:
     """
 
     def __init__(
-        self,
-        source: str,
-        fetcher: Fetcher | None = None,
-        now: Callable[[], float] = time.monotonic,
+        self, source: str, fetcher: Fetcher | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._source = source
         self._fetcher = fetcher

@@ -29,12 +29,7 @@ def measure(speaker: Any, texts: int, notes: list[str], *, inside: bool) -> dict
     with _timed(speaker, stages, inside):
         # Apart from the others: to wait for each stage takes time itself.
         total = _one(speaker, TEXTS[0])["seconds"]
-    return {
-        "rate": speaker.rate,
-        "notes": notes,
-        "texts": spoken,
-        "stages": apart(stages, total),
-    }
+    return {"rate": speaker.rate, "notes": notes, "texts": spoken, "stages": apart(stages, total)}
 
 
 def _one(speaker: Any, text: str) -> dict[str, Any]:

@@ -118,9 +118,7 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
 def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
     """An older one gets what it lists, and the doubts about it are listed."""
     old = dataclasses.replace(
-        HOST,
-        vllm_version="0.9.2",
-        vllm_flags=frozenset(recorded("0.9.2")) - {"--max-num-seqs"},
+        HOST, vllm_version="0.9.2", vllm_flags=frozenset(recorded("0.9.2")) - {"--max-num-seqs"}
     )
     launch = built("subprocess", old)
     assert {word for word in launch.argv if word.startswith("--")} <= old.vllm_flags

@@ -366,10 +366,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         lambda f: (f / "b.safetensors").unlink(),
         "lacks b.safetensors of 2 files with weights. … fetches what",
     ),
-    (
-        lambda f: (f / "model.safetensors.index.json").unlink(),
-        "There are no weights in",
-    ),
+    (lambda f: (f / "model.safetensors.index.json").unlink(), "There are no weights in"),
     (
         lambda f: write(f / "model.safetensors.index.json", {"weight_map": {"x": "../b"}}),
         "names a file outside of the folder",

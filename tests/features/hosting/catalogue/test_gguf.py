@@ -104,10 +104,7 @@ STRINGS = struct.pack("<II", 9, 8)
             header(counts=(1, 1), fields=text(b"a") + STRINGS + struct.pack("<Q", 2**62)),
             "has a list of 4611686018427387904 texts",
         ),
-        (
-            header(counts=(1, 1), fields=text(b"a") + struct.pack("<IIQ", 9, 4, 2**62)),
-            "is cut off",
-        ),
+        (header(counts=(1, 1), fields=text(b"a") + struct.pack("<IIQ", 9, 4, 2**62)), "is cut off"),
         (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is cut off"),
         (header(tensor=(2**62, 0, 0)), "is cut off"),
         (header(tensor=(4, 0, 2**62)) + bytes(16), "is cut off"),

@@ -269,17 +269,14 @@ def test_what_makes_something_runs_in_process() -> None:
     """No server is started for it; one elsewhere has to show first that it can."""
     found = modes(MAKER, ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [
-        *(RunMode.IN_PROCESS, RunMode.REMOTE),
+        *(RunMode.IN_PROCESS, RunMode.REMOTE)
     ]
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
         assert "makes videos, for which no server is started here" in found[mode].reason
     assert found[RunMode.REMOTE].ok
     assert "used if that succeeds" in found[RunMode.REMOTE].reason
     speaks = MAKER.model_copy(
-        update={
-            "model_type": ModelType.SPEECH,
-            "abilities": frozenset({Ability.TEXT_TO_SPEECH}),
-        }
+        update={"model_type": ModelType.SPEECH, "abilities": frozenset({Ability.TEXT_TO_SPEECH})}
     )
     assert "(speech) does not. Run it in-process." in modes(speaks, ALL)[RunMode.REMOTE].reason
     assert (

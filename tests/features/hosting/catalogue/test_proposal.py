@@ -27,10 +27,7 @@ LLAMA = LlamaServer("/usr/bin/llama-server", "9412", frozenset())
 
 
 def machine(
-    ram: float,
-    *gpus: float,
-    vendor: Vendor = Vendor.NVIDIA,
-    llama: LlamaServer | None = LLAMA,
+    ram: float, *gpus: float, vendor: Vendor = Vendor.NVIDIA, llama: LlamaServer | None = LLAMA
 ) -> Host:
     """Memory in GiB, as it is sold."""
     cards = tuple(HostGpu(vendor, "a GPU", int(one * GIB), int(one * GIB)) for one in gpus)
@@ -143,10 +140,7 @@ def test_why_a_better_one_is_passed_over() -> None:
     full = propose(models, host, 8 * GB)
     assert full.model is not None
     assert full.model.default_for is MachineClass.GPU_8G
-    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.passed] == [
-        "18 GB",
-        "10 GB",
-    ]
+    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.passed] == ["18 GB", "10 GB"]
     assert "8.0 GB are free" in full.passed[0]
     none = propose(models, host, GB)
     assert none.model is None
