@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -316,13 +317,8 @@ class Assembly:
         self, model: MediaModel, asked: VideoRequest, seed: int, picture: bytes
     ) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = {
-            **_common(asked, seed),
-            "width": asked.width,
-            "height": asked.height,
-            "frames": asked.frames,
-            "fps": asked.fps,
-        }
+        fields = asdict(asked) | {"seed": seed}
+        del fields["camera"]
         writer: Mp4Writer | None = None
         whole, made = b"", 0
         try:
@@ -376,9 +372,10 @@ class Assembly:
 
     async def sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = _common(asked, seed)
-        if asked.seconds is not None:
-            fields["seconds"] = asked.seconds
+        fields = asdict(asked) | {"seed": seed}
+        del fields["format"]
+        if asked.seconds is None:
+            del fields["seconds"]
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
         async with aclosing(model.make(fields)) as messages:
@@ -410,13 +407,3 @@ class Assembly:
             f"The {what} is larger than {self._most_bytes // 2**20} MiB, which is the most that is kept. "
             f"Ask for a {instead}."
         )
-
-
-def _common(asked: VideoRequest | SoundRequest, seed: int) -> dict[str, Any]:
-    return {
-        "prompt": asked.prompt,
-        "negative_prompt": asked.negative_prompt,
-        "guidance": asked.guidance,
-        "steps": asked.steps,
-        "seed": seed,
-    }

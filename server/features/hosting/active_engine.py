@@ -90,19 +90,15 @@ class ActiveEngine:
         self._silent_since: float | None = None
 
     @property
-    def _engine(self) -> Engine | None:
+    def inner(self) -> Engine | None:
+        """The loaded engine; None without one."""
         return self._use.engine if self._use is not None else None
 
     @property
-    def inner(self) -> Engine | None:
-        """The loaded engine; None without one."""
-        return self._engine
-
-    @property
     def status(self) -> EngineStatus:
-        if self._engine is None:
+        if self.inner is None:
             return self._absent
-        inner = self._engine.status
+        inner = self.inner.status
         model = self._model or inner.model
         if inner.state is EngineState.UNREACHABLE:
             detail = f"{model or 'The model'} does not answer. {self._silence}"
@@ -171,10 +167,10 @@ class ActiveEngine:
             use.end(cut)
 
     async def probe(self) -> EngineStatus:
-        engine = self._engine
+        engine = self.inner
         if engine is not None:
             found = await engine.probe()
-            if engine is not self._engine:
+            if engine is not self.inner:
                 # It was replaced meanwhile.
                 return self.status
             if found.state is not EngineState.UNREACHABLE:
@@ -255,8 +251,8 @@ class ActiveEngine:
         return EngineUnavailable(self._absent.detail)
 
     def forget(self, session_id: str) -> None:
-        if self._engine is not None:
-            self._engine.forget(session_id)
+        if self.inner is not None:
+            self.inner.forget(session_id)
 
     async def close(self) -> None:
         """Do nothing: the manager closes its engines."""

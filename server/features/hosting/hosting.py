@@ -225,13 +225,12 @@ class Hosting:
 
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         """Create the runtime for a plan."""
-        launch, model = plan.launch, plan.model
         remote = plan.choice.mode is RunMode.REMOTE
         key = self.key_for(plan.choice) if remote else ""
         if feature := _feature_for(plan):
             return self.runtimes[feature](plan, key, on_line, on_progress)
         if remote:
-            return RemoteRuntime(plan.choice, launch, model, api_key=key, thinking=self._thinking)
+            return RemoteRuntime(plan, api_key=key, thinking=self._thinking)
         return ServerRuntime(
             plan, thinking=self._thinking, on_line=on_line, on_progress=on_progress
         )

@@ -244,7 +244,8 @@ class EngineManager:
         up. `preferred`: it goes before every other engine while it is able to answer. See
         `lifecycle` for a switch and one that fails.
         """
-        order = self._next_order()
+        self._orders += 1
+        order = self._orders
         async with self._planning:
             plan = await self._planned(choice)
             if self._state.closing:
@@ -274,7 +275,8 @@ class EngineManager:
 
     async def stop(self) -> ManagerStatus:
         """Unload; return when its memory is given back. A model that is about to start does not."""
-        self._last_stop = self._next_order()
+        self._orders += 1
+        self._last_stop = self._orders
         self._engines.prefer(None)
         if not self._state.closing:
             self._send(lifecycle.Stop())
@@ -293,10 +295,6 @@ class EngineManager:
         await self._settled.wait()
         await self._jobs.retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
-
-    def _next_order(self) -> int:
-        self._orders += 1
-        return self._orders
 
     async def _planned(self, choice: Choice) -> Plan:
         tools, run = self._jobs.tools, self._answering

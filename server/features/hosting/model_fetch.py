@@ -23,7 +23,7 @@ from typing import Any
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.catalogue.entry import Model
-from server.features.hosting.catalogue.modes import gigabytes
+from server.features.hosting.catalogue.machine import gigabytes
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
 

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from server.core.aio import TaskSet, in_pool, supervise
 from server.core.errors import BadRequest
@@ -26,13 +25,13 @@ from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
 from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
-from server.features.hosting.catalogue.modes import Host
+from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.gpu import GpuError, GpuReader
 from server.features.hosting.host import HostProbe
 from server.features.hosting.lifecycle import Ended, Run
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.status import Released, StatusStore
-from server.models.base import Engine
+from server.models.selector import EngineSelector
 
 log = logging.getLogger(__name__)
 # A model is restarted when it has not answered for this long.
@@ -45,19 +44,6 @@ _GPU_TURNS = 5
 # Time for a GPU's memory to be freed after the end of its process.
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
-
-
-class Selector(Protocol):
-    """The choice of the engine that answers: `EngineSelector`."""
-
-    @property
-    def current(self) -> Engine: ...
-
-    def prefer(self, engine: Engine | None) -> None: ...
-
-    def lost(self, engine: Engine) -> None: ...
-
-    def probe_soon(self) -> None: ...
 
 
 # Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a
@@ -74,7 +60,7 @@ class Tools:
     """The manager's own tools, which every run uses."""
 
     active: ActiveEngine
-    engines: Selector
+    engines: EngineSelector
     # Threads for planning, which may take minutes, and for reading memory, which must not wait for
     # that
     planning: ThreadPoolExecutor

@@ -16,9 +16,7 @@ from pathlib import Path
 from server.core.aio import cancel_and_wait
 from server.features.hosting import log_progress
 from server.features.hosting.catalogue import vllm, vllm_log
-from server.features.hosting.catalogue.choice import Choice
-from server.features.hosting.catalogue.entry import Library, Model, RunMode
-from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
@@ -435,14 +433,9 @@ class RemoteRuntime:
     """A server that runs elsewhere: nothing is started and nothing stopped."""
 
     def __init__(
-        self,
-        choice: Choice,
-        launch: Launch,
-        model: Model | None,
-        *,
-        api_key: str = "",
-        thinking: ThinkingLimits | None = None,
+        self, plan: Plan, *, api_key: str = "", thinking: ThinkingLimits | None = None
     ) -> None:
+        launch, model = plan.launch, plan.model
         self.ended = asyncio.Event()
         geometry = model.geometry if model is not None else None
         self.engine: Engine = OpenAIEngine(
@@ -455,7 +448,7 @@ class RemoteRuntime:
                 thinking=thinking or ThinkingLimits(),
             ),
         )
-        self._url, self._name, self._has_key = choice.url, launch.served_name, bool(api_key)
+        self._url, self._name, self._has_key = plan.choice.url, launch.served_name, bool(api_key)
 
     async def start(self) -> None:
         status = await self.engine.probe()

@@ -110,12 +110,6 @@ class Detector:
         )
         return speech
 
-    def reset(self) -> None:
-        """Forget what was heard: other sound follows."""
-        self._state = _no_state()
-        self._rest = np.zeros(_CONTEXT, np.int16)
-        self._quiet = 0
-
 
 def _levels(chunks: NDArray[np.int16]) -> NDArray[np.float64]:
     """Return the level of each row, dBFS."""

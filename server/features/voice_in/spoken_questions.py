@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from server.core.aio import TaskSet
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.server_recogniser import Recogniser, Words
+from server.features.voice_in.server_recogniser import Recogniser, Words, WordTime
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
 from server.models.order_words import order_in
@@ -416,19 +416,6 @@ _ALL = frozenset(" ".join(_WORDS.values()).split())
 _EDGES = re.compile(r"^\W+|\W+$")
 
 
-class TimedWord(Protocol):
-    """A word and its time in a sound, in seconds from the beginning."""
-
-    @property
-    def word(self) -> str: ...
-
-    @property
-    def begin(self) -> float: ...
-
-    @property
-    def end(self) -> float: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Pointing:
     """A word that points, and its time in the sound."""
@@ -438,7 +425,7 @@ class Pointing:
     at: float
 
 
-def find_pointing(words: Sequence[TimedWord]) -> Pointing | None:
+def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
     """Return the last word that points, at its middle; None without one."""
     for one in reversed(words):
         bare = _EDGES.sub("", one.word)

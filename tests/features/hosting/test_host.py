@@ -13,7 +13,7 @@ import pytest
 
 from server.features.hosting import control_groups, host, vllm_help
 from server.features.hosting.catalogue.entry import Catalogue, Library
-from server.features.hosting.catalogue.modes import Vendor
+from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.host import ROOT, HostProbe, VllmProbe, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded

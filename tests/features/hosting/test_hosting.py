@@ -18,8 +18,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.machine import described
-from server.features.hosting.catalogue.modes import Host, HostGpu, Vendor
+from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, described
 from server.features.hosting.hosting import (
     LOG_SECONDS,
     MAX_LINE_CHARS,

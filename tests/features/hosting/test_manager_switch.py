@@ -19,7 +19,7 @@ from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.catalogue.modes import Host
+from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.hosting import Hosting, report
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
@@ -48,7 +48,7 @@ def planned(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
 def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     if chosen.choice.mode is RunMode.REMOTE:
         key = chosen.choice.api_key.get_secret_value()
-        return RemoteRuntime(chosen.choice, chosen.launch, chosen.model, api_key=key)
+        return RemoteRuntime(chosen, api_key=key)
     return stand_in(chosen, on_line, on_progress)
 
 

@@ -139,16 +139,6 @@ def test_microphones_share_a_model_and_nothing_else(model: SpeechModel) -> None:
         assert list(pool.map(alone, sounds)) == expected
 
 
-@needs_espeak
-def test_reset_forgets(model: SpeechModel) -> None:
-    """After it the detector is as new."""
-    detector = Detector(model)
-    sound = Sound(spoken(SENTENCES[0])[:9000], 0.0)
-    first = detector.feed(sound)
-    detector.reset()
-    assert detector.feed(sound) == first
-
-
 def test_a_chunk_costs_little(model: SpeechModel) -> None:
     """A speaking microphone takes 1 % of a core at most: 0.06 ms a chunk were measured."""
     detector = Detector(model)

@@ -11,10 +11,9 @@ from server.features.hosting.catalogue.choice import Choice, CommandError, shown
 from server.features.hosting.catalogue.containers import LOOPBACK
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
+from server.features.hosting.catalogue.machine import Host, Vendor
 from server.features.hosting.catalogue.modes import (
-    Host,
     Server,
-    Vendor,
     device,
     modes,
     offloads,

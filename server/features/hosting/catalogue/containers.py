@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from server.features.hosting.catalogue.choice import Choice, CommandError, shown
-from server.features.hosting.catalogue.modes import Host, Vendor
+from server.features.hosting.catalogue.machine import Host, Vendor
 
 LOOPBACK = "127.0.0.1"
 MOUNTED_AT = "/model"

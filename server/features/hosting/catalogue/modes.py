@@ -8,23 +8,9 @@ from enum import StrEnum
 
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.features.hosting.catalogue.llama_cpp import how_to_get
-from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
+from server.features.hosting.catalogue.machine import GB, Host, Vendor, at_least, gigabytes
 from server.features.hosting.catalogue.sizes import QUANTISED, needed
 
-__all__ = [
-    "GB",
-    "Host",
-    "HostGpu",
-    "Possible",
-    "Server",
-    "Vendor",
-    "at_least",
-    "device",
-    "gigabytes",
-    "modes",
-    "offloads",
-    "subprocess_server",
-]
 # Main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
 # Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)

@@ -20,7 +20,7 @@ from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.containers import IMAGES
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.modes import GB, Vendor
+from server.features.hosting.catalogue.machine import GB, Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS
 from server.shared.processes.environment import child_environment
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL

@@ -14,7 +14,8 @@ from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
-from server.features.hosting.catalogue.modes import GB, Host, Server, modes, subprocess_server
+from server.features.hosting.catalogue.machine import GB, Host
+from server.features.hosting.catalogue.modes import Server, modes, subprocess_server
 from server.features.hosting.log_progress import LoadingLog, llama_explanation
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 

@@ -10,15 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
 from server.features.hosting.catalogue.modes import (
-    GB,
-    Host,
-    HostGpu,
     Server,
-    Vendor,
-    at_least,
     device,
-    gigabytes,
     modes,
     offloads,
     subprocess_server,

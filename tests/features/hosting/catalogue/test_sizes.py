@@ -14,7 +14,7 @@ from server.core.frames import Geometry
 from server.features.hosting.catalogue import batching
 from server.features.hosting.catalogue.entry import Ability, Catalogue, ModelType
 from server.features.hosting.catalogue.folder import read_model
-from server.features.hosting.catalogue.modes import GB
+from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     CONTEXT,
     OVERHEAD_BYTES,
