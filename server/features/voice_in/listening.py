@@ -125,7 +125,7 @@ class Listening(SessionPart):
         self._release: asyncio.TimerHandle | None = None
         self._presses = Bucket(_PRESSES, _MOST_PRESSES, time.monotonic())
         self._reported: str | None = None
-        self.handlers = {MicrophoneSettings: self._configure, PushToTalk: self._push}
+        self.handlers = {MicrophoneSettings: self._configure, PushToTalk: self.push}
         context.requests.audio_in = self
 
     def ready(self) -> dict[str, Any]:
@@ -162,9 +162,6 @@ class Listening(SessionPart):
         silence = message.silence_ms / 1000 if message.silence_ms is not None else self._silence
         self.set(mode, silence)
 
-    def _push(self, message: PushToTalk) -> None:
-        self.push(message.down)
-
     def set(self, mode: MicrophoneMode, silence_seconds: float) -> None:
         """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
         if mode is not MicrophoneMode.OFF and self._tools.speech_model is None:
@@ -192,7 +189,7 @@ class Listening(SessionPart):
         else:
             self._stop()
 
-    def push(self, down: bool) -> None:
+    def push(self, message: PushToTalk) -> None:
         """Take the state of the button. Does nothing unless the microphone waits for it, nor for the
         presses of a client that presses without end.
         """
@@ -200,7 +197,7 @@ class Listening(SessionPart):
         if stretch is None or self._mode is not MicrophoneMode.PUSH:
             return
         now = time.monotonic()
-        if down:
+        if message.down:
             if not stretch.turns.held and self._presses.take(now):
                 stretch.interruption.stop()
                 stretch.detection.renew()
