@@ -140,35 +140,18 @@ async def test_words_come_while_it_is_spoken() -> None:
             assert await anext(words) == Words("What is it", True)
 
 
-async def first_error(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="error", error="secret words", code="processing_error")
+def sends(*events: dict[str, Any] | str | bytes, created: bool = True, final: bool = False) -> Talk:
+    """Begin the session if `created`, wait for the end of the sound if `final`, send the events."""
 
+    async def talk(server: Server, socket: ServerConnection) -> None:
+        if created:
+            await put(socket, type="session.created")
+        if final:
+            await server.until_final(socket)
+        for event in events:
+            await socket.send(json.dumps(event) if isinstance(event, dict) else event)
 
-async def late_error(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await server.until_final(socket)
-    await put(socket, type="error", error={"code": 500, "message": "secret words"})
-
-
-async def no_json(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await socket.send("secret words")
-
-
-async def binary(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await socket.send(b"\xff\x00")
-
-
-async def no_object(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await socket.send("[1]")
-
-
-async def large(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await server.until_final(socket)
-    await put(socket, type="transcription.done", text="x" * 100_000)
+    return talk
 
 
 async def endless(server: Server, socket: ServerConnection) -> None:
@@ -177,23 +160,30 @@ async def endless(server: Server, socket: ServerConnection) -> None:
         await put(socket, type="something.new")
 
 
-async def answers(server: Server, socket: ServerConnection) -> None:
-    """A model of vLLM-Omni's, which takes the sound for a question."""
-    await put(socket, type="session.created")
-    await server.until_final(socket)
-    await put(socket, type="transcription.delta", delta="secret words")
-    await put(socket, type="response.output_audio.delta", audio="AAAA", sample_rate_hz=24000)
-
-
 async def hangs_up(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await server.until_final(socket)
+    await sends(final=True)(server, socket)
     await socket.close()
+
+
+DELTA = {"type": "transcription.delta", "delta": "secret words"}
+# A model of vLLM-Omni's, which takes the sound for a question
+ANSWERS = {"type": "response.output_audio.delta", "audio": "AAAA", "sample_rate_hz": 24000}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "talk", [first_error, late_error, no_json, binary, no_object, large, endless, answers, hangs_up]
+    "talk",
+    [
+        sends({"type": "error", "error": "secret words", "code": "failed"}, created=False),
+        sends({"type": "error", "error": {"code": 500, "message": "secret words"}}, final=True),
+        sends("secret words"),
+        sends(b"\xff\x00"),
+        sends("[1]"),
+        sends({"type": "transcription.done", "text": "x" * 100_000}, final=True),
+        sends(DELTA, ANSWERS, final=True),
+        endless,
+        hangs_up,
+    ],
 )
 async def test_answers_that_are_none(talk: Talk) -> None:
     """Errors, other things, too much, broken off: an error of ours without the server's text."""
@@ -205,26 +195,12 @@ async def test_answers_that_are_none(talk: Talk) -> None:
             await server.gone.wait()
 
 
-async def never_begins(server: Server, socket: ServerConnection) -> None:
-    await socket.wait_closed()
-
-
-async def never_ends(server: Server, socket: ServerConnection) -> None:
-    await put(socket, type="session.created")
-    await server.until_final(socket)
-
-
-async def stops(server: Server, socket: ServerConnection) -> None:
-    await never_ends(server, socket)
-    await put(socket, type="transcription.delta", delta="What")
-
-
 @pytest.mark.parametrize(
     ("talk", "limits"),
     [
-        (never_begins, SpeechLimits(connect=0.3)),
-        (never_ends, SpeechLimits(first=0.2)),
-        (stops, SpeechLimits(between=0.2)),
+        (sends(created=False), SpeechLimits(connect=0.3)),
+        (sends(final=True), SpeechLimits(first=0.2)),
+        (sends(DELTA, final=True), SpeechLimits(between=0.2)),
     ],
 )
 async def test_a_slow_server(talk: Talk, limits: SpeechLimits) -> None:
@@ -255,11 +231,7 @@ async def test_a_sound_that_fails_is_what_is_said() -> None:
         yield PIECES[0]
         raise SpeechFailed("the sound's own")
 
-    async def talk(server: Server, socket: ServerConnection) -> None:
-        await put(socket, type="session.created")
-        await server.until_final(socket)
-
-    async with talking(talk) as server:
+    async with talking(sends(final=True)) as server:
         words = Realtime(server.address, "", LIMITS).recognise(Pieces(broken()), model="m")
         with pytest.raises(SpeechFailed, match="the sound's own"):
             await anext(words)
