@@ -9,6 +9,7 @@ import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,18 @@ from tests.support.clients import soon
 ROOT = Path(__file__).parents[3]
 
 
+VIDEO = VideoRequest(
+    "a red ball", "", 64, 32, 9, fps=16, guidance=5.0, steps=3, seed=7, camera=False
+)
+SOUND = SoundRequest("rain", "", 0.5, guidance=5.0, steps=1, seed=7, format="wav")
+
+
 def asked(**changed: Any) -> VideoRequest:
-    fields: dict[str, Any] = {
-        "prompt": "a red ball",
-        "negative_prompt": "",
-        "width": 64,
-        "height": 32,
-        "frames": 9,
-        "fps": 16,
-        "guidance": 5.0,
-        "steps": 3,
-        "seed": 7,
-        "camera": False,
-    }
-    return VideoRequest(**fields | changed)
+    return replace(VIDEO, **changed)
 
 
 def asked_sound(**changed: Any) -> SoundRequest:
-    fields: dict[str, Any] = {
-        "prompt": "rain",
-        "negative_prompt": "",
-        "seconds": 0.5,
-        "guidance": 5.0,
-        "steps": 1,
-        "seed": 7,
-        "format": "wav",
-    }
-    return SoundRequest(**fields | changed)
+    return replace(SOUND, **changed)
 
 
 def generator(manner: str, **more: Any) -> Generator:
@@ -98,6 +84,18 @@ async def ended(making: GenerationJob) -> JobProgress:
     return making.progress
 
 
+async def done(making: GenerationJob, model: Generator, request: Any = VIDEO) -> JobProgress:
+    """Begin, and return the progress at the end."""
+    making.start(model, request)
+    return await ended(making)
+
+
+def why(progress: JobProgress) -> str:
+    """The sentence of what ended badly."""
+    assert progress.error is not None
+    return str(progress.error["message"])
+
+
 def counted(making: GenerationJob, kind: str, result: str) -> float:
     return float(making._ended_works.labels(kind, result)._value.get())
 
@@ -106,7 +104,7 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
     """Every frame is in the MP4, in order; taken once, it is gone."""
     making = make()
     async with loaded("video") as model:
-        began = making.start(model, asked())
+        began = making.start(model, VIDEO)
         assert (began.state, began.kind, began.steps, began.frames) == (
             # The model says later how many steps there are.
             *(JobState.WORKING, "video", 0, 9),
@@ -144,8 +142,7 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
     """The model's own rate, and as long as was asked for."""
     making = make()
     async with loaded("sound") as model:
-        making.start(model, asked_sound())
-        progress = await ended(making)
+        progress = await done(making, model, SOUND)
         assert (progress.state, progress.seconds) == (JobState.READY, 0.5)
         made = making.take()
         assert made.media_type == "audio/wav"
@@ -153,8 +150,7 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
             assert (read.getframerate(), read.getnchannels(), read.getnframes()) == (
                 *(16_000, 1, 8000),
             )
-        making.start(model, asked_sound(format="pcm"))
-        await ended(making)
+        await done(making, model, asked_sound(format="pcm"))
         made = making.take()
     assert (made.media_type, made.data) == ("audio/pcm;rate=16000;channels=1", bytes(16_000))
 
@@ -163,21 +159,21 @@ async def test_one_at_a_time(make: Make) -> None:
     """A second one is refused with what goes on; cancelling ends that, the next begins."""
     making = make()
     async with loaded("endless") as model:
-        making.start(model, asked())
+        making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 3)
         with pytest.raises(Busy, match=r"A video is being made.*one at a time.*cancel it"):
-            making.start(model, asked())
+            making.start(model, VIDEO)
         with pytest.raises(Busy):
-            make().start(model, asked())
+            make().start(model, VIDEO)
         progress = await making.cancel()
         assert progress.state is JobState.CANCELLED
         assert not model.busy
         assert model.pid is not None
         assert counted(making, "video", "cancelled") == 1
         # Cancelled before it has begun
-        making.start(model, asked())
+        making.start(model, VIDEO)
         assert (await making.cancel()).state is JobState.CANCELLED
-        making.start(model, asked())
+        making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
         await making.cancel()
     assert counted(making, "video", "cancelled") == 3
@@ -188,23 +184,22 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> 
     """What goes on after the time for it is killed, and the next has to load again."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:
-        making.start(model, asked())
+        making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
         assert (await making.cancel()).state is JobState.CANCELLED
         assert model.ended.is_set()
         assert model.pid is None
-        making.start(model, asked())
-        progress = await ended(making)
+        progress = await done(making, model)
+        assert "loaded again" in why(progress)
         assert progress.error is not None
         assert progress.error["code"] == "engine_unavailable"
-        assert "loaded again" in progress.error["message"]
 
 
 async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
     """A second cancel does not end the wait of the first: both return once the worker is gone."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.2) as model:
-        making.start(model, asked())
+        making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
         first = asyncio.create_task(making.cancel())
         await soon(lambda: making.progress.state is JobState.CANCELLING)
@@ -218,8 +213,7 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
     """Thousands that come at once: some are left out, and the video is made."""
     making = make()
     async with loaded("talks") as model:
-        making.start(model, asked())
-        progress = await ended(making)
+        progress = await done(making, model)
         assert (progress.state, progress.step, progress.made) == (JobState.READY, 3, 9)
 
 
@@ -238,8 +232,7 @@ async def test_what_ends_badly_has_a_sentence(
     """A failure, a death, frames that fit no video: said, counted, nothing kept."""
     making = make()
     async with loaded(manner) as model:
-        making.start(model, asked())
-        progress = await ended(making)
+        progress = await done(making, model)
         assert (progress.state, making._made) == (JobState.FAILED, None)
         assert progress.error is not None
         assert progress.error["code"] == code
@@ -252,27 +245,22 @@ async def test_a_model_that_is_unloaded_ends_its_work(make: Make) -> None:
     """As when another model is started."""
     making = make()
     async with loaded("endless") as model:
-        making.start(model, asked())
+        making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
         await model.stop()
         progress = await ended(making)
-    assert progress.error is not None
-    assert "was unloaded" in progress.error["message"]
+    assert "was unloaded" in why(progress)
 
 
 async def test_a_result_is_bounded(make: Make) -> None:
     """A file over the bound is given up while it grows, and so is sound."""
     making = make(most_bytes=2000)
     async with loaded("video") as model:
-        making.start(model, asked())
-        progress = await ended(making)
-        assert progress.error is not None
-        assert "is larger than" in progress.error["message"]
+        progress = await done(making, model)
+        assert "is larger than" in why(progress)
     async with loaded("sound") as model:
-        making.start(model, asked_sound())
-        progress = await ended(making)
-    assert progress.error is not None
-    assert "sound is larger than" in progress.error["message"]
+        progress = await done(making, model, SOUND)
+    assert "sound is larger than" in why(progress)
 
 
 async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
@@ -280,16 +268,14 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
     making = make(keep_seconds=0.05)
     dropped = making._dropped_works._value
     async with loaded("video") as model:
-        making.start(model, asked())
-        await ended(making)
+        await done(making, model)
         await soon(lambda: making.progress.state is JobState.EXPIRED)
         with pytest.raises(NotFound):
             making.take()
         assert dropped.get() == 1
         making._keep_seconds = 60
         for _ in range(2):
-            making.start(model, asked())
-            assert (await ended(making)).state is JobState.READY
+            assert (await done(making, model)).state is JobState.READY
         assert dropped.get() == 2
         assert (await making.cancel()).state is JobState.CANCELLED
         assert dropped.get() == 3
@@ -310,7 +296,7 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
 
     making = make()
     async with loaded("video") as model:
-        making.start(model, asked())
+        making.start(model, VIDEO)
         monkeypatch.setattr(loop, "call_later", call_later)
         assert (await ended(making)).state is JobState.READY
         assert 600 in delays
@@ -324,8 +310,7 @@ async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
     """Unless it was given up or something newer was begun; what has arrived is gone."""
     making = make(keep_seconds=0.1)
     async with loaded("video") as model:
-        making.start(model, asked())
-        await ended(making)
+        await done(making, model)
         made = making.take()
         assert making.progress.state is JobState.TAKEN
         making.put_back(made)
@@ -336,18 +321,16 @@ async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
         making.handed_over(made)
         making.put_back(made)
         assert making.progress.state is JobState.TAKEN
-        making.start(model, asked())
-        await ended(making)
+        await done(making, model)
         made = making.take()
         await making.cancel()
         making.put_back(made)
         assert making.progress.state is JobState.TAKEN
-        making.start(model, asked())
+        making.start(model, VIDEO)
         making.put_back(made)
         assert (await ended(making)).state is JobState.READY
         # Put back it is dropped like any other that nobody takes.
-        making.start(model, asked())
-        await ended(making)
+        await done(making, model)
         making.put_back(making.take())
         await soon(lambda: making.progress.state is JobState.EXPIRED)
 
@@ -356,10 +339,8 @@ async def test_no_sound_is_no_result(make: Make) -> None:
     """A file of nothing would say that all went well."""
     making = make()
     async with loaded("silent") as model:
-        making.start(model, asked_sound())
-        progress = await ended(making)
-    assert progress.error is not None
-    assert "no sound" in progress.error["message"]
+        progress = await done(making, model, SOUND)
+    assert "no sound" in why(progress)
 
 
 async def test_a_seed_is_drawn_and_told(make: Make) -> None:
@@ -368,8 +349,7 @@ async def test_a_seed_is_drawn_and_told(make: Make) -> None:
     async with loaded("video") as model:
         seeds = set()
         for _ in range(3):
-            making.start(model, asked(seed=None, frames=1))
-            seeds.add((await ended(making)).seed)
+            seeds.add((await done(making, model, asked(seed=None, frames=1))).seed)
     assert len(seeds) == 3
 
 
