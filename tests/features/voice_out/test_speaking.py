@@ -401,11 +401,21 @@ async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
     assert b"speech_dropped_seconds_total 140.0" in rig.metrics.render()
 
 
-def playing(one: Room) -> None:
-    """A page that wants answers spoken, with a connection for their sound."""
+def wishing(one: Room, speak: bool = True) -> None:
+    """A page with a camera that wants answers spoken, or not."""
     one.camera()
+    one.session.handle(SpeakSettings(type="settings", speak=speak))
+
+
+def playing(one: Room) -> None:
+    """One that wants them, with a connection for their sound."""
     one.session.voice.connect(one)
-    one.session.handle(SpeakSettings(type="settings", speak=True))
+    wishing(one)
+
+
+def ask(one: Room, text: str = "What is it?", id: str = "a") -> None:
+    one.session.handle(asking(text, id))
+    one.frame()
 
 
 async def test_a_question_is_answered_in_the_models_own_voice() -> None:
@@ -413,8 +423,7 @@ async def test_a_question_is_answered_in_the_models_own_voice() -> None:
     engine = FakeEngine(chunks=["The cup ", "is red."], voiced=[VOICED] * 2, capabilities=SPEAKS)
     async with room(engine) as one:
         playing(one)
-        one.session.handle(asking("What is it?", "a"))
-        one.frame()
+        ask(one)
         response = await one.next("response")
         assert engine.requests[-1].speak
         assert (response["text"], response["speech"]) == ("The cup is red.", "model")
@@ -427,8 +436,7 @@ async def test_speech_over_a_model_that_speaks_stops_it() -> None:
     engine.hold(3)
     async with room(engine) as one:
         playing(one)
-        one.session.handle(asking("What is it?", "a"))
-        one.frame()
+        ask(one)
         await soon(lambda: one.session.voice.player.waiting == 1.0)
         speech(one).interrupt("voice")
         assert (await one.next("response"))["finish_reason"] == "cancelled"
@@ -452,12 +460,10 @@ async def test_who_is_not_asked_to_speak(
     """Without the wish, the connection or the ability; and where the text is not what is shown."""
     engine = FakeEngine(capabilities=capabilities)
     async with room(engine) as one:
-        one.camera()
         if connected:
             one.session.voice.connect(one)
-        one.session.handle(SpeakSettings(type="settings", speak=speak))
-        one.session.handle(asking(text, "a"))
-        one.frame()
+        wishing(one, speak)
+        ask(one, text)
         response = await one.next("response")
         assert not engine.requests[-1].speak
         assert "speech" not in response
@@ -468,12 +474,10 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
     """A tap stops the speech and the answer behind it; the model reads of it what was heard, and no more."""
     engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
     async with room(engine) as one:
-        one.camera()
-        one.session.handle(SpeakSettings(type="settings", speak=True))
+        wishing(one)
         if not whole:
             engine.hold(2)
-        one.session.handle(asking("What is it?", "a"))
-        one.frame()
+        ask(one)
         assert (await one.next("say"))["text"] == "The cup is red."
         if whole:
             await one.next("response")
@@ -484,8 +488,7 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
         if not whole:
             assert (await one.next("response"))["finish_reason"] == "cancelled"
         engine.release()
-        one.session.handle(asking("And now?", "b"))
-        one.frame()
+        ask(one, "And now?", "b")
         await one.next("response")
         assert [turn.answer for turn in engine.requests[-1].turns] == ["The cup is red."]
 
@@ -494,11 +497,9 @@ async def test_typing_stops_what_is_heard() -> None:
     """With the answer behind it, as a tap does; before anything was heard it stops nothing."""
     engine = FakeEngine(chunks=["The cup is red. ", "It is full. ", "It is hot."])
     async with room(engine) as one:
-        one.camera()
-        one.session.handle(SpeakSettings(type="settings", speak=True))
+        wishing(one)
         engine.hold(2)
-        one.session.handle(asking("What is it?", "a"))
-        one.frame()
+        ask(one)
         assert (await one.next("say"))["text"] == "The cup is red."
         one.session.handle(wire.Typing(type="typing"))
         assert speech(one).talking
@@ -516,8 +517,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
     """Corrected while their answer is spoken: neither they nor what was heard of it comes back."""
     engine = FakeEngine(chunks=["The cow is red. ", "It is full. ", "It is hot."])
     async with room(engine) as one:
-        one.camera()
-        one.session.handle(SpeakSettings(type="settings", speak=True))
+        wishing(one)
         if not whole:
             engine.hold(2)
         one.session._parts.questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
@@ -543,8 +543,7 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
         chunks=["The cup is red. ", "It is full."], capabilities=Capabilities(audio_in=True)
     )
     async with room(engine) as one:
-        one.camera()
-        one.session.handle(SpeakSettings(type="settings", speak=True))
+        wishing(one)
         sound = Sound(np.zeros(16_000, np.int16), 1.0)
         one.session._parts.questions.ask(
             wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
@@ -606,30 +605,29 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
     """The one of the session's beginning is named by the page; after a change the page reads."""
     voice = StandInVoice()
     voice.elsewhere = "one.example.org"
+    speak, quiet = (SpeakSettings(type="settings", speak=wish) for wish in (True, False))
     async with room(voice=voice) as made:
         one, speaking = made.session, speech(made)
-        if True:
-            one.voice.connect(Listener())
-            speak = SpeakSettings(type="settings", speak=True)
-            one.handle(speak)
-            speaking.begin("a1")
-            speaking.write("a1", "It is red.")
-            speaking.finish("a1")
-            await soon(lambda: voice.texts == ["It is red."])
-            voice.elsewhere = "two.example.org"
-            # The page sends its settings again with each socket.
-            one.handle(speak)
-            speaking.begin("a2")
-            speaking.write("a2", "It is green.")
-            speaking.finish("a2")
-            await soon(lambda: one.outbox.size > 0)
-            assert voice.texts == ["It is red."]
-            one.handle(SpeakSettings(type="settings", speak=False))
-            one.handle(speak)
-            speaking.begin("a3")
-            speaking.write("a3", "It is blue.")
-            speaking.finish("a3")
-            await soon(lambda: voice.texts == ["It is red.", "It is blue."])
+
+        def say(id: str, text: str) -> None:
+            speaking.begin(id)
+            speaking.write(id, text)
+            speaking.finish(id)
+
+        one.voice.connect(Listener())
+        one.handle(speak)
+        say("a1", "It is red.")
+        await soon(lambda: voice.texts == ["It is red."])
+        voice.elsewhere = "two.example.org"
+        # The page sends its settings again with each socket.
+        one.handle(speak)
+        say("a2", "It is green.")
+        await soon(lambda: one.outbox.size > 0)
+        assert voice.texts == ["It is red."]
+        one.handle(quiet)
+        one.handle(speak)
+        say("a3", "It is blue.")
+        await soon(lambda: voice.texts == ["It is red.", "It is blue."])
 
 
 @pytest.mark.parametrize("by_page", [False, True])
