@@ -468,19 +468,12 @@ def admitted(sessions: SessionManager, token: str) -> tuple[Session, Admission] 
 
 # Cameras of a session, its own among them
 MOST_CAMERAS = 4
-
-
 # The id of the session's own camera, and those of the others
 OWN = "1"
-
 OTHERS = tuple(str(number) for number in range(2, MOST_CAMERAS + 1))
-
-
 # Seconds that an invitation is good for, and that a lost camera is kept
 INVITED_SECONDS = 600.0
-
 AWAY_SECONDS = 600.0
-
 MAX_NAME_CHARS = 40
 
 
@@ -590,9 +583,7 @@ def free_name(wanted: str, number: str, taken: list[str]) -> str:
 
 # Begins a token; a session's token is three parts of base64 with dots between, and never begins so.
 _TOKEN = "camera~"
-
 _PARTS = re.compile(r"([A-Za-z0-9_-]{1,64})~([A-Za-z0-9_-]{22})", re.ASCII)
-
 MAX_CHARS = 100
 
 

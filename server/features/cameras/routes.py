@@ -24,8 +24,6 @@ from server.features.cameras.whip import CameraGuard
 from server.web.context import Services
 
 PREFIX = "/api/cameras"
-
-
 # The page of a device that joins; its code is the fragment, which is in no request, log or Referer.
 JOIN_PAGE = "/client/features/cameras/join/camera.html"
 

@@ -35,9 +35,7 @@ MAX_TURNS = 32
 MAX_TAKEN = 10_000
 # Hand-overs that a session looks at: a page brings one.
 MAX_TRIES = 3
-
 Turns = list[tuple[str, str]]
-
 _REASONS = {
     "expired": "is too old",
     "other": "was not made by this server, or was changed",
@@ -212,13 +210,9 @@ class HandingOver(SessionPart):
 # The drain that an operator orders: nobody new comes, and people go on at other replicas.
 
 log = logging.getLogger(__name__)
-
-
 # For so long (seconds) no page is sent away, so that an order that was a mistake can be taken
 # back and nothing has happened; balancers notice meanwhile that this replica takes nobody new.
 NOTICE_SECONDS = 5.0
-
-
 # Between two looks for an order (seconds); the notice is longer.
 _IDLE_SECONDS = 1.0
 
@@ -329,7 +323,6 @@ def _name(one: Replica) -> str:
 # Time between two looks (seconds), and pages that get the message in one: all at once would offer their
 # cameras to the others in the same moment.
 LOOK_SECONDS = 0.05
-
 AT_ONCE = 20
 
 

@@ -23,7 +23,6 @@ from redis.exceptions import RedisError
 from server.core.aio import supervise
 
 log = logging.getLogger(__name__)
-
 # Longest wait of a request for Redis, including connecting (seconds); on one machine it answers
 # within 1 ms.
 ANSWER_SECONDS = 0.1

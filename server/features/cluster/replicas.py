@@ -79,7 +79,6 @@ UNEVEN = 0.1
 _MOST_CHARS = 32
 _REPORT = re.compile(r"(\d{1,6}) (\d{1,6}) ([01])", re.ASCII)
 _NAME = re.compile(NAME, re.ASCII)
-
 # KEYS: names by the time of their last report, reports by name. ARGV: the own name, the own report,
 # seconds, the most. The result ends with NEW when the own name was not in the list.
 NEW = "new"

@@ -16,7 +16,6 @@ SLOT_SECONDS = 20
 END_SECONDS = 2_592_000
 # Time for which a token counts as used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
-
 # The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own
 # clock. `take` gives "" when a request may pass, else the seconds after which one would.
 _BUCKET = """

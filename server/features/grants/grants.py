@@ -24,7 +24,6 @@ CALL_RATE, CALL_BURST = 2.0, 20
 MESSAGE_RATE, MESSAGE_BURST = 10.0, 60
 # What all programs of a session may do together, relative to one
 ALL_SHARE = 2
-
 _WANTED = "Ask the person whose camera it is for a new one."
 
 
@@ -253,9 +252,7 @@ def ended() -> Unauthorized:
 
 # Begins each token, so that people and programs that look for secrets know it.
 PREFIX = "qcam_"
-
 MAX_TOKEN_CHARS = 160
-
 _TOKEN = re.compile(
     rf"{PREFIX}(?P<session>[A-Za-z0-9_-]{{1,64}})\.(?P<secret>[A-Za-z0-9_-]{{43}})", re.ASCII
 )

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 TRIES = 3
 # Seconds in which its answer has to be there
 ANSWER_SECONDS = 80.0
-
 # Makes the pictures before the last one, whose view and prepared picture it gets.
 EarlierBeside = Callable[[View, Prepared], MakeEarlier]
 
@@ -273,8 +272,6 @@ class ProgramQuestions:
 
 # Watches of one program; the session has room for eight of all.
 MAX_WATCHES = 3
-
-
 # Seconds for which a program may wait for an alert
 MOST_WAIT = 25.0
 

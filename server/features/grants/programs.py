@@ -25,7 +25,6 @@ from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
 T = TypeVar("T")
-
 # Looks of one program that wait while another one of it runs
 MAX_WAITING = 3
 # Bytes that wait for a client up to which a look's picture goes out with its words

@@ -35,7 +35,6 @@ INSTRUCTIONS = (
 _SEEN = " The person sees the look on their page."
 # Pictures of alerts in one result
 _MOST_PICTURES = 2
-
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS)]
 
 

@@ -21,7 +21,6 @@ from server.features.mqtt.outgoing import Message, Trouble, refusal
 from server.features.mqtt.settings import MqttAddress
 
 __all__ = ["BrokerClient", "MqttError"]
-
 # Seconds for a step: the answer to a connection, a subscription, a message
 STEP_SECONDS = 10.0
 # Seconds of silence after which the connection is asked whether it lives

@@ -121,9 +121,7 @@ class Seen:
 # The names of all topics, and of what stands behind them. Pure.
 
 ONLINE, OFFLINE = b"online", b"offline"
-
 ON, OFF, UNKNOWN = b"ON", b"OFF", b"None"
-
 PRESS = b"PRESS"
 
 
@@ -193,11 +191,8 @@ class Topics:
 
 # Home Assistant takes no longer state.
 MOST_STATE = 255
-
-
 # Characters of the whole words beside it
 MOST_WHOLE = 4000
-
 _ENDS = ".!?。！？؟।"
 
 

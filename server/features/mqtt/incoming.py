@@ -153,10 +153,7 @@ class Flood:
 
 # The names that the camera's own page shows: of a camera of the house, and of a visitor's
 PROGRAM, HOME = "MQTT", "Home Assistant"
-
 QUESTION = "What does the camera show now? Answer in one or two short sentences."
-
-
 # Seconds of the access, which ends with the answer
 ACCESS_SECONDS = 120.0
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from server.features.mqtt.client import BrokerClient
 
 log = logging.getLogger(__name__)
-
 # Seconds for the last words to the broker, and for its farewell
 LAST_SECONDS = 2.0
 

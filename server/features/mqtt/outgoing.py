@@ -123,16 +123,10 @@ class Outgoing:
 
 # Seconds before the next attempt: doubled with each failure, up to the last.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
-
-
 # After a refusal that a person has to mend
 MENDED_PAUSE, LAST_MENDED_PAUSE = 30.0, 300.0
-
-
 # Of a pause, this share and more: clients of one broker do not come back all at once.
 LEAST_SHARE = 0.5
-
-
 # A connection that lived so long was a good one: the next pause is short again.
 GOOD_SECONDS = 30.0
 
@@ -155,8 +149,6 @@ class Trouble(StrEnum):
 NEEDS_PERSON = frozenset(
     {Trouble.CERTIFICATE, Trouble.CREDENTIALS, Trouble.VERSION, Trouble.REFUSED}
 )
-
-
 # Said to operators, who can mend it
 SENTENCES = {
     Trouble.UNREACHABLE: "Nothing answers at its address. Check the host and port of MQTT_URL, and that the broker is on.",
@@ -170,13 +162,9 @@ SENTENCES = {
     Trouble.FLOOD: "It sent too much. Look at who may write to the topics of this server.",
     Trouble.MALFORMED: "It sends something other than MQTT. Check the scheme and port of MQTT_URL.",
 }
-
-
 # Reason codes of a refused connection, as MQTT 5 has them
 _CREDENTIALS = {134, 135, 138, 140}
-
 _VERSION = {132}
-
 _LATER = {136, 137, 151, 156, 157, 159}
 
 

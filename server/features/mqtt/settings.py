@@ -23,10 +23,7 @@ _URL = re.compile(
     r"(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?/?",
     re.ASCII,
 )
-
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-
-
 # Names that no public name server has
 _NEAR = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 

@@ -29,7 +29,6 @@ _CODES: dict[type[QwenCameraError], str] = {
     RateLimited: "rate_limit_exceeded",
     TooLong: "context_length_exceeded",
 }
-
 # Of the interface, with and without the session in the address
 PATHS = re.compile(r"(?:/at/[^/]*)?/v1(?:/|$)")
 

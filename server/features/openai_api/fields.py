@@ -10,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 MAX_MESSAGES = 100
 MAX_PARTS = 32
 MAX_TOOLS = 32
-
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
 # Names that cost nothing to take, and change nothing here

@@ -148,13 +148,10 @@ def _frames(
 _NOT_HELD = (
     "No picture is held. The person holds one on the page; camera://now has the camera's next one."
 )
-
 _NOT_KEPT = (
     "No pictures of the recent past are kept. The person can switch that on in the page's settings; camera://now has the"
     " camera's next one."
 )
-
-
 # A frame's id, the detail, and True for the held one
 _Key = tuple[str, Detail, bool]
 

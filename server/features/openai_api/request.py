@@ -338,24 +338,16 @@ def _param(loc: Sequence[int | str]) -> tuple[str, bool]:
 
 # Pictures of one request
 MOST_FRAMES = 8
-
-
 # Of a range that names no number
 USUAL_FRAMES = 4
-
-
 # Bound of a range's beginning; the session's own memory of the past is shorter
 _MOST_SECONDS = 3_600
-
 _SCHEME = "camera:"
-
 _RANGE = re.compile(
     r"camera://-(?P<number>[0-9]{1,4})(?P<unit>s|m)\.\.now(?:\?frames=(?P<frames>[0-9]{1,3}))?",
     re.ASCII,
 )
-
 _FORMS = "camera://now, camera://held and camera://-30s..now?frames=8"
-
 Detail = Literal["auto", "low", "high"]
 
 

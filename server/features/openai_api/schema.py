@@ -19,7 +19,6 @@ MAX_PATTERN_CHARS = 256
 # A number of repetitions, and the product of nested ones
 MAX_COUNT, MAX_PRODUCT = 10_000, 100_000
 _LARGEST = 2**63
-
 # Keywords whose value maps names to schemas, and those whose value is data
 _MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 _DATA = frozenset(("enum", "const", "default", "examples", "required", "type"))
@@ -31,7 +30,6 @@ _COUNTS = (
     *("minContains", "maxContains"),
 )
 _REPEAT = re.compile(r"\{([0-9]{1,9})(?:,([0-9]{0,9}))?\}", re.ASCII)
-
 Schema = Mapping[str, Any]
 
 

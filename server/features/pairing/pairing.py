@@ -28,7 +28,6 @@ from server.web.http_errors import error_response
 from server.web.request_guard import ASK, Device, RequestGuard, TokenBody, WayIn
 
 log = logging.getLogger(__name__)
-
 PAIRING_SECONDS = 300.0
 MAX_CODE_CHARS = 64
 # Old codes that are still distinguished from wrong ones.
@@ -304,20 +303,12 @@ def _without_device(response: Response) -> Response:
 # ones.
 
 COOKIE = "qwen-camera-device"
-
-
 # The one route that takes it, with what lies below
 COOKIE_PATH = "/api/token"
-
 DEVICE_SECONDS = 30 * 86_400
-
-
 # Listed devices; the least recently seen one leaves the list, but stays paired.
 MAX_LISTED = 1000
-
 _ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-
-
 # Part of a User-Agent to the device's kind; the first match counts.
 _KINDS = {
     "iPhone": "iPhone",

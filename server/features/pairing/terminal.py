@@ -16,7 +16,6 @@ import segno
 from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCodes
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
-
 # Default for a terminal that does not report its size
 _SIZE = os.terminal_size((80, 24))
 # Interval at which a background program checks if it is in the foreground.
@@ -278,18 +277,12 @@ def device_command(line: str, devices: Devices, forget: Callable[[str | None], o
 
 # Black on white with any terminal's colours, because scanners need dark modules.
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
-
 _RESET = "\x1b[0m"
-
-
 # (upper module dark, lower module dark) to the character.
 _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
-
-
 # Light modules around it (ISO/IEC 18004, section 6.3.8), and the fewest for small terminals: phones
 # still find a code with two.
 QUIET = 4
-
 LEAST_QUIET = 2
 
 

@@ -236,24 +236,14 @@ def _score(line: _Line, other: _Line) -> float:
 # Seconds without a new line after which a text is over: with its end in view, with something
 # beyond it, and before the first line
 WHOLE_SECONDS = 3.0
-
 QUIET_SECONDS = 9.0
-
 FIRST_SECONDS = 20.0
-
-
 # The longest time to speak the lines that were read, whatever a page reports
 HEARING_SECONDS = 600.0
-
-
 # Seconds without a new line before a hint: a person who moves on needs none
 HINT_AFTER_SECONDS = 1.0
-
-
 # Looks in a row with the same result, until it is the hint
 _LOOKS = 2
-
-
 # Seconds after which a hint that still holds is given again
 AGAIN_SECONDS = 6.0
 

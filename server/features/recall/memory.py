@@ -254,28 +254,16 @@ def _usual(past: Sequence[Kept], now: float) -> Usual:
 
 # Cells of the luma, and of each chroma plane: columns and rows
 _LUMA, _CHROMA = (48, 27), (24, 14)
-
 _PLANES = (_LUMA, _CHROMA, _CHROMA)
-
-
 # Bytes of a grid
 SIZE = sum(columns * rows for columns, rows in _PLANES)
-
-
 # Levels by which a cell differs from all those around it in the other picture
 _LEAST = 14
-
-
 # So many cells that differ are another scene
 _CELLS = 4
-
-
 # Times the usual spread of that number, in a scene that always moves
 _RESTLESS = 3.0
-
 _AROUND = np.ones((3, 3), np.uint8)
-
-
 # Where each plane begins in a grid
 _BEGINS = np.cumsum([0, *(columns * rows for columns, rows in _PLANES[:-1])])
 

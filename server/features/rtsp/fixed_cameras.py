@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WATCHED_FPS = 2.0
 # Seconds for which a question or an operator's look keeps the camera awake beyond what it names
 LOOK_SECONDS = 5.0
-
 # Said to operators, who can mend it
 SENTENCES = {
     Trouble.UNREACHABLE: "Nothing answers at its address. Check that the camera is on, and the host and port of its url.",

@@ -26,7 +26,6 @@ from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
 
 log = logging.getLogger(__name__)
-
 _ROOT = Path(__file__).resolve().parents[3]
 # Seconds between two looks at what is due
 LOOK_SECONDS = 0.25
@@ -253,23 +252,14 @@ def _frame(message: Message, now: float) -> Frame:
 
 # Seconds before the next attempt: doubled with each failure, up to the last.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
-
-
 # After a refusal that a person has to mend. Cameras lock users out after a few wrong passwords.
 MENDED_PAUSE, LAST_MENDED_PAUSE = 60.0, 900.0
-
-
 # Of a pause, this share and more: cameras behind one switch do not come back all at once.
 LEAST_SHARE = 0.5
-
-
 # A connection that lived so long was a good one: the next pause is short again.
 GOOD_SECONDS = 30.0
-
-
 # Seconds for a connection to send its first picture
 FIRST_PICTURE_SECONDS = 30.0
-
 NEEDS_PERSON = frozenset(
     {
         *(Trouble.CREDENTIALS, Trouble.CLEAR_PASSWORD, Trouble.CERTIFICATE, Trouble.REDIRECT),

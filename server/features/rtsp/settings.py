@@ -38,27 +38,18 @@ SETTINGS = RtspSettings
 
 # Most cameras of one server: each has a process of its own.
 MOST_CAMERAS = 16
-
-
 # Watches of a session (features/watches/rule.py), and characters of a watch's condition
 MOST_WATCHES = 8
-
 MOST_CHARACTERS = 200
-
 _DEVICE = re.compile(r"/dev/video\d{1,3}", re.ASCII)
-
 _URL = re.compile(
     r"(?:rtsps?|https?)://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
     r"(?:/[\x21-\x7e]{0,1024})?",
     re.ASCII,
 )
-
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
-
 _TEXTS = ("name", "url", "user", "password", "ca")
-
 _FLAGS = ("describe", "clear_password", "mqtt")
-
 _LISTS = ("watches", "engines")
 
 

@@ -68,21 +68,15 @@ SETTINGS = WebhookSettings
 
 # Most receivers of one server
 MOST_WEBHOOKS = 8
-
-
 # Bytes of a secret, as Standard Webhooks has them
 SECRET_BYTES = (24, 64)
-
 _URL = re.compile(
     r"https?://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
     r"(?:/[\x21\x22\x24-\x7e]{0,1024})?",
     re.ASCII,
 )
-
 _TEXTS = ("name", "url", "secret", "evidence", "ca")
-
 _FLAGS = ("people", "private")
-
 _LISTS = ("cameras",)
 
 

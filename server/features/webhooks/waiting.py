@@ -152,12 +152,8 @@ class DeadLetters:
 
 # Seconds before the second attempt, the third, and so on: seven attempts within half an hour
 PAUSES = (2.0, 10.0, 60.0, 180.0, 600.0, 900.0)
-
-
 # Of a pause, this share and more: alerts of one moment do not come back all at once.
 LEAST_SHARE = 0.75
-
-
 # A receiver may ask for a longer pause, up to this.
 MOST_ASKED = 900.0
 

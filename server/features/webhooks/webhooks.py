@@ -39,7 +39,6 @@ from server.features.webhooks.waiting import (
 from server.session.part import SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
-
 # For operators, who can mend it
 SENTENCES = {
     Trouble.ADDRESS: "Its name leads to an address of a private network, which gets nothing. Set private = true for it if that is meant.",
@@ -418,8 +417,6 @@ def headers(key: bytes, id: str, timestamp: int, body: bytes) -> list[tuple[str,
 
 # Seconds from the attempt that sends a link to its end
 LINK_SECONDS = 60.0
-
-
 # Links at a time; the oldest is dropped.
 MOST_LINKS = 128
 

@@ -136,8 +136,6 @@ def _encrypt(plain: socket.socket, host: str, ca: str) -> ssl.SSLSocket:
 # The answer to a camera that asks for a password: HTTP's Digest (RFC 7616) and Basic. Pure.
 
 _PART = re.compile(r'([A-Za-z-]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.){0,1024})"|([^\s,"]{1,256}))')
-
-
 # The better one first. A camera that names none means MD5.
 _HASHES: dict[str, Callable[[bytes], str]] = {
     "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),

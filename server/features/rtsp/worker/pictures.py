@@ -229,13 +229,9 @@ class Pictures:
 
 # Largest side of a picture in pixels, as for visitors' cameras
 MAX_SIDE = 4096
-
-
 # Units of a frame; a camera has one for each slice and a few beside them.
 MAX_UNITS = 1024
-
 _START = b"\0\0\1"
-
 _SPS = 33
 
 
