@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from server.core.setting_text import shown
 
@@ -14,13 +16,18 @@ MOST_BYTES = 64 * 1024
 
 # Names that operators give to cameras and webhooks
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+# The host of a URL, with its port if one is named
+HOST_AND_PORT = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
 
 
-def read_tables(path: Path, key: str, *others: str) -> tuple[dict[str, Any], bool]:
-    """Read the file; return what stands in it, and whether others than its owner can read it.
+def read_tables(
+    path: Path, key: str, most: int, make: Callable[[str, Any], Any], *others: str
+) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """Read the file; return its entries, what stands in it, and whether others than its owner can read it.
 
-    `key` holds the list; `others`: keys that may stand beside it. Raises OSError, and ValueError with
-    a relative clause that has no secret.
+    `key` holds the list of at most `most` entries, each of which `make` makes, with the beginning of
+    the clause of an error; `others`: keys that may stand beside it. Raises OSError, and ValueError
+    with a relative clause that has no secret.
     """
     with path.open("rb") as stream:
         data = stream.read(MOST_BYTES + 1)
@@ -38,7 +45,14 @@ def read_tables(path: Path, key: str, *others: str) -> tuple[dict[str, Any], boo
     if set(found) - {key, *others} or not isinstance(found.setdefault(key, []), list):
         allowed = ", ".join((f"[[{key}]]", *others))
         raise ValueError(f"which has something other than {allowed}")
-    return found, others_read
+    entries = found[key]
+    if len(entries) > most:
+        raise ValueError(f"which has {len(entries)} {key}s; at most {most} are allowed")
+    made = tuple(make(f"whose {key} {number}", entry) for number, entry in enumerate(entries, 1))
+    names = [one.name for one in made]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ValueError(f"in which two {key}s have the name {twice}")
+    return made, found, others_read
 
 
 def check_table(
@@ -50,7 +64,7 @@ def check_table(
     lists: tuple[str, ...],
     most: int,
 ) -> None:
-    """Check that an entry is a table of known keys, with texts of one line and flags.
+    """Check that an entry is a table of known keys, with a name, texts of one line and flags.
 
     `which` begins the clause of an error. `lists` are allowed, and not looked at. `most`: characters
     of a text. Raises ValueError.
@@ -67,3 +81,15 @@ def check_table(
     for name in flags:
         if not isinstance(entry.get(name, False), bool):
             raise ValueError(f"{which} has a {name} that is neither true nor false")
+    if NAME.fullmatch(entry.get("name", "")) is None:
+        raise ValueError(
+            f"{which} has no name of 1 to 32 characters of a to z, 0 to 9 and - between them"
+        )
+
+
+def has_port(url: str) -> bool:
+    """Find whether the port of a URL is one, or none is named."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

@@ -89,7 +89,8 @@ class Cameras(SessionPart):
         self._stills = Stills(camera=self._own, outbox=self._outbox, tools=self._tools)
         self.handlers = {CameraSettings: self._set}
         self._clock = clock
-        self._own_name = ""
+        # The person's name for the session's own camera; "" when it has none
+        self.own_name = ""
         # By id, in the order in which they were invited
         self._further: dict[str, FurtherCamera] = {}
         # Who is invited to be the session's own camera
@@ -112,11 +113,6 @@ class Cameras(SessionPart):
     def ids(self) -> tuple[str, ...]:
         """The further cameras' ids."""
         return tuple(self._further)
-
-    @property
-    def own_name(self) -> str:
-        """The person's name for the session's own camera; "" when it has none."""
-        return self._own_name
 
     @property
     def cameras(self) -> list[Camera]:
@@ -188,8 +184,7 @@ class Cameras(SessionPart):
     def admit(self, token: CameraSecret) -> Admission | None:
         """Find the admission of a token; None for none."""
         now = self._clock()
-        found = [one for one in self._admissions if one.admits(token, now)]
-        return found[0] if found else None
+        return next((one for one in self._admissions if one.admits(token, now)), None)
 
     def check(self, admission: Admission, token: CameraSecret) -> None:
         """Raises NotFound for a camera that has ended, and for a token that is over."""
@@ -208,7 +203,7 @@ class Cameras(SessionPart):
         taken = [self._name_of(one) for one in others if one != id]
         name = free_name(clean_name(name), id, taken)
         if id == OWN:
-            self._own_name = name
+            self.own_name = name
         else:
             self._further[id].name = name
         self.report()
@@ -301,7 +296,7 @@ class Cameras(SessionPart):
 
     def greet(self) -> None:
         """Tell a new socket of the cameras."""
-        if self._further or self._own_name:
+        if self._further or self.own_name:
             self._reported = None
             self.report()
 
@@ -357,7 +352,7 @@ class Cameras(SessionPart):
 
     def _name_of(self, id: str) -> str:
         if id == OWN:
-            return self._own_name or unnamed(OWN)
+            return self.own_name or unnamed(OWN)
         return self._further[id].name
 
     def _find(self, id: str) -> FurtherCamera:
@@ -501,10 +496,10 @@ class Admission:
 
     def __init__(self, session_id: str, camera: str, now: float) -> None:
         self._session_id = session_id
+        # The code's digest is None once it was redeemed, or a camera came without it
+        self._code: bytes | None
         token, self._token = make_token(session_id)
-        code, digest = make_code(session_id)
-        # None once it was redeemed, or a camera came without it
-        self._code: bytes | None = digest
+        code, self._code = make_code(session_id)
         self.invitation = Invitation(camera, token, code)
         # The camera ends then by itself.
         self.until = now + INVITED_SECONDS
@@ -599,20 +594,16 @@ class CameraSecret:
         return kept is not None and hmac.compare_digest(self.digest, kept)
 
 
-def _make(session_id: str) -> tuple[str, bytes]:
+def make_code(session_id: str) -> tuple[str, bytes]:
+    """Make a one-time code, and its digest to keep."""
     text = f"{session_id}~{secrets.token_urlsafe(16)}"
     return text, _digest(text)
 
 
 def make_token(session_id: str) -> tuple[str, bytes]:
     """Make a token, and its digest to keep."""
-    text, digest = _make(session_id)
+    text, digest = make_code(session_id)
     return _TOKEN + text, digest
-
-
-def make_code(session_id: str) -> tuple[str, bytes]:
-    """Make a one-time code, and its digest to keep."""
-    return _make(session_id)
 
 
 def read_token(text: str) -> CameraSecret | None:

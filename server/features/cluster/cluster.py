@@ -75,11 +75,7 @@ class Cluster(Replicas):
     async def _exchange(self) -> None:
         """Report this process, and end here what an operator ended at another one."""
         await self.replicas.report(time.monotonic())
-        if self._ends is not None:
-            await self._carry_out(self._ends)
-
-    async def _carry_out(self, ends: SharedEnds) -> None:
-        listed = await ends.read()
+        listed = await self._ends.read() if self._ends is not None else None
         if listed is None:
             return
         for name in listed.names:

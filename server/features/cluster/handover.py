@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,7 +22,7 @@ from server.auth import Claims, Signer, TokenIssuer, TokenRefused
 from server.core.aio import Deadline, TaskSet, supervise
 from server.core.errors import Close, Conflict, RequestError
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
-from server.features.cluster.replicas import Replica, ReplicaList
+from server.features.cluster.replicas import ReplicaList
 from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 from server.session_manager import SessionManager
@@ -134,12 +135,11 @@ class Handovers:
 
 
 def _typed(turns: Any) -> Turns | None:
+    """Return turns as they were signed; None for anything else."""
     if not isinstance(turns, list) or len(turns) > MAX_TURNS:
         return None
     for turn in turns:
-        if not (isinstance(turn, list) and len(turn) == 2):
-            return None
-        if not all(isinstance(text, str) for text in turn):
+        if not isinstance(turn, list) or [type(text) for text in turn] != [str, str]:
             return None
     return [(question, answer) for question, answer in turns]
 
@@ -290,7 +290,9 @@ class OperatorDrain:
             "notice_seconds": round(max(0.0, (self._from or now) - now), 1),
             # Places that others have
             "room": sum(one.free for one in others),
-            "gateways": [one.seen() for one in sorted((own, *others), key=_name) if one.name],
+            "gateways": [
+                one.seen() for one in sorted((own, *others), key=attrgetter("name")) if one.name
+            ],
         }
 
     def _people(self) -> int:
@@ -314,10 +316,6 @@ class OperatorDrain:
             gone = self.moving.went - self._before
             log.info("nobody is left at this gateway", extra={"count": gone})
         return LOOK_SECONDS
-
-
-def _name(one: Replica) -> str:
-    return one.name
 
 
 # Time between two looks (seconds), and pages that get the message in one: all at once would offer their
@@ -359,15 +357,13 @@ class Moving:
             await self._sessions.end(id, "moved to another gateway", Close.DRAINING)
         return bool(self._leaving or able)
 
-    async def run(self, deadline: Deadline) -> int:
-        """Move everybody who can go. Returns the number of those that went before the deadline.
+    async def run(self, deadline: Deadline) -> None:
+        """Move everybody who can go before the deadline.
 
         A page that does not go is left to the close of its socket.
         """
-        before = self.went
         while await self.step() and deadline.left():
             await asyncio.sleep(LOOK_SECONDS)
-        return self.went - before
 
 
 def _side(session: Session) -> HandingOver | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.features.cluster.shared_limits import Store
+from server.features.cluster.shared_limits import Store, text_of
 
 log = logging.getLogger(__name__)
 
@@ -240,11 +240,6 @@ class ReplicaList:
         """This process as it reports itself."""
         return self._own()
 
-    @property
-    def named(self) -> bool:
-        """True for one of several processes, which a balancer tells apart by their names."""
-        return bool(self._own().name)
-
     def can_take(self, now: float) -> bool:
         """Find whether another replica has space for this one's people."""
         return any(one.free for one in self.others(now))
@@ -279,5 +274,4 @@ def _share(some: Sequence[Replica]) -> float:
 
 
 def _text(word: str | bytes) -> str:
-    text = word.decode("ascii", "replace") if isinstance(word, bytes) else word
-    return text[:_MOST_CHARS]
+    return text_of(word)[:_MOST_CHARS]

@@ -240,7 +240,7 @@ class SharedEnds:
             return None
         self._looked, before, found = reply
         latest = self._looked + CLOCK_SKEW
-        names = [name for name in map(_text, found) if not _is_later(name, latest)]
+        names = [name for name in map(text_of, found) if not _is_later(name, latest)]
         fresh = [name for name in names if name not in self._applied]
         self._applied = frozenset(names)
         return Ends(fresh, before if 0 <= before <= latest else 0)
@@ -252,7 +252,8 @@ def _is_later(name: str, latest: int) -> bool:
     return bool(kind) and time.isdecimal() and len(time) < 12 and int(time) > latest
 
 
-def _text(name: str | bytes) -> str:
+def text_of(name: str | bytes) -> str:
+    """Read a word of Redis."""
     return name.decode("ascii", "replace") if isinstance(name, bytes) else name
 
 
@@ -296,7 +297,7 @@ class SharedSlots:
                 order = holders[name]
                 pairs += [member, "" if order is None else round(order, 3)]
             reply = await self._store.run(KEEP_SLOTS, self._keys, SLOT_SECONDS, *pairs)
-            gone += [names[_text(member)] for member in reply or ()]
+            gone += [names[text_of(member)] for member in reply or ()]
         return gone
 
     @property

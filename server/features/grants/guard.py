@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from server.access.replicas import GONE
 from server.auth import TokenRefused, bearer
+from server.core.aio import cancel_and_wait
 from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
 from server.features.grants.grants import Grant, ended, read_token
 from server.features.grants.programs import Programs, programs_of
@@ -86,3 +91,21 @@ class ProgramGuard:
             "Too many requests without a valid access token came from this address. Wait a moment.",
             retry_after=max(1.0, wait),
         )
+
+
+async def until_left(receive: Receive, answer: Coroutine[Any, Any, None]) -> None:
+    """Answer a program's request, until it has left: who has left wants no answer."""
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    answering = asyncio.create_task(answer, name="program")
+    leaving = asyncio.create_task(left(), name="program/left")
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = answering.done()
+        await cancel_and_wait((answering, leaving))
+    if done:
+        answering.result()

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.aio import cancel_and_wait
-from server.features.grants.guard import ProgramGuard
+from server.features.grants.guard import ProgramGuard, until_left
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -89,22 +89,7 @@ class McpEndpoint:
 
         inner = dict(scope)
         inner["state"] = {**scope.get("state", {}), PASS: entered}
-        serving = asyncio.create_task(
-            manager.handle_request(inner, whole, send), name="program/mcp"
-        )
-        leaving = asyncio.create_task(_left(receive), name="program/left")
         try:
-            await asyncio.wait((serving, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await until_left(receive, manager.handle_request(inner, whole, send))
         finally:
-            # A program that has left wants no answer: the look is stopped.
             gone.set()
-            leaving.cancel()
-            if not serving.done():
-                await cancel_and_wait((serving,))
-        if not serving.cancelled():
-            serving.result()
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

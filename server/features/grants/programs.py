@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -188,19 +189,13 @@ class Programs(SessionPart):
 
     def message(self, grant: Grant) -> None:
         """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""
-        try:
+        with self._refusals():
             self._grants.message(grant, time.monotonic())
-        except QwenCameraError as error:
-            self._count(error.code)
-            raise
 
     def use(self, grant: Grant, scope: Scope | None) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden, RateLimited."""
-        try:
+        with self._refusals():
             self._grants.use(grant, scope, time.monotonic(), time.time())
-        except QwenCameraError as error:
-            self._count(error.code)
-            raise
         self._count("used")
         self._touch()
 
@@ -225,10 +220,9 @@ class Programs(SessionPart):
             picture = answer.frame.thumbnail if answer.frame is not None else None
             return answer, picture
 
-        def words(answer: wire.Response) -> str:
-            return answer.text
-
-        return await self.look(grant, question.tool, question.words, work, words)
+        return await self.look(
+            grant, question.tool, question.words, work, lambda answer: answer.text
+        )
 
     @property
     def model(self) -> str:
@@ -260,11 +254,8 @@ class Programs(SessionPart):
                 "This program's earlier looks are still on their way. Wait for them, then ask again.",
                 retry_after=2,
             )
-        try:
+        with self._refusals():
             self._grants.look(grant, time.monotonic())
-        except QwenCameraError as error:
-            self._count(error.code)
-            raise
 
     def check_picture(self, grant: Grant) -> None:
         """Check that a program may get a picture now: each way by which one leaves calls this.
@@ -334,8 +325,7 @@ class Programs(SessionPart):
         """Send the page the end of a look; return its result, or its error."""
         result: tuple[T, str | None] | BaseException
         if not task.done() or task.cancelled():
-            result = ended()
-            text = "It was stopped."
+            result, text = ended(), "It was stopped."
         elif (error := task.exception()) is not None:
             if not isinstance(error, QwenCameraError):
                 error = Internal(
@@ -358,6 +348,15 @@ class Programs(SessionPart):
 
     def _count(self, what: str) -> None:
         self._counter.labels(what).inc()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Count an error by its code."""
+        try:
+            yield
+        except QwenCameraError as error:
+            self._count(error.code)
+            raise
 
     # End
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,9 @@ from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.context import Services
 from server.web.request_guard import RequestGuard
+
+if TYPE_CHECKING:
+    from server.features.rtsp.fixed_cameras import FixedCameras
 
 PREFIX = "/api/grants"
 
@@ -124,14 +127,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
         return {"ended": 1}
 
 
-class NamedSessions(Protocol):
-    """The fixed cameras."""
-
-    def session(self, name: str) -> Session:
-        """Raises NotFound."""
-
-
-def add_camera_routes(router: APIRouter, cameras: NamedSessions) -> None:
+def add_camera_routes(router: APIRouter, cameras: FixedCameras) -> None:
     """Add the routes; the router is one for operators, below their path of cameras."""
 
     @router.post("/{name}/grants", status_code=201)

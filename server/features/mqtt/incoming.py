@@ -48,10 +48,6 @@ class Heard:
 NOTHING = Heard(Kind.NOTHING)
 
 
-def _dropped(reason: str) -> Heard:
-    return Heard(Kind.DROPPED, reason)
-
-
 class Incoming:
     """Judges messages. `kept`: the retained topics of the present cameras, whose owner may change them."""
 
@@ -87,9 +83,9 @@ class Incoming:
         if topic == self._topics.birth:
             if retained or payload != ONLINE:
                 return NOTHING
-            return Heard(Kind.BIRTH) if self._births.take(now) else _dropped("rate")
+            return Heard(Kind.BIRTH) if self._births.take(now) else Heard(Kind.DROPPED, "rate")
         if not self._is_leftover(topic):
-            return _dropped("unknown")
+            return Heard(Kind.DROPPED, "unknown")
         if not retained or not payload or topic in self.kept:
             return NOTHING
         return Heard(Kind.LEFTOVER, topic)
@@ -97,11 +93,11 @@ class Incoming:
     def _press(self, camera: str, payload: bytes, retained: bool, now: float) -> Heard:
         if retained:
             # It would look again with each connection.
-            return _dropped("retained")
+            return Heard(Kind.DROPPED, "retained")
         if payload != PRESS:
-            return _dropped("malformed")
+            return Heard(Kind.DROPPED, "malformed")
         if not take_all((self._of[camera], self._all), now):
-            return _dropped("rate")
+            return Heard(Kind.DROPPED, "rate")
         return Heard(Kind.PRESS, camera)
 
     def _is_leftover(self, topic: str) -> bool:

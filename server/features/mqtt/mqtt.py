@@ -94,18 +94,15 @@ class Mqtt:
                     on_end=self._device_ended,
                     clock=clock,
                 )
-            looks = [topics.look(name) for name in self._agreed]
+            looks = tuple(topics.look(name) for name in self._agreed)
+            # Visitors' cameras come and go.
+            hears = (topics.look("+"),) if plan.visitors else looks
             self._link = Link(
                 plan.address,
                 plan.ca,
                 topics,
                 counters,
-                # Visitors' cameras come and go.
-                (
-                    *([topics.look("+")] if plan.visitors else looks),
-                    topics.birth,
-                    *topics.leftovers,
-                ),
+                (*hears, topics.birth, *topics.leftovers),
                 on_up=self._up,
                 hear=self._hear,
             )
@@ -240,6 +237,3 @@ class Mqtt:
         last = self.visitors.end_all() if self.visitors is not None else []
         if self._link is not None:
             await self._link.close(last)
-
-
-# The metrics of MQTT.

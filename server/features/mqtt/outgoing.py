@@ -163,18 +163,17 @@ SENTENCES = {
     Trouble.MALFORMED: "It sends something other than MQTT. Check the scheme and port of MQTT_URL.",
 }
 # Reason codes of a refused connection, as MQTT 5 has them
-_CREDENTIALS = {134, 135, 138, 140}
-_VERSION = {132}
-_LATER = {136, 137, 151, 156, 157, 159}
+_REFUSALS = {
+    **dict.fromkeys((134, 135, 138, 140), Trouble.CREDENTIALS),
+    132: Trouble.VERSION,
+    # Later it may take one.
+    **dict.fromkeys((136, 137, 151, 156, 157, 159), Trouble.UNREACHABLE),
+}
 
 
 def refusal(code: int) -> Trouble:
     """Name the trouble of a refused connection by its reason code."""
-    if code in _CREDENTIALS:
-        return Trouble.CREDENTIALS
-    if code in _VERSION:
-        return Trouble.VERSION
-    return Trouble.UNREACHABLE if code in _LATER else Trouble.REFUSED
+    return _REFUSALS.get(code, Trouble.REFUSED)
 
 
 def pause(failures: int, trouble: Trouble, chance: float) -> float:
@@ -182,9 +181,9 @@ def pause(failures: int, trouble: Trouble, chance: float) -> float:
 
     `failures`: attempts that failed before this one, in a row; `chance`: 0 to 1, random.
     """
-    first, last = (
-        (MENDED_PAUSE, LAST_MENDED_PAUSE) if trouble in NEEDS_PERSON else (FIRST_PAUSE, LAST_PAUSE)
-    )
+    first, last = FIRST_PAUSE, LAST_PAUSE
+    if trouble in NEEDS_PERSON:
+        first, last = MENDED_PAUSE, LAST_MENDED_PAUSE
     whole = min(last, first * 2.0 ** min(failures, 16))
     return whole * (LEAST_SHARE + (1 - LEAST_SHARE) * chance)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.core.errors import QwenCameraError
+from server.core.messages import UsageInfo
 from server.features.openai_api.errors import error_body
-from server.models.base import Usage
+from server.features.openai_api.program_chat import ChatEnd
 from server.models.conversation import ToolCall
 
 # The name under which whatever model answers now can be asked
@@ -19,28 +20,6 @@ MODEL = "camera"
 KEEP_ALIVE = b": the camera is looked at\n\n"
 DONE = b"data: [DONE]\n\n"
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
-
-
-@dataclass(frozen=True, slots=True)
-class SeenFrame:
-    """A picture that the model got, beside OpenAI's own fields."""
-
-    # Milliseconds since the epoch
-    captured_at: float
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The end of an answer."""
-
-    text: str
-    finish_reason: str
-    # The model that answered
-    model: str
-    usage: Usage
-    calls: Sequence[ToolCall] = ()
-    frames: Sequence[SeenFrame] = ()
 
 
 def models(name: str, created: float) -> dict[str, Any]:
@@ -53,7 +32,7 @@ def model(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "qwen-camera"}
 
 
-def _usage(usage: Usage) -> dict[str, Any] | None:
+def _usage(usage: UsageInfo) -> dict[str, Any] | None:
     """Return the tokens; None where the engine counts none."""
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
@@ -78,13 +57,19 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     ]
 
 
-def _reason(reason: str) -> str:
+def _reason(end: ChatEnd) -> str:
+    reason = end.response.finish_reason
     return reason if reason in _REASONS else "stop"
 
 
-def _frames(frames: Sequence[SeenFrame]) -> dict[str, Any]:
-    """Return the field beside OpenAI's own."""
-    return {"frames": [{"captured_at": one.captured_at, "held": one.held} for one in frames]}
+def _model(end: ChatEnd) -> str:
+    """Name the model that answered."""
+    return end.response.model or end.response.engine or MODEL
+
+
+def _frames(end: ChatEnd) -> dict[str, Any]:
+    """Return the field beside OpenAI's own: the pictures that the model got."""
+    return {"frames": [{"captured_at": at, "held": held} for at, held in end.frames]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +80,27 @@ class Writer:
     include_usage: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, end: ChatEnd) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": answer.text or (None if answer.calls else ""),
+            "content": end.response.text or (None if end.calls else ""),
             "refusal": None,
         }
-        if answer.calls:
-            message["tool_calls"] = _calls(answer.calls)
+        if end.calls:
+            message["tool_calls"] = _calls(end.calls)
         return {
-            **self._head("chat.completion", answer.model),
+            **self._head("chat.completion", _model(end)),
             "choices": [
                 {
                     "index": 0,
                     "message": message,
                     "logprobs": None,
-                    "finish_reason": _reason(answer.finish_reason),
+                    "finish_reason": _reason(end),
                 }
             ],
-            "usage": _usage(answer.usage),
-            "camera": _frames(answer.frames),
+            "usage": _usage(end.response.usage),
+            "camera": _frames(end),
         }
 
     def begin(self, model: str) -> bytes:
@@ -125,23 +110,18 @@ class Writer:
     def piece(self, model: str, text: str) -> bytes:
         return self._chunk(model, {"content": text})
 
-    def end(self, answer: Answer, sent: str) -> bytes:
+    def end(self, end: ChatEnd, sent: str) -> bytes:
         """Return the chunks at the end; `sent`: the text that went out before."""
-        found = b""
-        if rest := answer.text.removeprefix(sent) if answer.text.startswith(sent) else "":
-            found += self.piece(answer.model, rest)
-        if answer.calls:
-            calls = [{"index": at, **call} for at, call in enumerate(_calls(answer.calls))]
-            found += self._chunk(answer.model, {"tool_calls": calls})
-        camera = {"camera": _frames(answer.frames)}
-        found += self._chunk(answer.model, {}, _reason(answer.finish_reason), camera)
+        found, model, text = b"", _model(end), end.response.text
+        if rest := text.removeprefix(sent) if text.startswith(sent) else "":
+            found += self.piece(model, rest)
+        if end.calls:
+            calls = [{"index": at, **call} for at, call in enumerate(_calls(end.calls))]
+            found += self._chunk(model, {"tool_calls": calls})
+        found += self._chunk(model, {}, _reason(end), {"camera": _frames(end)})
         if self.include_usage:
-            last = {
-                **self._head("chat.completion.chunk", answer.model),
-                "choices": [],
-                "usage": _usage(answer.usage),
-            }
-            found += _event(last)
+            head = self._head("chat.completion.chunk", model)
+            found += _event({**head, "choices": [], "usage": _usage(end.response.usage)})
         return found + DONE
 
     def failed(self, error: QwenCameraError) -> bytes:

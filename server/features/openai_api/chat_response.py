@@ -13,10 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
-from server.features.openai_api.answer import KEEP_ALIVE, MODEL, Answer, SeenFrame, Writer
+from server.features.grants.guard import until_left
+from server.features.openai_api.answer import KEEP_ALIVE, Writer
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
-from server.models.base import Usage
 
 # An error within so many seconds has its own HTTP status; later it is an event. Less than proxies wait for a head.
 HEAD_SECONDS = 10.0
@@ -70,17 +70,9 @@ class ChatResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, until the end or until the client has left. Raises QwenCameraError before the head is sent."""
-        answer = asyncio.create_task(self._answer(send), name="chat")
-        gone = asyncio.create_task(_left(receive), name="chat client")
-        try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            left = not answer.done()
-            await cancel_and_wait([answer, gone])
-        if not left:
-            # An error goes on from here. A program that does not read loses its connection with the rest.
-            with contextlib.suppress(_Unread):
-                await answer
+        # An error goes on from here. A program that does not read loses its connection with the rest.
+        with contextlib.suppress(_Unread):
+            await until_left(receive, self._answer(send))
 
     async def _answer(self, send: Send) -> None:
         pieces = _Pieces()
@@ -89,7 +81,7 @@ class ChatResponse(Response):
             if self._request.stream:
                 await self._stream(asking, pieces, send)
             else:
-                body = self._writer.whole(_read(await asking))
+                body = self._writer.whole(await asking)
                 await _send(send, json.dumps(body).encode("ascii"), "application/json", self._id)
         finally:
             await cancel_and_wait([asking])
@@ -112,7 +104,7 @@ class ChatResponse(Response):
             elif not await _first(asking, pieces, KEEP_ALIVE_SECONDS):
                 await _put(send, _body(KEEP_ALIVE))
         try:
-            last = self._writer.end(_read(await asking), pieces.sent)
+            last = self._writer.end(await asking, pieces.sent)
         except QwenCameraError as error:
             last = self._writer.failed(error)
         await _put(send, _body(last, more=False))
@@ -128,12 +120,6 @@ async def _first(asking: asyncio.Future[ChatEnd], pieces: _Pieces, seconds: floa
     finally:
         await cancel_and_wait([arrived])
     return bool(done)
-
-
-async def _left(receive: Receive) -> None:
-    """Wait until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send(send: Send, body: bytes, kind: str, headers: dict[str, str]) -> None:
@@ -157,17 +143,3 @@ def _head(kind: str, headers: dict[str, str]) -> Message:
 
 def _body(data: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-def _read(end: ChatEnd) -> Answer:
-    """Return the end of a chat as an answer of this interface."""
-    response = end.response
-    usage = response.usage
-    return Answer(
-        text=response.text,
-        finish_reason=response.finish_reason,
-        model=response.model or response.engine or MODEL,
-        usage=Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens),
-        calls=end.calls,
-        frames=[SeenFrame(captured_at, held) for captured_at, held in end.frames],
-    )

@@ -77,13 +77,7 @@ class PairingCodes:
     Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
     """
 
-    def __init__(
-        self,
-        *,
-        ttl: float = PAIRING_SECONDS,
-        on_redeemed: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._ttl = ttl
+    def __init__(self, *, on_redeemed: Callable[[], object] = lambda: None) -> None:
         self.on_redeemed = on_redeemed
         self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
 
@@ -92,7 +86,7 @@ class PairingCodes:
         for code in self._codes:
             code.expires_at = min(code.expires_at, now)
         fresh = secrets.token_urlsafe(16)
-        self._codes.append(_Code(_digest(fresh), now + self._ttl))
+        self._codes.append(_Code(_digest(fresh), now + PAIRING_SECONDS))
         return fresh
 
     def redeem(self, given: str, now: float) -> Redeemed:

@@ -8,7 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -34,6 +34,8 @@ AWAKE_FPS = 8.0
 # Largest side of a picture in pixels, as for visitors' cameras
 MAX_SIDE = 4096
 _CODECS = frozenset({"H264", "H265", "JPEG"})
+# Of a camera of the list, what its process needs to know
+_GIVEN = ("url", "user", "password", "ca", "clear_password")
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Facts:
     decoded: int = 0
     dropped: int = 0
     # Attempts since the start that failed, and connections that ended
-    failures: int = field(default=0)
+    failures: int = 0
 
 
 class Reader:
@@ -137,16 +139,8 @@ class Reader:
             self._worker = None
             self._failed(Trouble.CRASHED, "")
             return
-        worker.send(
-            {
-                "type": "camera",
-                "url": camera.url,
-                "user": camera.user,
-                "password": camera.password,
-                "ca": camera.ca,
-                "clear_password": camera.clear_password,
-            }
-        )
+        given = {name: getattr(camera, name) for name in _GIVEN}
+        worker.send({"type": "camera", **given})
         self._rate = None
         self.asked()
 
@@ -165,9 +159,7 @@ class Reader:
             case "alive":
                 self._alive(float(header["at"]), float(header["fps"]))
                 self.facts.decoded = int(header["decoded"])
-                dropped = int(header["dropped"])
-                self._count_dropped(dropped - self.facts.dropped)
-                self.facts.dropped = dropped
+                self._dropped(int(header["dropped"]))
             case "frame":
                 frame = _frame(message, self._clock())
                 if self.life.state is not FixedCameraState.LIVE:
@@ -185,7 +177,8 @@ class Reader:
         if self._feed is not None:
             self._feed.watch.frame(self._clock(), min(at, self._clock()))
 
-    def _count_dropped(self, count: int) -> None:
+    def _dropped(self, all: int) -> None:
+        count, self.facts.dropped = all - self.facts.dropped, all
         if self._feed is not None and count > 0:
             self._feed.dropped("not_needed", count)
 
@@ -247,8 +240,7 @@ def _frame(message: Message, now: float) -> Frame:
     )
 
 
-# The life of a standing camera's connections: when the next attempt begins. Pure.  connecting ──▶
-# live ──▶ waiting ──▶ connecting      └──────────────────▲
+# The life of a standing camera's connections: when the next attempt begins. Pure.
 
 # Seconds before the next attempt: doubled with each failure, up to the last.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
@@ -322,11 +314,9 @@ class Reconnect:
             self.since = now
         self.state = FixedCameraState.WAITING
         self.trouble, self.detail = trouble, detail
-        first, last = (
-            (MENDED_PAUSE, LAST_MENDED_PAUSE)
-            if trouble in NEEDS_PERSON
-            else (FIRST_PAUSE, LAST_PAUSE)
-        )
+        first, last = FIRST_PAUSE, LAST_PAUSE
+        if trouble in NEEDS_PERSON:
+            first, last = MENDED_PAUSE, LAST_MENDED_PAUSE
         pause = min(last, first * 2.0 ** min(self._failures, 16))
         pause *= LEAST_SHARE + (1 - LEAST_SHARE) * chance
         self._failures += 1

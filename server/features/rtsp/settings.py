@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from server.core.feature_settings import FeatureSettings, path
 from server.core.tls_files import unreadable
-from server.shared.operator_list import NAME, check_table, read_tables
+from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
 
 
 class RtspSettings(FeatureSettings):
@@ -42,11 +42,7 @@ MOST_CAMERAS = 16
 MOST_WATCHES = 8
 MOST_CHARACTERS = 200
 _DEVICE = re.compile(r"/dev/video\d{1,3}", re.ASCII)
-_URL = re.compile(
-    r"(?:rtsps?|https?)://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
-    r"(?:/[\x21-\x7e]{0,1024})?",
-    re.ASCII,
-)
+_URL = re.compile(rf"(?:rtsps?|https?)://{HOST_AND_PORT}(?:/[\x21-\x7e]{{0,1024}})?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
 _TEXTS = ("name", "url", "user", "password", "ca")
 _FLAGS = ("describe", "clear_password", "mqtt")
@@ -85,8 +81,7 @@ class FixedCamera:
 
 def read_list(path: Path) -> tuple[FixedCamera, ...]:
     """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
-    found, others_read = read_tables(path, "camera")
-    cameras = _cameras(found["camera"])
+    cameras, _, others_read = read_tables(path, "camera", MOST_CAMERAS, _camera)
     if others_read and any(one.password for one in cameras):
         raise ValueError(
             "which has passwords and can be read by others than its owner; chmod 600 changes that"
@@ -94,18 +89,7 @@ def read_list(path: Path) -> tuple[FixedCamera, ...]:
     return cameras
 
 
-def _cameras(entries: list[Any]) -> tuple[FixedCamera, ...]:
-    if len(entries) > MOST_CAMERAS:
-        raise ValueError(f"which has {len(entries)} cameras; at most {MOST_CAMERAS} are allowed")
-    cameras = tuple(_camera(number, entry) for number, entry in enumerate(entries, 1))
-    names = [one.name for one in cameras]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise ValueError(f"in which two cameras have the name {twice}")
-    return cameras
-
-
-def _camera(number: int, entry: Any) -> FixedCamera:
-    which = f"whose camera {number}"
+def _camera(which: str, entry: Any) -> FixedCamera:
     check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1100)
     for name in _LISTS:
         items = entry.get(name, [])
@@ -124,17 +108,13 @@ def _camera(number: int, entry: Any) -> FixedCamera:
 
 
 def _check(which: str, entry: dict[str, Any]) -> None:
-    if NAME.fullmatch(entry.get("name", "")) is None:
-        raise ValueError(
-            f"{which} has no name of 1 to 32 characters of a to z, 0 to 9 and - between them"
-        )
     url = entry.get("url", "")
     if _URL.fullmatch(url) is None and _DEVICE.fullmatch(url) is None:
         raise ValueError(
             f"{which} has no url like rtsp://192.168.1.20:554/stream, rtsps://, http://, https:// or /dev/video0;"
             " its user and password belong in the keys user and password"
         )
-    if not url.startswith("/") and not _has_port(url):
+    if not url.startswith("/") and not has_port(url):
         raise ValueError(f"{which} has a url with a port outside of 1 to 65535")
     if entry.get("password") and not entry.get("user"):
         raise ValueError(f"{which} has a password but no user")
@@ -144,11 +124,3 @@ def _check(which: str, entry: dict[str, Any]) -> None:
         raise ValueError(f"{which} has more than {MOST_WATCHES} watches")
     if any(_HOST.fullmatch(one.strip()) is None for one in entry.get("engines", [])):
         raise ValueError(f"{which} has engines that are not host names such as gpu.example.org")
-
-
-def _has_port(url: str) -> bool:
-    """Find whether the port of a URL is one, or none is named."""
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False

@@ -112,17 +112,6 @@ class _CheckedNetwork(AsyncNetworkBackend):
             return _BoundedStream(stream)
         raise httpcore2.ConnectError("nothing answers")
 
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> AsyncNetworkStream:
-        raise network.RefusedAddress("a socket on this machine")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
 
 @dataclass(slots=True)
 class Sender:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from server.core.feature_settings import FeatureSettings, path
 from server.core.setting_text import shown
-from server.shared.operator_list import NAME, check_table, read_tables
+from server.core.tls_files import unreadable
+from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_port, read_tables
 
 
 class WebhookSettings(FeatureSettings):
@@ -24,21 +25,13 @@ class WebhookSettings(FeatureSettings):
     )
 
     def problems(self) -> Iterable[str]:
-        path = self.webhooks
-        if path is None:
-            return []
-        try:
-            return self._part_problems(path, read_webhooks(path).webhooks)
-        except OSError as exc:
-            reason = f"which cannot be read ({exc.strerror})"
-        except ValueError as exc:
-            reason = str(exc)
-        return [
-            f"WEBHOOKS is {shown(path)}, {reason}. server/features/webhooks/README.md shows such a file."
-        ]
+        advice = "server/features/webhooks/README.md shows such a file."
+        refused = unreadable("WEBHOOKS", self.webhooks, read_webhooks, advice)
+        return refused or self._missing()
 
-    def _part_problems(self, path: Path, listed: Sequence[Webhook]) -> list[str]:
+    def _missing(self) -> list[str]:
         """Find authorities and cameras that are named and not there."""
+        path, listed = self.webhooks, self.webhook_list().webhooks
         for one in listed:
             if one.ca and not os.access(one.ca, os.R_OK):
                 return [
@@ -70,11 +63,7 @@ SETTINGS = WebhookSettings
 MOST_WEBHOOKS = 8
 # Bytes of a secret, as Standard Webhooks has them
 SECRET_BYTES = (24, 64)
-_URL = re.compile(
-    r"https?://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?"
-    r"(?:/[\x21\x22\x24-\x7e]{0,1024})?",
-    re.ASCII,
-)
+_URL = re.compile(rf"https?://{HOST_AND_PORT}(?:/[\x21\x22\x24-\x7e]{{0,1024}})?", re.ASCII)
 _TEXTS = ("name", "url", "secret", "evidence", "ca")
 _FLAGS = ("people", "private")
 _LISTS = ("cameras",)
@@ -130,21 +119,14 @@ class WebhookList:
 
 def read_webhooks(path: Path) -> WebhookList:
     """Read the file. Raises OSError, and ValueError with a relative clause that has no secret."""
-    found, others_read = read_tables(path, "webhook", "address")
-    if others_read and found["webhook"]:
+    webhooks, found, others_read = read_tables(path, "webhook", MOST_WEBHOOKS, _webhook, "address")
+    if others_read and webhooks:
         raise ValueError(
             "which has secrets and can be read by others than its owner; chmod 600 changes that"
         )
     address = found.get("address", "")
     if address and not _is_address(address):
         raise ValueError("whose address is not a URL like https://cam.example.org, without a path")
-    entries = found["webhook"]
-    if len(entries) > MOST_WEBHOOKS:
-        raise ValueError(f"which has {len(entries)} webhooks; at most {MOST_WEBHOOKS} are allowed")
-    webhooks = tuple(_webhook(number, entry) for number, entry in enumerate(entries, 1))
-    names = [one.name for one in webhooks]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise ValueError(f"in which two webhooks have the name {twice}")
     if not address and any(one.evidence is Evidence.LINK for one in webhooks):
         raise ValueError(
             'which has evidence = "link" but no address; write address = "https://cam.example.org" at its top, under which'
@@ -156,11 +138,10 @@ def read_webhooks(path: Path) -> WebhookList:
 def _is_address(address: Any) -> bool:
     if not isinstance(address, str) or _URL.fullmatch(address) is None:
         return False
-    return _has_port(address) and urlsplit(address).path in ("", "/") and "?" not in address
+    return has_port(address) and urlsplit(address).path in ("", "/") and "?" not in address
 
 
-def _webhook(number: int, entry: Any) -> Webhook:
-    which = f"whose webhook {number}"
+def _webhook(which: str, entry: Any) -> Webhook:
     check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1300)
     _check(which, entry)
     return Webhook(
@@ -173,12 +154,8 @@ def _webhook(number: int, entry: Any) -> Webhook:
 
 
 def _check(which: str, entry: dict[str, Any]) -> None:
-    if NAME.fullmatch(entry.get("name", "")) is None:
-        raise ValueError(
-            f"{which} has no name of 1 to 32 characters of a to z, 0 to 9 and - between them"
-        )
     url = entry.get("url", "")
-    if _URL.fullmatch(url) is None or not _has_port(url):
+    if _URL.fullmatch(url) is None or not has_port(url):
         raise ValueError(
             f"{which} has no url like https://hooks.example.org/camera, with a port of 1 to 65535 if any, without a user"
             " and a fragment"
@@ -215,11 +192,3 @@ def _is_secret(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return SECRET_BYTES[0] <= len(key) <= SECRET_BYTES[1]
-
-
-def _has_port(url: str) -> bool:
-    """Find whether the port of a URL is one, or none is named."""
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False

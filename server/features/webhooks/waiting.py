@@ -31,6 +31,8 @@ class Delivery:
     status: int = 0
     # Its camera's person has ended it: nothing more of it may leave.
     ended: bool = False
+    # When it was given up, monotonic seconds
+    since: float = 0.0
 
     @property
     def source(self) -> str:
@@ -78,12 +80,8 @@ class Waiting:
         """Return the one whose attempt comes first; None without any."""
         return min(self._deliveries, key=lambda one: one.due, default=None)
 
-    def remove(self, delivery: Delivery) -> bool:
-        """Take one out; False when it is not there any more."""
-        if delivery not in self._deliveries:
-            return False
+    def remove(self, delivery: Delivery) -> None:
         self._deliveries.remove(delivery)
-        return True
 
     def end(self, source: str) -> int:
         """Drop the alerts of a source; return their number."""
@@ -98,34 +96,26 @@ class Waiting:
         return taken
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    delivery: Delivery
-    # Monotonic seconds
-    since: float
-
-
 @dataclass(slots=True)
 class DeadLetters:
-    """The alerts that were given up, by the ids of their deliveries. The oldest is dropped.
+    """The alerts that were given up, by their ids. The oldest is dropped.
 
     Bounds of alarms that were given up: 32, 8 of one camera; the oldest is dropped. An operator
     sends them again.
     """
 
-    _letters: OrderedDict[str, DeadLetter] = field(default_factory=OrderedDict)
+    _letters: OrderedDict[str, Delivery] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         return len(self._letters)
 
-    def all(self) -> list[DeadLetter]:
+    def all(self) -> list[Delivery]:
         return list(self._letters.values())
 
-    def put(self, letter: DeadLetter) -> int:
+    def put(self, letter: Delivery) -> int:
         """Keep one; return the number of those that were dropped for it."""
-        self._letters[letter.delivery.id] = letter
-        source = letter.delivery.source
-        same = [id for id, one in self._letters.items() if one.delivery.source == source]
+        self._letters[letter.id] = letter
+        same = [id for id, one in self._letters.items() if one.source == letter.source]
         dropped = same[:-MOST_DEAD_OF_A_SOURCE]
         for id in dropped:
             del self._letters[id]
@@ -133,7 +123,7 @@ class DeadLetters:
             dropped.append(self._letters.popitem(last=False)[0])
         return len(dropped)
 
-    def take(self, id: str) -> DeadLetter | None:
+    def take(self, id: str) -> Delivery | None:
         return self._letters.pop(id, None)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> int:
@@ -141,7 +131,7 @@ class DeadLetters:
         ended = [
             id
             for id, one in self._letters.items()
-            if one.delivery.source == source and one.delivery.webhook not in kept
+            if one.source == source and one.webhook not in kept
         ]
         for id in ended:
             del self._letters[id]

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Response
 
@@ -28,14 +28,7 @@ from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
-from server.features.webhooks.waiting import (
-    DeadLetter,
-    DeadLetters,
-    Delivery,
-    Trouble,
-    Verdict,
-    Waiting,
-)
+from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Verdict, Waiting
 from server.session.part import SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
@@ -50,14 +43,6 @@ SENTENCES = {
     Trouble.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
     Trouble.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
 }
-
-
-class Post(Protocol):
-    """The part that sends; `Sender` is it."""
-
-    async def post(
-        self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
-    ) -> Outcome: ...
 
 
 @dataclass(slots=True)
@@ -92,7 +77,7 @@ class Webhooks:
         metrics: Metrics,
         *,
         new_id: Callable[[], str] = secrets.token_urlsafe,
-        sender: Post | None = None,
+        sender: Sender | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -264,7 +249,8 @@ class Webhooks:
 
     def _give_up(self, delivery: Delivery) -> None:
         log.warning("an alert for a webhook was given up", extra={"reason": str(delivery.trouble)})
-        self._drop("forgotten", self._dead.put(DeadLetter(delivery, self._clock())))
+        delivery.since = self._clock()
+        self._drop("forgotten", self._dead.put(delivery))
 
     async def _expire(self) -> float:
         self.links.expire(self._clock())
@@ -284,12 +270,11 @@ class Webhooks:
 
     def again(self, id: str) -> None:
         """Send a dead letter again, with all its attempts. Raises NotFound."""
-        letter = self._dead.take(id)
-        if letter is None:
+        delivery = self._dead.take(id)
+        if delivery is None:
             raise NotFound(
                 "There is no such letter. It may have been sent again, or its camera's person has ended it."
             )
-        delivery = letter.delivery
         hook = self._hooks[delivery.webhook]
         hook.gone = False
         delivery.attempts, delivery.due = 0, self._clock()
@@ -299,7 +284,7 @@ class Webhooks:
         """Send all dead letters again; return their number."""
         letters = self._dead.all()
         for letter in letters:
-            self.again(letter.delivery.id)
+            self.again(letter.id)
         return len(letters)
 
     def forget(self, id: str) -> None:
@@ -315,12 +300,12 @@ class Webhooks:
             "webhooks": [self._seen(hook) for hook in self._hooks.values()],
             "dead": [
                 {
-                    "id": one.delivery.id,
-                    "webhook": one.delivery.webhook,
-                    "camera": one.delivery.alert.source.camera if one.delivery.alert.source else "",
-                    "attempts": one.delivery.attempts,
-                    "trouble": str(one.delivery.trouble or ""),
-                    "status": one.delivery.status,
+                    "id": one.id,
+                    "webhook": one.webhook,
+                    "camera": one.alert.source.camera if one.alert.source else "",
+                    "attempts": one.attempts,
+                    "trouble": str(one.trouble or ""),
+                    "status": one.status,
                     "since_seconds": max(0, round(now - one.since)),
                 }
                 for one in self._dead.all()

@@ -18,19 +18,20 @@ from server.core.errors import (
     TooLong,
     Unauthorized,
 )
-from server.features.openai_api.answer import Answer, SeenFrame, Writer, models
+from server.core.messages import UsageInfo
+from server.features.openai_api.answer import Writer, models
 from server.features.openai_api.errors import (
     ModelUnknown,
     PictureRefused,
     error_body,
     error_headers,
 )
-from server.models.base import Usage
 from server.models.conversation import ToolCall
+from tests.features.openai_api.test_chat_response import end
 
-USAGE = Usage(600, 4, 64)
-CALL = ToolCall("c1", "lamp", '{"on": true}')
-END = Answer("A cup.", "stop", "qwen", USAGE, frames=[SeenFrame(1000.0), SeenFrame(2000.0, True)])
+USAGE = UsageInfo(prompt_tokens=600, completion_tokens=4, cached_tokens=64)
+CALLS = end("", finish_reason="tool_calls", calls=(ToolCall("c1", "lamp", '{"on": true}'),))
+END = end("A cup.", usage=USAGE, frames=((1000.0, False), (2000.0, True)))
 
 
 def events(raw: bytes) -> list[Any]:
@@ -55,13 +56,13 @@ def test_a_whole_answer() -> None:
 
 
 def test_an_engine_that_counts_no_tokens() -> None:
-    body = Writer(5.0).whole(Answer("x", "length", "m", Usage()))
+    body = Writer(5.0).whole(end("x", finish_reason="length"))
     assert body["usage"] is None
     assert body["choices"][0]["finish_reason"] == "length"
 
 
 def test_tool_calls() -> None:
-    body = Writer(5.0).whole(Answer("", "tool_calls", "m", USAGE, [CALL]))
+    body = Writer(5.0).whole(CALLS)
     read = ChatCompletion.model_validate(body).choices[0]
     assert read.message.content is None
     assert read.finish_reason == "tool_calls"
@@ -86,7 +87,7 @@ def test_chunks() -> None:
 
 def test_chunks_with_calls_and_without_usage() -> None:
     writer = Writer(5.0)
-    *chunks, _ = events(writer.end(Answer("", "tool_calls", "m", USAGE, [CALL]), ""))
+    *chunks, _ = events(writer.end(CALLS, ""))
     assert all("usage" not in one for one in chunks)
     (call,) = ChatCompletionChunk.model_validate(chunks[0]).choices[0].delta.tool_calls or []
     assert call.function is not None

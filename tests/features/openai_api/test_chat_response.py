@@ -27,20 +27,26 @@ def request(*, stream: bool) -> ChatRequest:
     return read(json.dumps({"model": "camera", "messages": messages, "stream": stream}).encode())
 
 
-def end(text: str) -> ChatEnd:
-    return ChatEnd(
-        wire.Response(
-            text=text,
-            inference_time=0.1,
-            id="look-1",
-            kind="chat",
-            engine="vllm",
-            model="qwen",
-            timings=wire.Timings(wait_frame_ms=0, prepare_ms=0, queue_ms=0, total_ms=0),
-            usage=wire.UsageInfo(),
-            finish_reason="stop",
-        )
+def end(
+    text: str,
+    *,
+    usage: wire.UsageInfo | None = None,
+    finish_reason: Any = "stop",
+    **more: Any,
+) -> ChatEnd:
+    """The end of a chat; `more`: its calls and frames."""
+    response = wire.Response(
+        text=text,
+        inference_time=0.1,
+        id="look-1",
+        kind="chat",
+        engine="vllm",
+        model="qwen",
+        timings=wire.Timings(wait_frame_ms=0, prepare_ms=0, queue_ms=0, total_ms=0),
+        usage=usage or wire.UsageInfo(),
+        finish_reason=finish_reason,
     )
+    return ChatEnd(response, **more)
 
 
 class Client:

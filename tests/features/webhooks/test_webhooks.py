@@ -308,7 +308,7 @@ async def test_a_receiver_that_stays_chosen_loses_nothing() -> None:
 async def test_a_failure_of_ours_loses_no_alert() -> None:
     """It is an attempt that failed."""
 
-    class Broken:
+    class Broken(Sender):
         async def post(self, *given: Any) -> Any:
             raise KeyError("canary")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import fields
 
 import av.logging
 
@@ -93,14 +94,7 @@ def main() -> None:
     first = read_message(stream)
     if first is None or first.type != "camera":
         leave(0)
-    fields = first.header
-    address = Address(
-        fields["url"],
-        fields["user"],
-        fields["password"],
-        fields["ca"],
-        fields["clear_password"],
-    )
+    address = Address(**{one.name: first.header[one.name] for one in fields(Address)})
     worker = Worker(channel)
 
     def listen() -> None:

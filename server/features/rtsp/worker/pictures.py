@@ -60,9 +60,8 @@ class Pictures:
         self._send = send
         # Each frame stands for itself.
         self._alone = codec == "JPEG"
-        self._checks: CheckedFrames | H265Frames | None = (
-            None if self._alone else H265Frames() if codec == "H265" else CheckedFrames(codec)
-        )
+        # Checks frames of H.264
+        self._checks = CheckedFrames(codec) if codec == "H264" else None
         self._codec = codec
         self._sets = b"".join(b"\0\0\0\1" + one for one in sets)
         self._decoder = self._open()
@@ -149,14 +148,10 @@ class Pictures:
                     self._send(shot)
                 else:
                     return
-        except SourceFailed as error:
-            self._fail(error)
-        except MemoryError:
-            self._fail(SourceFailed(Trouble.MEMORY))
-
-    def _fail(self, error: SourceFailed) -> None:
-        with self._change:
-            self._failed = error
+        except (SourceFailed, MemoryError) as error:
+            failed = SourceFailed(Trouble.MEMORY) if isinstance(error, MemoryError) else error
+            with self._change:
+                self._failed = failed
 
     def _next(self, waits: bool) -> tuple[Unit | None, bool]:
         """Wait for something to do: a frame to decode, or a picture to send (`waits`: there is one).
@@ -185,8 +180,8 @@ class Pictures:
         """Return the newest picture of a frame; None when it shows none."""
         try:
             data = self._sets + unit.data if unit.key else unit.data
-            if isinstance(self._checks, H265Frames):
-                data = self._checks.checked(data)
+            if self._codec == "H265":
+                check_h265(data)
             elif self._checks is not None:
                 data = self._checks.checked(data)[0]
             found = self._decoder.decode(av.Packet(data))
@@ -235,25 +230,21 @@ _START = b"\0\0\1"
 _SPS = 33
 
 
-class H265Frames:
-    """Checks one decoder's frames, as `CheckedFrames` does for other codecs."""
+def check_h265(data: bytes) -> None:
+    """Check a frame, as `CheckedFrames` does for other codecs.
 
-    def checked(self, data: bytes) -> bytes:
-        """Return the frame to decode.
-
-        Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
-        """
-        at = data.find(_START)
-        units = 0
-        while at >= 0:
-            units += 1
-            if units > MAX_UNITS:
-                raise ValueError(f"A frame has more than {MAX_UNITS} units.")
-            begin = at + 3
-            at = data.find(_START, begin)
-            if begin < len(data) and data[begin] >> 1 & 0x3F == _SPS:
-                check_set(data[begin + 2 : at if at >= 0 else len(data)])
-        return data
+    Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
+    """
+    at = data.find(_START)
+    units = 0
+    while at >= 0:
+        units += 1
+        if units > MAX_UNITS:
+            raise ValueError(f"A frame has more than {MAX_UNITS} units.")
+        begin = at + 3
+        at = data.find(_START, begin)
+        if begin < len(data) and data[begin] >> 1 & 0x3F == _SPS:
+            check_set(data[begin + 2 : at if at >= 0 else len(data)])
 
 
 def check_set(unit: bytes) -> tuple[int, int]:

@@ -70,9 +70,9 @@ Take = Callable[[Unit], None]
 class _Rtsp:
     """One RTSP session over one connection, its packets interleaved with its answers."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, connection: Connection) -> None:
         self._url = address.url
-        self._connection = address.connect()
+        self._connection = connection
         self._credentials = address.credentials()
         self._number = 0
         self._session = ""
@@ -151,16 +151,13 @@ class _Rtsp:
                 heard, rubbish = now, False
                 take(unit)
 
-    def close(self) -> None:
-        self._connection.close()
-
 
 def read_rtsp(address: Address, begin: Begin, take: Take) -> None:
-    session = _Rtsp(address)
+    connection = address.connect()
     try:
-        session.play(begin, take)
+        _Rtsp(address, connection).play(begin, take)
     finally:
-        session.close()
+        connection.close()
 
 
 def read_http(address: Address, begin: Begin, take: Take) -> None:
@@ -320,8 +317,7 @@ class Parts:
             # Nothing but the beginning of the line may be missing.
             del self._held[: max(0, len(self._held) - len(self._boundary))]
             return False
-        end = self._held.find(b"\r\n\r\n", at)
-        skip = 4
+        end, skip = self._held.find(b"\r\n\r\n", at), 4
         if end < 0:
             end, skip = self._held.find(b"\n\n", at), 2
         if end < 0:
