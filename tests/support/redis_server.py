@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 
 from tests.support.fakes_server import free_port, listens
 
+WAYS = ("killed", "stopped")
+
 
 @dataclass
 class RedisServer:
@@ -47,6 +49,19 @@ class RedisServer:
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
+
+    async def take_away(self, way: str) -> None:
+        """`way`: one of WAYS; what is stopped hangs."""
+        if way == "killed":
+            await self.kill()
+        else:
+            self.signal(signal.SIGSTOP)
+
+    async def give_back(self, way: str) -> None:
+        if way == "killed":
+            await self.start()
+        else:
+            self.signal(signal.SIGCONT)
 
     async def dump(self) -> dict[str, tuple[str, int]]:
         """Every key: its value as text, and the milliseconds that it has left."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from server.features.cluster import handover, redis_store
-from tests.features.cluster.test_moving import SECRET, arrive
+from server.features.cluster import handover
+from tests.features.cluster.gateways import gateways, know
+from tests.features.cluster.test_moving import arrive
 from tests.support.clients import http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
-from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.timing import NEVER_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -31,35 +29,12 @@ METHODS = ("GET", "POST", "DELETE")
 
 
 @pytest_asyncio.fixture
-async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Running]]:
-    """Gateways h1 and h2 that know each other."""
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(tmp_path))
-        both = [
-            await stack.enter_async_context(
-                running(
-                    gateway_name=name,
-                    redis_url=redis.url,
-                    jwt_secret_key=SECRET,
-                    operator_token=OPERATOR,
-                    rate_limit_per_minute=0,
-                )
-            )
-            for name in ("h1", "h2")
-        ]
-        await know(*both)
+async def two(tmp_path: Path, patience: None) -> AsyncIterator[list[Running]]:
+    async with (
+        redis_server(tmp_path) as redis,
+        gateways(redis, "h1", "h2", operator_token=OPERATOR) as both,
+    ):
         yield both
-
-
-async def know(*some: Running) -> None:
-    """Have each gateway read the others' reports."""
-    for run in (*some, *some):
-        assert run.program.feature("cluster").store is not None
-        async with asyncio.timeout(30):
-            while not run.program.feature("cluster").store.answers:
-                await run.program.feature("cluster").store.probe()
-        await run.program.feature("cluster").replicas.report(time.monotonic())
 
 
 async def ordered(run: Running, method: str = "GET") -> dict[str, Any]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from server.features.cluster import redis_store
+from tests.features.cluster.gateways import SECRET, gateways
 from tests.support.clients import Page, open_page, take_token
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
-
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
 
 async def arrive(run: Running, handover: dict[str, str] | None = None) -> tuple[Page, str]:
@@ -33,30 +28,16 @@ async def arrive(run: Running, handover: dict[str, str] | None = None) -> tuple[
 
 
 async def test_people_go_on_at_another_gateway(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: None
 ) -> None:
     """A page is asked to go when its answer is whole, others at once. Its chat is known at the other
     gateway, and an old client gets its 1013.
     """
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        redis = await stack.enter_async_context(redis_server(tmp_path))
-        common = {
-            "engine": "vllm",
-            "vllm_base_url": model.base_url,
-            "redis_url": redis.url,
-            "jwt_secret_key": SECRET,
-            "rate_limit_per_minute": 0,
-        }
-        one = await stack.enter_async_context(running(gateway_name="h1", **common))
-        two = await stack.enter_async_context(running(gateway_name="h2", **common))
-        for run in (two, one):
-            assert run.program.feature("cluster").store is not None
-            async with asyncio.timeout(30):
-                while not run.program.feature("cluster").store.answers:
-                    await run.program.feature("cluster").store.probe()
-            await run.program.feature("cluster").replicas.report(time.monotonic())
+    async with (
+        FakeOpenAI() as model,
+        redis_server(tmp_path) as redis,
+        gateways(redis, "h1", "h2", engine="vllm", vllm_base_url=model.base_url) as (one, two),
+    ):
         asks, asks_token = await arrive(one)
         idle, _ = await arrive(one)
         old = await open_page(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import threading
 from contextlib import AsyncExitStack
@@ -16,37 +15,20 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request, request
 from server.core.aio import Lookups
 from server.features.cluster import redis_store
+from tests.features.cluster.gateways import SECRET, gateways, store_of
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import WAYS, redis_server
 from tests.support.running import Running, running
 from tests.support.timing import at_once
 
 pytestmark = pytest.mark.slow
 
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
-WAYS = ("killed", "stopped")
-
-
-async def take_away(server: RedisServer, way: str) -> None:
-    if way == "killed":
-        await server.kill()
-    else:
-        server.signal(signal.SIGSTOP)
-
-
-async def give_back(server: RedisServer, way: str) -> None:
-    if way == "killed":
-        await server.start()
-    else:
-        server.signal(signal.SIGCONT)
-
 
 async def shared(run: Running) -> None:
     """Wait until the server uses Redis."""
-    store = run.program.feature("cluster").store
-    assert store is not None
+    store = store_of(run)
     await soon(lambda: store.answers, 30)
 
 
@@ -55,26 +37,22 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
     """Dead or hanging, for the whole of it and after: questions are answered, the socket and the
     camera come back, the token is renewed, and somebody new gets in, all at once.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        server = await stack.enter_async_context(redis_server(tmp_path))
-        run = await stack.enter_async_context(
-            running(
-                engine="vllm",
-                vllm_base_url=model.base_url,
-                redis_url=server.url,
-                jwt_secret_key=SECRET,
-                gateway_name="h1",
-                rate_limit_per_minute=600,
-            )
-        )
-        encoder = await stack.enter_async_context(live_encoder())
-        await shared(run)
-        peer = await stack.enter_async_context(CameraPeer(run.base_url, encoder))
+    async with (
+        FakeOpenAI() as model,
+        redis_server(tmp_path) as server,
+        gateways(
+            server,
+            "h1",
+            engine="vllm",
+            vllm_base_url=model.base_url,
+            rate_limit_per_minute=600,
+        ) as (run,),
+        live_encoder() as encoder,
+        CameraPeer(run.base_url, encoder) as peer,
+    ):
         assert (await peer.ask("What is this?")).error is None
-        await take_away(server, way)
-        store = run.program.feature("cluster").store
-        assert store is not None
+        await server.take_away(way)
+        store = store_of(run)
         for number in range(2):
             async with at_once():
                 assert (await peer.ask(f"And now, {number}?")).error is None
@@ -91,7 +69,7 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
             # The second time it is known to be away.
             await soon(lambda: not store.answers, 30)
         began = peer.ready["began_at"]
-        await give_back(server, way)
+        await server.give_back(way)
         async with at_once():
             assert (await peer.ask("Still there?")).error is None
         await shared(run)
@@ -135,12 +113,11 @@ async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
             )
         )
         await shared(run)
-        store = run.program.feature("cluster").store
-        assert store is not None
+        store = store_of(run)
         monkeypatch.setattr(store, "_on_failure", lambda: failures.append(1))
         assert asked
         gone.set()
-        await take_away(server, way)
+        await server.take_away(way)
         # More of them than there are threads
         await soon(lambda: len(failures) > 2 * lookups._max_workers, 60)
         assert (await request("GET", f"{run.base_url}/", timeout=10)).status == 200
@@ -149,5 +126,5 @@ async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
             await asyncio.get_running_loop().getaddrinfo("localhost", run.port)
         over.set()
         gone.clear()
-        await give_back(server, way)
+        await server.give_back(way)
         await shared(run)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from server.features.cluster import redis_store
+from tests.features.cluster.gateways import SECRET, gateways
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
-from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.running import running
 
 pytestmark = pytest.mark.slow
 
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 QUESTION = "Where is the purple umbrella?"
 
 
@@ -45,32 +42,24 @@ async def heard(server: RedisServer) -> AsyncIterator[bytearray]:
         await reading
 
 
-async def test_redis_gets_nothing_of_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_redis_gets_nothing_of_content(tmp_path: Path, patience: None) -> None:
     """Neither a question, nor its answer, nor what names a person: session, token, address, hand-over.
     Limits, slots and the list of gateways are there.
     """
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        server = await stack.enter_async_context(redis_server(tmp_path))
-        said = await stack.enter_async_context(heard(server))
-        run = await stack.enter_async_context(
-            running(
-                engine="vllm",
-                vllm_base_url=model.base_url,
-                redis_url=server.url,
-                jwt_secret_key=SECRET,
-                gateway_name="h1",
-                max_sessions=3,
-                rate_limit_per_minute=600,
-            )
-        )
-        store = run.program.feature("cluster").store
-        assert store is not None
-        await soon(lambda: store.answers, 30)
-        encoder = await stack.enter_async_context(live_encoder())
+    async with (
+        FakeOpenAI() as model,
+        redis_server(tmp_path) as server,
+        heard(server) as said,
+        gateways(
+            server,
+            "h1",
+            engine="vllm",
+            vllm_base_url=model.base_url,
+            max_sessions=3,
+            rate_limit_per_minute=600,
+        ) as (run,),
+        live_encoder() as encoder,
+    ):
         async with CameraPeer(run.base_url, encoder) as peer:
             await peer.send({"type": "settings", "handover": True})
             answer = await peer.ask(QUESTION)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,10 +14,10 @@ import pytest
 
 from server.features.cluster import redis_store
 from server.features.cluster.redis_store import RedisStore
+from tests.features.cluster.gateways import SECRET
 from tests.support.clients import soon
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import WAYS, redis_server
 
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 ONE = "return 1"
 # In place of the real limit, which a busy machine may take for its own work.
 LIMIT = 0.5
@@ -83,7 +82,7 @@ async def test_a_script_is_answered(tmp_path: Path) -> None:
         assert store.report() == {"shared": True, "reason": ""}
 
 
-@pytest.mark.parametrize("way", ["killed", "stopped"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_redis_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
@@ -94,10 +93,7 @@ async def test_a_redis_that_does_not_answer(
     caplog.set_level(logging.INFO, "server")
     async with redis_server(tmp_path) as server, store_of(server.url) as (store, failures):
         assert await store.run(ONE, []) == 1
-        if way == "killed":
-            await server.kill()
-        else:
-            server.signal(signal.SIGSTOP)
+        await server.take_away(way)
         times = await asyncio.gather(*(timed(store) for _ in range(20)))
         # One limit each; one after the other would be 20.
         assert max(times) < 4 * LIMIT
@@ -107,10 +103,7 @@ async def test_a_redis_that_does_not_answer(
         report = store.report()
         assert report["shared"] is False
         assert "for each process alone" in str(report["reason"])
-        if way == "killed":
-            await server.start()
-        else:
-            server.signal(signal.SIGCONT)
+        await server.give_back(way)
         await soon(lambda: store.answers)
         assert await store.run(ONE, []) == 1
     said = [record.getMessage() for record in caplog.records if record.name.startswith("server")]

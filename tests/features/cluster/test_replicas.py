@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from server.features.cluster import redis_store, replicas
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
 from server.session.entries import LEFT_SECONDS
+from tests.features.cluster.gateways import SECRET, answering, gateways
 from tests.support.clients import http
 from tests.support.fakes_app import assert_error
-from tests.support.patient_server import ANSWER_SECONDS
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import WAYS, RedisServer, redis_server
 from tests.support.running import running
-
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
 
 class Answers:
@@ -194,36 +191,38 @@ async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
     """The balancer asks the next one then. Its own people renew theirs, and one whose page was left
     makes room as ever.
     """
-    async with running(gateway_name="h1", gateway_sessions=1, rate_limit_per_minute=0) as one:
-        client: httpx.AsyncClient
-        async with http(one) as client:
-            granted = (await client.post("/api/token")).json()
-            session = one.program.sessions.open(granted["session_id"])
-            refused = await client.post("/api/token")
-            assert_error(refused, 503, "busy", retryable=True)
-            own = {"Authorization": f"Bearer {granted['token']}"}
-            assert (await client.post("/api/token", headers=own)).status_code == 200
-            session.last_activity -= LEFT_SECONDS + 1
-            assert (await client.post("/api/token")).status_code == 200
+    async with (
+        running(gateway_name="h1", gateway_sessions=1, rate_limit_per_minute=0) as one,
+        http(one) as client,
+    ):
+        granted = (await client.post("/api/token")).json()
+        session = one.program.sessions.open(granted["session_id"])
+        refused = await client.post("/api/token")
+        assert_error(refused, 503, "busy", retryable=True)
+        own = {"Authorization": f"Bearer {granted['token']}"}
+        assert (await client.post("/api/token", headers=own)).status_code == 200
+        session.last_activity -= LEFT_SECONDS + 1
+        assert (await client.post("/api/token")).status_code == 200
 
 
-@pytest.fixture
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no dead Redis."""
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+@asynccontextmanager
+async def stored(folder: Path) -> AsyncIterator[tuple[RedisServer, RedisStore]]:
+    async with redis_server(folder) as server:
+        store = RedisStore(server.url, SECRET)
+        try:
+            await store.probe()
+            yield server, store
+        finally:
+            await store.close()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_patience")
+@pytest.mark.usefixtures("patience")
 async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They arrive, change, end by `leave` and by age, and are at most so many, the newest; every
     key expires.
     """
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(redis_server(tmp_path))
-        store = RedisStore(server.url, SECRET)
-        stack.push_async_callback(store.close)
-        await store.probe()
+    async with stored(tmp_path) as (_, store):
         own = {"a": Replica("a", 1, 9), "b": Replica("b", 2, 9)}
         a, b = (ReplicaList(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]
         await a.report(0)
@@ -255,8 +254,8 @@ async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_patience")
-@pytest.mark.parametrize("way", ["killed", "stopped"])
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_list_that_redis_forgot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -265,32 +264,21 @@ async def test_a_list_that_redis_forgot(
     its people. One that reports no more is gone after that.
     """
     monkeypatch.setattr(replicas, "REPORT_SECONDS", 3)
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(redis_server(tmp_path))
-        store = RedisStore(server.url, SECRET)
-        stack.push_async_callback(store.close)
-        await store.probe()
+    async with stored(tmp_path) as (server, store):
         own = {"a": Replica("a", 1, 9), "b": Replica("b", 2, 9), "c": Replica("c", 0, 9)}
         a, b, c = (ReplicaList(lambda n=n: own[n], store) for n in own)  # type: ignore[misc]
         for one in (a, b, c, a):
             await one.report(0)
         assert set(a.others(0)) == {own["b"], own["c"]}
-        if way == "killed":
-            await server.kill()
-        else:
-            server.signal(signal.SIGSTOP)
+        await server.take_away(way)
         await a.report(1)
         assert not store.answers
         assert a.can_take(1)
-        if way == "killed":
-            await server.start()
-        else:
+        if way == "stopped":
             # Its keys expire meanwhile.
             await asyncio.sleep(3.1)
-            server.signal(signal.SIGCONT)
-        async with asyncio.timeout(30):
-            while not store.answers:
-                await store.probe()
+        await server.give_back(way)
+        await answering(store)
         await a.report(2)
         assert a.can_take(2)
         assert set(a.others(2)) == {own["b"], own["c"]}
@@ -315,32 +303,11 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
     """Two gateways at one Redis: newcomers at a full or draining one get an id that leads to the
     other, and it begins there.
     """
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(tmp_path))
-        common = {
-            "redis_url": redis.url,
-            "jwt_secret_key": SECRET,
-            "rate_limit_per_minute": 0,
-            "gateway_sessions": 1,
-        }
-        one = await stack.enter_async_context(
-            running(gateway_name="h1", process_name="8010", **common)
-        )
-        other = await stack.enter_async_context(running(gateway_name="h2", **common))
-        client: httpx.AsyncClient = await stack.enter_async_context(http(one))
-        # A busy machine is no dead Redis.
-        async with asyncio.timeout(30):
-            while not one.program.feature("cluster").replicas.others(
-                asyncio.get_running_loop().time()
-            ):
-                await one.program.feature("cluster").store.probe()
-                await other.program.feature("cluster").replicas.report(
-                    asyncio.get_running_loop().time()
-                )
-                await one.program.feature("cluster").replicas.report(
-                    asyncio.get_running_loop().time()
-                )
-                await asyncio.sleep(0.1)
+    async with (
+        redis_server(tmp_path) as redis,
+        gateways(redis, "h1_8010", "h2", gateway_sessions=1) as (one, other),
+        http(one) as client,
+    ):
         first = (await client.post("/api/token")).json()
         assert first["session_id"].startswith("h1_8010-")
         one.program.sessions.open(first["session_id"])

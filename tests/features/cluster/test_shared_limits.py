@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -27,7 +26,7 @@ from server.core.addresses import RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
 from server.features.cameras.cameras import cameras_of, invite
-from server.features.cluster import redis_store, shared_limits
+from server.features.cluster import shared_limits
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.shared_limits import (
     SLOT_SECONDS,
@@ -40,6 +39,7 @@ from server.features.cluster.shared_limits import (
 from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.access.test_limits import looked_at
+from tests.features.cluster.gateways import SECRET
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
@@ -47,17 +47,10 @@ from tests.support.redis_server import RedisServer, redis_server
 from tests.support.rooms import LIMITS, make_tools, with_features
 from tests.support.timing import AT_ONCE_SECONDS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("patience")]
 
 DEVICE = "device "
-SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 ADDRESS, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
-
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no dead Redis."""
-    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
 
 
 class Slotted(Replicas):
@@ -71,6 +64,29 @@ class Slotted(Replicas):
 
     async def leave(self, name: str) -> None:
         await self._slots.leave(name)
+
+
+@asynccontextmanager
+async def managers_of(*slots: SharedSlots, most: int) -> AsyncIterator[list[SessionManager]]:
+    """The sessions of so many processes."""
+    pools = Pools()
+    tools = make_tools(FakeEngine(), pools)
+    made = [
+        SessionManager(
+            lambda id: Session(id, LIMITS, tools, with_features()),
+            max_sessions=most,
+            timeout=60.0,
+            replicas=Slotted(one),
+        )
+        for one in slots
+    ]
+    try:
+        yield made
+    finally:
+        for manager in made:
+            await manager.close()
+        await tools.inference.close()
+        pools.close()
 
 
 @asynccontextmanager
@@ -285,83 +301,63 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
     """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended
     session's slot is free.
     """
-    pools = Pools()
-    tools = make_tools(FakeEngine(), pools)
-    async with redis_server(tmp_path) as server, stores(server) as both:
-        managers = [
-            SessionManager(
-                lambda id: Session(id, LIMITS, tools, with_features()),
-                max_sessions=2,
-                timeout=60.0,
-                replicas=Slotted(SharedSlots(store, 2, dict)),
-            )
-            for store in both
-        ]
+    async with (
+        redis_server(tmp_path) as server,
+        stores(server) as both,
+        managers_of(*(SharedSlots(store, 2, dict) for store in both), most=2) as managers,
+    ):
         one, other = managers
-        try:
-            await one.admit("a")
-            await other.admit("b")
-            for manager in managers:
-                with pytest.raises(Busy):
-                    await manager.admit("c")
-                assert "c" not in manager
-            assert await one.admit("a") is one.find("a")
-            one.find("a").last_activity -= 900
-            await one.admit("c")
-            assert "a" not in one
-            await other.end("b", "over")
-            await one.admit("d")
-            assert len(one) == 2
-            # Further cameras take slots, too, are kept with their sessions, and free them.
+        await one.admit("a")
+        await other.admit("b")
+        for manager in managers:
             with pytest.raises(Busy):
-                await invite(one, "c", "")
-            assert list(one.holders) == ["c", "d"]
-            await one.end("d", "over")
-            assert (await invite(one, "c", "")).camera == "2"
-            assert list(one.holders) == ["c", "c~2"]
-            with pytest.raises(Busy):
-                await other.admit("x")
-            # Somebody who is back stays; who left makes room, also for others' people.
-            await one.make_room(["c"])
-            assert "c" in one
-            await cameras_of(one.find("c")).end("2")
-            await one.replicas.leave("c~2")
-            await other.admit("x")
-            await other.end("x", "over")
+                await manager.admit("c")
+            assert "c" not in manager
+        assert await one.admit("a") is one.find("a")
+        one.find("a").last_activity -= 900
+        await one.admit("c")
+        assert "a" not in one
+        await other.end("b", "over")
+        await one.admit("d")
+        assert len(one) == 2
+        # Further cameras take slots, too, are kept with their sessions, and free them.
+        with pytest.raises(Busy):
             await invite(one, "c", "")
-            await one.end("c", "over")
-            await one.admit("h")
-            await one.admit("i")
-            # Without Redis each process has all slots.
-            await server.kill()
-            await other.admit("e")
-            await other.admit("f")
-            with pytest.raises(Busy):
-                await other.admit("g")
-        finally:
-            for manager in managers:
-                await manager.close()
-            await tools.inference.close()
-            pools.close()
+        assert list(one.holders) == ["c", "d"]
+        await one.end("d", "over")
+        assert (await invite(one, "c", "")).camera == "2"
+        assert list(one.holders) == ["c", "c~2"]
+        with pytest.raises(Busy):
+            await other.admit("x")
+        # Somebody who is back stays; who left makes room, also for others' people.
+        await one.make_room(["c"])
+        assert "c" in one
+        await cameras_of(one.find("c")).end("2")
+        await one.replicas.leave("c~2")
+        await other.admit("x")
+        await other.end("x", "over")
+        await invite(one, "c", "")
+        await one.end("c", "over")
+        await one.admit("h")
+        await one.admit("i")
+        # Without Redis each process has all slots.
+        await server.kill()
+        await other.admit("e")
+        await other.admit("f")
+        with pytest.raises(Busy):
+            await other.admit("g")
 
 
 async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
     """It has nobody who left, and all slots are taken: those who left elsewhere make room."""
-    pools = Pools()
-    tools = make_tools(FakeEngine(), pools)
     managers: list[SessionManager] = []
     async with redis_server(tmp_path) as server, stores(server) as both:
         slots = [
             SharedSlots(store, 3, lambda n=n: managers[n].holders)  # type: ignore[misc]
             for n, store in enumerate(both)
         ]
-        for one in slots:
-            make = partial(Session, limits=LIMITS, tools=tools)
-            managers.append(
-                SessionManager(make, max_sessions=3, timeout=60.0, replicas=Slotted(one))
-            )
-        old, restarted = managers
-        try:
+        async with managers_of(*slots, most=3) as (old, restarted):
+            managers += (old, restarted)
             for name in ("used", "left", "longer"):
                 await old.admit(name)
             with pytest.raises(Busy):
@@ -379,14 +375,21 @@ async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
             assert "left" in old
             with pytest.raises(Busy):
                 await restarted.admit("c")
-        finally:
-            for manager in managers:
-                await manager.close()
-            await tools.inference.close()
-            pools.close()
 
 
 # Two processes
+
+
+@asynccontextmanager
+async def processes(
+    redis: RedisServer, count: int = 2, **settings: str
+) -> AsyncIterator[tuple[list[ServerProcess], httpx.AsyncClient]]:
+    """So many servers, and a client."""
+    given = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET, **settings}
+    servers = [ServerProcess(given, module="tests.support.patient_server") for _ in range(count)]
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+        yield servers, await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
 
 
 async def seconds_of(http: httpx.AsyncClient, server: ServerProcess) -> tuple[float, int]:
@@ -448,47 +451,40 @@ async def test_a_time_that_no_server_writes_ends_nothing(tmp_path: Path, written
 
 async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
     """With a time in the future in Redis a session stays, and its token is as old as any."""
-    async with redis_server(tmp_path) as redis, stores(redis, 1) as (store,):
-        settings = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET}
-        async with (
-            ServerProcess(settings, module="tests.support.patient_server") as server,
-            httpx.AsyncClient(trust_env=False, base_url=server.url) as http,
-        ):
-            granted = (await http.post("/api/token")).json()
-            held = await socket(server, granted)
-            writer = Redis.from_url(redis.url)
-            await writer.set(store.name("ended-before"), str(2**40))
-            # The server writes this key each time before it reads what has ended.
-            async with asyncio.timeout(30):
-                for _ in range(2):
-                    await writer.delete(store.name("probe"))
-                    while not await writer.exists(store.name("probe")):
-                        await asyncio.sleep(0.1)
-            await writer.aclose()
-            await held.ping()
-            token = {"Authorization": f"Bearer {granted['token']}"}
-            renewed = await http.post("/api/token", headers=token)
-            assert renewed.status_code == 200
-            claims = jwt.get_unverified_claims(renewed.json()["token"])
-            assert claims["auth_time"] <= time.time()
-            await held.close()
+    async with (
+        redis_server(tmp_path) as redis,
+        stores(redis, 1) as (store,),
+        processes(redis, 1) as ((server,), http),
+    ):
+        granted = (await http.post(f"{server.url}/api/token")).json()
+        held = await socket(server, granted)
+        writer = Redis.from_url(redis.url)
+        await writer.set(store.name("ended-before"), str(2**40))
+        # The server writes this key each time before it reads what has ended.
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                await writer.delete(store.name("probe"))
+                while not await writer.exists(store.name("probe")):
+                    await asyncio.sleep(0.1)
+        await writer.aclose()
+        await held.ping()
+        token = {"Authorization": f"Bearer {granted['token']}"}
+        renewed = await http.post(f"{server.url}/api/token", headers=token)
+        assert renewed.status_code == 200
+        claims = jwt.get_unverified_claims(renewed.json()["token"])
+        assert claims["auth_time"] <= time.time()
+        await held.close()
 
 
 async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
     """Within the seconds between two looks its socket closes with 4410, there, and its token renews
     nowhere.
     """
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(tmp_path))
-        settings = {
-            "REDIS_URL": redis.url,
-            "JWT_SECRET_KEY": SECRET,
-            "OPERATOR_TOKEN": "operator-token-of-this-test",
-        }
-        servers = [ServerProcess(settings, module="tests.support.patient_server") for _ in range(2)]
-        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+    async with (
+        redis_server(tmp_path) as redis,
+        processes(redis, OPERATOR_TOKEN="operator-token-of-this-test") as (servers, http),
+    ):
         one, other = servers
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         right = {"Authorization": "Bearer operator-token-of-this-test"}
         for name in ("one", "all"):
             granted = (await http.post(f"{one.url}/api/token")).json()
@@ -515,19 +511,12 @@ async def test_two_processes(tmp_path: Path) -> None:
     """Tokens and slots over both; Redis hangs, comes back, and dies: answered fast all along, and
     told in /health.
     """
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server(tmp_path))
-        settings = {
-            "REDIS_URL": redis.url,
-            "JWT_SECRET_KEY": SECRET,
-            "RATE_LIMIT_PER_MINUTE": "6",
-            "MAX_SESSIONS": "2",
-            "TRUSTED_PROXIES": "127.0.0.1",
-        }
-        servers = [ServerProcess(settings, module="tests.support.patient_server") for _ in range(2)]
-        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+    settings = {"RATE_LIMIT_PER_MINUTE": "6", "MAX_SESSIONS": "2", "TRUSTED_PROXIES": "127.0.0.1"}
+    async with (
+        redis_server(tmp_path) as redis,
+        processes(redis, **settings) as (servers, http),
+    ):
         one, other = servers
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
 
         async def health() -> list[bool]:
             replies = [await http.get(f"{server.url}/health") for server in servers]
