@@ -36,8 +36,6 @@ from server.models.base import Capabilities, Turn
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 
-pytestmark = pytest.mark.asyncio
-
 LOOK = ProgramQuestion("Is the kettle on?")
 
 
@@ -405,3 +403,15 @@ async def test_a_session_that_ends_takes_all_access() -> None:
             await programs_of(one.session).ask(grant, LOOK)
         with pytest.raises(Conflict):
             grant_in(one)
+
+
+async def test_the_end_of_its_access_ends_a_wait_for_alerts() -> None:
+    """At once; an alert of after it goes to nobody."""
+    async with looked_through() as one:
+        programs = programs_of(one.session)
+        grant = grant_in(one)
+        task = asyncio.create_task(programs.watches.alerts(grant, 0, 25.0))
+        await asyncio.sleep(0)
+        assert programs.end(grant.id)
+        with pytest.raises(Unauthorized):
+            await asyncio.wait_for(task, 5)

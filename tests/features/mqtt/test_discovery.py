@@ -1,4 +1,4 @@
-"""The entities of a camera, against the schemas that Home Assistant publishes."""
+"""The entities of a camera, against the schemas that Home Assistant publishes, and their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt.discovery import Device, Topics, configs
+from server.features.mqtt.discovery import Device, Topics, configs, watch_key
 from server.features.mqtt.mqtt import Mqtt, MqttPlan
 from server.features.rtsp.fixed_cameras import FixedCameras
 from server.features.rtsp.settings import FixedCamera
@@ -118,3 +118,25 @@ def test_without_a_description_there_is_none() -> None:
         "button/qwen-camera/yard_look/config",
         "sensor/qwen-camera/yard_answer/config",
     ]
+
+
+def test_topics_are_different() -> None:
+    topics = Topics("p", "homeassistant")
+    found = [topics.status, topics.birth]
+    for camera in ("status", "look", "a", "a-b"):
+        for key in (watch_key("x"), watch_key("y")):
+            found += [
+                topics.watch(camera, key),
+                topics.watch_facts(camera, key),
+                topics.evidence(camera, key),
+            ]
+        for topic in (topics.description(camera), topics.answer(camera)):
+            found += [topic, topics.facts(topic)]
+        found += [topics.camera(camera), topics.look(camera), topics.config("sensor", camera)]
+    assert len(set(found)) == len(found)
+    assert not any(letter in topic for topic in found for letter in "+#")
+
+
+def test_a_watch_is_named_by_its_words() -> None:
+    assert watch_key("a dog") == watch_key("a dog") != watch_key("a dog ")
+    assert watch_key("+/#").isalnum()

@@ -17,8 +17,6 @@ from server.features.openai_api.chat_response import ChatResponse
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest, read
 
-pytestmark = pytest.mark.asyncio
-
 Put = Callable[[str], None]
 
 

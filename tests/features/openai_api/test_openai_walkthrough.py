@@ -14,8 +14,6 @@ import pytest
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.features.openai_api.test_routes import Desk, desk_with
 
-pytestmark = pytest.mark.asyncio
-
 TEXT = (Path(__file__).parents[3] / "server/features/openai_api/README.md").read_text(
     encoding="utf-8"
 )

@@ -6,14 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from server.features.grants.programs import programs_of
 from tests.support.clients import http, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
-
-pytestmark = pytest.mark.asyncio
 
 OPERATOR = "operator-token-of-this-test"
 CAMERAS = "/api/operator/cameras"

@@ -1,7 +1,8 @@
-"""Operators' routes for webhooks: who gets in, a test, dead letters."""
+"""Routes of webhooks: for operators a test and dead letters, for receivers pictures under links."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,21 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
         for method, path in (("POST", "/cellar/test"), *ROUTES[3:]):
             reply = await client.request(method, WEBHOOKS + path)
             assert_error(reply, 404, "not_found", retryable=False)
+
+
+async def test_a_picture_is_there_for_a_minute() -> None:
+    """For whoever knows its word, kept by nobody on the way; then there is none."""
+    async with running() as run, http(run) as client:
+        links = run.program.feature("webhooks").links
+        word, _ = links.make(b"\xff\xd8jpeg", "session", "hall", time.monotonic())
+        for _ in range(2):
+            reply = await client.get(f"/at/x/evidence/{word}")
+            assert (reply.status_code, reply.content) == (200, b"\xff\xd8jpeg")
+            assert reply.headers["content-type"] == "image/jpeg"
+            assert reply.headers["cache-control"] == "no-store"
+        for wrong in (word[:-1], word + "a", "x", "%2e%2e"):
+            assert (await client.get(f"/at/x/evidence/{wrong}")).status_code == 404
+        over, _ = links.make(b"\xff\xd8jpeg", "session", "hall", time.monotonic() - 61)
+        assert_error(await client.get(f"/at/x/evidence/{over}"), 404, "not_found", retryable=False)
+        links.end("session")
+        assert (await client.get(f"/at/x/evidence/{word}")).status_code == 404

@@ -1,16 +1,23 @@
-"""A device of this machine as a camera: how it is opened, and the words about one that cannot be."""
+"""The ways to a camera: a device and how it is opened, JPEGs over HTTP in pieces of any size, RTSP and when it is left."""
 
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Callable
 from typing import Any
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.features.rtsp.worker import sources
-from server.features.rtsp.worker.sources import Address
+from server.features.rtsp.worker.rtp import Unit
+from server.features.rtsp.worker.rtsp import read_head
+from server.features.rtsp.worker.sources import Address, Chunks, Parts, read_boundary
 from server.features.rtsp.worker.trouble import SourceFailed, Trouble
+from tests.features.rtsp.scripted import answer
 
 
 def failure(path: str) -> SourceFailed:
@@ -55,3 +62,204 @@ def test_a_device_is_opened_as_one(
     assert (opened["path"], opened["format"]) == ("/dev/video0", "v4l2")
     assert opened["options"] == {"input_format": "mjpeg"}
     assert all(opened["timeout"])
+
+
+ONE, TWO = b"\xff\xd8one\xff\xd9", b"\xff\xd8two\xff\xd9"
+
+
+def part(data: bytes, *, length: bool) -> bytes:
+    size = b"Content-Length: %d\r\n" % len(data) if length else b""
+    return b"--xx\r\nContent-Type: image/jpeg\r\n" + size + b"\r\n" + data + b"\r\n"
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_parts(length: bool, step: int) -> None:
+    """With and without their length, however they arrive."""
+    body = part(ONE, length=length) + part(TWO, length=length) + b"--xx\r\n"
+    parts = Parts(b"--xx")
+    found = []
+    for at in range(0, len(body), step):
+        found += parts.feed(body[at : at + step])
+    assert found == [ONE, TWO]
+
+
+def test_what_is_no_jpeg_is_dropped_and_counted() -> None:
+    parts = Parts(b"--xx")
+    assert parts.feed(part(b"<html>", length=True) + part(ONE, length=True)) == [ONE]
+    assert parts.dropped == 1
+
+
+def test_boundaries() -> None:
+    for kind in (
+        'multipart/x-mixed-replace; boundary="xx"',
+        "multipart/x-mixed-replace;boundary=--xx",
+    ):
+        head = read_head(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}".encode())
+        assert read_boundary(head) == b"--xx"
+    head = read_head(b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8")
+    with pytest.raises(SourceFailed) as failed:
+        read_boundary(head)
+    assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, "TEXTHTML")
+
+
+def feed_for_ever(parts: Parts) -> None:
+    for _ in range(10_000):
+        parts.feed(b"z" * 1000)
+        assert len(parts._held) < 40_000
+
+
+def test_a_picture_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is held than a picture may have."""
+    monkeypatch.setattr(sources, "MAX_FRAME_BYTES", 10_000)
+    parts = Parts(b"--xx")
+    parts.feed(b"--xx\r\n\r\n\xff\xd8")
+    with pytest.raises(SourceFailed) as failed:
+        feed_for_ever(parts)
+    assert failed.value.trouble is Trouble.SIZE
+    with pytest.raises(SourceFailed):
+        Parts(b"--xx").feed(b"--xx\r\nContent-Length: 99999999\r\n\r\n")
+    with pytest.raises(SourceFailed):
+        Parts(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000)
+
+
+def test_a_part_byte_by_byte_is_searched_once() -> None:
+    """A byte costs as much behind 4 MiB of a part without an end as behind 4 KiB."""
+    seconds = []
+    for held in (4 << 10, 4 << 20):
+        parts = Parts(b"--xx")
+        parts.feed(b"--xx\r\n\r\n" + b"-x" * (held // 2))
+        began = time.process_time()
+        for _ in range(3_000):
+            parts.feed(b"-")
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 10 * seconds[0]
+    parts = Parts(b"--xx")
+    drip = b"--xx\r\n\r\n\xff\xd8-x--\xff\xd9--xx"
+    found = [one for at in range(len(drip)) for one in parts.feed(drip[at : at + 1])]
+    assert found == [b"\xff\xd8-x--\xff\xd9"]
+
+
+def test_chunks() -> None:
+    body = b"5\r\nhello\r\n1;x=y\r\n \r\n5\r\nworld\r\n"
+    for step in (1, 3, 100):
+        chunks = Chunks()
+        pieces = [chunks.feed(body[at : at + step]) for at in range(0, len(body), step)]
+        assert b"".join(pieces) == b"hello world"
+    with pytest.raises(SourceFailed):
+        Chunks().feed(b"0\r\n\r\n")
+    with pytest.raises(SourceFailed):
+        Chunks().feed(b"zz\r\n")
+    with pytest.raises(SourceFailed):
+        Chunks().feed(b"1" * 100)
+
+
+@given(st.lists(st.binary(max_size=80), max_size=20))
+def test_no_bytes_of_a_body_do_harm(pieces: list[bytes]) -> None:
+    parts, chunks = Parts(b"--xx"), Chunks()
+    try:
+        for piece in pieces:
+            parts.feed(piece)
+            chunks.feed(piece)
+    except SourceFailed:
+        pass
+
+
+SILENT_SECONDS = 0.2
+DESCRIPTION = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:*\r\n"
+
+
+class Playing:
+    """A connection that answers each request well, and then has `more` without end."""
+
+    def __init__(self, more: Callable[[int], bytes]) -> None:
+        self._more = more
+        self._held = bytearray()
+        self._count = 0
+
+    def send(self, data: bytes) -> None:
+        text = data.decode()
+        body = DESCRIPTION if text.startswith("DESCRIBE") else ""
+        headers = {"Session": "1", "Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
+        self._held += answer(text, "200 OK", body, **headers)
+
+    def _fill(self) -> None:
+        time.sleep(0.001)
+        self._count += 1
+        self._held += self._more(self._count)
+
+    def peek(self) -> int:
+        while not self._held:
+            self._fill()
+        return self._held[0]
+
+    def exactly(self, count: int) -> bytes:
+        while len(self._held) < count:
+            self._fill()
+        data = bytes(self._held[:count])
+        del self._held[:count]
+        return data
+
+    def head(self) -> bytes:
+        return self.exactly(self._held.index(b"\r\n\r\n") + 4)[:-4]
+
+    def close(self) -> None:
+        pass
+
+
+def packet(number: int, payload: bytes, kind: int = 96, channel: int = 0) -> bytes:
+    """An interleaved packet with the marker of a frame's end."""
+    rtp = bytes((0x80, 0x80 | kind)) + number.to_bytes(2, "big") + (number * 90).to_bytes(4, "big")
+    rtp += b"\0\0\0\1" + payload
+    return b"$" + bytes((channel,)) + len(rtp).to_bytes(2, "big") + rtp
+
+
+class _Enough(Exception):
+    """The test has seen enough."""
+
+
+def played(
+    more: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch, take: Callable[[Unit], Any]
+) -> None:
+    monkeypatch.setattr(sources, "SILENT_SECONDS", SILENT_SECONDS)
+    monkeypatch.setattr(Address, "connect", lambda self: Playing(more))
+    address = Address("rtsp://camera.example/x", "", "", "", False)
+    sources.read(address, lambda codec, sets: None, take)
+
+
+@pytest.mark.parametrize(
+    ("more", "trouble"),
+    [
+        # Of another stream, as after a change of its settings
+        (lambda n: packet(n, b"\x65picture", kind=97), Trouble.MALFORMED),
+        # A kind of packet that was not agreed on
+        (lambda n: packet(n, b"\x7fpicture"), Trouble.MALFORMED),
+        # A frame's middle without its beginning
+        (lambda n: packet(n, b"\x7c\x05picture"), Trouble.MALFORMED),
+        # Sound alone
+        (lambda n: packet(n, b"\x65picture", channel=2), Trouble.SILENT),
+        (lambda n: answer("CSeq: 9", "200 OK"), Trouble.SILENT),
+        (lambda n: b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", Trouble.SILENT),
+    ],
+)
+def test_what_makes_no_frame_keeps_no_connection(
+    more: Callable[[int], bytes], trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes without end, the camera is left, and tried again later."""
+    began = time.monotonic()
+    with pytest.raises(SourceFailed) as failed:
+        played(more, monkeypatch, lambda unit: None)
+    assert failed.value.trouble is trouble
+    assert time.monotonic() - began >= SILENT_SECONDS
+
+
+def test_frames_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    until = time.monotonic() + 4 * SILENT_SECONDS
+
+    def take(unit: Unit) -> None:
+        assert unit.data == b"\0\0\0\1\x65picture"
+        if time.monotonic() > until:
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        played(lambda n: packet(n, b"\x65picture"), monkeypatch, take)
