@@ -19,6 +19,7 @@ from websockets.typing import Origin, Subprotocol
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
+from server.core.metrics import Metrics
 from tests.support.running import Running
 
 Message = dict[str, Any]
@@ -33,9 +34,16 @@ def trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def http(run: Running) -> httpx.AsyncClient:
-    """A client whose addresses are relative to the server's."""
-    return httpx.AsyncClient(base_url=run.base_url, verify=trusted(), trust_env=False, timeout=10)
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def http(run: Running, token: str = "") -> httpx.AsyncClient:
+    """A client whose addresses are relative to the server's; with `token` in each request."""
+    headers = bearer(token) if token else {}
+    return httpx.AsyncClient(
+        base_url=run.base_url, headers=headers, verify=trusted(), trust_env=False, timeout=10
+    )
 
 
 async def take_token(run: Running, **body: Any) -> Message:
@@ -49,9 +57,14 @@ async def take_token(run: Running, **body: Any) -> Message:
 
 def metric(run: Running, name: str, **labels: str) -> float:
     """A sample of the running server's metrics, without the prefix; 0 when it is not there yet."""
+    return sample(run.program.metrics, name, **labels)
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """As `metric`, without a server."""
     given = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     wanted = f"qwen_camera_{name}{{{given}}} " if labels else f"qwen_camera_{name} "
-    for line in run.program.metrics.render().decode().splitlines():
+    for line in metrics.render().decode().splitlines():
         if line.startswith(wanted):
             return float(line.removeprefix(wanted))
     return 0.0

@@ -16,8 +16,8 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.grants.programs import Programs, programs_of
 from server.features.watches.rule import Firing
 from server.media.picture.grounding import Box
-from tests.features.grants.test_routes import bearer, give
-from tests.support.clients import Visitor, http, soon, visitor
+from tests.features.grants.test_routes import give
+from tests.support.clients import Visitor, bearer, http, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 from tests.whole.test_watches import sees_white

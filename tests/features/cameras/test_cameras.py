@@ -21,7 +21,7 @@ from server.features.cameras.routes import qr_rows
 from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
 from tests.media.test_webrtc_server import CHROMIUM
-from tests.support.clients import Page, Visitor, http, open_page, soon, take_token, visitor
+from tests.support.clients import Page, Visitor, bearer, http, open_page, soon, take_token, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import Peer, camera_peer, live_encoder
@@ -87,13 +87,9 @@ class Further:
         self.token: str = invited["token"]
         self.location = ""
 
-    @property
-    def bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
     async def offer(self, sdp: str = CHROMIUM) -> httpx.Response:
         address = self.invited["address"]
-        return await self.client.post(address, content=sdp, headers={**self.bearer, **SDP})
+        return await self.client.post(address, content=sdp, headers=bearer(self.token) | SDP)
 
     async def publish(self) -> None:
         reply = await self.offer(await self.peer.offer())
@@ -103,7 +99,7 @@ class Further:
 
 
 def as_page(guest: Visitor) -> dict[str, str]:
-    return {"Authorization": f"Bearer {guest.token}"}
+    return bearer(guest.token)
 
 
 async def invite(guest: Visitor, client: httpx.AsyncClient, name: str = "") -> Any:
@@ -188,7 +184,7 @@ async def test_a_lost_camera_is_said_and_may_come_back(
     """A question about it names it; nothing is answered without its picture."""
     async with further(guest, other_encoder, "Back door") as camera:
         await guest.page.send(type="settings", cameras=["1", "2"])
-        reply = await camera.client.delete(camera.location, headers=camera.bearer)
+        reply = await camera.client.delete(camera.location, headers=bearer(camera.token))
         assert reply.status_code == 200
         await listed(guest.page, "2", "ended")
         before = model.count
@@ -221,7 +217,7 @@ async def test_a_link_is_good_once(guest: Visitor) -> None:
         assert_error(again, 401, "unauthorized", retryable=False)
 
         async def publish(token: str) -> httpx.Response:
-            headers = {"Authorization": f"Bearer {token}", **SDP}
+            headers = bearer(token) | SDP
             return await client.post(joined["address"], content=CHROMIUM, headers=headers)
 
         assert_error(await publish(invited["token"]), 401, "unauthorized", retryable=False)
@@ -255,7 +251,7 @@ async def test_its_token_opens_nothing_else(guest: Visitor) -> None:
     """Neither the session's socket nor a token, a picture, its own camera, or the list of cameras."""
     async with http(guest.run) as client:
         invited = await invite(guest, client)
-        bearer = {"Authorization": f"Bearer {invited['token']}"}
+        own = bearer(invited["token"])
         for method, path, body in (
             ("POST", "/api/token", {}),
             ("POST", "/api/webrtc/offer", {"type": "offer", "sdp": CHROMIUM}),
@@ -267,7 +263,7 @@ async def test_its_token_opens_nothing_else(guest: Visitor) -> None:
             ("DELETE", "/api/cameras/2", {}),
             ("DELETE", "/api/cameras/1", {}),
         ):
-            reply = await client.request(method, path, json=body, headers=bearer)
+            reply = await client.request(method, path, json=body, headers=own)
             assert_error(reply, 401, "unauthorized", retryable=False)
         page = await open_page(guest.run, invited["token"], guest.session_id)
         assert (await page.closed())[0] == 4401
@@ -394,7 +390,7 @@ async def test_each_camera_counts_among_the_sessions(encoder: LiveEncoder) -> No
         reply = await client.post("/api/cameras", json={}, headers=as_page(guest))
         assert_error(reply, 503, "busy", retryable=True)
         issued = await take_token(run)
-        headers = {"Authorization": f"Bearer {issued['token']}", **SDP}
+        headers = bearer(issued["token"]) | SDP
         reply = await client.post("/api/whip", content=CHROMIUM, headers=headers)
         assert_error(reply, 503, "busy", retryable=True)
 
@@ -425,7 +421,7 @@ async def test_pages_of_other_origins_get_nothing(guest: Visitor) -> None:
         ):
             body = {"name": "x", "code": "x"}
             reply = await client.request(
-                method, path, json=body, headers={**as_page(guest), **foreign}
+                method, path, json=body, headers=as_page(guest) | foreign
             )
             assert_error(reply, 403, "forbidden", retryable=False)
 
@@ -434,7 +430,7 @@ async def test_the_link_and_its_code_for_a_phone(guest: Visitor) -> None:
     """The code stands in the fragment, so that it is in no request; only a page's own origin gets a link."""
     async with http(guest.run) as client:
         origin = {"Origin": guest.run.base_url}
-        reply = await client.post("/api/cameras", json={}, headers={**as_page(guest), **origin})
+        reply = await client.post("/api/cameras", json={}, headers=as_page(guest) | origin)
         invited = reply.json()
         path, _, code = invited["link"].partition("#")
         assert (path, code) == (

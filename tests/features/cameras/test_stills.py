@@ -17,7 +17,7 @@ from server.media.picture.encode import STILL_BYTES, STILL_SIDE
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import Bgr
 from server.session.request.outbox import Outbox
-from tests.support.clients import soon
+from tests.support.clients import sample, soon
 from tests.support.rooms import Room, make_frame, room
 
 
@@ -50,9 +50,7 @@ def decoded(url: str) -> Bgr:
 
 
 def counted(one: Room, result: str) -> float:
-    wanted = f'qwen_camera_stills_total{{result="{result}"}} '
-    lines = one.tools.metrics.render().decode().splitlines()
-    return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+    return sample(one.tools.metrics, "stills_total", result=result)
 
 
 def want(one: Room, wanted: bool = True) -> None:

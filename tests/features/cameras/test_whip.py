@@ -12,7 +12,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.cameras.whip import ice_links
 from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
-from tests.support.clients import http, soon, take_token
+from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running, running
@@ -292,7 +292,7 @@ async def test_refused_offers(
     """The same rules and sentences as for the page's offers; no session is left behind."""
     issued = await take_token(run)
     before = len(run.program.sessions)
-    headers = {"Authorization": f"Bearer {issued['token']}"} | (
+    headers = bearer(issued['token']) | (
         {"Content-Type": kind} if kind else {}
     )
     async with http(run) as client:

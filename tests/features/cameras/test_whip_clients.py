@@ -26,7 +26,7 @@ from tests.peers.processes import (
     peer_process,
     rtp_to,
 )
-from tests.support.clients import Page, http, open_page, soon, take_token
+from tests.support.clients import Page, bearer, http, open_page, soon, take_token
 from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 from tests.support.turn_server import make_certificate
@@ -345,8 +345,7 @@ async def test_a_further_camera(
             while (await page.next("cameras", timeout=30))["cameras"][-1].get("state") != state:
                 pass
 
-        bearer = {"Authorization": f"Bearer {token}"}
-        reply = await client.post("/api/cameras", json={"name": "Door"}, headers=bearer)
+        reply = await client.post("/api/cameras", json={"name": "Door"}, headers=bearer(token))
         place = reply.json()
         async with peer(f"{run.base_url}{place['address']}", place["token"]):
             await listed("live")

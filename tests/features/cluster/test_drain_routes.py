@@ -14,7 +14,7 @@ import pytest_asyncio
 from server.features.cluster import handover
 from tests.features.cluster.gateways import gateways, know
 from tests.features.cluster.test_moving import arrive
-from tests.support.clients import http, metric, soon, take_token
+from tests.support.clients import bearer, http, metric, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.redis_server import redis_server
 from tests.support.running import Running
@@ -23,7 +23,7 @@ from tests.support.timing import NEVER_SECONDS
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 OPERATOR = "operator-token-of-this-test"
-RIGHT = {"Authorization": f"Bearer {OPERATOR}"}
+RIGHT = bearer(OPERATOR)
 DRAIN = "/api/operator/drain"
 METHODS = ("GET", "POST", "DELETE")
 
@@ -89,7 +89,7 @@ async def test_people_go_on_while_the_process_runs(
     # A session of before that had not begun does not begin any more; one that is here goes on.
     async with http(one) as client:
         offer = {"sdp": "v=0", "type": "offer"}
-        own = {"Authorization": f"Bearer {granted['token']}"}
+        own = bearer(granted['token'])
         refused = await client.post("/api/webrtc/offer", json=offer, headers=own)
         assert_error(refused, 503, "draining", retryable=True)
     assert "moved" not in [m["type"] for m in await stays.ponged()]
@@ -159,7 +159,7 @@ async def test_only_the_operator(two: list[Running], method: str) -> None:
     one, _ = two
     visitor = (await take_token(one))["token"]
     async with http(one) as client:
-        for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+        for headers in ({}, bearer(visitor)):
             reply = await client.request(method, DRAIN, headers=headers)
             assert_error(reply, 401, "unauthorized", retryable=False)
         foreign = RIGHT | {"Origin": "https://evil.example"}

@@ -7,7 +7,7 @@ import pytest
 from server.auth import new_session_id
 from server.features.cameras.cameras import make_token
 from server.features.cluster.replicas import HomeProcess
-from tests.support.clients import http, open_page, take_token
+from tests.support.clients import bearer, http, open_page, take_token
 from tests.support.running import running
 from tests.web.test_routes import make_offer
 
@@ -54,25 +54,25 @@ async def test_a_session_that_belongs_elsewhere() -> None:
     async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
         away = f"8011-{TAIL}"
         token = run.program.tokens.issue(away).token
-        bearer = {"Authorization": f"Bearer {token}"}
+        own = bearer(token)
         for method in ("POST", "PATCH", "DELETE"):
             body: object = sdp if method == "POST" else {"candidates": []}
-            sent_on = await client.request(method, OFFER, json=body, headers=bearer)
+            sent_on = await client.request(method, OFFER, json=body, headers=own)
             assert sent_on.status_code == 307
             assert sent_on.headers["location"] == f"{OFFER}?session={away}"
             assert sent_on.json()["error"]["code"] == "elsewhere"
             gone = await client.request(
-                method, f"{OFFER}?session={away}", json=body, headers=bearer
+                method, f"{OFFER}?session={away}", json=body, headers=own
             )
             assert gone.status_code == 404
             assert "Get a new token" in gone.json()["detail"]
-        whip = await client.post("/api/whip", content=b"v=0", headers=bearer)
+        whip = await client.post("/api/whip", content=b"v=0", headers=own)
         assert whip.headers["location"] == f"/api/whip?session={away}"
         page = await open_page(run, token, away)
         assert await page.closed() == (4404, "its part of the server has gone")
         assert len(run.program.sessions) == 0
         # A token is renewed by every process, and stays one of its own.
-        renewed = await client.post("/api/token", headers=bearer)
+        renewed = await client.post("/api/token", headers=own)
         assert renewed.json()["session_id"] == away
         fresh = (await client.post("/api/token")).json()
         assert fresh["session_id"].startswith("8010-")
@@ -82,7 +82,7 @@ async def test_a_session_that_belongs_elsewhere() -> None:
         begun = await client.post(OFFER, json=sdp)
         assert begun.status_code == 200
         assert begun.json()["session_id"].startswith("8010-")
-        at_home = {"Authorization": f"Bearer {begun.json()['token']}"}
+        at_home = bearer(begun.json()['token'])
         assert (await client.request("DELETE", OFFER, headers=at_home)).json() == {"ended": True}
 
 
@@ -92,7 +92,7 @@ async def test_a_path_of_any_signs_is_sent_on(name: str) -> None:
     token, _ = make_token(f"8011-{TAIL}")
     async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
         reply = await client.patch(
-            f"/api/whip/{name}", headers={"Authorization": f"Bearer {token}"}
+            f"/api/whip/{name}", headers=bearer(token)
         )
         assert reply.status_code in (307, 404)
         assert reply.headers.get("location", "/api/whip/").startswith("/api/whip/")
@@ -131,6 +131,6 @@ async def test_a_draining_process_gives_out_no_new_sessions() -> None:
         refused = await client.post("/api/token")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         renewed = await client.post(
-            "/api/token", headers={"Authorization": f"Bearer {held['token']}"}
+            "/api/token", headers=bearer(held['token'])
         )
         assert renewed.status_code == 200

@@ -16,7 +16,7 @@ from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
 from server.session.entries import LEFT_SECONDS
 from tests.features.cluster.gateways import SECRET, answering, gateways
-from tests.support.clients import http
+from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error
 from tests.support.redis_server import WAYS, RedisServer, redis_server
 from tests.support.running import running
@@ -199,7 +199,7 @@ async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
         session = one.program.sessions.open(granted["session_id"])
         refused = await client.post("/api/token")
         assert_error(refused, 503, "busy", retryable=True)
-        own = {"Authorization": f"Bearer {granted['token']}"}
+        own = bearer(granted['token'])
         assert (await client.post("/api/token", headers=own)).status_code == 200
         session.last_activity -= LEFT_SECONDS + 1
         assert (await client.post("/api/token")).status_code == 200

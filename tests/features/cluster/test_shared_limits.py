@@ -40,6 +40,7 @@ from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.access.test_limits import looked_at
 from tests.features.cluster.gateways import SECRET
+from tests.support.clients import bearer
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
@@ -468,7 +469,7 @@ async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
                     await asyncio.sleep(0.1)
         await writer.aclose()
         await held.ping()
-        token = {"Authorization": f"Bearer {granted['token']}"}
+        token = bearer(granted['token'])
         renewed = await http.post(f"{server.url}/api/token", headers=token)
         assert renewed.status_code == 200
         claims = jwt.get_unverified_claims(renewed.json()["token"])
@@ -501,7 +502,7 @@ async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Pa
                     while True:
                         await held.recv()
             assert held.close_code == 4410
-            token = {"Authorization": f"Bearer {granted['token']}"}
+            token = bearer(granted['token'])
             for server in servers:
                 reply = await http.post(f"{server.url}/api/token", headers=token)
                 assert reply.status_code == 401

@@ -16,6 +16,7 @@ from server.core.messages import Confirm
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Engine, EngineRequest
 from server.models.scheduler.job import Job
+from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, RecordingSink, until
 from tests.support.rooms import LIMITS, Room, make_frame, room, settings
 
@@ -72,7 +73,7 @@ async def test_an_unchanged_scene_is_described_once() -> None:
         for _ in range(20):
             stage.show(1)
         assert len(stage.asked) == 1
-        assert metric(one, 'looks_total{why="same"}') == 20
+        assert metric(one, "looks_total", why="same") == 20
         await stage.described(2)
         assert len(stage.asked) == 2
 
@@ -83,7 +84,7 @@ async def test_it_sleeps_while_nobody_wants_it() -> None:
         stage.settings(describe=True)
         stage.settings(describe=False)
         stage.show(1)
-        assert metric(one, 'looks_total{why="first"}') == 0
+        assert metric(one, "looks_total", why="first") == 0
         assert stage.asked == []
 
 
@@ -254,7 +255,7 @@ async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -
         stage.settings(describe=True, sample_rate=rate)
         for _ in range(100):
             stage.show(1)
-        found = sum(metric(one, f'looks_total{{why="{why}"}}') for why in ("first", "same"))
+        found = sum(metric(one, "looks_total", why=why) for why in ("first", "same"))
         assert abs(found - looks) <= 1
 
 
@@ -330,12 +331,8 @@ def question_of_another(session_id: str) -> Job:
     return Job(session_id, Kind.CHAT, make_request, RecordingSink(), "q")
 
 
-def metric(one: Room, name: str) -> float:
-    """Return a series of this room's metrics; 0 for one that is missing."""
-    for line in one.tools.metrics.render().decode().splitlines():
-        if line.startswith(f"qwen_camera_{name} "):
-            return float(line.rsplit(" ", 1)[1])
-    return 0.0
+def metric(one: Room, name: str, **labels: str) -> float:
+    return sample(one.tools.metrics, name, **labels)
 
 
 async def test_a_black_picture_is_not_described() -> None:

@@ -27,7 +27,7 @@ from server.features.grants.program_question import MAX_WATCHES
 from server.features.grants.programs import programs_of
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing
-from tests.support.clients import Visitor, http, metric, soon, visitor
+from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -91,7 +91,7 @@ class Access:
     @asynccontextmanager
     async def client(self, path: str = "") -> AsyncIterator[Client]:
         """The package's client over streamable HTTP."""
-        headers = {"Authorization": f"Bearer {self.token}"}
+        headers = bearer(self.token)
         async with (
             httpx2.AsyncClient(headers=headers, timeout=30) as http,
             Client(streamable_http_client(path or self.address, http_client=http)) as client,
@@ -102,7 +102,7 @@ class Access:
         async with http(self.run) as client:
             await client.delete(
                 f"/api/grants/{self.id}",
-                headers={"Authorization": f"Bearer {self.person.token}"},
+                headers=bearer(self.person.token),
             )
 
 
@@ -110,7 +110,7 @@ async def given(run: Running, person: Visitor, *scopes: str) -> Access:
     body = {"name": "Assistant", "scopes": scopes or ("look", "watch", "events")}
     async with http(run) as client:
         reply = await client.post(
-            "/api/grants", json=body, headers={"Authorization": f"Bearer {person.token}"}
+            "/api/grants", json=body, headers=bearer(person.token)
         )
     made = reply.json()
     return Access(made["id"], made["token"], f"{run.base_url}{made['mcp']}", run, person)
@@ -352,7 +352,7 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
     """Lists, pings, notifications and rubbish: refused before they are read, and only for that program."""
     access, other = await given(run, alone), await given(run, alone)
     accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    own = accept | {"Authorization": f"Bearer {access.token}"}
+    own = accept | bearer(access.token)
     bodies = (
         b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
@@ -372,7 +372,7 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
         assert_error(limited[-1], 429, "rate_limited", retryable=True)
         assert limited[-1].headers["retry-after"] == "1"
         assert (await client.get("/mcp", headers=own)).status_code in (405, 429)
-        theirs = accept | {"Authorization": f"Bearer {other.token}"}
+        theirs = accept | bearer(other.token)
         assert (await client.post("/mcp", content=bodies[0], headers=theirs)).status_code == 200
     await access.end()
     await other.end()
@@ -382,9 +382,9 @@ async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> Non
     """Each request needs the token, at its own session's address; a foreign page gets nothing."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     accept = {"Accept": "application/json, text/event-stream"}
-    own = {"Authorization": f"Bearer {access.token}"}
+    own = bearer(access.token)
     async with http(run) as client:
-        for headers in ({}, {"Authorization": f"Bearer {person.token}"}):
+        for headers in ({}, bearer(person.token)):
             for path in ("/mcp", httpx.URL(access.address).path):
                 reply = await client.post(path, json=body, headers=accept | headers)
                 assert_error(reply, 401, "unauthorized", retryable=False)

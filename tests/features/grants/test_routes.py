@@ -11,7 +11,16 @@ import pytest_asyncio
 
 from server.auth import new_session_id
 from server.features.grants.grants import new_token
-from tests.support.clients import Message, Page, http, metric, open_page, page_of, take_token
+from tests.support.clients import (
+    Message,
+    Page,
+    bearer,
+    http,
+    metric,
+    open_page,
+    page_of,
+    take_token,
+)
 from tests.support.fakes_app import assert_error
 from tests.support.running import Running, running
 
@@ -38,10 +47,6 @@ async def person(run: Running) -> AsyncIterator[tuple[Page, Message]]:
     issued = await take_token(run)
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         yield page, issued
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 async def give(client: httpx.AsyncClient, token: str, **body: Any) -> Message:

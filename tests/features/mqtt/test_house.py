@@ -77,8 +77,7 @@ async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert "red" in (one.last(ANSWER) or b"").decode().lower()
             whole = json.loads(one.last(TOPICS.facts(ANSWER)) or b"")
             assert whole["ok"] is True
-            async with http(run) as client:
-                client.headers["Authorization"] = f"Bearer {OPERATOR}"
+            async with http(run, OPERATOR) as client:
                 seen = (await client.get("/api/operator/mqtt")).json()
             assert (seen["state"], seen["cameras"]) == ("connected", ["door"])
             assert metric(run, "mqtt_connected") == 1

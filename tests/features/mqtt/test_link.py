@@ -16,7 +16,7 @@ from server.features.mqtt.link import Link
 from server.features.mqtt.outgoing import Message, MqttMetrics, Trouble
 from server.features.mqtt.settings import MqttAddress
 from tests.features.mqtt.scripted import packet, publish, scripted, taken, welcome
-from tests.support.clients import soon
+from tests.support.clients import sample, soon
 
 TOPICS = Topics("qwen-camera", "homeassistant")
 LOOK = TOPICS.look("door")
@@ -49,12 +49,6 @@ async def linked(address: MqttAddress) -> AsyncIterator[tuple[Link, Ears, Metric
         yield link, ears, metrics
     finally:
         await link.close()
-
-
-def count(metrics: Metrics, name: str, reason: str) -> float:
-    text = metrics.render().decode()
-    start = f'qwen_camera_{name}{{reason="{reason}"}} '
-    return sum(float(one[len(start) :]) for one in text.splitlines() if one.startswith(start))
 
 
 def whole(first: int, body: bytes) -> bytes:
@@ -103,7 +97,7 @@ async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble:
             await packet(reader)
 
     async with scripted(script) as address, linked(address) as (_, ears, metrics):
-        await soon(lambda: count(metrics, "mqtt_failures_total", trouble) >= 1, 20)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= 1, 20)
         await soon(lambda: ears.ups >= 2, 20)
         assert ears.heard == []
 
@@ -118,7 +112,7 @@ async def test_a_flood_ends_the_connection() -> None:
             await writer.drain()
 
     async with scripted(script) as address, linked(address) as (_, ears, metrics):
-        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.FLOOD) >= 1, 30)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.FLOOD) >= 1, 30)
         # The connection that may have come since is heard before it counts as up.
         heard, connections = len(ears.heard), ears.ups + 1
         assert 0 < heard < (incoming.PACKETS_AT_ONCE + 500) * connections
@@ -136,8 +130,8 @@ async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         await soon(lambda: ears.ups >= 1, 20)
         for number in range(300):
             link.put(Message(f"a/{number}", bytes(36 * 1024), news=True))
-        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.SILENT) >= 1, 20)
-        assert count(metrics, "mqtt_dropped_total", "overflow") >= 70
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.SILENT) >= 1, 20)
+        assert sample(metrics, "mqtt_dropped_total", reason="overflow") >= 70
         waiting = link.seen()["waiting"]
         assert isinstance(waiting, int)
         assert waiting <= 228
@@ -160,7 +154,7 @@ async def test_a_broker_that_takes_nothing_and_says_that_it_did() -> None:
         for number in range(4):
             link.put(Message(f"a/{number}", bytes(7 << 20), news=True))
             await soon(lambda: not link.seen()["waiting"] or not link.up, 20)
-        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.MALFORMED) >= 1, 20)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.MALFORMED) >= 1, 20)
 
 
 async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +167,7 @@ async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixt
         await reader.read()
 
     async with scripted(script) as address, linked(address) as (_, __, metrics):
-        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.ENDED) >= 2, 20)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.ENDED) >= 2, 20)
     gc.collect()
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
@@ -189,7 +183,7 @@ async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         ended += 1
 
     async with scripted(script) as address, linked(address) as (link, _, metrics):
-        await soon(lambda: count(metrics, "mqtt_failures_total", Trouble.SILENT) >= 2, 20)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.SILENT) >= 2, 20)
         await soon(lambda: ended >= 2, 20)
         assert not link.up
 
@@ -238,6 +232,6 @@ async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
             (TOPICS.status, b"online"),
             (TOPICS.status, b"offline"),
         ]
-        assert count(metrics, "mqtt_dropped_total", "replaced") == 2
+        assert sample(metrics, "mqtt_dropped_total", reason="replaced") == 2
         link.put(Message("a/state", b"ON"))
-        assert count(metrics, "mqtt_dropped_total", "closed") == 1
+        assert sample(metrics, "mqtt_dropped_total", reason="closed") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.support.clients import http, soon, take_token
+from tests.support.clients import bearer, http, soon, take_token
 from tests.support.running import running
 
 OPERATOR = "operator-token-of-this-test"
@@ -19,7 +19,7 @@ async def test_only_an_operator() -> None:
         http(run) as client,
     ):
         visitor = (await take_token(run))["token"]
-        for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+        for headers in ({}, bearer(visitor)):
             assert (await client.get(PATH, headers=headers)).status_code == 401
         client.headers["Authorization"] = f"Bearer {OPERATOR}"
         link = run.program.feature("mqtt")._link
@@ -35,8 +35,7 @@ async def test_only_an_operator() -> None:
 
 
 async def test_without_a_broker() -> None:
-    async with running(operator_token=OPERATOR) as run, http(run) as client:
-        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+    async with running(operator_token=OPERATOR) as run, http(run, OPERATOR) as client:
         assert (await client.get(PATH)).json() == {
             "broker": "",
             "state": "off",

@@ -20,8 +20,8 @@ from scripts.bench.live_encoder import LiveEncoder
 from server.features.openai_api import routes as chat_routes
 from server.features.openai_api.request import ChatRequest, read
 from server.models.openai import retry
-from tests.features.grants.test_routes import bearer, give
-from tests.support.clients import Visitor, http, metric, soon, visitor
+from tests.features.grants.test_routes import give
+from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running

@@ -13,7 +13,7 @@ import pytest_asyncio
 from server.auth import Claims, Signer
 from server.features.pairing import pairing as devices
 from server.features.pairing.pairing import COOKIE, DEVICE_SECONDS, Devices, kind_of
-from tests.support.clients import http, metric, open_page, take_token
+from tests.support.clients import bearer, http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
@@ -25,10 +25,6 @@ SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "open-sesame-77"
 OPERATOR = "operator-token-of-this-test"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Safari/604.1"
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 async def test_a_device_is_known_by_what_it_keeps() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from server.features.grants.programs import programs_of
-from tests.support.clients import http, take_token
+from tests.support.clients import bearer, http, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
 
@@ -43,7 +43,7 @@ async def test_only_an_operator(tmp_path: Path) -> None:
     ):
         visitor = (await take_token(run))["token"]
         for method, path in ROUTES:
-            for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+            for headers in ({}, bearer(visitor)):
                 reply = await client.request(
                     method, CAMERAS + path, headers=headers, json={"content": "x"}
                 )
@@ -53,9 +53,8 @@ async def test_only_an_operator(tmp_path: Path) -> None:
 async def test_what_is_refused(tmp_path: Path) -> None:
     async with (
         running(standing_cameras=listed(tmp_path), operator_token=OPERATOR) as run,
-        http(run) as client,
+        http(run, OPERATOR) as client,
     ):
-        client.headers["Authorization"] = f"Bearer {OPERATOR}"
         for method, path in ROUTES[1:]:
             reply = await client.request(
                 method, CAMERAS + path.replace("door", "cellar"), json={"content": "x"} | GRANT
@@ -75,7 +74,7 @@ async def test_what_is_refused(tmp_path: Path) -> None:
 
 async def test_without_cameras() -> None:
     async with running(operator_token=OPERATOR) as run, http(run) as client:
-        reply = await client.get(CAMERAS, headers={"Authorization": f"Bearer {OPERATOR}"})
+        reply = await client.get(CAMERAS, headers=bearer(OPERATOR))
         assert reply.json() == {"cameras": []}
 
 
@@ -85,14 +84,13 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
     path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
     async with (
         running(standing_cameras=str(path), operator_token=OPERATOR) as run,
-        http(run) as client,
+        http(run, OPERATOR) as client,
     ):
-        client.headers["Authorization"] = f"Bearer {OPERATOR}"
         reply = await client.post(f"{CAMERAS}/door/grants", json=GRANT)
         assert reply.status_code == 201, reply.text
         made = reply.json()
         token = made.pop("token")
-        program = {"Authorization": f"Bearer {token}"}
+        program = bearer(token)
         assert (await client.get(f"{made['openai']}/models", headers=program)).status_code == 200
         assert (await client.get(CAMERAS, headers=program)).status_code == 401
 
@@ -118,7 +116,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         more = [(await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json() for _ in range(2)]
         assert (await client.delete(f"{CAMERAS}/door/grants")).json() == {"ended": 2}
         for one in more:
-            program = {"Authorization": f"Bearer {one['token']}"}
+            program = bearer(one['token'])
             assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
 
@@ -126,7 +124,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         session = run.program.sessions.get(last["openai"].split("/")[2])
         assert session is not None
         programs_of(session)._grants.all()[0].until = time.monotonic()
-        program = {"Authorization": f"Bearer {last['token']}"}
+        program = bearer(last['token'])
         assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
 
@@ -135,7 +133,7 @@ async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
     """Within its scopes alone; and its token opens no other camera, and gives or ends no access."""
     path = Path(listed(tmp_path))
     path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
-    operator = {"Authorization": f"Bearer {OPERATOR}"}
+    operator = bearer(OPERATOR)
     async with (
         running(
             standing_cameras=str(path), operator_token=OPERATOR, rate_limit_per_minute=0
@@ -152,7 +150,7 @@ async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
             ).json()
             for name in ("door", "yard")
         ]
-        program = {"Authorization": f"Bearer {door['token']}"}
+        program = bearer(door['token'])
         own = await client.get("/api/program", headers=program)
         assert own.json()["scopes"] == ["events"]
         reply = await client.get(f"{door['openai']}/models", headers=program)

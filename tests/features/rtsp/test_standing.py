@@ -24,7 +24,7 @@ from scripts.certificates import make_authority, make_leaf, pem
 from server.features.rtsp import reader as reconnect
 from tests.features.rtsp.scripted import answer, begun, flat_jpeg, jpeg_camera, red_jpeg, scripted
 from tests.peers.processes import RTSP, PeerProcess, no_rtsp, peer_process
-from tests.support.clients import http, metric, open_page, soon
+from tests.support.clients import bearer, http, metric, open_page, soon
 from tests.support.running import Running, running
 from tests.support.timing import NEVER_SECONDS
 from tests.web.test_routes import make_offer
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 true_server = pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
 
 OPERATOR = "operator-token-of-this-test"
-HEADERS = {"Authorization": f"Bearer {OPERATOR}"}
+HEADERS = bearer(OPERATOR)
 CAMERAS = "/api/operator/cameras"
 PASSWORD = "pass-word-of-the-door"
 RED, BLUE = "0xffff0000", "0xff0000ff"
@@ -389,7 +389,7 @@ async def test_it_is_no_visitor(tmp_path: Path) -> None:
         reply = await client.post(
             "/api/webrtc/offer",
             json={"sdp": await make_offer("video"), "type": "offer"},
-            headers={"Authorization": f"Bearer {issued['token']}"},
+            headers=bearer(issued['token']),
         )
         assert reply.status_code == 409
         assert len(run.program.webrtc) == 0

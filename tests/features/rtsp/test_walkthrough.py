@@ -17,7 +17,7 @@ from server.features.rtsp.settings import MOST_CAMERAS, read_list
 from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.features.rtsp.test_standing import CAMERAS, OPERATOR, RED, rtsp, until
 from tests.peers.processes import no_rtsp
-from tests.support.clients import http
+from tests.support.clients import bearer, http
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -81,8 +81,7 @@ async def test_its_settings_are_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
 async def test_its_commands_work(tmp_path: Path) -> None:
     listed, picture, question, give, end = COMMANDS
-    async with house(tmp_path) as run, http(run) as client:
-        client.headers["Authorization"] = f"Bearer {OPERATOR}"
+    async with house(tmp_path) as run, http(run, OPERATOR) as client:
         (tmp_path / ".env").write_text(f"PORT=8000\nOPERATOR_TOKEN={OPERATOR}\n")
 
         async def does(command: str) -> str:
@@ -103,7 +102,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         assert "red" in answer["text"].lower()
         made = json.loads(await does(give))
         assert (made["name"], set(made["scopes"])) == ("Kitchen script", {"look", "events"})
-        own = {"Authorization": f"Bearer {made['token']}"}
+        own = bearer(made['token'])
         reply = await client.get(f"{made['openai']}/models", headers=own)
         assert reply.status_code == 200
         (program,) = (one["programs"] for one in json.loads(await does(listed))["cameras"][1:])

@@ -18,8 +18,7 @@ async def test_waves_are_counted() -> None:
         await page.send(type="wave")
         assert (await page.next("error"))["code"] == "conflict"
         assert metric(run, "waves_total") == 2
-        async with http(run) as client:
-            client.headers["Authorization"] = f"Bearer {OPERATOR}"
+        async with http(run, OPERATOR) as client:
             assert (await client.get("/api/operator/sample")).json() == {"waves": 2}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.features.webhooks import waiting as retry
 from tests.features.webhooks.receiver import OK, SECRET, receiving
-from tests.support.clients import http, soon, take_token
+from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
 
@@ -45,7 +45,7 @@ async def test_only_an_operator(tmp_path: Path) -> None:
     ):
         visitor = (await take_token(run))["token"]
         for method, path in ROUTES:
-            for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
+            for headers in ({}, bearer(visitor)):
                 reply = await client.request(method, WEBHOOKS + path, headers=headers)
                 assert reply.status_code == 401, path
         assert receiver.connections == 0
@@ -59,9 +59,8 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
     async with (
         receiving(lambda heard: b"HTTP/1.1 500 No\r\n\r\n" if broken else OK) as receiver,
         running(webhooks=listed(tmp_path, receiver.url), operator_token=OPERATOR) as run,
-        http(run) as client,
+        http(run, OPERATOR) as client,
     ):
-        client.headers["Authorization"] = f"Bearer {OPERATOR}"
         for _ in range(3):
             assert (await client.post(f"{WEBHOOKS}/hall/test")).status_code == 202
         await soon(lambda: len(run.program.feature("webhooks")._dead) == 3)

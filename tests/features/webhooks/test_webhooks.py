@@ -21,7 +21,7 @@ from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
 from server.features.webhooks.webhooks import Webhooks
 from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, receiving
-from tests.support.clients import soon
+from tests.support.clients import sample, soon
 
 REFUSED = b"HTTP/1.1 503 Busy\r\n\r\n"
 GONE = b"HTTP/1.1 410 Gone\r\n\r\n"
@@ -63,10 +63,7 @@ async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Webhooks]:
 
 
 def dropped(webhooks: Webhooks, reason: str) -> float:
-    for line in _METRICS[webhooks].render().decode().splitlines():
-        if line.startswith(f'qwen_camera_webhooks_dropped_total{{reason="{reason}"}}'):
-            return float(line.split()[-1])
-    return 0.0
+    return sample(_METRICS[webhooks], "webhooks_dropped_total", reason=reason)
 
 
 def seen(webhooks: Webhooks, number: int = 0) -> dict[str, Any]:
