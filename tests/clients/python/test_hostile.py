@@ -15,6 +15,7 @@ from qwen_camera import Camera
 from qwen_camera import camera as camera_module
 from qwen_camera.connection import MOST_BYTES
 
+from tests.support.loopback import listening_on_loopback
 from tests.support.turn_server import make_certificate
 
 TOKEN = f"qcam_somebody.{'x' * 43}"
@@ -51,29 +52,15 @@ async def serving(
 ) -> AsyncIterator[tuple[str, list[str]]]:
     """Serve on loopback; yield the address, and the heads of the requests that came."""
     heard: list[str] = []
-    ends: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
-        try:
-            heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            async for part in script(heard[-1]):
-                writer.write(part)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            pass
-        finally:
-            writer.close()
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        async for part in script(heard[-1]):
+            writer.write(part)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening_on_loopback(serve, tls) as port:
         yield f"http{'s' if tls else ''}://127.0.0.1:{port}", heard
-    finally:
-        server.close()
-        for writer in ends:
-            writer.transport.abort()
-        await server.wait_closed()
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.features.mqtt.settings import MqttAddress
+from tests.support.loopback import Serve, listening_on_loopback
 
 CONNECTED = bytes((0x20, 3, 0, 0, 0))
-
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -53,26 +52,7 @@ async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[MqttAddress]:
+async def scripted(script: Serve) -> AsyncIterator[MqttAddress]:
     """Serve on loopback."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await script(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield MqttAddress("127.0.0.1", server.sockets[0].getsockname()[1], tls=False)
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with listening_on_loopback(script) as port:
+        yield MqttAddress("127.0.0.1", port, tls=False)

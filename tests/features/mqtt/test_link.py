@@ -154,7 +154,9 @@ async def test_a_broker_that_takes_nothing_and_says_that_it_did() -> None:
         for number in range(4):
             link.put(Message(f"a/{number}", bytes(7 << 20), news=True))
             await soon(lambda: not link.seen()["waiting"] or not link.up, 20)
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.MALFORMED) >= 1, 20)
+        await soon(
+            lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.MALFORMED) >= 1, 20
+        )
 
 
 async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:

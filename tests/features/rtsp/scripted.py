@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import cv2
 import numpy as np
 
+from tests.support.loopback import listening_on_loopback
 from tests.support.running import Running
 
 # The bytes of the answer to a request's text; None closes the connection
@@ -34,33 +35,19 @@ def answer(request: str, status: str, body: str = "", **headers: str) -> bytes:
 
 @asynccontextmanager
 async def scripted(script: Script) -> AsyncIterator[Scripted]:
-    ends: list[asyncio.StreamWriter] = []
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
-        try:
-            while True:
-                text = (await reader.readuntil(b"\r\n\r\n")).decode()
-                camera.heard.append(text)
-                reply = script(text)
-                if reply is None:
-                    break
-                writer.write(reply)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            text = (await reader.readuntil(b"\r\n\r\n")).decode()
+            camera.heard.append(text)
+            reply = script(text)
+            if reply is None:
+                break
+            writer.write(reply)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    camera = Scripted(server.sockets[0].getsockname()[1])
-    try:
+    async with listening_on_loopback(serve) as port:
+        camera = Scripted(port)
         yield camera
-    finally:
-        server.close()
-        for writer in ends:
-            writer.close()
-        await server.wait_closed()
 
 
 def flat_jpeg(blue: int, green: int, red: int) -> bytes:
@@ -82,30 +69,17 @@ def begun(run: Running, name: str = "door") -> bool:
 @asynccontextmanager
 async def jpeg_camera(picture: Callable[[], bytes]) -> AsyncIterator[int]:
     """Serve `picture()`, a JPEG, ten times a second to whoever asks; yields the port."""
-    ends: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
         kind = "multipart/x-mixed-replace; boundary=frame"
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
-            while True:
-                jpeg = picture()
-                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
-                writer.write(head % len(jpeg) + jpeg + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.1)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
+        while True:
+            jpeg = picture()
+            head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(jpeg) + jpeg + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in ends:
-            writer.close()
-        await server.wait_closed()
+    async with listening_on_loopback(serve) as port:
+        yield port

@@ -116,7 +116,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         more = [(await client.post(f"{CAMERAS}/door/grants", json=GRANT)).json() for _ in range(2)]
         assert (await client.delete(f"{CAMERAS}/door/grants")).json() == {"ended": 2}
         for one in more:
-            program = bearer(one['token'])
+            program = bearer(one["token"])
             assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
 
@@ -124,7 +124,7 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
         session = run.program.sessions.get(last["openai"].split("/")[2])
         assert session is not None
         programs_of(session)._grants.all()[0].until = time.monotonic()
-        program = bearer(last['token'])
+        program = bearer(last["token"])
         assert (await client.get("/v1/models", headers=program)).status_code == 401
         assert (await client.get(f"{CAMERAS}/door/grants")).json()["programs"] == []
 
@@ -150,7 +150,7 @@ async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
             ).json()
             for name in ("door", "yard")
         ]
-        program = bearer(door['token'])
+        program = bearer(door["token"])
         own = await client.get("/api/program", headers=program)
         assert own.json()["scopes"] == ["events"]
         reply = await client.get(f"{door['openai']}/models", headers=program)

@@ -389,7 +389,7 @@ async def test_it_is_no_visitor(tmp_path: Path) -> None:
         reply = await client.post(
             "/api/webrtc/offer",
             json={"sdp": await make_offer("video"), "type": "offer"},
-            headers=bearer(issued['token']),
+            headers=bearer(issued["token"]),
         )
         assert reply.status_code == 409
         assert len(run.program.webrtc) == 0

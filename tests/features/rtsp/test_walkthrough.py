@@ -102,7 +102,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         assert "red" in answer["text"].lower()
         made = json.loads(await does(give))
         assert (made["name"], set(made["scopes"])) == ("Kitchen script", {"look", "events"})
-        own = bearer(made['token'])
+        own = bearer(made["token"])
         reply = await client.get(f"{made['openai']}/models", headers=own)
         assert reply.status_code == 200
         (program,) = (one["programs"] for one in json.loads(await does(listed))["cameras"][1:])

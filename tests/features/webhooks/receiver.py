@@ -12,6 +12,8 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
+from tests.support.loopback import listening_on_loopback
+
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
@@ -62,33 +64,18 @@ async def receiving(
     script: Script = lambda heard: OK, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
     """Serve on loopback; each request is kept and answered by `script`."""
-    ends: list[asyncio.StreamWriter] = []
-    over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
         receiver.connections += 1
-        try:
-            heard = await _read(reader)
-            receiver.heard.append(heard)
-            reply = (receiver.script or script)(heard)
-            if reply is None:
-                await over.wait()
-            else:
-                writer.write(reply)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        heard = await _read(reader)
+        receiver.heard.append(heard)
+        reply = (receiver.script or script)(heard)
+        if reply is None:
+            await asyncio.Event().wait()
+        else:
+            writer.write(reply)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    receiver = Receiver(server.sockets[0].getsockname()[1], "https" if tls else "http")
-    try:
+    async with listening_on_loopback(serve, tls) as port:
+        receiver = Receiver(port, "https" if tls else "http")
         yield receiver
-    finally:
-        over.set()
-        server.close()
-        for writer in ends:
-            writer.close()
-        await server.wait_closed()
