@@ -30,49 +30,37 @@ RTSP = [PYTHON, str(HERE / "rtsp_server.py")]
 WERIFT = ["node", str(HERE / "werift_whip.mjs")]
 FFMPEG = [sys.executable, str(HERE / "ffmpeg_whip.py")]
 ELEMENTS = ("webrtcbin", "nicesrc", "dtlsdec", "srtpdec", "rtpvp8pay", "vp8enc", "x264enc")
-_LOOK = f"""
-import gi
-gi.require_version("GstWebRTC", "1.0")
-gi.require_version("GstSdp", "1.0")
-from gi.repository import Gst, GstSdp, GstWebRTC
-Gst.init(None)
-print(*(name for name in {ELEMENTS} if Gst.ElementFactory.find(name) is None))
-"""
+RTSP_ELEMENTS = ("x264enc", "x265enc", "rtph265pay")
 
 
 @functools.cache
-def no_gstreamer() -> str:
+def no_gstreamer(
+    what: str = "GStreamer's Python bindings are",
+    versions: tuple[str, ...] = ("GstWebRTC", "GstSdp"),
+    elements: tuple[str, ...] = ELEMENTS,
+) -> str:
     """Return a sentence with the reason why GStreamer cannot run here; "" when it can."""
-    try:
-        look = subprocess.run([PYTHON, "-c", _LOOK], capture_output=True, text=True, timeout=60)
-    except OSError:
-        return f"There is no {PYTHON}, which GStreamer's bindings are for."
-    if look.returncode:
-        return "GStreamer's Python bindings are not installed (scripts/test.sh installs them)."
-    if look.stdout.strip():
-        return f"GStreamer lacks {look.stdout.strip()} (scripts/test.sh installs them)."
-    return ""
-
-
-@functools.cache
-def no_rtsp() -> str:
-    """Return a sentence with the reason why GStreamer's RTSP server cannot run here; "" when it can."""
-    look = """
+    look = f"""
 import gi
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import Gst, GstRtspServer
+for name in {versions}: gi.require_version(name, "1.0")
+from gi.repository import Gst, {", ".join(versions)}
 Gst.init(None)
-print(*(one for one in ("x264enc", "x265enc", "rtph265pay") if Gst.ElementFactory.find(one) is None))
+print(*(name for name in {elements} if Gst.ElementFactory.find(name) is None))
 """
     try:
         done = subprocess.run([PYTHON, "-c", look], capture_output=True, text=True, timeout=60)
     except OSError:
         return f"There is no {PYTHON}, which GStreamer's bindings are for."
     if done.returncode:
-        return "GStreamer's RTSP server is not installed (scripts/test.sh installs it)."
+        return f"{what} not installed (scripts/test.sh installs what is needed)."
     if done.stdout.strip():
-        return f"GStreamer lacks {done.stdout.strip()} (scripts/test.sh installs it)."
+        return f"GStreamer lacks {done.stdout.strip()} (scripts/test.sh installs what is needed)."
     return ""
+
+
+def no_rtsp() -> str:
+    """Return a sentence with the reason why GStreamer's RTSP server cannot run here; "" when it can."""
+    return no_gstreamer("GStreamer's RTSP server is", ("GstRtspServer",), RTSP_ELEMENTS)
 
 
 def no_werift() -> str:

@@ -12,11 +12,20 @@ from aiortc.sdp import candidate_from_sdp
 from scripts.bench.live_encoder import LiveEncoder
 from server.media.patches.ice_restart import IceRestart
 from server.media.sdp import MEDIA_TYPE, make_fragment, parse_fragment
-from tests.support.clients import Page, http, open_page, take_token
+from tests.support.clients import Page, bearer, http, open_page, take_token
 from tests.support.fakes_rtc import Peer, camera_peer
 from tests.support.running import Running
 
 ENDPOINT = "/api/whip"
+
+
+async def offer(
+    client: httpx.AsyncClient, token: str, sdp: str | bytes, **headers: str
+) -> httpx.Response:
+    """POST an offer with these headers, whose names have _ for -."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    kind = {"Content-Type": "application/sdp"}
+    return await client.post(ENDPOINT, content=sdp, headers=kind | bearer(token) | given)
 
 
 class WhipCamera:
@@ -35,17 +44,18 @@ class WhipCamera:
 
     @property
     def bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
+        return bearer(self.token)
+
+    async def offer(self, sdp: str) -> httpx.Response:
+        """POST an offer; the peer does not know the answer yet."""
+        reply = await offer(self.client, self.token, sdp)
+        assert reply.status_code == 201, reply.text
+        self.location, self.etag = reply.headers["location"], reply.headers["etag"]
+        return reply
 
     async def publish(self, sdp: str | None = None) -> httpx.Response:
         """POST the offer and take the answer."""
-        reply = await self.client.post(
-            ENDPOINT,
-            content=sdp or await self.peer.offer(),
-            headers={**self.bearer, "Content-Type": "application/sdp"},
-        )
-        assert reply.status_code == 201, reply.text
-        self.location, self.etag = reply.headers["location"], reply.headers["etag"]
+        reply = await self.offer(sdp or await self.peer.offer())
         await self.peer.accept(reply.text)
         return reply
 

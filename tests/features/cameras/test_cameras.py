@@ -420,9 +420,7 @@ async def test_pages_of_other_origins_get_nothing(guest: Visitor) -> None:
             ("DELETE", "/api/cameras/2"),
         ):
             body = {"name": "x", "code": "x"}
-            reply = await client.request(
-                method, path, json=body, headers=as_page(guest) | foreign
-            )
+            reply = await client.request(method, path, json=body, headers=as_page(guest) | foreign)
             assert_error(reply, 403, "forbidden", retryable=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -16,7 +15,7 @@ from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.running import Running, running
-from tests.support.whip_client import ENDPOINT, WhipCamera, whip_camera
+from tests.support.whip_client import ENDPOINT, WhipCamera, offer, whip_camera
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,23 +100,18 @@ async def test_audio_first_is_answered_inactive(camera: WhipCamera) -> None:
 
 async def test_trickled_candidates(camera: WhipCamera) -> None:
     """204 for candidates under the entity tag that was given; they are what connects."""
-    offer = await camera.peer.offer()
+    made = await camera.peer.offer()
     # Nobody knows where the peer is, and it does not check by itself before it has heard the
     # answer.
-    reply = await camera.client.post(
-        ENDPOINT,
-        content=without(offer, *CANDIDATES),
-        headers={**camera.bearer, "Content-Type": "application/sdp"},
-    )
-    camera.location, camera.etag = reply.headers["location"], reply.headers["etag"]
-    found = "\r\n".join(["a=mid:0", *lines(offer, "a=candidate:"), ""])
+    reply = await camera.offer(without(made, *CANDIDATES))
+    found = "\r\n".join(["a=mid:0", *lines(made, "a=candidate:"), ""])
     fragment = "\r\n".join(
-        [*lines(offer, "a=ice-ufrag:")[:1], "m=video 9 UDP/TLS/RTP/SAVPF 0", found]
+        [*lines(made, "a=ice-ufrag:")[:1], "m=video 9 UDP/TLS/RTP/SAVPF 0", found]
     )
     answered = await camera.patch(fragment, If_Match=camera.etag)
     assert (answered.status_code, answered.content) == (204, b"")
     connection = camera.run.program.webrtc.get(camera.session_id)
-    assert connection._candidates == len(lines(offer, "a=candidate:"))
+    assert connection._candidates == len(lines(made, "a=candidate:"))
     await camera.peer.accept(reply.text)
     await frames(camera)
     # Late, duplicate, of an unknown section, over TCP, and the end of them: none does harm.
@@ -189,18 +183,15 @@ async def test_a_restart_needs_new_credentials_and_a_connection(camera: WhipCame
     """400 without a password; 409 before there is a connection; the old credentials again are a
     trickle.
     """
-    offer = await camera.peer.offer()
-    reply = await camera.client.post(
-        ENDPOINT, content=offer, headers={**camera.bearer, "Content-Type": "application/sdp"}
-    )
-    camera.location, camera.etag = reply.headers["location"], reply.headers["etag"]
+    made = await camera.peer.offer()
+    reply = await camera.offer(made)
     refused = await camera.patch("a=ice-ufrag:abcd\r\n", If_Match="*")
     assert_error(refused, 400, "bad_request", retryable=False)
     early = await camera.patch(
         "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n", If_Match='"*"'
     )
     assert_error(early, 409, "conflict", retryable=False)
-    same = "\r\n".join([*lines(offer, "a=ice-ufrag:")[:1], *lines(offer, "a=ice-pwd:")[:1], ""])
+    same = "\r\n".join([*lines(made, "a=ice-ufrag:")[:1], *lines(made, "a=ice-pwd:")[:1], ""])
     assert (await camera.patch(same, If_Match="*")).status_code == 204
     await camera.peer.accept(reply.text)
     await frames(camera)
@@ -241,35 +232,25 @@ async def test_who_may_publish(run: Running) -> None:
     """
     one, other = await take_token(run), await take_token(run)
     async with http(run) as client:
-
-        async def post(**headers: str) -> httpx.Response:
-            given = {name.replace("_", "-"): value for name, value in headers.items()}
-            return await client.post(
-                ENDPOINT, content=CHROMIUM, headers={"Content-Type": "application/sdp", **given}
-            )
-
-        token = f"Bearer {one['token']}"
-        assert_error(await post(), 401, "unauthorized", retryable=False)
-        reply = await post(Authorization=f"Bearer {one['token'][:-4]}abcd")
+        reply = await client.post(
+            ENDPOINT, content=CHROMIUM, headers={"Content-Type": "application/sdp"}
+        )
         assert_error(reply, 401, "unauthorized", retryable=False)
-        reply = await post(Authorization=token, Origin="https://elsewhere.example")
+        reply = await offer(client, f"{one['token'][:-4]}abcd", CHROMIUM)
+        assert_error(reply, 401, "unauthorized", retryable=False)
+        foreign = "https://elsewhere.example"
+        reply = await offer(client, one["token"], CHROMIUM, Origin=foreign)
         assert_error(reply, 403, "forbidden", retryable=False)
-        location = (await post(Authorization=token)).headers["location"]
+        location = (await offer(client, one["token"], CHROMIUM)).headers["location"]
         # Another session's token opens nothing of this one.
         for method in ("PATCH", "DELETE"):
-            reply = await client.request(
-                method,
-                location,
-                headers={
-                    "Authorization": f"Bearer {other['token']}",
-                    "Content-Type": FRAGMENT,
-                    "If-Match": "*",
-                },
-            )
+            headers = bearer(other["token"]) | {"Content-Type": FRAGMENT, "If-Match": "*"}
+            reply = await client.request(method, location, headers=headers)
             assert_error(reply, 404, "not_found", retryable=False)
         reply = await client.delete(location)
         assert_error(reply, 401, "unauthorized", retryable=False)
-        assert (await client.delete(location, headers={"Authorization": token})).status_code == 200
+        ended = await client.delete(location, headers=bearer(one["token"]))
+        assert ended.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -292,9 +273,7 @@ async def test_refused_offers(
     """The same rules and sentences as for the page's offers; no session is left behind."""
     issued = await take_token(run)
     before = len(run.program.sessions)
-    headers = bearer(issued['token']) | (
-        {"Content-Type": kind} if kind else {}
-    )
+    headers = bearer(issued["token"]) | ({"Content-Type": kind} if kind else {})
     async with http(run) as client:
         reply = await client.post(ENDPOINT, content=sdp, headers=headers)
     assert_error(reply, status, code, retryable=False)
@@ -336,15 +315,7 @@ async def test_a_page_of_a_listed_origin_may_publish() -> None:
         assert reply.headers["access-control-allow-origin"] == origin
         assert "If-Match" in reply.headers["access-control-allow-headers"]
         issued = await take_token(run)
-        reply = await client.post(
-            ENDPOINT,
-            content=CHROMIUM,
-            headers={
-                "Authorization": f"Bearer {issued['token']}",
-                "Content-Type": "application/sdp",
-                "Origin": origin,
-            },
-        )
+        reply = await offer(client, issued["token"], CHROMIUM, Origin=origin)
         assert reply.status_code == 201
         exposed = set(reply.headers["access-control-expose-headers"].split(", "))
         assert {"Location", "ETag", "Link"} <= exposed
@@ -359,14 +330,7 @@ async def test_ice_servers_come_with_the_answer() -> None:
     }
     async with running(rate_limit_per_minute=0, **settings) as run, http(run) as client:
         issued = await take_token(run)
-        reply = await client.post(
-            ENDPOINT,
-            content=CHROMIUM,
-            headers={
-                "Authorization": f"Bearer {issued['token']}",
-                "Content-Type": "application/sdp",
-            },
-        )
+        reply = await offer(client, issued["token"], CHROMIUM)
     links = reply.headers.get_list("link")
     assert links[0] == '<stun:stun.example:3478>; rel="ice-server"'
     assert len(links) == 3
@@ -389,10 +353,6 @@ async def test_publishing_is_limited_per_address() -> None:
     """Tokens, offers of pages and WHIP share one allowance."""
     async with running(rate_limit_per_minute=2) as run, http(run) as client:
         issued = await take_token(run)
-        headers = {
-            "Authorization": f"Bearer {issued['token']}",
-            "Content-Type": "application/sdp",
-        }
-        assert (await client.post(ENDPOINT, content=CHROMIUM, headers=headers)).status_code == 201
-        reply = await client.post(ENDPOINT, content=CHROMIUM, headers=headers)
+        assert (await offer(client, issued["token"], CHROMIUM)).status_code == 201
+        reply = await offer(client, issued["token"], CHROMIUM)
         assert_error(reply, 429, "rate_limited", retryable=True)

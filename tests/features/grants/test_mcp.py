@@ -109,9 +109,7 @@ class Access:
 async def given(run: Running, person: Visitor, *scopes: str) -> Access:
     body = {"name": "Assistant", "scopes": scopes or ("look", "watch", "events")}
     async with http(run) as client:
-        reply = await client.post(
-            "/api/grants", json=body, headers=bearer(person.token)
-        )
+        reply = await client.post("/api/grants", json=body, headers=bearer(person.token))
     made = reply.json()
     return Access(made["id"], made["token"], f"{run.base_url}{made['mcp']}", run, person)
 

@@ -67,9 +67,11 @@ async def asks(
     return await asked
 
 
-async def frames_until(one: Room, task: asyncio.Task[Any]) -> None:
+async def frames_until(one: Room, over: asyncio.Task[Any] | Callable[[], object]) -> None:
+    """Let frames come until a task is done, or a condition holds."""
+    check = over.done if isinstance(over, asyncio.Task) else over
     async with asyncio.timeout(10):
-        while not task.done():
+        while not check():
             one.frame()
             await asyncio.sleep(0.01)
 
@@ -216,16 +218,11 @@ async def test_one_tap_ends_it_while_it_looks() -> None:
         programs = programs_of(one.session)
         grant = grant_in(one)
         task = asyncio.create_task(programs.ask(grant, LOOK))
-        async with asyncio.timeout(5):
-            while not engine.requests:
-                one.frame()
-                await asyncio.sleep(0.01)
+        await frames_until(one, lambda: engine.requests)
         assert programs.end(grant.id)
         with pytest.raises(Unauthorized):
             await task
-        async with asyncio.timeout(5):
-            while one.tools.inference.running:
-                await asyncio.sleep(0.01)
+        await until(lambda: not one.tools.inference.running)
         with pytest.raises(Unauthorized):
             await programs.ask(grant, LOOK)
         messages = await one.rest()
@@ -238,16 +235,11 @@ async def test_a_program_that_leaves_stops_its_look() -> None:
     engine.hold()
     async with looked_through(engine) as one:
         task = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
-        async with asyncio.timeout(5):
-            while not engine.requests:
-                one.frame()
-                await asyncio.sleep(0.01)
+        await frames_until(one, lambda: engine.requests)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
-            while one.tools.inference.running:
-                await asyncio.sleep(0.01)
+        await until(lambda: not one.tools.inference.running)
         assert [m for m in await one.rest() if m["type"] == "look"][-1]["state"] == "failed"
 
 
@@ -257,15 +249,9 @@ async def test_the_persons_question_goes_first() -> None:
     engine.hold()
     async with looked_through(engine) as one:
         asked = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
-        async with asyncio.timeout(5):
-            while not engine.requests:
-                one.frame()
-                await asyncio.sleep(0.01)
+        await frames_until(one, lambda: engine.requests)
         one.session.handle(Chat(type="chat", content="Mine", id="q"))
-        async with asyncio.timeout(5):
-            while engine.requests[-1].question != "Mine":
-                one.frame()
-                await asyncio.sleep(0.01)
+        await frames_until(one, lambda: engine.requests[-1].question == "Mine")
         assert not asked.done()
         engine.release()
         await frames_until(one, asked)
