@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -64,11 +66,18 @@ class Stage:
         return [request.question for request in self.one.engine.requests]
 
 
+@asynccontextmanager
+async def describing(chunks: Any, **wishes: Any) -> AsyncIterator[tuple[Room, Stage]]:
+    """A session that describes, with an engine that says this."""
+    async with room(FakeEngine(chunks=chunks)) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, **wishes)
+        yield one, stage
+
+
 async def test_an_unchanged_scene_is_described_once() -> None:
     """Then nothing runs, however many frames come; a changed scene is described at once."""
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A cup."]) as (one, stage):
         await stage.described(1)
         for _ in range(20):
             stage.show(1)
@@ -79,9 +88,7 @@ async def test_an_unchanged_scene_is_described_once() -> None:
 
 
 async def test_it_sleeps_while_nobody_wants_it() -> None:
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A cup."]) as (one, stage):
         stage.settings(describe=False)
         stage.show(1)
         assert metric(one, "looks_total", why="first") == 0
@@ -95,9 +102,7 @@ def told_once(request: EngineRequest) -> list[str]:
 
 async def test_a_change_is_asked_with_the_last_description() -> None:
     """It tells what is new; another view is described as a whole."""
-    async with room(FakeEngine(chunks=["A ", "table."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True, length="medium")
+    async with describing(["A ", "table."], length="medium") as (one, stage):
         await stage.described(1)
         assert stage.asked[-1].startswith("Describe in two or three sentences")
         one.engine.chunks = ["A lamp ", "came."]
@@ -111,9 +116,7 @@ async def test_a_change_is_asked_with_the_last_description() -> None:
 
 async def test_a_description_that_still_holds_is_not_repeated() -> None:
     """The client hears that it still holds, and nothing of the answer."""
-    async with room(FakeEngine(chunks=told_once)) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(told_once) as (one, stage):
         first = await stage.described(1)
         second = await stage.described(1, mark=True)
         assert [m["type"] for m in second] == ["unchanged"]
@@ -127,18 +130,14 @@ async def test_a_description_that_still_holds_is_not_repeated() -> None:
 
 async def test_the_same_words_again_are_not_repeated() -> None:
     """The built-in engine knows no word for it, and models forget theirs."""
-    async with room(FakeEngine(chunks=["A ", "table."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A ", "table."]) as (_one, stage):
         await stage.described(1)
         assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
 
 
 async def test_an_endless_answer_is_not_held_back() -> None:
     """Blanks may still become the same words; beyond a little more than those they are sent."""
-    async with room(FakeEngine(chunks=["A table."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A table."]) as (one, stage):
         await stage.described(1)
         one.engine.chunks = [" "] * 200
         said = await stage.described(1, mark=True)
@@ -146,9 +145,7 @@ async def test_an_endless_answer_is_not_held_back() -> None:
 
 
 async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
-    async with room(FakeEngine(chunks=["A table."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A table."]) as (one, stage):
         await stage.described(1)
         one.engine.chunks = ["Same", " table", ", another cup."]
         said = await stage.described(1, mark=True)
@@ -159,9 +156,7 @@ async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
 
 
 async def test_the_persons_own_question_is_asked_again_after_a_change() -> None:
-    async with room(FakeEngine(chunks=["One."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True, prompt="How many cups?")
+    async with describing(["One."], prompt="How many cups?") as (_one, stage):
         await stage.described(1)
         await stage.described(1, mark=True)
         assert stage.asked[0] == "How many cups?"
@@ -212,9 +207,7 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
 
 async def test_while_one_runs_no_other_is_asked() -> None:
     """Its end is compared with the present scene, and the change is described then."""
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A cup."]) as (one, stage):
         one.engine.hold()
         stage.show(1)
         await until(lambda: one.engine.open == 1)
@@ -276,9 +269,7 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
 
 
 async def test_details_of_each_look_are_sent_on_demand() -> None:
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A cup."]) as (one, stage):
         stage.show(1)
         assert not [m for m in await one.rest() if m["type"] == "change"]
         stage.settings(changes=True)
@@ -302,18 +293,14 @@ async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
 
 @pytest.mark.parametrize("length", list(Length))
 async def test_each_length_has_its_question(length: Length) -> None:
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True, length=length)
+    async with describing(["A cup."], length=length) as (_one, stage):
         await stage.described(1)
         words = {"short": "one short", "medium": "two or three", "long": "six to eight"}
         assert words[length] in stage.asked[0]
 
 
 async def test_nothing_of_it_outlives_the_session() -> None:
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(["A cup."]) as (one, stage):
         await stage.described(1)
         await one.session.close("session_ended")
         assert one.session.part("describe")._last == ""

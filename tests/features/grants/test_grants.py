@@ -33,8 +33,12 @@ def give(
     return grant, read[1]
 
 
-def test_a_token_opens_its_own_grant() -> None:
-    grants = Grants("s", 20)
+@pytest.fixture
+def grants() -> Grants:
+    return Grants("s", 20)
+
+
+def test_a_token_opens_its_own_grant(grants: Grants) -> None:
     one, first = give(grants, Scope.LOOK)
     two, second = give(grants, Scope.WATCH)
     assert grants.find(first, 1) is one
@@ -45,9 +49,8 @@ def test_a_token_opens_its_own_grant() -> None:
         Grants("s", 20).find(first, 1)
 
 
-def test_only_what_was_allowed() -> None:
+def test_only_what_was_allowed(grants: Grants) -> None:
     """Each scope is needed by itself; a refused call is no use."""
-    grants = Grants("s", 20)
     grant, _ = give(grants, Scope.LOOK)
     for scope in (Scope.WATCH, Scope.EVENTS):
         with pytest.raises(Forbidden, match=scope):
@@ -57,9 +60,8 @@ def test_only_what_was_allowed() -> None:
     assert grant.last_used == WALL + 2
 
 
-def test_it_expires() -> None:
+def test_it_expires(grants: Grants) -> None:
     """At its time, for its token and for a call that began before."""
-    grants = Grants("s", 20)
     grant, digest = give(grants, seconds=60)
     assert grants.next_end() == 60
     assert grants.find(digest, 59.9) is grant
@@ -71,8 +73,7 @@ def test_it_expires() -> None:
     assert grants.next_end() is None
 
 
-def test_it_is_ended_at_once() -> None:
-    grants = Grants("s", 20)
+def test_it_is_ended_at_once(grants: Grants) -> None:
     grant, digest = give(grants)
     assert grants.end(grant.id) is grant
     assert grants.end(grant.id) is None
@@ -82,9 +83,8 @@ def test_it_is_ended_at_once() -> None:
         grants.use(grant, Scope.LOOK, 1, WALL)
 
 
-def test_looks_are_limited() -> None:
+def test_looks_are_limited(grants: Grants) -> None:
     """A program has its own rate; all of a session have twice that, whatever their number."""
-    grants = Grants("s", 20)
     one, _ = give(grants)
     for _ in range(5):
         grants.look(one, 0)
@@ -121,9 +121,8 @@ def test_a_new_grant_gives_no_new_looks() -> None:
     assert looked == 2
 
 
-def test_a_new_grant_gives_no_new_calls() -> None:
+def test_a_new_grant_gives_no_new_calls(grants: Grants) -> None:
     """Nor messages: eight programs, made anew again and again, have twice those of one."""
-    grants = Grants("s", 20)
     calls = messages = 0
     for _ in range(50):
         grant, _ = give(grants)
@@ -138,8 +137,7 @@ def test_a_new_grant_gives_no_new_calls() -> None:
     assert (calls, messages) == (2 * CALL_BURST, 2 * MESSAGE_BURST)
 
 
-def test_calls_are_limited() -> None:
-    grants = Grants("s", 20)
+def test_calls_are_limited(grants: Grants) -> None:
     grant, _ = give(grants)
     for _ in range(CALL_BURST):
         grants.use(grant, Scope.EVENTS, 0, WALL)
@@ -148,8 +146,7 @@ def test_calls_are_limited() -> None:
     grants.use(grant, Scope.EVENTS, 1, WALL)
 
 
-def test_what_was_not_allowed_is_a_call() -> None:
-    grants = Grants("s", 20)
+def test_what_was_not_allowed_is_a_call(grants: Grants) -> None:
     grant, _ = give(grants, Scope.EVENTS)
     for _ in range(CALL_BURST):
         with pytest.raises(Forbidden):
@@ -158,9 +155,8 @@ def test_what_was_not_allowed_is_a_call() -> None:
         grants.use(grant, Scope.LOOK, 0, WALL)
 
 
-def test_messages_are_limited() -> None:
+def test_messages_are_limited(grants: Grants) -> None:
     """Of any kind; and there are none after the end."""
-    grants = Grants("s", 20)
     grant, _ = give(grants)
     for _ in range(MESSAGE_BURST):
         grants.message(grant, 0)
@@ -173,9 +169,8 @@ def test_messages_are_limited() -> None:
         grants.message(grant, 60)
 
 
-def test_others_looks_cost_a_program_none_of_its_own() -> None:
+def test_others_looks_cost_a_program_none_of_its_own(grants: Grants) -> None:
     """While all together are refused, the one that waits keeps its own looks."""
-    grants = Grants("s", 20)
     first, second, waits = (give(grants)[0] for _ in range(3))
     for _ in range(5):
         grants.look(first, 0)
@@ -189,9 +184,8 @@ def test_others_looks_cost_a_program_none_of_its_own() -> None:
     assert waits.looked == 4
 
 
-def test_what_makes_no_grant() -> None:
+def test_what_makes_no_grant(grants: Grants) -> None:
     """Too many, without scopes, for too long, without a name; and where the operator allows none."""
-    grants = Grants("s", 20)
     for scopes, seconds, name in (
         ((), 600, "Helper"),
         ((Scope.LOOK,), 59, "Helper"),
@@ -218,8 +212,7 @@ def test_names_are_one_readable_line() -> None:
     assert readable("Hanna's Ä 日本") == "Hanna's Ä 日本"
 
 
-def test_a_grant_shows_no_secret() -> None:
-    grants = Grants("s", 20)
+def test_a_grant_shows_no_secret(grants: Grants) -> None:
     grant, token = grants.make("Helper", [Scope.LOOK], 60, 0, WALL)
     assert repr(grant) == f"Grant(id='{grant.id}')"
     assert token.rpartition(".")[2] not in repr(vars(grants))

@@ -64,24 +64,70 @@ def read_all(pictures: list[list[str]]) -> list[str]:
     return [line for lines in pictures for line in text.add(lines)]
 
 
-def test_the_first_picture_is_read_whole() -> None:
-    """Nothing was read before it."""
-    assert ReadText().add(PAGE) == PAGE
+CHILDREN = "Keep away from children and"
+PETS = "Keep out of reach and away from children and pets"
+SHAKE, HEAT = "Shake well before opening.", "Heat gently, do not boil."
 
 
-def test_the_same_picture_again_gives_nothing() -> None:
-    """A camera that is held still repeats nothing."""
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        # The first is read whole; a camera that is held still repeats nothing.
+        [(PAGE, PAGE), (PAGE, [])],
+        # Further down the overlap is not repeated; what follows comes in its order.
+        [(PAGE[:6], PAGE[:6]), (PAGE[3:9], PAGE[6:9]), (PAGE[7:], PAGE[9:])],
+        # Another product's label has the same words and other figures.
+        [
+            (["Sugar 4.8 g"], ["Sugar 4.8 g"]),
+            (["Sugar 5.6 g"], ["Sugar 5.6 g"]),
+            # A letter in place of a digit is no other figure.
+            (["Sugar 4.B g"], []),
+        ],
+        # A table has the same line twice: below the last known line it is another one.
+        [
+            (["Total", "Apples", "Pears"], ["Total", "Apples", "Pears"]),
+            (["Apples", "Pears", "Total", "Tax"], ["Total", "Tax"]),
+        ],
+        # A known line stands for one line of a picture.
+        [
+            (["Monday", "closed"], ["Monday", "closed"]),
+            (["Monday", "closed", "Tuesday", "closed"], ["Tuesday", "closed"]),
+        ],
+        # The camera goes back up, and a line comes into view that was hidden before.
+        [
+            ([PAGE[0], PAGE[2]], [PAGE[0], PAGE[2]]),
+            (PAGE[6:10], PAGE[6:10]),
+            (PAGE[0:3], [PAGE[1]]),
+            (PAGE[6:10], []),
+        ],
+        # Of a line that was cut off at the right only the rest is read.
+        [
+            ([CHILDREN], [CHILDREN]),
+            ([f"{CHILDREN} pets at all times"], ["pets at all times"]),
+            (["Keep away from children"], []),
+        ],
+        # One that was cut at its beginning is read whole: half a word is of no use.
+        [(["ay from children and pets"], ["ay from children and pets"]), ([PETS], [PETS])],
+        # A reader joins or splits what stands beside each other.
+        [([SHAKE, HEAT], [SHAKE, HEAT]), ([f"{SHAKE} {HEAT}"], [])],
+        [([f"{SHAKE} {HEAT}"], [f"{SHAKE} {HEAT}"]), ([SHAKE, HEAT], [])],
+        # Single signs come from drawings and edges.
+        [(["|", "·", "x", "", "   ", "7"], [])],
+        # Chinese lines overlap as others do.
+        [
+            (
+                ["配料：水、番茄、奶油", "净含量：500毫升"],
+                ["配料：水、番茄、奶油", "净含量：500毫升"],
+            ),
+            (["净含量：500毫升", "请在开封后两天内食用"], ["请在开封后两天内食用"]),
+        ],
+    ],
+)
+def test_each_line_is_read_once(pictures: list[tuple[list[str], list[str]]]) -> None:
+    """The lines of one picture after another, and what is new of each."""
     text = ReadText()
-    text.add(PAGE)
-    assert text.add(PAGE) == []
-
-
-def test_a_picture_further_down_gives_the_lines_below() -> None:
-    """The overlap is not repeated; what follows comes in its order."""
-    text = ReadText()
-    assert text.add(PAGE[:6]) == PAGE[:6]
-    assert text.add(PAGE[3:9]) == PAGE[6:9]
-    assert text.add(PAGE[7:]) == PAGE[9:]
+    for lines, fresh in pictures:
+        assert text.add(lines) == fresh
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -104,76 +150,6 @@ def test_misread_overlaps_are_not_repeated(seed: int) -> None:
     assert sorted(set(found)) == list(range(len(PAGE))), "a line was left out"
     assert len(found) <= len(PAGE) + 1, "lines were repeated"
     assert found == sorted(found)
-
-
-def test_lines_that_differ_in_their_figures_are_different_lines() -> None:
-    """Another product's label has the same words and other figures."""
-    text = ReadText()
-    text.add(["Sugar 4.8 g"])
-    assert text.add(["Sugar 5.6 g"]) == ["Sugar 5.6 g"]
-    # A letter in place of a digit is no other figure.
-    assert text.add(["Sugar 4.B g"]) == []
-
-
-def test_the_same_words_further_down_are_read_again() -> None:
-    """A table has the same line twice: below the last known line it is another one."""
-    text = ReadText()
-    text.add(["Total", "Apples", "Pears"])
-    assert text.add(["Apples", "Pears", "Total", "Tax"]) == ["Total", "Tax"]
-
-
-def test_the_same_line_twice_in_a_picture_is_read_twice() -> None:
-    """A known line stands for one line of a picture."""
-    text = ReadText()
-    text.add(["Monday", "closed"])
-    assert text.add(["Monday", "closed", "Tuesday", "closed"]) == ["Tuesday", "closed"]
-
-
-def test_a_jump_back_gives_nothing_but_what_was_missed() -> None:
-    """The camera goes back up, and a line comes into view that was hidden before."""
-    text = ReadText()
-    text.add([PAGE[0], PAGE[2]])
-    text.add(PAGE[6:10])
-    assert text.add(PAGE[0:3]) == [PAGE[1]]
-    assert text.add(PAGE[6:10]) == []
-
-
-def test_a_cut_line_goes_on_where_it_was_cut() -> None:
-    """Of a line that was cut off at the right only the rest is read."""
-    text = ReadText()
-    assert text.add(["Keep away from children and"]) == ["Keep away from children and"]
-    assert text.add(["Keep away from children and pets at all times"]) == ["pets at all times"]
-    assert text.add(["Keep away from children"]) == []
-
-
-def test_a_line_that_was_cut_at_its_beginning_is_read_whole() -> None:
-    """Half a word is of no use."""
-    text = ReadText()
-    text.add(["ay from children and pets"])
-    whole = "Keep out of reach and away from children and pets"
-    assert text.add([whole]) == [whole]
-
-
-def test_two_lines_that_are_read_as_one_are_not_repeated() -> None:
-    """A reader joins or splits what stands beside each other."""
-    text = ReadText()
-    text.add(["Shake well before opening.", "Heat gently, do not boil."])
-    assert text.add(["Shake well before opening. Heat gently, do not boil."]) == []
-    other = ReadText()
-    other.add(["Shake well before opening. Heat gently, do not boil."])
-    assert other.add(["Shake well before opening.", "Heat gently, do not boil."]) == []
-
-
-def test_noise_is_no_line() -> None:
-    """Single signs come from drawings and edges."""
-    assert ReadText().add(["|", "·", "x", "", "   ", "7"]) == []
-
-
-def test_text_without_spaces_is_told_apart_too() -> None:
-    """Chinese lines overlap as others do."""
-    text = ReadText()
-    text.add(["配料：水、番茄、奶油", "净含量：500毫升"])
-    assert text.add(["净含量：500毫升", "请在开封后两天内食用"]) == ["请在开封后两天内食用"]
 
 
 def test_a_text_has_a_bound() -> None:

@@ -20,7 +20,7 @@ from server.features.webhooks.sender import Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
 from server.features.webhooks.webhooks import Webhooks
-from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, receiving
+from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, Script, receiving
 from tests.support.clients import sample, soon
 
 REFUSED = b"HTTP/1.1 503 Busy\r\n\r\n"
@@ -60,6 +60,13 @@ async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Webhooks]:
         yield webhooks
     finally:
         await webhooks.close()
+
+
+@asynccontextmanager
+async def sending_to(script: Script, **given: Any) -> AsyncIterator[tuple[Receiver, Webhooks]]:
+    """With one receiver, which answers so."""
+    async with receiving(script) as receiver, sending(hook(receiver, **given)) as webhooks:
+        yield receiver, webhooks
 
 
 def dropped(webhooks: Webhooks, reason: str) -> float:
@@ -123,10 +130,7 @@ async def test_a_visitors_alert_goes_where_the_visitor_agreed() -> None:
 async def test_it_is_tried_again_with_the_same_id() -> None:
     """Signed anew each time, so that a receiver that checks the time takes it."""
     replies = [REFUSED, REFUSED, OK]
-    async with (
-        receiving(lambda heard: replies.pop(0)) as receiver,
-        sending(hook(receiver)) as webhooks,
-    ):
+    async with sending_to(lambda heard: replies.pop(0)) as (receiver, webhooks):
         webhooks.alerted(alert())
         await soon(lambda: seen(webhooks)["delivered"] == 1)
         assert len(receiver.messages) == 3
@@ -138,10 +142,7 @@ async def test_it_is_tried_again_with_the_same_id() -> None:
 async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
     """After its last attempt; the list has no secret, picture or word of it."""
     replies = [REFUSED] * 3
-    async with (
-        receiving(lambda heard: replies.pop() if replies else OK) as receiver,
-        sending(hook(receiver)) as webhooks,
-    ):
+    async with sending_to(lambda heard: replies.pop() if replies else OK) as (receiver, webhooks):
         webhooks.alerted(alert(condition="canary at the door"))
         await soon(lambda: len(dead(webhooks)) == 1)
         (letter,) = dead(webhooks)
@@ -162,10 +163,7 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
 
 async def test_dead_letters_are_dropped_and_sent_together() -> None:
     broken = True
-    async with (
-        receiving(lambda heard: REFUSED if broken else OK) as receiver,
-        sending(hook(receiver)) as webhooks,
-    ):
+    async with sending_to(lambda heard: REFUSED if broken else OK) as (_receiver, webhooks):
         for _ in range(3):
             webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 3)
@@ -179,10 +177,7 @@ async def test_dead_letters_are_dropped_and_sent_together() -> None:
 async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
     """410 ends it for all alerts, until an operator sends something."""
     gone = True
-    async with (
-        receiving(lambda heard: GONE if gone else OK) as receiver,
-        sending(hook(receiver)) as webhooks,
-    ):
+    async with sending_to(lambda heard: GONE if gone else OK) as (receiver, webhooks):
         for _ in range(3):
             webhooks.alerted(alert())
         await soon(lambda: seen(webhooks)["state"] == "gone")
@@ -213,10 +208,7 @@ async def test_a_slow_receiver_delays_no_other_one() -> None:
 
 
 async def test_what_is_too_much_is_counted() -> None:
-    async with (
-        receiving(lambda heard: None) as receiver,
-        sending(hook(receiver)) as webhooks,
-    ):
+    async with sending_to(lambda heard: None) as (receiver, webhooks):
         webhooks.alerted(alert())
         await soon(lambda: receiver.connections == 1)
         for _ in range(100):
@@ -280,10 +272,7 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
 
 
 async def test_dead_letters_go_with_the_visitors_word() -> None:
-    async with (
-        receiving(lambda heard: REFUSED) as receiver,
-        sending(hook(receiver, people=True)) as webhooks,
-    ):
+    async with sending_to(lambda heard: REFUSED, people=True) as (_receiver, webhooks):
         webhooks.alert_for(alert(VISITOR), ["hall"])
         webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 2)
