@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +12,11 @@ import pytest
 from server.features.mqtt import incoming, mqtt, outgoing
 from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.outgoing import Trouble
-from tests.features.rtsp.scripted import begun, flat_jpeg, jpeg_camera, red_jpeg
+from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
 from tests.features.webhooks.test_house import is_red
-from tests.support.clients import http, metric, soon
-from tests.support.mosquitto import PASSWORD, USER, Broker, broker, listening, no_mosquitto
-from tests.support.running import Running, running
+from tests.support.clients import metric, soon
+from tests.support.mosquitto import PASSWORD, USER, broker, listening, no_mosquitto
+from tests.support.running import running
 from tests.support.turn_server import make_certificate
 
 pytestmark = [
@@ -26,7 +24,6 @@ pytestmark = [
     pytest.mark.skipif(bool(no_mosquitto()), reason=no_mosquitto()),
 ]
 
-OPERATOR = "operator-token-of-this-test"
 TOPICS = Topics("qwen-camera", "homeassistant")
 RED = watch_key("you see red")
 WATCH = TOPICS.watch("door", RED)
@@ -34,20 +31,9 @@ PICTURE = TOPICS.evidence("door", RED)
 ANSWER = TOPICS.answer("door")
 
 
-def cameras(folder: Path, port: int, *lines: str, name: str = "door") -> Path:
-    path = folder / "cameras.toml"
-    text = f'[[camera]]\nname = "{name}"\nurl = "http://127.0.0.1:{port}/"\n' + "\n".join(lines)
-    path.write_text(text + "\n", encoding="utf-8")
-    path.chmod(0o600)
-    return path
-
-
-@asynccontextmanager
-async def house(path: Path, one: Broker) -> AsyncIterator[Running]:
-    async with running(
-        standing_cameras=str(path), mqtt_url=one.url, operator_token=OPERATOR
-    ) as run:
-        yield run
+def at(port: int, *lines: str) -> str:
+    """The lines of a camera at this port."""
+    return "\n".join([f'url = "http://127.0.0.1:{port}/"', *lines])
 
 
 async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +44,11 @@ async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(mqtt, "STEP_SECONDS", 0.02)
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port, broker(tmp_path) as one:
-        path = cameras(
-            tmp_path, port, 'watches = ["you see red"]', "mqtt = true", "describe = true"
-        )
-        async with listening(one, "#") as other, house(path, one) as run:
+        lines = at(port, 'watches = ["you see red"]', "mqtt = true", "describe = true")
+        async with (
+            listening(one, "#") as other,
+            house(tmp_path, {"mqtt_url": one.url}, door=lines) as (run, client),
+        ):
             await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
             await soon(lambda: one.last(WATCH) == b"OFF", 60)
             await soon(lambda: bool(one.last(TOPICS.description("door"))), 60)
@@ -77,8 +64,7 @@ async def test_a_camera_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert "red" in (one.last(ANSWER) or b"").decode().lower()
             whole = json.loads(one.last(TOPICS.facts(ANSWER)) or b"")
             assert whole["ok"] is True
-            async with http(run, OPERATOR) as client:
-                seen = (await client.get("/api/operator/mqtt")).json()
+            seen = (await client.get("/api/operator/mqtt")).json()
             assert (seen["state"], seen["cameras"]) == ("connected", ["door"])
             assert metric(run, "mqtt_connected") == 1
             kept = await one.retained()
@@ -132,8 +118,8 @@ async def test_the_broker_goes_and_comes_back(
     """It knows nothing any more, and gets all of it anew. Home Assistant's beginning has the states sent again."""
     monkeypatch.setattr(outgoing, "FIRST_PAUSE", 0.1)
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
-        path = cameras(tmp_path, port, 'watches = ["you see red"]', "mqtt = true")
-        async with house(path, one) as run:
+        lines = at(port, 'watches = ["you see red"]', "mqtt = true")
+        async with house(tmp_path, {"mqtt_url": one.url}, door=lines) as (run, _):
             async with listening(one, "#"):
                 await soon(lambda: one.last(WATCH) == b"ON", 60)
             await one.stop()
@@ -153,13 +139,16 @@ async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:
     """One of the list without `mqtt = true` is not; what an earlier list left is cleared, and no other's."""
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port, broker(tmp_path) as one:
-        path = cameras(tmp_path, port, 'watches = ["you see red"]', "describe = true")
+        lines = at(port, 'watches = ["you see red"]', "describe = true")
         other = "homeassistant/sensor/another-program/door_answer/config"
         old = TOPICS.config("sensor", "gone_answer")
         async with one.client() as client:
             for topic in (other, old, TOPICS.camera("gone")):
                 await client.publish(topic, b"online", qos=1, retain=True)
-        async with listening(one, "#") as client, house(path, one) as run:
+        async with (
+            listening(one, "#") as client,
+            house(tmp_path, {"mqtt_url": one.url}, door=lines) as (run, _),
+        ):
             await soon(lambda: one.last(TOPICS.camera("gone")) == b"", 60)
             await soon(lambda: one.last(old) == b"", 60)
             await soon(lambda: begun(run), 60)
@@ -179,10 +168,13 @@ async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:
 async def test_pressed_a_thousand_times(tmp_path: Path) -> None:
     """A few looks; a person's question is answered meanwhile. A retained message, or one that is no press, orders nothing."""
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
-        path = cameras(tmp_path, port, "mqtt = true")
         async with one.client() as client:
             await client.publish(TOPICS.look("door"), b"PRESS", qos=1, retain=True)
-        async with house(path, one) as run, one.client() as client, http(run) as operator:
+        given = {"mqtt_url": one.url}
+        async with (
+            house(tmp_path, given, door=at(port, "mqtt = true")) as (run, operator),
+            one.client() as client,
+        ):
             await soon(lambda: metric(run, "mqtt_dropped_total", reason="retained") == 1, 60)
             await soon(lambda: metric(run, "standing_cameras", state="live") == 1, 60)
             assert metric(run, "programs_total", what="made") == 0
@@ -191,7 +183,6 @@ async def test_pressed_a_thousand_times(tmp_path: Path) -> None:
             await soon(lambda: metric(run, "mqtt_dropped_total", reason="malformed") == 2, 30)
             for _ in range(300):
                 await client.publish(TOPICS.look("door"), b"PRESS")
-            operator.headers["Authorization"] = f"Bearer {OPERATOR}"
             reply = await operator.post(
                 "/api/operator/cameras/door/ask", json={"content": "What color is it?"}, timeout=60
             )

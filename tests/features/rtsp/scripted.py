@@ -6,12 +6,40 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 
+from tests.support.clients import http
 from tests.support.loopback import listening_on_loopback
-from tests.support.running import Running
+from tests.support.running import Running, running
+
+OPERATOR = "operator-token-of-this-test"
+CAMERAS = "/api/operator/cameras"
+
+
+def written(folder: Path, **cameras: str) -> Path:
+    """A list with a camera for each name, of these lines."""
+    path = folder / "cameras.toml"
+    text = "".join(f'[[camera]]\nname = "{name}"\n{lines}\n' for name, lines in cameras.items())
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+@asynccontextmanager
+async def house(
+    folder: Path, settings: dict[str, Any] | None = None, **cameras: str
+) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """A server with such a list, and its operator's client."""
+    listed = {"standing_cameras": str(written(folder, **cameras)), "operator_token": OPERATOR}
+    async with running(**listed | (settings or {})) as run, http(run, OPERATOR) as client:
+        client.timeout = httpx.Timeout(60)
+        yield run, client
+
 
 # The bytes of the answer to a request's text; None closes the connection
 Script = Callable[[str], bytes | None]

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from server.features.grants.programs import programs_of
+from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house
 from tests.support.clients import bearer, http, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
 
-OPERATOR = "operator-token-of-this-test"
-CAMERAS = "/api/operator/cameras"
 ROUTES = [
     ("GET", ""),
     ("GET", "/door/picture"),
@@ -24,23 +23,15 @@ ROUTES = [
     ("DELETE", "/door/grants"),
     ("DELETE", "/door/grants/x"),
 ]
+DOOR = {"door": 'url = "rtsp://127.0.0.1:9/x"'}
+BOTH = DOOR | {"yard": 'url = "rtsp://127.0.0.1:9/y"'}
+NO_RATE = {"rate_limit_per_minute": 0}
 GRANT: dict[str, Any] = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
-
-
-def listed(folder: Path) -> str:
-    path = folder / "cameras.toml"
-    path.write_text('[[camera]]\nname = "door"\nurl = "rtsp://127.0.0.1:9/x"\n', encoding="utf-8")
-    return str(path)
 
 
 async def test_only_an_operator(tmp_path: Path) -> None:
     """Neither nobody nor a visitor sees, asks or opens a camera of the house."""
-    async with (
-        running(
-            standing_cameras=listed(tmp_path), operator_token=OPERATOR, rate_limit_per_minute=0
-        ) as run,
-        http(run) as client,
-    ):
+    async with house(tmp_path, NO_RATE, **DOOR) as (run, _), http(run) as client:
         visitor = (await take_token(run))["token"]
         for method, path in ROUTES:
             for headers in ({}, bearer(visitor)):
@@ -51,10 +42,7 @@ async def test_only_an_operator(tmp_path: Path) -> None:
 
 
 async def test_what_is_refused(tmp_path: Path) -> None:
-    async with (
-        running(standing_cameras=listed(tmp_path), operator_token=OPERATOR) as run,
-        http(run, OPERATOR) as client,
-    ):
+    async with house(tmp_path, **DOOR) as (_, client):
         for method, path in ROUTES[1:]:
             reply = await client.request(
                 method, CAMERAS + path.replace("door", "cellar"), json={"content": "x"} | GRANT
@@ -80,12 +68,7 @@ async def test_without_cameras() -> None:
 
 async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> None:
     """It opens nothing else: no other camera, and no route of operators."""
-    path = Path(listed(tmp_path))
-    path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
-    async with (
-        running(standing_cameras=str(path), operator_token=OPERATOR) as run,
-        http(run, OPERATOR) as client,
-    ):
+    async with house(tmp_path, **BOTH) as (run, client):
         reply = await client.post(f"{CAMERAS}/door/grants", json=GRANT)
         assert reply.status_code == 201, reply.text
         made = reply.json()
@@ -131,15 +114,8 @@ async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> No
 
 async def test_a_program_gives_itself_nothing(tmp_path: Path) -> None:
     """Within its scopes alone; and its token opens no other camera, and gives or ends no access."""
-    path = Path(listed(tmp_path))
-    path.write_text(path.read_text() + '[[camera]]\nname = "yard"\nurl = "rtsp://127.0.0.1:9/y"\n')
     operator = bearer(OPERATOR)
-    async with (
-        running(
-            standing_cameras=str(path), operator_token=OPERATOR, rate_limit_per_minute=0
-        ) as run,
-        http(run) as client,
-    ):
+    async with house(tmp_path, NO_RATE, **BOTH) as (run, _), http(run) as client:
         door, yard = [
             (
                 await client.post(

@@ -22,10 +22,18 @@ from cryptography import x509
 
 from scripts.certificates import make_authority, make_leaf, pem
 from server.features.rtsp import reader as reconnect
-from tests.features.rtsp.scripted import answer, begun, flat_jpeg, jpeg_camera, red_jpeg, scripted
+from tests.features.rtsp.scripted import (
+    CAMERAS,
+    answer,
+    begun,
+    flat_jpeg,
+    house,
+    jpeg_camera,
+    red_jpeg,
+    scripted,
+)
 from tests.peers.processes import RTSP, PeerProcess, no_rtsp, peer_process
-from tests.support.clients import bearer, http, metric, open_page, soon
-from tests.support.running import Running, running
+from tests.support.clients import bearer, metric, open_page, soon
 from tests.support.timing import NEVER_SECONDS
 from tests.web.test_routes import make_offer
 
@@ -33,31 +41,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 true_server = pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
 
-OPERATOR = "operator-token-of-this-test"
-HEADERS = bearer(OPERATOR)
-CAMERAS = "/api/operator/cameras"
 PASSWORD = "pass-word-of-the-door"
 RED, BLUE = "0xffff0000", "0xff0000ff"
-
-
-def written(folder: Path, **cameras: str) -> Path:
-    """A list with a camera for each name, of these lines."""
-    path = folder / "cameras.toml"
-    text = "".join(f'[[camera]]\nname = "{name}"\n{lines}\n' for name, lines in cameras.items())
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    return path
-
-
-@asynccontextmanager
-async def house(folder: Path, **cameras: str) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
-    async with (
-        running(standing_cameras=str(written(folder, **cameras)), operator_token=OPERATOR) as run,
-        http(run) as client,
-    ):
-        client.headers.update(HEADERS)
-        client.timeout = httpx.Timeout(60)
-        yield run, client
 
 
 @asynccontextmanager

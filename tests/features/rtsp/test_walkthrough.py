@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from server.features.rtsp.settings import MOST_CAMERAS, read_list
-from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
-from tests.features.rtsp.test_standing import CAMERAS, OPERATOR, RED, rtsp, until
+from tests.features.rtsp.scripted import CAMERAS, OPERATOR, jpeg_camera, red_jpeg
+from tests.features.rtsp.test_standing import RED, rtsp, until
 from tests.peers.processes import no_rtsp
 from tests.support.clients import bearer, http
 from tests.support.running import Running, running

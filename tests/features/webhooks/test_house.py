@@ -20,7 +20,7 @@ from server.features.webhooks.sender import Sender
 from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import Trouble
 from server.features.webhooks.webhooks import body, headers
-from tests.features.rtsp.scripted import begun, flat_jpeg, jpeg_camera, red_jpeg
+from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon
 from tests.support.running import running
@@ -52,13 +52,9 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
     """Though nobody has a page open. A link leads to the picture."""
     shown = flat_jpeg(40, 180, 60)
     async with jpeg_camera(lambda: shown) as port, receiving() as receiver:
-        cameras = tmp_path / "cameras.toml"
-        cameras.write_text(
-            f'[[camera]]\nname = "door"\nurl = "http://127.0.0.1:{port}/"\nwatches = ["you see red"]\n',
-            encoding="utf-8",
-        )
+        door = f'url = "http://127.0.0.1:{port}/"\nwatches = ["you see red"]'
         hooks = listed(tmp_path, receiver, evidence, "https://cam.example.org")
-        async with running(standing_cameras=str(cameras), webhooks=hooks) as run:
+        async with house(tmp_path, {"webhooks": hooks}, door=door) as (run, _):
             await soon(lambda: begun(run), 60)
             shown = red_jpeg()
             await soon(lambda: bool(receiver.heard), 60)
