@@ -13,12 +13,13 @@ from qwen_camera import errors
 from qwen_camera.command import parser
 
 from tests.clients.python.desk import Desk, desk_of, white_paper
+from tests.support.guides import ROOT, blocks, text_of
 
 pytestmark = pytest.mark.slow
 
-FOLDER = Path(__file__).parents[3] / "clients" / "python"
-TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+FOLDER = ROOT / "clients" / "python"
+TEXT = text_of("clients/python/README.md")
+BLOCKS = blocks(TEXT)
 PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
 INSTALL, VARIABLES, COMMANDS = (text for kind, text in BLOCKS if kind == "bash")
 

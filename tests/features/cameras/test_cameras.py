@@ -53,12 +53,6 @@ async def run(model: FakeOpenAI) -> AsyncIterator[Running]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def other_encoder() -> AsyncIterator[LiveEncoder]:
     """A camera of another size, so that its pictures are distinguished."""
     encoder = LiveEncoder(Scene(480, 480), rate=10)

@@ -13,7 +13,7 @@ from server.features.cameras.whip import ice_links
 from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
 from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
-from tests.support.fakes_rtc import camera_peer, live_encoder
+from tests.support.fakes_rtc import camera_peer
 from tests.support.running import Running, running
 from tests.support.whip_client import ENDPOINT, WhipCamera, offer, whip_camera
 
@@ -26,12 +26,6 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 async def run() -> AsyncIterator[Running]:
     async with running(rate_limit_per_minute=0) as run:
         yield run
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -30,7 +30,6 @@ from server.features.watches.rule import Firing
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -57,12 +56,6 @@ async def run(fake: FakeOpenAI) -> AsyncIterator[Running]:
         program_looks_per_minute=600,
     ) as run:
         yield run
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

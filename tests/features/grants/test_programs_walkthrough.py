@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.clients import page_of, take_token
+from tests.support.guides import ROOT, out_of, text_of
 from tests.support.running import running
 
-ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "server/features/grants/README.md").read_text(encoding="utf-8")
+TEXT = text_of("server/features/grants/README.md")
 BLOCKS = re.findall(r"^(?: {4}.*\n)+", TEXT, re.MULTILINE)
 CONFIGURATIONS: list[Any] = [json.loads(block) for block in BLOCKS if '"mcpServers"' in block]
 COMMANDS = [block for block in BLOCKS if block.lstrip().startswith("curl ")]
@@ -30,26 +25,19 @@ def test_its_configurations() -> None:
     assert bridge["env"].keys() == {"QWEN_CAMERA_TOKEN"}
 
 
-@pytest.mark.asyncio
 async def test_its_commands_work() -> None:
     """Only the address and the tokens are ours."""
     give, own = COMMANDS
     async with running() as run:
         session = await take_token(run)
         async with page_of(run, session["token"], session["session_id"]):
-            made = await answer(give, run.base_url, SESSION_TOKEN=session["token"])
+
+            async def answer(command: str, **variables: str) -> Any:
+                command = command.replace("https://camera.example.org", run.base_url)
+                return json.loads(await out_of("bash", "-euc", command, **variables))
+
+            made = await answer(give, SESSION_TOKEN=session["token"])
             assert (made["name"], made["scopes"]) == ("Kitchen script", ["look"])
-            seen = await answer(own, run.base_url, PROGRAM_TOKEN=made["token"])
+            seen = await answer(own, PROGRAM_TOKEN=made["token"])
         assert seen["id"] == made["id"]
         assert "token" not in seen
-
-
-async def answer(command: str, address: str, **variables: str) -> Any:
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-euc", command.replace("https://camera.example.org", address)),
-        env=dict(os.environ) | {"NO_PROXY": "*"} | variables,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return json.loads(out)

@@ -9,13 +9,13 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from tests.features.rtsp.scripted import jpeg_camera, red_jpeg
 from tests.support.clients import metric, soon
 from tests.support.fakes_server import free_port, listens
+from tests.support.guides import blocks, text_of
 from tests.support.mosquitto import no_mosquitto
 from tests.support.running import running
 
@@ -28,10 +28,7 @@ pytestmark = [
     ),
 ]
 
-TEXT = (Path(__file__).parents[3] / "server/features/mqtt/README.md").read_text(encoding="utf-8")
-BLOCKS = [
-    dedent(block) for block in re.findall(r"^ *```\w*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
-]
+BLOCKS = [block for _, block in blocks(text_of("server/features/mqtt/README.md"))]
 START = "/usr/sbin/mosquitto -c broker.conf\n"
 CONFIGS = "homeassistant/+/qwen-camera/+/config"
 

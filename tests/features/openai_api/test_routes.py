@@ -23,7 +23,6 @@ from server.models.openai import retry
 from tests.features.grants.test_routes import give
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -101,12 +100,6 @@ async def desk_with(encoder: LiveEncoder, **settings: Any) -> AsyncIterator[Desk
         one = Desk(run, fake, person, made["token"], client)
         yield one
         await one.client.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

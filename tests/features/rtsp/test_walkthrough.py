@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,12 +15,14 @@ from tests.features.rtsp.scripted import CAMERAS, OPERATOR, jpeg_camera, red_jpe
 from tests.features.rtsp.test_standing import RED, rtsp, until
 from tests.peers.processes import no_rtsp
 from tests.support.clients import bearer, http
+from tests.support.guides import blocks, out_of, text_of
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
-TEXT = (Path(__file__).parents[3] / "server/features/rtsp/README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
+TEXT = text_of("server/features/rtsp/README.md")
+BLOCKS = [block for _, block in blocks(TEXT)]
+BASH = ("bash", "-euo", "pipefail", "-c")
 (LIST,) = (block for block in BLOCKS if "[[camera]]" in block)
 (SETTINGS,) = (block for block in BLOCKS if "STANDING_CAMERAS" in block)
 (TOKEN,) = re.findall("^export OPERATOR_TOKEN=.*$", TEXT, re.MULTILINE)
@@ -71,7 +70,7 @@ async def test_its_settings_are_written(tmp_path: Path) -> None:
     (folder / "cameras.toml").write_text("")
     lines = SETTINGS.strip().splitlines()
     assert lines.pop().strip() == "bash scripts/run.sh"
-    await out_of("\n".join(lines), cwd=folder)
+    await out_of(*BASH, "\n".join(lines), cwd=folder)
     assert (folder / "cameras.toml").stat().st_mode & 0o777 == 0o600
     cameras, token = (folder / ".env").read_text().splitlines()
     assert cameras == f"STANDING_CAMERAS={folder}/cameras.toml"
@@ -86,7 +85,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
 
         async def does(command: str) -> str:
             command = command.replace("http://localhost:8000", run.base_url)
-            return await out_of(f"{TOKEN}\n{command}", cwd=tmp_path)
+            return await out_of(*BASH, f"{TOKEN}\n{command}", cwd=tmp_path)
 
         for name in ("front-door", "yard"):
             await until(client, name=name, state="live")
@@ -111,16 +110,3 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         assert (await client.get(f"{made['openai']}/models", headers=own)).status_code == 401
         opened = (await client.post(f"{CAMERAS}/yard/token")).json()
         assert opened.keys() >= {"token", "session_id"}
-
-
-async def out_of(command: str, *, cwd: Path, **variables: Any) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-euo", "pipefail", "-c", command),
-        cwd=cwd,
-        env=dict(os.environ) | {"NO_PROXY": "*"} | variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return out.decode()
