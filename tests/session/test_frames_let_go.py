@@ -112,7 +112,7 @@ def shown(one: Room) -> None:
 async def around(one: Room, number: int) -> dict[str, Any]:
     """A question about two cameras."""
     cameras = cameras_of(one.session)
-    if not cameras.several:
+    if not cameras.ids:
         cameras.invite("Desk")
         cameras.camera(cameras.ids[0]).open_connection()
         cameras.choose([OWN, *cameras.ids])

@@ -22,7 +22,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
     return [(kind, dedent(block)) for kind, block in found]
 
 
-async def out_of(*command: str, cwd: Path | None = None, **variables: str) -> str:
+async def out_of(*command: str, cwd: Path | str | None = None, **variables: str) -> str:
     """Run a command to its good end; return what it prints."""
     process = await asyncio.create_subprocess_exec(
         *command,

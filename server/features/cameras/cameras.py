@@ -71,13 +71,7 @@ class Cameras(SessionPart):
     after 10 minutes without a connection; its frames are bounded as any camera's.
     """
 
-    def __init__(
-        self,
-        context: SessionContext,
-        ended: Callable[[str, str], None],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, context: SessionContext, ended: Callable[[str, str], None]) -> None:
         """`ended(session_id, camera)` is called for each one that ends, whose connection is to be closed."""
         self._session_id = context.id
         self._own = context.camera
@@ -88,7 +82,6 @@ class Cameras(SessionPart):
         # For a page whose session's own camera is another device
         self._stills = Stills(camera=self._own, outbox=self._outbox, tools=self._tools)
         self.handlers = {CameraSettings: self._set}
-        self._clock = clock
         # The person's name for the session's own camera; "" when it has none
         self.own_name = ""
         # By id, in the order in which they were invited
@@ -145,14 +138,13 @@ class Cameras(SessionPart):
             metrics=self._tools.metrics,
             # An invitation alone keeps no session.
             dark_since=-math.inf,
-            clock=self._clock,
         )
         # Nothing is asked about it yet.
         camera.watched = False
         further = FurtherCamera(
             id,
             name,
-            Admission(self._session_id, id, self._clock()),
+            Admission(self._session_id, id, time.monotonic()),
             camera,
             Stills(camera=camera, outbox=self._outbox, tools=self._tools, id=id),
         )
@@ -169,13 +161,13 @@ class Cameras(SessionPart):
 
         The invitation ends with the next connection of the page's own camera.
         """
-        self._guest = Guest(Admission(self._session_id, OWN, self._clock()), self._own.feed)
+        self._guest = Guest(Admission(self._session_id, OWN, time.monotonic()), self._own.feed)
         return self._guest.admission.invitation
 
     def redeem(self, code: CameraSecret) -> tuple[Label, str] | None:
         """Change a one-time code for its camera and a token; None for one that is not good."""
         for admission in self._admissions:
-            token = admission.redeem(code, self._clock())
+            token = admission.redeem(code, time.monotonic())
             if token is not None:
                 id = admission.invitation.camera
                 return Label(id, self._name_of(id)), token
@@ -183,7 +175,7 @@ class Cameras(SessionPart):
 
     def admit(self, token: CameraSecret) -> Admission | None:
         """Find the admission of a token; None for none."""
-        now = self._clock()
+        now = time.monotonic()
         return next((one for one in self._admissions if one.admits(token, now)), None)
 
     def check(self, admission: Admission, token: CameraSecret) -> None:
@@ -266,11 +258,6 @@ class Cameras(SessionPart):
         """The cameras that questions are about."""
         return tuple(Label(id, self._name_of(id)) for id in self._chosen)
 
-    @property
-    def several(self) -> bool:
-        """True while the session has more than its own camera."""
-        return bool(self._further)
-
     def camera(self, id: str) -> Camera:
         """Raises NotFound for one that has ended."""
         return self._own if id == OWN else self._find(id).camera
@@ -344,7 +331,7 @@ class Cameras(SessionPart):
             return
         if feed is None:
             if guest.admission.here:
-                guest.admission.went(self._clock())
+                guest.admission.went(time.monotonic())
         elif not feed.sender_controlled:
             guest.admission.came()
         elif feed is not guest.before:
@@ -367,7 +354,7 @@ class Cameras(SessionPart):
         if further.camera.offered:
             further.admission.came()
         elif further.admission.used:
-            further.admission.went(self._clock())
+            further.admission.went(time.monotonic())
         self._arm()
         self.report()
 
@@ -389,7 +376,7 @@ class Cameras(SessionPart):
             self._timer = None
         ends = [one.admission.until for one in self._further.values() if not one.camera.offered]
         if ends:
-            delay = max(0.05, min(ends) - self._clock())
+            delay = max(0.05, min(ends) - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _leave(self) -> None:
@@ -401,7 +388,7 @@ class Cameras(SessionPart):
 
     def _expire(self) -> None:
         self._timer = None
-        now = self._clock()
+        now = time.monotonic()
         over = [one for one in self._further.values() if one.admission.over(now)]
         for one in over:
             self._tasks.spawn(self._end(one), name="end")

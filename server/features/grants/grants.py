@@ -114,9 +114,6 @@ class Grants:
         """Return all grants, oldest first; some may have expired since the last look."""
         return list(self._grants.values())
 
-    def get(self, id: str) -> Grant | None:
-        return self._grants.get(id)
-
     def make(
         self, name: str, scopes: Iterable[Scope], seconds: float, now: float, wall: float
     ) -> tuple[Grant, str]:

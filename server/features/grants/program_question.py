@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from server.core import messages as wire
 from server.core.alert import PROGRAMS
@@ -25,7 +25,7 @@ from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
-from server.models.base import Engine, EngineRequest, Turn
+from server.models.base import Engine, EngineRequest
 from server.models.conversation import Conversation
 from server.models.routing import choose
 from server.models.scheduler.job import Job, Result
@@ -78,10 +78,6 @@ class ProgramQuestion:
     # None: the words decide
     route: Route | None = None
     detail: Detail = Detail.AUTO
-    # The program's own turns before it, oldest first
-    turns: tuple[Turn, ...] = ()
-    # JSON schema of the answer, for engines that take one
-    schema: Mapping[str, Any] | None = None
     # Tokens of the answer, within the server's own limit; None for that limit
     max_tokens: int | None = None
     # About this frame; None: the first one after the question
@@ -157,12 +153,11 @@ class ProgramQuestions:
         id: str,
         program: str,
         question: ProgramQuestion,
-        on_text: Callable[[str], None] = lambda _: None,
-        on_frame: Callable[[Frame], None] = lambda _: None,
+        on_text: Callable[[str], None],
     ) -> wire.Response:
         """Ask, and return the whole answer; cancelling stops the engine. `program`: its grant's id.
 
-        `on_text` gets the answer's pieces, `on_frame` the frame that it is about.
+        `on_text` gets the answer's pieces.
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
         """
@@ -184,7 +179,6 @@ class ProgramQuestions:
         self._requests.consent.check(self._tools.current_engine())
         frame = question.frame or await self.frame()
         waited = time.monotonic() - began
-        on_frame(frame)
         view = View(frame, detail, self._camera.scene, held=question.held)
         needs = self._tools.current_engine().status.capabilities
         picture = await self._requests.prepare(view, needs, shown=True)
@@ -214,12 +208,7 @@ class ProgramQuestions:
         chat = question.chat
         into = Collected(on_text, chat)
         sink = AnswerPublisher(id, Kind.CHAT, into, beginning, into)
-        options = RequestOptions(
-            program=program,
-            turns=question.turns,
-            schema=question.schema,
-            max_tokens=question.max_tokens,
-        )
+        options = RequestOptions(program=program, max_tokens=question.max_tokens)
         if chat is not None:
             options = replace(
                 options,

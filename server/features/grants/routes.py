@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +14,7 @@ from server.core.errors import NotFound
 from server.core.redact import session_hash
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramGuard
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import programs_of
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.context import Services
@@ -40,53 +41,63 @@ class GrantBody(BaseModel):
     seconds: int = Field(default=3600, ge=-1, le=10_000_000)
 
 
-def made(session: Session, body: GrantBody) -> dict[str, Any]:
-    """Give access; return the answer with its token, which no other answer has."""
-    grant, token = programs_of(session).make(body.name, body.scopes, body.seconds)
-    listed = programs_of(session).listed().programs
-    (info,) = (one for one in listed if one.id == grant.id)
-    return info.model_dump() | {
-        "token": token,
-        "mcp": f"/at/{session.id}/mcp",
-        "openai": f"/at/{session.id}/v1",
-    }
+Checks = Sequence[Any]
+
+
+def add_grant_routes(
+    router: APIRouter,
+    path: str,
+    session_of: Callable[..., Awaitable[Session]],
+    checks: Checks,
+    ends: Checks,
+) -> None:
+    """Add routes that give access to the session of `session_of`, list it, and end it, with these checks."""
+
+    @router.post(path, status_code=201, dependencies=checks)
+    async def make(body: GrantBody, session: Session = Depends(session_of)) -> dict[str, Any]:
+        """Give a program access. 201 with it, its `token`, which no other answer has, and `mcp` and
+        `openai`, the paths of its MCP server and of OpenAI's interface.
+        """
+        programs = programs_of(session)
+        grant, token = programs.make(body.name, body.scopes, body.seconds)
+        (info,) = (one for one in programs.listed().programs if one.id == grant.id)
+        return info.model_dump() | {
+            "token": token,
+            "mcp": f"/at/{session.id}/mcp",
+            "openai": f"/at/{session.id}/v1",
+        }
+
+    @router.get(path, dependencies=checks)
+    async def listed(session: Session = Depends(session_of)) -> dict[str, Any]:
+        """The programs that have access: the fields of the message `programs`.
+
+        Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
+        `looks`, the number of its looks.
+        """
+        return programs_of(session).listed().model_dump(exclude={"type"})
+
+    @router.delete(f"{path}/{{id}}", dependencies=ends)
+    async def end(id: str, session: Session = Depends(session_of)) -> dict[str, Any]:
+        """End a program's access at once, with what it runs and watches. Answers `ended`: 1."""
+        if not programs_of(session).end(id):
+            raise NotFound("There is no program with this id. It may have no access any more.")
+        return {"ended": 1}
+
+    @router.delete(path, dependencies=ends)
+    async def end_all(session: Session = Depends(session_of)) -> dict[str, Any]:
+        """End the access of all programs. Answers `ended`: integer."""
+        return {"ended": programs_of(session).end_all()}
 
 
 def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) -> None:
     guard = RequestGuard(services)
     checks = [Depends(guard.origin), Depends(guard.home), Depends(guard.limit)]
 
-    def mine(claims: Claims = Depends(guard.claims)) -> Programs:
-        return programs_of(services.sessions.find(claims.session_id))
-
-    @router.post(PREFIX, status_code=201, dependencies=checks)
-    async def make(body: GrantBody, claims: Claims = Depends(guard.claims)) -> dict[str, Any]:
-        """Give a program access. 201 with it, its `token`, which no other answer has, and `mcp` and
-        `openai`, the paths of its MCP server and of OpenAI's interface.
-        """
-        return made(services.sessions.find(claims.session_id), body)
-
-    @router.get(PREFIX, dependencies=checks)
-    async def listed(own: Programs = Depends(mine)) -> dict[str, Any]:
-        """The programs that have access: the fields of the message `programs`.
-
-        Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
-        `looks`, the number of its looks.
-        """
-        return own.listed().model_dump(exclude={"type"})
+    async def mine(claims: Claims = Depends(guard.claims)) -> Session:
+        return services.sessions.find(claims.session_id)
 
     # Ends are not counted against the rate: whoever takes access back must not wait.
-    @router.delete(f"{PREFIX}/{{id}}", dependencies=checks[:2])
-    async def end(id: str, own: Programs = Depends(mine)) -> dict[str, Any]:
-        """End a program's access at once, with what it runs and watches. Answers `ended`: 1."""
-        if not own.end(id):
-            raise NotFound("There is no program with this id. It may have no access any more.")
-        return {"ended": 1}
-
-    @router.delete(PREFIX, dependencies=checks[:2])
-    async def end_all(own: Programs = Depends(mine)) -> dict[str, Any]:
-        """End the access of all programs. Answers `ended`: integer."""
-        return {"ended": own.end_all()}
+    add_grant_routes(router, PREFIX, mine, checks, checks[:2])
 
     @router.get("/api/program")
     async def own_access(request: Request) -> dict[str, Any]:
@@ -130,24 +141,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
 def add_camera_routes(router: APIRouter, cameras: FixedCameras) -> None:
     """Add the routes; the router is one for operators, below their path of cameras."""
 
-    @router.post("/{name}/grants", status_code=201)
-    async def give(name: str, body: GrantBody) -> dict[str, Any]:
-        """Give a program access to a fixed camera, as `POST /api/grants`."""
-        return made(cameras.session(name), body)
+    async def of(name: str) -> Session:
+        return cameras.session(name)
 
-    @router.get("/{name}/grants")
-    async def given(name: str) -> dict[str, Any]:
-        """The programs with access to it, as `GET /api/grants`."""
-        return programs_of(cameras.session(name)).listed().model_dump(exclude={"type"})
-
-    @router.delete("/{name}/grants/{id}")
-    async def end(name: str, id: str) -> dict[str, Any]:
-        """End the access of one. Answers `ended`: 1."""
-        if not programs_of(cameras.session(name)).end(id):
-            raise NotFound("There is no program with this id. It may have no access any more.")
-        return {"ended": 1}
-
-    @router.delete("/{name}/grants")
-    async def end_all(name: str) -> dict[str, Any]:
-        """End the access of all. Answers `ended`: integer."""
-        return {"ended": programs_of(cameras.session(name)).end_all()}
+    add_grant_routes(router, "/{name}/grants", of, (), ())

@@ -35,23 +35,19 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[Message, float]] = {}
-        self._bytes = 0
+        self.bytes = 0
         # On its way to the broker
         self._taken: tuple[Message, float] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def bytes(self) -> int:
-        return self._bytes
-
     def put(self, message: Message, now: float) -> list[str]:
         """Add a message; return a reason for each one that was dropped for it."""
         dropped = ["replaced"] if self._take(message.topic) is not None else []
         self._waiting[message.topic] = (message, now)
-        self._bytes += len(message.payload)
-        while len(self._waiting) > MOST_MESSAGES or self._bytes > MOST_BYTES:
+        self.bytes += len(message.payload)
+        while len(self._waiting) > MOST_MESSAGES or self.bytes > MOST_BYTES:
             self._take(next(iter(self._waiting)))
             dropped.append("overflow")
         return dropped
@@ -83,7 +79,7 @@ class Outgoing:
         if topic in self._waiting:
             return ["replaced"]
         self._waiting = {topic: taken, **self._waiting}
-        self._bytes += len(taken[0].payload)
+        self.bytes += len(taken[0].payload)
         return []
 
     def keep_news(self) -> list[str]:
@@ -108,14 +104,14 @@ class Outgoing:
         """Drop all; return a reason for each."""
         count = len(self._waiting)
         self._waiting.clear()
-        self._bytes = 0
+        self.bytes = 0
         return ["closed"] * count
 
     def _take(self, topic: str) -> Message | None:
         found = self._waiting.pop(topic, None)
         if found is None:
             return None
-        self._bytes -= len(found[0].payload)
+        self.bytes -= len(found[0].payload)
         return found[0]
 
 

@@ -83,8 +83,7 @@ class FixedCameras:
         metrics: Metrics,
         new_id: Callable[[], str],
         *,
-        on_alert: Callable[[Alert], None] = lambda alert: None,
-        clock: Callable[[], float] = time.monotonic,
+        on_alert: Callable[[Alert], None],
     ) -> None:
         """`on_alert`: called with each alert of their watches."""
         self._on_alert = on_alert
@@ -97,7 +96,6 @@ class FixedCameras:
             "reason",
         )
         self._new_id = new_id
-        self._clock = clock
         self._ones: dict[str, _One] = {}
         metrics.gauge(
             "standing_cameras",
@@ -126,7 +124,7 @@ class FixedCameras:
 
         def on_sender(wake_ms: int | None) -> None:
             if wake_ms is not None:
-                one.awake = max(one.awake, self._clock() + wake_ms / 1000)
+                one.awake = max(one.awake, time.monotonic() + wake_ms / 1000)
             reader.asked()
             send(wake_ms)
 
@@ -166,7 +164,7 @@ class FixedCameras:
         """Return the pictures a second that somebody needs of a camera now."""
         camera = one.session.camera
         rate = 0.0
-        if self._clock() < one.awake:
+        if time.monotonic() < one.awake:
             rate = AWAKE_FPS
         if camera.on_sample is not None:
             rate = max(rate, float(camera.sender().idle.max_framerate))
@@ -194,7 +192,7 @@ class FixedCameras:
     def find(self, name: str) -> Session:
         """Return the session of a camera, which somebody is about to use. Raises NotFound."""
         one = self._find(name)
-        one.awake = self._clock() + LOOK_SECONDS
+        one.awake = time.monotonic() + LOOK_SECONDS
         one.reader.asked()
         return one.session
 
@@ -216,7 +214,7 @@ class FixedCameras:
 
     def seen(self) -> list[dict[str, object]]:
         """Describe all cameras for operators, in the order of the list; without credentials."""
-        now = self._clock()
+        now = time.monotonic()
         return [self._seen(one, now) for one in self._ones.values()]
 
     def _seen(self, one: _One, now: float) -> dict[str, object]:

@@ -67,17 +67,12 @@ class Reader:
         into: Camera,
         failures: Counter,
         wanted: Callable[[], float],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self._camera = camera
         self._into = into
         self._failures = failures
         self._wanted = wanted
-        self._clock = clock
-        self._chance = chance
-        self.life = Reconnect(clock())
+        self.life = Reconnect(time.monotonic())
         self.facts = Facts()
         self._worker: WorkerProcess | None = None
         self._feed: CameraConnection | None = None
@@ -93,7 +88,7 @@ class Reader:
     def hurry(self) -> None:
         """Try again now, because an operator has mended something."""
         if self.life.state is FixedCameraState.WAITING:
-            self.life.due = self._clock()
+            self.life.due = time.monotonic()
 
     def asked(self) -> None:
         """Send the process the wanted rate at once."""
@@ -108,7 +103,7 @@ class Reader:
 
     async def _step(self) -> float:
         """Do what is due. Returns the seconds until the next look."""
-        now = self._clock()
+        now = time.monotonic()
         if self._worker is None and now >= self.life.due:
             await self._begin()
         elif self._worker is not None and self.life.too_late(now):
@@ -118,7 +113,7 @@ class Reader:
         return LOOK_SECONDS
 
     async def _begin(self) -> None:
-        self.life.begin(self._clock())
+        self.life.begin(time.monotonic())
         self.facts = Facts(failures=self.facts.failures)
         self._reason, self._rate = None, None
         worker = WorkerProcess(
@@ -161,9 +156,9 @@ class Reader:
                 self.facts.decoded = int(header["decoded"])
                 self._dropped(int(header["dropped"]))
             case "frame":
-                frame = _frame(message, self._clock())
+                frame = _frame(message, time.monotonic())
                 if self.life.state is not FixedCameraState.LIVE:
-                    self.life.live(self._clock())
+                    self.life.live(time.monotonic())
                     log.info("a standing camera is live", extra={"kind": self.facts.codec})
                 if self._feed is not None:
                     self._feed.frame(frame)
@@ -175,7 +170,8 @@ class Reader:
         """Note frames that nobody needed decoded: the camera is live all the same."""
         self.facts.fps = max(0.0, min(1000.0, fps))
         if self._feed is not None:
-            self._feed.watch.frame(self._clock(), min(at, self._clock()))
+            now = time.monotonic()
+            self._feed.watch.frame(now, min(at, now))
 
     def _dropped(self, all: int) -> None:
         count, self.facts.dropped = all - self.facts.dropped, all
@@ -199,7 +195,7 @@ class Reader:
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
             log.warning("a standing camera has no picture", extra={"reason": trouble.value})
-        self.life.fail(self._clock(), trouble, self._chance(), detail)
+        self.life.fail(time.monotonic(), trouble, random.random(), detail)
 
     async def close(self) -> None:
         """End its process and its attempts. Safe to call twice."""

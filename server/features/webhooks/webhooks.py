@@ -79,8 +79,6 @@ class Webhooks:
         new_id: Callable[[], str] = secrets.token_urlsafe,
         sender: Sender | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         """`new_id`: makes an id that leads a balancer to this process, as a session's does."""
         self._address = listed.address
@@ -97,8 +95,6 @@ class Webhooks:
         )
         self._sender = sender or Sender()
         self._clock = clock
-        self._wall = wall
-        self._chance = chance
         self._hooks = {one.name: _Hook(one) for one in listed.webhooks}
         self._dead = DeadLetters()
         self.links = Links()
@@ -207,9 +203,9 @@ class Webhooks:
             word, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
             self._drop("picture", dropped)
             url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
-            link = Link(url, self._wall() + LINK_SECONDS)
+            link = Link(url, time.time() + LINK_SECONDS)
         content = body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
-        signed = headers(webhook.key, delivery.id, int(self._wall()), content)
+        signed = headers(webhook.key, delivery.id, int(time.time()), content)
         hook.task = asyncio.ensure_future(self._sender.post(webhook, signed, content))
         try:
             await asyncio.wait([hook.task])
@@ -240,7 +236,7 @@ class Webhooks:
             for one in (delivery, *hook.waiting.clear()):
                 self._give_up(one)
             return
-        pause = retry.pause(delivery.attempts, self._chance(), outcome.pause)
+        pause = retry.pause(delivery.attempts, random.random(), outcome.pause)
         if pause is None:
             self._give_up(delivery)
             return
@@ -266,7 +262,7 @@ class Webhooks:
                 "There is no webhook of this name. GET /api/operator/webhooks lists them; WEBHOOKS has the list."
             )
         hook.gone = False
-        self._put(hook, Alert(self._wall() * 1000))
+        self._put(hook, Alert(time.time() * 1000))
 
     def again(self, id: str) -> None:
         """Send a dead letter again, with all its attempts. Raises NotFound."""

@@ -25,12 +25,12 @@ from server.media.picture.encode import jpeg
 from server.shared.watch_answers import conditions_in
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_things import room
-from tests.features.rtsp.scripted import begun, jpeg_camera
-from tests.features.rtsp.test_standing import HEADERS, OPERATOR, ask, rtsp, until, written
+from tests.features.rtsp.scripted import OPERATOR, begun, house, jpeg_camera, written
+from tests.features.rtsp.test_standing import ask, rtsp, until
 from tests.features.webhooks.receiver import receiving
 from tests.features.webhooks.test_house import listed
 from tests.peers.processes import no_rtsp
-from tests.support.clients import http, metric, soon
+from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.mosquitto import broker, listening, no_mosquitto
 from tests.support.running import Running, running
@@ -72,11 +72,9 @@ class Door:
 async def door(folder: Path, lines: str = "", **settings: Any) -> AsyncIterator[Door]:
     views = [jpeg(room(("coffee", 300)))]
     async with jpeg_camera(lambda: views[0]) as port:
-        path = written(folder, door=f'url = "http://127.0.0.1:{port}/"\n{lines}')
-        more = {"standing_cameras": str(path), "operator_token": OPERATOR, **settings}
-        async with running(**more, program_looks_per_minute=600) as run, http(run) as client:
-            client.headers.update(HEADERS)
-            client.timeout = 60
+        given = {"program_looks_per_minute": 600, **settings}
+        url = f'url = "http://127.0.0.1:{port}/"\n{lines}'
+        async with house(folder, given, door=url) as (run, client):
             await until(client, state="live")
             yield Door(run, client, views)
 

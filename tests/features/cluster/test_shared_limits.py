@@ -383,7 +383,7 @@ async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def processes(
-    redis: RedisServer, count: int = 2, **settings: str
+    redis: RedisServer, count: int = 2, /, **settings: str
 ) -> AsyncIterator[tuple[list[ServerProcess], httpx.AsyncClient]]:
     """So many servers, and a client."""
     given = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET, **settings}

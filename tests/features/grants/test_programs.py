@@ -32,7 +32,7 @@ from server.features.grants.programs import PageClosed, Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
 from server.media.picture.encode import Bgr
-from server.models.base import Capabilities, Turn
+from server.models.base import Capabilities
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 
@@ -102,15 +102,14 @@ async def test_a_look_is_answered_and_shown() -> None:
 
 
 async def test_chats_are_apart() -> None:
-    """A program gets none of the person's chat, language and length, and leaves nothing in it; its own turns go along."""
+    """A program gets none of the person's chat, language and length, and leaves nothing in it."""
     async with looked_through() as one:
         one.session.handle(Settings(type="settings", language="de"))
         one.session.handle(Chat(type="chat", content="My secret question", id="q"))
         await frames_until(one, asyncio.create_task(one.until(lambda m: m["type"] == "response")))
-        turns = (Turn("Before?", "Yes."),)
-        await asks(one, grant_in(one), replace(LOOK, turns=turns))
+        await asks(one, grant_in(one))
         request = one.engine.requests[-1]
-        assert request.turns == turns
+        assert request.turns == ()
         assert request.language is None
         one.session.handle(Chat(type="chat", content="And now?", id="q2"))
         await frames_until(

@@ -32,7 +32,7 @@ def written(folder: Path, **cameras: str) -> Path:
 
 @asynccontextmanager
 async def house(
-    folder: Path, settings: dict[str, Any] | None = None, **cameras: str
+    folder: Path, settings: dict[str, Any] | None = None, /, **cameras: str
 ) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
     """A server with such a list, and its operator's client."""
     listed = {"standing_cameras": str(written(folder, **cameras)), "operator_token": OPERATOR}
