@@ -16,10 +16,10 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.grants.programs import Programs, programs_of
 from server.features.watches.rule import Firing
 from server.media.picture.grounding import Box
-from tests.features.grants.test_routes import give
+from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.whole.test_watches import sees_white
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -104,15 +104,7 @@ async def desk_of(**settings: Any) -> AsyncIterator[Desk]:
     try:
         async with (
             FakeOpenAI(model=MODEL, max_model_len=32768, answer_for=cup_at) as fake,
-            running(
-                **{
-                    "engine": "vllm",
-                    "vllm_base_url": fake.base_url,
-                    "rate_limit_per_minute": 0,
-                    "program_looks_per_minute": 600,
-                    **settings,
-                }
-            ) as run,
+            serving_programs(fake, **settings) as run,
             visitor(run, encoder) as person,
             http(run) as client,
         ):

@@ -20,14 +20,6 @@ from tests.support.fakes_openai import Behaviour
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk() -> AsyncIterator[Desk]:
-    """One person for all tests, whose programs have a larger share than the programs of a real one."""
-    with patch("server.features.grants.grants.ALL_SHARE", 100):
-        async with desk_of() as one:
-            yield one
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def camera(desk: Desk) -> AsyncIterator[Camera]:
     async with await desk.camera() as one:
@@ -53,9 +45,8 @@ async def test_a_whole_answer(camera: Camera, desk: Desk) -> None:
 
 async def test_words_as_they_come(camera: Camera, desk: Desk) -> None:
     """A piece comes while the model still writes; leaving the loop stops it."""
-    desk.fake.between_tokens = 30.0
     count = desk.fake.count
-    try:
+    with patch.object(desk.fake, "between_tokens", 30.0):
         asking = camera.ask("What is it?")
         async for piece in asking:
             assert piece == "I "
@@ -65,8 +56,6 @@ async def test_words_as_they_come(camera: Camera, desk: Desk) -> None:
             await seen.done.wait()
         assert seen.closed_early
         assert asking.answer is None
-    finally:
-        desk.fake.between_tokens = 0.0
     with pytest.raises(qwen_camera.BadInput, match="has been asked"):
         await asking
     asking = camera.ask("What is it?")
@@ -76,11 +65,8 @@ async def test_words_as_they_come(camera: Camera, desk: Desk) -> None:
 
 
 async def test_an_answer_that_was_cut(camera: Camera, desk: Desk) -> None:
-    desk.fake.finish_reason = "length"
-    try:
+    with patch.object(desk.fake, "finish_reason", "length"):
         assert not (await camera.ask("What is it?")).complete
-    finally:
-        desk.fake.finish_reason = "stop"
 
 
 async def test_a_snapshot(camera: Camera) -> None:
@@ -101,12 +87,8 @@ async def test_places(camera: Camera, desk: Desk) -> None:
     assert box.box == pytest.approx((0, 0, 320, 180), abs=3)
     assert (box.label, box.confidence, box.point) == ("cup", 0.9, None)
     assert (found.width, found.height) == (640, 360)
-    before = desk.fake.answer_for
-    desk.fake.answer_for = lambda _body, _jpeg: ["There is none.\n[]"]
-    try:
+    with patch.object(desk.fake, "answer_for", lambda _body, _jpeg: ["There is none.\n[]"]):
         assert (await camera.find("the dog")).boxes == ()
-    finally:
-        desk.fake.answer_for = before
 
 
 async def test_the_past(camera: Camera, desk: Desk) -> None:

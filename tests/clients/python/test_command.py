@@ -8,27 +8,18 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
 
-from tests.clients.python.desk import Desk, desk_of
+from tests.clients.python.desk import Desk
 from tests.support.clients import soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SOURCE = Path(__file__).parents[3] / "clients" / "python" / "src"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def desk() -> AsyncIterator[Desk]:
-    """One person for all tests, whose programs have a larger share than the programs of a real one."""
-    with patch("server.features.grants.grants.ALL_SHARE", 100):
-        async with desk_of() as one:
-            yield one
 
 
 class Shell:
@@ -194,9 +185,8 @@ async def test_events_are_printed(shell: Shell, desk: Desk) -> None:
 
 async def test_ctrl_c_stops_an_answer(shell: Shell, desk: Desk) -> None:
     """The model, too."""
-    desk.fake.first_token = 30.0
     count = desk.fake.count
-    try:
+    with patch.object(desk.fake, "first_token", 30.0):
         process = await shell.start("ask", "What is it?")
         seen = await desk.fake.wait_for(count + 1, timeout=30)
         process.send_signal(signal.SIGINT)
@@ -205,5 +195,3 @@ async def test_ctrl_c_stops_an_answer(shell: Shell, desk: Desk) -> None:
         await asyncio.wait_for(seen.done.wait(), 10)
         assert seen.closed_early
         await soon(lambda: desk.run.program.inference.running == 0)
-    finally:
-        desk.fake.first_token = 0.0

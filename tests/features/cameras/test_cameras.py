@@ -96,8 +96,8 @@ def as_page(guest: Visitor) -> dict[str, str]:
     return bearer(guest.token)
 
 
-async def invite(guest: Visitor, client: httpx.AsyncClient, name: str = "") -> Any:
-    reply = await client.post("/api/cameras", json={"name": name}, headers=as_page(guest))
+async def invite(guest: Visitor, client: httpx.AsyncClient, **body: Any) -> Any:
+    reply = await client.post("/api/cameras", json=body, headers=as_page(guest))
     assert reply.status_code == 200, reply.text
     return reply.json()
 
@@ -108,7 +108,7 @@ async def further(
 ) -> AsyncIterator[Further]:
     """A further camera of this session; `live`: its pictures come."""
     async with http(guest.run) as client, camera_peer(encoder) as peer:
-        one = Further(guest.run, client, peer, await invite(guest, client, name))
+        one = Further(guest.run, client, peer, await invite(guest, client, name=name))
         if live:
             await one.publish()
             await listed(guest.page, one.id, "live")
@@ -203,7 +203,7 @@ async def test_stills_of_it_come_with_its_id(guest: Visitor, other_encoder: Live
 async def test_a_link_is_good_once(guest: Visitor) -> None:
     """It is changed for a token, and the token that was shown beside it ends."""
     async with http(guest.run) as client:
-        invited = await invite(guest, client, "Phone")
+        invited = await invite(guest, client, name="Phone")
         reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
         joined = reply.json()
         assert (reply.status_code, joined["camera"], joined["name"]) == (200, "2", "Phone")
@@ -434,12 +434,6 @@ async def test_the_link_and_its_code_for_a_phone(guest: Visitor) -> None:
         assert set("".join(invited["qr"])) == {"0", "1"}
 
 
-async def invite_own(guest: Visitor, client: httpx.AsyncClient) -> Any:
-    reply = await client.post("/api/cameras", json={"own": True}, headers=as_page(guest))
-    assert reply.status_code == 200, reply.text
-    return reply.json()
-
-
 async def test_a_phone_is_the_own_camera(
     guest: Visitor, model: FakeOpenAI, other_encoder: LiveEncoder
 ) -> None:
@@ -449,7 +443,7 @@ async def test_a_phone_is_the_own_camera(
     sessions = guest.run.program.sessions
     before = sessions.occupied
     async with http(guest.run) as client, camera_peer(other_encoder) as peer:
-        invited = await invite_own(guest, client)
+        invited = await invite(guest, client, own=True)
         reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
         joined = reply.json()
         assert (reply.status_code, joined["camera"], joined["name"]) == (200, "1", "Camera 1")
@@ -474,8 +468,8 @@ async def test_the_own_cameras_invitation_ends(
     """With the next one, by the page's wish, which ends what sends, too, and when no page is there."""
     live = guest.run.program.sessions.find(guest.session_id).camera
     async with http(guest.run) as client, camera_peer(other_encoder) as peer:
-        first = Further(guest.run, client, peer, await invite_own(guest, client))
-        phone = Further(guest.run, client, peer, await invite_own(guest, client))
+        first = Further(guest.run, client, peer, await invite(guest, client, own=True))
+        phone = Further(guest.run, client, peer, await invite(guest, client, own=True))
         assert_error(await first.offer(), 401, "unauthorized", retryable=False)
         await phone.publish()
         await soon(lambda: live.newest is not None and live.newest.width == 480)
@@ -483,7 +477,7 @@ async def test_the_own_cameras_invitation_ends(
         assert reply.json() == {"ended": True}
         await soon(lambda: not live.offered)
         assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
-        phone = Further(guest.run, client, peer, await invite_own(guest, client))
+        phone = Further(guest.run, client, peer, await invite(guest, client, own=True))
         monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
         await guest.page.close()
         session = guest.run.program.sessions.find(guest.session_id)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import httpx2
@@ -27,6 +28,7 @@ from server.features.grants.program_question import MAX_WATCHES
 from server.features.grants.programs import programs_of
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing
+from tests.features.grants.test_routes import ALL, give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -49,12 +51,7 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def run(fake: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm",
-        vllm_base_url=fake.base_url,
-        rate_limit_per_minute=0,
-        program_looks_per_minute=600,
-    ) as run:
+    async with serving_programs(fake) as run:
         yield run
 
 
@@ -93,17 +90,12 @@ class Access:
 
     async def end(self) -> None:
         async with http(self.run) as client:
-            await client.delete(
-                f"/api/grants/{self.id}",
-                headers=bearer(self.person.token),
-            )
+            await client.delete(f"/api/grants/{self.id}", headers=bearer(self.person.token))
 
 
 async def given(run: Running, person: Visitor, *scopes: str) -> Access:
-    body = {"name": "Assistant", "scopes": scopes or ("look", "watch", "events")}
     async with http(run) as client:
-        reply = await client.post("/api/grants", json=body, headers=bearer(person.token))
-    made = reply.json()
+        made = await give(client, person.token, name="Assistant", scopes=scopes or ALL)
     return Access(made["id"], made["token"], f"{run.base_url}{made['mcp']}", run, person)
 
 
@@ -411,7 +403,6 @@ async def test_a_program_that_leaves_is_not_answered(
     access: Access, run: Running, fake: FakeOpenAI
 ) -> None:
     """Its connection is cut: the engine's request is stopped."""
-    fake.between_tokens = 5.0
     body = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -422,14 +413,12 @@ async def test_a_program_that_leaves_is_not_answered(
         "Accept": "application/json, text/event-stream",
         "Authorization": f"Bearer {access.token}",
     }
-    try:
+    with patch.object(fake, "between_tokens", 5.0):
         async with http(run) as client:
             patience = httpx.Timeout(30, read=1.5)
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/mcp", json=body, headers=headers, timeout=patience)
         await soon(lambda: run.program.inference.running == 0, 4)
-    finally:
-        fake.between_tokens = 0.0
 
 
 async def test_over_stdio(access: Access, run: Running, person: Visitor) -> None:

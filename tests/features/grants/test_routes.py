@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
@@ -22,11 +23,18 @@ from tests.support.clients import (
     take_token,
 )
 from tests.support.fakes_app import assert_error
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ALL = ["look", "watch", "events"]
+
+
+def serving_programs(fake: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManager[Running]:
+    """A server with this model server, whose programs may ask often."""
+    usual = {"engine": "vllm", "vllm_base_url": fake.base_url, "program_looks_per_minute": 600}
+    return running(**usual | {"rate_limit_per_minute": 0} | settings)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -20,10 +20,10 @@ from scripts.bench.live_encoder import LiveEncoder
 from server.features.openai_api import routes as chat_routes
 from server.features.openai_api.request import ChatRequest, read
 from server.models.openai import retry
-from tests.features.grants.test_routes import give
+from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,15 +84,7 @@ def said(*parts: str) -> Any:
 async def desk_with(encoder: LiveEncoder, **settings: Any) -> AsyncIterator[Desk]:
     async with (
         FakeOpenAI(max_model_len=32768) as fake,
-        running(
-            **{
-                "engine": "vllm",
-                "vllm_base_url": fake.base_url,
-                "rate_limit_per_minute": 0,
-                "program_looks_per_minute": 600,
-                **settings,
-            }
-        ) as run,
+        serving_programs(fake, **settings) as run,
         visitor(run, encoder) as person,
         http(run) as client,
     ):
@@ -447,11 +439,8 @@ async def test_tools(desk: Desk) -> None:
 
 
 async def test_a_form_of_answer(desk: Desk) -> None:
-    desk.fake.answer_for = lambda _body, _jpeg: ['{"cups"', ": 1}"]
-    try:
+    with patch.object(desk.fake, "answer_for", lambda _body, _jpeg: ['{"cups"', ": 1}"]):
         answer = await desk.ask("How many cups?", response_format=SCHEMA, temperature=0)
-    finally:
-        desk.fake.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
     assert json.loads(answer.choices[0].message.content or "") == {"cups": 1}
     assert desk.fake.last.body["response_format"] == SCHEMA
     assert desk.fake.last.body["temperature"] == 0
