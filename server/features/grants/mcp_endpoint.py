@@ -51,7 +51,7 @@ class McpEndpoint:
         """Load the server for the first program, and run it until cancelled."""
         await self._wanted.wait()
         try:
-            loaded = await asyncio.to_thread(import_module, "server.features.grants.mcp_server")
+            loaded = await asyncio.to_thread(import_module, "server.features.grants.tools")
         except ImportError as error:
             manager.set_exception(error)
             return

@@ -1,4 +1,7 @@
-"""The tools of the MCP server: their names, words and arguments, and what each does for a program."""
+"""The MCP server (Model Context Protocol) and its tools: their names, words and arguments, and what each does.
+
+Loading its package takes a quarter of a second, so `mcp_endpoint` imports this for the first program.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, Tool, ToolAnnotations
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ContentBlock,
+    ImageContent,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
 
+from server import __version__
 from server.core import messages as wire
 from server.core.aio import log_failure
 from server.core.errors import BadRequest, Internal, QwenCameraError
@@ -18,9 +36,11 @@ from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
+from server.features.grants.mcp_endpoint import PASS
 from server.features.grants.program_question import MOST_WAIT, ProgramQuestion
 from server.features.grants.programs import PageClosed
 from server.shared.watch_answers import MAX_CONDITION_CHARS
+from server.web.middleware import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from server.features.watches.alerts import KeptAlert
@@ -292,9 +312,27 @@ TOOLS: Mapping[str, _Tool] = {
 }
 
 
-def listed() -> list[Tool]:
+def create_manager() -> StreamableHTTPSessionManager:
+    """Create what reads and answers requests; nothing is kept between two of them."""
+    server: Server[Any] = Server(
+        "qwen-camera",
+        version=__version__,
+        title="A person's live camera",
+        instructions=INSTRUCTIONS,
+        on_list_tools=_list,
+        on_call_tool=_call,
+    )
+    # Origin and host are checked by the guard, as for every route.
+    return StreamableHTTPSessionManager(
+        server, json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
+    )
+
+
+async def _list(
+    context: ServerRequestContext[Any, Request], params: PaginatedRequestParams | None
+) -> ListToolsResult:
     """List all tools; a call of one outside a program's scope says so."""
-    return [
+    tools = [
         Tool(
             name=name,
             title=tool.title,
@@ -306,6 +344,15 @@ def listed() -> list[Tool]:
         )
         for name, tool in TOOLS.items()
     ]
+    return ListToolsResult(tools=tools)
+
+
+async def _call(
+    context: ServerRequestContext[Any, Request], params: CallToolRequestParams
+) -> CallToolResult:
+    request = context.request
+    assert request is not None
+    return await call(request.scope["state"][PASS], params.name, params.arguments)
 
 
 async def call(entered: Pass, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
