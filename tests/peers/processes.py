@@ -1,6 +1,4 @@
-"""Cameras (WHIP, RTSP) that are programs of their own: started, listened to, ended, and why one
-cannot be.
-"""
+"""Cameras (WHIP, RTSP) as programs of their own: started, heard, ended, and why one cannot be."""
 
 from __future__ import annotations
 

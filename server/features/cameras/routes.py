@@ -1,6 +1,4 @@
-"""Further cameras of a session over HTTP: its page invites, names and ends them, and a device joins
-with a one-time code.
-"""
+"""Further cameras over HTTP: their session's page invites, names and ends them; a device joins with a code."""
 
 from __future__ import annotations
 

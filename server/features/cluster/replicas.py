@@ -40,9 +40,7 @@ def full_name(host: str, process: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HomeProcess:
-    """This process among those that a balancer knows by name; one without a name takes every
-    session.
-    """
+    """This process among those that a balancer knows by name; without a name it takes every session."""
 
     # GATEWAY_NAME and PROCESS_NAME; see `full_name`
     name: str = ""

@@ -199,9 +199,7 @@ class Ends:
 
 
 class SharedEnds:
-    """Shares the sessions that an operator ends with all processes; each reads them every few
-    seconds.
-    """
+    """Shares the sessions that an operator ends with all processes, which read them every few seconds."""
 
     def __init__(self, store: Store, life: int) -> None:
         """`life`: the most seconds from authentication until a token expires."""

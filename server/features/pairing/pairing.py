@@ -251,9 +251,7 @@ class Pairing(WayIn):
 
         @router.get("/devices")
         async def devices() -> dict[str, Any]:
-            """The paired devices: `devices`, a list of `name`, `kind`, `paired_seconds`,
-            `seen_seconds`.
-            """
+            """The paired `devices`: a list of `name`, `kind`, `paired_seconds`, `seen_seconds`."""
             now = time.time()
             return {
                 "devices": [
@@ -383,9 +381,7 @@ class Devices:
         return known is not None
 
     def forget_all(self, before: int, now: float) -> int:
-        """Remove all devices paired by then (seconds since the epoch), and return the number of
-        listed ones.
-        """
+        """Remove all devices paired by then (seconds since the epoch); return the number of listed ones."""
         self._forgotten.add_all(before, now)
         gone = [name for name, one in self._listed.items() if one.device.since <= before]
         for name in gone:

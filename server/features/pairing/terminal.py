@@ -50,9 +50,7 @@ def _ago(seconds: float) -> str:
 
 
 def fingerprint(authority: bytes) -> tuple[str, str]:
-    """Format the SHA-256 of a certificate like phones do, in two halves, because the whole is wider
-    than a terminal.
-    """
+    """Format a certificate's SHA-256 as phones do, in two halves: the whole is wider than a terminal."""
     text = hashlib.sha256(authority).digest().hex(":").upper()
     return text[:47], text[48:]
 
@@ -152,9 +150,7 @@ class PairingTerminal:
         self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
 
     def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
-        """Return the QR code's lines if it fits on the screen with the lines `below`; otherwise the
-        reason.
-        """
+        """Return the QR code's lines if it fits above the lines `below`; otherwise the reason."""
         try:
             "▀".encode(self._out.encoding or "ascii")
             drawn = os.environ.get("TERM") != "dumb"

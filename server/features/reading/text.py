@@ -1,6 +1,4 @@
-"""Put the lines of several pictures of one text together, each once, though each picture is read a
-little differently. Pure.
-"""
+"""Put the lines of several pictures of one text together, each once, however a picture is read. Pure."""
 
 from __future__ import annotations
 
@@ -200,9 +198,7 @@ def _is_part(one: _Line, other: _Line) -> bool:
 
 
 def _align(seen: Sequence[_Line], known: Sequence[_Line]) -> dict[int, int]:
-    """Return the known line of each seen one, so that both are in order and as many as alike as
-    possible agree.
-    """
+    """Return each seen line's known one: both in order, and as many alike as possible."""
     scores = [[_score(line, other) for other in known] for line in seen]
     best = [[0.0] * (len(known) + 1) for _ in range(len(seen) + 1)]
     for at in range(len(seen) - 1, -1, -1):

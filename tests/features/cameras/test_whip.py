@@ -43,9 +43,7 @@ async def frames(camera: WhipCamera, count: int = 1) -> None:
 
 
 async def test_publishing(camera: WhipCamera) -> None:
-    """201 with the answer, where the session is, its entity tag and what PATCH takes; then frames
-    come.
-    """
+    """201 with the answer, the session's address, its tag and what PATCH takes; then frames come."""
     reply = await camera.publish()
     assert reply.headers["content-type"] == "application/sdp"
     assert reply.headers["accept-patch"] == FRAGMENT
@@ -150,9 +148,7 @@ async def test_malformed_fragments(camera: WhipCamera, fragment: str) -> None:
 
 
 async def test_an_ice_restart_keeps_the_media(camera: WhipCamera) -> None:
-    """If-Match: * with new credentials: 200 with ours and a new tag; frames go on, twice; the old
-    tag is over.
-    """
+    """If-Match: * with new credentials: 200 with ours and a new tag; frames go on; the old tag is over."""
     await camera.publish()
     await frames(camera, 2)
     connection = camera.run.program.webrtc.get(camera.session_id)
@@ -174,9 +170,7 @@ async def test_an_ice_restart_keeps_the_media(camera: WhipCamera) -> None:
 
 
 async def test_a_restart_needs_new_credentials_and_a_connection(camera: WhipCamera) -> None:
-    """400 without a password; 409 before there is a connection; the old credentials again are a
-    trickle.
-    """
+    """400 without a password, 409 before a connection; the old credentials again are a trickle."""
     made = await camera.peer.offer()
     reply = await camera.offer(made)
     refused = await camera.patch("a=ice-ufrag:abcd\r\n", If_Match="*")
@@ -221,9 +215,7 @@ async def test_a_newer_offer_takes_the_place(camera: WhipCamera, encoder: LiveEn
 
 
 async def test_who_may_publish(run: Running) -> None:
-    """A session's token and nothing else, in the header and nowhere else; not a page of another
-    origin.
-    """
+    """A session's token alone, in the header alone; not a page of another origin."""
     one, other = await take_token(run), await take_token(run)
     async with http(run) as client:
         reply = await client.post(
@@ -280,9 +272,7 @@ async def test_refused_offers(
     ("path", "taken"), [(ENDPOINT, {"POST"}), (f"{ENDPOINT}/x", {"PATCH", "DELETE"})]
 )
 async def test_other_methods(run: Running, path: str, taken: set[str]) -> None:
-    """405 with what is allowed for each that RFC 9725 keeps for later; OPTIONS tells what is
-    accepted.
-    """
+    """405 with what is allowed for what RFC 9725 keeps for later; OPTIONS tells what is accepted."""
     async with http(run) as client:
         for method in {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} - taken:
             reply = await client.request(method, path)

@@ -81,9 +81,7 @@ async def more_frames(camera: Camera, count: int, seconds: float = 20.0) -> None
     ],
 )
 async def test_gstreamer(source: str, how: str, answered: str) -> None:
-    """Connects with its RSA certificate, sends whole pictures, is asked about, and ends with
-    DELETE.
-    """
+    """Its RSA certificate connects, its pictures are whole and asked about, and DELETE ends it."""
     async with running(rate_limit_per_minute=0) as run:
         arguments, token, session_id = await session(run)
         page = await open_page(run, token, session_id)
@@ -117,9 +115,7 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
 @gstreamer
 @pytest.mark.parametrize("how", ["whole", "trickle"])
 async def test_gstreamer_with_audio(how: str) -> None:
-    """In each bundle policy, audio first and last: a picture comes, and nothing cuts it when
-    connecting was to be done.
-    """
+    """In each bundle policy, audio first and last: a picture comes, and no time limit cuts it."""
     audio = f"{OPUS} ! {RTP.replace('video', 'audio').replace('96', '97')}=OPUS"
     video = f"{VP8} ! {RTP}=VP8"
     async with running(rate_limit_per_minute=0) as run:
@@ -181,9 +177,7 @@ async def test_ffmpeg(tmp_path: Path) -> None:
 @werift
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_werift(codec: str) -> None:
-    """Audio first in the bundle, a key frame when one is asked for, and its own ICE restart in the
-    midst of it.
-    """
+    """Audio first in the bundle, a key frame when asked for, and its own ICE restart in the midst."""
     async with (
         running(rate_limit_per_minute=0) as run,
         live_encoder(640, 360, rate=10, codec=codec.lower()) as encoder,
@@ -215,9 +209,7 @@ async def test_werift(codec: str) -> None:
 
 @werift
 async def test_werift_in_every_bundle_policy() -> None:
-    """Audio first and last: a picture comes; without a bundle the audio is rejected and nothing
-    cuts the picture.
-    """
+    """Audio first and last: a picture comes; audio outside a bundle is rejected and cuts nothing."""
     async with (
         running(rate_limit_per_minute=0) as run,
         live_encoder(640, 360, rate=10, codec="vp8") as encoder,
@@ -241,9 +233,7 @@ async def test_werift_in_every_bundle_policy() -> None:
 
 
 async def questions(page: Page, camera: Camera, count: int = 8) -> list[dict[str, Any]]:
-    """Answers to so many, stamped by this machine's clock; the picture of each was taken after it
-    was asked.
-    """
+    """So many answers, stamped by this machine's clock; each picture is from after its question."""
     await page.next("status", clock_doubted=True, timeout=20)
     answers = []
     for number in range(count):
@@ -266,9 +256,7 @@ def waited(answers: list[dict[str, Any]]) -> float:
 
 
 async def as_page(run: Running) -> tuple[list[str], Page, str]:
-    """Arguments for a camera that offers as the page does, so that its clock is taken for the
-    page's.
-    """
+    """For a camera that offers as the page does, so that its clock is taken for the page's."""
     arguments, token, session_id = await session(run)
     page = await open_page(run, token, session_id)
     return [arguments[0].replace("/api/whip", "/api/webrtc/offer"), token], page, session_id

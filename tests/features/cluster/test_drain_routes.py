@@ -89,7 +89,7 @@ async def test_people_go_on_while_the_process_runs(
     # A session of before that had not begun does not begin any more; one that is here goes on.
     async with http(one) as client:
         offer = {"sdp": "v=0", "type": "offer"}
-        own = bearer(granted['token'])
+        own = bearer(granted["token"])
         refused = await client.post("/api/webrtc/offer", json=offer, headers=own)
         assert_error(refused, 503, "draining", retryable=True)
     assert "moved" not in [m["type"] for m in await stays.ponged()]

@@ -16,9 +16,7 @@ TAIL = "a" * 22
 
 
 def test_a_new_session_leads_back_to_its_process() -> None:
-    """Its id begins with the name, is at home there and in no other process, and is never the same
-    twice.
-    """
+    """Its id begins with the name, is at home there and nowhere else, and is never the same twice."""
     here, there = HomeProcess("8010"), HomeProcess("8011")
     ids = {here.name_session(new_session_id) for _ in range(100)}
     assert len(ids) == 100
@@ -61,9 +59,7 @@ async def test_a_session_that_belongs_elsewhere() -> None:
             assert sent_on.status_code == 307
             assert sent_on.headers["location"] == f"{OFFER}?session={away}"
             assert sent_on.json()["error"]["code"] == "elsewhere"
-            gone = await client.request(
-                method, f"{OFFER}?session={away}", json=body, headers=own
-            )
+            gone = await client.request(method, f"{OFFER}?session={away}", json=body, headers=own)
             assert gone.status_code == 404
             assert "Get a new token" in gone.json()["detail"]
         whip = await client.post("/api/whip", content=b"v=0", headers=own)
@@ -82,7 +78,7 @@ async def test_a_session_that_belongs_elsewhere() -> None:
         begun = await client.post(OFFER, json=sdp)
         assert begun.status_code == 200
         assert begun.json()["session_id"].startswith("8010-")
-        at_home = bearer(begun.json()['token'])
+        at_home = bearer(begun.json()["token"])
         assert (await client.request("DELETE", OFFER, headers=at_home)).json() == {"ended": True}
 
 
@@ -91,9 +87,7 @@ async def test_a_path_of_any_signs_is_sent_on(name: str) -> None:
     """A stranger's token that only looks like a camera's is enough: no error, no other header."""
     token, _ = make_token(f"8011-{TAIL}")
     async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
-        reply = await client.patch(
-            f"/api/whip/{name}", headers=bearer(token)
-        )
+        reply = await client.patch(f"/api/whip/{name}", headers=bearer(token))
         assert reply.status_code in (307, 404)
         assert reply.headers.get("location", "/api/whip/").startswith("/api/whip/")
         assert "x-a" not in reply.headers
@@ -130,7 +124,5 @@ async def test_a_draining_process_gives_out_no_new_sessions() -> None:
         run.program.sessions.draining = True
         refused = await client.post("/api/token")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
-        renewed = await client.post(
-            "/api/token", headers=bearer(held['token'])
-        )
+        renewed = await client.post("/api/token", headers=bearer(held["token"]))
         assert renewed.status_code == 200

@@ -86,9 +86,7 @@ async def test_a_script_is_answered(tmp_path: Path) -> None:
 async def test_a_redis_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
-    """Dead or hanging: all who ask at once wait together, then nobody; told once, and used again once
-    it is back.
-    """
+    """Dead or hanging: all who ask at once wait together, later ones do not; told once, used once it is back."""
     monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.1)
     caplog.set_level(logging.INFO, "server")
     async with redis_server(tmp_path) as server, store_of(server.url) as (store, failures):

@@ -199,7 +199,7 @@ async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
         session = one.program.sessions.open(granted["session_id"])
         refused = await client.post("/api/token")
         assert_error(refused, 503, "busy", retryable=True)
-        own = bearer(granted['token'])
+        own = bearer(granted["token"])
         assert (await client.post("/api/token", headers=own)).status_code == 200
         session.last_activity -= LEFT_SECONDS + 1
         assert (await client.post("/api/token")).status_code == 200
@@ -219,9 +219,7 @@ async def stored(folder: Path) -> AsyncIterator[tuple[RedisServer, RedisStore]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("patience")
 async def test_reports_in_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They arrive, change, end by `leave` and by age, and are at most so many, the newest; every
-    key expires.
-    """
+    """They arrive, change, end by `leave` and by age; the newest ones are kept; every key expires."""
     async with stored(tmp_path) as (_, store):
         own = {"a": Replica("a", 1, 9), "b": Replica("b", 2, 9)}
         a, b = (ReplicaList(lambda n=n: own[n], store) for n in ("a", "b"))  # type: ignore[misc]

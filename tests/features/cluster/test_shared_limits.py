@@ -1,6 +1,4 @@
-"""Limits that processes keep together, over a real Redis, and each for itself where that does not
-answer.
-"""
+"""Limits that processes keep together over a real Redis, and each for itself without it."""
 
 from __future__ import annotations
 
@@ -115,9 +113,7 @@ def limiters(stores: list[RedisStore], per_minute: int) -> list[AccessLimiter]:
 
 
 async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
-    """Six a minute: the sixth passes wherever it is asked, the seventh nowhere, and says when; a
-    neighbour has its own.
-    """
+    """The sixth of a minute passes anywhere, the seventh nowhere, and says when; a neighbour has its own."""
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -152,9 +148,7 @@ async def test_an_allowance_comes_back(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_code_takes_more_everywhere(tmp_path: Path) -> None:
-    """Guesses at one process are counted at the other: two wrong codes of six are all that there
-    is.
-    """
+    """Guesses at one process count at the other: two wrong codes of six are all that there is."""
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -235,9 +229,7 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
 
 
 async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last slot is given, the next refused, at either process; one that ended, or whose process
-    was killed, is free.
-    """
+    """The last slot is given, the next refused, anywhere; an ended one, or a killed process's, is free."""
     monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 3)
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: dict[str, float | None] = {}
@@ -299,9 +291,7 @@ async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
 
 
 async def test_sessions_take_slots(tmp_path: Path) -> None:
-    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended
-    session's slot is free.
-    """
+    """MAX_SESSIONS holds for two managers together, who left makes room, an ended one's slot is free."""
     async with (
         redis_server(tmp_path) as server,
         stores(server) as both,
@@ -409,9 +399,7 @@ async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnecti
 
 
 async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
-    """One session by name, and all: told at the next look, kept for a process that starts later,
-    and no more than once.
-    """
+    """By name, and all: told at the next look, kept for a process that starts later, and told once."""
     async with redis_server(tmp_path) as server, stores(server, 3) as three:
         one, other, later = [SharedEnds(store, 600) for store in three]
         assert one.heard
@@ -469,7 +457,7 @@ async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
                     await asyncio.sleep(0.1)
         await writer.aclose()
         await held.ping()
-        token = bearer(granted['token'])
+        token = bearer(granted["token"])
         renewed = await http.post(f"{server.url}/api/token", headers=token)
         assert renewed.status_code == 200
         claims = jwt.get_unverified_claims(renewed.json()["token"])
@@ -478,9 +466,7 @@ async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
 
 
 async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
-    """Within the seconds between two looks its socket closes with 4410, there, and its token renews
-    nowhere.
-    """
+    """Between two looks its socket closes there with 4410, and its token renews nowhere."""
     async with (
         redis_server(tmp_path) as redis,
         processes(redis, OPERATOR_TOKEN="operator-token-of-this-test") as (servers, http),
@@ -502,16 +488,14 @@ async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Pa
                     while True:
                         await held.recv()
             assert held.close_code == 4410
-            token = bearer(granted['token'])
+            token = bearer(granted["token"])
             for server in servers:
                 reply = await http.post(f"{server.url}/api/token", headers=token)
                 assert reply.status_code == 401
 
 
 async def test_two_processes(tmp_path: Path) -> None:
-    """Tokens and slots over both; Redis hangs, comes back, and dies: answered fast all along, and
-    told in /health.
-    """
+    """Tokens and slots of both; Redis hangs, is back, and dies: fast answers, and told in /health."""
     settings = {"RATE_LIMIT_PER_MINUTE": "6", "MAX_SESSIONS": "2", "TRUSTED_PROXIES": "127.0.0.1"}
     async with (
         redis_server(tmp_path) as redis,

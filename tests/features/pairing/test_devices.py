@@ -45,9 +45,7 @@ async def test_a_device_is_known_by_what_it_keeps() -> None:
 
 @pytest.mark.parametrize("change", [{"jti": "a"}, {"jti": 7}, {"iat": True}, {"iat": "1"}])
 async def test_claims_have_their_type(change: dict[str, object]) -> None:
-    """A session's token is none of a device's, nor is one that lacks a claim, be it signed with the
-    right key.
-    """
+    """Neither a session's token is one, nor one without a claim, be it signed with the right key."""
     now = int(time.time())
     good = {"jti": "x" * 22, "iat": now, "exp": now + 60}
     signer = Signer(KEY)
@@ -131,9 +129,7 @@ def own(run: Running) -> dict[str, str]:
 async def test_a_pairing_code_stands_instead_of_the_access_code(
     run: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It opens a session once; used, over, replaced or made up it is refused in its own words, and
-    never logged.
-    """
+    """It opens a session once; used, over, replaced or made up it is refused by name, and never logged."""
     caplog.set_level("DEBUG")
     async with http(run) as client:
         codes = run.program.feature("pairing").codes
@@ -167,9 +163,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
 
 
 async def test_pairing_leaves_a_cookie(run: Running) -> None:
-    """Of thirty days, for one route, that no script can read and no other site has sent; an access
-    code leaves none.
-    """
+    """Of thirty days, for one route, unread by scripts, sent by no other site; access codes leave none."""
     async with http(run) as client:
         code = run.program.feature("pairing").codes.issue(time.monotonic())
         reply = await client.post("/api/token", json={"pairing_code": code})
@@ -198,9 +192,7 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
 
 
 async def test_a_paired_device_gets_in_again(run: Running) -> None:
-    """Without any code, each time to a session of its own; a wrong code with it is still a wrong
-    code.
-    """
+    """Without any code, to a session of its own; a wrong code with it is still a wrong code."""
     async with http(run) as client:
         await paired(run, client)
         first, second = [

@@ -80,9 +80,7 @@ async def showing(
 
 
 async def test_it_shows_a_code_that_works() -> None:
-    """The picture holds the address with the code, as the line below it does; the code lets one
-    device in.
-    """
+    """The picture holds the address with the code, like the line below; the code lets one device in."""
     async with showing(access_code="abcde-fghij") as (codes, screen):
         [code] = screen.codes
         assert read_qr(screen.text) == pairing_url(URL, code)
@@ -131,9 +129,7 @@ async def test_a_narrow_terminal_gets_the_address_alone() -> None:
     ids=len,
 )
 async def test_the_code_comes_last_and_fits_a_screen_of_24_lines(url: str) -> None:
-    """The whole code, its address, how long it is good for and how to get another are all on one
-    screen of 80 by 24.
-    """
+    """Code, address, how long it is good and how to get another are on one screen of 80 by 24."""
     async with showing(access_code="abcde-fghij", url=url) as (_, screen):
         shown = on_screen(screen.text)
         [code] = screen.codes
@@ -147,9 +143,7 @@ async def test_the_code_comes_last_and_fits_a_screen_of_24_lines(url: str) -> No
 
 
 async def test_an_address_too_long_for_the_screen_is_shown_with_the_reason() -> None:
-    """No code that would lose its head, but what it would take; where there is that much, the code
-    is there.
-    """
+    """No code that would lose its head, but what it would take; given that much, the code is there."""
     url = "https://[fd00:1234:5678:9abc:def0:1234:5678:9abc]:8000"
     async with showing(url=url) as (_, screen):
         assert "█" not in screen.text
@@ -229,9 +223,7 @@ asyncio.run(main())
 
 
 def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -> None:
-    """A line typed there is the shell's, and reading it would stop the server; brought to the
-    front, Enter counts.
-    """
+    """A line typed there is the shell's, reading it would stop the server; in front, Enter counts."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     # A shell with job control: its jobs have process groups of their own, and only one is in front.
@@ -284,9 +276,7 @@ def test_an_ordinary_address_fits_a_small_terminal() -> None:
 
 
 def test_two_light_modules_around_it_are_enough() -> None:
-    """The longest that so fits a screen of 24 lines reads back, and takes 41 columns and 21 lines,
-    too.
-    """
+    """The longest for 24 lines reads back, and takes 41 columns and 21 lines."""
     text = f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv"
     lines = qr_lines(text, LEAST_QUIET)
     assert read_qr("\n".join(lines)) == text
