@@ -69,6 +69,7 @@ export const ENGLISH = {
 "facts.title": "State",
 "guide.hint": "Guide the camera: hints how to move it",
 "guide.name": "Guide the camera",
+"lead.by": "Found by",
 "live.cut_off": "The connection ended before all of it was here.",
 "live.failed": "The connection failed.",
 "live.needs_code": "This server needs an access code.",

@@ -141,12 +141,17 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     assert middle["rate"] >= aside["rate"] + 2
     # A second look was at its enlarged part.
     await page.got('m.type === "target" && m.near && m.confirmed', since=since)
+    by = f"{say('lead.by_detector')}, {say('lead.by_twice')}"
+    await expect(page.page.locator("#fact-finder")).to_have_text(by)
     shakes = await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")
     assert "60,40,60" in shakes
     # Out on the left
     await page.show(mode=scene(0.2))
     await expect(line).to_contain_text(say("lead.at_hour", hour=9, share="S").partition("S")[0])
+    gone = await page.now()
     await page.show(mode=scene(None))
+    # What follows it on the page says so.
+    await page.sent("target_lost", since=gone)
     await page.got('m.type === "target" && m.state === "lost"', since=since)
     await expect(line).to_have_text(say("lead.lost_left"))
     assert "25,60,25" in await page.evaluate("window.shakes.map(({pattern}) => pattern.join())")

@@ -230,6 +230,11 @@ export interface Goal {
   thing?: string;
 }
 
+/** Tell that the client cannot follow the last `target` any more: the next picture is looked at, though no look is due. */
+export interface TargetLost {
+  type: "target_lost";
+}
+
 /** Look around while the person turns, in place of a goal, or end that; `scanned` follows. */
 export interface Scan {
   type: "scan";
@@ -722,6 +727,8 @@ export interface Target {
   label: string;
   /** What is looked for; `thing` instead of `text` once a model that can look for it is there */
   kind: "thing" | "text" | "code" | "face";
+  /** A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those */
+  by_model: boolean;
   /** `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended */
   state: "looking" | "maybe" | "found" | "lost" | "there";
   /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a lost one the last */
@@ -1187,6 +1194,6 @@ export interface WebhookOffer {
   on: boolean;
 }
 
-export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | Scan | WhereWas | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
+export type ClientMessage = Auth | Chat | PointAt | CorrectTranscript | Cancel | Hold | Release | Settings | ClearRecall | DeleteAnswer | Typing | Ping | Confirm | Operator | Resume | Watch | Unwatch | Ack | FalseAlarm | Goal | TargetLost | Scan | WhereWas | Point | SpeechProgress | PushToTalk | Forward | SetHomeAssistant;
 
 export type ServerMessage = Ready | Status | Sender | Error | Pong | Transcript | Waiting | Started | DeltaMessage | Thinking | SceneChange | Response | Handover | Resumed | Moved | Still | CameraList | EngineReport | LogLines | ModelComing | Glance | WatchList | Alert | Unchanged | Recalled | AimHint | Target | Scanned | Bearing | Pointed | ReadingState | SpeakingState | Say | Listening | ProgramList | ProgramLook | WebhookOffers | HomeAssistant;

@@ -56,7 +56,8 @@ class GuideEntry {
           video: page.stage.video,
           say: (text) => page.say(text),
           show: (text, spoken, loud) => showHint(text, spoken || !loud, "lead"),
-          follow: (onBox) => page.find("pointing")?.follow(onBox),
+          follow: (onBox, onLost) => page.find("pointing")?.follow(onBox, onLost),
+          lost: () => page.send({ type: "target_lost" }),
         });
       },
       missed: "page.missing_guide",

@@ -1,10 +1,11 @@
 import { pageTime } from "../../core/live/api.js";
+import { byId, say, show } from "../../core/page/dom.js";
 import { openSound } from "../../core/page/notes.js";
 import { settings } from "../../core/page/settings.js";
 import { goodTone } from "../../core/page/tones.js";
 import { Beacon } from "./beacon.js";
 import { Course, Teller } from "./course.js";
-import { leadWords } from "./words.js";
+import { finderWords, leadWords } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").Target} Target */
 /** @typedef {import("../../core/page/picture.js").Edges} Edges */
@@ -26,6 +27,8 @@ export class Lead {
   #show;
   #video;
   #makeFollow;
+  #onLost;
+  #finder = byId("lead-finder", HTMLElement);
   #beacon = new Beacon(() => this.#tone());
   #course = new Course();
   #teller = new Teller();
@@ -35,8 +38,9 @@ export class Lead {
   #label = "";
   /** @type {Target["kind"]|""} "" until the server says what it looks for */
   #kind = "";
-  // Time of the frame whose box is followed
+  // Time of the frame whose box is followed, and the last of them that the tracker has lost
   #placed = 0;
+  #lost = 0;
   /** @type {Cue["state"]|""} */
   #state = "";
   /** @type {Cue|null} */
@@ -51,13 +55,15 @@ export class Lead {
    * @param {HTMLVideoElement} hooks.video
    * @param {(text: string) => boolean} hooks.say speaks it, if the user wants that; true when wanted
    * @param {(text: string, spoken: boolean, loud: boolean) => void} hooks.show loud: a screen reader says it
-   * @param {(onBox: (box: Edges, at: number, id: number) => void) => Promise<Lead["#follow"]>|undefined} hooks.follow follows a box between looks
+   * @param {(onBox: (box: Edges, at: number, id: number) => void, onLost: (id: number) => void) => Promise<Lead["#follow"]>|undefined} hooks.follow follows a box between looks
+   * @param {() => void} hooks.lost what was followed is lost: a look may find it
    */
-  constructor({ video, say, show, follow }) {
+  constructor({ video, say, show, follow, lost }) {
     this.#video = video;
     this.#say = say;
     this.#show = show;
     this.#makeFollow = follow;
+    this.#onLost = lost;
   }
 
   /** The user has tapped, which browsers want for sound. */
@@ -70,17 +76,23 @@ export class Lead {
     this.end();
     this.#thing = this.#label = thing;
     this.#kind = "";
-    this.#placed = 0;
+    this.#placed = this.#lost = 0;
+    show(this.#finder, false);
     this.#course = new Course();
     this.#teller = new Teller();
     this.#reached = false;
     this.#ticks = setInterval(() => this.#tick(), TICK);
     const round = ++this.#round;
     if (this.#video.srcObject) {
-      void this.#makeFollow((box, at, id) => {
+      const onBox = (/** @type {Edges} */ box, /** @type {number} */ at, /** @type {number} */ id) => {
         this.#course.moved(this.#seen(box), at, id);
         this.#tick();
-      })?.then((follow) => {
+      };
+      const onLost = (/** @type {number} */ id) => {
+        if (id !== this.#lost) this.#onLost();
+        this.#lost = id;
+      };
+      void this.#makeFollow(onBox, onLost)?.then((follow) => {
         if (round === this.#round && this.#ticks) this.#follow = follow;
         else follow?.stop();
       });
@@ -119,6 +131,8 @@ export class Lead {
       this.#placed = 0;
     }
     this.#reached = state === "there";
+    show(this.#finder, Boolean(box));
+    say(byId("fact-finder", HTMLElement), finderWords(target));
     this.#tick();
     return this.#reached;
   }

@@ -1,6 +1,7 @@
-import { percent, text } from "../../core/words/text.js";
+import { joined, percent, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
+/** @typedef {import("../../core/live/messages.d.ts").Target} Target */
 
 /** @type {Record<AimHint["hint"], string>} */
 const WORDS = {
@@ -35,4 +36,12 @@ export function wordsOf(hint, about) {
 /** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
 export function leadWords({ id, hour = 12, share = 0 }, thing, print = false) {
   return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, share: percent(share) });
+}
+
+/** @type {Record<Target["kind"], string>} */
+const FINDERS = { thing: "lead.by_detector", text: "lead.by_text", code: "lead.by_code", face: "lead.by_face" };
+/** Who has found something. @param {Target} target @returns {string} */
+export function finderWords({ kind, by_model: model, confirmed }) {
+  const by = text(model ? "lead.by_model" : FINDERS[kind]);
+  return confirmed ? joined([by, text("lead.by_twice")]) : by;
 }

@@ -12,11 +12,16 @@ export class Follow {
   // Time of the first small picture
   #first = 0;
 
-  /** @param {HTMLVideoElement} video @param {(box: Edges, at: number, id: number) => void} onBox where it is in a picture, and that one's time by `pageTime`; id: another one with each `place` */
-  constructor(video, onBox) {
+  /**
+   * @param {HTMLVideoElement} video
+   * @param {(box: Edges, at: number, id: number) => void} onBox where it is in a picture, and that one's time by `pageTime`; id: another one with each `place`
+   * @param {(id: number) => void} onLost with each picture in which it is not
+   */
+  constructor(video, onBox, onLost) {
     this.#boxes.on((list) => {
       const found = list.find(({ id }) => id === this.#id);
-      if (found && (found.state === "shown" || found.state === "fading")) onBox(found.box, found.at, found.id);
+      if (found?.state === "shown" || found?.state === "fading") onBox(found.box, found.at, found.id);
+      else if (found) onLost(found.id);
     });
     this.#readback = new Readback(video, (luma, width, height, at) => {
       this.#first ||= at;

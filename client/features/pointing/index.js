@@ -46,7 +46,7 @@ export function register(page) {
   page.route("where", () => true);
   page.route("twice", () => true);
   page.offer("pointing", {
-    /** Follow a box on the live picture. @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox */
-    follow: async (onBox) => new (await import("./follow.js")).Follow(stage.video, onBox),
+    /** Follow a box on the live picture. @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox @param {(id: number) => void} onLost */
+    follow: async (onBox, onLost) => new (await import("./follow.js")).Follow(stage.video, onBox, onLost),
   });
 }

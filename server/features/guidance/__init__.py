@@ -20,7 +20,13 @@ def register(api: Api) -> None:
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
     from server.features.guidance.looks import timed
-    from server.features.guidance.messages import Goal, GuidanceSettings, Scan, WhereWas
+    from server.features.guidance.messages import (
+        Goal,
+        GuidanceSettings,
+        Scan,
+        TargetLost,
+        WhereWas,
+    )
     from server.features.guidance.scanning import Scanner, scan_counter
 
     finder: Finder = api.find("builtin")
@@ -33,6 +39,6 @@ def register(api: Api) -> None:
     scan_counter(api.metrics)
     api.session_part(
         lambda context: Guidance(context, looker, seeker, scanner),
-        *(GuidanceSettings, Goal, Scan, WhereWas),
+        *(GuidanceSettings, Goal, TargetLost, Scan, WhereWas),
     )
     api.offer(looker)

@@ -69,6 +69,8 @@ class Goal:
         self.box: Edges | None = None
         # A second look has seen it, too.
         self.confirmed = False
+        # The client follows it between looks, as far as it says
+        self._followed = True
         self._seen_at = -math.inf
         # By which its middle moves, in shares of the picture a second
         self._velocity = (0.0, 0.0)
@@ -101,8 +103,14 @@ class Goal:
 
     @property
     def steady(self) -> bool:
-        """True while it is where the last look was, and nothing waits for the next one."""
-        return self.state is State.FOUND and not self._missed and not self.near
+        """True while it is where the last look was, and followed, and nothing waits for the next one."""
+        found = self.state is State.FOUND and not self._missed
+        return found and self._followed and not self.near
+
+    def unfollow(self) -> bool:
+        """Note that the client does not follow it any more; return False for what is not in sight anyway."""
+        self._followed = False
+        return self.state in (State.FOUND, State.MAYBE)
 
     def wants_second_look(self, now: float) -> bool:
         """Return True when it is near, and nobody has looked twice."""
@@ -171,6 +179,7 @@ class Goal:
         else:
             self._velocity = (0.0, 0.0)
         self.box, self._seen_at, self._missed = sight.box, now, 0
+        self._followed = True
         if (sight.sure and proven) or sight.alone:
             self._sure_at = now
 

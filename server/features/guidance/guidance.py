@@ -15,7 +15,14 @@ from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.looks import FAILURES, InTurn
-from server.features.guidance.messages import AimHint, Goal, GuidanceSettings, Scan, WhereWas
+from server.features.guidance.messages import (
+    AimHint,
+    Goal,
+    GuidanceSettings,
+    Scan,
+    TargetLost,
+    WhereWas,
+)
 from server.features.guidance.scanning import Scanner, Scanning
 from server.models.order_words import Order
 from server.session.part import BackgroundPart, SessionContext
@@ -88,6 +95,7 @@ class Guidance(BackgroundPart):
         self.handlers = {
             GuidanceSettings: self._set,
             Goal: self._lead,
+            TargetLost: lambda _: self._leading.lost(),
             Scan: self._scan,
             WhereWas: self._scanning.where,
         }

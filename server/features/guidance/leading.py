@@ -132,6 +132,11 @@ class Leading:
         if self.on:
             self._tell(None)
 
+    def lost(self) -> None:
+        """Look soon: the client does not follow it any more."""
+        if self._goal.unfollow():
+            self._looks.hurry()
+
     def frame(self, frame: Frame) -> None:
         """Look for the thing in a frame, when a look is due."""
         if self._wish is None or self._context.held() is not None:
@@ -279,6 +284,7 @@ class Leading:
                 thing=self._words,
                 label=wish.label[:MAX_LABEL_CHARS],
                 kind=wish.kind,
+                by_model=goal.by_model,
                 state=goal.state.value,
                 box=box,
                 near=goal.near,

@@ -41,6 +41,12 @@ class Goal(ClientMessage):
     thing: str | None = Field(None, max_length=200)
 
 
+class TargetLost(ClientMessage):
+    """Tell that the client cannot follow the last `target` any more: the next picture is looked at, though no look is due."""
+
+    type: Literal["target_lost"]
+
+
 class Target(ServerMessage):
     """The place of what the person is led to: with each look while it is in the picture, and else when that changes."""
 
@@ -52,6 +58,8 @@ class Target(ServerMessage):
     label: str
     # What is looked for; `thing` instead of `text` once a model that can look for it is there
     kind: Literal["thing", "text", "code", "face"]
+    # A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those
+    by_model: bool = False
     # `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended
     state: Literal["looking", "maybe", "found", "lost", "there"]
     # Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a

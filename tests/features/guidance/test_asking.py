@@ -112,6 +112,7 @@ async def test_what_nothing_here_knows_is_asked_of_the_model() -> None:
         assert [message["state"] for message in told][-1] == "found"
         assert told[-1]["box"] == pytest.approx([0.1, 0.4, 0.2, 0.6], abs=0.01)
         assert told[-1]["confirmed"]
+        assert told[-1]["by_model"]
         assert told[-1]["captured_at"] > 1e12
         whole, part = model.requests
         assert [one.kind for one in model.requests] == [Kind.WATCH] * 2

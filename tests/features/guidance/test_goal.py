@@ -152,11 +152,16 @@ def test_looks_of_a_model_are_seconds_apart() -> None:
     assert goal.steady
     goal.see(sure(SIDE), 9.0)
     assert goal.box == SIDE
+    assert goal.unfollow()
+    assert not goal.steady
+    goal.see(sure(SIDE), 11.0)
+    assert goal.steady
     goal.see([], 13.0)
     assert now_is(goal, State.FOUND)
     assert not goal.steady
     goal.see([], 15.0)
     assert now_is(goal, State.LOST)
+    assert not goal.unfollow()
 
 
 def test_a_second_look_decides_about_what_was_not_found_yet() -> None:

@@ -16,7 +16,7 @@ from server.core.errors import FrameWithheld
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.guidance import Guidance
 from server.features.guidance.leading import Seeker, look_counter
-from server.features.guidance.messages import Goal
+from server.features.guidance.messages import Goal, TargetLost
 from server.features.guidance.scanning import Scanner
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -114,6 +114,7 @@ async def test_the_client_hears_where_it_is() -> None:
             "thing",
             [0.1, 0.4, 0.2, 0.6],
         )
+        assert not found["by_model"]
         assert not found["near"]
         assert not found["confirmed"]
         assert found["captured_at"] > 1e12
@@ -149,6 +150,29 @@ async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
         one.frame(captured=began + 1.0, **SIZE)
         assert len(finding.looks) == 3
         await look(one, began + 1.15)
+
+
+async def test_what_the_page_has_lost_is_looked_for_at_once() -> None:
+    """Once between two looks that are due, and the pause that this leaves out follows it."""
+    async with led(SIDE) as (one, finding):
+        lost = TargetLost(type="target_lost")
+        now = time.monotonic()
+        # What was not found cannot be lost.
+        one.session.handle(lost)
+        await look(one, now)
+        one.frame(captured=now + 0.1, **SIZE)
+        assert len(finding.looks) == 1
+        # A look that costs half a second's pause
+        finding.seconds = 0.05
+        await look(one, now + 0.3)
+        one.session.handle(lost)
+        await look(one, now + 0.4)
+        assert len(finding.looks) == 3
+        one.session.handle(lost)
+        # Half a second for it, and 0.36 that were left of the pause before
+        one.frame(captured=now + 1.2, **SIZE)
+        assert len(finding.looks) == 3
+        await look(one, now + 1.3)
 
 
 async def test_looks_without_it_are_at_the_whole_and_at_its_squares() -> None:
