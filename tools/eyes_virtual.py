@@ -6,6 +6,7 @@ No network, no video coding, and two looks a second at rest; the looks, the rule
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import av
 
@@ -102,7 +103,4 @@ class Virtual:
 
 def _moved(answer: Answer, left: int, top: int) -> Answer:
     box = answer.where
-    if box is None:
-        return answer
-    moved = Box(box.x1 + left, box.y1 + top, box.x2 + left, box.y2 + top)
-    return Answer(answer.seen, answer.confidence, moved, answer.why)
+    return answer if box is None else replace(answer, where=box.moved(left, top))

@@ -28,7 +28,8 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.app.app import create_app
 from server.app.program import Program
 from server.core.aio import Deadline
-from server.features.builtin.engine import BuiltinEngine, Impression
+from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.impressions import Impression
 from server.features.hosting.active_engine import ActiveEngine
 from server.models.base import EngineState
 from tests.support.clients import Page, open_page

@@ -15,18 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = (
-    "black",
-    "grey",
-    "white",
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "turquoise",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
+    *("black", "grey", "white", "red", "orange", "yellow"),
+    *("green", "turquoise", "blue", "purple", "pink", "brown"),
 )
 NEUTRAL = frozenset({"black", "grey", "white"})
 _INDEX = {name: index for index, name in enumerate(NAMES)}

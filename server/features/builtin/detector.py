@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
-Bgr = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 FOLDER = Path(__file__).with_name("things")
@@ -219,7 +219,7 @@ class ThingFinder:
         every = self.boxes(bgr, _PERHAPS)
         likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
         boxes = likely[:_MOST_SOUGHT]
-        there = [box for box in boxes if known is not None and overlap(box, known) >= _FOLLOWED]
+        there = [box for box in boxes if known is not None and box.overlap(known) >= _FOLLOWED]
         found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
         if rest and not there and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
@@ -246,13 +246,13 @@ class ThingFinder:
             name, weight = likeliest(self._classify(part))
             if name not in names or weight < _CLOSER:
                 continue
-            if known is not None and overlap(box, known) >= _FOLLOWED:
+            if known is not None and box.overlap(known) >= _FOLLOWED:
                 return [Thing(name, weight, box, sure=True)]
             left, top = _corner(box)
             for near in self.boxes(part):
                 thing = self._named(part, near, ()) if near.label in names else None
                 if thing is not None and thing.sure:
-                    return [replace(thing, box=moved(near, left, top))]
+                    return [replace(thing, box=near.moved(left, top))]
         return []
 
     def around(self, bgr: Bgr, known: Collection[Box] = ()) -> list[Thing]:
@@ -266,7 +266,7 @@ class ThingFinder:
         there = [
             box
             for box in boxes
-            if any(one.label == box.label and overlap(one, box) >= _FOLLOWED for one in known)
+            if any(one.label == box.label and one.overlap(box) >= _FOLLOWED for one in known)
         ]
         rest = [box for box in boxes if box not in there][:_MOST]
         drawn = any((box.confidence or 0.0) < _BOX_ON_FLAT for box in rest)
@@ -284,17 +284,17 @@ class ThingFinder:
         height, width = bgr.shape[:2]
         if self._load() is None or min(height, width) < _LEAST_SIDE:
             return []
-        found = [box for box in self.boxes(bgr, _AT) if encloses(box, x, y)]
+        found = [box for box in self.boxes(bgr, _AT) if box.encloses(x, y)]
         if not found:
             side = min(height, width) // 2
             left = min(max(0, int(x) - side // 2), width - side)
             top = min(max(0, int(y) - side // 2), height - side)
             part = bgr[top : top + side, left : left + side]
-            found = [moved(box, left, top) for box in self.boxes(part, _AT)]
-            found = [box for box in found if encloses(box, x, y)]
+            found = [box.moved(left, top) for box in self.boxes(part, _AT)]
+            found = [box for box in found if box.encloses(x, y)]
         labelled = [self._labelled(bgr, box) for box in found]
         most = {True: _LARGEST_AT * width * height, False: _LARGEST_UNNAMED * width * height}
-        return [box for box in labelled if area(box) <= most[box.label != ""]]
+        return [box for box in labelled if box.area <= most[box.label != ""]]
 
     def _labelled(self, bgr: Bgr, box: Box) -> Box:
         thing = self._named(bgr, box, ())
@@ -310,8 +310,8 @@ class ThingFinder:
                 thing = self._named(part, box, ()) if box.label in asked else None
                 if thing is None or thing.box is None or not thing.sure:
                     continue
-                placed = moved(thing.box, left, top)
-                if all(overlap(placed, other.box) < _SAME for other in found if other.box):
+                placed = thing.box.moved(left, top)
+                if all(placed.overlap(other.box) < _SAME for other in found if other.box):
                     found.append(replace(thing, box=placed))
         return found
 
@@ -408,18 +408,6 @@ class ThingFinder:
         return detector, classifier
 
 
-def encloses(box: Box, x: float, y: float) -> bool:
-    return box.x1 <= x <= box.x2 and box.y1 <= y <= box.y2
-
-
-def area(box: Box) -> float:
-    return (box.x2 - box.x1) * (box.y2 - box.y1)
-
-
-def moved(box: Box, x: float, y: float) -> Box:
-    return replace(box, x1=box.x1 + x, x2=box.x2 + x, y1=box.y1 + y, y2=box.y2 + y)
-
-
 def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
     """Return the things of these names: the sure ones, or else all."""
     found = [one for one in things if one.name in names]
@@ -462,14 +450,6 @@ def _apart(boxes: Sequence[Box]) -> list[Box]:
     kept: list[Box] = []
     for box in boxes:
         limits = ((_SAME if one.label == box.label else _OTHER, one) for one in kept)
-        if all(overlap(box, one) <= limit for limit, one in limits):
+        if all(box.overlap(one) <= limit for limit, one in limits):
             kept.append(box)
     return kept
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Return the share of two boxes' area that is in both, 0 to 1."""
-    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
-    high = min(a.y2, b.y2) - max(a.y1, b.y1)
-    both = max(0.0, wide) * max(0.0, high)
-    return both / (area(a) + area(b) - both + 1e-9)

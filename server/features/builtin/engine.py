@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,8 +13,6 @@ from functools import partial
 from typing import TypeVar
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
@@ -23,14 +20,14 @@ from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verb
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
-from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for, encloses, moved
-from server.features.builtin.fields import similar
+from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
+from server.features.builtin.impressions import Impression, Memory, compare, impression
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import Change, Facts, Shares
+from server.features.builtin.speaker import Facts, Shares
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
 from server.features.builtin.watcher import Watcher, cannot_watch
@@ -348,7 +345,7 @@ class BuiltinEngine:
         there = boxes
         if region is not None:
             height, width = picture.source_height, picture.source_width
-            there = [moved(box, region.left, region.top) for box in boxes]
+            there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things)
         return _Found(text, tuple(boxes), tuple(codes))
 
@@ -473,7 +470,7 @@ def part_of(part: Part | None, picture: Picture) -> Box | None:
 
 def _inside(part: Box | None, box: Box) -> bool:
     """Find whether the middle of a box lies in a part; in none, everything does."""
-    return part is None or encloses(part, (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2)
+    return part is None or part.encloses(*box.middle)
 
 
 def pixels_of(picture: Picture) -> Bgr:
@@ -538,99 +535,3 @@ def _scene_of(bgr: Bgr) -> Scene:
     return Scene(
         brightness, min(1.0, edges / 500), None, brightness < _DARK, edges < _BLURRED_BELOW
     )
-
-
-# Impressions of each session's last picture, to find changes. Pure, bounded, in RAM only.
-
-_WIDTH, _HEIGHT = 48, 27
-
-
-# Grey levels by which a changed cell differs beyond the whole picture's change of light
-_CELL = 18
-
-
-# Stored rows of a picture's text
-_ROWS = 40
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Impression:
-    """A picture of 48x27 grey cells, and the text if it was read."""
-
-    cells: NDArray[np.int16]
-    # None when the text was not read
-    rows: tuple[str, ...] | None
-    # Monotonic seconds
-    captured: float
-    # Names of the things that are told; None when nobody looked for any
-    things: tuple[str, ...] | None = None
-
-
-def impression(
-    bgr: NDArray[np.uint8],
-    rows: tuple[str, ...] | None,
-    captured: float,
-    things: Sequence[Thing] | None = None,
-) -> Impression:
-    small = cv2.resize(bgr, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
-    names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
-    return Impression(grey, rows[:_ROWS] if rows is not None else None, captured, names)
-
-
-def compare(before: Impression, now: Impression) -> Change:
-    lighter = float(np.median(now.cells) - np.median(before.cells))
-    differs = np.abs(now.cells - before.cells - round(lighter)) > _CELL
-    thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
-    where = ("left", "middle", "right")[int(np.argmax(thirds))]
-    old, new = before.rows, now.rows
-    new_rows: tuple[str, ...] = ()
-    gone_rows: tuple[str, ...] = ()
-    if old is not None and new is not None:
-        new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
-        gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
-    came: tuple[str, ...] = ()
-    went: tuple[str, ...] = ()
-    if before.things is not None and now.things is not None:
-        came = tuple(name for name in now.things if name not in before.things)
-        went = tuple(name for name in before.things if name not in now.things)
-    light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
-    seconds = max(0.0, now.captured - before.captured)
-    return Change(
-        seconds, float(differs.mean()), where, light, new_rows, gone_rows, came=came, went=went
-    )
-
-
-class Memory:
-    """One impression a session and camera, at most `sessions`; the least recently used is dropped.
-
-    Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
-    dropped.
-    """
-
-    def __init__(self, sessions: int = 128) -> None:
-        self._sessions = sessions
-        self._kept: OrderedDict[tuple[str, str], Impression] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
-        """Store an impression and return the one before of this camera; None for the first."""
-        key = (session_id, camera)
-        before = self._kept.pop(key, None)
-        if before is not None:
-            # What was not looked for this time stays as it was found last.
-            now = replace(
-                now,
-                rows=before.rows if now.rows is None else now.rows,
-                things=before.things if now.things is None else now.things,
-            )
-        self._kept[key] = now
-        while len(self._kept) > self._sessions:
-            self._kept.popitem(last=False)
-        return before
-
-    def forget(self, session_id: str) -> None:
-        for key in [one for one in self._kept if one[0] == session_id]:
-            del self._kept[key]

@@ -12,8 +12,8 @@ from itertools import islice
 
 from server.features.builtin.language import language
 from server.features.builtin.lines import Row
-from server.features.builtin.tables import names_it
-from server.models.routing import plain, word_pattern
+from server.features.builtin.tables import names_it, printed
+from server.models.routing import plain
 from server.shared.dates import Date, dates
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++\s?@\s?[\w-]++(?:\.[\w-]++)++")
@@ -23,43 +23,21 @@ _URL = re.compile(
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,2}\d){6,14}(?!\d|[.,]\d)")
-_PHONE_ROW = word_pattern(
-    "tel, tel., phone, call, mobile, fax, hotline, telefon, mobil, ruf, rufnummer, telephone, appelez, telefono, movil, llame"
-)
+_PHONE_ROW = printed("phone")
 _TIME = re.compile(
     r"(?<![\d:.,])(?:[01]?\d|2[0-3])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
     r"|(?<![\d:.,])(?:1[0-2]|[1-9])\s?[ap]\.?m\b\.?",
     re.I,
 )
-_COUNT = word_pattern(
-    "one, two, three, four, once, twice, half, eine, einen, zwei, drei, un, une, deux, trois, una, dos, tres, due, tre, een, twee"
-)
+_COUNT = printed("count")
 _COUNT = re.compile(rf"\d|{_COUNT.pattern}", _COUNT.flags)
 _NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)")
-EXPIRY_ROW = word_pattern(
-    "best before, best by, use by, sell by, exp, exp., expiry*, expires, expiration*, bbe, bb, valid until, valid thru, "
-    "mhd, mindestens haltbar*, haltbar bis, zu verbrauchen bis, verbrauchen bis, verwendbar bis, gültig bis, ablauf*, "
-    "à consommer*, de préférence avant, dlc, ddm, dluo, valable jusqu*, expire*, péremption, "
-    "consumir*, consumo preferente*, cad, cad., caduc*, vence*, vto, válido hasta, val, "
-    "da consumarsi*, da consumare*, consumare entro, preferibilmente entro, scad*, validade, consumir ate, valido ate, "
-    "tht, ten minste houdbaar*, houdbaar tot, te gebruiken tot, należy spożyć*, spożyć do, najlepiej spożyć*, "
-    "termin ważności, ważne do, data ważności, son kullanma*, son tüketim*, tavsiye edilen tüketim*, skt, tett",
-    "保质期至, 有效期至, 賞味期限, 消費期限, 使用期限",
-)
+EXPIRY_ROW = printed("expiry")
 
 
-DOSE_WORDS = word_pattern(
-    "dose, doses, dosage, dosis, dosen, dosierung, einnahme, einnehm*, posologie, dosificacion, posologia, dosagem, dosaggio, "
-    "dosering, inname, dawka, dawkowanie, доза, дозировка, дозування, doz, dozaj, take, nehmen, prendre, tomar, prendere, should, soll, dois, debo, devo, moet",
-    "用量, 剂量, 劑量, 用法, 복용",
-)
+DOSE_WORDS = printed("dose")
 # What a sentence about a dose names: a form of medicine or a rhythm
-_DOSES = word_pattern(
-    "tablet*, capsule*, pill*, drop*, spoon*, puff*, ml, sachet*, times, daily, hours, tablette*, kapsel*, tropfen, löffel*, "
-    "mal, taglich, stunden, comprime*, gelule*, goutte*, cuillere*, fois, par jour, heures, comprimido*, gota*, cuchara*, "
-    "veces, horas, compress*, gocce, volte, al giorno, ore, colher*, vezes, tabletten, druppel*, keer, per dag, uur",
-    "片, 錠, 粒, 次, 回, 정",
-)
+_DOSES = printed("doses")
 _SENTENCE = re.compile(r"[^.!?。！？]++(?:[.](?=\w)[^.!?。！？]*+)*+[.!?。！？]*")
 # Sentences about a dose in an answer
 _MOST_DOSES = 2
@@ -197,24 +175,15 @@ def _days() -> _Days:
     return _Days()
 
 
-_DAILY = word_pattern(
-    "daily, every day, taglich, tous les jours, todos los dias, diario, mon-sun, 7 days, ежедневно",
-    "每天, 每日",
-)
+_DAILY = printed("daily")
 
-_WEEKDAYS = word_pattern("weekdays, werktags, en semaine, laborables, entre semana")
+_WEEKDAYS = printed("weekdays")
 
-_WEEKEND = word_pattern("weekend, weekends, wochenende, week-end, fin de semana")
+_WEEKEND = printed("weekend")
 
-_CLOSED = word_pattern(
-    "closed, geschlossen, ruhetag, zu, ferme, fermee, cerrado, cerrada, закрыто", "休息, 关门, 休业"
-)
+_CLOSED = printed("closed")
 
-_ASKS_CLOSED = word_pattern(
-    "clos*, shut*, geschlossen, zu, schließ*, ferm*, cerr*, cierr*, chius*, chiud*, fech*, gesloten, dicht, sluit*, zamkn*, zamyk*, "
-    "закр*, зачин*, kapa*, مغلق, مغلقة, يغلق, تغلق, बंद",
-    "关, 關, 閉, 休, 닫",
-)
+_ASKS_CLOSED = printed("asks_closed")
 
 
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30

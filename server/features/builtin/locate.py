@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
@@ -15,11 +14,11 @@ from server.features.builtin.language import language
 from server.features.builtin.lines import LEAST_SCORE, Corners, Piece
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import Want
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import plain
 from server.shared.dates import dates
 
-Bgr = NDArray[np.uint8]
 MOST = 8
 # Longest side to which a picture is shrunk in the search for a colour
 _SIDE = 320
@@ -29,32 +28,12 @@ _LEAST_OF_LARGEST = 0.1
 _WORD = re.compile(r"\S+")
 _TOKEN = re.compile(r"\w+")
 # By language: letters at a colour's end that its forms change, and what stands there then
-_ENDINGS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "en": (0, ("s",)),
-    "de": (0, ("e", "en", "er", "es", "em")),
-    "fr": (0, ("e", "s", "es", "he", "te")),
-    "es": (1, ("o", "a", "os", "as", "e", "es", "les")),
-    "ru": (
-        2,
-        (
-            "ыи",
-            "ии",
-            "ая",
-            "яя",
-            "ое",
-            "ее",
-            "ые",
-            "ие",
-            "ую",
-            "юю",
-            "ого",
-            "ой",
-            "ои",
-            "ым",
-            "ых",
-            "ом",
-        ),
-    ),
+_ENDINGS: dict[str, tuple[int, str]] = {
+    "en": (0, "s"),
+    "de": (0, "e en er es em"),
+    "fr": (0, "e s es he te"),
+    "es": (1, "o a os as e es les"),
+    "ru": (2, "ыи ии ая яя ое ее ые ие ую юю ого ой ои ым ых ом"),
 }
 # Subjects that text shows without their words: "Where is the date?"
 _SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
@@ -97,9 +76,9 @@ def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
 
 
 def _inflected(token: str, word: str, code: str) -> bool:
-    cut, ends = _ENDINGS.get(code, (0, ()))
+    cut, ends = _ENDINGS.get(code, (0, ""))
     stem = word[: len(word) - cut] if len(word) > cut + 1 else word
-    return token == word or (token.startswith(stem) and token[len(stem) :] in ends)
+    return token == word or (token.startswith(stem) and token[len(stem) :] in ends.split())
 
 
 def wants_text(intent: Intent, question: str) -> bool:
@@ -187,7 +166,7 @@ def directions(box: Box, width: int, height: int) -> list[str]:
     """Return the thirds in which the middle of a box lies: "left", "top" and the like; "middle" in
     the middle of both.
     """
-    x, y = (box.x1 + box.x2) / 2 / width, (box.y1 + box.y2) / 2 / height
+    x, y = box.middle[0] / width, box.middle[1] / height
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     return [one for one in (across, down) if one] or ["middle"]

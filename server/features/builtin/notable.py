@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from server.features.builtin.detector import PERSON, ThingFinder, encloses
+from server.features.builtin.detector import PERSON, ThingFinder
 from server.features.builtin.fields import letters, similar
+from server.features.builtin.impressions import Kept
 from server.features.builtin.language import language, without_controls
 from server.features.builtin.lines import Row
 from server.features.builtin.thing_words import thing_words
@@ -77,7 +78,7 @@ def words_in(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def in_middle(box: Box) -> bool:
-    return _MIDDLE[0] <= (box.x1 + box.x2) / 2 <= _MIDDLE[1]
+    return _MIDDLE[0] <= box.middle[0] <= _MIDDLE[1]
 
 
 def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
@@ -89,7 +90,7 @@ def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
     return sight.height >= _LEAST_HIGH and any(
         one.name == sight.name
         and sight.height >= _GROWS * one.height
-        and encloses(sight.box, (one.box.x1 + one.box.x2) / 2, (one.box.y1 + one.box.y2) / 2)
+        and sight.box.encloses(*one.box.middle)
         for look in before
         if at - look.at <= _GROWS_SECONDS
         for one in look.sights
@@ -153,8 +154,7 @@ class Noticer:
 
     def __init__(self, finder: ThingFinder | None, sessions: int = 128) -> None:
         self._finder = finder
-        self._sessions = sessions
-        self._looks: OrderedDict[str, deque[Look]] = OrderedDict()
+        self._looks = Kept[deque[Look]](sessions)
 
     def __len__(self) -> int:
         return len(self._looks)
@@ -187,7 +187,7 @@ class Noticer:
 
     def news(self, session_id: str, look: Look, told: Told, code: str) -> str:
         """Return the news of a look in the language `code`; "" without any."""
-        kept = self._looks.pop(session_id, deque[Look](maxlen=_LOOKS))
+        kept = self._looks.take(session_id) or ()
         known = [] if told.until is None else [one for one in kept if one.at <= told.until]
         found = news(look, known, told.said)
         said = sentences(found, code, first=told.first, things=self._finder is not None)
@@ -201,10 +201,8 @@ class Noticer:
             for one in look.sights
             if one.sure and (one.name in were or is_close(one, look.at, known))
         )
-        self._looks[session_id] = deque([*known, replace(look, close=near)], maxlen=_LOOKS)
-        while len(self._looks) > self._sessions:
-            self._looks.popitem(last=False)
+        self._looks.put(deque([*known, replace(look, close=near)], maxlen=_LOOKS), session_id)
         return language(code).sentence(*said)
 
     def forget(self, session_id: str) -> None:
-        self._looks.pop(session_id, None)
+        self._looks.forget(session_id)

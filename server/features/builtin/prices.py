@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import Row
-from server.features.builtin.tables import names_it
-from server.models.routing import plain, word_pattern
+from server.features.builtin.tables import names_it, printed
+from server.models.routing import plain
 from server.shared.dates import dates
 
 # Words of print are in the languages whose letters the engine reads.
@@ -25,57 +25,16 @@ _BARE = re.compile(
     r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
     re.I,
 )
-_PRICE_ROW = word_pattern(
-    "price, total, sum, amount due, preis, summe, gesamt, zu zahlen, prix, total ttc, montant, precio, importe, a pagar, now, only, nur, "
-    "prezzo, totale, importo, da pagare, preço, prijs, totaal, te betalen, cena, suma, razem, do zapłaty, fiyat, tutar, toplam",
-    "价格, 價格, 総額, 合計, 合计, 価格, 値段, お会計",
-)
-_TOTAL = word_pattern(
-    "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance, "
-    "importo, totaal, bedrag, razem, łącznie, kwota, toplam, tutar",
-    "总额, 總額, 总计, 總計, 合计, 合計, 总金额, 小计合计, 総計, 総額, お会計",
-)
+_PRICE_ROW = printed("price")
+_TOTAL = printed("total")
 # Words that name the sum to pay more surely than "total"
-_DUE = word_pattern(
-    "amount due, balance due, total due, to pay, grand total, total to pay, gesamtbetrag, endbetrag, zu zahlen, rechnungsbetrag, "
-    "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*, "
-    "da pagare, totale complessivo, totale euro, importo dovuto, te betalen, do zapłaty, do zapłacenia, suma pln, "
-    "ödenecek tutar, genel toplam",
-    "应付, 應付, 实付, 實付, お支払, 支払金額, 請求額, お買上計, 現計",
-)
-_NOT_TOTAL = word_pattern(
-    "subtotal, sub total, sub-total, zwischensumme, sous-total, sous total, vat, tax, mwst, ust, tva, iva, discount, saved, savings, "
-    "rabatt, ersparnis, remise, descuento, ahorro, items, net, netto, ht, points, punkte, change, ruckgeld, rueckgeld, wechselgeld, "
-    "subtotale, sconto, risparmio, resto, imponibile, desconto, troco, imposto, subtotaal, btw, korting, wisselgeld, "
-    "ptu, podatek, rabat, opust, reszta, ara toplam, kdv, topkdv, indirim, matrah, para üstü",
-    "小计, 小計, 税, 割引, 値引, お釣, おつり, 釣銭, 找零, 找回, 优惠, 優惠",
-)
-_INCLUDING = word_pattern(
-    "incl, incl*, inkl, inkl*, including, ttc, iva incluido, iva inclusa, iva incluído, brutto, gross, kdv dahil",
-    "税込, 含税, 含稅",
-)
-_NOW = word_pattern(
-    "now, only, today, jetzt, nur, heute, aktion, angebot, maintenant, promo, ahora, oferta, solo, ora, adesso, offerta, "
-    "agora, promocao, nu, aanbieding, teraz, promocja, simdi, indirimli",
-    "现价, 現価, 特価, 特价, 优惠价, 今だけ",
-)
-_OLD = word_pattern(
-    "was, before, instead of, old price, rrp, msrp, list price, statt, vorher, bisher, uvp, fruher, avant, au lieu de, "
-    "prix conseille, antes, en lugar de, precio anterior, prima, anziche, invece di, era, em vez de, de antes, voor, van, "
-    "adviesprijs, zamiast, przed, wczesniej, yerine, eski fiyat",
-    "原价, 原價, 定価, 通常価格, 元の価格",
-)
-_MONEY_BACK = word_pattern(
-    "change, change due, ruckgeld, rueckgeld, wechselgeld, zuruck, rendu, monnaie, monnaie rendue, cambio, vuelto, "
-    "resto, troco, wisselgeld, reszta, para üstü",
-    "找零, 找回, お釣, おつり, 釣銭",
-)
-_PAID = word_pattern(
-    "cash, card, visa, mastercard, gegeben, bar, karte, especes, carte, efectivo, tarjeta, maestro, paid, "
-    "contanti, carta, bancomat, pagato, dinheiro, cartao, multibanco, numerario, contant, pin, pinbetaling, betaald, "
-    "gotówka, karta, zapłacono, nakit, kart, kredi kartı, ödenen",
-    "现金, 現金, 刷卡, 微信支付, 支付宝, お預り, お預かり, クレジット",
-)
+_DUE = printed("due")
+_NOT_TOTAL = printed("not_total")
+_INCLUDING = printed("including")
+_NOW = printed("now")
+_OLD = printed("old")
+_MONEY_BACK = printed("money_back")
+_PAID = printed("paid")
 _UNIT_NAME = r"(?:kg|kilo|kilogramm?|g|gr|l|liter|litre|litro|ltr|ml|lb|oz|stk|stück|st|piece|pc|pièce|pieza|unit|m|公斤|斤|kg)"
 _PER = re.compile(
     rf"(?:/|\bper\b|\bpro\b|\bje\b|\bpor\b|\bpar\b|\ble\b|\bau\b|\bel\b|\bal\b|\bthe\b|每)\s?(?P<unit>(?:1|10|100)?\s?{_UNIT_NAME})\b"

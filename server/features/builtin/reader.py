@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.codes import Code
-from server.features.builtin.detector import area, encloses
 from server.features.builtin.lines import Piece, legible, reading_order
 from server.features.builtin.seeking import Sought, Spotted, seek
 from server.features.builtin.surroundings import Around, Extra, around
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.luma import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from server.features.builtin.beside import Beside
 
 log = logging.getLogger(__name__)
-Bgr = NDArray[np.uint8]
 
 # Longest side of the picture for the detector; letters are then read at full size. With 736 it
 # finds a line of 10 px at 1280x720, in a third of the time that 1280 takes.
@@ -112,7 +111,7 @@ class Reader:
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
         """Find whether there is print beside the `codes`, in a small picture; False without a reader."""
         return any(
-            not any(encloses(code, *quad.mean(axis=0)) for code in codes)
+            not any(code.encloses(*quad.mean(axis=0)) for code in codes)
             for quad in self._noticed(bgr)
         )
 
@@ -356,12 +355,12 @@ class Finder:
         found = [
             Spot("code", replace(one.box, label=one.name))
             for one in self._reader.codes(bgr)
-            if one.box is not None and encloses(one.box, x, y)
+            if one.box is not None and one.box.encloses(x, y)
         ]
         found += [Spot("text", box) for box in self._line_at(bgr, x, y)]
         if self.things is not None:
             found += [Spot("thing", box) for box in self.things.at(bgr, x, y, language)]
-        return sorted(found, key=lambda spot: area(spot.box))
+        return sorted(found, key=lambda spot: spot.box.area)
 
     def read(self, bgr: Bgr) -> list[Box]:
         """Find the lines of text, each with what it says as its label. Raises what the libraries raise."""
@@ -381,7 +380,7 @@ class Finder:
             quad / scale
             for quad in quads
             if _sides(quad)[0] <= _HIGHEST * min(size)
-            and encloses(_grown(_around(quad / scale), _AT_LINE), x, y)
+            and _grown(_around(quad / scale), _AT_LINE).encloses(x, y)
         ]
         if not hit:
             return []

@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from server.features.builtin.codes import Code
 from server.features.builtin.colours import NAMES, name_pixels
@@ -29,10 +28,9 @@ from server.features.builtin.locate import (
     wants_faces,
 )
 from server.features.builtin.thing_words import names_in, words_of
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
-
-Bgr = NDArray[np.uint8]
 
 # Least share of a thing's box that has the colour that somebody names, and the side to which the box is
 # shrunk for that

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from server.features.builtin.detector import PERSON, Bgr, ThingFinder, moved, overlap, tiles
+from server.features.builtin.detector import PERSON, ThingFinder, tiles
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 
 # A part of a picture with its left top corner
@@ -94,11 +95,11 @@ def _within(finder: ThingFinder, part: _Part, wanted: Collection[str], least: fl
     """Return the boxes of these names in a part of the picture, best first, in its pixels."""
     left, top, shown = part
     boxes = finder.boxes(shown, least)
-    return [moved(box, left, top) for box in boxes if box.label in wanted]
+    return [box.moved(left, top) for box in boxes if box.label in wanted]
 
 
 def _apart(box: Box, others: Sequence[Box]) -> bool:
-    return all(overlap(box, one) < _SAME for one in others)
+    return all(box.overlap(one) < _SAME for one in others)
 
 
 def _to(near: Box) -> Callable[[_Part], float]:
@@ -106,9 +107,9 @@ def _to(near: Box) -> Callable[[_Part], float]:
 
     def distance(part: _Part) -> float:
         left, top, shown = part
-        across: float = left + shown.shape[1] / 2 - (near.x1 + near.x2) / 2
-        down: float = top + shown.shape[0] / 2 - (near.y1 + near.y2) / 2
-        return abs(across) + abs(down)
+        x, y = near.middle
+        height, width = shown.shape[:2]
+        return float(abs(left + width / 2 - x) + abs(top + height / 2 - y))
 
     return distance
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from server.features.builtin.detector import PERSON, Thing
 from server.features.builtin.lines import Piece, legible
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-
-Bgr = NDArray[np.uint8]
 
 # Longest side in which print is noticed: letters of 20 px at 1280x720, in 12 ms of a core
 _SIDE = 256

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 
 from server.features.builtin.lines import Cell, Row
-from server.models.routing import plain
+from server.models.routing import plain, word_pattern
 
+_PRINT = tomllib.loads(Path(__file__).with_name("print_words.toml").read_text("utf-8"))
 # Names of one thing on signs, in several languages
-_SYNONYMS = tuple(
-    frozenset(plain(line).split())
-    for line in (
-        "gate flugsteig porte puerta",
-        "platform gleis quai voie andén vía track bahnsteig gl platf perron перрон платформа путь 站台",
-        "seat sitz sitzplatz platz siège asiento place место 座位",
-        "room raum zimmer salle chambre sala habitación комната 房间",
-        "floor stock etage étage piso planta 楼",
-        "flight flug vol vuelo рейс 航班",
-        "serial seriennummer seriennr sn s/n",
-        "lot batch charge los lote",
-        "model modell modèle modelo type typ",
-        "street strasse straße str rue calle",
-        "order bestellung commande pedido bestellnummer",
-        "destination nach ziel to richtung destino direction",
-        "sugar zucker sucres sucre azúcar azúcares sugars сахар 糖",
-        "salt salz sel sal соль 盐",
-        "fat fett graisses grasas lipides matières 脂肪",
-        "protein eiweiß proteins protéines proteínas eiweiss 蛋白质",
-        "carbohydrate carbohydrates kohlenhydrate glucides hidratos carbs",
-        "fibre fiber ballaststoffe fibres fibra",
-        "password passwort kennwort contraseña clave pwd pass key passcode 密码",
-        "size größe taille talla",
-        "tax vat mwst tva iva ust",
-        "tip trinkgeld pourboire propina",
-        "discount rabatt remise descuento",
-        "cash bar espèces efectivo gegeben",
-        "table tisch mesa",
-        "patient patientin",
-        "doctor arzt dr médecin",
-        "address adresse anschrift dirección",
-    )
-)
+_SYNONYMS = tuple(frozenset(plain(line).split()) for line in _PRINT["synonyms"])
 _NUMBERISH = re.compile(r"[\d:.,/-]+")
 
 
@@ -55,6 +26,11 @@ class Beside:
     value: str
     row: Row
     column: str = ""
+
+
+def printed(name: str) -> re.Pattern[str]:
+    """Return the pattern of words of print, to search `plain` text with."""
+    return word_pattern(*_PRINT["words"][name])
 
 
 def plain_words(line: str) -> list[str]:

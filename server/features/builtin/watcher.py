@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -23,24 +22,21 @@ from server.features.builtin.conditions import (
     spoken_condition,
 )
 from server.features.builtin.detector import PERSON, ThingFinder, classes
+from server.features.builtin.impressions import Cells, Kept, cells_of, changed
 from server.features.builtin.language import Language, language
 from server.features.builtin.lines import Piece, legible, reading_order, upright
 from server.features.builtin.locate import around, colour_boxes
 from server.features.builtin.reader import Reader
 from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.luma import is_dark, small_luma
 from server.models.routing import plain
 
-Bgr = NDArray[np.uint8]
-
 # Least share of the picture that a spot of a colour has to take up
 _LEAST_COLOUR = 0.01
-# Cells of the picture in which motion is looked for; their least difference in grey levels, beyond
-# that of the whole picture, and the least number of cells
-_CELLS = (48, 27)
-_CELL = 18
+# Least number of cells of the picture that move
 _LEAST_CELLS = 3
 
 
@@ -58,7 +54,7 @@ class _Last:
     """A session's last watched frame, and where it differed from the one before."""
 
     frame_id: str
-    cells: NDArray[np.int16]
+    cells: Cells
     moved: Box | None
 
 
@@ -74,11 +70,10 @@ class Watcher:
     ) -> None:
         self._reader = reader
         self._finder = finder
-        self._sessions = sessions
-        self._last: OrderedDict[str, _Last] = OrderedDict()
+        self._last = Kept[_Last](sessions)
 
     def forget(self, session_id: str) -> None:
-        self._last.pop(session_id, None)
+        self._last.forget(session_id)
 
     def answer(
         self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
@@ -172,24 +167,17 @@ class Watcher:
     def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
         """Return where a frame differs from the one watched before; None where it does not."""
         height, width = bgr.shape[:2]
-        last = self._last.pop(session_id, None)
+        last = self._last.take(session_id)
         if last is not None and last.frame_id == picture.frame_id:
             # A second look at a part of the frame: the comparison stays that with an earlier one.
-            self._last[session_id] = last
+            self._last.put(last, session_id)
             return Box(0, 0, width, height) if last.moved else None
-        grey = cv2.cvtColor(
-            cv2.resize(bgr, _CELLS, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
-        )
-        cells = grey.astype(np.int16)
-        moved = None
+        cells, moved = cells_of(bgr), None
         if last is not None:
-            lighter = round(float(np.median(cells) - np.median(last.cells)))
-            differs = np.abs(cells - last.cells - lighter) > _CELL
+            differs, _ = changed(last.cells, cells)
             if int(differs.sum()) >= _LEAST_CELLS:
                 moved = _bounds(differs, width, height)
-        self._last[session_id] = _Last(picture.frame_id, cells, moved)
-        while len(self._last) > self._sessions:
-            self._last.popitem(last=False)
+        self._last.put(_Last(picture.frame_id, cells, moved), session_id)
         return moved
 
 

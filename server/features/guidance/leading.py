@@ -184,8 +184,7 @@ class Leading:
             if goal is not self._goal or boxes is None or not self.on:
                 return
             seen = any(
-                one.sure and _overlap(one.box, sight.box) >= _SAME
-                for one in (_sight(box, frame) for box in boxes)
+                one.sure and _same(one, sight.box) for one in (_sight(box, frame) for box in boxes)
             )
             goal.second_look(seen, frame.captured, sight if goal.by_model else None)
             if goal.by_model:
@@ -267,7 +266,7 @@ class Leading:
         """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
         part = Part(frame, _around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
-        seen = any((one.sure or one.alone) and _overlap(one.box, box) >= _SAME for one in sights)
+        seen = any((one.sure or one.alone) and _same(one, box) for one in sights)
         goal.second_look(seen, frame.captured)
         return spent
 
@@ -316,9 +315,5 @@ def _around(box: goals.Edges, frame: Frame, least: float) -> Region:
     return Region(left, top, left + wide, top + high)
 
 
-def _overlap(one: goals.Edges, other: goals.Edges) -> float:
-    wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    both = wide * high
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return both / (areas - both + 1e-9)
+def _same(one: goals.Sight, edges: goals.Edges) -> bool:
+    return Box(*one.box).overlap(Box(*edges)) >= _SAME

@@ -163,7 +163,7 @@ def listed(boxes: Sequence[Box]) -> str:
 
 def doubtful(box: Box, frame: tuple[int, int]) -> bool:
     """Return True for a box that is small, or about which the model is not sure."""
-    area = (box.x2 - box.x1) * (box.y2 - box.y1) / (frame[0] * frame[1])
+    area = box.area / (frame[0] * frame[1])
     return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
 
 
@@ -219,5 +219,5 @@ def after_second_look(
 
 
 def _inside(box: Box, region: Region) -> bool:
-    x, y = (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2
+    x, y = box.middle
     return region.left <= x <= region.right and region.top <= y <= region.bottom

@@ -116,11 +116,7 @@ class Sightings:
 def _same(one: Box | None, other: Box | None) -> bool:
     if one is None or other is None:
         return one is other
-    wide = min(one.x2, other.x2) - max(one.x1, other.x1)
-    high = min(one.y2, other.y2) - max(one.y1, other.y1)
-    both = max(0.0, wide) * max(0.0, high)
-    areas = sum((box.x2 - box.x1) * (box.y2 - box.y1) for box in (one, other))
-    return both >= _SAME * (areas - both)
+    return one.overlap(other) >= _SAME
 
 
 class DetectorCounters:

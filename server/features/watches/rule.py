@@ -90,7 +90,7 @@ class _Wake:
     def place(self) -> Box | None:
         """The region that changed; None when it says nothing about where."""
         box = self.changed
-        if box is None or (box.x2 - box.x1) * (box.y2 - box.y1) > _LARGE * self.area:
+        if box is None or box.area > _LARGE * self.area:
             return None
         return box
 
@@ -564,7 +564,7 @@ def overlaps(found: Box, changed: Box) -> bool:
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
     if width <= 0 or height <= 0:
         return False
-    smaller = min((box.x2 - box.x1) * (box.y2 - box.y1) for box in (found, changed))
+    smaller = min(found.area, changed.area)
     return width * height >= _MIN_OVERLAP * smaller
 
 

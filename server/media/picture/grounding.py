@@ -48,6 +48,27 @@ class Box:
     # The model's confidence, 0 to 1; None where it gives none
     confidence: float | None = None
 
+    @property
+    def area(self) -> float:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def encloses(self, x: float, y: float) -> bool:
+        return self.x1 <= x <= self.x2 and self.y1 <= y <= self.y2
+
+    def moved(self, x: float, y: float) -> Box:
+        return replace(self, x1=self.x1 + x, x2=self.x2 + x, y1=self.y1 + y, y2=self.y2 + y)
+
+    def overlap(self, other: Box) -> float:
+        """Return the share of two boxes' area that is in both, 0 to 1."""
+        wide = min(self.x2, other.x2) - max(self.x1, other.x1)
+        high = min(self.y2, other.y2) - max(self.y1, other.y1)
+        both = max(0.0, wide) * max(0.0, high)
+        return both / (self.area + other.area - both + 1e-9)
+
 
 def read_boxes(text: str) -> list[Box]:
     """Read the boxes and points of an answer in the model's unit, corners in order; [] without any.

@@ -13,32 +13,8 @@ from server.features.builtin.language import LANGUAGES
 from server.media.picture.encode import jpeg
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_spotting import before
+from tests.features.builtin.words import WORDS
 from tests.support.fakes import make_picture
-
-# Answers to "Where is the cup?": one that says where, and those that say that there is none
-SAID: dict[str, tuple[str, ...]] = {
-    "en": (
-        "The cup is on the left.",
-        "There is no cup.",
-        "I don't see a cup.",
-        "It is out of view.",
-    ),
-    "de": ("Die Tasse steht links.", "Ich sehe hier keine Tasse.", "Nein."),
-    "fr": ("La tasse est à gauche.", "Je ne vois pas de tasse.", "Il n'y a aucune tasse ici."),
-    "es": ("La taza está a la izquierda.", "No veo ninguna taza.", "La imagen está sin tazas."),
-    "ru": ("Чашка стоит слева.", "Я не вижу чашки.", "Чашки на картинке нет."),
-    "zh": ("杯子在左边。", "图片里没有杯子。", "未看到杯子。"),
-    "it": ("La tazza è a sinistra.", "Non vedo tazze.", "Nell'immagine manca la tazza."),
-    "pt": ("A xícara está no lado esquerdo.", "Não vejo a xícara.", "Aqui há uma mesa sem xícara."),
-    "nl": ("De kop staat links.", "Ik zie geen kop.", "De kop is niet te zien."),
-    "pl": ("Filiżanka stoi po lewej.", "Nie widzę filiżanki.", "Na obrazku brak filiżanki."),
-    "tr": ("Fincan solda duruyor.", "Fincan görünmüyor.", "Resimde fincan yok."),
-    "uk": ("Чашка стоїть зліва.", "Я не бачу чашки.", "На зображенні немає чашки."),
-    "ar": ("الكوب على اليسار.", "لا أرى كوبًا.", "الكوب غير موجود في الصورة."),
-    "hi": ("कप बाईं ओर है।", "मुझे कप नहीं दिख रहा।", "तस्वीर में कोई कप नहीं है।"),
-    "ja": ("カップは左にあります。", "カップは見えません。", "画像にカップはない。"),
-    "ko": ("컵은 왼쪽에 있습니다.", "컵이 보이지 않습니다.", "사진에 컵이 없습니다."),
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +30,7 @@ def as_sent(name: str) -> Picture:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_an_answer_that_denies_is_known(code: str) -> None:
-    there, *gone = SAID[code]
+    there, *gone = WORDS["denied"][code]
     assert not denied(there, code)
     assert all(denied(answer, code) for answer in gone)
 

@@ -19,7 +19,6 @@ from server.features.builtin.detector import (
     asked_for,
     classes,
     numbers,
-    overlap,
 )
 from server.media.picture.grounding import Box
 from tests.features.builtin import held_out, scenes, table
@@ -52,7 +51,7 @@ def test_a_box_is_where_the_thing_is(finder: ThingFinder) -> None:
     box = finder.find(photo("coffee"))[0].box
     assert box is not None
     # The cup without its saucer
-    assert overlap(box, Box(170, 20, 415, 250)) > 0.8
+    assert box.overlap(Box(170, 20, 415, 250)) > 0.8
 
 
 def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingFinder) -> None:
@@ -63,7 +62,7 @@ def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingF
     (found,) = finder.seek(wall, ["orange"])
     assert found.sure
     assert found.box is not None
-    assert overlap(found.box, Box(500, 200, 820, 520)) > 0.6
+    assert found.box.overlap(Box(500, 200, 820, 520)) > 0.6
     (again,) = finder.seek(wall, ["orange"], found.box)
     assert again.sure
     assert finder.seek(wall, ["apple"]) == []
@@ -123,7 +122,7 @@ def test_a_small_thing_that_is_asked_about_is_looked_for_in_parts(finder: ThingF
     (cup,) = finder.find(bgr, ["cup"])
     assert cup.sure
     assert cup.box is not None
-    assert overlap(cup.box, Box(1035, 341, 1158, 455)) > 0.5
+    assert cup.box.overlap(Box(1035, 341, 1158, 455)) > 0.5
     assert finder.find(bgr, ["dog"]) == []
 
 

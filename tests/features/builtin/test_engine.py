@@ -23,7 +23,8 @@ from server.core.errors import EngineFailed
 from server.core.frames import CodeUse, Kind, Picture, Scene
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
-from server.features.builtin.engine import BuiltinEngine, Memory, impression
+from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.impressions import Memory, impression
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language
 from server.features.builtin.lines import Piece

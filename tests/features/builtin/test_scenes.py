@@ -13,10 +13,11 @@ from server.core.frames import Kind, Picture
 from server.features.builtin.engine import BuiltinEngine, rows_of
 from server.features.builtin.reader import Reader
 from server.models.base import Delta, EngineRequest
-from tests.features.builtin import held_out, languages
+from tests.features.builtin import held_out
 from tests.features.builtin.scenes import PHOTOS, Bgr, bare, draw, photo
 from tests.features.builtin.score import TODAY, Once, pictured
-from tests.features.builtin.table import SCENES, TABLE
+from tests.features.builtin.table import SCENES
+from tests.features.builtin.words import ANSWERS
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +38,13 @@ def ask(engine: BuiltinEngine, picture: Picture, question: str) -> str:
     return asyncio.run(whole())
 
 
-def failures(
-    engine: BuiltinEngine, picture: Picture, questions: list[tuple[str, str]]
-) -> list[str]:
+def failures(engine: BuiltinEngine, picture: Picture, questions: Mapping[str, str]) -> list[str]:
     """Answers whose first line is not the one expected, or that have more than one line after it.
 
     Of what was read, all lines are compared; a table of prices counts as one.
     """
     wrong = []
-    for question, expected in questions:
+    for question, expected in questions.items():
         answer = ask(engine, picture, question)
         first, *more = answer.split("\n")
         if first[-1] in ":：":
@@ -61,30 +60,24 @@ QUICK = ("receipt", "timetable", "cyrillic", "turned left", "blurred")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in TABLE],
-)
-def test_the_first_line_is_the_answer(engine: BuiltinEngine, name: str) -> None:
-    """And at most one line comes after it."""
-    assert failures(engine, pictured(draw(SCENES[name])), TABLE[name]) == []
-
-
-@pytest.mark.parametrize(
-    "name",
+    ("kind", "name"),
     [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name in languages.TABLE
+        pytest.param(kind, name, marks=[] if name in QUICK else pytest.mark.slow)
+        for kind in ("table", "languages")
+        for name in ANSWERS[kind]
     ],
 )
-def test_questions_in_more_languages_are_answered_in_them(engine: BuiltinEngine, name: str) -> None:
-    assert failures(engine, pictured(draw(SCENES[name])), languages.TABLE[name]) == []
+def test_the_first_line_is_the_answer(engine: BuiltinEngine, kind: str, name: str) -> None:
+    """And at most one line comes after it, in six languages and in ten more."""
+    assert failures(engine, pictured(draw(SCENES[name])), ANSWERS[kind][name]) == []
 
 
 def test_the_table_has_a_hundred_questions() -> None:
     """None is lost by and by."""
-    assert set(QUICK) <= TABLE.keys()
-    assert sum(map(len, TABLE.values())) >= 100
-    assert TABLE.keys() == SCENES.keys()
+    asked = ANSWERS["table"]
+    assert set(QUICK) <= asked.keys()
+    assert sum(map(len, asked.values())) >= 100
+    assert asked.keys() == SCENES.keys()
 
 
 def misread(pictures: Mapping[str, Bgr]) -> dict[str, list[str]]:
@@ -118,7 +111,7 @@ def test_held_out_questions_keep_their_score(engine: BuiltinEngine) -> None:
     more.
     """
     asked, wrong = 0, []
-    for name, questions in held_out.TABLE.items():
+    for name, questions in ANSWERS["held_out"].items():
         asked += len(questions)
         wrong += failures(engine, pictured(draw(held_out.SCENES[name])), questions)
     assert asked == 40

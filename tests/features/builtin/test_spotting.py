@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from server.features.builtin.detector import Bgr, ThingFinder
+from server.features.builtin.detector import ThingFinder
 from server.features.builtin.spotting import spot
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from tests.features.builtin.test_detector import photo
 

@@ -1,0 +1,129 @@
+"""What the last pictures of sessions looked like, to find what has changed. Pure, bounded, in RAM only."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.builtin.detector import Thing
+from server.features.builtin.fields import similar
+from server.features.builtin.speaker import Change
+from server.media.picture.encode import Bgr
+
+T = TypeVar("T")
+
+# A picture of 48x27 grey cells
+Cells = NDArray[np.int16]
+_SIZE = (48, 27)
+# Grey levels by which a changed cell differs beyond the whole picture's change of light
+_CELL = 18
+# Stored rows of a picture's text
+_ROWS = 40
+
+
+def cells_of(bgr: Bgr) -> Cells:
+    small = cv2.resize(bgr, _SIZE, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.int16)
+
+
+def changed(before: Cells, now: Cells) -> tuple[NDArray[np.bool_], float]:
+    """Return which cells differ, and by how much the whole picture is lighter."""
+    lighter = float(np.median(now) - np.median(before))
+    return np.abs(now - before - round(lighter)) > _CELL, lighter
+
+
+class Kept(Generic[T]):
+    """One thing of each session and camera, of so many of them; that of the least recently used one is dropped."""
+
+    def __init__(self, sessions: int = 128) -> None:
+        self._most = sessions
+        self._kept: OrderedDict[tuple[str, str], T] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, session_id: str, camera: str = "") -> T | None:
+        """Remove it and return it; None without one."""
+        return self._kept.pop((session_id, camera), None)
+
+    def put(self, value: T, session_id: str, camera: str = "") -> None:
+        self._kept[session_id, camera] = value
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+
+    def forget(self, session_id: str) -> None:
+        for key in [one for one in self._kept if one[0] == session_id]:
+            del self._kept[key]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Impression:
+    """A picture's cells, and the text if it was read."""
+
+    cells: Cells
+    # None when the text was not read
+    rows: tuple[str, ...] | None
+    # Monotonic seconds
+    captured: float
+    # Names of the things that are told; None when nobody looked for any
+    things: tuple[str, ...] | None = None
+
+
+def impression(
+    bgr: Bgr,
+    rows: tuple[str, ...] | None,
+    captured: float,
+    things: Sequence[Thing] | None = None,
+) -> Impression:
+    names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
+    kept = rows[:_ROWS] if rows is not None else None
+    return Impression(cells_of(bgr), kept, captured, names)
+
+
+def compare(before: Impression, now: Impression) -> Change:
+    differs, lighter = changed(before.cells, now.cells)
+    thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
+    where = ("left", "middle", "right")[int(np.argmax(thirds))]
+    old, new = before.rows, now.rows
+    new_rows: tuple[str, ...] = ()
+    gone_rows: tuple[str, ...] = ()
+    if old is not None and new is not None:
+        new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
+        gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
+    if before.things is not None and now.things is not None:
+        came = tuple(name for name in now.things if name not in before.things)
+        went = tuple(name for name in before.things if name not in now.things)
+    light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
+    seconds = max(0.0, now.captured - before.captured)
+    return Change(
+        seconds, float(differs.mean()), where, light, new_rows, gone_rows, came=came, went=went
+    )
+
+
+class Memory(Kept[Impression]):
+    """One impression a session and camera.
+
+    Bounds of the built-in engine's last observations: 128 sessions; the least recently used is
+    dropped.
+    """
+
+    def exchange(self, session_id: str, now: Impression, camera: str = "") -> Impression | None:
+        """Store an impression and return the one before of this camera; None for the first."""
+        before = self.take(session_id, camera)
+        if before is not None:
+            # What was not looked for this time stays as it was found last.
+            now = replace(
+                now,
+                rows=before.rows if now.rows is None else now.rows,
+                things=before.things if now.things is None else now.things,
+            )
+        self.put(now, session_id, camera)
+        return before
