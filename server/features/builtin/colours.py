@@ -92,12 +92,7 @@ def rim(bgr: NDArray[np.uint8]) -> dict[str, float]:
     """Return the colours of the picture's edges, and their shares of these."""
     height, width = bgr.shape[:2]
     rim = max(1, height // 12), max(1, width // 16)
-    edges = (
-        bgr[: rim[0]],
-        bgr[height - rim[0] :],
-        bgr[:, : rim[1]],
-        bgr[:, width - rim[1] :],
-    )
+    edges = (bgr[: rim[0]], bgr[height - rim[0] :], bgr[:, : rim[1]], bgr[:, width - rim[1] :])
     found: dict[str, float] = {}
     for edge in edges:
         for name, share in shares(edge):

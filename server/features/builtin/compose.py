@@ -5,11 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from server.features.builtin import (
-    locate,
-    look_answers,
-    text_answers,
-)
+from server.features.builtin import locate, look_answers, text_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import Answer, Facts, Speaker

@@ -51,11 +51,7 @@ class Glancer:
     """Looks at one frame at a time of all sessions, in stages of the worker pool: an answer waits for one at most."""
 
     def __init__(
-        self,
-        engine: Engine,
-        heavy: ThreadPoolExecutor,
-        reader: Reader,
-        finder: ThingFinder | None,
+        self, engine: Engine, heavy: ThreadPoolExecutor, reader: Reader, finder: ThingFinder | None
     ) -> None:
         """`engine`: it looks while this one answers. `finder`: None: nothing is named."""
         self.engine = engine

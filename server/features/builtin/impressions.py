@@ -76,10 +76,7 @@ class Impression:
 
 
 def impression(
-    bgr: Bgr,
-    rows: tuple[str, ...] | None,
-    captured: float,
-    things: Sequence[Thing] | None = None,
+    bgr: Bgr, rows: tuple[str, ...] | None, captured: float, things: Sequence[Thing] | None = None
 ) -> Impression:
     names = tuple(dict.fromkeys(one.name for one in things)) if things is not None else None
     kept = rows[:_ROWS] if rows is not None else None

@@ -199,10 +199,7 @@ def upright(pieces: Sequence[Piece]) -> list[Piece]:
     if not tall or len(tall) * 2 < len(long):
         return list(pieces)
     return [
-        replace(
-            piece,
-            corners=tuple((y, -x) for x, y in (piece.corners[1:] + piece.corners[:1])),
-        )
+        replace(piece, corners=tuple((y, -x) for x, y in (piece.corners[1:] + piece.corners[:1])))
         for piece in pieces
     ]
 
@@ -338,11 +335,7 @@ def _row(row: Sequence[_Spot], apart: bool) -> Row:
     return Row(text, max(piece.height for _, piece in row), cells, apart)
 
 
-def _figure_of(
-    spot: tuple[float, float],
-    piece: Piece,
-    placed: Sequence[_Spot],
-) -> Piece | None:
+def _figure_of(spot: tuple[float, float], piece: Piece, placed: Sequence[_Spot]) -> Piece | None:
     """Return the large figure right beside a small piece, on its left; None without one."""
     if not _BESIDE.fullmatch(piece.text.strip()):
         return None

@@ -12,13 +12,7 @@ import numpy as np
 from server.features.builtin.codes import Code
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.detector import PERSON, Thing, classes
-from server.features.builtin.intents import (
-    Intent,
-    language_of,
-    languages_of,
-    quoted,
-    understand,
-)
+from server.features.builtin.intents import Intent, language_of, languages_of, quoted, understand
 from server.features.builtin.lines import Piece
 from server.features.builtin.locate import (
     is_print,

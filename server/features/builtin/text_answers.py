@@ -204,10 +204,7 @@ def password(s: Speaker) -> Answer:
     """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
     found = codes.network(s.codes)
     if found is not None and found.password:
-        return (
-            s.say("password", value=found.password),
-            s.say("network", value=found.name),
-        )
+        return (s.say("password", value=found.password), s.say("network", value=found.name))
     printed = tables.beside(s.rows, _PASSWORD)
     if printed is not None:
         return s.say("printed_password", value=printed.value), s.say("alike")

@@ -20,13 +20,7 @@ def register(api: Api) -> None:
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
     from server.features.guidance.looks import timed
-    from server.features.guidance.messages import (
-        Goal,
-        GuidanceSettings,
-        Scan,
-        TargetLost,
-        WhereWas,
-    )
+    from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
     from server.features.guidance.scanning import Scanner, scan_counter
 
     finder: Finder = api.find("builtin")

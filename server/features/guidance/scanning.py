@@ -159,10 +159,7 @@ class Scanning:
         lost = self._placed is None or not self._heading.known
         self._context.outbox.put(
             Bearing(
-                thing=message.thing,
-                found=None if lost else nearest,
-                count=len(found),
-                lost=lost,
+                thing=message.thing, found=None if lost else nearest, count=len(found), lost=lost
             )
         )
 

@@ -105,10 +105,7 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
     if one is None or other is None:
         return None
     return Box(
-        min(one.x1, other.x1),
-        min(one.y1, other.y1),
-        max(one.x2, other.x2),
-        max(one.y2, other.y2),
+        min(one.x1, other.x1), min(one.y1, other.y1), max(one.x2, other.x2), max(one.y2, other.y2)
     )
 
 

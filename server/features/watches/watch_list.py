@@ -328,10 +328,7 @@ def in_frame(
         return replace(answer, where=None)
     picture = request.picture
     found = to_frame(
-        box,
-        unit,
-        picture=(picture.width, picture.height),
-        frame=(region.width, region.height),
+        box, unit, picture=(picture.width, picture.height), frame=(region.width, region.height)
     )
     if found is None:
         return replace(answer, where=None)
@@ -362,10 +359,7 @@ def in_shares(box: Box | None, frame: Frame) -> Box | None:
     if box is None:
         return None
     return Box(
-        box.x1 / frame.width,
-        box.y1 / frame.height,
-        box.x2 / frame.width,
-        box.y2 / frame.height,
+        box.x1 / frame.width, box.y1 / frame.height, box.x2 / frame.width, box.y2 / frame.height
     )
 
 

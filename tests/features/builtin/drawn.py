@@ -6,16 +6,7 @@ may be named.
 
 from __future__ import annotations
 
-from tests.features.builtin.scenes import (
-    Barcode,
-    Box,
-    Digits,
-    Disc,
-    Photo,
-    Scene,
-    Sheet,
-    Stroke,
-)
+from tests.features.builtin.scenes import Barcode, Box, Digits, Disc, Photo, Scene, Sheet, Stroke
 
 RECEIPT = """
 #Green Grocer

@@ -137,12 +137,7 @@ def test_a_single_line_stays_in_the_sentence() -> None:
             "Nein, jetzt nicht (es ist 12:30). Es öffnet um 13.",
         ),
         ("Is it open tomorrow?", SHOP, dt.time(12), "For that day it says: Mon-Fri 9:00-18:00."),
-        (
-            "Is it closed?",
-            SHOP,
-            dt.time(12),
-            "It is open until 18:00 (it is 12:00 now).",
-        ),
+        ("Is it closed?", SHOP, dt.time(12), "It is open until 18:00 (it is 12:00 now)."),
         ("Is it closed now?", SHOP, dt.time(20), "It is closed now (it is 20:00)."),
         (
             "When does it close today?",
@@ -222,11 +217,7 @@ TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "
 @pytest.mark.parametrize(
     ("question", "rows", "answer"),
     [
-        (
-            "How much is it together?",
-            COFFEE,
-            "I added up 3 prices: 8.70. No total is printed.",
-        ),
+        ("How much is it together?", COFFEE, "I added up 3 prices: 8.70. No total is printed."),
         ("What is the total?", (*COFFEE, "Total 9.00"), "The total is 9.00."),
         (
             "Was kostet das zusammen?",

@@ -119,10 +119,7 @@ async def test_an_assistant_looks_and_watches(tmp_path: Path) -> None:
             await soon(lambda: len(watching.alerts.kept()) == 2, 30)
             _, facts = await call("events")
             reasons = {event["condition"]: event["reason"] for event in facts["events"]}
-            assert reasons == {
-                COMES: "A person: in the middle.",
-                GOES: "I do not see that: a cup.",
-            }
+            assert reasons == {COMES: "A person: in the middle.", GOES: "I do not see that: a cup."}
 
 
 async def test_a_program_chats(tmp_path: Path) -> None:

@@ -16,14 +16,7 @@ def gaze(right: float, path: float | None = None) -> Gaze:
     return Gaze(right, 0.0, TANGENT, 9 / 16, abs(right) if path is None else path)
 
 
-def at(
-    look: Gaze,
-    degrees: float,
-    *,
-    name: str = "cup",
-    wide: float = 8.0,
-    **more: str,
-) -> Sight:
+def at(look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **more: str) -> Sight:
     """What a look sees at so many degrees."""
     left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
     label = more.get("label", "")

@@ -16,9 +16,7 @@ from server.features.pointing.claims import Verdict, compare, differing, numbers
 from tests.support.languages import LANGUAGES
 
 ROOT = Path(__file__).parents[3]
-DATA = tomllib.loads(
-    Path(claims.__file__).with_name("claims.toml").read_text(encoding="utf-8"),
-)
+DATA = tomllib.loads(Path(claims.__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 A, D, U, N = Verdict.AGREES, Verdict.DIFFERS, Verdict.UNSURE, Verdict.UNSEEN
 DOSE, LIGHT = "What is the dose?", "Is the traffic light green?"
 # By language: an answer about a dose, one that agrees and one that differs; then of yes and no the same; then a date

@@ -196,8 +196,7 @@ async def test_a_slow_answer_delays_no_watch() -> None:
 
 # The engine that watches knows one colour, as the built-in one knows little.
 ONLY_RED = Capabilities(
-    boxes=BoxUnit.THOUSANDTHS,
-    cannot_watch=lambda text: "" if text == "red" else "Only colours.",
+    boxes=BoxUnit.THOUSANDTHS, cannot_watch=lambda text: "" if text == "red" else "Only colours."
 )
 
 
