@@ -275,6 +275,7 @@ async def test_a_place_is_said_once(
     page = await visit(builtin.base_url, mode=COFFEE, context_options={"locale": language})
     await page.find("#start").click()
     await expect(page.state).to_have_text(say("page.live", language=language))
+    await page.page.wait_for_function(LOADED)
     await page.find("#question").fill(asked)
     await page.page.keyboard.press("Enter")
     await expect(page.find(".mark")).to_have_count(1)
