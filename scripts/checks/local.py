@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,18 @@ from server.features.hosting.settings import HostingSettings
 
 def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
     """Read the settings like the server does; None when it would not start with them."""
-    title = "Settings"
-    where = env_file.name
-    if not env_file.is_file():
-        where = f"there is no {env_file.name}"
+    finding = partial(Finding, "settings", "Settings")
+    where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
     try:
         settings = load(env_file)
     except ConfigError as error:
-        problem = Finding(
-            "settings",
-            title,
-            State.FAILED,
-            "The server does not start with these settings.",
-            error.message.replace("\n", " "),
-            "Correct .env (env.example explains every key), then start the server again.",
-        )
-        return problem, None
+        text = "The server does not start with these settings."
+        todo = "Correct .env (env.example explains every key), then start the server again."
+        return finding(State.FAILED, text, error.message.replace("\n", " "), todo), None
     if settings.warnings:
         text = f"They hold ({where}), with doubts."
-        return Finding("settings", title, State.WARN, text, " ".join(settings.warnings)), settings
-    return Finding("settings", title, State.OK, f"They hold ({where})."), settings
+        return finding(State.WARN, text, " ".join(settings.warnings)), settings
+    return finding(State.OK, f"They hold ({where})."), settings
 
 
 def port_taken(host: str, port: int) -> bool:
@@ -59,12 +52,12 @@ def port_taken(host: str, port: int) -> bool:
 
 def check_udp_ports(settings: Settings) -> Finding:
     """Check that a port of UDP_PORT_RANGE is free for cameras."""
-    title = "UDP ports"
+    finding = partial(Finding, "udp_ports", "UDP ports")
     if settings.udp_port_range is None:
         text = (
             "Any free one is taken (UDP_PORT_RANGE is empty): a firewall has to let in all of them."
         )
-        return Finding("udp_ports", title, State.SKIPPED, text)
+        return finding(State.SKIPPED, text)
     low, high = settings.udp_port_range
     free = 0
     for port in range(low, high + 1):
@@ -73,16 +66,14 @@ def check_udp_ports(settings: Settings) -> Finding:
             free += 1
     count = high - low + 1
     if free == 0:
-        return Finding(
-            "udp_ports",
-            title,
+        return finding(
             State.FAILED,
             f"None of the {count} ports {low}-{high} is free.",
             "Cameras or other programs hold them all, so offers get 503.",
             "Make UDP_PORT_RANGE longer, and open it in the firewall.",
         )
     text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
-    return Finding("udp_ports", title, State.OK, text)
+    return finding(State.OK, text)
 
 
 async def check_local_model(settings: Settings, health: Any) -> Finding | None:
@@ -92,27 +83,21 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     """
     if not isinstance(settings, HostingSettings) or settings.local_model is None:
         return None
-    title = "Local model"
+    finding = partial(Finding, "local_model", "Local model")
     if not settings.has_engine("local"):
         text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
-        return Finding("local_model", title, State.SKIPPED, text)
+        return finding(State.SKIPPED, text)
     engines = health.get("engines", []) if isinstance(health, dict) else []
     reported: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
     state, detail = reported.get("state"), str(reported.get("detail") or "")
     if state in ("ready", "busy", "loading"):
         # The running model uses the memory, so a new check would find too little.
         name = reported.get("model") or settings.local_model.name
-        return Finding(
-            "local_model",
-            title,
-            State.OK,
-            f"{name}: {state!s}.",
-        )
-    todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
+        return finding(State.OK, f"{name}: {state!s}.")
 
     def problem(cause: str) -> Finding:
-        text = "LOCAL_MODEL cannot be loaded."
-        return Finding("local_model", title, State.FAILED, text, cause, todo)
+        todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
+        return finding(State.FAILED, "LOCAL_MODEL cannot be loaded.", cause, todo)
 
     def tried(folder: Path) -> str:
         """Plan the model like the server does, and return its name."""
@@ -131,12 +116,7 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     if state is not None and not detail.startswith("No model is loaded"):
         # The check passes here, but the server has failed to load it.
         return problem(detail)
-    return Finding(
-        "local_model",
-        title,
-        State.OK,
-        f"{name} can be loaded, as far as its files tell.",
-    )
+    return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
 
 
 async def check_model_server(settings: Settings) -> Finding:

@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import aioice.stun
@@ -38,7 +39,7 @@ _CLOSED = {
 
 async def check_access(peer: CameraPeer) -> Finding:
     """Request a token, whose session the other checks use."""
-    title = "Access"
+    finding = partial(Finding, "access", "Access")
     try:
         await peer.get_token()
     except HttpError as error:
@@ -52,52 +53,42 @@ async def check_access(peer: CameraPeer) -> Finding:
             403: "See ALLOWED_ORIGINS.",
             429: "Wait a minute; see RATE_LIMIT_PER_MINUTE.",
         }.get(status, "See the server's log.")
-        return Finding("access", title, State.FAILED, f"No token ({status}).", said, todo)
+        return finding(State.FAILED, f"No token ({status}).", said, todo)
     except (OSError, EOFError, ValueError, KeyError) as error:
-        return Finding(
-            "access",
-            title,
+        return finding(
             State.FAILED,
             f"No token ({type(error).__name__}).",
             "The server does not answer.",
             "See Server.",
         )
-    return Finding("access", title, State.OK, "The server gave a token.")
+    return finding(State.OK, "The server gave a token.")
 
 
 async def check_socket(peer: CameraPeer) -> Finding:
     """Check that the session's socket opens and gets `ready`; it stays open for the following
     checks.
     """
-    title = "WebSocket"
+    finding = partial(Finding, "socket", "WebSocket")
 
-    def problem(text: str, cause: str, todo: str) -> Finding:
-        return Finding("socket", title, State.FAILED, text, cause, todo)
-
+    problem = partial(finding, State.FAILED)
     try:
         await peer.open_socket(timeout=CONNECT_SECONDS)
     except InvalidHandshake as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         return problem(
-            (
-                f"It does not open (status {status})."
-                if status
-                else f"It does not open ({type(error).__name__})."
-            ),
+            f"It does not open ({f'status {status}' if status else type(error).__name__}).",
             "A proxy in between does not let WebSockets through.",
             "Have the proxy pass on the headers Upgrade and Connection, with HTTP/1.1.",
         )
     except (WebSocketException, OSError, EOFError) as error:
         if peer.close_code in _CLOSED:
-            cause, todo = _CLOSED[peer.close_code]
-            text = f"The server closed it ({peer.close_code})."
-            return problem(text, cause, todo)
+            return problem(f"The server closed it ({peer.close_code}).", *_CLOSED[peer.close_code])
         return problem(
             f"It does not greet ({peer.close_code or type(error).__name__}).",
             "Something in between holds it back, or the server failed.",
             "Look into the proxy's configuration and the server's log.",
         )
-    return Finding("socket", title, State.OK, "It opens, and the server greets.")
+    return finding(State.OK, "It opens, and the server greets.")
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
@@ -105,30 +96,29 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
 
     `watched`: the socket is open.
     """
-    title = "Picture (UDP)"
+    finding = partial(Finding, "direct", "Picture (UDP)")
     since = peer.seen
     try:
         await peer.connect(timeout=CONNECT_SECONDS)
     except HttpError as error:
         text = f"The server did not take the offer ({error.reply.status})."
         todo = "See MAX_SESSIONS, UDP_PORT_RANGE and the server's log."
-        return Finding("direct", title, State.FAILED, text, "It refused it, or is full.", todo)
+        return finding(State.FAILED, text, "It refused it, or is full.", todo)
     except (OSError, EOFError):  # TimeoutError and ConnectionError are OSErrors
-        return Finding(
-            "direct",
-            title,
+        return finding(
             State.WARN if relays else State.FAILED,
             f"No packet gets through within {CONNECT_SECONDS:g} s.",
             "UDP between here and the server is blocked, or the server announces addresses that nobody reaches.",
-            (
-                "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES; relays help out meanwhile, see below."
+            "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES"
+            + (
+                "; relays help out meanwhile, see below."
                 if relays
-                else "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET."
+                else ", or set TURN_URLS and TURN_SECRET."
             ),
         )
     if not watched:
         text = "Connected; whether frames arrive is known over the WebSocket only."
-        return Finding("direct", title, State.WARN, text, "See WebSocket.")
+        return finding(State.WARN, text, "See WebSocket.")
     try:
         live = await peer.wait_for(
             lambda m: m["type"] == "status" and m.get("camera") == "live",
@@ -136,29 +126,25 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
             since=since,
         )
     except (TimeoutError, ConnectionError):
-        return Finding(
-            "direct",
-            title,
+        return finding(
             State.FAILED,
             f"Connected, but no picture within {FRAME_SECONDS:g} s.",
             "Large packets are lost on the way (a tunnel's MTU), or the server cannot decode.",
             "Try without the VPN or tunnel; see the server's log.",
         )
     text = f"The server had the first frame {live.at - peer.offered_at:.2f} s after the offer."
-    return Finding("direct", title, State.OK, text)
+    return finding(State.OK, text)
 
 
 async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`announced`)."""
-    title = "STUN"
+    finding = partial(Finding, "stun", "STUN")
     host, _, port = url.partition(":")[2].rpartition(":")
     if not host or not port.isdecimal():
         host, port = url.partition(":")[2], "3478"
     seen = await _reflexive(host.strip("[]"), int(port))
     if seen is None:
-        return Finding(
-            "stun",
-            title,
+        return finding(
             State.FAILED,
             f"{url} does not answer within {STUN_SECONDS:g} s.",
             "UDP to it is blocked, or it is down.",
@@ -166,15 +152,13 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
         )
     same = [a for a in announced if ipaddress.ip_address(a).version == 4]
     if same and seen not in same:
-        return Finding(
-            "stun",
-            title,
+        return finding(
             State.WARN,
             f"It sees this machine as {seen}, which PUBLIC_ADDRESSES does not name.",
             "The provider changed the address, or PUBLIC_ADDRESSES has a mistake.",
             "Name that address in PUBLIC_ADDRESSES, if clients come from outside.",
         )
-    return Finding("stun", title, State.OK, f"It sees this machine as {seen}.")
+    return finding(State.OK, f"It sees this machine as {seen}.")
 
 
 async def _reflexive(host: str, port: int) -> str | None:
@@ -219,7 +203,7 @@ async def try_relay(
 ) -> Finding:
     """Check one TURN URL with the token's credentials. `reported`: the server's own check of it."""
     way = "TLS" if url.startswith("turns:") else "TCP" if url.endswith("=tcp") else "UDP"
-    id, title = f"relay_{number}", f"Relay over {way}"
+    finding = partial(Finding, f"relay_{number}", f"Relay over {way}")
     begin = time.monotonic()
     result = await check_relay(
         url,
@@ -237,16 +221,14 @@ async def try_relay(
     if not taken_in:
         cause = result.why
         if reported and reported.get("ok"):
-            cause += f" {'The server reaches it: so it is the way from here.'}"
+            cause += " The server reaches it: so it is the way from here."
         todo = "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
-        return Finding(id, title, State.FAILED, f"{url} does not relay.", cause, todo)
+        return finding(State.FAILED, f"{url} does not relay.", cause, todo)
     if reported and reported.get("ok") is False:
-        return Finding(
-            id,
-            title,
+        return finding(
             State.WARN,
             f"{url} takes us in ({took}), but the server says that it does not relay.",
             str(reported.get("why", "")),
             "See the server's log and deploy/turnserver.conf.",
         )
-    return Finding(id, title, State.OK, f"{url} relays ({took}).")
+    return finding(State.OK, f"{url} relays ({took}).")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,12 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
 
     `health`: the body of /health, None without a server.
     """
-    title, id = "Recogniser", "recogniser"
+    finding = partial(Finding, "recogniser", "Recogniser")
     if not hasattr(settings, "transcription_base_url"):
         return None
     if settings.transcription_base_url:
         return await _server(
-            *(id, title, "TRANSCRIPTION"),
+            *(finding, "TRANSCRIPTION"),
             settings.transcription_base_url,
             settings.transcription_api_key,
             settings.transcription_model,
@@ -32,22 +34,22 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
         )
     if settings.transcription_local_model is None:
         return None
-    return _local(
-        id, title, "TRANSCRIPTION_LOCAL_MODEL", settings.transcription_local_model, health
-    )
+    folder = settings.transcription_local_model
+    return _local(finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _reported(health, "recogniser"))
 
 
 async def check_voice(settings: Any, health: Any) -> Finding | None:
     """Check the voice that the settings name; None without one, or its feature. `health`: as above."""
-    title, id = "Voice", "voice"
+    finding = partial(Finding, "voice", "Voice")
     if not hasattr(settings, "speech_base_url"):
         return None
     if settings.speech_local_model is not None:
-        return _local(id, title, "SPEECH_LOCAL_MODEL", settings.speech_local_model, health)
+        folder = settings.speech_local_model
+        return _local(finding, "SPEECH_LOCAL_MODEL", folder, _reported(health, "voice"))
     if not settings.speech_base_url:
         return None
     return await _server(
-        *(id, title, "SPEECH"),
+        *(finding, "SPEECH"),
         settings.speech_base_url,
         settings.speech_api_key,
         settings.speech_model,
@@ -68,11 +70,11 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
         ModelTrouble.UNREADABLE: "The file cannot be read.",
         ModelTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
     }
-    title, id, name = "End of turn", "end_of_turn", path.name
-    reported = health.get(id) if isinstance(health, dict) else None
-    state = reported.get("state") if isinstance(reported, dict) else None
+    finding, name = partial(Finding, "end_of_turn", "End of turn"), path.name
+    reported = _reported(health, "end_of_turn")
+    state = None if reported is None else reported.get("state")
     if state == "ready":
-        return Finding(id, title, State.OK, f"{name} is ready.")
+        return finding(State.OK, f"{name} is ready.")
     todo = "Correct END_OF_TURN_MODEL or what the cause names, then start the server again."
     without = "Until then silence alone ends spoken questions."
     try:
@@ -80,17 +82,21 @@ async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
     except ModelUnusable as error:
         text = "END_OF_TURN_MODEL cannot be loaded."
         cause = f"{troubles.get(error.trouble, _NO_MODEL)} {without}"
-        return Finding(id, title, State.WARN, text, cause, todo)
+        return finding(State.WARN, text, cause, todo)
     if state is not None:
         # It was corrected after the start.
-        return Finding(id, title, State.WARN, f"{name} is not ready.", without, todo)
-    text = f"{name} can be loaded, as far as its files tell."
-    return Finding(id, title, State.OK, text)
+        return finding(State.WARN, f"{name} is not ready.", without, todo)
+    return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
+
+
+def _reported(health: Any, part: str) -> dict[str, Any] | None:
+    """Return what the server says of a part; None where it says nothing."""
+    reported = health.get(part) if isinstance(health, dict) else None
+    return reported if isinstance(reported, dict) else None
 
 
 async def _server(
-    id: str,
-    title: str,
+    finding: Callable[..., Finding],
     prefix: str,
     url: str,
     key: SecretStr,
@@ -101,42 +107,30 @@ async def _server(
     found = await listed(prefix, url, key, start="")
     if isinstance(found, Trouble):
         if found.unlisted:
-            text = "It answers, and lists no models, as some do."
-            return Finding(id, title, State.OK, text)
-        cause = f"{found.cause} {without}"
-        return Finding(id, title, State.WARN, found.text, cause, found.todo)
+            return finding(State.OK, "It answers, and lists no models, as some do.")
+        return finding(State.WARN, found.text, f"{found.cause} {without}", found.todo)
     if model and found and model not in found:
-        return Finding(
-            id,
-            title,
+        return finding(
             State.WARN,
             f"It does not have {prefix}_MODEL.",
             f"{has(found)} {without}",
             f"Set {prefix}_MODEL to one of these, or leave it empty.",
         )
-    return Finding(id, title, State.OK, has(found))
+    return finding(State.OK, has(found))
 
 
-def _local(id: str, title: str, setting: str, folder: Path, health: Any) -> Finding:
-    reported = health.get(id) if isinstance(health, dict) else None
-    if isinstance(reported, dict) and reported.get("state") == "ready":
-        return Finding(id, title, State.OK, f"{folder.name} is ready.")
-    missing = [
-        name
-        for name, there in (
-            ("config.json", (folder / "config.json").is_file()),
-            ("weights (.safetensors)", any(folder.glob("*.safetensors"))),
-        )
-        if not there
-    ]
+def _local(
+    finding: Callable[..., Finding], setting: str, folder: Path, reported: dict[str, Any] | None
+) -> Finding:
+    if reported is not None and reported.get("state") == "ready":
+        return finding(State.OK, f"{folder.name} is ready.")
+    needed = {"config.json": "config.json", "weights (.safetensors)": "*.safetensors"}
+    missing = [name for name, files in needed.items() if not any(folder.glob(files))]
     todo = f"Correct {setting} or what the cause names, then start the server again."
     if missing:
         text = f"{setting} cannot be loaded."
-        return Finding(id, title, State.WARN, text, f"Its folder has no {missing[0]}.", todo)
-    if isinstance(reported, dict):
-        text, cause = (
-            f"{folder.name} is not ready.",
-            str(reported.get("detail") or ""),
-        )
-        return Finding(id, title, State.WARN, text, cause, todo)
-    return Finding(id, title, State.OK, f"{folder.name} has its files.")
+        return finding(State.WARN, text, f"Its folder has no {missing[0]}.", todo)
+    if reported is not None:
+        cause = str(reported.get("detail") or "")
+        return finding(State.WARN, f"{folder.name} is not ready.", cause, todo)
+    return finding(State.OK, f"{folder.name} has its files.")

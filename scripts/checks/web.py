@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,11 +34,11 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
 
     Returns also the response and the middle of the request (s since the epoch).
     """
-    title = "Server"
+    finding = partial(Finding, "server", "Server")
     sent = time.time()
 
-    def problem(text: str, cause: str, todo: str) -> tuple[Finding, None, float]:
-        return Finding("server", title, State.FAILED, text, cause, todo), None, sent
+    def problem(*texts: str) -> tuple[Finding, None, float]:
+        return finding(State.FAILED, *texts), None, sent
 
     try:
         reply = await request("GET", f"{url}/", timeout=SECONDS)
@@ -83,29 +84,22 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
             "Check the address, and in the proxy where it passes requests on to.",
         )
     text = f"Version {body.get('version')}, answered in {(came - sent) * 1000:.0f} ms."
-    return Finding("server", title, State.OK, text), reply, (sent + came) / 2
+    return finding(State.OK, text), reply, (sent + came) / 2
 
 
 def check_clock(reply: Reply, middle: float) -> Finding:
     """Compare the response's Date header with this machine's clock at `middle`."""
-    title = "Clock"
+    finding = partial(Finding, "clock", "Clock")
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except ValueError:
-        return Finding("clock", title, State.SKIPPED, "The server did not tell its time.")
+        return finding(State.SKIPPED, "The server did not tell its time.")
     offset = theirs + 0.5 - middle
     if abs(offset) <= CLOCK_SECONDS:
-        text = "This machine and the server agree on the time."
-        return Finding("clock", title, State.OK, text)
-    return Finding(
-        "clock",
-        title,
+        return finding(State.OK, "This machine and the server agree on the time.")
+    return finding(
         State.WARN,
-        (
-            f"This machine's clock is {offset:.0f} s behind the server's."
-            if offset > 0
-            else f"This machine's clock is {-offset:.0f} s ahead of the server's."
-        ),
+        f"This machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server's.",
         "One of the two is set wrongly.",
         "Let both set their time by the network: certificates, tokens and a relay's credentials end by the clock.",
     )
@@ -113,7 +107,7 @@ def check_clock(reply: Reply, middle: float) -> Finding:
 
 async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
     """Check the server's certificate. Returns also True when secrets may be sent there."""
-    title = "Certificate"
+    finding = partial(Finding, "certificate", "Certificate")
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
     context = ssl.create_default_context()
@@ -121,22 +115,15 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
         context.load_verify_locations(path)
     error = await _verify(host, port, context)
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return (
-            Finding("certificate", title, State.SKIPPED, "The server cannot be reached."),
-            False,
-        )
+        return finding(State.SKIPPED, "The server cannot be reached."), False
     if error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            Finding(
-                "certificate",
-                title,
-                State.FAILED,
-                "The program that listens there does not speak TLS 1.2 or newer.",
-                "HTTPS_ENABLED is not set, or a proxy's https goes to another port.",
-                "Start with bash scripts/run.sh --https, or use http:// on localhost.",
-            ),
-            False,
+        failed = finding(
+            State.FAILED,
+            "The program that listens there does not speak TLS 1.2 or newer.",
+            "HTTPS_ENABLED is not set, or a proxy's https goes to another port.",
+            "Start with bash scripts/run.sh --https, or use http:// on localhost.",
         )
+        return failed, False
     leaf = await _leaf(host, port)
     names, ends = _names_and_end(leaf)
     days = (ends - datetime.now(UTC)).total_seconds() / 86400
@@ -145,42 +132,31 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
         text = f"It names {shown}; trusted, and good for {days:.0f} more days."
         if days < EXPIRES_SOON_DAYS:
             todo = "Renew it, then start the server again."
-            return Finding("certificate", title, State.WARN, text, "It ends soon.", todo), True
-        return Finding("certificate", title, State.OK, text), True
+            return finding(State.WARN, text, "It ends soon.", todo), True
+        return finding(State.OK, text), True
     assert isinstance(error, ssl.SSLCertVerificationError)
     code = error.verify_code
     if code in _UNKNOWN_ISSUER and await _own_authority(url, host, port):
-        return (
-            Finding(
-                "certificate",
-                title,
-                State.WARN,
-                f"It names {shown}; it comes from the server's own authority, which this machine does not trust.",
-                "bash scripts/run.sh --https made it. Each device has to be set once to trust it.",
-                "On phones: the page shows the steps. Here: --authority with that file checks it.",
-            ),
-            False,
+        doubt = finding(
+            State.WARN,
+            f"It names {shown}; it comes from the server's own authority, which this machine does not trust.",
+            "bash scripts/run.sh --https made it. Each device has to be set once to trust it.",
+            "On phones: the page shows the steps. Here: --authority with that file checks it.",
         )
+        return doubt, False
     causes = {
         _EXPIRED: f"It ended {-days:.0f} days ago, or this machine's clock is wrong.",
         _NOT_YET: "It is not good yet, or this machine's clock is wrong.",
         **dict.fromkeys(_UNKNOWN_ISSUER, "Nobody whom this machine trusts vouches for it."),
-        **dict.fromkeys(
-            _OTHER_NAME,
-            f"It is made out to other names: {', '.join(names[:4])}.",
-        ),
+        **dict.fromkeys(_OTHER_NAME, f"It is made out to other names: {', '.join(names[:4])}."),
     }
-    return (
-        Finding(
-            "certificate",
-            title,
-            State.FAILED,
-            f"It does not hold ({error.verify_message}).",
-            causes.get(code, "The chain of certificates is broken."),
-            "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
-        ),
-        False,
+    failed = finding(
+        State.FAILED,
+        f"It does not hold ({error.verify_message}).",
+        causes.get(code, "The chain of certificates is broken."),
+        "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
     )
+    return failed, False
 
 
 async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
@@ -244,23 +220,21 @@ async def health(url: str, token: str = "") -> Any:
 
 def check_engine(body: Any) -> Finding:
     """Check the engine's state in /health."""
-    title = "Engine"
+    finding = partial(Finding, "engine", "Engine")
     engine = body.get("engine") if body else None
     if not isinstance(engine, dict):
-        return Finding("engine", title, State.SKIPPED, "/health tells nothing of it.")
+        return finding(State.SKIPPED, "/health tells nothing of it.")
     name, state = engine.get("name"), engine.get("state")
     if state in ("ready", "busy"):
         model = f" ({engine['model']})" if engine.get("model") else ""
         if body.get("draining"):
             text = f"{name} is ready, but the server is about to stop."
-            return Finding("engine", title, State.WARN, text, todo="Wait until it is back.")
+            return finding(State.WARN, text, todo="Wait until it is back.")
         text = f"{name}{model}: {state!s}."
         if name == "builtin":
-            text = f"{text} {'No vision-language model answers.'}"
-        return Finding("engine", title, State.OK, text)
-    return Finding(
-        "engine",
-        title,
+            text += " No vision-language model answers."
+        return finding(State.OK, text)
+    return finding(
         State.WARN if state == "loading" else State.FAILED,
         f"{name}: {state!s}. Questions cannot be answered.",
         str(engine.get("detail") or body.get("reason") or ""),
