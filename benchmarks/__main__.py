@@ -22,7 +22,7 @@ from pathlib import Path
 # go_on_inside starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -41,11 +41,7 @@ PARTS = {
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks")
     positive = number(0.001, 1e6)
     way = parser.add_mutually_exclusive_group(required=True)
     for name, text in (
@@ -99,8 +95,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> int:
     report = asyncio.run(_until_terminated(_measured(args)))
     report.close()
-    # Results are passed on; the code is not.
-    report.conditions["arguments"].pop("access_code", None)
     print(report.table())
     note = "" if args.server_url else f" {STAND_IN}"
     print(f"\n{EXPECTATION}{note}\n")

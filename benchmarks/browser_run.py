@@ -17,7 +17,7 @@ from playwright.async_api import Browser
 from benchmarks.browser import chromium
 from benchmarks.microphones import chromium_arguments
 from scripts.bench.processes import ServerProcess, StandInProcess
-from scripts.bench.report import Report, machine
+from scripts.bench.report import Report
 from scripts.bench.stand_in_speech import PROGRAM
 
 
@@ -52,10 +52,7 @@ class BrowserRun:
 
 @asynccontextmanager
 async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[BrowserRun]:
-    report = Report(
-        title,
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
-    )
+    report = Report.of(title, args)
     async with AsyncExitStack() as stack:
         more: list[str] = []
         if args.microphone:

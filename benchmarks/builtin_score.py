@@ -11,7 +11,6 @@ Exit status: 0 measured, 2 wrong options.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.arguments import command_line
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -31,11 +31,7 @@ HALVES = {"tuning": True, "held-out": False}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="benchmark.py --builtin",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="benchmark.py --builtin")
     parser.add_argument("--half", choices=HALVES, help="this half alone")
     parser.add_argument("--tell", action="store_true", help="print the answers that are not right")
     args = parser.parse_args()

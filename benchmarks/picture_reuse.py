@@ -7,13 +7,13 @@ must not serve for a question after.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import cv2
 
+from scripts.arguments import command_line
 from server.core import core_dumps
 from server.media.picture.likeness import Likeness
 from server.media.picture.planes import BufferPool
@@ -110,11 +110,7 @@ def show_old() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.picture_reuse",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks.picture_reuse")
     parser.add_argument("--seconds", type=float, default=41.0, help="length of a still clip")
     given = parser.parse_args(arguments)
     cv2.setNumThreads(1)

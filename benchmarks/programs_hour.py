@@ -39,7 +39,7 @@ from benchmarks.program_clients import (
     repeat,
     script,
 )
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -339,11 +339,7 @@ def _add_memory(found: Report, run: Run) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.programs_hour",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks.programs_hour")
     add = parser.add_argument
     add("--minutes", type=number(0.1, 1440), default=60.0, help="of all phases together (60)")
     add("--phase-seconds", type=number(5, 3600), default=60.0, help="of one phase (60)")

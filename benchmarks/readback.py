@@ -8,7 +8,6 @@ Each way reads 200 pictures of a playing 1280x720 camera; the page itself uses t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from playwright.async_api import Route
 
 from benchmarks.browser import chromium, page_with_camera
+from scripts.arguments import command_line
 from server.core import core_dumps
 
 _MEASURE = """async () => {
@@ -84,11 +84,7 @@ async def measure() -> tuple[dict[str, list[float]], list[str]]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.readback",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    command_line(__doc__, prog="python -m benchmarks.readback").parse_args()
     found, formats = asyncio.run(measure())
     print("frames are", ", ".join(formats))
     for name, (median, slow) in found.items():

@@ -16,7 +16,7 @@ from benchmarks.questions import Results, ask_many
 from scripts.bench.camera_peer import close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ServerProcess, StandInProcess
-from scripts.bench.report import Report, machine
+from scripts.bench.report import Report
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
 CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
@@ -57,10 +57,10 @@ async def _questions(
 async def run_rows(args: argparse.Namespace) -> Report:
     """All of them, or those that `--only` names; `args` are the benchmark's."""
     parts = set(filter(None, args.only.split(",")))
-    report = Report(
+    report = Report.of(
         "qwen-camera, simulated 1280×720 VP8 cameras over loopback"
         + (", microphones on" if args.microphone else ""),
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+        args,
     )
 
     def wanted(part: str) -> bool:

@@ -8,12 +8,12 @@ only the seconds are this machine's.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import time
 from collections import Counter, defaultdict
 
+from scripts.arguments import command_line
 from server.core import core_dumps
 
 
@@ -39,11 +39,7 @@ async def measure() -> None:
 
 def main() -> int:
     """Run the measurement."""
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.second_looks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    command_line(__doc__, prog="python -m benchmarks.second_looks").parse_args()
     asyncio.run(measure())
     return 0
 

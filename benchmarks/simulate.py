@@ -24,7 +24,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import whole
+from scripts.arguments import command_line, whole
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -32,7 +32,7 @@ try:
     from benchmarks.watch_scenes import STEP, TOKEN
     from scripts.bench import program
     from scripts.bench.processes import ROOT
-    from scripts.bench.report import Report, Row, Spread, machine
+    from scripts.bench.report import Report, Row, Spread
     from server.core.frames import Kind
     from server.core.metrics import Metrics
     from server.inference import Inference
@@ -280,10 +280,7 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
 
 
 def run(args: argparse.Namespace) -> int:
-    report = Report(
-        "Questions beside background work, simulated",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
-    )
+    report = Report.of("Questions beside background work, simulated", args)
     for sessions in args.sessions:
         for row in simulate(sessions, args):
             report.add(row)
@@ -292,11 +289,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.simulate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks.simulate")
     add = parser.add_argument
     many = whole(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")

@@ -13,7 +13,6 @@ asked beside a camera that sends, as all others are; "text again" was asked befo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import time
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 
 import httpx
 
+from scripts.arguments import command_line
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core import core_dumps
@@ -150,11 +150,7 @@ async def measure(url: str, rounds: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.still_scene",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks.still_scene")
     parser.add_argument("--vllm", required=True, help="base URL, with /v1")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args(arguments)

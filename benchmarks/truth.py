@@ -30,7 +30,7 @@ from typing import Any, Protocol, Self
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import address
+from scripts.arguments import address, command_line
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -280,11 +280,7 @@ def _engine_url(text: str) -> str:
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="benchmark.py --truth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="benchmark.py --truth")
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--engine-url", type=_engine_url, help="an OpenAI-compatible model server")

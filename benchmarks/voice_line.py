@@ -22,7 +22,7 @@ from typing import Any
 # scripts/benchmark.py starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -193,11 +193,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/benchmark.py --voice --browser",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="scripts/benchmark.py --voice --browser")
     add = parser.add_argument
     add("--bursts", type=whole(1, 10_000), default=30, help="sounds each way (30)")
     add("--seconds", type=number(1, 3600), default=15, help="for each CPU figure (15)")

@@ -30,7 +30,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -44,7 +44,7 @@ try:
     from scripts.bench.chat_client import Arrived
     from scripts.bench.live_encoder import LiveEncoder
     from scripts.bench.processes import ROOT, ServerProcess
-    from scripts.bench.report import Report, machine, write_whole
+    from scripts.bench.report import Report, write_whole
     from tests.support.fakes_openai import FakeOpenAI
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
@@ -169,10 +169,7 @@ def run(args: argparse.Namespace) -> int:
         # It knows one red picture from one orange and one grey one, and is watched for that alone.
         args.browser, args.conditions, args.only = True, 1, ["colors"]
     way = "the page in Chromium" if args.browser else "a simulated camera"
-    report = Report(
-        f"WatchBench through {way}, {args.minutes:g} minutes a class",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
-    )
+    report = Report.of(f"WatchBench through {way}, {args.minutes:g} minutes a class", args)
     scores = [Score("ours"), *map(Score, () if args.trained else BASELINES)]
     cut = not asyncio.run(_whole(measure(args, scores)))
     if not scores[0].seconds:
@@ -228,11 +225,7 @@ def _plots(scores: Sequence[Score], report: Report, args: argparse.Namespace) ->
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.watch_bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m benchmarks.watch_bench")
     add = parser.add_argument
     share = number(0, 1)
     add(

@@ -6,7 +6,6 @@ frames a second; an answer takes a tenth of a second. The first condition happen
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import itertools
 import sys
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
+from scripts.arguments import command_line
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.features.watches.rule import Ask, Look, Order, Watches
@@ -162,9 +162,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of each class (2)")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", choices=CLASSES, default=CLASSES)

@@ -1,4 +1,4 @@
-"""Argument types that several scripts share. Standard library only."""
+"""Command lines, and types of their arguments, that several scripts share. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+
+def command_line(
+    description: str | None, prog: str | None = None, **more: Any
+) -> argparse.ArgumentParser:
+    """Return a parser whose help shows the lines of the description as they are."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
 
 
 def address(text: str) -> str:

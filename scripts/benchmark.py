@@ -48,7 +48,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import number  # noqa: E402
+from scripts.arguments import command_line, number  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
@@ -72,9 +72,7 @@ OWN = (*APART, "--voice", "--plan", "--fleet")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     program.add_options(parser, questions=100, sessions=4, rate=1.0, warm_up=2)
     positive = number(0.001, 1e6)
     add = parser.add_argument

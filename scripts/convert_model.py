@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.arguments import command_line  # noqa: E402
 from scripts.models import checkpoint  # noqa: E402
 from scripts.models.disk import in_words, partial  # noqa: E402
 from scripts.models.forms import FORMS  # noqa: E402
@@ -30,9 +31,7 @@ from server.core import core_dumps  # noqa: E402
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     add = parser.add_argument
     add("--model-path", type=Path, required=True, help="the model's folder")
     add("--quantize", type=int, choices=(8, 4), help="bits of a weight")

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import settings_file  # noqa: E402
+from scripts.arguments import command_line, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
@@ -46,9 +46,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     add = parser.add_argument
     add("address", nargs="?", help="the server, like https://cam.example.org (this machine's)")
     add("--server-url", help="the same")

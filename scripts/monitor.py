@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import address, settings_file  # noqa: E402
+from scripts.arguments import address, command_line, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
@@ -51,9 +51,7 @@ MAX_INTERVAL = 3600.0
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     add = parser.add_argument
     add(
         "--server-url",

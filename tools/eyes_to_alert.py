@@ -30,7 +30,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.own_environment import go_on_inside
 from server.core import core_dumps
 
@@ -41,7 +41,7 @@ try:
     from scripts.bench.http_json import request
     from scripts.bench.live_encoder import LiveEncoder
     from scripts.bench.processes import ROOT, ServerProcess
-    from scripts.bench.report import Report, machine
+    from scripts.bench.report import Report
     from scripts.bench.stand_in_model import StandInModel
     from scripts.bench.usage import Usage
     from server.shared.watch_answers import conditions_in
@@ -216,10 +216,10 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
             f"{args.false_yes:.0%} false yes, {args.false_no:.0%} false no"
         )
     )
-    report = Report(
+    report = Report.of(
         f"Eyes to alert, {engine}{', without the detector' if args.no_detector else ''}"
         f"{', in virtual time' if args.virtual else ''}",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+        args,
     )
     scores: dict[str, Score] = {}
     cut = False
@@ -246,11 +246,7 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.eyes_to_alert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m tools.eyes_to_alert")
     add = parser.add_argument
     share = number(0, 1)
     add("--clips", required=True, help="made, or a folder of clips")

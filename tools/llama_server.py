@@ -8,7 +8,6 @@ cmake, where there is none, comes from the package index.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -16,6 +15,8 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from scripts.arguments import command_line
 
 VERSION = "0.3.36"
 # Of its sources on the package index
@@ -81,11 +82,7 @@ def build(jobs: int) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.llama_server",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m tools.llama_server")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
     print(build(parser.parse_args().jobs))
     return 0

@@ -42,7 +42,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.arguments import number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.arrivals import QUESTIONS
 from scripts.bench.fleet import Fleet, Size
@@ -70,11 +70,7 @@ COST_QUESTIONS = 200
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="benchmark.py --fleet",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="benchmark.py --fleet")
     add = parser.add_argument
     add("--gateways", type=whole(2, 50), default=3, help="web processes (3)")
     add("--engines", type=whole(1, 16), default=3, help="stand-ins for model servers (3)")

@@ -24,7 +24,7 @@ from scripts.bench.load_figures import LoadFigures, advice
 from scripts.bench.load_sample import Sample
 from scripts.bench.open_loop import OpenLoop, ServerGone
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
-from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, machine, write_csv
+from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, write_csv
 from server.features.hosting.gpu import GpuReader
 
 # A machine that is idle for less of the time than this measures itself.
@@ -74,9 +74,9 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
     Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be
     measured.
     """
-    report = Report(
+    report = Report.of(
         f"qwen-camera under load, simulated {args.size[0]}×{args.size[1]} VP8 cameras, open loop",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+        args,
     )
     run = LoadRun(report, poisson(args.num_requests, args.rate, args.seed), args.slo)
     async with contextlib.AsyncExitStack() as stack:
@@ -227,8 +227,6 @@ def finish(run: LoadRun) -> None:
         "questions": [asdict(sample) for sample in sent],
         "advice": advice(figures, run.limits),
     }
-    # Results are passed on; the code is not.
-    report.conditions["arguments"].pop("access_code", None)
     report.close()
 
 

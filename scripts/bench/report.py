@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -112,6 +113,13 @@ class Report:
     # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
     _ticks: tuple[int, int] = field(default_factory=lambda: idle_and_all())
+
+    @classmethod
+    def of(cls, title: str, args: argparse.Namespace) -> Report:
+        """Begin the report of a program with these options."""
+        # Results are passed on; the code is not.
+        given = {k: str(v) for k, v in vars(args).items() if k != "access_code"}
+        return cls(title, {"machine": machine(), "arguments": given})
 
     def add(self, row: Row) -> None:
         self.rows.append(row)

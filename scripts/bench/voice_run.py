@@ -32,13 +32,13 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import address, number, whole
+from scripts.arguments import address, command_line, number, whole
 from scripts.bench import plots, program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.load_run import Stop, check_health
 from scripts.bench.processes import ROOT, MeasurementError, ServerProcess, StandInProcess
-from scripts.bench.report import STAND_IN, Report, machine
+from scripts.bench.report import STAND_IN, Report
 from scripts.bench.stand_in_speech import PROGRAM
 from scripts.bench.voice_engine import LocalVoice
 from scripts.bench.voice_figures import VoiceFigures
@@ -59,12 +59,7 @@ _LOAD_SECONDS = 600.0
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/benchmark.py --voice",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
     add = parser.add_argument
     add("--server-url", type=address, help="measure this server instead of starting one")
     add(
@@ -117,9 +112,8 @@ class VoiceRun:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.figures = VoiceFigures(args.silence_ms)
-        self.report = Report(
-            "qwen-camera, spoken questions and answers through a simulated visitor",
-            {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+        self.report = Report.of(
+            "qwen-camera, spoken questions and answers through a simulated visitor", args
         )
         # A stand-in took the model's place.
         self.stand_in = False
@@ -327,8 +321,6 @@ def measure(args: argparse.Namespace) -> int:
         return 130 if run.cut_short else 1
     report.rows += figures.rows()
     report.more |= {"interrupted": run.cut_short, **figures.as_json()}
-    # Results are passed on; the code is not.
-    report.conditions["arguments"].pop("access_code", None)
     report.close()
     print(report.table())
     print("\n" + "\n".join([*run.left_out, *([STAND_IN] if run.stand_in else [])]) + "\n")

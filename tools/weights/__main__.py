@@ -13,7 +13,6 @@ It wants npm, node and an environment of its own (200 MB):
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
+from scripts.arguments import command_line
 from tools.weights import classifier, detector, sources
 from tools.weights.graph import Array
 
@@ -91,11 +91,7 @@ def make(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.weights",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__, prog="python -m tools.weights")
     parser.add_argument("--to", type=Path, default=sources.THINGS, help="the folder to write to")
     folder: Path = parser.parse_args().to
     with tempfile.TemporaryDirectory() as made:
