@@ -37,7 +37,9 @@ async def idle_rows(
     await asyncio.sleep(seconds)
     last, after = Usage.of(pid) if pid else None, await outbound_video(page)
     if before is None or after is None:
-        return [Row("7", "uplink of an idle camera", "kbit/s", note="the page sends no video")]
+        return [
+            Row("uplink of an idle camera", "kbit/s", note="the page sends no video", number="7")
+        ]
     passed = (after["now"] - before["now"]) / 1000
 
     def per_second(key: str) -> float:
@@ -50,19 +52,18 @@ async def idle_rows(
         cores = last.cores_since(first)
         rows.append(
             Row(
-                "6",
                 f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s"
                 + (", and its microphone" if microphone else ""),
                 "core",
                 value=cores - without,
                 target=None if microphone else 0.007 if frames < 3 else 0.015,
                 note=f"one camera and its socket, {seconds:g} s; without {without:.4f} core",
+                number="6",
             )
         )
     encodings = ((after.get("parameters") or {}).get("encodings") or [{}])[0]
     rows.append(
         Row(
-            "7",
             "uplink of an idle camera (Chromium)",
             "kbit/s",
             value=8 * (per_second("pairBytesSent") - per_second("soundBytesSent")) / 1000,
@@ -74,6 +75,7 @@ async def idle_rows(
                 f"{encodings.get('maxFramerate')}, maxBitrate {encodings.get('maxBitrate')}; "
                 f"limited by {after.get('qualityLimitationReason')}"
             ),
+            number="7",
         )
     )
     return rows
@@ -91,10 +93,7 @@ async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Rand
     asleep and awake.
     """
     rows: list[Row] = []
-    async with (
-        ServerProcess(ENGINE="builtin") as server,
-        page_with_camera(browser) as page,
-    ):
+    async with ServerProcess(ENGINE="builtin") as server, page_with_camera(browser) as page:
         await start_camera(page, server.url)
         seconds: list[float] = []
         for height in pixels:
@@ -112,16 +111,16 @@ async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Rand
                 way = "typed (woken)" if typed else "tapped (idle)"
                 rows.append(
                     Row(
-                        "1",
                         f"print with capitals {height} px high read by the built-in engine, {way}",
                         "%",
                         value=100 * sum(shares) / len(shares),
                         target=95 if height == 14 else None,
                         at_least=True,
                         note=f"share of characters found, line by line: {[round(x, 2) for x in shares]}",
+                        number="1",
                     )
                 )
-        rows.append(Row("", "built-in engine's own time for reading", "s", Spread.of(seconds)))
+        rows.append(Row("built-in engine's own time for reading", "s", Spread.of(seconds)))
     return rows
 
 
@@ -158,7 +157,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
                     results = await ask_and_measure(page, run.model, args.num_requests, rng)
                     report.rows = results.rows() + report.rows + results.whole_rows()
             report.add(
-                Row("10", "first frame, from the offer, local", "s", value=first, target=0.5)
+                Row("first frame, from the offer, local", "s", value=first, target=0.5, number="10")
             )
         if run.wanted("reading"):
             say("reading print")

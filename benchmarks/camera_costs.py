@@ -42,7 +42,9 @@ async def first_frames(url: str, count: int) -> Row:
         finally:
             await peer.close()
             await encoder.close()
-    return Row("10", "first frame, from the offer, local", "s", Spread.of(seconds), target_p95=0.5)
+    return Row(
+        "first frame, from the offer, local", "s", Spread.of(seconds), target_p95=0.5, number="10"
+    )
 
 
 async def idle_cpu(
@@ -77,13 +79,13 @@ async def idle_cpu(
         )
     return [
         Row(
-            "6",
             f"server CPU of an idle 720p camera, {rate:g} frames/s"
             + (", and its microphone" if microphone else ""),
             "core",
             value=each,
             target=None if microphone else target,
             note=note,
+            number="6",
         )
     ]
 
@@ -126,10 +128,15 @@ async def memory(url: str, pid: int, *, cameras: int, rounds: int, seconds: floa
     )
     growth = (left[-1].rss - left[0].rss) / max(1, rounds - 1)
     return [
-        Row("8", "memory of a further 720p camera", "MiB", value=mib, target=6, note=note),
-        Row("8", "threads of a further camera", "threads", value=threads, target=0.2),
-        Row("8", "kept over 2 cameras after all left", "MiB", value=left[0].rss - with_two.rss),
-        Row("8", f"growth of that a round of {cameras} cameras", "MiB", value=growth),
+        Row("memory of a further 720p camera", "MiB", value=mib, target=6, note=note, number="8"),
+        Row("threads of a further camera", "threads", value=threads, target=0.2, number="8"),
+        Row(
+            "kept over 2 cameras after all left",
+            "MiB",
+            value=left[0].rss - with_two.rss,
+            number="8",
+        ),
+        Row(f"growth of that a round of {cameras} cameras", "MiB", value=growth, number="8"),
     ]
 
 
@@ -194,7 +201,6 @@ async def capacity(
         note += f"; {usage / held:.4f} core a camera at {held}, age p95 {age:.0f} ms"
     return [
         Row(
-            "9",
             f"cameras on one core, {rate:g} frames/s",
             "cameras",
             value=float(held),
@@ -202,6 +208,7 @@ async def capacity(
             target=float(target) if ended != "--cameras" or held >= target else None,
             at_least=True,
             note=note,
+            number="9",
         )
     ]
 
@@ -209,10 +216,10 @@ async def capacity(
 def start_row(seconds: list[float]) -> Row:
     """Row 11 from the starts that were timed."""
     return Row(
-        "11",
         "start to first page, installed",
         "s",
         value=statistics.median(seconds),
         target=2,
         note=f"starts {[round(x, 2) for x in seconds]}",
+        number="11",
     )

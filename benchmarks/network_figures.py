@@ -59,8 +59,10 @@ def asked_rows(
         f"oldest {ages.max:.0f} ms; {note}; {load()}"
     )
     return [
-        Row("12", f"{what}: age at the model{kind}", "ms", ages, target_p95=bound, note=note),
-        Row("12", f"{what}: question → model{kind}", "ms", waits),
+        Row(
+            f"{what}: age at the model{kind}", "ms", ages, target_p95=bound, note=note, number="12"
+        ),
+        Row(f"{what}: question → model{kind}", "ms", waits, number="12"),
     ]
 
 
@@ -146,16 +148,18 @@ async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> l
     what = f"{loss:.0%} loss, {codec}"
     rows = [
         Row(
-            "13",
             f"{what}: longest gap in {WATCH_S:g} s, {state}",
             "s",
             Spread.of(found),
             target_p95=LOSS.get(loss),
             note=f"{[round(x, 2) for x in found]}, {load()}",
+            number="13",
         )
         for state, found in gaps.items()
     ]
-    rows.append(Row("13", f"{what}: first frame", "s", Spread.of(firsts), target_p95=FIRST_FRAME_S))
+    rows.append(
+        Row(f"{what}: first frame", "s", Spread.of(firsts), target_p95=FIRST_FRAME_S, number="13")
+    )
     return rows
 
 
@@ -193,12 +197,12 @@ async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
             }
             same.append(len(begun) == 1)
     return Row(
-        "14",
         f"link cut for {seconds:g} s: picture back after the link",
         "s",
         Spread.of(back),
         target_p95=CUTS.get(seconds),
         note=f"{[round(x, 2) for x in back]}, same chat in {same.count(True)} of {len(same)}; {load()}",
+        number="14",
     )
 
 

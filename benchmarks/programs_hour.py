@@ -29,16 +29,7 @@ from typing import Any
 import httpx
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from benchmarks.program_clients import (
-    Tally,
-    assistant,
-    gets,
-    home,
-    library,
-    posts,
-    repeat,
-    script,
-)
+from benchmarks.program_clients import Tally, assistant, gets, home, library, posts, repeat, script
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.camera_peer import CameraPeer, close_all
@@ -289,29 +280,29 @@ def report(run: Run, args: argparse.Namespace) -> Report:
     )
     spreads = [Spread.of(1000 * one for one in times) for times in run.first]
     for what, spread in zip(("without", "with"), spreads, strict=True):
-        found.add(Row("", f"a person's first word, {what} programs", "ms", spread=spread))
+        found.add(Row(f"a person's first word, {what} programs", "ms", spread=spread))
     if all(spread.n for spread in spreads):
         for name in ("p50", "p95"):
             ratio = getattr(spreads[1], name) / getattr(spreads[0], name)
             target = TARGET if name == "p50" else None
-            found.add(Row("", f"{name} with / without", "", value=ratio, target=target))
-    found.add(Row("", "people's questions without a word", "", value=run.people_failed, target=0))
+            found.add(Row(f"{name} with / without", "", value=ratio, target=target))
+    found.add(Row("people's questions without a word", "", value=run.people_failed, target=0))
     allowed = RATE * run.beside / 60 + AT_ONCE * run.phases
     for name, tally in run.tallies.items():
         said = ", ".join(f"{count} × {error}" for error, count in tally.errors.items())
         limit = allowed if tally.limited else None
         note = f"{tally.refused} refused for their rate; errors: {said or 'none'}"
-        found.add(Row("", name, "answers", value=tally.done, target=limit, note=note))
+        found.add(Row(name, "answers", value=tally.done, target=limit, note=note))
         if tally.limited:
             share = tally.done / allowed if allowed else 0.0
-            row = Row("", "of what its rate allows", "", value=share)
+            row = Row("of what its rate allows", "", value=share)
             # All but the one of each phase that its end cut off
             row.target, row.at_least = (int(allowed) - run.phases) / max(allowed, 1), True
             found.add(row)
             if not tally.refused:
-                found.add(Row("", "never above its rate", "", value=1, target=0))
+                found.add(Row("never above its rate", "", value=1, target=0))
         if tally.within:
-            found.add(Row("", "of them refused for their rate", "", value=tally.refused, target=0))
+            found.add(Row("of them refused for their rate", "", value=tally.refused, target=0))
     _add_memory(found, run)
     found.more = {
         "memory": run.memory,
@@ -326,16 +317,16 @@ def _add_memory(found: Report, run: Run) -> None:
     end = run.memory[-1][0]
     for when, share in (("start", 0.0), ("quarter", 0.25), ("half", 0.5), ("end", 1.0)):
         value = min(run.memory, key=lambda one: abs(one[0] - share * end))[1]
-        found.add(Row("", f"memory of the server, {when}", "MiB", value=value))
-    found.add(Row("", "the same, most", "MiB", value=max(m for _, m in run.memory)))
+        found.add(Row(f"memory of the server, {when}", "MiB", value=value))
+    found.add(Row("the same, most", "MiB", value=max(m for _, m in run.memory)))
     since = max(WARM_SHARE * end, min(WARM_SECONDS, end / 2))
     warm = [one for one in run.memory if one[0] >= since]
-    found.add(Row("", f"its growth from second {since:.0f} on", "MiB/h", value=slope(warm)))
+    found.add(Row(f"its growth from second {since:.0f} on", "MiB/h", value=slope(warm)))
     if run.children:
         value = run.children[-1][1]
-        found.add(Row("", "memory of its child processes, end", "MiB", value=value))
+        found.add(Row("memory of its child processes, end", "MiB", value=value))
         warm = [one for one in run.children if one[0] >= since]
-        found.add(Row("", "the same, growth", "MiB/h", value=slope(warm)))
+        found.add(Row("the same, growth", "MiB/h", value=slope(warm)))
 
 
 def main() -> int:

@@ -89,13 +89,13 @@ class Results:
         )
         rows = [
             Row(
-                "1",
                 "camera resolution that the model's frame was cut from",
                 "px wide",
                 value=float(min((w for w, _ in sources), default=0)),
                 target=1280,
                 at_least=True,
                 note=f"camera {sources}, picture at the model {sizes}",
+                number="1",
             )
         ]
         for number, typed, name, p50, p95 in (
@@ -106,13 +106,13 @@ class Results:
             if some:
                 rows.append(
                     Row(
-                        number,
                         name,
                         "ms",
                         Spread.of(x for a in some if (x := a.to_model_ms) is not None),
                         target_p50=p50,
                         target_p95=p95,
                         note=_evidence(some),
+                        number=number,
                     )
                 )
         for typed, name in ((True, "typed"), (False, "tapped")):
@@ -120,22 +120,22 @@ class Results:
             if some:
                 rows.append(
                     Row(
-                        "4",
                         f"age of that frame at the model, {name}",
                         "ms",
                         Spread.of(x for a in some if (x := a.age_ms) is not None),
                         target_p50=12,
                         target_p95=25,
+                        number="4",
                     )
                 )
         rows.append(
             Row(
-                "5",
                 "model's first token → client",
                 "ms",
                 Spread.of(x for a in self.asked if (x := a.first_token_ms) is not None),
                 target_p50=1.5,
                 target_p95=4,
+                number="5",
             )
         )
         return rows
@@ -146,7 +146,7 @@ class Results:
         first = [(at - a.asked) * 1000 for a in done if (at := a.first_delta_at) is not None]
         timings = [a.response["timings"] for a in done if a.response]
         steps = [
-            Row("", f"server: {name}", "ms", Spread.of(t[key] for t in timings))
+            Row(f"server: {name}", "ms", Spread.of(t[key] for t in timings))
             for key, name in (
                 ("wait_frame_ms", "waiting for the frame"),
                 ("prepare_ms", "preparing it"),
@@ -155,16 +155,14 @@ class Results:
         ]
         return [
             *steps,
-            Row("", "question → first text at the client", "ms", Spread.of(first)),
+            Row("question → first text at the client", "ms", Spread.of(first)),
             Row(
-                "",
                 "question → whole answer",
                 "ms",
                 Spread.of((a.ended_at - a.asked) * 1000 for a in done),
                 note=f"{len(done)} of {len(self.asked)} answered, errors: {_counted(self.errors())}",
             ),
             Row(
-                "",
                 "in the engine, as the server reports",
                 "ms",
                 Spread.of(a.response["inference_time"] * 1000 for a in done if a.response),

@@ -259,23 +259,23 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
     )
     name = f"{sessions} sessions"
     return [
-        Row("", f"{name}: first token alone", "ms", Spread.of(1000 * one for one in idle.first)),
+        Row(f"{name}: first token alone", "ms", Spread.of(1000 * one for one in idle.first)),
         Row(
-            "",
             f"{name}: first token beside background work",
             "ms",
             Spread.of(1000 * one for one in busy.first),
             target_p95=1000 * (1.3 * alone + STEP),
         ),
-        Row("", f"{name}: GPU of an answer", "s", value=busy.busy / busy.answers),
-        Row("", f"{name}: background answers", "a second", value=sum(counts) / seconds),
+        Row(f"{name}: GPU of an answer", "s", value=busy.busy / busy.answers),
+        Row(f"{name}: background answers", "a second", value=sum(counts) / seconds),
         Row(
-            *("", f"{name}: least share of a session", "of the mean"),
+            f"{name}: least share of a session",
+            "of the mean",
             value=share,
             target=0.5,
             at_least=True,
         ),
-        Row("", f"{name}: slot of a cancelled one free", "ms", value=1000 * freed, target=50),
+        Row(f"{name}: slot of a cancelled one free", "ms", value=1000 * freed, target=50),
     ]
 
 

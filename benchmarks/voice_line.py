@@ -157,7 +157,7 @@ async def measure(bursts: int, seconds: float) -> Report:
         await asyncio.sleep(1)
         silent = await cores(seconds)
         found = await inward(page, line, bursts)
-        rows.append(Row("", "page's sound to server, one packet included", "ms", Spread.of(found)))
+        rows.append(Row("page's sound to server, one packet included", "ms", Spread.of(found)))
         line.on_sound = lambda _sound: None
         await page.evaluate("() => (window.__gate.gain.value = 0.5)")
         await asyncio.sleep(1)
@@ -166,7 +166,7 @@ async def measure(bursts: int, seconds: float) -> Report:
         line.on_sound = None
         await page.evaluate(_LISTEN, LOUD)
         found = await outward(page, line, bursts)
-        rows.append(Row("", "PCM at the server to sound in the page", "ms", Spread.of(found)))
+        rows.append(Row("PCM at the server to sound in the page", "ms", Spread.of(found)))
         listening = await cores(seconds)
         line.player.begin()
         line.player.play(tone(seconds + 2), RATE)

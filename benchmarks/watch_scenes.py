@@ -336,14 +336,12 @@ class Score:
         hours = self.seconds / 3600
 
         def value(what: str, unit: str, number: float) -> Row:
-            return Row("", f"{self.name}: {what}", unit, value=number)
+            return Row(f"{self.name}: {what}", unit, value=number)
 
         share = 100 / max(1, self.alerts)
         return [
-            Row(
-                "", f"{self.name}: change to alert", "s", Spread.of(self.delays), target_p95=target
-            ),
-            Row("", f"{self.name}: the same, no error of the model", "s", Spread.of(self.clean)),
+            Row(f"{self.name}: change to alert", "s", Spread.of(self.delays), target_p95=target),
+            Row(f"{self.name}: the same, no error of the model", "s", Spread.of(self.clean)),
             value("things alerted for", "%", 100 * self.seen / max(1, self.things)),
             value("premature alerts", "an hour", self.premature / hours),
             value("false alerts", "an hour", self.false / hours),

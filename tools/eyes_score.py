@@ -123,13 +123,12 @@ class Score:
         hours = self.seconds / 3600
 
         def value(what: str, unit: str, number: float, **target: float) -> Row:
-            return Row("", f"{self.name}: {what}", unit, value=number, **target)  # type: ignore[arg-type]
+            return Row(f"{self.name}: {what}", unit, value=number, **target)  # type: ignore[arg-type]
 
         rows = [value("false alerts", "an hour", self.false / hours)]
         if self.events:
             rows = [
                 Row(
-                    "",
                     f"{self.name}: event to alert",
                     "s",
                     Spread.of(self.delays),

@@ -52,7 +52,7 @@ class GpuWatch:
     def rows(self) -> list[Row]:
         """Use, memory and power of each GPU; or one row that says why there is none."""
         if not self.readings:
-            return [Row("", "GPU", "", note=self.why_none or "no reading came in time")]
+            return [Row("GPU", "", note=self.why_none or "no reading came in time")]
         rows = []
         for gpu in self.readings[0].gpus:
             mine = [g for r in self.readings for g in r.gpus if g.index == gpu.index]
@@ -62,9 +62,9 @@ class GpuWatch:
             watts = Spread.of(g.watts for g in mine if g.watts is not None)
             total = "" if gpu.memory_total is None else f" of {gpu.memory_total / 2**30:.0f} GiB"
             rows += [
-                Row("", f"{name}: in use", "%", use, note=f"{gpu.name}, by {self._reader.source}"),
-                Row("", f"{name}: memory{total}", "GiB", memory),
-                Row("", f"{name}: power", "W", watts),
+                Row(f"{name}: in use", "%", use, note=f"{gpu.name}, by {self._reader.source}"),
+                Row(f"{name}: memory{total}", "GiB", memory),
+                Row(f"{name}: power", "W", watts),
             ]
         return rows
 

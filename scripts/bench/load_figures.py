@@ -121,13 +121,12 @@ class LoadFigures:
             ),
             *(spread(f"server: {what}", self.stage(name)) for name, what in STAGES.items()),
             spread(
-                "server: frame's age at the model",
-                _known(s.frame_age_ms for s in self.answered),
+                "server: frame's age at the model", _known(s.frame_age_ms for s in self.answered)
             ),
         ]
 
     def _spread(self, what: str, values: list[float], note: str = "") -> Row:
-        return Row("", what, "ms", Spread.of(values), note=note)
+        return Row(what, "ms", Spread.of(values), note=note)
 
     def slow(self) -> list[Sample]:
         """The answers that took longer than the objective, and those that a time limit ended."""
@@ -210,7 +209,7 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 
 def _rate(what: str, value: float, note: str = "") -> Row:
-    return Row("", what, "/s", value=value, at_least=True, note=note)
+    return Row(what, "/s", value=value, at_least=True, note=note)
 
 
 def _statistics(name: str, values: Sequence[float]) -> dict[str, float]:

@@ -216,7 +216,7 @@ def finish(run: LoadRun) -> None:
     figures, report = run.figures, run.report
     report.rows += figures.rows()
     dropped = float(run.frames_dropped)
-    report.add(Row("", "frames that the cameras here were too slow for", "", value=dropped))
+    report.add(Row("frames that the cameras here were too slow for", "", value=dropped))
     if run.gpus is not None:
         report.rows += run.gpus.rows()
         report.more["gpu"] = run.gpus.as_json()

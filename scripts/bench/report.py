@@ -53,12 +53,10 @@ class Spread:
 
 @dataclass(slots=True)
 class Row:
-    """One line of the table.
+    """One line of the table."""
 
-    `number` is the row of the list of figures to reach; "" for further ones.
-    """
-
-    number: str
+    # Of the list of figures to reach; "" for further ones
+    number: str = field(default="", kw_only=True)
     what: str
     unit: str
     # Either a spread or one value

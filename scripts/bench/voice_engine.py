@@ -83,27 +83,19 @@ def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
     sound = sum(text["sound"] for text in texts)
     rows = [
         Row(
-            "",
             f"local voice, {way}: text → first chunk",
             "ms",
             Spread.of(text["first"] * 1000 for text in texts),
             note=notes,
         ),
+        Row(f"local voice, {way}: real-time factor", "", value=seconds / sound if sound else None),
         Row(
-            "",
-            f"local voice, {way}: real-time factor",
-            "",
-            value=seconds / sound if sound else None,
-        ),
-        Row(
-            "",
             f"local voice, {way}: chunk against the end of the sound before it",
             "ms",
             Spread.of(late),
             note="less than 0: it came before it was needed",
         ),
         Row(
-            "",
             f"local voice, {way}: underruns in {sound:.0f} s of sound",
             "",
             value=float(sum(text["underruns"] for text in texts)),
@@ -112,7 +104,7 @@ def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
     stages = found["stages"]
     total = sum(stages.values())
     rows += [
-        Row("", f"local voice, {way}: {stage}", "% of its time", value=100 * value / total)
+        Row(f"local voice, {way}: {stage}", "% of its time", value=100 * value / total)
         for stage, value in sorted(stages.items(), key=lambda pair: -pair[1])
         if total
     ]

@@ -164,13 +164,12 @@ class VoiceFigures:
             ("end of speech → first sound received", "end", "sound", None),
         ]
         rows = [
-            Row("", what, "ms", spread, target_p95=target)
+            Row(what, "ms", spread, target_p95=target)
             for what, since, until, target in found
             if (spread := self.spread(since, until)).n
         ]
         rows.append(
             Row(
-                "",
                 "spoken questions that were not heard whole",
                 "",
                 value=float(len(self.turns) - len(self.whole)),
@@ -181,7 +180,6 @@ class VoiceFigures:
         if frames:
             rows.append(
                 Row(
-                    "",
                     "end of speech → capture of its frame",
                     "ms",
                     Spread.of(frames),
@@ -198,7 +196,6 @@ class VoiceFigures:
             stood = len(said) - len(some)
             rows.append(
                 Row(
-                    "",
                     f"sentences cut in a pause of {length} ms, with {silence} ms of silence",
                     f"of {len(some)}",
                     value=float(sum(one.cut for one in some)),
@@ -223,10 +220,10 @@ class VoiceFigures:
 
         missed = sum(not one.stopped for one in self.interruptions)
         return [
-            Row("", "first sound over an answer → lowered", "ms", spread("begin", "lowered"), target_p95=150),
-            Row("", "first sound over an answer → silent", "ms", spread("begin", "silent"), target_p50=110, target_p95=220),
-            Row("", "decided → silent", "ms", spread("decided", "silent"), target_p95=5),
-            Row("", "interruptions that stopped nothing", f"of {len(self.interruptions)}", value=float(missed), target=0),
+            Row("first sound over an answer → lowered", "ms", spread("begin", "lowered"), target_p95=150),
+            Row("first sound over an answer → silent", "ms", spread("begin", "silent"), target_p50=110, target_p95=220),
+            Row("decided → silent", "ms", spread("decided", "silent"), target_p95=5),
+            Row("interruptions that stopped nothing", f"of {len(self.interruptions)}", value=float(missed), target=0),
         ]  # fmt: skip
 
     def _noise_rows(self) -> list[Row]:
@@ -235,9 +232,9 @@ class VoiceFigures:
         noise = self.noise
         span = f"in {noise.seconds / 60:.3g} min of noise over answers"
         return [
-            Row("", f"false stops {span}", "", value=float(noise.stopped), target=max(1.0, noise.seconds // 600)),
-            Row("", f"false barge-ins that lowered or paused, {span}", "", value=float(noise.lowered + noise.paused)),
-            Row("", f"turns that noise began, {span}", "", value=float(noise.turns), note=f"{noise.questions} of them were asked"),
+            Row(f"false stops {span}", "", value=float(noise.stopped), target=max(1.0, noise.seconds // 600)),
+            Row(f"false barge-ins that lowered or paused, {span}", "", value=float(noise.lowered + noise.paused)),
+            Row(f"turns that noise began, {span}", "", value=float(noise.turns), note=f"{noise.questions} of them were asked"),
         ]  # fmt: skip
 
     def _sound_rows(self) -> list[Row]:
@@ -246,9 +243,8 @@ class VoiceFigures:
             return []
         seconds = sum(len(one) for one in self.heard) * FRAME_SECONDS
         return [
-            Row("", "received packets: distance from 20 ms", "ms", Spread.of(gaps)),
+            Row("received packets: distance from 20 ms", "ms", Spread.of(gaps)),
             Row(
-                "",
                 f"underruns in {seconds:.0f} s of speech",
                 "",
                 value=float(sum(underruns(one) for one in self.heard)),
@@ -290,10 +286,9 @@ class VoiceFigures:
 
 def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:
     """Return the rows of the processor's part. `more`: cores that each thing adds."""
-    rows = [Row("", "CPU of an idle camera", "core", value=idle)]
+    rows = [Row("CPU of an idle camera", "core", value=idle)]
     return rows + [
-        Row("", what, "core", value=value, target=CPU_TARGETS.get(what))
-        for what, value in more.items()
+        Row(what, "core", value=value, target=CPU_TARGETS.get(what)) for what, value in more.items()
     ]
 
 

@@ -22,19 +22,19 @@ def test_percentiles_are_measured_values() -> None:
 def test_a_row_is_reached_when_each_of_its_targets_is() -> None:
     """Upper bounds for times, a lower one for counts, nothing without a figure."""
     spread = Spread.of([10, 20, 30])
-    assert Row("2", "x", "ms", spread, target_p50=20, target_p95=30).reached is True
-    assert Row("2", "x", "ms", spread, target_p50=20, target_p95=29).reached is False
-    assert Row("9", "x", "", value=99, target=100, at_least=True).reached is False
-    assert Row("9", "x", "", value=100, target=100, at_least=True).reached is True
-    assert Row("2", "x", "ms", Spread.of([]), target_p50=20).reached is None
-    assert Row("", "x", "ms", value=1).reached is None
+    assert Row("x", "ms", spread, target_p50=20, target_p95=30, number="2").reached is True
+    assert Row("x", "ms", spread, target_p50=20, target_p95=29, number="2").reached is False
+    assert Row("x", "", value=99, target=100, at_least=True, number="9").reached is False
+    assert Row("x", "", value=100, target=100, at_least=True, number="9").reached is True
+    assert Row("x", "ms", Spread.of([]), target_p50=20, number="2").reached is None
+    assert Row("x", "ms", value=1).reached is None
 
 
 def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
     """Both files hold every row; what has no value is null."""
     report = Report("t", {"seed": 1})
-    report.add(Row("2", "typed", "ms", Spread.of([1, 2]), target_p50=35))
-    report.add(Row("9", "none", "cameras", Spread.of([])))
+    report.add(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
+    report.add(Row("none", "cameras", Spread.of([]), number="9"))
     as_json, as_csv = report.write(tmp_path, "run")
     body = json.loads(as_json.read_text())
     assert [row["reached"] for row in body["rows"]] == [True, None]
@@ -52,7 +52,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None
     it.
     """
     report = Report("t", {"seed": 1})
-    report.add(Row("2", "typed", "ms", Spread.of([1, 2]), target_p50=35))
+    report.add(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:

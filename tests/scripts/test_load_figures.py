@@ -125,11 +125,8 @@ def test_a_full_queue_is_told_the_settings_too() -> None:
 def result(folder: Path, name: str, p50: float, answered: float, **arguments: str) -> Path:
     report = Report(name, {"arguments": arguments, "engine": {"model": "m"}})
     spread = Spread(10, p50, 2 * p50, 3 * p50, 4 * p50)
-    report.rows = [
-        Row("", "e2el", "ms", spread),
-        Row("", "answered", "/s", value=answered, at_least=True),
-    ]
-    report.add(Row("", f"only in {name}", "ms", value=1.0))
+    report.rows = [Row("e2el", "ms", spread), Row("answered", "/s", value=answered, at_least=True)]
+    report.add(Row(f"only in {name}", "ms", value=1.0))
     return report.write(folder / name, name)[0]
 
 
