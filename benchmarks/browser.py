@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-from benchmarks.link_relay import LinkRelay
+from benchmarks.link import LinkRelay
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGS = (

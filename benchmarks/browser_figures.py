@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from playwright.async_api import Browser, Page
 
 from benchmarks.browser import outbound_video, page_with_camera, set_camera
-from benchmarks.browser_run import browser_run, say
-from benchmarks.live_page import ASLEEP, ask, ask_and_measure, start_camera
+from benchmarks.live_page import ASLEEP, ask, ask_and_measure, browser_run, say, start_camera
 from benchmarks.microphones import talk
 from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Report, Row, Spread

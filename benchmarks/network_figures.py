@@ -10,24 +10,140 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from benchmarks.browser import outbound_video, socket_log, wait_for_message
-from benchmarks.browser_run import BrowserRun, browser_run, say
-from benchmarks.frame_times import FrameTimes
-from benchmarks.link import Link
-from benchmarks.linked_page import linked_page
+from playwright.async_api import Browser, Page
+
+from benchmarks.browser import (
+    outbound_video,
+    page_with_camera,
+    prefer_codec,
+    put_link_between,
+    socket_log,
+    wait_for_message,
+)
+from benchmarks.link import Link, LinkRelay
 from benchmarks.live_page import (
+    BrowserRun,
     ask,
     ask_and_measure,
+    browser_run,
     find_records,
     question_box,
+    say,
     start_button,
     start_camera,
 )
 from benchmarks.questions import Asked, Results
+from benchmarks.tcp_relay import TcpRelay
+from scripts.bench.http_json import request
 from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Report, Row, Spread
+
+POLL_S = 0.02
+
+
+class FrameTimes:
+    """The times of one camera's frames."""
+
+    def __init__(self, url: str) -> None:
+        self.at: list[float] = []
+        self._url = url
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> FrameTimes:
+        self._task = asyncio.create_task(self._watch(), name="frame-times")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _count(self) -> int:
+        reply = await request("GET", f"{self._url}/metrics")
+        for line in reply.body.decode().splitlines():
+            if line.startswith("qwen_camera_frames_received_total "):
+                return int(float(line.split()[1]))
+        return 0
+
+    async def _watch(self) -> None:
+        known = await self._count()
+        while True:
+            await asyncio.sleep(POLL_S)
+            count = await self._count()
+            if count > known:
+                known = count
+                self.at.append(time.monotonic())
+
+    async def next(self, since: float, timeout: float) -> float | None:
+        """Seconds from `since` to the first frame after it; None when none came within `timeout`."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            found = next((at for at in self.at if at >= since), None)
+            if found is not None:
+                return found - since
+            await asyncio.sleep(POLL_S)
+        return None
+
+    def longest_gap(self, start: float, end: float) -> float:
+        """Between frames, and from `start` to the first and from the last to `end`."""
+        inside = [at for at in self.at if start <= at <= end]
+        return max(b - a for a, b in zip([start, *inside], [*inside, end], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedPage:
+    """`url` is where the page finds its server."""
+
+    page: Page
+    url: str
+    camera: LinkRelay
+    # HTTP and WebSocket; None when they go the straight way.
+    rest: TcpRelay | None
+
+    def cut(self, now: bool) -> None:
+        """Nothing goes through any more; False joins the link again."""
+        self.camera.cut = now
+        if self.rest is not None:
+            self.rest.cut = now
+
+
+@asynccontextmanager
+async def linked_page(
+    browser: Browser,
+    url: str,
+    *,
+    up: Link,
+    down: Link,
+    seed: int,
+    codec: str = "",
+    whole: bool = False,
+) -> AsyncIterator[LinkedPage]:
+    """Not opened yet.
+
+    `codec`: offered alone, "VP8" or "H264"; `whole`: HTTP and WebSocket can be cut, too.
+    """
+    async with AsyncExitStack() as stack:
+        rest = None
+        if whole:
+            address = urlsplit(url)
+            rest = TcpRelay(address.hostname or "", address.port or 0)
+            await stack.enter_async_context(rest)
+        camera = await stack.enter_async_context(LinkRelay(up=up, down=down, seed=seed))
+        page = await stack.enter_async_context(page_with_camera(browser))
+        await put_link_between(page, camera)
+        if codec:
+            await prefer_codec(page, codec)
+        linked = LinkedPage(page, url if rest is None else rest.url, camera, rest)
+        try:
+            yield linked
+        finally:
+            linked.cut(False)
+
 
 # One way; row 12 has a round trip of 40 ms, row 13 of 80.
 NARROW_DELAY, LOSSY_DELAY = 0.02, 0.04

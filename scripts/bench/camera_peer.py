@@ -12,22 +12,142 @@ import asyncio
 import contextlib
 import re
 import time
+from collections import deque
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, Protocol, Self
 
+import av
 from aiortc import (
+    MediaStreamTrack,
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
 )
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtp import RtcpSrPacket
 
 from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
-from scripts.bench.encoded_track import EncodedTrack
 from scripts.bench.http_json import HttpError, json_request
-from scripts.bench.live_encoder import Feed, LiveEncoder
-from scripts.bench.sender_rate import SenderRate
+from scripts.bench.live_encoder import TICKS, TIMES_KEPT, EncodedFrame, Feed, LiveEncoder
+
+# Seconds between 1900 (NTP) and 1970 (epoch)
+NTP_OFFSET = 2_208_988_800
+
+
+class EncodedTrack(MediaStreamTrack):
+    """A video track of ready-made frames: aiortc cuts them into packets and encodes nothing."""
+
+    kind = "video"
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self._feed = feed
+        self.sent = 0
+        self.bytes = 0
+        # When the newest were sent, monotonic seconds
+        self.times: deque[float] = deque(maxlen=TIMES_KEPT)
+        # For the next sender report: the capture time of the newest frame
+        self.newest: EncodedFrame | None = None
+
+    async def recv(self) -> av.Packet[Any]:
+        if self.readyState != "live":
+            raise MediaStreamError
+        frame = await self._feed.frames.get()
+        self.newest = frame
+        self.sent += 1
+        self.times.append(time.monotonic())
+        self.bytes += len(frame.data)
+        packet = av.Packet(frame.data)
+        packet.pts = frame.rtp_time
+        packet.time_base = Fraction(1, 90_000)
+        return packet
+
+    def drive(self, sender: RTCRtpSender) -> None:
+        """Two things that aiortc's sender does not do for frames that it did not encode itself."""
+        # A key frame that is asked for is the encoder's business.
+        sender._send_keyframe = self._feed.request_key  # type: ignore[method-assign]
+        send_rtcp = sender._send_rtcp
+
+        async def send_with_capture_time(packets: list[Any]) -> None:
+            # A sender report maps RTP time to the time of capture, as a browser's does; aiortc
+            # writes the time of sending.
+            for packet in packets:
+                if isinstance(packet, RtcpSrPacket):
+                    if self.newest is None:
+                        return
+                    packet.sender_info.ntp_timestamp = int(
+                        (self.newest.captured + NTP_OFFSET) * 2**32
+                    )
+            await send_rtcp(packets)
+
+        sender._send_rtcp = send_with_capture_time  # type: ignore[method-assign]
+
+
+# Seconds awake until the server has sent its own value
+AWAKE_S = 1.5
+
+
+class SenderRate:
+    """Follows the server's `sender` blocks on an encoder of its own; with `follow` false it only
+    notes them.
+    """
+
+    def __init__(self, encoder: LiveEncoder, *, follow: bool) -> None:
+        # The newest block
+        self.plan: dict[str, Any] = {}
+        self._encoder = encoder
+        self._follow = follow
+        # Time at which the camera becomes idle again; None while idle
+        self._asleep: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def obey(self, plan: dict[str, Any]) -> None:
+        """Take a `sender` block; one without an idle rate counts as none."""
+        if "idle" not in plan:
+            return
+        awake = self._asleep is not None
+        self.plan = plan
+        if plan.get("wake_ms"):
+            self.wake(plan["wake_ms"] / 1000)
+        elif self._follow:
+            self._limit(plan["awake" if awake else "idle"]["max_framerate"])
+
+    def wake(self, seconds: float | None = None) -> None:
+        """Raise the frame rate now; it falls back after `seconds` (the server's own value)."""
+        if not self._follow:
+            return
+        if seconds is None:
+            seconds = self.plan.get("awake_ms", AWAKE_S * 1000) / 1000
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._asleep is not None:
+            until = max(until, self._asleep.when())
+            self._asleep.cancel()
+        self._limit(self.plan.get("awake", {}).get("max_framerate", TICKS))
+        self._asleep = loop.call_at(until, self._sleep)
+        self._idle.clear()
+
+    async def asleep(self) -> None:
+        """Wait until the camera is back at its idle rate."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Forget about falling asleep. Safe to call twice."""
+        if self._asleep is not None:
+            self._asleep.cancel()
+
+    def _sleep(self) -> None:
+        self._asleep = None
+        self._idle.set()
+        self._limit(self.plan.get("idle", {}).get("max_framerate", 2))
+
+    def _limit(self, max_framerate: float) -> None:
+        """A limit above what the camera has is none."""
+        self._encoder.rate = min(float(TICKS), max_framerate)
 
 
 class Relay(Protocol):

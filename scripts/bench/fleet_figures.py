@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.bench.fleet_machine import PAUSE_SECONDS
-from scripts.bench.fleet_peer import Away
-from scripts.bench.fleet_visitor import Asked
+from scripts.bench.fleet_peer import Asked, Away
 
 PHASES = ("before", "during", "after")
 

@@ -44,15 +44,13 @@ from typing import Any
 
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
-from scripts.bench.arrivals import QUESTIONS
-from scripts.bench.fleet import Fleet, Size
+from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script, Size
 from scripts.bench.fleet_figures import Span, figures, median_row, summary, table
 from scripts.bench.fleet_machine import Machine, Since
-from scripts.bench.fleet_peer import Away
+from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
 from scripts.bench.fleet_router import cost
-from scripts.bench.fleet_script import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Script
-from scripts.bench.fleet_visitor import Asked, FleetVisitor
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
+from scripts.bench.open_loop import QUESTIONS
 from scripts.bench.processes import ROOT, MeasurementError
 
 # Frames a second of the shared encoders, and how many there are

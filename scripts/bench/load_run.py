@@ -17,12 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scripts.bench import plots
-from scripts.bench.arrivals import Planned, poisson
 from scripts.bench.gpu_watch import GpuWatch
 from scripts.bench.http_json import request
-from scripts.bench.load_figures import LoadFigures, advice
-from scripts.bench.load_sample import Sample
-from scripts.bench.open_loop import OpenLoop, ServerGone
+from scripts.bench.load_figures import LoadFigures, Sample, advice
+from scripts.bench.open_loop import OpenLoop, Planned, ServerGone, poisson
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, write_csv
 from server.features.hosting.gpu import GpuReader

@@ -11,19 +11,53 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from scripts.bench.arrivals import Planned
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
-from scripts.bench.load_sample import Sample
+from scripts.bench.load_figures import Sample
 from scripts.bench.processes import MeasurementError
+
+# Looking at things, and one that asks for reading: with `--detail auto` that one takes more pixels.
+QUESTIONS = (
+    "What do you see?",
+    "What is in front of the camera?",
+    "Is anything moving?",
+    "Which colours are there?",
+    "What does the text say?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    number: int
+    # Seconds from the beginning
+    at: float
+    text: str
+
+
+def poisson(
+    count: int, rate: float, seed: int, questions: Sequence[str] = QUESTIONS
+) -> list[Planned]:
+    """`count` arrivals of a Poisson process of `rate` a second (exponential gaps); the same seed
+    gives the same ones.
+    """
+    rng = random.Random(seed)
+    at = 0.0
+    plan = []
+    for number in range(count):
+        at += rng.expovariate(rate)
+        plan.append(Planned(number, at, rng.choice(questions)))
+    return plan
+
 
 # Errors of a failed connection
 LOST = (OSError, TimeoutError, EOFError, ConnectionClosed, InvalidHandshake, HttpError)

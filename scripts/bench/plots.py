@@ -1,4 +1,4 @@
-"""Pictures of a load run. matplotlib draws them; it is not installed with the server
+"""Pictures of a load run and of a voice run. matplotlib draws them; it is not installed with the server
 (requirements-plots.txt).
 """
 
@@ -7,11 +7,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.bench.gpu_watch import GpuReading
 from scripts.bench.load_figures import STAGES, LoadFigures
 from scripts.bench.report import percentile, write_whole
+from scripts.bench.voice_figures import VoiceFigures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,9 +33,7 @@ def draw(
     from matplotlib.figure import Figure
 
     def save(made: Figure, name: str) -> Path:
-        image = io.BytesIO()
-        made.savefig(image, dpi=110, format="png")
-        return write_whole(stem.with_name(f"{stem.name}-{name}.png"), image.getvalue())
+        return _saved(made, stem.with_name(f"{stem.name}-{name}.png"))
 
     wide, small, third = (
         Figure(figsize=(width, 4.2), layout="constrained") for width in (12.0, 7.0, 7.0)
@@ -59,9 +58,7 @@ def _latency(figure: Figure, figures: LoadFigures) -> None:
         ]
         if points:
             over_time.plot(*zip(*points, strict=True), ".", color=colour, label=name)
-            ordered = sorted(value for _, value in points)
-            steps = [100 * (i + 1) / len(ordered) for i in range(len(ordered))]
-            shares.step(ordered, steps, where="post", color=colour, label=name)
+            _share(shares, [value for _, value in points], name, color=colour)
     failed = [s.planned for s in figures.samples if s.error]
     if failed:
         over_time.plot(failed, [0.0] * len(failed), "x", color="black", label="not answered")
@@ -71,8 +68,7 @@ def _latency(figure: Figure, figures: LoadFigures) -> None:
     shares.set(xlabel="seconds", ylabel="% of the answered", title="Within so many seconds")
     for axes in (over_time, shares):
         axes.set_ylim(bottom=0)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+        _name_lines(axes)
 
 
 def _stages(figure: Figure, figures: LoadFigures) -> None:
@@ -110,5 +106,51 @@ def _gpus(figure: Figure, readings: Sequence[GpuReading], began: float) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), line, label=f"GPU {gpu.index}: {what}")
     axes.set(xlabel="s", ylabel="%", ylim=(0, 100), title="GPU")
+    _name_lines(axes)
+
+
+def draw_voice(figures: VoiceFigures, path: Path) -> Path:
+    """Draw the turns and the interruptions; the path. Raises ModuleNotFoundError and OSError."""
+    # Not pyplot, which looks for a screen and keeps every figure.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.0, 4.2), layout="constrained")
+    stages, over = figure.subplots(1, 2)
+    steps = {
+        "decided": "decided",
+        "text": "text",
+        "model": "question at the model",
+        "sound": "first sound",
+    }
+    for step, name in steps.items():
+        found = (turn.ms("end", step) for turn in figures.whole)
+        _share(stages, [value for value in found if value is not None], name)
+    for what in ("lowered", "silent"):
+        pairs = ((one.begin, getattr(one, what)) for one in figures.interruptions)
+        _share(over, [(at - begin) * 1000 for begin, at in pairs if at is not None], what)
+    stages.set(
+        xlabel="ms after the end of speech", ylabel="% of the turns", title="Spoken questions"
+    )
+    over.set(xlabel="ms after its first sound", ylabel="% of them", title="Speech over an answer")
+    for axes in (stages, over):
+        axes.set_ylim(0, 102)
+        _name_lines(axes)
+    return _saved(figure, path)
+
+
+def _share(axes: Any, values: list[float], name: str, **how: Any) -> None:
+    """Draw the share of values up to each."""
+    if values:
+        shares = [100 * (index + 1) / len(values) for index in range(len(values))]
+        axes.step(sorted(values), shares, where="post", label=name, **how)
+
+
+def _name_lines(axes: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110, format="png")
+    return write_whole(path, image.getvalue())

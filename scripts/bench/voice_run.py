@@ -43,7 +43,6 @@ from scripts.bench.stand_in_speech import PROGRAM
 from scripts.bench.voice_engine import LocalVoice
 from scripts.bench.voice_figures import VoiceFigures
 from scripts.bench.voice_peer import VoicePeer
-from scripts.bench.voice_plots import draw
 from scripts.bench.voice_sounds import Speech, find_speech, hiss
 from scripts.bench.voice_talk import Talk
 from server.core import core_dumps
@@ -305,7 +304,10 @@ def write(run: VoiceRun, folder: Path, *, with_plots: bool) -> tuple[list[Path],
     if not with_plots:
         return paths, ""
     try:
-        return [*paths, draw(run.figures, stem.with_name(f"{stem.name}-latency.png"))], ""
+        return [
+            *paths,
+            plots.draw_voice(run.figures, stem.with_name(f"{stem.name}-latency.png")),
+        ], ""
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise

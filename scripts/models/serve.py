@@ -26,7 +26,6 @@ sys.path.insert(0, str(ROOT))
 from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
-from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.features.hosting import vllm_help  # noqa: E402
@@ -35,7 +34,7 @@ from server.features.hosting.catalogue.launch import Launch  # noqa: E402
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
 from server.features.hosting.control_groups import main_memory  # noqa: E402
-from server.features.hosting.gpu import Gpu  # noqa: E402
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader  # noqa: E402
 from server.shared.processes.environment import child_environment  # noqa: E402
 
 if TYPE_CHECKING:
@@ -345,6 +344,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
     run = explain if chosen.explain else wait if chosen.wait else start
     return ended(lambda: run(chosen), lambda: "Stopped.")
+
+
+def gpus() -> tuple[list[Gpu], bool]:
+    """Return this machine's GPUs, at least one, and True where they are AMD's.
+
+    Raises ModelError with the reason for none.
+    """
+    reader = GpuReader()
+    reason = reader.why_none
+    if not reason:
+        try:
+            if found := reader.read():
+                return found, reader.source != "NVIDIA"
+            reason = f"No GPU was found ({reader.source} lists none)."
+        except GpuError as error:
+            reason = f"The GPU cannot be read: {error}."
+    raise ModelError(
+        f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
+        " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"
+        " and /dev/dri), and look with rocm-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
+        " the CPU."
+    )
 
 
 if __name__ == "__main__":

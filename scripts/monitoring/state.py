@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
-from scripts.monitoring.reading import Reading
-from scripts.monitoring.samples import Histogram, Samples
+from scripts.monitoring.reading import Histogram, Reading, Samples
 
 # Bounds (p95 of the last interval, seconds) of slow answers, old frames and a busy event loop.
 SLOW_ANSWER = 3.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.frame_times import FrameTimes
+from benchmarks.network_figures import FrameTimes
 
 
 async def test_gaps_count_from_the_first_moment_to_the_last() -> None:

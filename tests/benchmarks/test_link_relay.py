@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.link import Link
-from benchmarks.link_relay import LinkRelay
+from benchmarks.link import Link, LinkRelay
 
 ANSWER = "\r\n".join(
     (

@@ -9,8 +9,17 @@ import sys
 
 import pytest
 
-from benchmarks.program_clients import Limited, Tally, Unclear, limited
-from benchmarks.programs_hour import Run, descendants, report, resident, slope
+from benchmarks.programs_hour import (
+    Limited,
+    Run,
+    Tally,
+    Unclear,
+    descendants,
+    limited,
+    report,
+    resident,
+    slope,
+)
 
 ARGS = argparse.Namespace(minutes=1.0, people=1, every=4.0, phase_seconds=30.0)
 

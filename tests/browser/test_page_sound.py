@@ -15,7 +15,7 @@ from playwright.async_api import Page
 
 from benchmarks.browser import put_link_between
 from benchmarks.link import Link
-from benchmarks.link_relay import LinkRelay
+from benchmarks.link import LinkRelay
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.line import RATE
 from server.session.session import Session

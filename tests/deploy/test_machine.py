@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scripts.certificates import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, pem
 from tests.deploy.test_install import project
 from tests.scripts.test_start_vllm import ROCM
 from tests.support.booted import Machine, booted, why_not

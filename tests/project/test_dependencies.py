@@ -77,7 +77,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "uvicorn.server:Server.capture_signals": "e1bbcd4770d1",
         "uvicorn.server:Server.handle_exit": "553276efa26e",
     },
-    "scripts/bench/encoded_track.py": {
+    "scripts/bench/camera_peer.py": {
         "aiortc.rtcrtpsender:RTCRtpSender._send_keyframe": "26c49629470d",
         "aiortc.rtcrtpsender:RTCRtpSender._send_rtcp": "36c0f53aeac6",
         "aiortc.rtcrtpsender:RTCRtpSender._run_rtcp": "51e0a924eac4",
@@ -275,7 +275,7 @@ def test_each_import_is_declared() -> None:
             files.append("requirements-models.txt")
         if parts[2:5] == ("voice_out", "worker", path.name):
             files.append("requirements-speech.txt")
-        if parts[0] == "benchmarks" or path.name in ("plots.py", "voice_plots.py"):
+        if parts[0] == "benchmarks" or path.name == "plots.py":
             files.append("requirements-dev.txt")
         declared = {canonicalize_name(line.name) for name in files for line in requirements(name)}
         for name, line in imports(path):

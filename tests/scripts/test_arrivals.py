@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.bench.arrivals import QUESTIONS, poisson
+from scripts.bench.open_loop import QUESTIONS, poisson
 
 
 def test_the_same_seed_gives_the_same_arrivals() -> None:

@@ -23,12 +23,11 @@ from cryptography import x509
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.certificates import make_leaf, pem
 from scripts.checks import media, web
 from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
 from scripts.lan_addresses import Identity
-from scripts.local_certificate import Issued, Keeper, read_pair
+from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
 from tests.support import onnx_model
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port

@@ -21,8 +21,8 @@ import pytest
 from huggingface_hub import constants
 
 from scripts.models import disk, download, kept, record
+from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.hub import Repository
-from scripts.models.progress import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.trouble import ModelError, say
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bench.fleet import FAULTS
 from scripts.bench.fleet_figures import Span, figures, median_row, percentile, summary, table
 from scripts.bench.fleet_machine import longest_pause
 from scripts.bench.fleet_nginx import configuration
-from scripts.bench.fleet_peer import Away
+from scripts.bench.fleet_peer import Asked, Away
 from scripts.bench.fleet_run import options
-from scripts.bench.fleet_script import FAULTS
-from scripts.bench.fleet_visitor import Asked
 
 SPAN = Span(0, 10, 20, 30)
 

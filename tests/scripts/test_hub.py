@@ -16,7 +16,6 @@ import httpx2
 import pytest
 
 from scripts.models import hub as scripts_hub
-from scripts.models import hub_client
 from scripts.models.hub import Repository
 from scripts.models.trouble import ModelError
 from server.shared.network import FetchError
@@ -89,9 +88,9 @@ def test_a_pause_without_end_is_not_waited_for() -> None:
     told = httpx2.Headers(
         {"Retry-After": "5", "RateLimit": '"api";r=0;t=9000', "X-Error-Code": "e"}
     )
-    assert hub_client._of_refusal(told) == [("retry-after", "5"), ("x-error-code", "e")]
+    assert scripts_hub._of_refusal(told) == [("retry-after", "5"), ("x-error-code", "e")]
     for value in (b"31", b"9" * 400, b"\xb2", b"-1", b"soon"):
-        assert hub_client._of_refusal(httpx2.Headers([(b"retry-after", value)])) == []
+        assert scripts_hub._of_refusal(httpx2.Headers([(b"retry-after", value)])) == []
 
 
 def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
         with pointed_at(hub.url), pytest.MonkeyPatch.context() as patch:
             patch.setenv("HF_TOKEN", "hf_secretTokenOfTheTest")
             # Elsewhere it has to be public and https, but for this test.
-            patch.setattr(hub_client, "_origin", lambda url: url.scheme)
+            patch.setattr(scripts_hub, "_origin", lambda url: url.scheme)
             repository = scripts_hub.look_up(NAME, None)
             model.leads["config.json"] = f"{other.url}/{NAME}/resolve/{COMMIT}/config.json"
             config = next(file for file in repository.files if file.name == "config.json")
@@ -213,7 +212,7 @@ def test_what_a_hub_tells_is_bounded(
     nothing is read.
     """
     assert look_up(hub).commit == COMMIT
-    monkeypatch.setattr(hub_client, "MAX_REPLY_BYTES", 100)
+    monkeypatch.setattr(scripts_hub, "MAX_REPLY_BYTES", 100)
     with pytest.raises(ModelError, match="sends more than 100 bytes"):
         look_up(hub)
     monkeypatch.undo()
@@ -224,7 +223,7 @@ def test_what_a_hub_tells_is_bounded(
     with pointed_at(hub.url), pytest.raises(ModelError, match="comes compressed"):
         scripts_hub.fetch(repository, repository.files[0], tmp_path)
     hub.packed = False
-    monkeypatch.setattr(hub_client, "REPLY_SECONDS", 0.3)
+    monkeypatch.setattr(scripts_hub, "REPLY_SECONDS", 0.3)
     hub.drips = True
     with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
@@ -233,7 +232,7 @@ def test_what_a_hub_tells_is_bounded(
     with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
     hub.drips = False
-    monkeypatch.setattr(hub_client, "REPLY_SECONDS", 10)
+    monkeypatch.setattr(scripts_hub, "REPLY_SECONDS", 10)
     assert look_up(hub).commit == COMMIT
     monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", hub.url.removeprefix("http://"))
@@ -242,7 +241,7 @@ def test_what_a_hub_tells_is_bounded(
 
 def test_plain_http_is_for_ones_own_network() -> None:
     """A hub with a public address is asked by https or not at all."""
-    guarded = hub_client.Guarded("http://93.184.215.14")
+    guarded = scripts_hub.Guarded("http://93.184.215.14")
     with pytest.raises(FetchError, match=r"plain http is for one.s own network"):
         guarded.handle_request(httpx2.Request("GET", "http://93.184.215.14/api"))
     guarded.close()
@@ -255,7 +254,7 @@ def test_through_a_proxy_addresses_in_the_url_are_held_to(monkeypatch: pytest.Mo
     """
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "localhost")
-    guarded = hub_client.Guarded("https://hub.test")
+    guarded = scripts_hub.Guarded("https://hub.test")
     for url, kind in (("https://10.0.0.1/x", "private"), ("https://localhost/x", "loopback")):
         with pytest.raises(FetchError, match=f"a {kind} address"):
             guarded.handle_request(httpx2.Request("GET", url))

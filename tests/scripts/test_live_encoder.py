@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scripts.bench import clock_code
-from scripts.bench.encoded_track import EncodedTrack
+from scripts.bench.camera_peer import EncodedTrack
 from scripts.bench.live_encoder import BACKLOG, EncodedFrame, LiveEncoder
 
 

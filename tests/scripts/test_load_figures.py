@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.compare import NoResult, compare, read
-from scripts.bench.load_figures import LoadFigures, advice
-from scripts.bench.load_sample import Sample
+from scripts.bench.load_figures import LoadFigures, Sample, advice
 from scripts.bench.report import Report, Row, Spread
 
 LIMITS = {"max_tokens": 128, "visual_tokens": 512}

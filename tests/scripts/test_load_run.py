@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scripts.bench.arrivals import poisson
 from scripts.bench.http_json import request
 from scripts.bench.load_run import LoadRun, finish, run_load, words
+from scripts.bench.open_loop import poisson
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report
 from scripts.bench.stand_in_model import StandInModel

@@ -20,9 +20,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scripts.certificates import LEAF_DAYS, general_names, make_leaf, pem
 from scripts.lan_addresses import Identity
-from scripts.local_certificate import MAX_AUTHORITIES, Issued, Keeper, read_pair
+from scripts.local_certificate import (
+    LEAF_DAYS,
+    MAX_AUTHORITIES,
+    Issued,
+    Keeper,
+    general_names,
+    make_leaf,
+    pem,
+    read_pair,
+)
 from server.core.tls_files import read_secret
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,9 @@ from rich.console import Console
 
 from scripts import monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from scripts.certificates import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, pem
 from scripts.monitor import main, once, options, printed, target_of, watch
-from scripts.monitoring.reading import Reading, Target, take_reading
-from scripts.monitoring.samples import Samples
+from scripts.monitoring.reading import Reading, Samples, Target, take_reading
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
 from server.features.hosting.gpu import Gpu, GpuReader

@@ -7,7 +7,7 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from scripts.monitoring.samples import Samples
+from scripts.monitoring.reading import Samples
 
 
 def reading(*values: float, registry: CollectorRegistry | None = None) -> Samples:

@@ -16,7 +16,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 
-from scripts.bench.encoded_track import EncodedTrack
+from scripts.bench.camera_peer import EncodedTrack
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.frames import Frame
 from server.core.metrics import Metrics

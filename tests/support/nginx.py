@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from scripts.bench.http_json import request
-from scripts.certificates import general_names, make_authority, make_leaf, pem
 from scripts.lan_addresses import Identity
+from scripts.local_certificate import general_names, make_authority, make_leaf, pem
 from tests.support.fakes_server import ServerProcess, free_ports, listens
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -9,8 +9,7 @@ import statistics
 
 import pytest
 
-from benchmarks.link import Link
-from benchmarks.link_relay import LinkRelay
+from benchmarks.link import Link, LinkRelay
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.clients import soon

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from cryptography import x509
 
-from scripts.certificates import make_authority, make_leaf, pem
+from scripts.local_certificate import make_authority, make_leaf, pem
 from server.features.rtsp import reader as reconnect
 from tests.features.rtsp.scripted import (
     CAMERAS,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.certificates import LOOPBACK, general_names, make_authority, make_leaf, pem
+from scripts.local_certificate import LOOPBACK, general_names, make_authority, make_leaf, pem
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import Trouble, Verdict

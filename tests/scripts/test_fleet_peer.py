@@ -13,8 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from scripts.bench.fleet_machine import PAUSE_SECONDS, Machine, longest_pause
-from scripts.bench.fleet_peer import Backoff, FleetPeer
-from scripts.bench.fleet_visitor import FleetVisitor
+from scripts.bench.fleet_peer import Backoff, FleetPeer, FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
