@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import address, command_line, settings_file  # noqa: E402
+from scripts.arguments import address, command_line, number, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
@@ -70,7 +70,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=ROOT / ".env",
         help="this machine's settings (.env)",
     )
-    add("--interval", type=_seconds, default=2.0, help="seconds between readings (2)")
+    add(
+        "--interval", type=number(0, MAX_INTERVAL), default=2.0, help="seconds between readings (2)"
+    )
     add("--once", action="store_true", help="print the state once; the exit status tells it, too")
     add("--json", action="store_true", help="print JSON")
     add("--no-gpu", action="store_true", help="leave the GPU out")
@@ -91,16 +93,6 @@ def _certificates(text: str) -> Path:
         why = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise argparse.ArgumentTypeError(f"{text} cannot be used: {why}") from None
     return Path(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_INTERVAL:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {MAX_INTERVAL:g}")
-    return seconds
 
 
 def target_of(chosen: argparse.Namespace) -> Target:
@@ -167,16 +159,16 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
     """Read and show the state repeatedly until SIGINT or SIGTERM."""
     work = asyncio.create_task(_readings(target, interval, as_json, console), name="readings")
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, work.cancel)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(one, work.cancel)
     try:
         await work
     except asyncio.CancelledError:
         # Ended by a signal.
         return
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(one)
 
 
 async def _readings(target: Target, interval: float, as_json: bool, console: Console) -> None:

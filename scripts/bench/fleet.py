@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from scripts.bench.fleet_hosts import Host, Hosts, Namespaces
+from scripts.bench.fleet_hosts import Host, Hosts, Namespaces, killed
 from scripts.bench.fleet_nginx import Nginx
 from scripts.bench.fleet_router import Router
 from scripts.bench.http_json import json_request, request
@@ -37,10 +37,7 @@ class Engine(StandInProcess):
         self._arguments += ["--host", host.address, "--port", str(port)]
 
     async def kill(self) -> None:
-        """End it without a word (SIGKILL)."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        await killed(self._process)
 
     async def slow(self, factor: float) -> None:
         """Make it so many times slower; 1: as it was."""
@@ -106,28 +103,12 @@ class Redis:
 
     async def start(self) -> None:
         """Start it, with nothing in it. Raises MeasurementError."""
-        self._process = await asyncio.create_subprocess_exec(
-            *(*self._host.command, "redis-server"),
-            *("--port", str(self.port), "--bind", self._host.address, "--protected-mode", "no"),
-            *("--dir", self._folder, "--save", "", "--appendonly", "no"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(500):
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(self._host.address, self.port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-        raise MeasurementError("redis-server does not listen after 10 s")
+        where = ("--port", str(self.port), "--bind", self._host.address, "--protected-mode", "no")
+        saves = ("--dir", self._folder, "--save", "", "--appendonly", "no")
+        self._process = await self._host.start(("redis-server", *where, *saves), self.port)
 
     async def kill(self) -> None:
-        """End it without a word (SIGKILL)."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        await killed(self._process)
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill()

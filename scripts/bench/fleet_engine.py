@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from scripts.bench.stand_in_model import Record, StandInModel, serve_until_closed, write_json
+from scripts.bench.stand_in_model import Asked, Record, StandInModel, serve_until_closed, write_json
 from server.core import core_dumps
 
 # More time of a step for each answer beside: from 10 ms alone to 23 ms for 32 at a time, as vLLM's
@@ -41,22 +41,15 @@ class SharedStandIn(StandInModel):
         # The wait for the first token is over.
         await super()._stream(record, request, writer)
 
-    async def _answer(
-        self,
-        method: str,
-        target: str,
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        if (method, target) != ("POST", "/factor"):
-            return await super()._answer(method, target, body, reader, writer)
-        factor = float(body)
+    async def _answer(self, asked: Asked) -> bool:
+        if (asked.method, asked.target) != ("POST", "/factor"):
+            return await super()._answer(asked)
+        factor = float(asked.body)
         if not 0 < factor <= MOST:
             raise ValueError(f"a factor is above 0 and at most {MOST}, not {factor}")
         self.factor = factor
-        write_json(writer, 200, {})
-        await writer.drain()
+        write_json(asked.writer, 200, {})
+        await asked.writer.drain()
         return True
 
 

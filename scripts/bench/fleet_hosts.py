@@ -7,13 +7,14 @@ process, and they go with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from scripts.bench.processes import MeasurementError
 
@@ -31,6 +32,41 @@ class Host:
     name: str = "here"
     address: str = "127.0.0.1"
     command: tuple[str, ...] = ()
+
+    async def start(
+        self, program: Sequence[str], port: int, seconds: float = 10.0, **options: Any
+    ) -> asyncio.subprocess.Process:
+        """Start a program here, and wait until it takes connections at a port.
+
+        Raises MeasurementError when it does not, or ends before.
+        """
+        silent = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.DEVNULL)
+        process = await asyncio.create_subprocess_exec(
+            *(*self.command, *program),
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            **(silent | options),
+        )
+        end = asyncio.get_running_loop().time() + seconds
+        while process.returncode is None and asyncio.get_running_loop().time() < end:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(self.address, port)
+                writer.close()
+                return process
+            await asyncio.sleep(0.02)
+        ended = process.returncode is not None
+        await killed(process)
+        raise MeasurementError(
+            f"{program[0]} "
+            + ("ended at once" if ended else f"does not listen after {seconds:g} s")
+        )
+
+
+async def killed(process: asyncio.subprocess.Process | None) -> None:
+    """End a process without a word (SIGKILL)."""
+    if process is not None and process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 class Hosts:

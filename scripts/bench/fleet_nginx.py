@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from scripts.bench.fleet_hosts import Host
+from scripts.bench.fleet_hosts import Host, killed
 from scripts.bench.processes import ROOT, MeasurementError, free_port
 
 # A server block's lines of deploy/nginx.conf; see there.
@@ -85,31 +85,12 @@ class Nginx:
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "nginx.conf"
         path.write_text(configuration(folder, self._listen, self._gateways))
-        self._process = await asyncio.create_subprocess_exec(
-            *(
-                *self._host.command,
-                "nginx",
-                "-c",
-                str(path),
-                "-p",
-                str(folder),
-                "-g",
-                "daemon off;",
-            ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(500):
-            if self._process.returncode is not None:
-                raise MeasurementError("nginx ended at once: `nginx -t` finds the reason")
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(self._host.address, self._port)
-                writer.close()
-                return self
-            await asyncio.sleep(0.02)
-        raise MeasurementError("nginx does not listen after 10 s")
+        program = ("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;")
+        try:
+            self._process = await self._host.start(program, self._port)
+        except MeasurementError as error:
+            raise MeasurementError(f"{error}: `nginx -t` finds the reason") from None
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -117,6 +98,5 @@ class Nginx:
             try:
                 await asyncio.wait_for(self._process.wait(), 5)
             except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+                await killed(self._process)
         self._open.close()

@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from scripts.bench.fleet_figures import percentile
-from scripts.bench.fleet_hosts import Host
+from scripts.bench.fleet_hosts import Host, killed
 from scripts.bench.processes import ROOT, MeasurementError, free_port
 
 _READY_SECONDS = 30.0
@@ -38,36 +38,27 @@ class Router:
     async def __aenter__(self) -> Self:
         """Raises MeasurementError when it does not come up."""
         said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-        self._process = await asyncio.create_subprocess_exec(
-            *(*self._host.command, "bash", str(ROOT / "scripts" / "start_router.sh")),
-            env={
-                **os.environ,
-                "ROUTER_WORKERS": ",".join(self._workers),
-                "ROUTER_HOST": self._host.address,
-                "ROUTER_PORT": str(self.port),
-                "ROUTER_METRICS_PORT": str(free_port()),
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        end = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < end and self._process.returncode is None:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(self._host.address, self.port)
-                writer.close()
-                return self
-            await asyncio.sleep(0.05)
-        said.seek(0)
-        why = said.read()[-2000:].decode(errors="replace")
-        await self.__aexit__()
-        raise MeasurementError(f"vLLM's router does not run:\n{why}")
+        env = {
+            **os.environ,
+            "ROUTER_WORKERS": ",".join(self._workers),
+            "ROUTER_HOST": self._host.address,
+            "ROUTER_PORT": str(self.port),
+            "ROUTER_METRICS_PORT": str(free_port()),
+        }
+        program = ("bash", str(ROOT / "scripts" / "start_router.sh"))
+        try:
+            self._process = await self._host.start(
+                program, self.port, _READY_SECONDS, env=env, stdout=said, stderr=said
+            )
+        except MeasurementError:
+            said.seek(0)
+            why = said.read()[-2000:].decode(errors="replace")
+            await self.__aexit__()
+            raise MeasurementError(f"vLLM's router does not run:\n{why}") from None
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        await killed(self._process)
         self._open.close()
 
 

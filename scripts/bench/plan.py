@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from scripts.arguments import number
+from scripts.arguments import number, whole
 
 Basis = Literal["measured", "estimated", "set", "assumed"]
 SIZES = (100, 10_000, 1_000_000)
@@ -66,6 +66,10 @@ class Line:
     numbers: str
     value: float
     unit: str = ""
+
+    @property
+    def result(self) -> str:
+        return f"{_short(self.value)} {self.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +170,7 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
             "gateway machines",
             "processes / (cores of a machine - 1), and spare ones; not above the network of a machine",
             f"max({processes:,} / {per_machine}, {people * uplink:,.0f} / {MACHINE_MBITS:,.0f})",
-            spared(
-                max(
-                    math.ceil(processes / per_machine),
-                    math.ceil(people * uplink / MACHINE_MBITS),
-                )
-            ),
+            spared(math.ceil(max(processes / per_machine, people * uplink / MACHINE_MBITS))),
         ),
         Line(
             "memory",
@@ -258,15 +257,15 @@ def written(plans: Sequence[Plan]) -> str:
     names = [line.name for line in plans[0].lines]
     head = "| | " + " | ".join(f"{one.people:,} people" for one in plans) + " |"
     rows = [head, "|---|" + "---|" * len(plans)]
-    for at, name in enumerate(names):
-        cells = (f"{_short(one.lines[at].value)} {one.lines[at].unit}".strip() for one in plans)
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, *found in zip(names, *(one.lines for one in plans), strict=True):
+        rows.append(f"| {name} | " + " | ".join(line.result for line in found) + " |")
     parts = ["\n".join(rows)]
     for one in plans:
         lines = [f"## {one.people:,} people", ""]
-        for line in one.lines:
-            result = f"{_short(line.value)} {line.unit}".strip()
-            lines.append(f"- **{line.name}** = {line.formula} = {line.numbers} → {result}")
+        lines += [
+            f"- **{line.name}** = {line.formula} = {line.numbers} → {line.result}"
+            for line in one.lines
+        ]
         first = one.first
         lines += [
             "",
@@ -304,7 +303,8 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
     )
     add = parser.add_argument
-    add("people", nargs="*", type=_people, help="people at a time (100 10000 1000000)")
+    many = whole(1, 10**9)
+    add("people", nargs="*", type=many, help="people at a time (100 10000 1000000)")
     add(
         "--ask-every",
         type=number(1, 86_400),
@@ -317,10 +317,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         default=usual.answers_per_gpu,
         help="a second (2.5: 32B in 16 bits on an MI300X, half of the floor)",
     )
-    add("--gpus-per-machine", type=_people, default=usual.gpus_per_machine, help="(8)")
+    add("--gpus-per-machine", type=many, default=usual.gpus_per_machine, help="(8)")
     add(
         "--cores-per-machine",
-        type=_cores,
+        type=whole(2, 4096),
         default=usual.cores_per_machine,
         help="of a gateway machine (16)",
     )
@@ -340,29 +340,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _people(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10**9:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number from 1 to 1000000000")
-    return int(text)
-
-
-def _cores(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 2 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number from 2 to 4096")
-    return int(text)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print the plans; exit status 0, or 1 when the file could not be written."""
     args = options(arguments)
-    given = Assumptions(
-        args.ask_every,
-        args.answers_per_gpu,
-        args.gpus_per_machine,
-        args.cores_per_machine,
-        args.relayed,
-        args.spare,
-    )
+    given = Assumptions(**{one.name: getattr(args, one.name) for one in fields(Assumptions)})
     text = written([plan(people, given) for people in args.people or SIZES])
     print(text)
     if args.output is not None:

@@ -18,10 +18,8 @@ from scripts.bench.http_json import HttpError
 from scripts.bench.processes import ROOT, MeasurementError
 
 
-def add_options(
-    parser: argparse.ArgumentParser, *, questions: int, sessions: int, rate: float, warm_up: int
-) -> None:
-    """Add the options that every measurement takes; the numbers are the defaults."""
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a server which runs already."""
     add = parser.add_argument
     add("--server-url", type=address, help="measure this server instead of starting one")
     add(
@@ -29,6 +27,14 @@ def add_options(
         default=os.environ.get("ACCESS_CODE") or None,
         help="its access code (ACCESS_CODE of the environment)",
     )
+
+
+def add_options(
+    parser: argparse.ArgumentParser, *, questions: int, sessions: int, rate: float, warm_up: int
+) -> None:
+    """Add the options that every measurement takes; the numbers are the defaults."""
+    add_server(parser)
+    add = parser.add_argument
     add(
         "--num-requests",
         type=whole(1, 100_000),

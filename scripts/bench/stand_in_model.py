@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
@@ -72,6 +72,16 @@ class Record:
     ended: float | None = None
     # The client closed the stream before its end
     cancelled: bool = False
+
+
+class Asked(NamedTuple):
+    """A request, and the connection that it came by."""
+
+    method: str
+    target: str
+    body: bytes
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
 
 class Numbered(Protocol):
@@ -133,7 +143,7 @@ class StandInModel:
                 if length > MAX_BODY:
                     return
                 body = await reader.readexactly(length)
-                if not await self._answer(method, target, body, reader, writer):
+                if not await self._answer(Asked(method, target, body, reader, writer)):
                     return
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
             # The client is gone, or it does not speak HTTP; both are none of what is measured here.
@@ -144,20 +154,13 @@ class StandInModel:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(
-        self,
-        method: str,
-        target: str,
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
+    async def _answer(self, asked: Asked) -> bool:
         """Answer one request; false when the connection is of no more use."""
         arrived = time.time()
-        url = urlsplit(target)
-        match method, url.path:
+        url, writer = urlsplit(asked.target), asked.writer
+        match asked.method, url.path:
             case "POST", "/v1/chat/completions":
-                return await self._chat(arrived, body, reader, writer)
+                return await self._chat(arrived, asked)
             case "GET", "/v1/models":
                 card = {"id": MODEL, "object": "model", "max_model_len": self.max_model_len}
                 write_json(writer, 200, {"object": "list", "data": [card]})
@@ -170,23 +173,17 @@ class StandInModel:
         await writer.drain()
         return True
 
-    async def _chat(
-        self,
-        arrived: float,
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        request = json.loads(body)
+    async def _chat(self, arrived: float, asked: Asked) -> bool:
+        request = json.loads(asked.body)
         question, picture = _last_user(request["messages"])
-        record = Record(self._numbers, arrived, question, len(body))
+        record = Record(self._numbers, arrived, question, len(asked.body))
         self._numbers += 1
         self.records.append(record)
         self.running += 1
         looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
         # Reading on tells when the client hangs up; it sends nothing while it waits for an answer.
-        gone = asyncio.create_task(reader.read(1), name="gone")
-        work = asyncio.create_task(self._stream(record, request, writer), name="stream")
+        gone = asyncio.create_task(asked.reader.read(1), name="gone")
+        work = asyncio.create_task(self._stream(record, request, asked.writer), name="stream")
         try:
             await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
             record.cancelled = not work.done() or work.exception() is not None

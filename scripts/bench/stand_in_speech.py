@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from scripts.bench.stand_in_model import (
     RECORDS_KEPT,
+    Asked,
     Record,
     StandInModel,
     serve_until_closed,
@@ -65,26 +66,19 @@ class StandInSpeech(StandInModel):
         self.speech: deque[SpeechRecord] = deque(maxlen=RECORDS_KEPT)
         self._spoken = 0
 
-    async def _answer(
-        self,
-        method: str,
-        target: str,
-        body: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        url = urlsplit(target)
-        match method, url.path:
+    async def _answer(self, asked: Asked) -> bool:
+        url, writer = urlsplit(asked.target), asked.writer
+        match asked.method, url.path:
             case "POST", "/v1/audio/transcriptions":
                 record = self._record("words", f"What is this, number {self._spoken}?")
                 write_json(writer, 200, {"text": record.text})
             case "POST", "/v1/audio/speech":
-                record = self._record("sound", str(json.loads(body).get("input", "")))
+                record = self._record("sound", str(json.loads(asked.body).get("input", "")))
                 await self._speak(record, writer)
             case "GET", "/speech-records":
                 write_records(writer, self.speech, url.query)
             case _:
-                return await super()._answer(method, target, body, reader, writer)
+                return await super()._answer(asked)
         await writer.drain()
         return True
 

@@ -32,7 +32,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import address, command_line, number, whole
+from scripts.arguments import command_line, number, whole
 from scripts.bench import plots, program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -59,13 +59,8 @@ _LOAD_SECONDS = 600.0
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
+    program.add_server(parser)
     add = parser.add_argument
-    add("--server-url", type=address, help="measure this server instead of starting one")
-    add(
-        "--access-code",
-        default=os.environ.get("ACCESS_CODE") or None,
-        help="its access code (ACCESS_CODE of the environment)",
-    )
     add("--server-pid", type=whole(1, 2**31), help="process behind --server-url, when it runs here")
     add(
         "--configured-speech",

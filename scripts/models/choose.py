@@ -15,7 +15,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,22 +64,35 @@ class Choice:
     own: bool = False
 
 
-def find(name: str, settings: Settings) -> Choice:
-    """Raises ModelError."""
+def hosting(settings: Settings) -> HostingSettings:
+    """Raises ModelError where the feature is off."""
     if not isinstance(settings, HostingSettings):
         raise ModelError(
             "A model that is loaded here needs the feature hosting. Add it to FEATURES."
         )
+    return settings
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise the errors of settings, catalogues, folders and home directories as ModelError."""
     try:
+        yield
+    except (CatalogueError, ConfigError, FetchError, ModelFolderError) as error:
+        raise ModelError(error.message) from None
+    except RuntimeError:
+        raise ModelError("There is no home directory to keep models in. Set HOME.") from None
+
+
+def find(name: str, settings: Settings) -> Choice:
+    """Raises ModelError."""
+    catalogue = hosting(settings).catalogue
+    with explained():
         # No name of a catalogue begins like that; one that cannot be had is not needed.
         if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
-            choice = _found(name, load_catalogue(settings.catalogue))
-    except (CatalogueError, FetchError, ModelFolderError) as error:
-        raise ModelError(error.message) from None
-    except RuntimeError:
-        raise ModelError("There is no home directory to keep models in. Set HOME.") from None
+            choice = _found(name, load_catalogue(catalogue))
     if choice.model.remote_code and not settings.trust_remote_code:
         raise ModelError(
             f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
@@ -290,14 +304,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def choose(name: str, only_look: bool) -> int:
     """Raises ModelError."""
     try:
-        settings = load(ROOT / ".env")
+        with explained():
+            settings = load(ROOT / ".env")
         choice = find(name, settings)
         if only_look:
             look(choice, settings)
         elif not whole(choice):
             fetch(choice.model, choice.folder)
-    except ConfigError as error:
-        raise ModelError(error.message) from None
     except OSError as error:
         raise ModelError(
             f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."

@@ -17,19 +17,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from config import ConfigError, Settings, load
+from config import Settings, load
 from scripts.models import disk
-from scripts.models.choose import KEPT, ROOT, Choice, fetch, kept_at, whole
-from scripts.models.trouble import ModelError, ended, say
+from scripts.models.choose import KEPT, ROOT, Choice, explained, fetch, hosting, kept_at, whole
+from scripts.models.trouble import ended, say
 from server.core import core_dumps
-from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model
+from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import Host, described, gigabytes
 from server.features.hosting.catalogue.proposal import ASSUMED_SPEED, Proposal, minutes, propose
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
-from server.shared.network import FetchError
 
 # What Apple's Metal lets a GPU have of the memory, by its usual limit
 _METAL_SHARE = 2 / 3
@@ -114,19 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> int:
     """Raises ModelError."""
-    try:
-        settings = load(ROOT / ".env")
-        if not isinstance(settings, HostingSettings):
-            raise ModelError(
-                "A model that is loaded here needs the feature hosting. Add it to FEATURES."
-            )
+    with explained():
+        settings = hosting(load(ROOT / ".env"))
         models = at_hand(load_catalogue(settings.catalogue))
-    except ConfigError as error:
-        raise ModelError(error.message) from None
-    except (CatalogueError, FetchError) as error:
-        raise ModelError(error.message) from None
-    except RuntimeError:
-        raise ModelError("There is no home directory to keep models in. Set HOME.") from None
     host = look(settings)
     free = disk.free_bytes(KEPT.expanduser())
     proposal = propose(models, host, free)
