@@ -23,7 +23,6 @@ from server.core.frames import Detail, Role
 from server.core.states import Steps
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
-from server.models.base import Engine
 from server.session.feature_parts import Background, FeatureParts, SessionFeatures
 from server.session.part import SessionContext
 from server.session.questions import QuestionService
@@ -35,9 +34,6 @@ from server.session.request.tools import Toolbox
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}
-
-
-# The life of a session: new, used, ended.
 
 
 class SessionState(StrEnum):
@@ -60,7 +56,7 @@ def first_state() -> Steps[SessionState]:
 
 
 class Session:
-    """One visitor's session. `touch` keeps it alive; `close` frees all that it holds."""
+    """One visitor's session: all that it holds, built and joined. `touch` keeps it alive; `close` frees it."""
 
     def __init__(
         self,
@@ -74,24 +70,70 @@ class Session:
         # Seconds since the epoch
         self.began_at = time.time()
         self._state = first_state()
-        self._limits = limits
-        self._tools = tools
-        self._parts = parts = SessionParts(
-            id,
-            limits,
-            tools,
-            features or SessionFeatures(),
-            send_error=self.send_error,
-            touch=self.touch,
-            on_status=self._status_changed,
-        )
-        self.camera = parts.camera
-        self.outbox, self.sent_pictures = parts.outbox, parts.sent_pictures
-        self.voice = parts.voice
+        self._limits, self._tools = limits, tools
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
+        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.voice = VoiceLine()
+        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+            reason
+        ).inc(count)
+        self.history = History()
+        self.requests = RequestBuilder(id, limits, tools, self.history)
+        self.tasks = TaskSet("session")
+        self.features = FeatureParts(id, features or SessionFeatures())
         # Finds a feature's part by its name; None where it has none
-        self.part = parts.features.find
+        self.part = self.features.find
+        self.background = Background(
+            self.camera, self.requests, limits.sample_rate, self.features.background
+        )
+        self.reuse = PictureReuse(
+            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+        )
+        context = SessionContext(
+            id=id,
+            limits=limits,
+            tools=tools,
+            camera=self.camera,
+            line=self.voice,
+            outbox=self.outbox,
+            requests=self.requests,
+            history=self.history,
+            tasks=self.tasks,
+            touch=self.touch,
+            send_error=self.send_error,
+            report=self._status_changed,
+            held=lambda: self.questions.held_frame,
+            answering=lambda: self.questions.running,
+            behind=lambda: self.questions.speaker.behind,
+            speak_with=lambda speaker: self.questions.speak_with(speaker),
+            ask=lambda message, spoken: self.questions.ask(message, spoken),
+            reuse=self.reuse,
+            part=self.part,
+            wants_changed=self.background.changed,
+            source=lambda: self.features.source,
+            alerted=self.features.alerted,
+            sounded=self.features.sounded,
+        )
+        self.sent_pictures = SentPictures(
+            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
+        )
+        toolbox = Toolbox(
+            self.features.tools, lambda result: tools.metrics.tool_calls.labels(result).inc()
+        )
+        self.requests.tools = toolbox.forms
+        self.questions = QuestionService(
+            context,
+            history=self.history,
+            sent=self.sent_pictures,
+            routes=self.features.routes,
+            takes=self.features.takes,
+            shooter=self.features.shooter,
+            toolbox=toolbox,
+        )
+        self.features.make(context)
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
+        self.camera.on_status = self._status_changed
         self.camera.on_sender = self._send_sender
 
     def touch(self) -> None:
@@ -116,18 +158,18 @@ class Session:
         `engines`: other machines that may get its pictures, as the operator's list says.
         `on_alert`: called with each alert of its watches, as those of `camera`.
         """
-        self._parts.requests.consent.allow(engines)
-        self._parts.features.stand(on_alert, camera)
+        self.requests.consent.allow(engines)
+        self.features.stand(on_alert, camera)
 
     @property
     def cameras(self) -> list[Camera]:
         """Its own camera and those that features add."""
-        return [self.camera, *self._parts.features.cameras]
+        return [self.camera, *self.features.cameras]
 
     @property
     def slots(self) -> list[str]:
         """The names of its slots of MAX_SESSIONS."""
-        return [self.id, *self._parts.features.slots]
+        return [self.id, *self.features.slots]
 
     @property
     def offered(self) -> bool:
@@ -142,17 +184,17 @@ class Session:
     @property
     def allowance(self) -> Allowance:
         """The counts of its requests."""
-        return self._parts.requests.allowance
+        return self.requests.allowance
 
     @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
-        return self._parts.questions.waits_for_frame
+        return self.questions.waits_for_frame
 
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self._parts.questions.running or self._parts.questions.speaker.audible
+        return self.questions.running or self.questions.speaker.audible
 
     # Messages in
 
@@ -163,13 +205,12 @@ class Session:
         # A ping shows that the connection lives, not that a person is there.
         if not isinstance(message, wire.Ping):
             self.touch()
-        parts = self._parts
         try:
             match message:
                 case wire.Settings():
                     self._set(message)
                 case wire.ClearRecall():
-                    parts.features.clear()
+                    self.features.clear()
                     self.sent_pictures.clear()
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
@@ -179,16 +220,15 @@ class Session:
                     pass  # The socket handles them.
                 case _:
                     if isinstance(message, wire.Cancel):
-                        parts.features.cancel(message.id)
-                    if not parts.questions.handle(message):
-                        parts.features.handle(message)
+                        self.features.cancel(message.id)
+                    if not self.questions.handle(message):
+                        self.features.handle(message)
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
 
     def _confirm(self, host: str) -> None:
-        consent = self._parts.requests.consent
-        complete = consent.complete
-        consent.give(host)
+        complete = self.requests.consent.complete
+        self.requests.consent.give(host)
         if not complete:
             self.engine_changed()
 
@@ -197,54 +237,99 @@ class Session:
         self._tools.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
 
-    # Settings
-
     def _set(self, message: wire.Settings) -> None:
         given = message.model_dump(include=_PREFERENCES, exclude_none=True)
-        parts = self._parts
-        parts.requests.preferences = replace(parts.requests.preferences, **given)
+        self.requests.preferences = replace(self.requests.preferences, **given)
         if message.screen is not None:
             self.camera.screen = message.screen
         try:
             # A part may refuse its settings.
-            parts.features.configure(message)
+            self.features.configure(message)
         finally:
-            parts.background.changed()
+            self.background.changed()
 
     # Messages out
 
     def engine_changed(self) -> None:
         """Greet the client again with another engine, and try again what the one before may have failed at."""
-        self._parts.background.retry()
+        self.background.retry()
         self.greet()
 
     def greet(self) -> None:
         """Send the first messages of a socket; they are sent again when the engine changes."""
-        self.outbox.put(
-            ready_of(
-                session_id=self.id,
-                began_at=self.began_at,
-                engine=self._tools.current_engine(),
-                limits=self._limits,
-                tools=self._tools,
-                requests=self._parts.requests,
-                held=self._parts.questions.held,
-            ).model_copy(update={"features": self._parts.features.ready()})
-        )
+        self.outbox.put(self._ready())
         self._send_sender(None)
         self._status_changed()
-        self._parts.features.greet()
+        self.features.greet()
 
     def _status_changed(self) -> None:
-        self.outbox.put(
-            status_of(
-                camera=self.camera,
-                tools=self._tools,
-                queue_depth=sum(self._tools.inference.depth().values()),
-                held=self._parts.questions.held,
-            )
+        """Send the state: when that of the camera changes, and after each hold."""
+        self.outbox.put(self._status())
+        self.features.reported()
+
+    def _ready(self) -> wire.Ready:
+        tools, requests, consent = self._tools, self.requests, self.requests.consent
+        engine = tools.current_engine()
+        status, capabilities = engine.status, engine.status.capabilities
+        others = {role: tools.current_engine(role) for role in Role}
+        return wire.Ready(
+            session_id=self.id,
+            began_at=round(self.began_at * 1000),
+            engine=engine.name,
+            model=status.model_name,
+            engine_state=status.state,
+            engine_detail=status.visitor_detail,
+            operator_detail=status.detail,
+            stands_in=tools.stands_in(),
+            roles={
+                role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
+                for role, one in others.items()
+                if one is not engine
+            },
+            capabilities=wire.EngineCapabilities(
+                images=capabilities.images,
+                video=capabilities.video,
+                audio_in=capabilities.audio_in,
+                speech_out=capabilities.speech_out,
+                grounding=capabilities.grounding,
+                json_schema=capabilities.json_schema,
+                streaming=capabilities.streaming,
+                tools=capabilities.calls_tools,
+            ),
+            limits=wire.Limits(
+                max_tokens=requests.max_tokens(capabilities),
+                context_length=capabilities.context_length,
+                visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
+                visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
+                session_timeout=self._limits.timeout,
+            ),
+            sensitivity=requests.preferences.sensitivity or self._limits.sensitivity,
+            held=self.questions.held,
+            elsewhere=consent.elsewhere,
+            confirmed=consent.for_pictures,
+            features=self.features.ready(),
         )
-        self._parts.features.reported()
+
+    def _status(self) -> wire.Status:
+        camera, frame, scene = self.camera, self.camera.newest, self.camera.scene
+        engine = self._tools.current_engine()
+        return wire.Status(
+            camera=camera.state(),
+            source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
+            dark=scene.dark if scene is not None else None,
+            blurred=scene.blurred if scene is not None else None,
+            black=scene.black if scene is not None else None,
+            width=frame.width if frame is not None else None,
+            height=frame.height if frame is not None else None,
+            fps=round(camera.fps(), 1) if frame is not None else None,
+            clock_doubted=camera.clock_doubted,
+            held=self.questions.held,
+            queue_depth=sum(self._tools.inference.depth().values()),
+            engine=engine.name,
+            engine_state=engine.status.state,
+            engine_detail=engine.status.visitor_detail,
+            operator_detail=engine.status.detail,
+        )
 
     def _send_sender(self, wake_ms: int | None) -> None:
         if not self.camera.sender_controlled:
@@ -254,107 +339,9 @@ class Session:
     # End
 
     def socket_opened(self) -> None:
+        """Begin the work that needs a listener."""
         self.use()
         self.touch()
-        self._parts.socket_opened()
-
-    def socket_closed(self) -> None:
-        """Stop the work that needs a listener; history and settings stay."""
-        self._parts.socket_closed()
-
-    async def close(self, reason: str) -> None:
-        """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
-        if self.state is not SessionState.ENDED:
-            self.end()
-        await self._parts.close(reason)
-
-
-# The parts of one session: built and joined, and closed in order. `session.py` gives them their
-# work.
-
-
-class SessionParts:
-    """All that one session holds. It ends with `close`."""
-
-    def __init__(
-        self,
-        id: str,
-        limits: SessionLimits,
-        tools: SessionTools,
-        features: SessionFeatures,
-        *,
-        send_error: Callable[[QwenCameraError, str | None], None],
-        touch: Callable[[], None],
-        on_status: Callable[[], None],
-    ) -> None:
-        """`send_error(error, id)` sends to the client, `touch` marks activity.
-
-        `on_status` is called when the camera's state changes, and after each hold.
-        """
-        self._id = id
-        self._inference, self._tools = tools.inference, tools
-        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
-        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
-        self.voice = VoiceLine()
-        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
-            reason
-        ).inc(count)
-        self.history = History()
-        self.requests = RequestBuilder(id, limits, tools, self.history)
-        self.tasks = TaskSet("session")
-        self.features = FeatureParts(id, features)
-        self.background = Background(
-            self.camera, self.requests, limits.sample_rate, self.features.background
-        )
-        self.reuse = PictureReuse(
-            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
-        )
-        context = SessionContext(
-            id=id,
-            limits=limits,
-            tools=tools,
-            camera=self.camera,
-            line=self.voice,
-            outbox=self.outbox,
-            requests=self.requests,
-            history=self.history,
-            tasks=self.tasks,
-            touch=touch,
-            send_error=send_error,
-            report=on_status,
-            held=lambda: self.questions.held_frame,
-            answering=lambda: self.questions.running,
-            behind=lambda: self.questions.speaker.behind,
-            speak_with=lambda speaker: self.questions.speak_with(speaker),
-            ask=lambda message, spoken: self.questions.ask(message, spoken),
-            reuse=self.reuse,
-            part=self.features.find,
-            wants_changed=self.background.changed,
-            source=lambda: self.features.source,
-            alerted=self.features.alerted,
-            sounded=self.features.sounded,
-        )
-        self.sent_pictures = SentPictures(
-            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
-        )
-        toolbox = Toolbox(
-            self.features.tools, lambda result: tools.metrics.tool_calls.labels(result).inc()
-        )
-        self.requests.tools = toolbox.forms
-        self.questions = QuestionService(
-            context,
-            history=self.history,
-            sent=self.sent_pictures,
-            routes=self.features.routes,
-            takes=self.features.takes,
-            shooter=self.features.shooter,
-            toolbox=toolbox,
-        )
-        self.features.make(context)
-        self.camera.on_status = on_status
-
-    def socket_opened(self) -> None:
-        """Begin the work that needs a listener."""
         self.camera.watched = True
         self.features.set_connected(True)
         self.background.set_connected(True)
@@ -363,7 +350,7 @@ class SessionParts:
         """Stop the work that needs a listener; history and settings stay."""
         self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
-        self._inference.cancel_session(self._id, "socket_closed")
+        self._tools.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
         self.background.set_connected(False)
         # What goes on has to know when it is too dark.
@@ -371,6 +358,8 @@ class SessionParts:
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
+        if self.state is not SessionState.ENDED:
+            self.end()
         async with AsyncExitStack() as stack:
             # Callbacks run last to first.
             stack.callback(self.outbox.close)
@@ -380,7 +369,7 @@ class SessionParts:
             stack.callback(self._forget)
             stack.callback(self.voice.close)
             stack.callback(self.camera.close)
-            stack.callback(self._inference.cancel_session, self._id, reason)
+            stack.callback(self._tools.inference.cancel_session, self.id, reason)
             stack.callback(self.questions.cancel, None, reason)
             stack.push_async_callback(self.features.close)
             stack.callback(self.features.stop)
@@ -390,81 +379,3 @@ class SessionParts:
         self.questions.forget()
         self.history.clear()
         self.sent_pictures.clear()
-
-
-# Build the messages about a session, its camera and its engine.
-
-
-def ready_of(
-    *,
-    session_id: str,
-    began_at: float,
-    engine: Engine,
-    limits: SessionLimits,
-    tools: SessionTools,
-    requests: RequestBuilder,
-    held: bool,
-) -> wire.Ready:
-    """Build `ready`. `began_at`: the session's start, in seconds since the epoch."""
-    status = engine.status
-    capabilities = status.capabilities
-    others = {role: tools.current_engine(role) for role in Role}
-    return wire.Ready(
-        session_id=session_id,
-        began_at=round(began_at * 1000),
-        engine=engine.name,
-        model=status.model_name,
-        engine_state=status.state,
-        engine_detail=status.visitor_detail,
-        operator_detail=status.detail,
-        stands_in=tools.stands_in(),
-        roles={
-            role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
-            for role, one in others.items()
-            if one is not engine
-        },
-        capabilities=wire.EngineCapabilities(
-            images=capabilities.images,
-            video=capabilities.video,
-            audio_in=capabilities.audio_in,
-            speech_out=capabilities.speech_out,
-            grounding=capabilities.grounding,
-            json_schema=capabilities.json_schema,
-            streaming=capabilities.streaming,
-            tools=capabilities.calls_tools,
-        ),
-        limits=wire.Limits(
-            max_tokens=requests.max_tokens(capabilities),
-            context_length=capabilities.context_length,
-            visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
-            visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
-            session_timeout=limits.timeout,
-        ),
-        sensitivity=requests.preferences.sensitivity or limits.sensitivity,
-        held=held,
-        elsewhere=requests.consent.elsewhere,
-        confirmed=requests.consent.for_pictures,
-    )
-
-
-def status_of(*, camera: Camera, tools: SessionTools, queue_depth: int, held: bool) -> wire.Status:
-    frame, scene = camera.newest, camera.scene
-    engine = tools.current_engine()
-    engine_status = engine.status
-    return wire.Status(
-        camera=camera.state(),
-        source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
-        dark=scene.dark if scene is not None else None,
-        blurred=scene.blurred if scene is not None else None,
-        black=scene.black if scene is not None else None,
-        width=frame.width if frame is not None else None,
-        height=frame.height if frame is not None else None,
-        fps=round(camera.fps(), 1) if frame is not None else None,
-        clock_doubted=camera.clock_doubted,
-        held=held,
-        queue_depth=queue_depth,
-        engine=engine.name,
-        engine_state=engine_status.state,
-        engine_detail=engine_status.visitor_detail,
-        operator_detail=engine_status.detail,
-    )

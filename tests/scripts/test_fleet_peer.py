@@ -135,7 +135,7 @@ async def test_a_server_that_comes_back_gets_camera_and_chat() -> None:
             await asking
         assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
         [session] = again.program.sessions.all()
-        assert len(session._parts.history) == 2
+        assert len(session.history) == 2
 
 
 async def test_a_camera_that_is_back_before_the_socket_stays(

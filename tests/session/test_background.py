@@ -53,7 +53,7 @@ class Part(BackgroundPart):
 
 def joined(one: Room, *parts: Part) -> Background:
     session = one.session
-    background = Background(session.camera, session._parts.requests, 2, parts)
+    background = Background(session.camera, session.requests, 2, parts)
     background.changed()
     return background
 
@@ -95,7 +95,7 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         alert, other = Part(), Part()
         session = one.session
         alert.hurries = True
-        background = Background(session.camera, session._parts.requests, 2, (alert, other))
+        background = Background(session.camera, session.requests, 2, (alert, other))
         background.changed()
         resting = session.camera.sender().idle.max_framerate
         one.camera()
@@ -103,9 +103,7 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         names = [one.frame(captured=now + at).id for at in (0.0, 0.1, 0.5)]
         assert alert.frames == [names[0], f"{names[1]} between", names[2]]
         assert other.frames == [names[0], names[2]]
-        session._parts.requests.preferences = replace(
-            session._parts.requests.preferences, sample_rate=2
-        )
+        session.requests.preferences = replace(session.requests.preferences, sample_rate=2)
         background.changed()
         assert session.camera.sender().idle.max_framerate < resting
         alert.wants = False

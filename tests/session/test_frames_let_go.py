@@ -221,7 +221,7 @@ def said(one: Room, *, frame: bool = True) -> weakref.ref[Any]:
     samples = np.ones(SOUND_RATE, np.int16)
     spoken = Spoken(one.frame() if frame else None, Sound(samples, 0.0))
     message = Chat(type="chat", content="What is it?", id="q")
-    one.session._parts.questions.ask(message, spoken)
+    one.session.questions.ask(message, spoken)
     return weakref.ref(samples)
 
 

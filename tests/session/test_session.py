@@ -205,7 +205,7 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
         first = await one.next("response")
         assert (first["id"], first["finish_reason"], first["text"]) == ("a", "replaced", "")
         assert first["engine"] == "fake"
-        one.session._parts.questions.cancel("b", "user")
+        one.session.questions.cancel("b", "user")
         second = await one.next("response")
         assert (second["id"], second["finish_reason"]) == ("b", "cancelled")
         one.frame()
@@ -320,8 +320,8 @@ async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
         one.frame()
         response = await one.next("response", "error")
         assert (response["type"], response["finish_reason"]) == ("response", "cancelled")
-        assert len(one.session._parts.tasks) <= 1
-        await until(lambda: len(one.session._parts.tasks) == 0)
+        assert len(one.session.tasks) <= 1
+        await until(lambda: len(one.session.tasks) == 0)
         assert not one.engine.requests
 
 
@@ -600,7 +600,7 @@ async def test_detail_at_full_size() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         one.frame(width=1280, height=720)
-        await until(lambda: one.session._parts.questions.held_frame is not None)
+        await until(lambda: one.session.questions.held_frame is not None)
         for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
             one.session.handle(Chat.model_validate(_chat("x", detail=detail)))
             await one.next("response")
@@ -763,7 +763,7 @@ async def test_release_comes_after_hold() -> None:
         one.session.handle(Release(type="release"))
         one.frame()
         await asyncio.sleep(0.02)
-        assert one.session._parts.questions.held_frame is None
+        assert one.session.questions.held_frame is None
 
 
 # Running descriptions
@@ -815,14 +815,14 @@ async def test_settings_are_checked(
         for value in good:
             await page.send(type="settings", **{field: value})
             assert not of(await page.ponged(), "error")
-            assert getattr(session._parts.requests.preferences, field) == value
+            assert getattr(session.requests.preferences, field) == value
         for value in bad:
-            kept = session._parts.requests.preferences
+            kept = session.requests.preferences
             await page.send(type="settings", **{field: value})
             error = await page.next("error")
             assert error["code"] == "bad_request"
             assert field in error["message"]
-            assert session._parts.requests.preferences == kept
+            assert session.requests.preferences == kept
 
 
 @pytest.mark.parametrize(
@@ -1002,7 +1002,7 @@ async def test_a_client_may_not_raise_the_longest_answer() -> None:
 async def test_the_settings_context_holds_when_it_is_smaller() -> None:
     """A model with a larger context gets no more than MODEL_MAX_TOKENS."""
     async with room() as one:
-        requests = one.session._parts.requests
+        requests = one.session.requests
         assert requests.context(Capabilities(context_length=131_072)) == 8192
         assert requests.context(Capabilities(context_length=2048)) == 2048
         assert requests.context(Capabilities()) == 8192
@@ -1035,7 +1035,7 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
     async with room(engine) as one:
         one.camera()
         said = one.frame()
-        one.session._parts.questions.ask(
+        one.session.questions.ask(
             Chat(type="chat", content="What cow is it?", id="q"), Spoken(frame=said)
         )
         first = await one.next("response")
@@ -1046,12 +1046,12 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
         assert second["id"] == "q"
         assert engine.questions() == ["What cow is it?", "What colour is it?"]
         assert engine.requests[-1].turns == ()
-        turns = one.session._parts.history.turns(1000)
+        turns = one.session.history.turns(1000)
         assert [turn.question for turn in turns] == ["What colour is it?"]
         # Once more
         one.session.handle(_correct("What shade is it?"))
         assert (await one.next("response"))["frame"]["id"] == said.id
-        assert len(one.session._parts.history) == 1
+        assert len(one.session.history) == 1
 
 
 async def test_words_are_corrected_while_their_answer_runs() -> None:
@@ -1061,16 +1061,14 @@ async def test_words_are_corrected_while_their_answer_runs() -> None:
         one.camera()
         said = one.frame()
         engine.hold(1)
-        one.session._parts.questions.ask(
-            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
-        )
+        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
         await one.next("delta")
         engine.release()
         one.session.handle(_correct("colour?"))
         assert (await one.next("response"))["finish_reason"] == "replaced"
         response = await one.next("response")
         assert (response["finish_reason"], response["frame"]["id"]) == ("stop", said.id)
-        assert len(one.session._parts.history) == 1
+        assert len(one.session.history) == 1
 
 
 async def test_only_the_last_spoken_question_can_be_corrected() -> None:
@@ -1079,9 +1077,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
     async with room(engine) as one:
         one.camera()
         said = one.frame()
-        one.session._parts.questions.ask(
-            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
-        )
+        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
         await one.next("response")
         one.session.handle(_correct("x", id="other"))
         assert (await one.next("error"))["id"] == "other"
@@ -1094,7 +1090,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
             error = await one.next("error")
             assert (error["id"], error["code"]) == (id, "not_found")
         assert engine.questions() == ["cow?", "typed?"]
-        assert one.session._parts.questions._spoken is None
+        assert one.session.questions._spoken is None
 
 
 async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
@@ -1103,11 +1099,9 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         held = one.frame()
-        await until(lambda: one.session._parts.questions.held)
+        await until(lambda: one.session.questions.held)
         said = one.frame()
-        one.session._parts.questions.ask(
-            Chat(type="chat", content="cow?", id="q"), Spoken(frame=said)
-        )
+        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
         first = await one.next("response")
         one.session.handle(Release(type="release"))
         one.session.handle(_correct("colour?"))
@@ -1123,7 +1117,7 @@ async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
         async with room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
             one.camera()
             spoken = Spoken(one.frame(), sound)
-            one.session._parts.questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
+            one.session.questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
             assert (await one.next("response"))["sound"] == use
             one.session.handle(_correct("What is it?"))
             assert "sound" not in await one.next("response")
@@ -1140,12 +1134,12 @@ async def test_a_question_without_words_in_the_history() -> None:
     async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         one.camera()
         spoken = Spoken(one.frame(), sound)
-        one.session._parts.questions.ask(Chat(type="chat", content="", id="q"), spoken)
+        one.session.questions.ask(Chat(type="chat", content="", id="q"), spoken)
         await one.next("response")
-        (turn,) = one.session._parts.history.turns(1000)
+        (turn,) = one.session.history.turns(1000)
         assert turn.question == "(a spoken question)"
         # Its words, typed in afterwards, come in its place.
         one.session.handle(_correct("What is it?"))
         await one.next("response")
-        (turn,) = one.session._parts.history.turns(1000)
+        (turn,) = one.session.history.turns(1000)
         assert turn.question == "What is it?"

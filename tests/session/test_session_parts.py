@@ -18,7 +18,7 @@ async def test_close_forgets_everything() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         one.frame()
-        await until(lambda: one.session._parts.questions.held_frame is not None)
+        await until(lambda: one.session.questions.held_frame is not None)
         one.session.handle(Chat(type="chat", content="a?"))
         await one.next("response")
         engine.hold()
@@ -28,10 +28,10 @@ async def test_close_forgets_everything() -> None:
         await one.session.close("session_ended")
         await until(lambda: engine.open == 0)
         assert engine.aborted == 1
-        assert len(one.session._parts.history) == 0
-        assert one.session._parts.questions.held_frame is None
+        assert len(one.session.history) == 0
+        assert one.session.questions.held_frame is None
         assert one.session.camera.newest is None
-        assert len(one.session._parts.tasks) == 0
+        assert len(one.session.tasks) == 0
         # Nothing more is kept for a socket.
         left = one.session.outbox.size
         one.session.outbox.put(Pong(at=0.0))
@@ -42,7 +42,7 @@ async def test_a_failure_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts that close after the one that failed are closed, too."""
     async with room() as one:
         one.camera()
-        parts = one.session._parts
+        parts = one.session
         parts.history.add("a?", "b.")
         with monkeypatch.context() as broken:
             broken.setattr(parts.features, "stop", lambda: 1 / 0)

@@ -172,7 +172,7 @@ async def test_each_picture_is_checked_as_it_goes() -> None:
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
-        requests = one.session._parts.requests
+        requests = one.session.requests
         view = View(one.frame(), Detail.LOW, None)
         picture = await requests.prepare(view, far.status.capabilities)
         with pytest.raises(NotConfirmed):

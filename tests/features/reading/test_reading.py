@@ -202,7 +202,7 @@ async def test_a_spoken_stop_leaves_no_question() -> None:
         spoken = Spoken(sound=None)
         ask(one)
         await delta(one)
-        one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
+        one.session.questions.ask(Chat(type="chat", content="Stop!", id="v1"), spoken)
         assert (await one.until(lambda m: m["type"] == "response"))["id"] == "q1"
         heard = await one.next("transcript")
         assert heard == {
@@ -212,7 +212,7 @@ async def test_a_spoken_stop_leaves_no_question() -> None:
             "final": True,
             "order": "stop",
         }
-        one.session._parts.questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
+        one.session.questions.ask(Chat(type="chat", content="Stop!", id="v2"), spoken)
         assert (await one.next("transcript", "response"))["id"] == "v2"
         assert len(one.engine.requests) == 1
 

@@ -508,7 +508,7 @@ async def test_typing_stops_what_is_heard() -> None:
         assert not speech(one).talking
         assert (await one.next("response"))["finish_reason"] == "cancelled"
         engine.release()
-        turns = one.session._parts.history.turns(1000)
+        turns = one.session.history.turns(1000)
         assert [turn.answer for turn in turns] == ["The cup is red."]
 
 
@@ -520,7 +520,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
         wishing(one)
         if not whole:
             engine.hold(2)
-        one.session._parts.questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
+        one.session.questions.ask(asking("What cow is it?", "a"), Spoken(frame=one.frame()))
         assert (await one.next("say"))["text"] == "The cow is red."
         if whole:
             await one.next("response")
@@ -533,7 +533,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
             pass
         assert engine.requests[-1].question == "What colour is it?"
         assert engine.requests[-1].turns == ()
-        turns = one.session._parts.history.turns(1000)
+        turns = one.session.history.turns(1000)
         assert [turn.question for turn in turns] == ["What colour is it?"]
 
 
@@ -545,13 +545,13 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
     async with room(engine) as one:
         wishing(one)
         sound = Sound(np.zeros(16_000, np.int16), 1.0)
-        one.session._parts.questions.ask(
+        one.session.questions.ask(
             wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
         )
         await one.next("response")
         one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
         speech(one).interrupt("voice")
-        turns = one.session._parts.history.turns(1000)
+        turns = one.session.history.turns(1000)
         assert [(turn.question, turn.answer) for turn in turns] == [
             (SPOKEN_TURN, "The cup is red.")
         ]

@@ -91,7 +91,7 @@ class Guard:
             return not len(runner._queue) and inference.running == 0
 
         await until(calm)
-        await until(lambda: len(self.one.session._parts.tasks) == 0)
+        await until(lambda: len(self.one.session.tasks) == 0)
         self.heard += await self.one.rest()
 
     async def show(self, scene: int = 1, *, times: int = 1, **more: Any) -> None:
@@ -168,7 +168,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
     async with room(FakeEngine(capabilities=hears)) as one:
         guard = Guard(one)
         ear = FakeEar(bark)
-        one.session._parts.requests.audio_in = ear
+        one.session.requests.audio_in = ear
         guard.watch(condition="the dog barks")
         await guard.calm()
         await guard.show(times=10)
@@ -258,7 +258,7 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
             feed.packet(time.monotonic())
             feed.frame(frame)
 
-        allowance = one.session._parts.requests.allowance
+        allowance = one.session.requests.allowance
         left, allowance._left = allowance._left, -1.0
         between(900, after=0.1)
         await guard.quiet()

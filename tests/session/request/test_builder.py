@@ -66,7 +66,7 @@ async def asked(
         ]
 
     sink = Listening()
-    job: Job = one.session._parts.requests.submit(
+    job: Job = one.session.requests.submit(
         "Which?",
         Kind.WATCH,
         View(make_frame(), Detail.LOW, None),
@@ -77,7 +77,7 @@ async def asked(
     await until(lambda: sink.result is not None)
     assert sink.request is not None
     assert sink.result is not None
-    one.session._parts.requests.learn(one.engine, sink.request, sink.result)
+    one.session.requests.learn(one.engine, sink.request, sink.result)
     return sink.request
 
 
@@ -110,7 +110,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
             raise AssertionError("made for nothing")
 
         sink = Listening()
-        one.session._parts.requests.submit(
+        one.session.requests.submit(
             "Which?",
             Kind.WATCH,
             View(make_frame(), Detail.LOW, None),
@@ -124,7 +124,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
 
 async def test_the_tokens_of_the_words_for_a_language_count() -> None:
     async with room(FakeEngine()) as one:
-        requests = one.session._parts.requests
+        requests = one.session.requests
         made = requests.request(
             *("Which?", Kind.DESCRIBE, one.engine, Material(make_picture(), Detail.LOW)),
             RequestOptions(own_language="ar"),
@@ -216,10 +216,10 @@ async def sounding(
 ) -> Heard:
     """Ask, where the microphone has heard this."""
     ear = FakeEar(heard)
-    one.session._parts.requests.audio_in = ear
+    one.session.requests.audio_in = ear
     sink = Heard()
     view = View(make_frame(captured=100.0), Detail.LOW, None)
-    one.session._parts.requests.submit(question, Kind.CHAT, view, sink, options=options)
+    one.session.requests.submit(question, Kind.CHAT, view, sink, options=options)
     await until(lambda: sink.result is not None or sink.error is not None)
     assert len(ear.asked) <= 1
     for span in ear.asked:
@@ -262,7 +262,7 @@ async def test_a_question_about_the_past_hears() -> None:
     """ "What just happened?": what the microphone heard goes with it, and the response says so."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.camera()
-        one.session._parts.requests.audio_in = FakeEar(SCENE)
+        one.session.requests.audio_in = FakeEar(SCENE)
         one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
         await asyncio.sleep(0)
         one.frame()
@@ -277,7 +277,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
     spent = []
     for sound in (None, SCENE):
         async with room(FakeEngine(capabilities=HEARS)) as one:
-            one.session._parts.requests.audio_in = FakeEar(sound)
+            one.session.requests.audio_in = FakeEar(sound)
             allowance = one.session.allowance
             allowance._rate = 0.0
             before = allowance._left
@@ -293,7 +293,7 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
         for ear in (None, FakeEar(SCENE)):
             if ear is not None:
                 ear.on = False
-            one.session._parts.requests.audio_in = ear
+            one.session.requests.audio_in = ear
             request = await asked(one, 100, options=RequestOptions(scene_sound=True))
             assert (request.sound, request.sound_use) == (None, None)
         sink = await sounding(one, RequestOptions(scene_sound=True), heard=None)
@@ -363,15 +363,11 @@ async def test_sound_takes_room_in_the_context() -> None:
     """Earlier turns are cut to what it leaves."""
     async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
         for n in range(20):
-            one.session._parts.history.add(
-                f"A question of some words {n}?", "An answer of some words."
-            )
+            one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
         bare = await sounding(one, NO_OPTIONS)
-        one.session._parts.history.clear()
+        one.session.history.clear()
         for n in range(20):
-            one.session._parts.history.add(
-                f"A question of some words {n}?", "An answer of some words."
-            )
+            one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
         long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
         heard = await sounding(one, RequestOptions(sound=long, spoken=True))
         assert bare.request is not None

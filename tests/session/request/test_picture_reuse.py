@@ -56,7 +56,7 @@ class Table:
         """Show a scene, press a key, and let the picture go ahead, if it does."""
         self.show(scene)
         self.one.session.handle(Typing(type="typing"))
-        reuse = self.one.session._parts.reuse
+        reuse = self.one.session.reuse
         await until(lambda: not reuse.busy and self.one.tools.inference.running == 0)
 
     @property
@@ -312,7 +312,7 @@ async def test_one_that_is_cancelled_makes_no_room_for_a_third(
     monkeypatch.setattr(picture_reuse, "SAID_SECONDS", 0.0)
     async with room(caching()) as one:
         table = Table(one)
-        reuse = one.session._parts.reuse
+        reuse = one.session.reuse
         made: list[str] = []
         go = asyncio.Event()
 
@@ -373,7 +373,7 @@ async def test_the_picture_goes_with_the_session() -> None:
         table = Table(one)
         await table.ask(1)
         await one.session.close("session_ended")
-        assert one.session._parts.reuse._sent is None
+        assert one.session.reuse._sent is None
 
 
 async def test_nothing_goes_ahead_of_a_session_that_used_its_tokens() -> None:
@@ -388,9 +388,9 @@ async def test_a_question_in_detail_compares_small_print() -> None:
     async with room(caching()) as one:
         table = Table(one)
         await table.ask(1, detail="high")
-        fine = one.session._parts.reuse._sent
+        fine = one.session.reuse._sent
         await table.ask(1)
-        coarse = one.session._parts.reuse._sent
+        coarse = one.session.reuse._sent
         assert fine is not None
         assert coarse is not None
         assert fine.likeness.blocks == (120, 160)

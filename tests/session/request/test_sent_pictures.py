@@ -86,7 +86,7 @@ async def test_what_an_engine_got_is_kept_until_somebody_drops_it(how: str) -> N
         gone = [session.sent_pictures.get(name) is None for name in (first, second)]
         assert gone == [True, how != "drop one"]
         left = {"drop one": 1, "drop all": 0, "forget": 2, "session ends": 0}[how]
-        assert len(session._parts.history) == left
+        assert len(session.history) == left
         assert (session.sent_pictures.size > 0) == (how == "drop one")
         if how == "drop one":
             await asked(one, "q3")
