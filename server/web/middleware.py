@@ -28,19 +28,7 @@ from server.core.errors import (
     UploadRefused,
 )
 from server.core.metrics import Metrics
-from server.web.http_errors import error_response, install_error_handlers
-
-__all__ = [
-    "MAX_BODY_BYTES",
-    "AllowOrigins",
-    "BodyLimit",
-    "LastResort",
-    "RefuseUploads",
-    "SecurityHeaders",
-    "guard_app",
-    "install_error_handlers",
-    "plain_path",
-]
+from server.web.http_errors import error_response
 
 log = logging.getLogger(__name__)
 
@@ -65,29 +53,13 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 # The features that the page uses, then those that it does not. Chromium knows all of these names;
 # it warns of others.
+_USED = ("camera", "microphone", "display-capture", "screen-wake-lock")
+_UNUSED = (
+    *("accelerometer", "geolocation", "gyroscope", "hid", "magnetometer", "midi", "payment"),
+    *("publickey-credentials-get", "serial", "usb", "xr-spatial-tracking"),
+)
 PERMISSIONS_POLICY = ", ".join(
-    [
-        *(
-            f"{name}=(self)"
-            for name in ("camera", "microphone", "display-capture", "screen-wake-lock")
-        ),
-        *(
-            f"{name}=()"
-            for name in (
-                "accelerometer",
-                "geolocation",
-                "gyroscope",
-                "hid",
-                "magnetometer",
-                "midi",
-                "payment",
-                "publickey-credentials-get",
-                "serial",
-                "usb",
-                "xr-spatial-tracking",
-            )
-        ),
-    ]
+    [*(f"{name}=(self)" for name in _USED), *(f"{name}=()" for name in _UNUSED)]
 )
 # Half a year, without sub-domains
 HSTS = "max-age=15552000"

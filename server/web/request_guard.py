@@ -114,6 +114,14 @@ class ConnectionGuard:
             raise
 
 
+def given_token(request: Request) -> str | None:
+    """Return the bearer token of a request; None without one, or where it is none."""
+    try:
+        return bearer(request.headers.get("authorization"))
+    except TokenRefused:
+        return None
+
+
 def _peer(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client is not None else None
 
@@ -224,10 +232,7 @@ class RequestGuard(ConnectionGuard):
         token, services = self._services.access.metrics_token, self._services
         if not token:
             return
-        try:
-            given: str | None = bearer(request.headers.get("authorization"))
-        except TokenRefused:
-            given = None
+        given = given_token(request)
         right = same_secret(given, token)
         if given is not None:
             await self.guess(services.guesses.metrics, right, request)
@@ -263,11 +268,7 @@ def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
-        try:
-            given: str | None = bearer(request.headers.get("authorization"))
-        except TokenRefused:
-            given = None
-        await operators.check(given, guard.address(request))
+        await operators.check(given_token(request), guard.address(request))
         request.state.operator = True
 
     return [Depends(guard.origin), Depends(operator)]

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 
 from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
-from server.auth import Claims, Issued, TokenRefused, bearer
+from server.auth import Claims, Issued
 from server.core.addresses import parse_address
 from server.core.errors import NotFound, Unauthorized
 from server.media.picture import encode
@@ -31,7 +31,7 @@ from server.media.sdp import MAX_CANDIDATE_CHARS
 from server.session.session import Session, SessionState
 from server.web.context import AccessSettings, Services
 from server.web.middleware import MAX_BODY_BYTES
-from server.web.request_guard import RequestGuard, TokenBody, WayIn
+from server.web.request_guard import RequestGuard, TokenBody, WayIn, given_token
 from server.web.websocket import SocketServer
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
@@ -440,13 +440,9 @@ class HealthGuard:
         """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
         if not (self._token or self._operators.on):
             return _from_this_machine(request)
-        header = request.headers.get("authorization")
-        if header is None:
+        if "authorization" not in request.headers:
             return False
-        try:
-            given: str | None = bearer(header)
-        except TokenRefused:
-            given = None
+        given = given_token(request)
         try:
             await self._operators.check(given, self._guard.address(request), also=self._token)
         except Unauthorized:

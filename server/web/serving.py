@@ -16,7 +16,6 @@ import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,7 +25,7 @@ from server.core.aio import Deadline, Lookups
 from server.core.errors import BadRequest
 from server.core.messages import MAX_MESSAGE_BYTES, error_body
 from server.core.origins import normalise_origin
-from server.models.base import EngineStatus
+from server.models.base import Engine
 from server.web import http_protocol, ws_protocol
 from server.web.connections import Connections
 
@@ -165,25 +164,15 @@ class DrainingServer(uvicorn.Server):
         return self.config.port
 
 
-class Greeted(Protocol):
-    """An engine, as the greeting needs it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def status(self) -> EngineStatus: ...
-
-
 def greeting(
     *,
     scheme: str,
     host: str,
     port: int,
-    engine: Greeted,
+    engine: Engine,
     better: str | None,
     operator: bool = False,
-    roles: Mapping[str, Greeted] | None = None,
+    roles: Mapping[str, Engine] | None = None,
 ) -> str:
     """Build the start message: the page's address, the engine, and how to get a better one.
 
@@ -226,7 +215,7 @@ def greeting(
     return f"\n  qwen-camera {__version__}\n{told}\n\n"
 
 
-def _engine(work: str, engine: Greeted) -> list[tuple[str, str]]:
+def _engine(work: str, engine: Engine) -> list[tuple[str, str]]:
     """Return the lines about the engine that does a work: its model, and why it does not answer."""
     status = engine.status
     model = f" ({status.model})" if status.model not in ("", engine.name) else ""

@@ -17,7 +17,8 @@ from starlette.websockets import WebSocket
 
 from server.core.errors import Busy, EngineRefused, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
-from server.web.middleware import CONTENT_SECURITY_POLICY, guard_app, install_error_handlers
+from server.web.http_errors import install_error_handlers
+from server.web.middleware import CONTENT_SECURITY_POLICY, guard_app
 
 CANARY = "canary-7f3a"
 
