@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.programs import ran
 
 # Each takes a tenth of a second or more. Loaded for the first program, with the first connection to a broker, once a
 # model server is there, once a GPU or a picture is looked at.
@@ -29,7 +30,7 @@ def test_a_start_does_not_load_them() -> None:
         "create_app(load(None))\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = ran([sys.executable, "-c", code], timeout=120)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "fastapi" in loaded

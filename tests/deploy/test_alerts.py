@@ -14,6 +14,7 @@ import yaml
 
 import config
 from tests.support.documents import ROOT
+from tests.support.programs import ran
 from tests.support.promql import DEPLOY, complaints, rules
 
 NAMES = [rule["alert"] for rule in rules()]
@@ -107,10 +108,7 @@ TROUBLE: dict[str, tuple[Mapping[str, str | None], int]] = {
     ),
     "QwenCameraQueueing": (histogram("qwen_camera_queue_wait_seconds", "2.0", ',kind="chat"'), 25),
     "QwenCameraBusy": ({q("errors_total", 'code="busy"'): "0+1x60"}, 12),
-    "QwenCameraAnswersFail": (
-        {q("inferences_total", 'kind="chat",result="error"'): "0+2x60"},
-        20,
-    ),
+    "QwenCameraAnswersFail": ({q("inferences_total", 'kind="chat",result="error"'): "0+2x60"}, 20),
     "QwenCameraInternalError": ({q("errors_total", 'code="internal"'): "0x20 1x40"}, 24),
     "QwenCameraOldFrames": (histogram("qwen_camera_frame_age_seconds", "0.5"), 25),
     "QwenCameraCamerasStall": ({q("cameras", 'state="stalled"'): "9x60"}, 12),
@@ -160,9 +158,7 @@ TROUBLE: dict[str, tuple[Mapping[str, str | None], int]] = {
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing; bash scripts/test.sh installs it where it may.")
-    return subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60
-    )
+    return ran(["promtool", *map(str, arguments)], timeout=60)
 
 
 def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:

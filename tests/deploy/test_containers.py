@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -27,6 +26,7 @@ from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.media.picture.prepare import HIGH_TOKENS
 from server.web.serving import STOP_SECONDS
 from tests.app.test_main import started
+from tests.support.programs import ran
 from tests.support.vllm_stand_in import recorded
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ async def test_the_health_check(tmp_path: Path) -> None:
     def check(port: int) -> tuple[int, str]:
         command = [sys.executable, str(DEPLOY / "healthcheck.py")]
         env = {"PATH": os.environ["PATH"], "PORT": str(port)}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+        done = ran(command, env=env, timeout=20)
         return done.returncode, done.stdout + done.stderr
 
     async with started(tmp_path, engine="builtin") as process:
@@ -149,7 +149,7 @@ async def test_the_health_check(tmp_path: Path) -> None:
 def test_compose_takes_the_file() -> None:
     """It holds to the Compose Specification's schema; a misspelt key would not."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, str(COMPOSE)], capture_output=True, text=True, timeout=60)
+    done = ran([*command, str(COMPOSE)], timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -299,14 +299,12 @@ def test_llama_server_gets_the_files_of_the_folder(tmp_path: Path, name: str, fi
     (script,) = service["command"]
     script = script.replace("$$", "$").replace("/app/llama-server", str(program))
     script = script.replace("/model/*.gguf", f'"{folder}"/*.gguf')
-    done = subprocess.run(
+    done = ran(
         [*service["entrypoint"], script],
         env={
             "PATH": os.environ["PATH"],
             "MODEL_NAME": filled(service["environment"]["MODEL_NAME"]),
         },
-        capture_output=True,
-        text=True,
         timeout=20,
     )
     if not weights:

@@ -21,17 +21,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import alive
+from tests.support.programs import ran
 from tests.support.wheels import locked, write_empty_locks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
 DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
-UNITS = (
-    "qwen-webrtc.service",
-    "qwen-webrtc@.service",
-    "qwen-vllm.service",
-    "qwen-router.service",
-)
+UNITS = ("qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service", "qwen-router.service")
 
 Result = subprocess.CompletedProcess[str]
 # A file's mode, time of change and content, or a link's target
@@ -81,13 +77,11 @@ def environment() -> dict[str, str]:
 
 def install(checkout: Path, root: Path | None, *options: str, **more: str) -> Result:
     prefix = ["--prefix", str(root)] if root is not None else []
-    return subprocess.run(
+    return ran(
         ["bash", str(checkout / "deploy" / "install.sh"), *prefix, *options],
         env=environment() | more,
         cwd="/",
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
         timeout=120,
     )
 
@@ -188,12 +182,7 @@ def test_what_is_installed(checkout: Path, fresh: Path) -> None:
     # Whoever installs has a home, the services have none.
     assert "\nMODEL_PATH=/srv/models/qwen2.5-vl-32b\n" in text
     home = fresh / "opt/qwen-camera"
-    done = subprocess.run(
-        [home / ".venv/bin/python", "-c", "import server; print(server.__file__)"],
-        cwd=home,
-        capture_output=True,
-        text=True,
-    )
+    done = ran([home / ".venv/bin/python", "-c", "import server; print(server.__file__)"], cwd=home)
     assert done.stdout == f"{home}/server/__init__.py\n", done.stderr
     for path in home.rglob("*"):
         if not path.is_symlink():
@@ -438,12 +427,10 @@ def test_no_room_and_no_right_to_write(checkout: Path, tmp_path: Path) -> None:
 def test_not_root(checkout: Path) -> None:
     """It asks for the right to make services, and changes nothing."""
     script = str(checkout / "deploy/install.sh")
-    done = subprocess.run(
+    done = ran(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", script],
         env=environment() | {"PYTHON": "python3"},
         cwd="/",
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 1
     assert "needs root" in done.stderr

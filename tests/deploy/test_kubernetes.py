@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import shutil
-import subprocess
 from typing import Any
 
 import jsonschema
@@ -31,6 +30,7 @@ from tests.support.kubernetes import (
     rendered,
 )
 from tests.support.nginx import SECRET
+from tests.support.programs import ran
 from tests.support.promql import complaints
 
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
@@ -180,9 +180,7 @@ def test_kustomize_makes_the_same(overlay: str) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is missing.")
     folder = KUBERNETES / "overlays" / overlay
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60
-    )
+    done = ran(["kubectl", "kustomize", str(folder)], timeout=60)
     assert done.returncode == 0, done.stderr
     # A generated ConfigMap's name ends in a hash of its content.
     text = re.sub(r"\b(gateway-settings|front-nginx)-[a-z0-9]{10}\b", r"\1", done.stdout)

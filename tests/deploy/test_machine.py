@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -22,6 +21,7 @@ from scripts.local_certificate import make_authority, make_leaf, pem
 from tests.deploy.test_install import project
 from tests.scripts.test_start_vllm import ROCM
 from tests.support.booted import Machine, booted, why_not
+from tests.support.programs import ran
 
 WEB = "qwen-webrtc.service"
 HOME = "/opt/qwen-camera"
@@ -65,7 +65,7 @@ def system_python() -> str:
         if candidate.startswith(("/root/", "/home/", "/tmp/")) or not Path(candidate).exists():
             continue
         ask = "import sys, ensurepip; print(*sys.version_info[:2])"
-        done = subprocess.run([candidate, "-c", ask], capture_output=True, text=True)
+        done = ran([candidate, "-c", ask])
         if done.stdout.split() == [str(number) for number in sys.version_info[:2]]:
             return candidate
     pytest.skip("There is no Python of this version that a service could run.")

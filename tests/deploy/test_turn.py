@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.namespaces import Network, require
+from tests.support.programs import ran
 from tests.support.turn_server import configuration, make_certificate, turn_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -96,8 +96,6 @@ def test_nginx_takes_the_stream_configuration(tmp_path: Path) -> None:
         f"load_module {STREAM_MODULE};\npid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\n"
         f'include "{DEPLOY}/nginx-turn-sni.conf";\n'
     )
-    done = subprocess.run(
-        ["nginx", "-t", "-c", str(whole), "-p", str(tmp_path)], capture_output=True, text=True
-    )
+    done = ran(["nginx", "-t", "-c", str(whole), "-p", str(tmp_path)])
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr

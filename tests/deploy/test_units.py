@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from config import known_keys, load
 from server.web.serving import STOP_SECONDS
+from tests.support.programs import ran
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -51,7 +52,7 @@ def seconds(text: str) -> float:
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["systemd-analyze", "--no-pager", *arguments]
     env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    return ran(command, timeout=60, env=env)
 
 
 def rendered(folder: Path, unit: str) -> Path:
@@ -130,9 +131,7 @@ def test_nothing_of_its_memory_reaches_a_disk(unit: str) -> None:
     assert directive(unit, "MemorySwapMax") == "0"
 
 
-def test_the_model_server_gets_no_secret_of_the_web_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_model_server_gets_no_secret_of_the_web_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads the same settings without them, and without those that cannot be without them."""
     unset = set(directive(MODEL, "UnsetEnvironment").split())
     secret = {
@@ -177,10 +176,8 @@ def test_the_users(tmp_path: Path) -> None:
     """systemd-sysusers makes both that the units name, without a home and without a shell, once."""
     (tmp_path / "etc").mkdir()
     for _ in range(2):
-        done = subprocess.run(
+        done = ran(
             ["systemd-sysusers", f"--root={tmp_path}", str(DEPLOY / "qwen-camera.sysusers.conf")],
-            capture_output=True,
-            text=True,
             timeout=20,
         )
         assert done.returncode == 0, done.stderr
@@ -212,7 +209,7 @@ def test_log_rotation(tmp_path: Path) -> None:
     for round_ in ("first", "second"):
         (logs / "server.log").write_text(f"{round_}\n")
         command = ["logrotate", "-f", "-s", str(tmp_path / "state"), str(configuration)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = ran(command, timeout=20)
         assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in logs.iterdir()) == [
         "server.log",

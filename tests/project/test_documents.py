@@ -19,6 +19,7 @@ from server.features.cameras import whip
 from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
 from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read
+from tests.support.programs import ran
 from tests.support.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
@@ -108,14 +109,7 @@ def help_of(script: str) -> str:
     if script.startswith(("benchmarks/", "scripts/bench/", "server/", "tests/")):
         module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         way = [sys.executable, "-m", module]
-    done = subprocess.run(
-        [*way, "--help"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran([*way, "--help"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60)
     if "is not installed: run" in done.stderr:
         pytest.skip(done.stderr)
     assert (done.returncode, done.stderr) == (0, ""), f"{script} --help: {done.stderr}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from server.app.features import EXAMPLES, FEATURES
+from tests.support.programs import ran
 
 ROOT = Path(__file__).parents[2]
 
@@ -227,9 +228,7 @@ def test_what_is_off_is_not_imported() -> None:
         "create_app(load(None, features='', engine='builtin'))\n"
         "print(*(name for name in sys.modules if name.startswith('server.features.')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = ran([sys.executable, "-c", code], cwd=ROOT, check=True)
     # What is there is found by looking for its settings, which reads each one's first file.
     assert [name for name in done.stdout.split() if name.count(".") > 2] == []
 

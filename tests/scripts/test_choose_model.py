@@ -31,6 +31,7 @@ from tests.real_model.server import ASK_COLOR, free_port
 from tests.support.clients import open_page
 from tests.support.gguf_writer import write_projector, write_weights
 from tests.support.hub_stand_in import Hub, Model, running_hub
+from tests.support.programs import ran
 from tests.support.running import Running
 from tests.support.wheels import locked, wheel, write_empty_locks
 from tests.whole.test_real_model import ColoredScene
@@ -181,14 +182,7 @@ class BufferPool:
         return ["bash", str(self.root / "scripts" / "run.sh"), *args]
 
     def run(self, *args: str, cwd: Path | str = "/", **more: str) -> Result:
-        return subprocess.run(
-            self.command(*args),
-            env=self.environment(**more),
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return ran(self.command(*args), env=self.environment(**more), cwd=cwd, timeout=120)
 
     def start(self, *args: str, **more: str) -> subprocess.Popen[str]:
         """The server goes on."""
@@ -485,10 +479,8 @@ def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: BufferPool, tmp_p
         "PIP_CONFIG_FILE": os.devnull,
     }
     try:
-        without = subprocess.run(models, env=env, capture_output=True, text=True, timeout=60)
-        needed = subprocess.run(
-            [*models, "--needed"], env=env, capture_output=True, text=True, timeout=60
-        )
+        without = ran(models, env=env, timeout=60)
+        needed = ran([*models, "--needed"], env=env, timeout=60)
     finally:
         requirements.write_text("# nothing\n")
         (scratch.root / "locks" / "torch.txt").write_text("# nothing\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,8 @@ from typing import Any
 import pytest
 
 from server.models import prompts
-from tests.real_model.server import (
-    ASK_COLOR,
-    COLORS,
-    environment,
-    missing,
-    run_module,
-)
+from tests.real_model.server import ASK_COLOR, COLORS, environment, missing, run_module
+from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
 
@@ -239,12 +233,10 @@ def test_trouble_is_said(found: Found, case: str, says: str, left: list[bool] | 
 )
 def test_wrong_options_end_with_status_2(args: list[str], says: str, tmp_path: Path) -> None:
     """Wrong options are reported at once, before torch is imported."""
-    done = subprocess.run(
+    done = ran(
         [sys.executable, str(SCRIPT), *args],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert done.returncode == 2, done.stderr
@@ -258,11 +250,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     for name in ("__init__.py", "core/__init__.py", "core/core_dumps.py"):
         shutil.copy(ROOT / "server" / name, tmp_path / "server" / name)
     script = tmp_path / "scripts" / "convert_model.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--model-path", "m", "--verify-only"],
-        capture_output=True,
-        text=True,
-    )
+    done = ran([sys.executable, str(script), "--model-path", "m", "--verify-only"])
     assert done.returncode == 1
     assert done.stderr == "torch is not installed: run `bash scripts/models.sh` first.\n"
 
@@ -272,10 +260,8 @@ def test_any_python_finds_the_environment_that_has_torch(tmp_path: Path) -> None
     if lacking := missing():
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)
-    done = subprocess.run(
+    done = ran(
         [sys.executable, str(SCRIPT), "--model-path", str(tmp_path / "m"), "--verify-only"],
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (1, "")

@@ -25,6 +25,7 @@ from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.hub import Repository
 from scripts.models.trouble import ModelError, say
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
+from tests.support.programs import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "scripts" / "models" / "download.py"
@@ -70,14 +71,7 @@ def command(*args: str) -> list[str]:
 
 
 def fetch(folder: Path, url: str, *args: str, **more: str) -> Result:
-    return subprocess.run(
-        command(*args),
-        env=environment(folder, url, **more),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return ran(command(*args), env=environment(folder, url, **more), cwd=folder, timeout=60)
 
 
 def here(hub: Hub, folder: Path, name: str = NAME, revision: str | None = None) -> Result:
@@ -105,12 +99,10 @@ def test_a_model_is_fetched_checked_and_recorded(hub: Hub, tmp_path: Path) -> No
     """All files but pickles, in MODEL_PATH, with a record; a second run fetches nothing."""
     script = ["bash", str(ROOT / "scripts" / "download_model.sh"), NAME]
     for _ in range(2):
-        done = subprocess.run(
+        done = ran(
             [*script, "--env-file", "/dev/null"],
             env=environment(tmp_path, hub.url),
             cwd="/",
-            capture_output=True,
-            text=True,
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
@@ -173,10 +165,7 @@ def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) 
     model.stalls[SHARDS[0]] = PIECE + 50_000
     part = tmp_path / "model" / f"{SHARDS[0]}.part"
     with subprocess.Popen(
-        command(NAME),
-        env=environment(tmp_path, hub.url),
-        stderr=subprocess.PIPE,
-        text=True,
+        command(NAME), env=environment(tmp_path, hub.url), stderr=subprocess.PIPE, text=True
     ) as running:
         try:
             deadline = time.monotonic() + 30

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.bench.fleet_hosts import Hosts, Namespaces
 from scripts.bench.processes import MeasurementError
+from tests.support.programs import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 # In a process of its own, which moves into a namespace.
@@ -69,16 +70,9 @@ def test_a_host_is_cut_off_and_comes_back() -> None:
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
     if os.geteuid() != 0 or tried.returncode != 0:
         pytest.skip("network namespaces need root")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = ran([sys.executable, "-c", PROGRAM], cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     said, prefix = done.stdout.split()
     assert said == "well"
-    left = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    left = ran(["ip", "netns"], check=True).stdout
     assert prefix not in left

@@ -9,7 +9,6 @@ import os
 import shutil
 import ssl
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from scripts.local_certificate import (
     read_pair,
 )
 from server.core.tls_files import read_secret
+from tests.support.programs import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -152,10 +152,8 @@ def test_openssl_finds_nothing_wrong(tmp_path: Path) -> None:
     """Its strict check of RFC 5280 passes."""
     issued, _, _ = provide(tmp_path)
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver"]
-    done = subprocess.run(
-        [*command, "-verify_ip", "192.168.1.5", "-CAfile", str(issued.authority), issued.server],
-        capture_output=True,
-        text=True,
+    done = ran(
+        [*command, "-verify_ip", "192.168.1.5", "-CAfile", str(issued.authority), issued.server]
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -310,13 +308,7 @@ def test_the_command_prints_settings(tmp_path: Path) -> None:
     """
     command = [sys.executable, "-m", "scripts.local_certificate"]
     bare = {"PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**bare, "XDG_CONFIG_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    done = ran(command, cwd=ROOT, env={**bare, "XDG_CONFIG_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     settings = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert settings["HTTPS_ENABLED"] == "true"
@@ -327,13 +319,7 @@ def test_the_command_prints_settings(tmp_path: Path) -> None:
     assert key.parent == tmp_path / "qwen-camera/https"
     assert (key.stat().st_mode & 0o777, len(read_secret(key))) == (0o600, 64)
     (tmp_path / "file").touch()
-    failed = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**bare, "XDG_CONFIG_HOME": str(tmp_path / "file")},
-        capture_output=True,
-        text=True,
-    )
+    failed = ran(command, cwd=ROOT, env={**bare, "XDG_CONFIG_HOME": str(tmp_path / "file")})
     assert failed.returncode == 1
     assert "XDG_CONFIG_HOME" in failed.stderr
     assert failed.stdout == ""

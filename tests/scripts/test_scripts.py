@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import ran
 from tests.support.wheels import locked, wheel, write_empty_locks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +26,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def bash(script: Path, *args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Result:
-    return subprocess.run(
-        ["bash", str(script), *args], env=env, cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    return ran(["bash", str(script), *args], env=env, cwd=cwd, timeout=120)
 
 
 def project(folder: Path) -> Path:
@@ -76,27 +75,21 @@ def path_with(folder: Path, *names: str, **scripts: str) -> dict[str, str]:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_parse(script: Path) -> None:
     """bash reads every script."""
-    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    done = ran(["bash", "-n", str(script)])
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
     """The scripts are clean."""
-    done = subprocess.run(
-        ["shellcheck", *map(str, SCRIPTS)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = ran(["shellcheck", *map(str, SCRIPTS)], cwd=ROOT)
     assert done.stdout == ""
 
 
 def test_what_names_its_program_is_executable() -> None:
     """Documents start scripts by their path; what is only imported or sourced is not marked."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", ".ci", "scripts", "deploy", "benchmarks"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+    listed = ran(
+        ["git", "ls-files", "-z", ".ci", "scripts", "deploy", "benchmarks"], cwd=ROOT, check=True
     )
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     begun = {path for path in files if path.read_bytes()[:2] == b"#!"}
@@ -236,11 +229,9 @@ def test_without_a_usable_python_it_says_how_to_get_one(
 
 def test_named_python_that_does_not_run_is_said() -> None:
     """PYTHON names it, so the sentence names PYTHON."""
-    done = subprocess.run(
+    done = ran(
         ["bash", "-c", '. "$1" && find_python', "-", str(ROOT / "scripts" / "venv.sh")],
         env={"PATH": os.environ["PATH"], "PYTHON": "/no/such python"},
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 1
     assert "PYTHON=/no/such python does not run" in done.stderr
@@ -554,12 +545,10 @@ def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_pat
     words = [str(ROOT / program)] if by_path else ["-m", module]
     home = tmp_path / "home"
     home.mkdir()
-    done = subprocess.run(
+    done = ran(
         [sys.executable, *words, "--help"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -35,6 +35,7 @@ from server.features.hosting.vllm_help import ask
 from server.media.picture import prepare as resize
 from server.models import geometry
 from server.shared.processes.environment import child_environment
+from tests.support.programs import ran
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -396,12 +397,10 @@ def test_waiting_ends_with_vllm(machine: Machine) -> None:
 def test_dry_run_starts_nothing(machine: Machine) -> None:
     """It prints the command alone, through the shell script, from anywhere."""
     install(machine.bin, "0.32")
-    done = subprocess.run(
+    done = ran(
         ["bash", str(ROOT / "scripts" / "start_vllm_server.sh"), *machine.command("--dry-run")[2:]],
         env=machine.environment(),
         cwd="/",
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
@@ -436,12 +435,10 @@ def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str
 
 def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
     """As a journal does; a file that is not there is reported."""
-    done = subprocess.run(
+    done = ran(
         machine.command("--explain", "-"),
         env=machine.environment(),
         input=f"{'x' * 9000}\n{FAILURES['port']}\n",
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr

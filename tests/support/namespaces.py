@@ -34,6 +34,8 @@ from typing import IO, Any, Self, TypeVar
 
 import pytest
 
+from tests.support.programs import ran
+
 T = TypeVar("T")
 
 PREFIX = "qct"
@@ -50,7 +52,7 @@ class NetworkError(Exception):
 
 def _run(*command: str, stdin: str | None = None) -> str:
     """Run a command, and return its output. Raises NetworkError."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=20)
+    done = ran(command, input=stdin, timeout=20)
     if done.returncode != 0:
         raise NetworkError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from scripts.bench.http_json import request
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import general_names, make_authority, make_leaf, pem
 from tests.support.fakes_server import ServerProcess, free_ports, listens
+from tests.support.programs import ran
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -165,9 +165,7 @@ def write(folder: Path, http: str, stream: str = "") -> Path:
 
 def check(path: Path) -> str:
     """Run `nginx -t`, which has to succeed, and return its output."""
-    done = subprocess.run(
-        ["nginx", "-t", "-c", str(path), "-p", str(path.parent)], capture_output=True, text=True
-    )
+    done = ran(["nginx", "-t", "-c", str(path), "-p", str(path.parent)])
     assert done.returncode == 0, done.stderr
     return done.stderr
 

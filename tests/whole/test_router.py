@@ -20,6 +20,7 @@ from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
 from server.models.openai.retry import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
+from tests.support.programs import ran
 from tests.support.real_router import RealRouter, real_router
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,7 +246,7 @@ async def test_discovery_health_and_metrics_work_through_it(routed: Routed) -> N
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(ROOT / "scripts" / "start_router.sh"), *arguments]
     env = {"PATH": "/usr/bin:/bin", **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+    return ran(command, env=env, timeout=20)
 
 
 @pytest.mark.parametrize(
