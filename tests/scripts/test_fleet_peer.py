@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
@@ -19,7 +19,7 @@ from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import free_port
-from tests.support.running import running
+from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,20 @@ async def somebody(url: str, encoder: LiveEncoder) -> AsyncIterator[FleetVisitor
         with suppress(asyncio.CancelledError):
             await staying
         await visitor.leave()
+
+
+@asynccontextmanager
+async def at_work(
+    port: int = 0, **model: float
+) -> AsyncIterator[tuple[FakeOpenAI, Running, FleetVisitor, Callable[[], Awaitable[None]]]]:
+    """A model, a server, somebody at it, and what ends the server before the rest."""
+    async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(FakeOpenAI(**model))  # type: ignore[arg-type]
+        server = await stack.enter_async_context(AsyncExitStack())
+        run = await server.enter_async_context(running(port=port, **settings(fake)))
+        encoder = await stack.enter_async_context(live_encoder())
+        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+        yield fake, run, visitor, server.aclose
 
 
 async def until(check: Callable[[], bool]) -> None:
@@ -72,11 +86,7 @@ async def test_a_lost_camera_is_offered_again() -> None:
     """The camera's connection alone goes: the session stays, the camera comes back by another offer,
     and a question of that time is answered.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        run = await stack.enter_async_context(running(**settings(model)))
-        encoder = await stack.enter_async_context(live_encoder())
-        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+    async with at_work() as (_, run, visitor, _):
         await visitor.ask("What is this?")
         peer = peer_of(visitor)
         assert await run.program.webrtc.disconnect(peer.session_id)
@@ -92,11 +102,7 @@ async def test_a_lost_socket_is_opened_again() -> None:
     """The socket breaks while an answer comes: the same session goes on, and gets the same question
     again, which the server recognises; the camera stays as it is.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI(between_tokens=1.0))
-        run = await stack.enter_async_context(running(**settings(model)))
-        encoder = await stack.enter_async_context(live_encoder())
-        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+    async with at_work(between_tokens=1.0) as (model, _, visitor, _):
         peer = peer_of(visitor)
         asking = asyncio.create_task(visitor.ask("What is this?"))
         await until(lambda: bool(visitor.asked) and visitor.asked[0].sent is not None)
@@ -118,24 +124,19 @@ async def test_a_server_that_comes_back_gets_camera_and_chat() -> None:
     """The server restarts: the page brings its chat and offers its camera again, and a question that
     was asked meanwhile is answered.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        port = free_port()
-        first = AsyncExitStack()
-        run = await first.enter_async_context(running(port=port, **settings(model)))
-        encoder = await stack.enter_async_context(live_encoder())
-        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+    port = free_port()
+    async with at_work(port) as (model, _, visitor, end_server):
         await visitor.ask("What is this?")
         await until(lambda: visitor.said.handover != "")
-        await first.aclose()
+        await end_server()
         await until(lambda: peer_of(visitor).shut.is_set())
         asking = asyncio.create_task(visitor.ask("And now?"))
-        again = await stack.enter_async_context(running(port=port, **settings(model)))
-        async with asyncio.timeout(PATIENT):
-            await asking
-        assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
-        [session] = again.program.sessions.all()
-        assert len(session.history) == 2
+        async with running(port=port, **settings(model)) as again:
+            async with asyncio.timeout(PATIENT):
+                await asking
+            assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
+            [session] = again.program.sessions.all()
+            assert len(session.history) == 2
 
 
 async def test_a_camera_that_is_back_before_the_socket_stays(
@@ -144,13 +145,8 @@ async def test_a_camera_that_is_back_before_the_socket_stays(
     """The server restarts, and gets the camera's offer first: the socket that comes after it does not
     take that camera away, and the question that waits is answered.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        port = free_port()
-        first = AsyncExitStack()
-        run = await first.enter_async_context(running(port=port, **settings(model)))
-        encoder = await stack.enter_async_context(live_encoder())
-        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
+    port = free_port()
+    async with at_work(port) as (model, _, visitor, end_server):
         peer = peer_of(visitor)
         before = peer.track
         held, opens = asyncio.Event(), peer.open_socket
@@ -162,33 +158,28 @@ async def test_a_camera_that_is_back_before_the_socket_stays(
         monkeypatch.setattr(
             FleetPeer, "open_socket", lambda self, *, timeout: later(timeout=timeout)
         )
-        await first.aclose()
+        await end_server()
         await until(lambda: peer.shut.is_set())
         # Its old connection is dead, as a browser would notice later.
         peer.dark.set()
-        await stack.enter_async_context(running(port=port, **settings(model)))
-        await until(lambda: peer.track is not before and peer.connected_at < float("inf"))
-        connected_at = peer.connected_at
-        held.set()
-        async with asyncio.timeout(PATIENT):
-            await visitor.ask("And now?")
-        assert [asked.end for asked in visitor.asked] == ["ok"]
-        # It was not lost, nor offered once more.
-        assert peer.connected_at == connected_at
+        async with running(port=port, **settings(model)):
+            await until(lambda: peer.track is not before and peer.connected_at < float("inf"))
+            connected_at = peer.connected_at
+            held.set()
+            async with asyncio.timeout(PATIENT):
+                await visitor.ask("And now?")
+            assert [asked.end for asked in visitor.asked] == ["ok"]
+            # It was not lost, nor offered once more.
+            assert peer.connected_at == connected_at
 
 
 async def test_a_loss_says_whether_pictures_were_made() -> None:
     """The encoder stands still, as on a machine without time for it: the question is lost, and says
     why. The machine's own figures say that its loop went on.
     """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(FakeOpenAI())
-        run = await stack.enter_async_context(running(**settings(model)))
-        encoder = await stack.enter_async_context(live_encoder())
-        visitor = await stack.enter_async_context(somebody(run.base_url, encoder))
-        machine = Machine()
+    async with at_work() as (_, _, visitor, _):
+        encoder, machine = visitor.encoder, Machine()
         since, watching = machine.since(), asyncio.create_task(machine.watch())
-        stack.callback(watching.cancel)
         track = peer_of(visitor).track
         assert track is not None
         for times in (encoder.times, track.times):
@@ -202,6 +193,7 @@ async def test_a_loss_says_whether_pictures_were_made() -> None:
         assert asked.unmade is not None
         assert asked.unsent is not None
         assert min(asked.unmade, asked.unsent) > PAUSE_SECONDS
+        watching.cancel()
         found = since.figures()
         assert 0 <= found["idle_share"] <= 1
         assert found["people_cores"] > 0

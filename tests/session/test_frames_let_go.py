@@ -9,8 +9,8 @@ import gc
 import itertools
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,24 @@ from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Room, make_frame
 
 pytestmark = pytest.mark.asyncio
 
 TIMES = 8
 # Of the frames of a further camera
 NUMBERS = itertools.count(1000)
+
+
+@asynccontextmanager
+async def opened(engine: FakeEngine | None = None) -> AsyncIterator[Room]:
+    """A room with a live camera and an open socket, in which programs may ask."""
+    async with opened(engine) as one:
+        yield one
 
 
 @contextmanager
@@ -126,23 +133,24 @@ async def around(one: Room, number: int) -> dict[str, Any]:
     return ended.result()
 
 
+async def keeps_none(one: Room, ask: Callable[[Room, int], Awaitable[Any]]) -> None:
+    # The first one makes what is kept once.
+    await ask(one, 0)
+    with without_collector():
+        before = pictures(one)
+        for number in range(1, TIMES + 1):
+            await ask(one, number)
+        # The newest ones, and those that are on their way somewhere
+        assert pictures(one) <= before + 3
+
+
 @pytest.mark.parametrize("ask", [asked, where, around, stopped, looked, program_where])
 async def test_an_answered_question_keeps_no_frame(
     ask: Callable[[Room, int], Awaitable[Any]],
 ) -> None:
     engine = FakeEngine(capabilities=Capabilities(grounding=True, boxes=BoxUnit.PIXELS))
-    async with room(engine, grants=lambda context: Programs(context, 600)) as one:
-        one.camera()
-        one.frame()
-        one.session.socket_opened()
-        # The first one makes what is kept once.
-        await ask(one, 0)
-        with without_collector():
-            before = pictures(one)
-            for number in range(1, TIMES + 1):
-                await ask(one, number)
-            # The newest ones, and those that are on their way somewhere
-            assert pictures(one) <= before + 3
+    async with opened(engine) as one:
+        await keeps_none(one, ask)
 
 
 async def called(one: Room, number: int) -> None:
@@ -168,16 +176,8 @@ async def test_a_failed_question_keeps_no_frame(
             raise EngineFailed("no")
             yield Delta("")
 
-    async with room(Failing(), grants=lambda context: Programs(context, 600)) as one:
-        one.camera()
-        one.frame()
-        one.session.socket_opened()
-        await ask(one, 0)
-        with without_collector():
-            before = pictures(one)
-            for number in range(1, TIMES + 1):
-                await ask(one, number)
-            assert pictures(one) <= before + 3
+    async with opened(Failing()) as one:
+        await keeps_none(one, ask)
 
 
 async def gone(one: Room, ids: set[str]) -> None:
@@ -190,10 +190,7 @@ async def gone(one: Room, ids: set[str]) -> None:
 
 async def test_a_question_about_cameras_keeps_none_of_their_frames() -> None:
     """Not even the last one: only the frames of a spoken question may be asked about again."""
-    async with room() as one:
-        one.camera()
-        one.frame()
-        one.session.socket_opened()
+    async with opened() as one:
         with without_collector():
             answer = await around(one, 1)
             seen = {answer["frame"]["id"], *(each["id"] for each in answer["others"])}
@@ -204,10 +201,7 @@ async def test_a_question_about_cameras_keeps_none_of_their_frames() -> None:
 
 async def test_a_question_that_is_deleted_keeps_no_frame() -> None:
     """One that was spoken keeps its frame until then, for other words."""
-    async with room() as one:
-        one.camera()
-        one.frame()
-        one.session.socket_opened()
+    async with opened() as one:
         with without_collector():
             said(one)
             answer = await one.next("response")
@@ -267,10 +261,7 @@ async def test_the_sound_of_a_question_goes_with_it(
     ask: Callable[[Room], Awaitable[weakref.ref[Any]]],
 ) -> None:
     """Whoever corrects its words afterwards asks about its frame."""
-    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
-        one.camera()
-        one.frame()
-        one.session.socket_opened()
+    async with opened(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         with without_collector():
             sound = await ask(one)
             one.engine.requests.clear()

@@ -6,13 +6,11 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import BadRequest, FrameWithheld
@@ -24,7 +22,7 @@ from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.support.fakes import FakeEngine, until
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.rooms import room, settings
 from tests.support.running import Running, running
@@ -38,50 +36,6 @@ def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """A busy machine may hold the camera up; only a test that is about the limit needs the limit."""
     if request.node.get_closest_marker("frame_wait") is None:
         monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 5.0)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fake_server() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as fake:
-        yield fake
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def fake(fake_server: FakeOpenAI) -> FakeOpenAI:
-    """The model server as if it were new."""
-    one = fake_server
-    one.behaviour = Behaviour.NORMAL
-    one.first_token = one.between_tokens = 0.0
-    one.steps = None
-    one.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
-    one.finish_reason = "stop"
-    one.requests.clear()
-    one.count = one.most_running = 0
-    return one
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def run(fake_server: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm",
-        vllm_base_url=fake_server.base_url,
-        rate_limit_per_minute=0,
-        drain_seconds=1,
-        max_concurrent_inferences=8,
-    ) as run:
-        yield run
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def guest(run: Running, encoder: LiveEncoder, fake: FakeOpenAI) -> AsyncIterator[Visitor]:
-    async with visitor(run, encoder) as one:
-        yield one
 
 
 def of(messages: list[Message], type: str) -> list[Message]:

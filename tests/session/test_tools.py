@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import Detail, Frame, Kind
 from server.core.messages import Chat, Typing
 from server.media import camera
 from server.models.base import Capabilities
 from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import RequestOptions, View
-from tests.support.clients import Message, Visitor, metric, visitor
+from tests.support.clients import Message, Visitor, metric
 from tests.support.fakes import FakeEngine, RecordingSink, until
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.fakes_rtc import live_encoder
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.rooms import room, settings
-from tests.support.running import Running, running
+from tests.support.running import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,44 +32,11 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 15.0)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fake_server() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI(model=MODEL) as fake:
-        yield fake
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def fake(fake_server: FakeOpenAI) -> FakeOpenAI:
-    one = fake_server
-    one.behaviour, one.finish_reason = Behaviour.NORMAL, "stop"
-    one.steps = None
-    one.deltas_for = lambda _: None
-    one.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
-    one.requests.clear()
-    one.count = 0
-    return one
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def run(fake_server: FakeOpenAI) -> AsyncIterator[Running]:
-    async with running(
-        engine="vllm", vllm_base_url=fake_server.base_url, rate_limit_per_minute=0, drain_seconds=1
-    ) as run:
-        yield run
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    async with live_encoder() as encoder:
-        yield encoder
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def guest(run: Running, encoder: LiveEncoder, fake: FakeOpenAI) -> AsyncIterator[Visitor]:
+async def guest(guest: Visitor) -> Visitor:
     """Somebody who has agreed."""
-    async with visitor(run, encoder) as one:
-        await one.page.send(type="settings", tools=True)
-        yield one
+    await guest.page.send(type="settings", tools=True)
+    return guest
 
 
 def calls(*made: tuple[str, Any], said: str = "") -> Callable[[dict[str, Any]], Any]:

@@ -1,25 +1,24 @@
-"""A whole OpenAI-compatible model server on the loopback interface, with every way of misbehaving.
+"""A whole OpenAI-compatible model server on the loopback interface, with every way of misbehaving: it dies in
+mid-answer, sends half an event, keeps a connection open without a word.
 
-It speaks HTTP/1.1 by itself, so that it can do what a library would not let it do: die in
-mid-answer, send half an event, keep a connection open without a word. Use it as `async with
-FakeOpenAI() as fake:` and give `fake.base_url` to the engine.
+Use it as `async with FakeOpenAI() as fake:` and give `fake.base_url` to the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
+
+from tests.support.http_stand_in import HttpRequest, HttpStandIn
 
 AnswerFor = Callable[[dict[str, Any], bytes | None], list[str]]
-MAX_BODY = 64 * 1024 * 1024
 
 
 class Behaviour(StrEnum):
@@ -71,15 +70,6 @@ class Behaviour(StrEnum):
     NOT_OPENAI = "not_openai"
 
 
-class HttpRequest(NamedTuple):
-    """One request as it came in; the names of its headers are in lower case."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
 @dataclass(eq=False)
 class Seen:
     """One chat request as it came in."""
@@ -127,7 +117,7 @@ class Seen:
         return found
 
 
-class FakeOpenAI:
+class FakeOpenAI(HttpStandIn):
     """The server. Everything public may be changed while it runs."""
 
     def __init__(
@@ -143,6 +133,7 @@ class FakeOpenAI:
         host: str = "127.0.0.1",
         keep: int = 1000,
     ) -> None:
+        super().__init__(port, host)
         self.behaviour = Behaviour.NORMAL
         self.model = model
         self.models = [model]
@@ -210,42 +201,11 @@ class FakeOpenAI:
         self.probes = 0
         self.running = 0
         self.most_running = 0
-        self.port = port
-        self._host = host
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Condition()
-
-    async def __aenter__(self) -> FakeOpenAI:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def last(self) -> Seen:
         return self.requests[-1]
-
-    async def start(self) -> None:
-        """Listen; after `close()` again on the same port."""
-        self._server = await asyncio.start_server(
-            self._serve, self._host, self.port, limit=MAX_BODY
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for task in list(self._connections):
-            task.cancel()
-        if self._connections:
-            await asyncio.wait(self._connections)
 
     def hold(self) -> None:
         """Let each answer wait behind its first piece, until `let_go`."""
@@ -264,36 +224,7 @@ class FakeOpenAI:
             await self._arrived.wait_for(lambda: self.count >= count)
             return self.requests[-1]
 
-    # One connection
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            while (request := await self._read(reader)) is not None:
-                if not await self._answer(request, reader, writer):
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # The client went away, or the server ends: nothing is left to say.
-        finally:
-            self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def _read(self, reader: asyncio.StreamReader) -> HttpRequest | None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        except asyncio.IncompleteReadError:
-            return None
-        method, path, _ = head[0].split(" ", 2)
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in head[1:] if line)
-        }
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        return HttpRequest(method, path, headers, body)
+    # One request
 
     async def _answer(
         self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -394,14 +325,12 @@ class FakeOpenAI:
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
         pieces = self.answer_for(seen.body, seen.jpeg)
-        if self.unstreamed:
-            message = {"role": "assistant", "content": "".join(pieces)}
-            message |= self.deltas[0] if self.deltas else {}
-            choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-            return await self._json(writer, 200, {"choices": [choice], "usage": _usage(pieces)})
-        if not seen.body.get("stream"):
-            await asyncio.sleep(self.first_token)
-            message = {"role": "assistant", "content": "".join(pieces)}
+        if self.unstreamed or not seen.body.get("stream"):
+            message: dict[str, Any] = {"role": "assistant", "content": "".join(pieces)}
+            if self.unstreamed:
+                message |= self.deltas[0] if self.deltas else {}
+            else:
+                await asyncio.sleep(self.first_token)
             choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
             return await self._json(writer, 200, {"choices": [choice], "usage": _usage(pieces)})
         writer.write(
@@ -506,14 +435,14 @@ class FakeOpenAI:
         if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
             text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
             return 400, _error(f"{text} (parameter=image)", 400)
-        if self.refuses_sound is not None and _sounds(body):
-            return self.refuses_sound[0], _error(self.refuses_sound[1], self.refuses_sound[0])
-        if self.refuses_speech is not None and "audio" in body.get("modalities", ()):
-            return self.refuses_speech[0], _error(self.refuses_speech[1], self.refuses_speech[0])
-        if self.refuses_tools is not None and body.get("tools"):
-            return self.refuses_tools[0], _error(self.refuses_tools[1], self.refuses_tools[0])
-        if self.refuses_video is not None and _videos(body):
-            return self.refuses_video[0], _error(self.refuses_video[1], self.refuses_video[0])
+        for refused, asked in (
+            (self.refuses_sound, _sounds(body)),
+            (self.refuses_speech, "audio" in body.get("modalities", ())),
+            (self.refuses_tools, body.get("tools")),
+            (self.refuses_video, _videos(body)),
+        ):
+            if refused is not None and asked:
+                return refused[0], _error(refused[1], refused[0])
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
         if self.context is not None and words + body.get("max_tokens", 0) > self.context:
             told = f" of {self.context} tokens" if self.tells_context else ""
@@ -565,38 +494,34 @@ def _usage(pieces: list[str]) -> dict[str, Any]:
     }
 
 
+def _parts(body: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """What a request's messages have of one kind of content."""
+    contents = [message.get("content") for message in body.get("messages", [])]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [part[kind] for part in parts if part.get("type") == kind]
+
+
 def _pictures(body: dict[str, Any]) -> list[bytes]:
     found = []
-    for message in body.get("messages", []):
-        if isinstance(message.get("content"), list):
-            for part in message["content"]:
-                if part.get("type") == "image_url":
-                    kind, _, data = part["image_url"]["url"].partition(";base64,")
-                    assert kind == "data:image/jpeg", "pictures travel as data: URLs only"
-                    found.append(base64.b64decode(data, validate=True))
+    for picture in _parts(body, "image_url"):
+        kind, _, data = picture["url"].partition(";base64,")
+        assert kind == "data:image/jpeg", "pictures travel as data: URLs only"
+        found.append(base64.b64decode(data, validate=True))
     return found
 
 
 def _sounds(body: dict[str, Any]) -> list[bytes]:
     """Every sound, in OpenAI's form."""
-    found = []
-    for message in body.get("messages", []):
-        if isinstance(message.get("content"), list):
-            for part in message["content"]:
-                if part.get("type") == "input_audio":
-                    assert part["input_audio"]["format"] == "wav"
-                    found.append(base64.b64decode(part["input_audio"]["data"], validate=True))
-    return found
+    sounds = _parts(body, "input_audio")
+    assert all(sound["format"] == "wav" for sound in sounds)
+    return [base64.b64decode(sound["data"], validate=True) for sound in sounds]
 
 
 def _videos(body: dict[str, Any]) -> list[list[bytes]]:
     """The frames of every video, in vLLM's form for frames that are JPEGs."""
     found = []
-    for message in body.get("messages", []):
-        if isinstance(message.get("content"), list):
-            for part in message["content"]:
-                if part.get("type") == "video_url":
-                    kind, _, data = part["video_url"]["url"].partition(";base64,")
-                    assert kind == "data:video/jpeg", "frames travel as data: URLs only"
-                    found.append([base64.b64decode(one, validate=True) for one in data.split(",")])
+    for video in _parts(body, "video_url"):
+        kind, _, data = video["url"].partition(";base64,")
+        assert kind == "data:video/jpeg", "frames travel as data: URLs only"
+        found.append([base64.b64decode(one, validate=True) for one in data.split(",")])
     return found

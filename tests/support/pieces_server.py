@@ -6,11 +6,12 @@ It misbehaves on request. `speech_server` and `transcription_server` build their
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
+
+from tests.support.http_stand_in import HttpRequest, HttpStandIn
 
 Piece = str | bytes | float | None
 
@@ -29,7 +30,7 @@ class Request:
 R = TypeVar("R", bound=Request)
 
 
-class PiecesServer(Generic[R]):
+class PiecesServer(HttpStandIn, Generic[R]):
     """`POST /v1` with `path`, and `GET /v1/models`.
 
     `answers`: pieces of the body, sent one by one; a number is a pause in seconds, and None breaks
@@ -40,7 +41,7 @@ class PiecesServer(Generic[R]):
     path = ""
 
     def __init__(self, model: str, kind: str) -> None:
-        self.port = 0
+        super().__init__()
         self.models: list[str] | None = [model]
         self.key = ""
         self.status = 200
@@ -53,25 +54,6 @@ class PiecesServer(Generic[R]):
         self.names_refused = True
         self.extra: list[str] = []
         self.requests: list[R] = []
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[Any]] = set()
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._connections):
-            task.cancel()
-        if self._connections:
-            await asyncio.wait(self._connections)
 
     @property
     def _kind(self) -> str:
@@ -91,27 +73,10 @@ class PiecesServer(Generic[R]):
         """Answer a request for a WebSocket: there is none."""
         return await self._reply(writer, 403, b"{}")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # The client went away, or the server ends.
-        finally:
-            self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        method, path, _ = lines[0].split(" ", 2)
-        pairs = (line.partition(":") for line in lines[1:] if line)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    async def _answer(
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        method, path, headers, body = request
         if headers.get("upgrade"):
             return await self._upgraded(headers, reader, writer)
         if self.key and headers.get("authorization") != f"Bearer {self.key}":
@@ -132,7 +97,7 @@ class PiecesServer(Generic[R]):
         if self.status != 200:
             return await self._reply(writer, self.status, b'{"error": {"message": "secret words"}}')
         try:
-            await self._answer(asked, reader, writer)
+            await self._send(asked, reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             asked.closed_early = True
             raise
@@ -140,7 +105,7 @@ class PiecesServer(Generic[R]):
             asked.done.set()
         return False
 
-    async def _answer(
+    async def _send(
         self, asked: R, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         head = ["HTTP/1.1 200 OK", f"content-type: {self._kind}", "connection: close", *self.extra]

@@ -7,8 +7,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import uvicorn
@@ -19,6 +21,9 @@ from server.app.program import Program
 from server.features.builtin.reader import Reader
 from server.web.serving import uvicorn_config
 from tests.support.fakes_openai import FakeOpenAI
+
+if TYPE_CHECKING:
+    from scripts.local_certificate import Issued
 
 
 @dataclass
@@ -84,3 +89,21 @@ def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManage
     """Serve with a model server behind it, without limits of requests."""
     base: dict[str, Any] = {"engine": "vllm", "vllm_base_url": model.base_url}
     return running(**base | {"rate_limit_per_minute": 0} | settings)
+
+
+@asynccontextmanager
+async def running_https(folder: Path, **settings: Any) -> AsyncIterator[tuple[Running, Issued]]:
+    """The same over https, with a certificate that is made in `folder`."""
+    # Few tests need it.
+    from scripts.lan_addresses import Identity
+    from scripts.local_certificate import Keeper
+
+    issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
+    async with running(
+        https_enabled=True,
+        ca_cert_path=issued.authority,
+        ssl_cert_path=issued.server,
+        ssl_key_path=issued.server,
+        **settings,
+    ) as run:
+        yield run, issued

@@ -9,7 +9,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from scripts.bench.http_json import request
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Keeper
 from server.web import http_protocol
 from server.web import serving as serving_module
 from server.web.connections import Connections
 from server.web.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
-from tests.support.running import running
+from tests.support.running import running, running_https
 from tests.support.timing import AT_ONCE_SECONDS, at_once
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -393,13 +390,7 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(serving_module, "TLS_SECONDS", 1.0)
     # Set from it for the whole process: put back afterwards.
     monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 1.0)
-    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
-    async with running(
-        https_enabled=True,
-        ca_cert_path=issued.authority,
-        ssl_cert_path=issued.server,
-        ssl_key_path=issued.server,
-    ) as run:
+    async with running_https(tmp_path) as (run, _):
         half = [await knock(run.port) for _ in range(3)]
         for (_, writer), said in zip(
             half, (b"", b"\x16\x03\x01\x02\x00\x01\x00", GET), strict=True
@@ -415,10 +406,9 @@ async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
     """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that
     sleeps never sends.
     """
-    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
-    context = ssl.create_default_context(cafile=issued.authority)
 
-    def idle(port: int) -> ssl.SSLSocket:
+    def idle(port: int, authority: Path) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=authority)
         one = context.wrap_socket(
             socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1"
         )
@@ -426,13 +416,8 @@ async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
         assert one.recv(12) == b"HTTP/1.1 200"
         return one
 
-    async with running(
-        https_enabled=True,
-        ca_cert_path=issued.authority,
-        ssl_cert_path=issued.server,
-        ssl_key_path=issued.server,
-    ) as run:
-        with await asyncio.to_thread(idle, run.port):
+    async with running_https(tmp_path) as (run, issued):
+        with await asyncio.to_thread(idle, run.port, issued.authority):
             run.server.should_exit = True
             # asyncio's TLS would wait 30 s for the other end.
             async with at_once():

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from scripts.bench.http_json import request
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Keeper
 from server.web.serving import answer_to
-from tests.support.running import running
+from tests.support.running import running_https
 
 
 @pytest.mark.parametrize(
@@ -62,13 +59,7 @@ async def test_a_browser_finds_its_way(tmp_path: Path) -> None:
     """The https port answers plain http at once, keeps nothing of what else comes, and serves https
     as ever.
     """
-    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
-    async with running(
-        https_enabled=True,
-        ca_cert_path=issued.authority,
-        ssl_cert_path=issued.server,
-        ssl_key_path=issued.server,
-    ) as run:
+    async with running_https(tmp_path) as (run, _):
         plain = await request("GET", run.base_url.replace("https:", "http:") + "/health")
         assert (plain.status, plain.headers["location"]) == (307, f"{run.base_url}/health")
         reader, writer = await asyncio.open_connection("127.0.0.1", run.port)
