@@ -90,10 +90,7 @@ async def watched(
     stage = staged(kind, seconds, seed)
     encoder = LiveEncoder(stage, rate=2.0)
     try:
-        async with (
-            served(model, args.first_token) as server,
-            Watcher(server.url, encoder) as one,
-        ):
+        async with served(model, args.first_token) as server, Watcher(server.url, encoder) as one:
             for index, condition in enumerate(CONDITIONS[: args.conditions]):
                 order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
                 await one.send({"type": "watch", **order})
@@ -228,12 +225,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__, prog="python -m benchmarks.watch_bench")
     add = parser.add_argument
     share = number(0, 1)
-    add(
-        "--minutes",
-        type=number(0.5, 1e5),
-        default=2.0,
-        help="of each class of scenes (2)",
-    )
+    add("--minutes", type=number(0.5, 1e5), default=2.0, help="of each class of scenes (2)")
     add("--only", nargs="*", choices=CLASSES, help="classes (all)")
     add("--conditions", type=whole(1, 8), default=1, help="watched for at a time (1)")
     add("--browser", action="store_true", help="through the page in headless Chromium")

@@ -223,10 +223,7 @@ class Examination:
                 "End it, or set another PORT, then start the server.",
             )
         else:
-            cause, todo = (
-                f"Port {port} is free: no server runs.",
-                "Start it: bash scripts/run.sh",
-            )
+            cause, todo = (f"Port {port} is free: no server runs.", "Start it: bash scripts/run.sh")
         return Finding("server", server.title, server.state, server.text, cause, todo)
 
     def _access_code(self) -> str:

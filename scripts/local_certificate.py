@@ -101,10 +101,7 @@ def make_authority(
 
 
 def make_leaf(
-    authority_key: Key,
-    authority: x509.Certificate,
-    names: list[x509.GeneralName],
-    now: datetime,
+    authority_key: Key, authority: x509.Certificate, names: list[x509.GeneralName], now: datetime
 ) -> tuple[Key, x509.Certificate]:
     """Create a server's certificate for these names, in subjectAltName only."""
     key = ec.generate_private_key(_CURVE)
@@ -163,9 +160,7 @@ def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
     if key is None:
         return text
     return text + key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

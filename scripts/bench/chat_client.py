@@ -159,11 +159,7 @@ class ChatClient:
                 answer.error = message
 
     async def wait_for(
-        self,
-        wanted: Callable[[Message], bool],
-        *,
-        timeout: float = 10.0,
-        since: int | None = None,
+        self, wanted: Callable[[Message], bool], *, timeout: float = 10.0, since: int | None = None
     ) -> Arrived:
         """The first message that is wanted, from now on (or from the `since`th on; `seen` counts
         them).

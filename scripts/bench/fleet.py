@@ -267,10 +267,7 @@ class Script:
             "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
             "redis": (self._hang_redis, self._go_on_redis),
             "redis-kill": (fleet.redis.kill, fleet.redis.start),
-            "partition": (
-                lambda: fleet.hosts.cut(self._far),
-                lambda: fleet.hosts.mend(self._far),
-            ),
+            "partition": (lambda: fleet.hosts.cut(self._far), lambda: fleet.hosts.mend(self._far)),
         }
 
     async def begin(self, fault: str) -> None:

@@ -419,12 +419,7 @@ class FleetVisitor:
         waits = Backoff(self.rng)
         while True:
             peer = FleetPeer(
-                self.url,
-                self.encoder,
-                said=self.said,
-                rng=self.rng,
-                waits=waits,
-                aways=self.aways,
+                self.url, self.encoder, said=self.said, rng=self.rng, waits=waits, aways=self.aways
             )
             if away is not None and away.why == "lost":
                 # As after any close, the page waits before it comes back.

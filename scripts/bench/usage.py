@@ -36,13 +36,7 @@ class Usage:
         descriptors: int | None = None
         with contextlib.suppress(PermissionError):
             descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-        return cls(
-            ticks / _TICK,
-            rss / 1024,
-            int(stat[17]),
-            descriptors,
-            time.monotonic(),
-        )
+        return cls(ticks / _TICK, rss / 1024, int(stat[17]), descriptors, time.monotonic())
 
     def cores_since(self, earlier: Usage) -> float:
         """Cores in use on average between the two."""

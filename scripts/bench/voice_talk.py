@@ -193,11 +193,7 @@ class Talk:
         if silent is not None and silent > said.end - 0.1:
             silent = None
         return Interruption(
-            said.begin,
-            lowered.at if lowered is not None else None,
-            silent,
-            decided,
-            bool(stopped),
+            said.begin, lowered.at if lowered is not None else None, silent, decided, bool(stopped)
         )
 
     async def noise(self, minutes: float) -> None:
@@ -322,9 +318,6 @@ class Talk:
         ]
 
     async def _first(
-        self,
-        since: int,
-        wanted: Callable[[dict[str, Any]], bool],
-        seconds: float = ANSWER_SECONDS,
+        self, since: int, wanted: Callable[[dict[str, Any]], bool], seconds: float = ANSWER_SECONDS
     ) -> Arrived:
         return await self._peer.wait_for(wanted, timeout=seconds, since=since)

@@ -127,11 +127,7 @@ def _note(work: Path, model: Checkpoint, form: Form, done: dict[str, Any]) -> No
 
 
 def _write_shards(
-    model: Checkpoint,
-    form: Form,
-    work: Path,
-    done: dict[str, Any],
-    progress: Callable[[str], None],
+    model: Checkpoint, form: Form, work: Path, done: dict[str, Any], progress: Callable[[str], None]
 ) -> None:
     _note(work, model, form, done)
     for number, name in enumerate(model.shards, 1):
@@ -190,11 +186,7 @@ def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Ten
 
 
 def _finish(
-    model: Checkpoint,
-    form: Form,
-    work: Path,
-    done: dict[str, Any],
-    progress: Callable[[str], None],
+    model: Checkpoint, form: Form, work: Path, done: dict[str, Any], progress: Callable[[str], None]
 ) -> None:
     """All beside the shards: other files, index, config.json, the check, the record."""
     for path in sorted(model.folder.iterdir()):

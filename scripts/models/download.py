@@ -127,10 +127,7 @@ ATTEMPTS = 2
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/download_model.sh",
-        description=__doc__,
-    )
+    parser = argparse.ArgumentParser(prog="bash scripts/download_model.sh", description=__doc__)
     add = parser.add_argument
     add("repository", nargs="?", default=DEFAULT, help=f"the repository's id ({DEFAULT})")
     add("--revision", help="branch, tag or commit (the main branch's newest)")

@@ -132,10 +132,7 @@ def finish(repository: Repository, folder: Path) -> None:
                 f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
             )
     files = {
-        file.name: {
-            "size": file.size,
-            "sha256": file.sha256 or record.sha256(folder / file.name),
-        }
+        file.name: {"size": file.size, "sha256": file.sha256 or record.sha256(folder / file.name)}
         for file in repository.files
     }
     source = {"repository": repository.name, "commit": repository.commit}

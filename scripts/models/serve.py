@@ -48,10 +48,7 @@ _DIRECT = build_opener(ProxyHandler({}))
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/start_vllm_server.sh",
-        description=__doc__,
-    )
+    parser = argparse.ArgumentParser(prog="bash scripts/start_vllm_server.sh", description=__doc__)
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the command and start nothing")
     add("--vllm", default="vllm", help="the program (vllm of the PATH)")

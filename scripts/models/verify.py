@@ -161,10 +161,7 @@ def _unnamed(model: Checkpoint) -> list[str]:
 
 
 def _layout(
-    model: Checkpoint,
-    form: Form | None,
-    seen: dict[str, _Tensor],
-    reports: dict[str, ShardReport],
+    model: Checkpoint, form: Form | None, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
 ) -> list[str]:
     """Names, shapes and dtypes against config.json; what a tensor of a shard lacks is added to that
     shard's report.
@@ -196,10 +193,7 @@ def _layout(
 
 
 def _text_layers(
-    model: Checkpoint,
-    seen: dict[str, _Tensor],
-    reports: dict[str, ShardReport],
-    stored: str | bool,
+    model: Checkpoint, seen: dict[str, _Tensor], reports: dict[str, ShardReport], stored: str | bool
 ) -> list[str]:
     shapes = text_shapes(model)
     layers = text_layers(model)

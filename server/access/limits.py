@@ -92,12 +92,7 @@ class Guesses:
     """
 
     def __init__(
-        self,
-        kind: str,
-        *,
-        floor: int = FLOOR,
-        budget: int = BUDGET,
-        window: float = WINDOW,
+        self, kind: str, *, floor: int = FLOOR, budget: int = BUDGET, window: float = WINDOW
     ) -> None:
         self._kind = kind
         # Of the second limit; set by a feature

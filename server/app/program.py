@@ -22,14 +22,7 @@ from server.app import features
 from server.app.api import Api
 from server.auth import TokenIssuer, signing_key
 from server.core.addresses import RequestLimiter
-from server.core.aio import (
-    Deadline,
-    OpenParts,
-    Pools,
-    TaskSet,
-    async_call,
-    watch_lag,
-)
+from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
 from server.core.alert import Alert
 from server.core.errors import Close
 from server.core.frames import Role

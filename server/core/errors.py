@@ -281,8 +281,7 @@ class OperatorError(QwenCameraError):
 
     def __init__(self, message: str) -> None:
         super().__init__(
-            message,
-            visitors="Something on this server is not set up right. Tell whoever runs it.",
+            message, visitors="Something on this server is not set up right. Tell whoever runs it."
         )
 
 

@@ -94,10 +94,7 @@ class TerminalFormatter(logging.Formatter):
         columns = self._columns()
         if columns > 2 * _INDENT:
             told = textwrap.fill(
-                told,
-                width=columns - _INDENT,
-                break_long_words=False,
-                break_on_hyphens=False,
+                told, width=columns - _INDENT, break_long_words=False, break_on_hyphens=False
             ).replace("\n", "\n" + " " * _INDENT)
         word = f"{level:7}"
         if self._colours and level in _COLOURS:

@@ -218,10 +218,7 @@ def add_gauges(
         lambda: {(str(kind),): depth for kind, depth in inference.depth().items()},
     )
     metrics.gauge(
-        "inferences_running",
-        "Answers that are worked on",
-        (),
-        lambda: {(): inference.running},
+        "inferences_running", "Answers that are worked on", (), lambda: {(): inference.running}
     )
     metrics.gauge(
         "background_share",
@@ -256,10 +253,7 @@ def add_gauges(
         "draining",
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
         ("by",),
-        lambda: {
-            ("stop",): float(sessions.draining),
-            ("operator",): float(sessions.emptying),
-        },
+        lambda: {("stop",): float(sessions.draining), ("operator",): float(sessions.emptying)},
     )
     metrics.gauge(
         "model_servers",
@@ -338,8 +332,5 @@ def add_network_gauges(
         "relays",
         "TURN relays by whether the last check of them went through",
         ("state",),
-        lambda: {
-            ("working",): relays.working(),
-            ("failing",): relays.failing(),
-        },
+        lambda: {("working",): relays.working(), ("failing",): relays.failing()},
     )

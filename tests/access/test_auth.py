@@ -128,9 +128,7 @@ def test_other_algorithms_are_refused() -> None:
         assert reason(forge({"alg": name}, good_claims(), digest=digest)) == "malformed"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     assert reason(jwt.encode(good_claims(), pem, algorithm="RS256")) == "malformed"
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Page
 
 from benchmarks.browser import put_link_between
-from benchmarks.link import Link
-from benchmarks.link import LinkRelay
+from benchmarks.link import Link, LinkRelay
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.line import RATE
 from server.session.session import Session

@@ -203,10 +203,7 @@ async def used() -> AsyncIterator[Running]:
     async with (
         FakeOpenAI() as fake,
         running(
-            engine="auto",
-            vllm_base_url=fake.base_url,
-            rate_limit_per_minute=0,
-            drain_seconds=1,
+            engine="auto", vllm_base_url=fake.base_url, rate_limit_per_minute=0, drain_seconds=1
         ) as run,
         http(run) as client,
     ):

@@ -26,14 +26,7 @@ from scripts.bench.http_json import request as http
 from tests.support import real_router
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import free_ports
-from tests.support.kubernetes import (
-    KUBERNETES,
-    TEMPLATE,
-    Manifest,
-    identity,
-    pods,
-    rendered,
-)
+from tests.support.kubernetes import KUBERNETES, TEMPLATE, Manifest, identity, pods, rendered
 from tests.support.nginx import SECRET, check, make_certificate, require_nginx, write
 from tests.support.podman_pods import Podman
 from tests.support.workloads import Workload

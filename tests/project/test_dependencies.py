@@ -32,12 +32,7 @@ DISTRIBUTIONS = {
 # Found where an operator has it, in a Python of his own; it brings vLLM and a GPU's libraries.
 NOT_OURS = {"vllm_omni"}
 PYTHONS = ("3.11.9", "3.12.9", "3.13.9")
-MACHINES = (
-    ("linux", "x86_64"),
-    ("linux", "aarch64"),
-    ("darwin", "arm64"),
-    ("win32", "AMD64"),
-)
+MACHINES = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"))
 
 # Parts of packages that our modules override, call or rely on without documentation, with the first
 # digits of their source's SHA-256. When one fails after an upgrade: read the change, adapt our
@@ -163,7 +158,7 @@ GUARDED_FOR_MODELS: dict[str, dict[str, str]] = {
         "transformers.models.auto.video_processing_auto:AutoVideoProcessor.from_pretrained": "127289e5b495",
     },
     "scripts/models/schemes.py": {
-        "compressed_tensors.quantization.utils.helpers:calculate_qparams": "9c3d1a994ba4",
+        "compressed_tensors.quantization.utils.helpers:calculate_qparams": "9c3d1a994ba4"
     },
 }
 

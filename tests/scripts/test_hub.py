@@ -24,10 +24,7 @@ from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub, sibl
 
 NAME = "someone/tiny-vl"
 COMMIT = "2" * 40
-FILES = {
-    "config.json": b'{"model_type": "qwen2_5_vl"}',
-    "model.safetensors": b"x" * 10_000,
-}
+FILES = {"config.json": b'{"model_type": "qwen2_5_vl"}', "model.safetensors": b"x" * 10_000}
 
 
 @pytest.fixture

@@ -9,14 +9,7 @@ import pytest
 
 from scripts import benchmark
 from scripts.bench import plan as planned
-from scripts.bench.plan import (
-    PROCESS_PEOPLE,
-    SIZES,
-    Assumptions,
-    main,
-    plan,
-    written,
-)
+from scripts.bench.plan import PROCESS_PEOPLE, SIZES, Assumptions, main, plan, written
 from server.features.cluster.replicas import MOST_REPLICAS
 from tests.support.documents import ROOT
 

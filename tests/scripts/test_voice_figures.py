@@ -100,10 +100,7 @@ def test_a_short_pause_must_not_cut_a_long_one_may() -> None:
 def test_a_sentence_in_which_the_machine_stood_still_does_not_count() -> None:
     """It had another pause than the one that is measured."""
     figures = VoiceFigures(200)
-    figures.pauses = [
-        Pause(150, 200, cut=False, stood=0.01),
-        Pause(150, 200, cut=True, stood=0.46),
-    ]
+    figures.pauses = [Pause(150, 200, cut=False, stood=0.01), Pause(150, 200, cut=True, stood=0.46)]
     found = row(figures, "150 ms, with 200 ms")
     assert (found.value, found.unit, found.reached) == (0, "of 1", True)
     assert found.note.startswith("1 more")

@@ -83,10 +83,7 @@ def test_a_recording_loses_its_silence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("samples", "words"),
-    [
-        (silence(1.0), "is silent"),
-        (np.tile(syllables(10), 14), "at most 25 s"),
-    ],
+    [(silence(1.0), "is silent"), (np.tile(syllables(10), 14), "at most 25 s")],
 )
 def test_a_recording_that_cannot_be_used_is_named(
     tmp_path: Path, samples: voice_sounds.Samples, words: str

@@ -69,11 +69,7 @@ async def test_a_whole_answer(guest: Visitor, fake: FakeOpenAI) -> None:
     assert "".join(m["text"] for m in mine[1:-1]) == response["text"] == "I see a cup."
     assert (response["kind"], response["engine"], response["model"]) == ("chat", "vllm", "fake-vl")
     assert response["finish_reason"] == "stop"
-    assert response["usage"] == {
-        "prompt_tokens": 640,
-        "completion_tokens": 4,
-        "cached_tokens": 64,
-    }
+    assert response["usage"] == {"prompt_tokens": 640, "completion_tokens": 4, "cached_tokens": 64}
     frame = response["frame"]
     assert frame["captured_at"] >= asked - 1
     assert (frame["source_width"], frame["source_height"]) == (640, 360)

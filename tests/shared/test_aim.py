@@ -126,10 +126,7 @@ def test_a_face_counts_where_there_is_no_print() -> None:
     assert advise(Found(faces=(small, face)), CLEAR) == Advice(Hint.GOOD, "face")
 
 
-@given(
-    letters=st.floats(SMALL_BELOW, SMALL_UNTIL, exclude_max=True),
-    shift=st.floats(-0.05, 0.05),
-)
+@given(letters=st.floats(SMALL_BELOW, SMALL_UNTIL, exclude_max=True), shift=st.floats(-0.05, 0.05))
 def test_a_hint_stays_until_its_reason_is_clearly_gone(letters: float, shift: float) -> None:
     """Between the two thresholds, whatever came first stays."""
     found = page(0.3 + shift, 0.3, 0.7 + shift, 0.7, letters=letters)

@@ -87,11 +87,7 @@ def stand_in(
 ) -> ServerRuntime:
     """Run a stand-in program. `wrong_seconds`: as ServerRuntime has it."""
     return ServerRuntime(
-        chosen,
-        on_line=on_line,
-        on_progress=on_progress,
-        grace=0.5,
-        wrong_seconds=wrong_seconds,
+        chosen, on_line=on_line, on_progress=on_progress, grace=0.5, wrong_seconds=wrong_seconds
     )
 
 

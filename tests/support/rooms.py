@@ -94,8 +94,6 @@ def make_frame(
     if faint:
         planes[middle] += 10
     if dark:
-        planes[:height] //= 50
-    if dark:
         planes[:height] = 17
     if dim:
         noise = np.random.default_rng(number).normal(16, 1.5, (height, width))
@@ -269,12 +267,7 @@ async def room(
     Everything it started has ended afterwards.
     """
     made = session_features(
-        recall=recall,
-        looker=looker,
-        seeker=seeker,
-        scanner=scanner,
-        voice=voice,
-        hearing=hearing,
+        recall=recall, looker=looker, seeker=seeker, scanner=scanner, voice=voice, hearing=hearing
     )
     parts = made | parts
     engine = engine or FakeEngine()

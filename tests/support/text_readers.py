@@ -13,12 +13,7 @@ from server.features.builtin import intents
 from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
 from server.features.voice_out.sentences import Sentences, spoken
-from server.models import (
-    control_tokens,
-    order_words,
-    prompts,
-    routing,
-)
+from server.models import control_tokens, order_words, prompts, routing
 from server.models.reply import SLICE_CHARS, AnswerText
 from server.shared import watch_answers
 

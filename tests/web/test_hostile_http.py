@@ -254,10 +254,7 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
         (lambda sdp: sdp + "".join(f"a=fingerprint:sha-256 {n}\r\n" for n in range(2000)), 422),
         (lambda sdp: sdp + "".join(f"a=rtcp-fb:96 x{n}\r\n" for n in range(2500)), 200),
         # Lines about all codecs, with as many codecs as may be: once 3 s and 100 MiB
-        (
-            lambda sdp: sdp + "a=rtpmap:96 VP8/90000\r\n" * 250 + "a=rtcp-fb:* x\r\n" * 3600,
-            200,
-        ),
+        (lambda sdp: sdp + "a=rtpmap:96 VP8/90000\r\n" * 250 + "a=rtcp-fb:* x\r\n" * 3600, 200),
         (
             lambda sdp: (
                 sdp.replace("96 97", " ".join(str(n) for n in range(96, 128)) + " 97")

@@ -158,8 +158,7 @@ async def test_the_operator_ends_all_sessions(guarded: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", ""), ("DELETE", ""), ("DELETE", "/0123456789ab")],
+    ("method", "path"), [("GET", ""), ("DELETE", ""), ("DELETE", "/0123456789ab")]
 )
 async def test_only_the_operator_sees_and_ends(guarded: Running, method: str, path: str) -> None:
     """Nobody without OPERATOR_TOKEN, no visitor, no other site's page; a wrong name is refused with

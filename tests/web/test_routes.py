@@ -253,9 +253,7 @@ async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
         assert [answer.status_code for answer in answers] == [401] * 5 + [429]
 
 
-async def test_the_authority_is_offered_only_where_there_is_one(
-    client: httpx.AsyncClient,
-) -> None:
+async def test_the_authority_is_offered_only_where_there_is_one(client: httpx.AsyncClient) -> None:
     """Without CA_CERT_PATH there is nothing at its address."""
     assert_error(await client.get("/ca.crt"), 404, "not_found", retryable=False)
 
@@ -305,7 +303,7 @@ async def test_offer_without_a_token(client: httpx.AsyncClient, run: Running, sd
     assert {"token", "expires_in", "ice_servers", "session_id", "sender"} <= body.keys()
     assert {"idle", "awake", "ramp"} <= body["sender"].keys()
     assert body["sender"]["idle"].keys() == {
-        *("max_framerate", "max_bitrate", "degradation_preference", "content_hint"),
+        *("max_framerate", "max_bitrate", "degradation_preference", "content_hint")
     }
     async with page_of(run, body["token"], body["session_id"]):
         pass
@@ -635,10 +633,7 @@ async def test_a_malformed_candidate_is_400(
         entry = {"candidate": text, "sdpMid": "0"}
         return await client.patch(OFFER, json={"candidates": [entry]}, headers=headers)
 
-    for text in (
-        "candidate:secret-77",
-        "candidate:1 1 udp x 192.0.2.1 5 typ host",
-    ):
+    for text in ("candidate:secret-77", "candidate:1 1 udp x 192.0.2.1 5 typ host"):
         reply = await patch(text)
         assert_error(reply, 400, "bad_request", retryable=False)
         assert "secret-77" not in reply.text
@@ -866,11 +861,7 @@ async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> 
     allowance; no token is more.
     """
     offer = {"sdp": sdp, "type": "offer"}
-    async with (
-        allowances_held(),
-        running(rate_limit_per_minute=9) as run,
-        http(run) as client,
-    ):
+    async with allowances_held(), running(rate_limit_per_minute=9) as run, http(run) as client:
         held, late, idle = [await take_token(run) for _ in range(3)]
         begun = await client.post(OFFER, json=offer, headers=bearer(held["token"]))
         assert begun.status_code == 200

@@ -185,10 +185,7 @@ async def test_the_servers_whole_life(tmp_path: Path) -> None:
     """
     with supervisor(str(tmp_path / "notify")) as manager:
         async with started(
-            tmp_path,
-            engine="builtin",
-            notify_socket=manager.address,
-            watchdog_usec=400_000,
+            tmp_path, engine="builtin", notify_socket=manager.address, watchdog_usec=400_000
         ) as process:
             heard = await manager.hears("READY=1")
             assert heard[0] == "READY=1"

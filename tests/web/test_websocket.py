@@ -411,7 +411,7 @@ async def test_nothing_malformed_ends_the_socket(run: Running, raws: list[str]) 
         came = await page.ponged()
         errors = [m for m in came if m["type"] == "error"]
         assert {m["code"] for m in errors} <= {
-            *("bad_request", "unknown_type", "too_long", "no_camera"),
+            *("bad_request", "unknown_type", "too_long", "no_camera")
         }
         assert len(errors) <= len(raws)
 

@@ -37,11 +37,7 @@ pytestmark = pytest.mark.slow
 
 METRICS_TOKEN = "the metrics of the attacks"
 # No engine: the built-in one loads its models meanwhile, which takes memory, too.
-SETTINGS = {
-    "ENGINE": "vllm",
-    "VLLM_BASE_URL": "http://127.0.0.1:9",
-    "METRICS_TOKEN": METRICS_TOKEN,
-}
+SETTINGS = {"ENGINE": "vllm", "VLLM_BASE_URL": "http://127.0.0.1:9", "METRICS_TOKEN": METRICS_TOKEN}
 # MiB that four cameras of 2432×2432 may take; they took 2,813. Counted for them: 247.
 CAMERAS_MIB = 300.0
 FLOOD_SECONDS = 6.0

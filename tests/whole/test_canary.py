@@ -107,9 +107,7 @@ async def scene() -> AsyncIterator[tuple[ServerProcess, FakeOpenAI, CameraPeer]]
             await peer.close()
 
 
-async def test_no_secret_is_found_where_it_does_not_belong(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_no_secret_is_found_where_it_does_not_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a session in which everything goes wrong once, at the most talkative log level."""
     error = fakes_openai._error
 

@@ -34,9 +34,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
     return seen
 
 
-async def test_every_door_compares_in_constant_time(
-    compared: list[tuple[object, object]],
-) -> None:
+async def test_every_door_compares_in_constant_time(compared: list[tuple[object, object]]) -> None:
     """The access code, the metrics token, and the operator's over HTTP and on a socket: right ones
     and wrong ones.
     """
@@ -76,9 +74,7 @@ async def test_every_door_compares_in_constant_time(
         await page.close()
 
 
-def test_pairing_codes_are_compared_in_constant_time(
-    compared: list[tuple[object, object]],
-) -> None:
+def test_pairing_codes_are_compared_in_constant_time(compared: list[tuple[object, object]]) -> None:
     """All that are remembered, whichever fits."""
     codes = PairingCodes()
     code = codes.issue(0.0)

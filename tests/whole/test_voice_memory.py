@@ -101,11 +101,7 @@ class Speaker:
             for payload in self._encoder.encode(sound[begin : begin + PIECE]):
                 self.now += 0.02
                 self._stream.packet(
-                    self._number & 0xFFFF,
-                    self._number * 960 & 0xFFFFFFFF,
-                    payload,
-                    None,
-                    self.now,
+                    self._number & 0xFFFF, self._number * 960 & 0xFFFFFFFF, payload, None, self.now
                 )
                 self._number += 1
             if begin // PIECE % 5 == 4:
@@ -155,13 +151,7 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     session = Session("s", LIMITS, tools, SessionFeatures(list(parts), parts))
     try:
         person = Speaker(Room(engine, session, tools, engines), words)
-        session.handle(
-            settings(
-                microphone=MicrophoneMode.HANDS_FREE,
-                silence_ms=500,
-                speak=True,
-            )
-        )
+        session.handle(settings(microphone=MicrophoneMode.HANDS_FREE, silence_ms=500, speak=True))
         since, early, turns = person.now, 0.0, 0
         while (passed := person.now - since) < SECONDS:
             if not early and passed >= SECONDS / 5:

@@ -30,11 +30,7 @@ def code(values: Iterable[object]) -> str:
 
 def linked(text: str, names: Collection[str]) -> str:
     """Make a link of each of these names that stands in backticks."""
-    return re.sub(
-        r"`(\w+)`",
-        lambda found: link(found[1]) if found[1] in names else found[0],
-        text,
-    )
+    return re.sub(r"`(\w+)`", lambda found: link(found[1]) if found[1] in names else found[0], text)
 
 
 def link(name: str) -> str:

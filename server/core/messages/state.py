@@ -8,12 +8,7 @@ from pydantic import BaseModel, Field
 
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState
-from server.core.messages.base import (
-    MAX_MESSAGE_BYTES,
-    MAX_QUESTION_CHARS,
-    PROTOCOL,
-    ServerMessage,
-)
+from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, PROTOCOL, ServerMessage
 
 
 class Limits(BaseModel):

@@ -146,8 +146,7 @@ async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -
 
 
 @pytest.mark.parametrize(
-    ("tokens", "widths"),
-    [((100, 100), ()), ((100,) * 5, ()), ((100,) * 4, (840, 840, 840, 448))],
+    ("tokens", "widths"), [((100, 100), ()), ((100,) * 5, ()), ((100,) * 4, (840, 840, 840, 448))]
 )
 async def test_too_few_uneven_or_unequal_pictures_are_no_video(
     tokens: Sequence[int], widths: Sequence[int]
