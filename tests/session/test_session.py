@@ -835,6 +835,16 @@ async def test_thumbnails_only_when_asked_for(guest: Visitor, fake: FakeOpenAI) 
     assert "thumbnail" not in (await guest.page.ask("Plain again?"))["frame"]
 
 
+def assert_filtered(response: Message, request: EngineRequest) -> None:
+    """What the client and the model got is what `Bar` makes of a picture."""
+    thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
+    assert request.picture.jpeg is not None
+    for data in (thumbnail, request.picture.jpeg):
+        blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
+        assert green > 180
+        assert max(blue, red) < 20
+
+
 async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
     """Nothing unfiltered leaves; a filter that strikes withholds the frame, for questions and descriptions."""
     bar = Bar()
@@ -843,15 +853,7 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
         one.session.handle(Settings(type="settings", thumbnails=True))
         one.session.handle(Chat(type="chat", content="a?"))
         one.frame()
-        response = await one.next("response")
-        thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
-        jpeg = one.engine.requests[-1].picture.jpeg
-        assert jpeg is not None
-        for data in (thumbnail, jpeg):
-            blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
-            assert green > 180
-            assert blue < 20
-            assert red < 20
+        assert_filtered(await one.next("response"), one.engine.requests[-1])
         bar.broken = True
         one.session.handle(Chat(type="chat", content="b?", id="b"))
         one.frame()
@@ -875,13 +877,7 @@ async def test_a_held_frame_is_filtered_as_any_other() -> None:
         one.session.handle(Chat(type="chat", content="a?"))
         response = await one.next("response")
         assert response["frame"]["held"]
-        thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
-        jpeg = one.engine.requests[-1].picture.jpeg
-        assert jpeg is not None
-        for data in (thumbnail, jpeg):
-            blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
-            assert green > 180
-            assert max(blue, red) < 20
+        assert_filtered(response, one.engine.requests[-1])
         bar.broken = True
         one.session.handle(Chat(type="chat", content="b?", id="b"))
         error = await one.next("error", "response")
@@ -921,18 +917,6 @@ async def test_what_keeps_a_session_alive() -> None:
         one.frame()
         await one.next("response")
         assert one.session.last_activity > 0.0
-
-
-async def test_a_question_right_after_hold_gets_the_held_frame() -> None:
-    """It waits for the sharp frame that is being chosen, and its own time limit begins then."""
-    async with room() as one:
-        one.camera()
-        one.session.handle(Hold(type="hold"))
-        one.session.handle(Chat(type="chat", content="What is it?", id="q"))
-        await asyncio.sleep(0.05)
-        one.frame()
-        response = await one.next("response")
-        assert response["frame"]["held"] is True
 
 
 async def test_a_client_may_not_raise_the_longest_answer() -> None:

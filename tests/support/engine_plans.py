@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +20,7 @@ from server.features.hosting.manager import EngineManager
 from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner, Tools, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
-from server.features.hosting.status import ManagerStatus
+from server.features.hosting.status import ManagerState, ManagerStatus
 from server.features.local_models.engine import LocalEngine, make_runtime
 from server.models.base import Engine
 from server.models.selector import EngineSelector
@@ -195,3 +196,11 @@ async def managed(
         await engines.close()
         planning.shutdown()
         measuring.shutdown()
+
+
+async def settled(one: Managed, state: ManagerState, seconds: float = 240.0) -> str:
+    """Wait until a true model server stands so; the words about the failure."""
+    async with asyncio.timeout(seconds):
+        status = await one.manager.settled()
+    assert status.state is state, (status.error, one.lines[-20:])
+    return status.error

@@ -30,7 +30,7 @@ from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.support.clients import http, metric, soon, visitor
-from tests.support.engine_plans import Managed, managed_for_real
+from tests.support.engine_plans import Managed, managed_for_real, settled
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
@@ -53,14 +53,6 @@ def colors(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choice(folder: Path, **more: object) -> Choice:
     fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "port": usable_port(None)}
     return Choice.model_validate({**fields, "context": 4096, "visual_tokens": 64, **more})
-
-
-async def settled(one: Managed, state: ManagerState) -> str:
-    """Waits until it stands so; the words about the failure."""
-    async with asyncio.timeout(LOADS):
-        status = await one.manager.settled()
-    assert status.state is state, (status.error, one.lines[-20:])
-    return status.error
 
 
 async def color(one: Managed, name: str) -> str:

@@ -23,7 +23,7 @@ from server.models.prompts import captions
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
-from tests.support.engine_plans import Managed, managed_for_real
+from tests.support.engine_plans import Managed, managed_for_real, settled
 from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
 from tests.whole.test_real_model import request
 
@@ -40,14 +40,6 @@ def colors(tiny_model: Path, tmp_path: Path) -> Path:
 def choice(folder: Path, **more: object) -> Choice:
     fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "context": 4096, **more}
     return Choice.model_validate(fields)
-
-
-async def settled(one: Managed, state: ManagerState) -> str:
-    """Waits until it stands so; the words about the failure."""
-    async with asyncio.timeout(LOADS):
-        status = await one.manager.settled()
-    assert status.state is state, (status.error, one.lines[-20:])
-    return status.error
 
 
 async def ready_again(one: Managed) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from server.shared.processes.process import KEPT_LINES, ChildProcess, LogRing, ProcessFailed
-from tests.support.children import alive
+from tests.support.children import alive, wait_until_gone
 from tests.support.fakes import until as soon
 from tests.support.timing import NEVER_SECONDS, at_once
 
@@ -175,10 +175,7 @@ def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
         children = [int(pid) for pid in line.split()[1:]]
         assert all(alive(pid) for pid in children)
         server.kill()
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in children):
-        assert time.monotonic() < deadline, "something is left"
-        time.sleep(0.02)
+    wait_until_gone(children)
     assert (tmp_path / "after").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 from server.shared.processes.process import LONGEST_LINE
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
-from tests.support.children import alive
+from tests.support.children import alive, wait_until_gone
 from tests.support.clients import soon
 
 ROOT = Path(__file__).parents[3]
@@ -197,7 +197,4 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
         pids = [int(pid) for pid in server.stdout.readline().split()]
         assert len(pids) == 2
         server.kill()
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "something is left"
-        time.sleep(0.02)
+    wait_until_gone(pids)
