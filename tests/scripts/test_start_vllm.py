@@ -35,6 +35,7 @@ from server.features.hosting.vllm_help import ask
 from server.media.picture import prepare as resize
 from server.models import geometry
 from server.shared.processes.environment import child_environment
+from tests.support.fakes_server import free_port
 from tests.support.programs import ran
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
@@ -52,12 +53,6 @@ ROCM = json.dumps(
     }
 )
 Result = subprocess.CompletedProcess[str]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

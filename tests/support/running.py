@@ -49,6 +49,22 @@ one_reader = cache(OnceWarm)
 
 
 @asynccontextmanager
+async def served(config: uvicorn.Config) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """Run uvicorn; the server and its port."""
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve(), name="uvicorn")
+    while not server.started:
+        if task.done():
+            await task
+        await asyncio.sleep(0.01)
+    try:
+        yield server, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
@@ -63,26 +79,14 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
         tls=tls,
         connections=app.state.program.connections,
     )
-    server = uvicorn.Server(config)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    task = asyncio.create_task(server._serve(), name="uvicorn")
-    while not server.started:
-        if task.done():
-            await task
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Running(
-            f"http{'s' if tls else ''}://127.0.0.1:{port}",
-            f"ws{'s' if tls else ''}://127.0.0.1:{port}",
-            port,
-            app.state.program,
-            server,
-        )
-    finally:
-        await app.state.program.drain()
-        server.should_exit = True
-        await task
+    secure = "s" if tls else ""
+    async with served(config) as (server, port):
+        urls = f"http{secure}://127.0.0.1:{port}", f"ws{secure}://127.0.0.1:{port}"
+        try:
+            yield Running(*urls, port, app.state.program, server)
+        finally:
+            await app.state.program.drain()
 
 
 def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManager[Running]:

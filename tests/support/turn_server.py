@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import ipaddress
 import re
 import shutil
@@ -16,14 +15,13 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from scripts.local_certificate import make_authority, make_leaf, pem
 from tests.support.namespaces import Namespace
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "turnserver.conf"
@@ -44,41 +42,20 @@ class Certificate:
 
 def make_certificate(folder: Path, *names: str) -> Certificate:
     """For host names and addresses, signed by an authority of its own."""
-    now = datetime.datetime.now(datetime.UTC)
-    made: dict[str, tuple[ec.EllipticCurvePrivateKey, x509.Name]] = {}
-    for role in ("authority", "server"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tests' {role}")])
-        signer_key, issuer = made.get("authority", (key, subject))
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
-            .add_extension(x509.BasicConstraints(role == "authority", None), critical=True)
-        )
-        if role == "server":
-            alternatives: list[x509.GeneralName] = []
-            for name in names:
-                try:
-                    alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
-                except ValueError:
-                    alternatives.append(x509.DNSName(name))
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), False)
-        certificate = builder.sign(signer_key, hashes.SHA256())
-        made[role] = (key, subject)
-        (folder / f"{role}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        made["server"][0].private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return Certificate(folder / "authority.pem", folder / "server.pem", folder / "key.pem")
+    alternatives: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            alternatives.append(x509.DNSName(name))
+    now = datetime.now(UTC)
+    authority = make_authority(alternatives, "test", now)
+    key, certificate = make_leaf(*authority, alternatives, now)
+    made = Certificate(*(folder / f"{name}.pem" for name in ("authority", "server", "key")))
+    made.authority.write_bytes(pem(None, authority[1]))
+    made.chain.write_bytes(pem(None, certificate))
+    made.key.write_bytes(pem(key, certificate))
+    return made
 
 
 def configuration(

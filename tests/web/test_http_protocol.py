@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from scripts.bench.http_json import request
@@ -23,7 +22,7 @@ from server.web import serving as serving_module
 from server.web.connections import Connections
 from server.web.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
-from tests.support.running import running, running_https
+from tests.support.running import running, running_https, served
 from tests.support.timing import AT_ONCE_SECONDS, at_once
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -47,15 +46,8 @@ async def serving(connections: Connections, app: Any = answering) -> AsyncIterat
     """The port of a server of `app`."""
     config = uvicorn_config(app, host="127.0.0.1", port=0, connections=connections)
     config.lifespan = "off"
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
+    async with served(config) as (_, port):
+        yield port
 
 
 @pytest.fixture

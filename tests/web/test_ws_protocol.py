@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from server.web import ws_protocol
 from server.web.serving import uvicorn_config
 from tests.support.listening_child import child, listening
+from tests.support.running import served
 
 
 async def too_much(scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,16 +58,10 @@ async def echoing(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[uvicorn.Server]:
-    server = uvicorn.Server(uvicorn_config(app, host="127.0.0.1", port=0))
-    server.config.lifespan = "off"
-    task = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
+    config = uvicorn_config(app, host="127.0.0.1", port=0)
+    config.lifespan = "off"
+    async with served(config) as (server, _):
         yield server
-    finally:
-        server.should_exit = True
-        await task
 
 
 def port_of(server: uvicorn.Server) -> int:
