@@ -93,9 +93,7 @@ MAX_AGE_P95_MS = 300
 
 
 async def first_frames(url: str, count: int) -> Row:
-    """Row 10: from sending the offer to the server's `status` that the camera is live, the socket
-    being open.
-    """
+    """Row 10: from sending the offer to the `status` that the camera is live, on an open socket."""
     seconds: list[float] = []
     for _ in range(count):
         encoder = LiveEncoder()
@@ -167,9 +165,7 @@ async def _cores(pid: int, seconds: float) -> float:
 
 
 async def memory(url: str, pid: int, *, cameras: int, rounds: int, seconds: float) -> list[Row]:
-    """Row 8: memory and threads of a further camera, and what stays when all have gone, over
-    several rounds.
-    """
+    """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
     async with CameraBank(url, rate=2.0) as bank:
         # The first ones load libraries and fill pools that are there for all.
         await bank.grow(2)
@@ -221,9 +217,7 @@ async def capacity(
     seconds: float,
     rng: random.Random,
 ) -> list[Row]:
-    """Row 9: cameras are added until the server uses 0.9 core or frames get older than 300 ms
-    (p95).
-    """
+    """Row 9: cameras are added until the server uses 0.9 core or frames get past 300 ms (p95)."""
     held, usage, age, ended = 0, 0.0, float("nan"), "--cameras"
     trail: list[str] = []
     step = max(5, most // 6)

@@ -123,9 +123,7 @@ class GreedyFlow:
     def __init__(
         self, *, start: float = 0.0, stop: float = math.inf, rtt: float = 0.04, size: int = 1500
     ) -> None:
-        """Send packets of `size` bytes from `start` to `stop`; `rtt` is its round trip without
-        the queue.
-        """
+        """Send packets of `size` bytes from `start` to `stop`; `rtt`: its round trip unqueued."""
         self.sent = 0
         self.lost = 0
         self._start = start

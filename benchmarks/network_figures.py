@@ -1,6 +1,4 @@
-"""Rows 12 to 14 through headless Chromium and the real page: narrow uplinks, loss, links that are
-cut.
-"""
+"""Rows 12 to 14 through headless Chromium and the real page: narrow uplinks, loss, cut links."""
 
 from __future__ import annotations
 

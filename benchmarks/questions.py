@@ -1,6 +1,4 @@
-"""Asks questions through simulated pages, open loop, and finds out what became of each at the
-model.
-"""
+"""Asks questions through simulated pages, open loop, and finds out what the model got of each."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ class Asked:
 
     @property
     def captured_after(self) -> bool | None:
-        """True when the frame was captured after the question was sent; None when no clock was
-        readable.
-        """
+        """True when the frame was captured after the question was sent; None when unreadable."""
         to_model, age = self.to_model_ms, self.age_ms
         # The clock shows whole milliseconds, rounded down.
         return None if to_model is None or age is None else age <= to_model + 1

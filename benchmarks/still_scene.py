@@ -38,9 +38,7 @@ def still(seed: int) -> Scene:
 
 
 async def text_alone(client: httpx.AsyncClient, url: str, model: str, first: str) -> float:
-    """Ask vLLM itself two questions without a picture; return seconds to the second one's first
-    token.
-    """
+    """Ask vLLM itself two questions without a picture; return seconds to the second first token."""
     said = [
         {"role": "system", "content": system_text()},
         {"role": "user", "content": first},
@@ -87,9 +85,7 @@ async def counted(client: httpx.AsyncClient, url: str) -> tuple[float, float]:
 
 
 async def one_round(run: Running, way: str, seed: int) -> tuple[float, int, int]:
-    """Return seconds to the first token of the second question, its prompt's tokens, and the cached
-    ones.
-    """
+    """Return the second question's seconds to its first token, its prompt and cached tokens."""
     encoder = LiveEncoder(still(seed), rate=4.0)
     try:
         async with CameraPeer(run.base_url, encoder) as peer:

@@ -187,9 +187,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Paths of PEM files: `server` has the server's key and certificate, `authority` only a
-    certificate.
-    """
+    """Paths of PEM files: `server` has key and certificate of the server, `authority` no key."""
 
     server: Path
     authority: Path

@@ -15,9 +15,7 @@ def go_on_inside(
     environment: str = ".venv",
     install: str = "bash scripts/run.sh --install",
 ) -> NoReturn:
-    """Restart the running script in `environment`, once; if that does not help, exit with the
-    install command.
-    """
+    """Restart the running script in `environment`, once; then exit with the install command."""
     own = ROOT / environment / "bin" / "python"
     if own.exists() and Path(sys.prefix).resolve() != (ROOT / environment).resolve():
         os.execv(own, [str(own), *sys.argv])

@@ -91,9 +91,7 @@ AWAKE_S = 1.5
 
 
 class SenderRate:
-    """Follows the server's `sender` blocks on an encoder of its own; with `follow` false it only
-    notes them.
-    """
+    """Follows the server's `sender` blocks on an own encoder; with `follow` false it notes them."""
 
     def __init__(self, encoder: LiveEncoder, *, follow: bool) -> None:
         # The newest block
@@ -345,9 +343,7 @@ class CameraPeer(ChatClient):
 
 
 def _without_candidates(sdp: str) -> tuple[str, list[Message]]:
-    """The offer as a trickling browser sends it at first, and its candidates as it sends them
-    after.
-    """
+    """The offer as a trickling browser sends it at first, and the candidates it sends after."""
     kept: list[str] = []
     candidates: list[Message] = []
     section, mid = -1, "0"

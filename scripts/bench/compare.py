@@ -45,9 +45,7 @@ def _is_row(row: Any) -> bool:
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """A table of what both have: both figures and their ratio; above it, what the two runs differ
-    in.
-    """
+    """A table of what both have: both figures and their ratio; above it, how the runs differ."""
     lines = [("", "A", "B", "B/A", "")]
     theirs = {_key(row): row for row in second["rows"]}
     shared = 0

@@ -34,9 +34,7 @@ _SERVER = """
 
 
 def configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
-    """Build the whole of nginx's file. `listen`: its address and port; `gateways`: those of each
-    name.
-    """
+    """Build nginx's whole file. `listen`: its address and port; `gateways`: those of each name."""
     shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
     maps = shipped[begins:ends]

@@ -1,6 +1,4 @@
-"""One JSON request over HTTP/1.1, with no more than asyncio: measuring needs no connection pool and
-no threads.
-"""
+"""One JSON request over HTTP/1.1 with asyncio alone: measuring needs no pool and no threads."""
 
 from __future__ import annotations
 

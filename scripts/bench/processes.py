@@ -78,9 +78,7 @@ class StandInProcess:
 
 
 class ServerProcess:
-    """`python -m server.main` on a free port, with settings from the environment given; quiet,
-    ended by SIGTERM.
-    """
+    """`python -m server.main` on a free port, with these settings; quiet, ended by SIGTERM."""
 
     def __init__(self, **environment: str) -> None:
         port = free_port()

@@ -1,6 +1,4 @@
-"""The common part of programs that measure: their options, and how one ends that cannot measure or
-write.
-"""
+"""The common part of programs that measure: options, and how one ends that cannot do its work."""
 
 from __future__ import annotations
 

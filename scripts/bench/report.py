@@ -25,9 +25,7 @@ STAND_IN = "(The figures above were taken with a stand-in in the model's place: 
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The smallest value that at least `q` percent are not above (nearest rank); NaN without
-    values.
-    """
+    """The smallest value that `q` percent do not exceed (nearest rank); NaN without values."""
     if not values:
         return math.nan
     ordered = sorted(values)

@@ -1,6 +1,4 @@
-"""Checks of a page's connections: access, WebSocket, the direct path of the picture, STUN and each
-relay.
-"""
+"""Checks of a page's connections: access, WebSocket, direct picture, STUN and each relay."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ async def check_access(peer: CameraPeer) -> Finding:
 
 
 async def check_socket(peer: CameraPeer) -> Finding:
-    """Check that the session's socket opens and gets `ready`; it stays open for the following
-    checks.
-    """
+    """Check that the session's socket opens and gets `ready`; it stays open for the next checks."""
     finding = partial(Finding, "socket", "WebSocket")
 
     problem = partial(finding, State.FAILED)

@@ -160,13 +160,11 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
 
 
 async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
-    """Return the error of a connection with a verified certificate, None on success. ssl.SSLError
-    is an OSError.
-    """
+    """Return the error of a connection with a verified certificate, None on success."""
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except (OSError, TimeoutError) as error:
+    except OSError as error:  # ssl.SSLError and TimeoutError are such, too
         return error
     await _close(writer)
     return None

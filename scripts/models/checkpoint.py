@@ -1,6 +1,4 @@
-"""A folder with a model's weights as safetensors shards: its configuration, its index, the tensors
-it must have.
-"""
+"""A folder with a model's weights as safetensors shards: configuration, index, required tensors."""
 
 from __future__ import annotations
 

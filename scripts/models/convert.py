@@ -95,9 +95,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 def _resumed(
     model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The shards that an earlier run finished, by name; `work` is emptied when it was about
-    something else.
-    """
+    """The shards that an earlier run finished, by name; empties `work` if that was another's."""
     if not any(work.iterdir()):
         return {}
     try:

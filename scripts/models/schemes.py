@@ -48,9 +48,7 @@ def scheme(form: Form) -> QuantizationScheme:
 
 
 def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
-    """Return the stored tensors of a weight of rows by columns, by the last part of each tensor's
-    name.
-    """
+    """Return the stored tensors of a rows by columns weight, by the last part of their names."""
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)
     else:

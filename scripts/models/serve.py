@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
-"""Become vLLM with the model as .env says. bash scripts/start_vllm_server.sh calls this; see its
---help.
-"""
+"""Become vLLM with .env's model. bash scripts/start_vllm_server.sh calls this; see its --help."""
 
 from __future__ import annotations
 
@@ -220,9 +218,7 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
 def memory_doubts(
     cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
 ) -> list[str]:
-    """Find what will probably not fit into the first `used` GPUs, before minutes of loading show
-    it.
-    """
+    """Find what will probably not fit into the first `used` GPUs, before minutes of loading do."""
     doubts = []
     share = settings.gpu_memory_utilization
     all_of_it = share * sum(card.memory_total or 0 for card in cards[:used])

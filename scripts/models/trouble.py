@@ -31,9 +31,7 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped in the main thread, once; further ones are ignored while it
-    ends.
-    """
+    """SIGINT and SIGTERM raise Stopped in the main thread, once; at the end more are ignored."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -53,9 +51,7 @@ def say(text: str) -> None:
 
 
 def ended(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
-    """The exit status of `run`: 1 with its sentence on ModelError, 130 or 143 with `when_stopped()`
-    on a signal.
-    """
+    """The exit status of `run`: 1 and a sentence on ModelError, 130 or 143 on a signal."""
     try:
         with stopping_on_signals():
             return run()

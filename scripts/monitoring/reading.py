@@ -147,9 +147,7 @@ class Target:
     operator_token: str = ""
 
     def tls(self, url: str) -> ssl.SSLContext | None:
-        """Return a TLS context that verifies certificates, except on this machine, because the
-        token is sent.
-        """
+        """Return a TLS context that verifies (the token is sent), except on this machine."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None

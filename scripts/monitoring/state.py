@@ -249,9 +249,7 @@ def _engine_figures(before: Samples | None, now: Samples, seconds: float) -> dic
 def _rate(
     before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
 ) -> float | None:
-    """Return the increase per second since the earlier reading; None without one, and after a
-    restart.
-    """
+    """Return the increase per second since the last reading; None without, and after a restart."""
     new = now.total(*names, **labels)
     if before is None or seconds <= 0:
         return None
@@ -284,9 +282,7 @@ def _latency(
 
 
 def _spread(histogram: Histogram) -> dict[str, Any]:
-    """Return p50 and p95 in seconds; a value beyond the last bound is that bound, and named in
-    `beyond`.
-    """
+    """Return p50 and p95 in seconds; past the last bound that bound, with the name in `beyond`."""
     spread: dict[str, Any] = {"n": int(histogram.count), "p50": None, "p95": None, "beyond": []}
     for name, q in (("p50", 0.5), ("p95", 0.95)):
         value = histogram.quantile(q)

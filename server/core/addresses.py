@@ -84,9 +84,7 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def limiter_key(address: str) -> str:
-    """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6
-    address.
-    """
+    """Return an address's rate limit key: the IPv4 address, or an IPv6 address's /64 network."""
     parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN

@@ -1,6 +1,4 @@
-"""Small asyncio tools: task sets, supervised loops, closing with a deadline, wake-ups, thread
-pools.
-"""
+"""Small asyncio tools: task sets, supervised loops, closing in time, wake-ups, thread pools."""
 
 from __future__ import annotations
 
@@ -196,9 +194,7 @@ class Pulse:
 
 
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
-    """Measure the event loop's lag until cancelled: every `interval` seconds pass the delay (s) to
-    `observe`.
-    """
+    """Pass the event loop's lag (s) to `observe` every `interval` seconds, until cancelled."""
     clock = asyncio.get_running_loop().time
 
     due = clock() + interval

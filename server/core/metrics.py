@@ -148,9 +148,7 @@ class Metrics:
         self._boxes_beyond.labels("dropped").inc(dropped)
 
     def _begin(self) -> None:
-        """Create the series that alerts use with 0: rate() cannot see the first event of a new
-        series.
-        """
+        """Create the series of alerts with 0: rate() misses the first event of a new series."""
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
         for reason in ("bad_code", "bad_signature", "operator", "rate"):

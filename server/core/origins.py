@@ -16,9 +16,7 @@ _MAX_CHARS = 300
 
 
 def normalise_origin(text: str) -> str | None:
-    """Return `scheme://host[:port]` in lower case without a default port; None when `text` is no
-    web origin.
-    """
+    """Return `scheme://host[:port]` in lower case, no default port; None for no web origin."""
     if len(text) > _MAX_CHARS or (match := _ORIGIN.fullmatch(text.lower())) is None:
         return None
     scheme, host, port = match["scheme"], match["host"], match["port"]

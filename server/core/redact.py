@@ -1,6 +1,4 @@
-"""Remove credentials, control characters and session ids from other programs' output and from our
-log. Pure.
-"""
+"""Remove credentials, control characters and session ids from others' output and our log. Pure."""
 
 from __future__ import annotations
 

@@ -151,8 +151,6 @@ def port_range(text: str) -> tuple[int, int] | None:
 
 
 def shown(value: object) -> str:
-    """Quote a value for an error text: shortened, and without the part before an "@", which may be
-    a password.
-    """
+    """Quote a value for an error: shortened, without what is before an "@", maybe a password."""
     text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
     return repr(text if len(text) <= 120 else f"{text[:120]}...")

@@ -133,9 +133,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def reason(error: Exception) -> str:
-    """Give the reason of a failed connection, for a sentence: the certificate, the name, or the
-    kind of error.
-    """
+    """Give a failed connection's reason, for a sentence: certificate, name, or kind of error."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"

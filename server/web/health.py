@@ -74,9 +74,7 @@ class Health:
         }
 
     def why_not_ready(self) -> str | None:
-        """Return the reason why questions cannot be answered, in words for everybody; None when
-        they can.
-        """
+        """Return why questions cannot be answered, in words for everybody; None when they can."""
         return self._why_not(self._engines.current.status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:

@@ -1,6 +1,4 @@
-"""One body for every HTTP error, the framework's own included; none of them repeats what a client
-sent.
-"""
+"""One body for every HTTP error, the framework's own too; none repeats what a client sent."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ CHECK_SECONDS = 2.0
 
 
 class WholeRequests(h11.Connection):
-    """Refuses a request with two lengths (RFC 9112, 6.1), because a proxy may have used the other
-    one.
-    """
+    """Refuses a request with two lengths (RFC 9112, 6.1): a proxy may have used the other one."""
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         event = super().next_event()

@@ -1,6 +1,4 @@
-"""uvicorn: its configuration and its stop; the greeting at the terminal; the reason why a port
-cannot be used.
-"""
+"""uvicorn: its configuration and stop; the terminal's greeting; why a port cannot be used."""
 
 from __future__ import annotations
 
@@ -236,9 +234,7 @@ def _row(name: str, text: str) -> str:
 
 
 def listening_problem(host: str, port: int) -> str | None:
-    """Return a sentence with the reason why the address cannot be used, and the remedy; None when
-    it can.
-    """
+    """Return a sentence of why the address cannot be used, and the remedy; None when it can."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:
@@ -425,9 +421,7 @@ class Notifier:
             self._send("")
 
     def stopping(self, seconds: float, status: str) -> None:
-        """Report that the server stops within `seconds`, which extends a shorter TimeoutStopSec of
-        the unit.
-        """
+        """Report a stop within `seconds`, which extends a shorter TimeoutStopSec of the unit."""
         self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def close(self) -> None:

@@ -1,6 +1,4 @@
-"""One socket of a session: its states, its reading and writing loop, and the close code for each
-error.
-"""
+"""One socket of a session: its states, its reading and writing loop, each error's close code."""
 
 from __future__ import annotations
 

@@ -135,9 +135,7 @@ def test_other_algorithms_are_refused() -> None:
 
 @pytest.mark.parametrize("overcome", ["get_unverified_header", "decode"])
 def test_the_algorithm_is_pinned_twice(monkeypatch: pytest.MonkeyPatch, overcome: str) -> None:
-    """The look at the header and the decoding refuse another algorithm, each also without the
-    other.
-    """
+    """The header's look and the decoding refuse another algorithm, each also on its own."""
     other = forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512)
     taken = {"get_unverified_header": HS256, "decode": good_claims()}[overcome]
     monkeypatch.setattr(f"server.auth.jwt.{overcome}", lambda *_, **__: taken)
@@ -263,9 +261,7 @@ def test_any_text_is_refused_as_a_token(token: str) -> None:
 
 
 def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
-    """A renewal keeps the time at which the code was brought; no token is good beyond the maximum
-    age.
-    """
+    """A renewal keeps the time of the code; no token is good beyond the maximum age."""
     now = int(time.time())
     issuer = TokenIssuer(SECRET, 3600, 7200)
     first = issuer.verify(issuer.issue("abc", now=now - 3000).token)

@@ -41,9 +41,7 @@ async def looked_at(one: Guesses, count: int, addresses: int, now: float = 0.0) 
 
 
 async def test_an_address_has_so_many_guesses() -> None:
-    """The next waits, the right one too; a minute later there is one more, and a whole window later
-    all.
-    """
+    """The next waits, the right one too; a minute later there is one more, a window later all."""
     one = Guesses("codes")
     assert await looked_at(one, 60, 1) == FLOOR
     wait = await one.judge(True, "192.0.0.0", 0.0)

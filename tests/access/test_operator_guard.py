@@ -35,9 +35,7 @@ class Door:
 
 
 async def test_the_token_opens_and_nothing_else_does() -> None:
-    """A wrong one and none are refused with a sentence each, and counted; neither repeats what was
-    given.
-    """
+    """A wrong one and none are refused, each with a sentence that repeats nothing, and counted."""
     door = Door()
     await door.try_(TOKEN)
     for given in ("", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "canary\ud800"):
@@ -65,9 +63,7 @@ async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptur
 
 
 async def test_guesses_run_out() -> None:
-    """A wrong token costs three requests of its address; then not even the right one is looked at
-    from there.
-    """
+    """A wrong token costs its address three requests; then even the right one is not looked at."""
     door = Door(per_minute=9)
     for _ in range(3):
         with pytest.raises(Unauthorized):
@@ -97,9 +93,7 @@ async def test_guesses_run_out_without_a_limit_in_the_settings() -> None:
 
 
 async def test_an_operator_uses_up_nothing() -> None:
-    """However much is asked with the right token, visitors of the same address find their allowance
-    whole.
-    """
+    """However much the right token asks, its address's visitors find their allowance whole."""
     door = Door(per_minute=3)
     for _ in range(20):
         await door.try_(TOKEN)

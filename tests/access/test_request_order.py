@@ -9,9 +9,7 @@ from server.core.errors import BadRequest, Conflict
 
 
 def test_an_older_attempt_is_late_and_a_repeated_one_is_not() -> None:
-    """A newer number makes older ones late; the same number may come twice, as browsers repeat
-    requests.
-    """
+    """A newer number makes older ones late; one may come twice, as browsers repeat requests."""
     attempts = Attempts()
     attempts.take(Attempt("a", 2))
     attempts.take(Attempt("a", 2))
@@ -32,9 +30,7 @@ def test_pages_do_not_count_for_each_other() -> None:
 
 
 def test_what_was_ended_does_not_come_back() -> None:
-    """An end makes its own attempt late, and an end that comes after a newer attempt is late
-    itself.
-    """
+    """An end makes its attempt late, and an end that comes after a newer attempt is late itself."""
     attempts = Attempts()
     attempts.take(Attempt("a", 1))
     attempts.end(Attempt("a", 1))

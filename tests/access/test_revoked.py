@@ -33,9 +33,7 @@ def test_adding_twice_is_adding_once() -> None:
 
 
 def test_all_at_once() -> None:
-    """Access that began by then is over; what is granted afterwards, even in the same second, is
-    good.
-    """
+    """Access that began by then is over; what is granted after, even in that second, is good."""
     revoked = Revoked(LIFE)
     revoked.add_all(1000, 1000.9)
     assert revoked.refuses("a", 1000)
@@ -60,9 +58,7 @@ def test_nothing_ends_in_the_future() -> None:
 
 @given(st.lists(st.integers(0, LIFE - 1), min_size=1, max_size=60), st.integers(1, 10))
 def test_no_flood_brings_one_back(ages: list[int], most: int) -> None:
-    """Whatever order access ends in and however little is remembered, a token that could be good is
-    refused.
-    """
+    """However access ends and however little is remembered, no token that could be good passes."""
     revoked, now = Revoked(LIFE, most), 10_000
     ended = [(f"n{number}", now - age) for number, age in enumerate(ages)]
     for name, since in ended:

@@ -265,9 +265,7 @@ async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
 
 
 async def test_sigterm_under_load(tmp_path: Path) -> None:
-    """ready turns false, the running answer finishes, new work is refused, sockets get 1013, status
-    0.
-    """
+    """ready turns false, the running answer ends, new work is refused, sockets get 1013, exit 0."""
     async with (
         FakeOpenAI() as fake,
         started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process,
@@ -340,9 +338,7 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) -> None:
-    """The built-in engine's libraries load in a thread after the start; under load that takes
-    seconds.
-    """
+    """The built-in engine's libraries load in a thread after the start; under load for seconds."""
     program = (
         "import sys, time; from server.features.builtin.reader import Reader; from server import main;"
         " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
@@ -511,9 +507,7 @@ async def test_a_program_that_cannot_be_built_opens_nothing(
 async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
-    """It raises when it is closed: all others are closed, and the program says that it is
-    unfinished.
-    """
+    """It raises when it is closed: all others are closed, and the program says it is unfinished."""
     program = create_app(NOTHING_ANSWERS).state.program
     closed = note_closing(monkeypatch, program, broken)
     tasks = asyncio.all_tasks()

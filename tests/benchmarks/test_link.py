@@ -8,9 +8,7 @@ from benchmarks.link import HEADERS, GreedyFlow, Link, SteadyFlow
 
 
 def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long() -> None:
-    """Ten packets at once on 500 kbit/s leave one after the other; those beyond the queue are
-    dropped.
-    """
+    """Ten packets at once on 500 kbit/s leave one by one; those beyond the queue are dropped."""
     link, rng = Link(rate=500_000, delay=0.02, queue=0.1), random.Random(0)
     each = 8 * (1200 + HEADERS) / 500_000
     times = [link.due(10.0, 1200, rng) for _ in range(10)]
@@ -58,9 +56,7 @@ def test_a_steady_flow_takes_its_share_of_the_line() -> None:
 
 @pytest.mark.parametrize("rate", [1e6, 20e6])
 def test_a_greedy_flow_fills_the_line_and_backs_off_when_packets_are_lost(rate: float) -> None:
-    """It takes more than 90 % of a line with a queue of 300 ms, loses less than 2 %, and stops when
-    told.
-    """
+    """It takes over 90 % of a line with a queue of 300 ms, loses under 2 %, and stops when told."""
     flow = GreedyFlow(start=1.0, stop=21.0)
     link, rng = Link(rate=rate, flow=flow), random.Random(0)
     queues = []

@@ -188,9 +188,7 @@ async def test_a_blocked_event_loop_is_noticed() -> None:
 
 
 async def test_a_pulse_wakes_who_waits_now() -> None:
-    """All who wait are woken, a cancelled one takes it from nobody, and nobody is woken by one that
-    is past.
-    """
+    """All who wait are woken; a cancelled one takes it from nobody, and a past one wakes nobody."""
     pulse, loop = Pulse(), asyncio.get_running_loop()
     pulse.wake()
     assert not await pulse.wait(loop.time() + 0.01)

@@ -1,6 +1,4 @@
-"""No process of ours leaves its memory in a core dump, or open to others of its user: true
-processes that crash.
-"""
+"""No process of ours leaves its memory in a core dump or open to its user: true crashes."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def unlimited() -> None:
 
 @contextmanager
 def started(words: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """With no limit to its core dumps, which would lie in `folder` where they are files; it is gone
-    afterwards.
-    """
+    """With no limit to its core dumps, which would lie in `folder` if files; then it is gone."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -108,9 +104,7 @@ def test_a_server_that_crashes_leaves_no_core_dump(tmp_path: Path, number: signa
 
 
 def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(tmp_path: Path) -> None:
-    """A library that this processor cannot run crashes while it is loaded: the secrets are there by
-    then.
-    """
+    """A library that this processor cannot run crashes while loaded: secrets are there by then."""
     needs_dumps(tmp_path / "control")
     folder = tmp_path / "server"
     folder.mkdir()
@@ -215,9 +209,7 @@ def test_workers_leave_none(tmp_path: Path, module: str) -> None:
 
 
 def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> None:
-    """The engine's program is another's: its dump has the limit, and no memory where the system
-    ignores that.
-    """
+    """The engine is another's program: its dump has the limit, and no memory if that is ignored."""
     read = (
         "import time; print(open('/proc/self/coredump_filter').read(), flush=True); time.sleep(60)"
     )

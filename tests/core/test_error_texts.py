@@ -59,9 +59,7 @@ def _fixed(text: ast.expr) -> str:
 
 @pytest.mark.parametrize("kind", ENGINE_ERRORS, ids=lambda one: one.__name__)
 def test_an_engine_s_error_is_for_operators(kind: type[EngineError]) -> None:
-    """Visitors read a text of its kind, on the socket and over HTTP; operators and the log have the
-    whole one.
-    """
+    """Visitors read a text of its kind, by socket and HTTP; operators and the log all of it."""
     error = kind(CANARY)
     told = Error.of(error, "q1")
     assert "10.1.2.3" not in told.encode() + json.dumps(error_body(error))
@@ -80,9 +78,7 @@ def test_what_the_source_says_to_visitors() -> None:
 
 
 def test_an_engine_s_state_in_two_texts() -> None:
-    """Whatever the state, its detail is for operators alone; a model's folder is no part of its
-    name.
-    """
+    """In any state its detail is for operators alone; a model's folder is no part of its name."""
     for state in EngineState:
         status = EngineStatus(state, CANARY, "/srv/models/Qwen2.5-VL-32B")
         assert for_visitors(status.visitor_detail)

@@ -295,9 +295,7 @@ def said(terminal: bool, log_file: str = "", **environment: str) -> str:
 
 @pytest.mark.parametrize("quiet", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["no_color", "dumb"])
 def test_at_a_terminal_lines_are_for_people(quiet: dict[str, str]) -> None:
-    """Time, level, message, extras, as safe as the JSON and without colours where these are
-    unwanted.
-    """
+    """Time, level, message, extras, as safe as the JSON, and without colours where unwanted."""
     text = said(terminal=True, COLUMNS="200", **quiet)
     assert CANARY not in text
     assert not re.search(r"[^\n\x20-\x7e]", text)
@@ -324,9 +322,7 @@ def test_a_terminal_shows_warnings_and_errors_in_colour() -> None:
 
 
 def test_in_a_pipe_and_in_a_file_lines_are_json(tmp_path: Path) -> None:
-    """Whoever reads them there is a program, also when the terminal is where the server was
-    started.
-    """
+    """Whoever reads them there is a program, even when the server was started at a terminal."""
     path = tmp_path / "log"
     assert said(terminal=True, log_file=str(path)) == ""
     piped = [json.loads(line) for line in said(terminal=False).splitlines()]
@@ -478,9 +474,7 @@ def _shows_text(value: ast.expr, caught: str) -> bool:
 
 
 def test_no_text_of_an_exception_is_logged() -> None:
-    """It may quote what somebody asked, or a secret: a line has the type, and of our own errors the
-    sentence.
-    """
+    """It may quote a question or a secret: a line has the type, of our own errors the sentence."""
     calls, seen = dict(_log_calls()), 0
     for where, call in calls.items():
         for extra in call.keywords:

@@ -72,17 +72,13 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 def test_same_origin_without_a_list(
     origin: str | None, host: str | None, secure: bool, allowed: bool
 ) -> None:
-    """Without a list a page must come from the host that was asked; without an Origin the host
-    counts alone.
-    """
+    """Without a list a page must be of the host asked; without an Origin the host alone counts."""
     hosts = HostPolicy(["cam", "cam.example.org", "x"])
     assert OriginPolicy((), hosts).allows(origin, host, secure) is allowed
 
 
 def test_a_list_is_all_there_is() -> None:
-    """With a list an origin's host does not matter; without an origin the host must be of the list,
-    or ours.
-    """
+    """With a list an origin's host is nothing; with no origin it must be of the list, or ours."""
     policy = OriginPolicy(["https://Cam.example.org:443", "http://localhost:8000"])
     assert policy.allows("https://cam.example.org", "inner:8000", False)
     assert policy.allows("http://localhost:8000", None, True)

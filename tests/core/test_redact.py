@@ -168,9 +168,7 @@ def lines(*texts: str) -> list[str]:
 
 
 def test_what_goes_over_the_end_of_a_line_is_hidden() -> None:
-    """A name whose value comes in the next line, one that is cut in two, a private key of many
-    lines.
-    """
+    """A name whose value comes in the next line, one cut in two, a private key of many lines."""
     assert lines("api_key=", "hunter2", "then") == ["api_key=", "(hidden)", "then"]
     assert lines('"token":', '  "hunter2",') == ['"token":', "  (hidden),"]
     assert lines("Authorization: Bearer", "hunter2 x")[1] == "(hidden) x"

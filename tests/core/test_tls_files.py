@@ -70,9 +70,7 @@ def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> None:
-    """A file without a certificate is a problem; of one that holds a key too, only the certificate
-    is taken.
-    """
+    """A file without a certificate is a problem; from one with a key too, only that is taken."""
     cert, key = made(tmp_path, "ca", authority=True)
     path = tmp_path / "both.pem"
     assert "cannot be read" in authority_problems(path)[0]

@@ -247,9 +247,7 @@ def test_every_alert_says_what_an_operator_needs() -> None:
 
 @pytest.mark.slow
 def test_each_alert_fires_in_its_trouble_and_alone(tmp_path: Path) -> None:
-    """Nothing fires in a healthy hour; each trouble sets off its own alert, not before its time,
-    and no other.
-    """
+    """Nothing fires in a healthy hour; each trouble sets off its own alert alone, in its time."""
     assert TROUBLE.keys() == set(NAMES)
     cases = [case("healthy", {}, {30: set(), 59: set()})]
     for name, (changes, minute) in TROUBLE.items():

@@ -96,9 +96,7 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
 
 
 async def test_both_have_443_on_one_machine(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page on the first address, TURN over TLS on the second: a camera connects by it and is
-    answered.
-    """
+    """The page on one address, TURN over TLS on the other: a camera connects and is answered."""
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     _, text = await room.four.inside(lambda: one_visit(PAGE, TLS))
     assert text
@@ -114,9 +112,7 @@ async def test_the_server_finds_its_relays_working(room: Room) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(("url", "protocol"), [(UDP_6, "udp"), (TLS_6, "tls")])
 async def test_a_client_with_ipv6_alone_is_answered(room: Room, url: str, protocol: str) -> None:
-    """Chromium through the page, over a relay that it reaches by IPv6 and that reaches the server
-    by IPv4.
-    """
+    """Chromium through the page, over a relay that it reaches by IPv6 and that goes on by IPv4."""
     async with (
         chromium_inside(room.six, room.folder, trusted=room.certificate) as browser,
         visitor(browser, PAGE_6, url) as person,

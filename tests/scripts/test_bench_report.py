@@ -48,9 +48,7 @@ def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """A file that cannot be written to its end is an error, and is not there; neither is a part of
-    it.
-    """
+    """A file that cannot be written to its end is an error, and not there, not even in part."""
     report = Report("t", {"seed": 1})
     report.add(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

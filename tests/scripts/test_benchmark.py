@@ -26,9 +26,7 @@ async def run(*arguments: str, seconds: float = 90) -> tuple[int, str, str]:
 
 
 async def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
-    """As the README has it, small: all questions are answered, and there are JSON, CSV and
-    pictures.
-    """
+    """As the README has it, small: all questions are answered; there are JSON, CSV and pictures."""
     code, out, err = await run(
         *("--num-requests", "12", "--sessions", "2", "--rate", "6", "--warm-up", "1"),
         *("--first-token-ms", "30", "--size", "640x360", "--monitor-gpu"),

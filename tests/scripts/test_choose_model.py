@@ -129,9 +129,7 @@ def environment(folder: Path) -> Path:
 
 
 class BufferPool:
-    """This project in a folder of its own, installed, with a server that tells what it was started
-    with.
-    """
+    """This project in its own folder, installed, with a server that tells how it was started."""
 
     def __init__(self, folder: Path, hub: Hub, *, whole: bool = False) -> None:
         """`whole`: with the true server and the models' own environment."""

@@ -85,9 +85,7 @@ def test_pictures_without_a_clock_read_as_none() -> None:
 
 
 def test_two_clocks_mixed_read_as_none() -> None:
-    """A picture that is half of one frame and half of the next gives no reading rather than a wrong
-    one.
-    """
+    """A picture half of one frame and half of the next gives no reading rather than a wrong one."""
     first, second = scene(), scene()
     clock_code.draw(first, 0)
     clock_code.draw(second, 0xFFFFFFFF)

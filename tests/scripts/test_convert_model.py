@@ -51,9 +51,7 @@ def test_a_model_is_converted(found: Found, form: str) -> None:
 
 @pytest.mark.parametrize(("form", "least"), [("fp8", 0.99), ("w8a8", 0.995), ("w4a16", 0.9)])
 def test_it_says_what_the_original_says(found: Found, form: str, least: float) -> None:
-    """Loaded by transformers, its scores are close to the original's, and each colour is still
-    named.
-    """
+    """Loaded by transformers, its scores are near the original's; each colour is still named."""
     right = [f"It is {color}." for color in COLORS]
     assert found["outputs"]["original"]["answers"] == right
     assert found["outputs"][form]["likeness"] > least

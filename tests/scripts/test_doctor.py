@@ -1,6 +1,4 @@
-"""scripts/doctor.py for real: against servers that run, that are down, that refuse, and that nobody
-trusts.
-"""
+"""scripts/doctor.py for real: against servers that run, are down, refuse, or that nobody trusts."""
 
 from __future__ import annotations
 
@@ -163,9 +161,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
 async def test_certificates(
     issued: Issued, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The own authority is a warning until it is trusted; another name and an end in the past do
-    not hold.
-    """
+    """The own authority is a warning until trusted; another name and a past end do not hold."""
     https: dict[str, Any] = {"https_enabled": True, "ca_cert_path": issued.authority}
     nothing = ("--env-file", env_file(tmp_path))
     async with running(**https, ssl_cert_path=issued.server, ssl_key_path=issued.server) as run:
@@ -198,9 +194,7 @@ async def test_the_code_goes_to_nobody_who_is_not_trusted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Elsewhere, with a certificate that this machine does not trust: no access is tried with a
-    code.
-    """
+    """Elsewhere, with a certificate that is not trusted here: no access is tried with a code."""
     monkeypatch.setattr("scripts.doctor.LOOPBACK", ())
     https: dict[str, Any] = {"https_enabled": True, "ssl_cert_path": issued.server}
     async with running(**https, ssl_key_path=issued.server, **PRIVATE) as run:
@@ -424,9 +418,7 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
 
 
 def test_clocks() -> None:
-    """The Date header counts whole seconds; more than ten apart is reported, and without one nothing
-    is.
-    """
+    """The Date header counts whole seconds; over ten apart is reported, without one nothing is."""
     now = datetime.now(UTC)
 
     def at(seconds: float) -> Finding:
@@ -441,9 +433,7 @@ def test_clocks() -> None:
 
 
 def test_what_is_told_is_clean() -> None:
-    """Secrets go wherever they stand, of addresses the beginning stays, loopback and versions are
-    no secret.
-    """
+    """Secrets go wherever they are; addresses keep their start, loopback and versions stay."""
     found = Finding(
         "a", "A", State.OK, "203.0.113.7:3478 via 2001:db8::17", "s3cret 127.0.0.1", "0.1.0"
     )

@@ -156,9 +156,7 @@ def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) -> None:
-    """A sentence, the usual status, no half file under its name; the next run asks for the rest
-    alone.
-    """
+    """A sentence, the usual status, no half file under its name; the next run asks for the rest."""
     model = hub.models[NAME]
     large = random.Random(5).randbytes(PIECE + 100_000)
     model.revisions[NEW][SHARDS[0]] = large
@@ -191,9 +189,7 @@ def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) 
 
 
 def test_wrong_content_is_fetched_anew(hub: Hub, tmp_path: Path) -> None:
-    """Bytes of the right number and the wrong value are noticed by their checksum, small files by
-    git's.
-    """
+    """The right number of wrong bytes is noticed by their checksum, small files by git's."""
     hub.models[NAME].spoiled.update({SHARDS[1]: 1, "config.json": 1})
     done = here(hub, tmp_path)
     assert done.returncode == 0, done.stderr

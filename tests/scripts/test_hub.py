@@ -138,9 +138,7 @@ def test_what_the_environment_has_wrong_is_said(
     "name", ["../evil.json", "/evil.json", "", "a/../../evil.json", "e\x1b[2J"]
 )
 def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path, name: str) -> None:
-    """Whatever the hub calls its files: nothing of the repository is taken, and the sentence can be
-    shown.
-    """
+    """Whatever the hub calls its files: nothing of it is taken, and the sentence can be shown."""
     hub.models[NAME].revisions[COMMIT][name] = b"{}"
     with pytest.raises(ModelError, match="is no name within a folder") as caught:
         look_up(hub)
@@ -187,9 +185,7 @@ def test_only_the_named_files_are_taken(hub: Hub) -> None:
 def test_a_hub_leads_to_public_https_addresses_alone(
     hub: Hub, tmp_path: Path, where: str, says: str
 ) -> None:
-    """A redirect into one's own network or off https is not followed; HF_ENDPOINT itself may be
-    there.
-    """
+    """A redirect into one's own network or off https is not followed; HF_ENDPOINT may be there."""
     repository = look_up(hub)
     with socket.create_server(("127.0.0.1", 0)) as private, pointed_at(hub.url):
         private.setblocking(False)
@@ -205,9 +201,7 @@ def test_a_hub_leads_to_public_https_addresses_alone(
 def test_what_a_hub_tells_is_bounded(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither size nor time of it can grow for ever, directly and through a proxy; compressed
-    nothing is read.
-    """
+    """Neither size nor time can grow for ever, directly or proxied; nothing compressed is read."""
     assert look_up(hub).commit == COMMIT
     monkeypatch.setattr(scripts_hub, "MAX_REPLY_BYTES", 100)
     with pytest.raises(ModelError, match="sends more than 100 bytes"):

@@ -45,9 +45,7 @@ def test_host_names(hostname: str, names: tuple[str, ...]) -> None:
     ],
 )
 def test_what_a_phone_reaches(interface: str, address: str, counts: bool) -> None:
-    """Addresses of networks that phones are in; no loopback, no link-local, no containers, no
-    tunnels.
-    """
+    """Addresses of networks with phones; no loopback, link-local, containers or tunnels."""
     stable = {ipaddress.IPv6Address("fd00::2")}
     assert is_lan(interface, ipaddress.ip_address(address), stable) is counts
 

@@ -54,9 +54,7 @@ def test_times_count_from_the_planned_arrival() -> None:
 
 
 def test_the_summary_has_the_names_of_vllms_benchmark() -> None:
-    """Rates are of the time from the first planned arrival to the last end; good is what met the
-    objective.
-    """
+    """Rates are of the time from first planned arrival to last end; good met the objective."""
     good = answered(0, planned=1.0, waited=0.0, ttft=0.5, e2el=1.0)
     slow = answered(1, planned=2.0, waited=2.0, ttft=2.5, e2el=4.0)
     busy = Sample(2, 3.0, sent=3.0, ended=3.1, error="busy")

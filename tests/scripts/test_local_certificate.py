@@ -97,9 +97,7 @@ def test_it_is_no_certificate_for_others(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["192.168.1.1", "bank.example", "local", "fd00::1", "8.8.8.8"])
 def test_a_stolen_authority_can_pretend_to_be_nobody_else(host: str, tmp_path: Path) -> None:
-    """Certificates that its key signs for the router or for a bank are refused: the name
-    constraints hold.
-    """
+    """Certificates that its key signs for a router or a bank are refused: the constraints hold."""
     issued, _, _ = provide(tmp_path)
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     try:
@@ -195,9 +193,7 @@ def test_a_clock_that_went_back_gets_a_certificate_that_is_valid(tmp_path: Path)
 
 
 def test_another_network_gets_its_own_authority_and_the_first_comes_back(tmp_path: Path) -> None:
-    """A new address is not covered by the old constraints; back home the phone knows the authority
-    again.
-    """
+    """The old constraints miss a new address; back home the phone knows the authority again."""
     _, _, home = provide(tmp_path)
     away, leaf, office = provide(tmp_path, identity("10.0.0.7"))
     assert away.new_authority
@@ -223,9 +219,7 @@ def test_few_authorities_are_kept(tmp_path: Path) -> None:
 
 
 def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
-    """Folders 0700, files 0600, also under a careless umask; and the file that is given away holds
-    no key.
-    """
+    """Folders 0700, files 0600, also under a careless umask; the file to give away holds no key."""
     before = os.umask(0)
     try:
         issued, _, _ = provide(tmp_path / "new")
@@ -256,9 +250,7 @@ def damaged(path: Path, how: str) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["empty", "half", "readable", "gone"])
 @pytest.mark.parametrize("name", ["authority.pem", "server.pem"])
 def test_what_can_not_be_used_is_made_anew(name: str, how: str, tmp_path: Path) -> None:
-    """Damaged, or readable by others so that the key may be known: a new one, and a sentence that
-    says so.
-    """
+    """Damaged, or readable by others so the key may be known: a new one, and a sentence on it."""
     issued, leaf, _ = provide(tmp_path)
     with damaged(issued.server.parent / name, how):
         reaper = Keeper(tmp_path)
@@ -303,9 +295,7 @@ def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_settings(tmp_path: Path) -> None:
-    """A line each for run.sh, the folder below XDG_CONFIG_HOME; where nothing can be written, a
-    sentence.
-    """
+    """A line each for run.sh, the folder below XDG_CONFIG_HOME; a sentence if it cannot write."""
     command = [sys.executable, "-m", "scripts.local_certificate"]
     bare = {"PATH": os.environ["PATH"]}
     done = ran(command, cwd=ROOT, env={**bare, "XDG_CONFIG_HOME": str(tmp_path)})

@@ -55,9 +55,7 @@ async def answering(
     tls: ssl.SSLContext | None = None,
     heard: list[str] | None = None,
 ) -> AsyncIterator[str]:
-    """A web server that gives everybody the same text, and notes in `heard` what it was asked; its
-    address.
-    """
+    """The address of a web server that tells all the same text and notes in `heard` what came."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
@@ -241,9 +239,7 @@ async def test_metrics_that_need_their_token() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback")
 async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -> None:
-    """Elsewhere than on this machine the certificate has to hold; --authority names who vouches for
-    it.
-    """
+    """Elsewhere than on this machine the certificate has to hold; --authority names who vouches."""
     name, now = x509.IPAddress(ipaddress.ip_address("127.0.0.2")), datetime.now(UTC)
     key, authority = make_authority([name], "test", now)
     (tmp_path / "authority.pem").write_bytes(pem(None, authority))
@@ -325,9 +321,7 @@ async def run_script(*arguments: str, **environment: str) -> tuple[int, str, str
 
 @pytest.mark.slow
 async def test_from_the_command_line(tmp_path: Path) -> None:
-    """As cron runs it: JSON on standard output, the exit status of the state, the token from the
-    environment.
-    """
+    """As cron runs it: JSON to standard output, status by the state, token of the environment."""
     arguments = ("--once", "--json", "--interval", "0.1", "--no-gpu")
     async with running(metrics_token=TOKEN) as run:
         status, out, err = await run_script(
@@ -395,9 +389,7 @@ def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_where_it_looks_by_itself(tmp_path: Path) -> None:
-    """This machine's server and its model server, as the settings have them; elsewhere no model
-    server.
-    """
+    """This machine's server and model server, as the settings say; elsewhere no model server."""
 
     def target(text: str, *arguments: str) -> Any:
         env_file = tmp_path / "settings.env"

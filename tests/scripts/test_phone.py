@@ -30,9 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def project(folder: Path) -> Path:
-    """The project itself, with a .venv of its own that finds this one's packages, so that nothing
-    is fetched.
-    """
+    """The project itself, with a .venv of its own that finds this one's packages: no downloads."""
     folder.mkdir()
     for name in ("server", "client", "config.py", "scripts"):
         if name == "scripts":  # a link would lead run.sh back to the first project

@@ -58,9 +58,7 @@ def offline(**more: str) -> dict[str, str]:
 
 
 def path_with(folder: Path, *names: str, **scripts: str) -> dict[str, str]:
-    """An environment whose PATH holds the tools, `names` doing nothing, and `scripts` of these
-    texts.
-    """
+    """An environment with tools in PATH, `names` doing nothing, and `scripts` of these texts."""
     folder.mkdir()
     for tool in TOOLS:
         found = shutil.which(tool)
@@ -123,9 +121,7 @@ def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Pat
 
 @pytest.mark.slow
 def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path) -> None:
-    """It says for which Python atheris is ready-made and which one is here; the next script finds
-    .venv whole.
-    """
+    """It says what Python atheris is ready-made for and which is here; the next one finds .venv."""
     scratch = project(tmp_path / "p")
     shutil.copy(ROOT / "locks" / "requirements-fuzz.txt", scratch / "locks")
     (scratch / "tests" / "fuzz" / "seeds" / "rtp").mkdir(parents=True)
@@ -307,9 +303,7 @@ def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -
 @pytest.mark.slow
 @pytest.mark.night
 def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
-    """A file with another hash and a package without one are refused; the first with what to do
-    about it.
-    """
+    """A file with another hash and a package without one are refused; the first with the remedy."""
     scratch = project(tmp_path / "p")
     lock = scratch / "locks" / "requirements.txt"
     right = wheel(tmp_path, "harmless", "1.0")

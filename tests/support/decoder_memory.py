@@ -48,9 +48,7 @@ def shown_backwards(sps: Sps) -> Frames:
 
 
 def second_set(sps: Sps) -> Frames:
-    """An honest beginning, then in mid-stream another set by another number, which the pictures
-    change to.
-    """
+    """An honest beginning, then in mid-stream a set by another number, which pictures change to."""
     stream, small = Stream(replace(sps, number=3), pps=7), Stream(Sps())
     yield small.sets() + small.key()
     yield small.skipped() + stream.sets()
@@ -103,9 +101,7 @@ def picture_sets() -> Frames:
 
 
 def slice_groups(sps: Sps) -> Frames:
-    """Each kind of slice groups, in every picture parameter set there may be, one of them with a
-    map.
-    """
+    """Each kind of slice groups in every picture parameter set there may be, one with a map."""
     stream = Stream(sps)
     yield stream.sets() + stream.key()
     for number in range(256):

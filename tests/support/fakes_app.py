@@ -1,6 +1,4 @@
-"""A small guarded application with an address for each thing that can go wrong, and ways to call
-it.
-"""
+"""A small guarded application with an address for each thing that can go wrong, and its calls."""
 
 from __future__ import annotations
 

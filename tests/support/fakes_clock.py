@@ -1,6 +1,4 @@
-"""Time that passes only while everybody waits: a test of seconds takes milliseconds, and the same
-every time.
-"""
+"""Time that passes only while all wait: a test of seconds takes milliseconds, always the same."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ _ELLIPSES = [
 
 
 def drawn_face(height: int) -> NDArray[np.uint8]:
-    """A square picture, 1.55 times the height, with a face of that height at its middle (chin to
-    brow line).
-    """
+    """A square picture, 1.55 times the height, a face that high in its middle (chin to brow)."""
     picture = np.full((_SIDE, _SIDE, 3), (190, 185, 180), np.uint8)
     for (x, y, across, down), colour in _ELLIPSES:
         centre = (int(_SIDE / 2 + x * _UNIT), int(_SIDE / 2 + y * _UNIT))

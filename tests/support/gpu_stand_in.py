@@ -1,6 +1,4 @@
-"""Stands in for a machine's GPUs: what is free of their memory while a model is loaded, and how it
-comes back.
-"""
+"""Stands in for a machine's GPUs: their free memory while a model loads, and how it comes back."""
 
 from __future__ import annotations
 

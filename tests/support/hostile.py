@@ -149,9 +149,7 @@ def _rtcp(kind: int, count: int, payload: bytes, words: int | None = None) -> by
 
 
 def rtcp(ssrc: int) -> list[bytes]:
-    """Lengths and counts that lie, REMB, NACK and sender reports past every bound, compounds of
-    rubbish.
-    """
+    """Lengths and counts that lie, REMB, NACK, sender reports past all bounds, rubbish."""
     own = struct.pack("!L", ssrc)
     # Its own goodbye would simply end its camera.
     other = struct.pack("!L", ssrc ^ 1)
@@ -180,9 +178,7 @@ def rtcp(ssrc: int) -> list[bytes]:
 
 
 def vp8_key_frame(width: int, height: int, rest: bytes = b"") -> bytes:
-    """The first bytes of a key frame that says so of its size (RFC 6386 section 9.1), and what
-    follows.
-    """
+    """The first bytes of a key frame that tells its size (RFC 6386, 9.1), and what follows."""
     size = len(rest)
     tag = (size & 0x7FFFF) << 5 | 1 << 4
     return (

@@ -80,9 +80,7 @@ def why_not() -> str:
 
 
 def require(*programs: str) -> None:
-    """Skips the test, with a sentence, where no network can be made or one of the programs is
-    missing.
-    """
+    """Skips the test, with a sentence, where no network can be made or a program is missing."""
     if reason := why_not():
         pytest.skip(f"No network of its own for this test: {reason}.")
     for program in programs:
@@ -103,9 +101,7 @@ class Namespace:
         self.sysctl("net.ipv6.conf.default.accept_dad", 0)
 
     def command(self, *command: str) -> list[str]:
-        """The command line that runs `command` inside; it becomes that process, with no other in
-        between.
-        """
+        """The command line that runs `command` inside; it becomes that process, none between."""
         return ["ip", "netns", "exec", self.name, *command]
 
     def run(self, *command: str, stdin: str | None = None) -> str:
@@ -153,9 +149,7 @@ class Namespace:
         self.run("ip", "address", "add", address, "dev", interface, *more)
 
     def hosts(self, names: Mapping[str, str]) -> None:
-        """Names and their addresses for processes started inside from now on (`command`, `start`,
-        `run`).
-        """
+        """Names and addresses for processes started inside from now (`command`, `start`, `run`)."""
         folder = _NAMES / self.name
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{address} {name}\n" for name, address in names.items()]

@@ -20,9 +20,7 @@ LOADS = 240.0
 
 
 def prepared(model: Path, folder: Path) -> Path:
-    """A copy of the tiny model with what vLLM wants of any Qwen2.5-VL: it reads how videos are
-    prepared, too.
-    """
+    """A copy of the tiny model with what vLLM wants of any Qwen2.5-VL: how videos are prepared."""
     shutil.copytree(model, folder)
     video = {
         "video_processor_type": "Qwen2VLVideoProcessor",

@@ -27,9 +27,7 @@ def at_once() -> asyncio.Timeout:
 
 @asynccontextmanager
 async def allowances_held() -> AsyncIterator[None]:
-    """Hold the time of all limits of requests: no allowance grows back while a busy machine takes
-    its time.
-    """
+    """Hold the time of all limits of requests: no allowance grows back while a machine is busy."""
     now, take, charge = time.monotonic(), Limiter.take, Limiter.charge
 
     def take_now(own: Limiter, name: str, _: float, *, count: bool = True) -> float | None:

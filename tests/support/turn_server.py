@@ -1,6 +1,4 @@
-"""A real coturn inside a namespace, with the configuration in deploy/, its marked lines changed as
-they ask for.
-"""
+"""A real coturn inside a namespace, with deploy/'s configuration, its marked lines changed."""
 
 from __future__ import annotations
 

@@ -71,9 +71,7 @@ def recorded(version: str) -> list[str]:
 
 
 def show_help(version: str, asked: str) -> int:
-    """As that version does: 0.9.2 takes a word behind = for one to search, later ones show groups
-    without it.
-    """
+    """As that version does: 0.9.2 searches for a word behind =, later ones list bare groups."""
     flags = recorded(version)
     if version == "0.9.2" and asked != "--help":
         word = asked.partition("=")[2]

@@ -45,9 +45,7 @@ def frame(
     scale: int = 0,
     zeros: int = 4000,
 ) -> bytes:
-    """A key frame of that size, or (None) a delta of intra macroblocks that goes where the options
-    say.
-    """
+    """A key frame of that size, or (None) a delta of intra macroblocks as the options say."""
     bools = _Bools()
     if size is not None:
         bools.put(0, 2)

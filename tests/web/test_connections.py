@@ -23,9 +23,7 @@ class Transport:
 
 
 def test_unproven_ones_have_a_share_of_their_own() -> None:
-    """Eighty places: ten of them for requests without an end and sockets without a token, the
-    oldest goes.
-    """
+    """Eighty places, ten for unended requests and sockets without a token; the oldest goes."""
     connections = Connections(80)
     pending = [Transport(f"192.0.2.{n}") for n in range(15)]
     for one in pending:

@@ -36,9 +36,7 @@ def tells_nothing(text: str) -> bool:
 
 
 async def test_without_any_token_this_machine_sees_all() -> None:
-    """A request from loopback, by a loopback name, that no proxy passed on; all others see the
-    summary.
-    """
+    """A request from loopback, by a loopback name, past no proxy; all others see the summary."""
     async with running(engine="vllm", vllm_base_url=DOWN, model_name="inner-model") as run:
         whole = await health(run)
         assert is_whole(whole.json())

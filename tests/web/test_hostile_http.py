@@ -114,9 +114,7 @@ def forgeries() -> dict[str, str]:
 
 
 async def test_no_forged_token_opens_any_door(run: Running) -> None:
-    """Every kind of forgery at every door: 401 with one sentence, no session begun, the socket
-    closed with 4401.
-    """
+    """Every forgery at every door: 401 with one sentence, no session begun, a socket gets 4401."""
     async with http(run) as client:
         for kind, token in forgeries().items():
             for method, path in DOORS:
@@ -229,9 +227,7 @@ async def test_compressed_bodies_are_not_unpacked(run: Running, coding: str) -> 
 
 
 async def test_floods_are_counted_and_bounded(run: Running) -> None:
-    """Three hundred knocks with nothing leave no session, no place taken, no memory of them; each
-    is counted.
-    """
+    """Three hundred knocks with nothing leave no session, place or memory of them; each counts."""
     before = metric(run, "auth_failures_total", reason="malformed")
     async with http(run) as client:
         for _ in range(100):
@@ -269,9 +265,7 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
     ],
 )
 async def test_offers_of_any_shape_cost_little(run: Running, change: Any, status: int) -> None:
-    """Hundreds of sections, candidates, codecs, extensions, lines as long as fit: refused or
-    answered at once.
-    """
+    """Hundreds of sections, candidates, codecs, extensions, longest lines: answered or refused."""
     issued = await take_token(run)
     async with http(run) as client:
         began = time.process_time()

@@ -70,9 +70,7 @@ async def test_an_announced_length_is_refused_unread() -> None:
 
 
 async def test_the_body_limit_by_counting() -> None:
-    """A streamed body is read up to the limit and refused with the first byte over it, also one
-    that lies.
-    """
+    """A streamed body is read to the limit and refused at the first byte over it, lying or not."""
     half = MAX_BODY_BYTES // 2
     for headers in ({}, {"content_length": "10"}):
         messages: list[Message] = [
@@ -225,9 +223,7 @@ async def test_security_headers() -> None:
 
 
 async def test_cross_origin_answers_for_the_list_only() -> None:
-    """A listed origin may read answers and ask before; any other gets no such header and no
-    preflight.
-    """
+    """A listed origin may read answers and ask before; others get no such header or preflight."""
     async with client_of(make_app(allowed_origins=["https://page.example"])) as client:
         for path, status in (("/fine", 200), ("/nowhere", 404)):
             good = await client.get(path, headers={"origin": "https://page.example"})

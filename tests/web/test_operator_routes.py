@@ -93,9 +93,7 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
 
 
 async def test_the_operator_ends_a_session(guarded: Running) -> None:
-    """Its socket closes with 4410, its camera goes, its token renews nothing, opens nothing and
-    gets no relay.
-    """
+    """Its socket closes with 4410, its camera goes, its token renews or opens nothing, no relay."""
     run = guarded
     async with http(run) as client:
         granted = await take_token(run, access_code=CODE)
@@ -133,9 +131,7 @@ async def test_the_operator_ends_a_session(guarded: Running) -> None:
 
 
 async def test_the_operator_ends_all_sessions(guarded: Running) -> None:
-    """Those that are here and every token that was given out; who brings the code afterwards, at
-    once, gets in.
-    """
+    """Those here and every token given out; who then brings the code gets in, at once."""
     run = guarded
     async with http(run) as client:
         first, second, idle = [await take_token(run, access_code=CODE) for _ in range(3)]
@@ -161,9 +157,7 @@ async def test_the_operator_ends_all_sessions(guarded: Running) -> None:
     ("method", "path"), [("GET", ""), ("DELETE", ""), ("DELETE", "/0123456789ab")]
 )
 async def test_only_the_operator_sees_and_ends(guarded: Running, method: str, path: str) -> None:
-    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page; a wrong name is refused with
-    so.
-    """
+    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page; a wrong name is told so."""
     visitor = (await take_token(guarded, access_code=CODE))["token"]
     async with http(guarded) as client:
         for headers in ({}, bearer(visitor)):

@@ -28,9 +28,7 @@ from tests.support.running import running_https
     ],
 )
 def test_what_is_answered(first: bytes, status: int, location: str | None) -> None:
-    """A page's address is sent to the same one by https; whatever has no clear address is 400 with
-    what to do.
-    """
+    """A page's address is sent to its https twin; any unclear address is 400 with the remedy."""
     answer = answer_to(first)
     assert answer is not None
     head, _, body = answer.decode().partition("\r\n\r\n")
@@ -56,9 +54,7 @@ def test_what_is_not_answered(first: bytes) -> None:
 
 
 async def test_a_browser_finds_its_way(tmp_path: Path) -> None:
-    """The https port answers plain http at once, keeps nothing of what else comes, and serves https
-    as ever.
-    """
+    """The https port answers plain http at once, keeps nothing of it, and serves https as ever."""
     async with running_https(tmp_path) as (run, _):
         plain = await request("GET", run.base_url.replace("https:", "http:") + "/health")
         assert (plain.status, plain.headers["location"]) == (307, f"{run.base_url}/health")

@@ -85,9 +85,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient) -> None:
-    """`/` is the page to whoever accepts HTML, else a health check; caches hear that both
-    exist.
-    """
+    """`/` is the page to whoever accepts HTML, else a health check; caches hear that both exist."""
     page = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -221,9 +219,7 @@ async def test_renewal_needs_a_valid_token(client: httpx.AsyncClient, value: str
 
 
 async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
-    """With ACCESS_CODE a token costs the code, or a valid token of before; each refusal says what
-    is missing.
-    """
+    """With ACCESS_CODE a token costs the code or an older token; refusals say what is missing."""
     run, client = locked
     missing = await client.post("/api/token")
     assert_error(missing, 401, "unauthorized", retryable=False)
@@ -331,9 +327,7 @@ async def test_a_new_offer_replaces(client: httpx.AsyncClient, run: Running, sdp
 async def test_what_a_page_gave_up_and_comes_late_changes_nothing(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
-    """Offers, candidates and ends of an attempt before the newest: 409, and the newest one's
-    connection stays.
-    """
+    """Offers, candidates and ends of an older attempt: 409; the newest one's connection stays."""
     issued = await take_token(run)
     headers = bearer(issued["token"])
     body = {"sdp": sdp, "type": "offer"}
@@ -651,9 +645,7 @@ async def test_a_malformed_candidate_is_400(
 async def test_no_sdp_breaks_the_server(
     run: Running, client: httpx.AsyncClient, sdp: str, data: st.DataObject
 ) -> None:
-    """Lines dropped, doubled, cut and scrambled: an answer or a 4xx, never a 500, and nothing is
-    left behind.
-    """
+    """Lines dropped, doubled, cut, scrambled: an answer or 4xx, never 500, nothing left behind."""
     lines = sdp.splitlines()
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(lines) - 1))
@@ -687,9 +679,7 @@ async def test_no_sdp_breaks_the_server(
 async def test_foreign_origins_are_403(
     client: httpx.AsyncClient, run: Running, sdp: str, origin: str
 ) -> None:
-    """Tokens, offers, candidates and ends are for pages of this server alone; its own page gets
-    through.
-    """
+    """Tokens, offers, candidates, ends are for this server's pages; its own page gets through."""
     token = (await take_token(run))["token"]
     for method, path, body in (
         ("POST", "/api/token", {}),
@@ -753,9 +743,7 @@ async def test_uploads_are_403(client: httpx.AsyncClient, method: str, path: str
 
 
 async def test_multipart_is_415_before_it_is_read(run: Running, client: httpx.AsyncClient) -> None:
-    """A multipart body is refused with nothing of it read: the answer is there while the body is
-    not.
-    """
+    """A multipart body is refused with none of it read: the answer is there, the body is not."""
     for path in ("/", "/api/token", OFFER, "/nothing"):
         reply = await client.post(path, files={"file": b"x" * 1000})
         assert_error(reply, 415, "unsupported_media_type", retryable=False)
@@ -789,9 +777,7 @@ async def test_404_and_405(client: httpx.AsyncClient) -> None:
 
 
 async def test_rate_limit(sdp: str) -> None:
-    """RATE_LIMIT_PER_MINUTE tokens and offers together pass; the next is 429 and says when to come
-    back.
-    """
+    """RATE_LIMIT_PER_MINUTE tokens and offers together pass; the next is 429 with when to come."""
     async with (
         allowances_held(),
         running(rate_limit_per_minute=4, trusted_proxies="127.0.0.1") as run,
@@ -887,9 +873,7 @@ async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> 
 
 
 async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
-    """Wrong access codes cost three requests each; the right pairing code and a held token pass all
-    the same.
-    """
+    """Wrong access codes cost three requests each; the pairing code and a held token pass still."""
     async with (
         allowances_held(),
         running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=9) as run,

@@ -124,9 +124,7 @@ def test_nobody_to_tell(environment: dict[str, str]) -> None:
     ],
 )
 def test_who_is_watched_and_how_often(usec: str, pid: str | None, interval: float | None) -> None:
-    """Half of what is allowed; nothing for another process, or when it is no number of
-    microseconds.
-    """
+    """Half of what is allowed; nothing for another process or without a number of microseconds."""
     environment = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": usec}
     if pid is not None:
         environment["WATCHDOG_PID"] = pid
@@ -180,9 +178,7 @@ def test_a_service_manager_that_does_not_read_stops_nothing(tmp_path: Path) -> N
 
 @pytest.mark.slow
 async def test_the_servers_whole_life(tmp_path: Path) -> None:
-    """Ready once it answers, alive while its loop turns, stopping with DRAIN_SECONDS and some more;
-    status 0.
-    """
+    """Ready once it answers, alive while its loop turns, stopping within DRAIN_SECONDS and more."""
     with supervisor(str(tmp_path / "notify")) as manager:
         async with started(
             tmp_path, engine="builtin", notify_socket=manager.address, watchdog_usec=400_000

@@ -1,6 +1,4 @@
-"""`/ws`: who gets in and how, each close code, the bounds of what is sent, and what a reconnect
-keeps.
-"""
+"""`/ws`: who gets in and how, each close code, what is bounded in sending, what reconnects keep."""
 
 from __future__ import annotations
 
@@ -245,9 +243,7 @@ async def test_an_attempt_that_is_none_is_1008(run: Running) -> None:
 
 
 async def test_eight_sockets_a_minute(run: Running) -> None:
-    """The eighth socket of a session gets in, the ninth is closed with 4429; other sessions are not
-    touched.
-    """
+    """A session's eighth socket gets in, the ninth is closed with 4429; others are untouched."""
     issued = await take_token(run)
     for _ in range(8):
         async with page_of(run, issued["token"], issued["session_id"]):
@@ -272,9 +268,7 @@ async def test_gate_lets_in_again_after_a_minute() -> None:
 
 
 async def test_too_many_messages(run: Running) -> None:
-    """Past the burst each message gets rate_limited; going on regardless costs the socket, with
-    4429.
-    """
+    """Past the burst each message gets rate_limited; going on costs the socket, with 4429."""
     async with page_of(run) as page:
         for _ in range(session_socket.MESSAGE_BURST):
             await page.send(type="ping")
@@ -320,9 +314,7 @@ async def test_too_large_before_the_token(run: Running) -> None:
 
 
 async def test_4000_characters_a_question(run: Running) -> None:
-    """4,000 characters are a question (which lacks a camera here); 4,001 are too_long, and the
-    socket stays.
-    """
+    """4,000 characters are a question (without a camera here); 4,001 are too_long, no more."""
     async with page_of(run) as page:
         error = await page.ask("ß" * 4000, id="a")
         assert (error["type"], error["code"]) == ("error", "no_camera")
@@ -470,9 +462,7 @@ async def test_no_socket_elsewhere(run: Running) -> None:
 
 @pytest.mark.slow
 async def test_idle_sessions_end_with_4408(run: Running) -> None:
-    """SESSION_TIMEOUT without a message ends the session, its socket with 4408; afterwards it is
-    4404.
-    """
+    """SESSION_TIMEOUT without a message ends the session, its socket with 4408; then it is 4404."""
     async with running(session_timeout=2, jwt_secret_key=SECRET) as short:
         # Its token would expire together with it.
         session_id = new_session_id()

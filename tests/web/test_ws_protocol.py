@@ -1,6 +1,4 @@
-"""A WebSocket's bounds: the close code reaches who reads, who does not read is cut off, frames have
-a number.
-"""
+"""A WebSocket's bounds: its close code reaches readers, others are cut off, frames are numbered."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ async def slow_client() -> AsyncIterator[tuple[uvicorn.Server, ClientConnection]
 
 
 async def test_the_code_waits_behind_what_was_sent() -> None:
-    """A client that begins to read again finds the reason, although it had not read all when it was
-    written.
-    """
+    """A client that reads again finds the reason, though it had not read all when that came."""
     async with slow_client() as (server, client):
         connection = next(iter(server.server_state.connections))
         while not connection.close_sent:  # type: ignore[union-attr]

@@ -55,9 +55,7 @@ MIB = 1 << 20
 
 @pytest.mark.slow
 async def test_threads_do_not_grow_with_cameras() -> None:
-    """Five cameras are decoded by the threads that two are decoded by, and the memory of three more
-    is bounded.
-    """
+    """Five cameras share the threads that decode two, and the memory of three more is bounded."""
     async with (
         FakeOpenAI() as fake,
         live_encoder(1280, 720, rate=10.0) as encoder,
@@ -154,9 +152,7 @@ async def test_frames_that_wait_to_be_decoded_are_bounded(
 async def test_a_client_that_does_not_read_loses_its_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still
-    there.
-    """
+    """256 KiB wait for it at most; then the socket closes with 4429, and the session stays."""
     monkeypatch.setattr(session_socket, "SEND_SECONDS", 0.5)
     async with running() as server:
         # Small windows on both sides, so that the operating system does not take it all.
@@ -254,8 +250,6 @@ PROMISED = [
 
 @pytest.mark.parametrize(("said", "bound", "promised"), PROMISED, ids=[one[0] for one in PROMISED])
 def test_each_bound_is_the_promised_one(said: str, bound: float, promised: float) -> None:
-    """The promises tell visitors what is bounded: whoever changes a bound changes its words, and
-    this.
-    """
+    """Visitors are told what is bounded: whoever changes a bound changes its words, and this."""
     assert said in " ".join(page().split())
     assert bound == promised

@@ -1,6 +1,4 @@
-"""Secrets and what people say stay where they belong: a canary in each of them, sought everywhere
-else.
-"""
+"""Secrets and what people say stay where they belong: a canary in each, sought everywhere else."""
 
 from __future__ import annotations
 
@@ -262,9 +260,7 @@ async def watch(peer: CameraPeer) -> None:
 
 
 async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
-    """The operator's doors, with a wrong token and the right one; a choice with a password in its
-    address.
-    """
+    """The operator's doors, with a wrong and the right token; a choice with a URL's password."""
     url, right = f"{server.url}/api/engine", WORDS["OPERATOR_TOKEN"]
     async with asyncio.timeout(20):
         # The watch's first request may still be on its way.

@@ -61,9 +61,7 @@ async def test_the_engine_that_was_there_needs_no_word() -> None:
 
 
 async def test_after_a_change_nothing_goes_before_the_word() -> None:
-    """A question is refused with what to do, and the engine never sees its picture; confirmed, it
-    is answered.
-    """
+    """A question is refused with what to do, its picture unseen by the engine; then answered."""
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
@@ -89,9 +87,7 @@ async def test_after_a_change_nothing_goes_before_the_word() -> None:
 
 
 async def test_once_for_each_machine() -> None:
-    """Back to this machine and there again, nobody is asked a second time; another machine is
-    another question.
-    """
+    """Back to this machine and there again nobody is asked anew; another machine asks anew."""
     far, farther = FakeEngine(elsewhere=HOST), FakeEngine(elsewhere="other.example.org")
     async with room() as one:
         one.camera()

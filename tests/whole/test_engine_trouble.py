@@ -1,6 +1,4 @@
-"""Everything that a model server can do to a visitor: an error each, the socket stays, the next
-question works.
-"""
+"""What a model server can do to a visitor: an error each, the socket stays, the next works."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ async def guest(encoder: LiveEncoder, fake: FakeOpenAI) -> AsyncIterator[Visitor
 
 
 async def healthy_again(guest: Visitor, fake: FakeOpenAI) -> None:
-    """The model server recovers: the next question is answered, and nothing of the trouble is in
-    the chat.
-    """
+    """The model server recovers: the next question is answered, no trouble stays in the chat."""
     fake.behaviour = Behaviour.NORMAL
     fake.first_token = fake.between_tokens = 0.0
     fake.refused_fields = set()
@@ -206,9 +202,7 @@ async def test_loading_is_told_apart(guest: Visitor, fake: FakeOpenAI) -> None:
 
 @pytest.mark.slow
 async def test_down_and_up_again(encoder: LiveEncoder) -> None:
-    """A model server that is not there: told on the page in words for visitors, and taken up when
-    it starts.
-    """
+    """A model server that is away: told on the page in visitors' words, and taken up when up."""
     fake = FakeOpenAI()
     await fake.start()
     await fake.close()

@@ -1,6 +1,4 @@
-"""Strangers who know where a server listens: what they send ends nothing, is not answered and
-leaves nothing.
-"""
+"""Strangers who know where a server listens end nothing, get no answer and leave nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A real sender whose packets bear no send times (abs-send-time is not negotiated), over a narrow
-link.
-"""
+"""A real sender's packets without send times (abs-send-time not negotiated), over a narrow link."""
 
 from __future__ import annotations
 

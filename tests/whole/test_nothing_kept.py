@@ -1,6 +1,4 @@
-"""Nothing is kept: a whole session in which no file is written, seen from below where no library
-can hide it.
-"""
+"""Nothing is kept: a whole session writes no file, seen from below where no library hides it."""
 
 from __future__ import annotations
 
@@ -40,16 +38,12 @@ needs_strace = pytest.mark.skipif(
 
 
 def no_file_may_grow() -> None:
-    """In the child, before it becomes the server: writing to any file fails; pipes and sockets do
-    not count.
-    """
+    """In the child, before it is the server: writing a file fails; pipes and sockets are none."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def files_written(trace: str) -> list[str]:
-    """The lines of a trace that made, changed or named a file, apart from devices and the system's
-    own.
-    """
+    """The lines of a trace that made, changed or named a file, but devices and the system's own."""
     found = []
     for line in trace.splitlines():
         call = CALL.match(line)

@@ -124,9 +124,7 @@ async def begun(engine: OpenAIEngine) -> tuple[AsyncGenerator[Chunk, None], floa
 
 
 async def test_closing_stops_the_generation(engine: OpenAIEngine) -> None:
-    """The server has one answer at a time in work; when that is closed, the next comes long before
-    its end.
-    """
+    """The server has one answer at a time; closed, the next comes long before its end."""
     song, whole = await begun(engine)
     waiting = asyncio.create_task(collect(engine, request(ASK_COLOR)))
     for _ in range(100):
@@ -256,9 +254,7 @@ def wanted(answer: Message, model: ModelServer, color: str) -> None:
 async def test_two_visitors_get_their_own_answers(
     server: ModelServer, engine: OpenAIEngine, cameras: dict[str, LiveEncoder]
 ) -> None:
-    """One stops a long answer; then each at once hears the colour in front of the own camera,
-    streamed.
-    """
+    """One stops a long answer; then each hears at once the colour before its camera, streamed."""
     song, whole = await begun(engine)
     await song.aclose()
     async with (

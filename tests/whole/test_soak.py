@@ -517,9 +517,7 @@ async def everybody_left(soak: Soak) -> None:
 
 
 async def test_half_a_minute() -> None:
-    """Every question ends, nothing internal goes wrong, and nothing grows: tables, threads,
-    descriptors.
-    """
+    """Every question ends, nothing internal fails, nothing grows: tables, threads, descriptors."""
     await soaked(SHORT_SECONDS)
 
 

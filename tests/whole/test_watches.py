@@ -1,6 +1,4 @@
-"""A watch over the socket, with a camera over WebRTC and a model server: from the order to the
-alert.
-"""
+"""A watch over the socket, a camera over WebRTC, a model server: from the order to the alert."""
 
 from __future__ import annotations
 

@@ -56,9 +56,7 @@ def tree_bytes(pid: int) -> int | None:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Find whether `pid` or a descendant listens at this port of 127.0.0.1; None when that is
-    unknown.
-    """
+    """Find whether `pid` or a descendant listens at this port of 127.0.0.1; None when unknown."""
     try:
         tree = _tree(psutil.Process(pid))
         if any(_at(port, one.net_connections("tcp")) for one in tree):

@@ -32,9 +32,7 @@ def picture(size: int, *, pixels: bool = False) -> Picture:
 
 
 def test_number_and_bytes_are_bounded() -> None:
-    """Newer pictures take the room of older ones; pixels count as they lie in memory; all of it is
-    counted.
-    """
+    """Newer pictures take the room of older ones; pixels count as in memory; all of it counts."""
     counts: Counter[str] = Counter()
     sent = SentPictures(lambda what, number: counts.update({what: number}), most=3, most_bytes=100)
     ids = [sent.keep("q", picture(30)) or "" for _ in range(4)]

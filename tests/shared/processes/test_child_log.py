@@ -15,9 +15,7 @@ from server.shared.processes.process import (
 
 
 def test_a_second_has_room_for_so_many_lines_and_bytes() -> None:
-    """Whichever is used up first; the next second has as much again, and what one does not use is
-    lost.
-    """
+    """Whichever is used up first; the next second has as much again, and unused room is lost."""
     budget = LogBudget()
     for second in (10.0, 11.0, 90.0):
         assert budget.turn(second)
@@ -103,7 +101,5 @@ def test_the_ring_of_lines() -> None:
     ],
 )
 def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
-    """A progress bar's last text is shown: printable, cut, and without anything that looks like a
-    key.
-    """
+    """A progress bar's last text is shown: printable, cut, without anything like a key."""
     assert "".join(LogRing(redrawn=False).feed(raw + b"\n")) == shown

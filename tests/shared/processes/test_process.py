@@ -103,9 +103,7 @@ async def test_a_flood_of_lines_is_bounded() -> None:
 
 
 async def test_the_end_is_noticed_with_its_status() -> None:
-    """As soon as it ends, with what it said last; what it leaves behind ends, too, even in a group
-    of its own.
-    """
+    """As soon as it ends, with its last words; what it leaves ends too, even in its own group."""
     async with running("leaves") as (process, _):
         await ended(process)
         assert process.status == 7
@@ -125,9 +123,7 @@ async def test_stop_asks_first() -> None:
 
 
 async def test_stop_insists() -> None:
-    """One that does not listen is killed after the grace with all that it started; stopping twice
-    is the same.
-    """
+    """One that does not listen is killed with its children after the grace; so on a second stop."""
     async with running("stubborn", grace=0.3) as (process, _):
         children = [int(pid) for pid in (await until_said(process, "children")).split()[1:]]
         assert all(alive(pid) for pid in children)

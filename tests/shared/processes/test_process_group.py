@@ -1,6 +1,4 @@
-"""A process group gets signals only while its number cannot be another's: its leader runs, or is
-not reaped yet.
-"""
+"""A process group gets signals only while its number is surely its own: its leader unreaped."""
 
 from __future__ import annotations
 
@@ -70,9 +68,7 @@ async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
 
 @pytest.mark.parametrize("ending", ["sys.exit(3)", "os.kill(os.getpid(), 9)", "time.sleep(60)"])
 async def test_a_worker_that_ends(late: list[int], ending: str) -> None:
-    """It leaves a child in its group, which ends with it and not after somebody else has its
-    number.
-    """
+    """It leaves a child in its group, which ends with it, not once somebody else has its number."""
     statuses: list[int] = []
     process = WorkerProcess(
         on_message=lambda _: None, on_line=lambda _: None, on_exit=statuses.append, quiet=bool

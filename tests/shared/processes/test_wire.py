@@ -54,9 +54,7 @@ def test_a_header_that_is_none_is_refused(header: bytes) -> None:
 
 
 def test_sizes_are_bounded_before_anything_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frame says its sizes first: one that is too large is refused at its eighth byte, and never
-    sent.
-    """
+    """A frame says its sizes first: one too large is refused at its eighth byte, and never sent."""
     with pytest.raises(WireError, match="too large"):
         Decoder().feed(b"\xff" * 8)
     with pytest.raises(WireError, match="too large"):

@@ -89,9 +89,7 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
 
 @pytest.mark.slow
 async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
-    """Endless output of a worker's libraries is read slowly; beyond the bound it is counted and not
-    passed on.
-    """
+    """Endless output of a worker's libraries is read slowly; past the bound it is only counted."""
     child = Child()
     await child.start("while True: os.write(2, b'-' * 1900 + b'\\n')")
     await soon(lambda: bool(child.lines))
@@ -105,9 +103,7 @@ async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
 
 
 async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:
-    """The rest of a line may be the second half of a secret, so only the next line is passed on
-    again.
-    """
+    """The rest of a line may be a secret's second half, so only the next line is passed on."""
     child = Child()
     await child.start(
         "for part in (b'a' * 3000, b'b' * 3000, b'b\\nnext\\nlast'): os.write(2, part); time.sleep(0.2)"
@@ -128,9 +124,7 @@ async def test_what_is_no_frame_ends_it() -> None:
 
 
 async def test_a_frame_that_nobody_can_take_ends_it(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception of its receiver ends the process: one that runs on unread would answer nothing
-    any more.
-    """
+    """An exception of its receiver ends the process: one that runs on unread answers nothing."""
     child = Child()
     child.broken = True
     with caplog.at_level(logging.ERROR):
@@ -164,9 +158,7 @@ async def test_one_that_does_not_listen_is_ended_with_what_it_started(
 
 
 def test_it_ends_with_the_server_however_that_dies() -> None:
-    """kill -9 of the process that started it, though it ignores SIGTERM and its child has left the
-    group.
-    """
+    """kill -9 of its starter, though it ignores SIGTERM and its child has left the group."""
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
