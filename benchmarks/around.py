@@ -18,7 +18,6 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -36,21 +35,19 @@ from benchmarks.guidance import (
     WALL,
     WIDTH,
     Bgr,
+    Looked,
     bare_room,
     paste,
-    picture_of,
+    shaken,
 )
 from scripts.bench.report import percentile
 from server.core import core_dumps
-from server.core.frames import Frame, Picture
-from server.core.metrics import Metrics
 from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.surroundings import Around, Extra
 from server.features.guidance.messages import Bearing, Scan, Scanned, WhereWas
 from server.features.guidance.scanning import Scanner, Scanning
-from server.session.request.parts import Preferences
 
 # By thing: photographs of it
 THINGS = {
@@ -191,47 +188,25 @@ class Person:
         self.heading += self.speed * STEP
 
     def looks(self, now: float) -> tuple[float, float]:
-        shake = [
-            sum(
-                size * math.sin(2 * math.pi * rate * now + phase)
-                for size, rate, phase in zip(
-                    (0.35, 0.15, 0.07), (0.9, 2.3, 4.1), self._phases[at : at + 3], strict=True
-                )
-            )
-            for at in (0, 3)
-        ]
+        shake = [shaken(self._phases[at : at + 3], now) for at in (0, 3)]
         tilt = TILTS * math.sin(0.5 * now + self._phases[6])
         return self.heading + shake[0], shake[1] + tilt
 
 
-class Server:
-    """The server's own scan, with a camera that shows what it is given."""
+class Server(Looked):
+    """The server's own scan."""
 
     def __init__(self, finder: Finder, quiet: bool) -> None:
         """`quiet`: looks take as long as on a quiet machine."""
-        self._finder, self._quiet = finder, quiet
-        self.spent = self.followed = 0.0
+        super().__init__(finder)
+        self._quiet = quiet
+        self.followed = 0.0
         self.looks = 0
-        self.told: list[Any] = []
-        self._seen: Callable[[], Bgr] | None = None
-        none = SimpleNamespace
-        context: Any = none(
-            tools=none(metrics=Metrics("test")),
-            requests=none(preferences=Preferences(), prepare=self._prepare),
-            camera=none(scene=None, wake=lambda: None),
-            outbox=none(put=self.told.append, discard=lambda kind: None),
-            held=lambda: None,
-            wants_changed=lambda: None,
-        )
-        self.scanning = Scanning(context, Scanner(self._find))
-
-    async def _prepare(self, asked: Any, needs: Any, *, unseen: bool) -> Picture:
-        assert self._seen is not None
-        return picture_of(self._seen(), asked)
+        self.scanning = Scanning(self.context, Scanner(self._find))
 
     async def _find(self, bgr: Bgr, known: Any, extra: Extra) -> tuple[list[Around], float]:
         began = time.thread_time()
-        found = self._finder.around(bgr, known, extra)
+        found = self.finder.around(bgr, known, extra)
         spent = COSTS[extra] if self._quiet else time.thread_time() - began
         self.spent += spent
         self.looks += 1
@@ -239,23 +214,9 @@ class Server:
 
     async def frame(self, small: Bgr, seen: Callable[[], Bgr], now: float) -> None:
         """Take a frame. `small`: a quarter of its size, from which its motion is found."""
-        self._seen = seen
         grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
-        frame = Frame(
-            id="f",
-            image=av.VideoFrame.from_ndarray(grey, format="gray"),
-            width=WIDTH,
-            height=HEIGHT,
-            captured=now,
-            captured_sender=now,
-            arrived=now,
-            rtp_time=0,
-        )
-        began = time.thread_time()
-        self.scanning.frame(frame)
-        self.followed += time.thread_time() - began
-        while self.scanning.looking:
-            await asyncio.sleep(0)
+        image = av.VideoFrame.from_ndarray(grey, format="gray")
+        self.followed += await self.take(self.scanning, image, seen, now)
 
 
 async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> Run:
@@ -272,7 +233,7 @@ async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> R
     while ended is None and now < began + LONGEST:
         looked, pitch = person.looks(now)
         eye = Eye(looked, pitch, person.speed, run.lens, number)
-        await server.frame(eye.view(room, 4), cache(partial(eye.view, room)), now)
+        await server.frame(eye.view(room, 4), partial(eye.view, room), now)
         ended = next((one for one in server.told if isinstance(one, Scanned) and one.end), None)
         person.move(now)
         now, number = round(now + STEP, 4), number + 1
@@ -293,7 +254,7 @@ async def look_around(finder: Finder, seed: int, speed: float, quiet: bool) -> R
     while (stop - person.heading) * person.side > 0:
         looked, pitch = person.looks(now)
         eye = Eye(looked, pitch, person.speed, run.lens, number)
-        await server.frame(eye.view(room, 4), cache(partial(eye.view, room)), now)
+        await server.frame(eye.view(room, 4), partial(eye.view, room), now)
         person.move(now)
         now, number = round(now + STEP, 4), number + 1
     listed = [one for one in ended.things if one.kind == "thing"]

@@ -21,7 +21,7 @@ import random
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.messages import Goal
+from server.features.guidance.scanning import Scanning
 from server.media.picture.grounding import Box
 from server.session.request.parts import Preferences
 
@@ -182,6 +183,14 @@ def paste(wall: Bgr, chance: random.Random, name: str, heading: float) -> tuple[
     return left, top, left + wide, top + high
 
 
+def shaken(phases: Sequence[float], now: float) -> float:
+    """Return a hand's motion in one direction, in degrees."""
+    return sum(
+        size * math.sin(2 * math.pi * rate * now + phase)
+        for size, rate, phase in zip((0.35, 0.15, 0.07), (0.9, 2.3, 4.1), phases, strict=True)
+    )
+
+
 class Person:
     """Turns to where a cue was heard a moment ago."""
 
@@ -240,17 +249,7 @@ class Person:
 
     def shake(self, now: float) -> tuple[float, float]:
         """Return the hand's own motion in degrees."""
-        rates = (0.9, 2.3, 4.1)
-        sizes = (0.35, 0.15, 0.07)
-        across = sum(
-            size * math.sin(2 * math.pi * rate * now + phase)
-            for size, rate, phase in zip(sizes, rates, self._phases[:3], strict=True)
-        )
-        down = sum(
-            size * math.sin(2 * math.pi * rate * now + phase)
-            for size, rate, phase in zip(sizes, rates, self._phases[3:], strict=True)
-        )
-        return across, down
+        return shaken(self._phases[:3], now), shaken(self._phases[3:], now)
 
 
 def corner(person: Person, now: float) -> tuple[int, int]:
@@ -345,17 +344,17 @@ def picture_of(seen: Bgr, shown: Any) -> Picture:
     )
 
 
-class Server:
-    """The server's own leading, with a camera that shows what it is given."""
+class Looked:
+    """The surroundings of a server's part that looks: a camera that shows what it is given, and what is told."""
 
     def __init__(self, finder: Finder) -> None:
-        self._finder = finder
+        self.finder = finder
         self.spent = 0.0
         self.told: list[Any] = []
         self._view: Callable[[], Bgr] | None = None
         none = SimpleNamespace
         no_model = none(status=none(ready=False))
-        context: Any = none(
+        self.context: Any = none(
             tools=none(metrics=Metrics("test"), current_engine=lambda role: no_model),
             requests=none(preferences=Preferences(), prepare=self._prepare),
             camera=none(scene=None, wake=lambda: None),
@@ -364,24 +363,16 @@ class Server:
             touch=lambda: None,
             wants_changed=lambda: None,
         )
-        self.leading = Leading(context, Seeker(self._find))
 
     async def _prepare(self, shown: Any, needs: Any, *, unseen: bool) -> Picture:
         assert self._view is not None
         return picture_of(self._view(), shown)
 
-    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
-        # The processor's time: the machine may do other things, too.
-        began = time.thread_time()
-        found = self._finder.seek(bgr, wish, known)
-        spent = time.thread_time() - began
-        self.spent += spent
-        return found, spent
-
-    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
-        """Take a frame; return the seconds of its look, 0 where none was due."""
-        self._view, self.spent = cache(seen), 0.0
-        image: Any = None
+    async def take(
+        self, part: Leading | Scanning, image: Any, seen: Callable[[], Bgr], now: float
+    ) -> float:
+        """Give a frame to the part, wait for its look, which may see it; return the processor's seconds without that."""
+        self._view = cache(seen)
         frame = Frame(
             id="f",
             image=image,
@@ -392,9 +383,33 @@ class Server:
             arrived=now,
             rtp_time=0,
         )
-        self.leading.frame(frame)
-        while self.leading.looking:
+        began = time.thread_time()
+        part.frame(frame)
+        spent = time.thread_time() - began
+        while part.looking:
             await asyncio.sleep(0)
+        return spent
+
+
+class Server(Looked):
+    """The server's own leading."""
+
+    def __init__(self, finder: Finder) -> None:
+        super().__init__(finder)
+        self.leading = Leading(self.context, Seeker(self._find))
+
+    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+        # The processor's time: the machine may do other things, too.
+        began = time.thread_time()
+        found = self.finder.seek(bgr, wish, known)
+        spent = time.thread_time() - began
+        self.spent += spent
+        return found, spent
+
+    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
+        """Take a frame; return the seconds of its look, 0 where none was due."""
+        self.spent = 0.0
+        await self.take(self.leading, None, seen, now)
         return self.spent
 
 

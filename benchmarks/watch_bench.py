@@ -21,8 +21,7 @@ import io
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -38,14 +37,13 @@ try:
     import cv2
     import numpy as np
 
-    from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, staged
+    from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
     from scripts.bench import program
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.chat_client import Arrived
     from scripts.bench.live_encoder import LiveEncoder
-    from scripts.bench.processes import ROOT, ServerProcess
+    from scripts.bench.processes import ROOT
     from scripts.bench.report import Report, write_whole
-    from tests.support.fakes_openai import FakeOpenAI
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
@@ -68,19 +66,6 @@ class Watcher(CameraPeer):
         message = arrived.message
         if message["type"] == "alert":
             self.alerts.setdefault(message["id"], (message["at"] / 1000, arrived.at))
-
-
-@asynccontextmanager
-async def served(model: Model, first_token: float) -> AsyncIterator[ServerProcess]:
-    """A server whose model is the stand-in."""
-    async with (
-        FakeOpenAI(
-            model="Qwen/Qwen2.5-VL-7B-Instruct", first_token=first_token, answer_for=model.answer
-        ) as fake,
-        ServerProcess(ENGINE="vllm", VLLM_BASE_URL=fake.base_url) as server,
-    ):
-        await server.wait_for_engine()
-        yield server
 
 
 async def watched(

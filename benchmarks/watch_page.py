@@ -15,10 +15,9 @@ from playwright.async_api import Page
 
 from benchmarks.browser import chromium, outbound_video, page_with_camera, set_camera, socket_log
 from benchmarks.live_page import question_box, start_camera
-from benchmarks.watch_scenes import CONDITIONS, Model, Score, staged
+from benchmarks.watch_scenes import CONDITIONS, Model, Score, served, staged
 from scripts.bench.processes import MeasurementError, ServerProcess
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
-from tests.support.fakes_openai import FakeOpenAI
 
 # Each alert with the time (epoch, ms) of the frame in which the page shows it; and orders go out as those of
 # the simulated camera do: alerted each time, without a pause.
@@ -58,15 +57,7 @@ async def _server(model: Model, args: argparse.Namespace) -> AsyncIterator[Serve
                 await server.wait_for_engine()
                 yield server
         return
-    async with (
-        FakeOpenAI(
-            model="Qwen/Qwen2.5-VL-7B-Instruct",
-            first_token=args.first_token,
-            answer_for=model.answer,
-        ) as fake,
-        ServerProcess(ENGINE="vllm", VLLM_BASE_URL=fake.base_url) as server,
-    ):
-        await server.wait_for_engine()
+    async with served(model, args.first_token) as server:
         yield server
 
 

@@ -6,7 +6,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.bench.live_encoder import Scene
+from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Row, Spread
 from server.shared.watch_answers import conditions_in
+from tests.support.fakes_openai import FakeOpenAI
 
 U8 = NDArray[np.uint8]
 WIDTH, HEIGHT = 1280, 720
@@ -352,3 +355,16 @@ class Score:
                 for unit in ["s an hour" if name.startswith("gpu") else "an hour"]
             ),
         ]
+
+
+@asynccontextmanager
+async def served(model: Model, first_token: float) -> AsyncIterator[ServerProcess]:
+    """A server whose model is the stand-in."""
+    async with (
+        FakeOpenAI(
+            model="Qwen/Qwen2.5-VL-7B-Instruct", first_token=first_token, answer_for=model.answer
+        ) as fake,
+        ServerProcess(ENGINE="vllm", VLLM_BASE_URL=fake.base_url) as server,
+    ):
+        await server.wait_for_engine()
+        yield server
