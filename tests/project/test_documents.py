@@ -162,8 +162,8 @@ def all_options() -> frozenset[str]:
 def starts(name: str) -> str:
     """ "--help" for a script that has one: a shell script that says so, a Python script with an argument parser."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    has = "ArgumentParser" in text if name.endswith(".py") else "--help | -h)" in text
-    return "--help" if has else ""
+    has = r"ArgumentParser|command_line\(" if name.endswith(".py") else r"--help \| -h\)"
+    return "--help" if re.search(has, text) else ""
 
 
 def commands(text: str) -> Iterator[list[str]]:

@@ -313,9 +313,9 @@ MEASURED = {
         *("core.frames", "core.metrics", "media.picture.grounding", "session.request.parts"),
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
+        "features.guidance.scanning",
     },
     "around.py": {
-        *("core.frames", "core.metrics", "session.request.parts"),
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
         *("features.builtin.surroundings", "features.builtin.thing_words"),
         *("features.guidance.messages", "features.guidance.scanning"),

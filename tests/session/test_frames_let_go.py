@@ -25,11 +25,11 @@ from server.features.grants import tools
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
-from server.features.grants.programs import programs_of
+from server.features.grants.programs import Programs, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, make_frame
+from tests.support.rooms import Room, make_frame, room
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,7 +41,10 @@ NUMBERS = itertools.count(1000)
 @asynccontextmanager
 async def opened(engine: FakeEngine | None = None) -> AsyncIterator[Room]:
     """A room with a live camera and an open socket, in which programs may ask."""
-    async with opened(engine) as one:
+    async with room(engine, grants=lambda context: Programs(context, 600)) as one:
+        one.camera()
+        one.frame()
+        one.session.socket_opened()
         yield one
 
 
