@@ -137,7 +137,7 @@ class Guarded(httpx2.BaseTransport):
         return httpx2.Response(
             answer.status_code,
             headers=answer.headers,
-            stream=_Bounded(answer.stream, shown(url)),
+            stream=_BoundedStream(answer.stream, shown(url)),
             extensions=answer.extensions,
         )
 
@@ -182,7 +182,7 @@ class _Transport(httpx2.HTTPTransport):
         self._pool._network_backend = Network(refused=refused, seconds=seconds)
 
 
-class _Bounded(httpx2.SyncByteStream):
+class _BoundedStream(httpx2.SyncByteStream):
     """Read a hub's response up to its limit. Raises FetchError beyond."""
 
     def __init__(self, stream: httpx2.SyncByteStream, named: str) -> None:
