@@ -86,14 +86,14 @@ def explained() -> Iterator[None]:
 
 def find(name: str, settings: Settings) -> Choice:
     """Raises ModelError."""
-    catalogue = hosting(settings).catalogue
+    hosted = hosting(settings)
     with explained():
         # No name of a catalogue begins like that; one that cannot be had is not needed.
         if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
-            choice = _found(name, load_catalogue(catalogue))
-    if choice.model.remote_code and not settings.trust_remote_code:
+            choice = _found(name, load_catalogue(hosted.catalogue))
+    if choice.model.remote_code and not hosted.trust_remote_code:
         raise ModelError(
             f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
             " TRUST_REMOTE_CODE=true if you trust it."

@@ -114,9 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> int:
     """Raises ModelError."""
     with explained():
-        settings = hosting(load(ROOT / ".env"))
-        models = at_hand(load_catalogue(settings.catalogue))
-    host = look(settings)
+        settings = load(ROOT / ".env")
+        hosted = hosting(settings)
+        models = at_hand(load_catalogue(hosted.catalogue))
+    host = look(hosted)
     free = disk.free_bytes(KEPT.expanduser())
     proposal = propose(models, host, free)
     model = proposal.model

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn
@@ -52,12 +54,9 @@ def test_a_signal_before_the_start() -> None:
 READY = EngineStatus(EngineState.READY, model="builtin")
 
 
-@dataclasses.dataclass
-class Standing:
-    """An engine as it stands."""
-
-    name: str
-    status: EngineStatus
+def standing(name: str, status: EngineStatus) -> Any:
+    """An engine, as the greeting needs it."""
+    return SimpleNamespace(name=name, status=status)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ class Standing:
 def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[str]) -> None:
     """It has the address, the engine, how to get a better one, and a hint for other devices."""
     text = greeting(
-        scheme="http", host=host, port=8000, engine=Standing("builtin", READY), better=better
+        scheme="http", host=host, port=8000, engine=standing("builtin", READY), better=better
     )
     assert all(len(line) <= 80 for line in text.splitlines())
     text = " ".join(text.split())
@@ -88,7 +87,7 @@ def test_greeting_says_what_the_built_in_engine_does() -> None:
     """As it says it of itself: NAME_THINGS may be off."""
     status = EngineStatus(EngineState.READY, for_visitors="It reads text, and no more.")
     text = greeting(
-        scheme="http", host="0.0.0.0", port=1, engine=Standing("builtin", status), better=None
+        scheme="http", host="0.0.0.0", port=1, engine=standing("builtin", status), better=None
     )
     assert "It reads text, and no more." in " ".join(text.split())
 
@@ -98,11 +97,11 @@ def test_greeting_says_who_does_what() -> None:
         scheme="http",
         host="127.0.0.1",
         port=1,
-        engine=Standing("vllm", READY),
+        engine=standing("vllm", READY),
         better=None,
         roles={
-            "watches": Standing("builtin", READY),
-            "reads": Standing("reads", dataclasses.replace(READY, model="small-vl")),
+            "watches": standing("builtin", READY),
+            "reads": standing("reads", dataclasses.replace(READY, model="small-vl")),
         },
     )
     assert "  Watches         builtin\n  Reads           reads (small-vl)\n" in text
@@ -112,7 +111,7 @@ def test_greeting_of_an_engine_that_does_not_answer() -> None:
     """Its trouble has its own words."""
     status = EngineStatus(EngineState.UNREACHABLE, "Nothing listens at gpu:8001.")
     text = greeting(
-        scheme="https", host="0.0.0.0", port=1, engine=Standing("vllm", status), better=None
+        scheme="https", host="0.0.0.0", port=1, engine=standing("vllm", status), better=None
     )
     assert "https://localhost:1" in text
     assert "unreachable: Nothing listens at gpu:8001." in text
