@@ -4,6 +4,7 @@ does not begin with.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import csv
 import io
@@ -249,6 +250,5 @@ def test_comparing_from_the_command_line(
 
 def test_an_access_code_is_not_in_the_results() -> None:
     """It comes from the environment, too; results are passed on to others."""
-    run = LoadRun(Report("t", {"arguments": {"access_code": "x"}}), [], 3.0)
-    finish(run)
-    assert "access_code" not in run.report.conditions["arguments"]
+    report = Report.of("t", argparse.Namespace(access_code="x", rate=2.0))
+    assert report.conditions["arguments"] == {"rate": "2.0"}
