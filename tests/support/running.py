@@ -97,7 +97,7 @@ def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManage
 
 @asynccontextmanager
 async def running_https(folder: Path, **settings: Any) -> AsyncIterator[tuple[Running, Issued]]:
-    """The same over https, with a certificate that is made in `folder`."""
+    """Serve over https, with a certificate that is made in `folder`."""
     # Few tests need it.
     from scripts.lan_addresses import Identity
     from scripts.local_certificate import Keeper
