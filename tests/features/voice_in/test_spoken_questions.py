@@ -235,7 +235,7 @@ async def test_words_in_the_clients_language() -> None:
     recogniser = FakeRecogniser()
     async with room() as one:
         session = one.session
-        recognising = Recognising(recogniser, session._parts.requests)
+        recognising = Recognising(recogniser, session.requests)
         assert recognising.available
         assert [words.text async for words in recognising.words(SOUND)] == ["what", "what is this"]
         session.handle(Settings(type="settings", language="de"))
@@ -248,7 +248,7 @@ async def test_words_in_the_clients_language() -> None:
 async def test_without_a_recogniser() -> None:
     """It says so, and the setting is for operators alone."""
     async with room() as one:
-        recognising = Recognising(None, one.session._parts.requests)
+        recognising = Recognising(None, one.session.requests)
         assert not recognising.available
         with pytest.raises(SpeechUnavailable) as raised:
             await anext(recognising.words(SOUND))
@@ -264,7 +264,7 @@ async def test_no_sound_to_a_machine_without_consent() -> None:
     tools = ListeningTools(recogniser)
     async with room(FakeEngine(elsewhere="gpu.example.org"), hearing=tools) as one:
         session = one.session
-        recognising = Recognising(recogniser, session._parts.requests)
+        recognising = Recognising(recogniser, session.requests)
         session.greet()
         listens = (await one.next("ready"))["features"]["voice_in"]
         assert (listens["recogniser"], listens["elsewhere"]) == (True, "speech.example.org")
