@@ -81,7 +81,11 @@ export class Chat {
     });
     this.#answers.join(this.view, this.marks);
     this.#tools = page.part(import.meta.url, "./chat/tools.js", { load: async () => new (await import("./chat/tools.js")).Tools(page) });
-    this.composer = new Composer({ onAsk: (words) => this.ask(words), onTyping: () => visit.typing() });
+    this.composer = new Composer({
+      onAsk: (words) => this.ask(words),
+      onTyping: () => visit.typing(),
+      announce: (words) => this.view.announce(words),
+    });
     this.composer.cancel.addEventListener("click", () => this.cancel());
     page.take(OURS, (message) => this.#receive(message));
     const fetchAhead = onceLater(ANSWERS_AHEAD, () => void this.#answers.ahead());

@@ -52,7 +52,7 @@ export class Keeping {
     this.#asides = asides;
     this.#said.textContent = this.#turns.length + asides.length === 0 ? text("answer.none_yet") : "";
     // Each time, in the page's language of then
-    const title = made("h2", { id: "keep-title", textContent: text("answer.keep") });
+    const title = made("h2", { id: "keep-title", textContent: text("facts.keep") });
     this.#dialog.setAttribute("aria-labelledby", title.id);
     this.#formats.replaceChildren(made("legend", {}, text("answer.save_as")), ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
     const hint = made("p", { className: "fine" }, text("answer.made_here"));

@@ -13,7 +13,7 @@ export class SeenDialog {
   #other = made("select");
   #compared = document.createTextNode("");
   #compare = made("label", {}, this.#compared, " ", this.#other);
-  #scale = made("output");
+  #scale = made("output", { ariaLive: "off" });
   #zoom = new Zoom((scale) => (this.#scale.value = percent(scale)));
   // Of the part that was looked at again: another picture, so it moves by itself
   #closer = new Zoom(() => {});

@@ -371,9 +371,9 @@ export class ChatView {
 // The marks around what may run the other way, which an answer's text has not
 const DIRECTIONS = /[\u061c\u200e\u200f\u2066-\u2069]/g;
 
-/** Where the things are that the question asked for, in words, unless the answer says just this. @param {Turn} turn */
+/** Where the things are that the question asked for, in words, unless the answer says just this, or the engine words it itself. @param {Turn} turn */
 function whereOf({ response, text }) {
-  if (!response?.boxes || !response.frame) return "";
+  if (!response?.boxes || !response.frame || response.engine === "builtin") return "";
   const words = places(response.boxes, response.frame).join(" ");
   return words.replace(DIRECTIONS, "") === text.trim() ? "" : words;
 }

@@ -69,9 +69,9 @@ export class Composer {
   #ordered = { typed: "", condition: "" };
 
   /**
-   * @param {{onAsk: (text: string) => void, onTyping: () => void}} hooks
+   * @param {{onAsk: (text: string) => void, onTyping: () => void, announce: (text: string) => void}} hooks
    */
-  constructor({ onAsk, onTyping }) {
+  constructor({ onAsk, onTyping, announce }) {
     this.#onAsk = onAsk;
     this.box.value = draft.load();
     byId("skip", HTMLButtonElement).addEventListener("click", () => this.box.focus());
@@ -101,7 +101,7 @@ export class Composer {
       this.#watch(!this.#watching);
       this.box.focus();
     });
-    new ModeMark();
+    new ModeMark(this.box, announce);
     this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {
       this.#watch(this.#watching);
@@ -157,6 +157,8 @@ export class Composer {
     this.#watching = watching;
     this.watch.setAttribute("aria-pressed", String(watching));
     this.box.placeholder = watching ? text("watch.tell_me") : text("chat.ask");
+    if (watching) this.box.setAttribute("aria-label", text("watch.tell_me"));
+    else this.box.removeAttribute("aria-label");
     const examples = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"].map((id) => text(id));
     const chips = examples.map((words) => ({ words, does: () => this.#watchFor(words) }));
     this.suggestions.offer("watch", watching ? chips : []);
@@ -248,27 +250,56 @@ export class Composer {
   }
 }
 
-/** The mark in the bar for what is on of "more", with a cross that ends it: one at a time. */
+// What says itself that it begins and ends
+const TELLS = "#hold, #watch, #scan";
+
+/** The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: one at a time. */
 class ModeMark {
+  #announce;
   #mark = byId("end-mode", HTMLButtonElement);
   #more = byId("more", HTMLElement);
   /** @type {HTMLButtonElement|null} of "more" */
   #on = null;
+  /** @type {HTMLButtonElement|null} pressed by somebody, and not told yet */
+  #pressed = null;
 
-  constructor() {
-    this.#mark.addEventListener("click", () => {
+  /** @param {HTMLElement} box @param {(text: string) => void} announce */
+  constructor(box, announce) {
+    this.#announce = announce;
+    const end = () => {
+      this.#pressed = this.#on;
       this.#on?.click();
-      if (this.#mark.hidden) byId("more-open", HTMLButtonElement).focus();
+    };
+    this.#mark.addEventListener("click", end);
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !event.isComposing && this.#more.hidden) end();
+    });
+    this.#more.addEventListener("click", (event) => {
+      const button = /** @type {Element} */ (event.target).closest("button");
+      if (event.isTrusted) this.#pressed = button;
     });
     const look = { subtree: true, attributes: true, attributeFilter: ["aria-pressed", "hidden"] };
-    new MutationObserver(() => this.#render()).observe(this.#more, look);
+    new MutationObserver((changes) => {
+      if (changes.some(({ target }) => target === this.#pressed)) this.#tell();
+      this.#render();
+    }).observe(this.#more, look);
     onLanguage(() => this.#render());
     this.#render();
+  }
+
+  #tell() {
+    const button = this.#pressed;
+    this.#pressed = null;
+    if (!button?.hasAttribute("aria-pressed") || button.matches(TELLS)) return;
+    const on = button.getAttribute("aria-pressed") === "true";
+    this.#announce(text(on ? "page.mode_on" : "page.mode_off", { mode: button.getAttribute("aria-label") ?? "" }));
   }
 
   #render() {
     // To see the whole picture is no mode.
     this.#on = this.#more.querySelector("button[aria-pressed=true]:not([hidden], #whole)");
+    // Or a keyboard user would fall out of the page.
+    if (!this.#on && document.activeElement === this.#mark) byId("more-open", HTMLButtonElement).focus();
     show(this.#mark, this.#on !== null);
     const icon = this.#on?.querySelector("svg")?.cloneNode(true);
     this.#mark.firstElementChild?.replaceChildren(...(icon ? [icon] : []));

@@ -72,7 +72,10 @@ class GuideEntry {
     this.#scan.addEventListener("click", () => void this.#look("scan"));
     this.button.addEventListener("click", () => {
       if (this.#thing) this.leave(true);
-      else void this.want(!this.#wanted);
+      else {
+        void this.want(!this.#wanted);
+        if (this.#wanted) showHint(text("guide.begun"));
+      }
     });
     this.#press();
     onSettings(({ help }) => {

@@ -19,6 +19,10 @@ const BEHIND = 600;
 // The server hears of a box that moves this often (ms), by so much of the picture.
 const TELL_EVERY = 500;
 const TELL_FROM = 0.02;
+// A box that nothing follows belongs to its scene: until the small picture's brightness (0 to 255) differs by so much on
+// the average of every so manieth pixel.
+const OTHER_SCENE = 28;
+const SCENE_STEP = 61;
 
 /**
  * The part of the picture that somebody points at: questions are about it until it is cleared. It is followed on the live
@@ -44,6 +48,8 @@ export class Picker {
   #since = null;
   // Time of the first small picture
   #first = 0;
+  /** @type {Uint8Array|null} the small picture that the part was marked in */
+  #scene = null;
   /** @type {{at: number, box: Edges|null}} what the server was told */
   #told = { at: 0, box: null };
   #held = false;
@@ -190,9 +196,13 @@ export class Picker {
     this.#boxes ??= this.#begin();
     this.#boxes.frame(luma, at, width, height);
     this.#first ||= at;
-    if (!this.#begins) return;
+    if (!this.#begins) {
+      if (!this.#id && this.#scene && differ(this.#scene, luma) > OTHER_SCENE) this.clear();
+      return;
+    }
     const { box, at: captured } = this.#begins;
     this.#begins = null;
+    this.#scene = luma.slice();
     this.#id = this.#boxes.addBox({ box, capturedAt: Math.max(captured, this.#first), label: "" });
   }
 
@@ -206,8 +216,10 @@ export class Picker {
   #heard(list) {
     const found = list.find(({ id }) => id === this.#id);
     const picked = this.#picked;
-    if (!found || !picked || this.#held || pageTime() - found.at > BEHIND) return;
+    if (!found || !picked || this.#held) return;
+    // It is said once, however late.
     if (found.state === "gone") return this.#gone(picked, found.at);
+    if (pageTime() - found.at > BEHIND) return;
     if (found.state === "lost") {
       this.#view.render({ ...picked, state: "lost" });
       return;
@@ -263,6 +275,14 @@ export class Picker {
     const thing = inSimpleMode(this.#page.visit.facts) ? "" : (this.#picked?.label ?? "");
     this.#page.find("watches").add(thing ? text("pick.moves", { thing }) : text("pick.something_moves"));
   }
+}
+
+/** The mean difference of two small pictures of one size. @param {Uint8Array} one @param {Uint8Array} other */
+function differ(one, other) {
+  let sum = 0;
+  let count = 0;
+  for (let at = 0; at < one.length; at += SCENE_STEP, count++) sum += Math.abs(one[at] - other[at]);
+  return sum / count;
 }
 
 /** @param {Edges} box @param {Place} place */

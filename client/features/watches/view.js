@@ -1,6 +1,7 @@
 import { byId, say, show } from "../../core/page/dom.js";
 import { When } from "./when.js";
 import { stateOf, summary } from "./words.js";
+import { engineName } from "../../core/page/words.js";
 import { clock, isolated, onLanguage, percent, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
@@ -156,7 +157,7 @@ export class WatchView {
     });
     const sure = make("span", "fine", text("watch.sure", { share: percent(alert.confidence) }));
     sure.setAttribute("role", "status");
-    foot.append(sure, ...(alert.model ? [make("span", "fine", isolated(alert.model))] : []), wrong);
+    foot.append(sure, ...(alert.model ? [make("span", "fine", isolated(engineName(alert.model)))] : []), wrong);
     entry.append(reason, foot);
     return entry;
   }

@@ -1,3 +1,4 @@
+import { engineName } from "../../core/page/words.js";
 import { clock, ended, fromServer, joined, plural, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").WatchInfo} WatchInfo */
@@ -35,7 +36,7 @@ export function stateOf(one) {
   if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
   if (one.state === "expired") return text("watch.over");
   if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
-  const by = one.model ? text("watch.by_model", { model: one.model }) : "";
+  const by = one.model ? text("watch.by_model", { model: engineName(one.model) }) : "";
   const watching = one.looked_at ? [text("watch.last_look", { time: clock(one.looked_at) }), reason] : [text("watch.watching")];
   return [...watching, by].filter(Boolean).join(" ");
 }

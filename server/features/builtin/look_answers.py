@@ -171,7 +171,10 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     if named := s.see_things():
         if s.codes:
             return named, code_sentence(s)
-        return named, s.say("also", text=s.listing(most=SOME)) if _letters(s) > 2 else around
+        if _letters(s) > 2:
+            return named, s.say("also", text=s.listing(most=SOME))
+        # Its name is enough; in the dark it may be wrong.
+        return named, s.say("light", light=_light(s)) if s.facts.scene.dark else ""
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return code_sentence(s), also
