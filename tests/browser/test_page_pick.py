@@ -90,6 +90,34 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
         assert any(x1 < x < x2 and y1 < y < y2 for x1, y1, x2, y2 in parts)
 
 
+# What follows the box answers a second late, as on a slow device.
+LATE = """() => {
+  const listen = Worker.prototype.addEventListener;
+  Worker.prototype.addEventListener = function (type, listener, ...rest) {
+    const late = (event) => setTimeout(() => listener(event), 1000);
+    return listen.call(this, type, type === "message" ? late : listener, ...rest);
+  };
+}"""
+
+
+async def test_a_part_that_is_followed_too_late_goes_with_its_scene(
+    visit: Visit, builtin: Running
+) -> None:
+    """It stays where it is, until something else is shown; questions are about all of the picture then."""
+    page = await opened(
+        visit, builtin.base_url, prepare=lambda page: page.add_init_script(f"({LATE})()")
+    )
+    box = page.page.locator("#pick .pick")
+    since = await page.now()
+    await tap(page, CAT)
+    await page.got('m.type === "pointed" && m.boxes.length > 0', since=since)
+    await expect(box.locator("b")).to_have_text("a cat")
+    await page.show(mode="color:#b03020")
+    await expect(box).to_be_hidden()
+    response = await page.tap(say("stage.what_is_this"))
+    assert "part" not in response["frame"]
+
+
 # From the middle of the thing in front of the camera to that of the box, as a share of the box's side
 OFF = """() => {
   const box = document.querySelector("#pick .pick:not([hidden])")?.getBoundingClientRect();

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor, bounds, started
-from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -110,17 +110,24 @@ async def test_sliders_say_words(page: Visitor) -> None:
     await page.button(say("page.done")).click()
 
 
-async def test_what_is_on_shows_in_the_bar(page: Visitor) -> None:
-    """As one mark, whose cross ends it."""
-    mark = page.find("#end-mode")
+async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> None:
+    """As one mark, whose cross ends it, as Escape does; a screen reader hears both, and the focus stays in the page."""
+    mark, announced = page.find("#end-mode"), page.find("#announcer")
     await expect(mark).to_be_hidden()
-    await page.press(say("chat.describe"))
-    await expect(mark).to_have_attribute(
-        "aria-label", say("page.end_mode", mode=say("chat.describe"))
-    )
-    await mark.click()
-    await expect(mark).to_be_hidden()
-    await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
+    for key in ("Enter", "Escape"):
+        # A model that is asked is silent meanwhile.
+        model.behaviour = Behaviour.STALLS
+        await page.press(say("chat.describe"))
+        await expect(mark).to_have_attribute(
+            "aria-label", say("page.end_mode", mode=say("chat.describe"))
+        )
+        await expect(announced).to_have_text(say("page.mode_on", mode=say("chat.describe")))
+        model.behaviour = Behaviour.NORMAL
+        await (mark if key == "Enter" else page.box).press(key)
+        await expect(mark).to_be_hidden()
+        await expect(announced).to_have_text(say("page.mode_off", mode=say("chat.describe")))
+        await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
+        await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
 
 
 async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
