@@ -25,6 +25,7 @@ export class WatchPanel {
   #added = new Set();
   #desk;
   #receivers;
+  #view;
 
   /** @param {import("../../core/page.js").Page} page */
   constructor(page) {
@@ -46,7 +47,7 @@ export class WatchPanel {
       onOpen: () => page.sheet.grow(true),
       onComparing: (open) => visit.description.prefer({ watch_changes: open }),
     };
-    const view = new WatchView(hooks, this.#changes.element);
+    const view = (this.#view = new WatchView(hooks, this.#changes.element));
     this.#receivers = new Receivers((message) => visit.socket.send(message));
     view.box.append(this.#receivers.element);
     view.box.before(this.#receivers.light);
@@ -123,7 +124,8 @@ export class WatchPanel {
   /** @param {boolean} open the socket is open */
   connected(open) {
     this.#desk.connected(open);
-    const { ready, preferred } = this.#visit.facts;
+    const { active, ready, preferred } = this.#visit.facts;
+    this.#view.off(!active);
     if (ready) this.#changes.settings({ ...ready, ...preferred });
   }
 

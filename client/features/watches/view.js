@@ -38,6 +38,8 @@ export class WatchView {
   #shown = [[], []];
   /** Conditions of watches that were stopped a moment ago. @type {Map<string, string>} by the watch's id */
   #stopped = new Map();
+  // The camera is off.
+  #off = false;
   #hooks;
 
   /**
@@ -78,7 +80,7 @@ export class WatchView {
       ...[...this.#stopped].map(([id, condition]) => ({ id, condition, text: text("watch.stopped"), state: "stopped", repeat: false, hours: undefined })),
     ];
     show(this.box, rows.length > 0);
-    say(this.#summary, summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0 }));
+    say(this.#summary, summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0, off: this.#off }));
     this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
     const here = new Set(rows.map((row) => row.id));
     for (const [id, { item }] of this.#items) {
@@ -95,6 +97,13 @@ export class WatchView {
       parts.every.setAttribute("aria-pressed", String(row.repeat));
       parts.when.render(row.hours, "expires_at" in row ? row.expires_at : "until" in row ? row.until : undefined);
     }
+  }
+
+  /** @param {boolean} off the camera is off: nothing is watched */
+  off(off) {
+    if (off === this.#off) return;
+    this.#off = off;
+    this.render(...this.#shown);
   }
 
   /** Show for a while that a watch was stopped. @param {string} id @param {string} condition */

@@ -5,14 +5,16 @@ import { clock, ended, fromServer, joined, plural, text } from "../../core/words
 
 /**
  * @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet
- * @param {{over?: string, stopped?: boolean}} [last] the condition that ended last; a watch was stopped a moment ago
+ * @param {{over?: string, stopped?: boolean, off?: boolean}} [last] the condition that ended last; a watch was stopped a
+ *   moment ago; the camera is off
  */
-export function summary(watches, waiting, { over, stopped } = {}) {
+export function summary(watches, waiting, { over, stopped, off } = {}) {
   const on = watches.filter((one) => !one.ended);
   const cannot = on.filter((one) => one.state === "cannot");
   const count = on.length + waiting;
   if (count === 0 && stopped) return text("watch.stopped");
   if (count === 0) return over ? text("watch.finished", { condition: over }) : text("watch.none");
+  if (off) return `${text("watch.paused")} ${plural("watch.count", count)}`;
   const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
   if (cannot.length === 0) return what;
   if (cannot.length === on.length) return cannotWords(cannot[0].reason);

@@ -28,6 +28,7 @@ test("a watch that was stopped is not called finished", () => {
   assert.equal(summary([ended], 0, { over: "red", stopped: true }), text("watch.stopped"));
   assert.equal(summary([ended], 0, { over: "red" }), text("watch.finished", { condition: "red" }));
   assert.equal(summary([], 0), text("watch.none"));
+  assert.equal(summary([watch("watching")], 0, { off: true }), `${text("watch.paused")} ${plural("watch.count", 1)}`);
 });
 
 test("it says who is asked about what the engine that watches cannot watch for", () => {
