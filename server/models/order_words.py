@@ -30,8 +30,9 @@ class Order(StrEnum):
     DESCRIBE_OFF = "describe_off"
     # What somebody who carries the camera would want to know, again and again
     NOTABLE = "notable"
-    # A watch, with its condition
+    # A watch, with its condition, and the end of all
     WATCH = "watch"
+    WATCH_OFF = "watch_off"
     # The picture of now is kept for the next questions, and let go
     HOLD = "hold"
     RELEASE = "release"
@@ -53,7 +54,9 @@ class Order(StrEnum):
 
 
 # Orders that are questions where no feature takes them
-OF_FEATURES = frozenset({Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WHERE_WAS})
+OF_FEATURES = frozenset(
+    {Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WATCH_OFF, Order.WHERE_WAS}
+)
 
 # The beginning of "tell me when ...", up to its condition
 _WATCH = [

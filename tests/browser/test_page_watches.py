@@ -111,6 +111,29 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
 
 
+async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None:
+    """Typed, too; without a watch it says that there is none. While the camera is off the list says that it waits."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    summary, announced = page.page.locator("#watches-summary"), page.page.locator("#announcer")
+    for count, color in enumerate(("red", "green"), 1):
+        await page.box.fill(f"Tell me when you see {color}.")
+        await expect(page.button(say("chat.watch_this"))).to_be_visible()
+        await page.box.press("Enter")
+        await page.got(f'm.type === "watches" && m.watches.length === {count}')
+    await expect(summary).to_contain_text(say("watch.count", count=2))
+    await page.press(say("chat.camera_off"))
+    await expect(summary).to_have_text(f"{say('watch.paused')} {say('watch.count', count=2)}")
+    await page.start()
+    await page.got('m.type === "watches" && m.watches.length === 2')
+    for words in ("watch.stopped", "watch.none"):
+        await page.box.fill("Stop watching.")
+        await page.box.press("Enter")
+        await expect(announced).to_have_text(say(words))
+        await page.got('m.type === "watches" && m.watches.length === 0')
+    await expect(page.turns).to_have_count(0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("between", [ORANGE, *at_night(None)], ids=["after orange", "after grey"])
 async def test_a_trained_model_watches_for_red(

@@ -8,6 +8,7 @@ import { byId, show } from "../../core/page/dom.js";
  * @property {() => void} open
  * @property {(condition: string, prefix?: string) => () => boolean} add
  * @property {(condition: string) => (() => boolean)|null} end
+ * @property {() => string} endAll
  * @property {(message: ServerMessage) => boolean} receive
  * @property {(open: boolean) => void} connected
  * @property {() => void} forget
@@ -24,6 +25,9 @@ const OURS = ["watches", "alert", "webhooks", "home_assistant"];
 export function register(page) {
   const entry = new WatchEntry(page);
   page.take([...OURS, "change", "error"], (message) => entry.receive(message));
+  page.take(["transcript"], ({ order }) => {
+    if (order === "watch_off") void entry.endAll().then((words) => page.tell(words));
+  });
   page.when("facts", ({ ready, socket }) => {
     // Somebody typed before the server said that it has none.
     if (ready && !ready.features.watches) page.chat.composer.takeOrders(null);
@@ -110,6 +114,12 @@ class WatchEntry {
   /** End a watch. @param {string} condition */
   end(condition) {
     return this.#part.here?.end(condition) ?? null;
+  }
+
+  /** End all watches. @returns {Promise<string>} what is said of it */
+  async endAll() {
+    await this.#part.ahead();
+    return this.#part.here?.endAll() ?? "";
   }
 
   /** @param {boolean} open the socket is open */

@@ -116,6 +116,16 @@ export class WatchPanel {
       : null;
   }
 
+  /** End all watches. @returns {string} what is said of it */
+  endAll() {
+    const on = [...this.#desk.list.filter((one) => !one.ended), ...this.#desk.waiting];
+    for (const { id, condition } of on) {
+      this.#view.stopped(id, condition);
+      this.#desk.stop(id);
+    }
+    return text(on.length > 0 ? "watch.stopped" : "watch.none");
+  }
+
   /** A person has tapped: the list shows itself as soon as there is something in it. */
   open() {
     this.#alarm.prepare();

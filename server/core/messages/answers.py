@@ -132,8 +132,8 @@ class Transcript(ServerMessage):
     final: bool
     # With an empty text: it was an order, which the client carries out. `again`: read the last answer
     # once more; `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a
-    # `goal`, `scan`, `where_was`, `stop`: end it, all of them also for typed words of a `chat` with
-    # `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
+    # `goal`, `scan`, `where_was`, `stop`: end it, `watch_off`: end all watches, all of them also for typed
+    # words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
     # Ignore those that you do not know.
     order: (
         Literal[
@@ -143,6 +143,7 @@ class Transcript(ServerMessage):
             "describe_off",
             "notable",
             "watch",
+            "watch_off",
             "hold",
             "release",
             "guide",

@@ -72,9 +72,9 @@ class Chat(ClientMessage):
     # The part of the own camera's picture that the person points at: left, top, right, bottom, as
     # shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it.
     part: GivenPart | None = None
-    # The client carries out orders: `transcript` with the order `guide_to`, `scan`, `where_was` or
-    # `notable`, or `stop` while it leads somewhere, looks around or describes, may follow in place of an
-    # answer.
+    # The client carries out orders: `transcript` with the order `guide_to`, `scan`, `where_was`,
+    # `notable` or `watch_off`, or `stop` while it leads somewhere, looks around or describes, may follow in
+    # place of an answer.
     orders: bool = False
 
 

@@ -31,6 +31,7 @@ from server.features.watches.watch_list import (
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EarlierPicture
+from server.models.order_words import Order as Spoken
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.parts import RequestOptions, View
@@ -153,6 +154,10 @@ class Watching(BackgroundPart):
         self._ended = False
 
     # Orders of a person
+
+    def takes(self, order: Spoken, condition: str) -> bool:
+        """Find whether it is the end of all watches."""
+        return order is Spoken.WATCH_OFF
 
     @property
     def wanted(self) -> bool:
