@@ -49,8 +49,8 @@ async def given(page: Visitor) -> tuple[str, str]:
     return await address.input_value(), await token.input_value()
 
 
-async def session_of(page: Visitor) -> str:
-    ready = await page.got('m.type === "ready"')
+async def session_of(page: Visitor, since: float = 0) -> str:
+    ready = await page.got('m.type === "ready"', since=since)
     return str(ready["session_id"])
 
 
@@ -119,6 +119,8 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert server.program.webrtc.get(session_id) is connection
         # And back: pressing Stop and Start Camera uses the page's own again.
+        since = await page.now()
         await page.press(say("chat.camera_off"))
         await page.start()
+        session_id = await session_of(page, since)
         assert server.program.webrtc.get(session_id) is not connection

@@ -49,7 +49,6 @@ _LETTERS = """async (size) => {
 
 async def opened(visit: Visit, server: Running, code: str) -> Visitor:
     page = await (visit(server.base_url) if code == "en" else spoken(visit, server, code))
-    page.box = page.find("#question")
     return page
 
 

@@ -156,7 +156,7 @@ class Visitor:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.box = page.get_by_label(re.compile("^Ask"))
+        self.box = page.locator("#question")
         self.start_button = page.get_by_role("button", name=say("page.start"))
         self.state = page.locator("#state-label")
         self.card = page.locator("#card")
