@@ -48,8 +48,7 @@ _LETTERS = """async (size) => {
 
 
 async def opened(visit: Visit, server: Running, code: str) -> Visitor:
-    page = await (visit(server.base_url) if code == "en" else spoken(visit, server, code))
-    return page
+    return await (visit(server.base_url) if code == "en" else spoken(visit, server, code))
 
 
 async def crowded(page: Visitor, state: str) -> list[str]:
