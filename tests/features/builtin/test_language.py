@@ -29,6 +29,13 @@ PAGE = {
 }
 
 
+@pytest.mark.parametrize("code", WORDS["first"])
+def test_what_somebody_asks_first_is_about_all_that_is_seen(code: str) -> None:
+    """No question about the words of a print."""
+    asked = {question: understand(question) for question in WORDS["first"][code]}
+    assert {one: found.want for one, found in asked.items()} == dict.fromkeys(asked, Want.SUMMARY)
+
+
 @pytest.mark.parametrize("code", WORDS["ten"])
 def test_questions_are_understood_and_answered_in_their_language(code: str) -> None:
     """Without a language chosen on the page."""
