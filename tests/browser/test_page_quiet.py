@@ -130,6 +130,15 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
         await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
 
 
+async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:
+    """Who cannot see that it thinks hears so."""
+    model.behaviour = Behaviour.SILENT
+    await page.send("What is this?")
+    await expect(page.find("#announcer")).to_have_text(say("chat.thinking"))
+    await page.button(say("chat.stop")).click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+
+
 async def test_the_same_answer_is_announced_again(page: Visitor) -> None:
     """A live region that keeps its words says nothing."""
     await page.ask("What is this?")

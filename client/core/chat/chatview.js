@@ -30,6 +30,8 @@ import { clock, text } from "../words/text.js";
 const FRESH = "chat.waiting_picture";
 // A description is announced at most this often (ms): a screen reader has other things to say.
 const SPEAK_DESCRIPTION_EVERY = 8000;
+// A screen reader hears after this time (ms) that an answer is still to come.
+const THINKS_LONG = 4000;
 // What matters is news for so long (ms).
 const MATTERS_FOR = 5000;
 
@@ -341,6 +343,9 @@ export class ChatView {
     } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       this.announce(text(FRESH));
+    } else if (turn.state === "thinking" && this.#announced.get(turn.key) !== turn.state) {
+      this.#announced.set(turn.key, turn.state);
+      setTimeout(() => turn.state === "thinking" && this.announce(text("chat.thinking")), THINKS_LONG);
     } else if (turn.reads && turn.state === "answering" && !this.spoken) {
       // Piece by piece, as it is read
       const from = this.#readTo.get(turn.key) ?? 0;
