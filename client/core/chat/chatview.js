@@ -345,7 +345,7 @@ export class ChatView {
       this.announce(text(FRESH));
     } else if (turn.state === "thinking" && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
-      setTimeout(() => turn.state === "thinking" && this.announce(text("chat.thinking")), THINKS_LONG);
+      setTimeout(() => turn.state === "thinking" && !this.spoken && this.announce(text("chat.thinking")), THINKS_LONG);
     } else if (turn.reads && turn.state === "answering" && !this.spoken) {
       // Piece by piece, as it is read
       const from = this.#readTo.get(turn.key) ?? 0;

@@ -34,6 +34,8 @@ PERSON = "person"
 _BOX, _PERSON = 0.5, 0.6
 # Boxes that overlap more than this are one thing: of the same name, and of different ones
 _SAME, _OTHER = 0.5, 0.8
+# A box of so large a share of the picture is no second thing beside one of its name.
+_SCENE = 0.85
 # Boxes that the classifier looks at
 _MOST = 6
 # The classifier's classes of what is drawn or printed: envelope, oscilloscope, web site, crossword puzzle,
@@ -274,6 +276,13 @@ class ThingFinder:
             rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
         found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
         found += [one for box in rest if (one := self._named(bgr, box, ())) is not None]
+        scene = _SCENE * bgr.shape[0] * bgr.shape[1]
+        smaller = {one.name for one in found if one.box is not None and one.box.area < scene}
+        found = [
+            one
+            for one in found
+            if one.box is None or one.box.area < scene or one.name not in smaller
+        ]
         return sorted(found, key=lambda one: (not one.sure, -one.confidence))
 
     def at(self, bgr: Bgr, x: float, y: float) -> list[Box]:

@@ -54,6 +54,15 @@ def test_a_box_is_where_the_thing_is(finder: ThingFinder) -> None:
     assert box.overlap(Box(170, 20, 415, 250)) > 0.8
 
 
+def test_the_whole_picture_is_no_second_thing(finder: ThingFinder) -> None:
+    """The saucer and the table around the cup are a cup to both models, too."""
+    picture = cv2.resize(photo("coffee"), (1280, 720))
+    (cup,) = finder.around(np.asarray(picture, np.uint8))
+    assert cup.name == "cup"
+    assert cup.box is not None
+    assert cup.box.area < 0.3 * 1280 * 720
+
+
 def test_what_the_detector_misnames_from_afar_is_looked_at_closer(finder: ThingFinder) -> None:
     """Both models have to say it of the closer look; a moment later the classifier alone is enough there."""
     wall = np.full((720, 1280, 3), (180, 190, 200), np.uint8)
