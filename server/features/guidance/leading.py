@@ -67,7 +67,7 @@ class Leading:
         self._model = ModelLooks(context)
         counter = look_counter(context.tools.metrics)
         self._asked = counter.labels("asked")
-        self._looks = Looks(context, "a look for a goal", counter, _FAILED_PAUSE)
+        self._looks = Looks(context, counter, _FAILED_PAUSE)
         # None: the person is led to nothing.
         self._wish: Sought | None = None
         # As the client gave them

@@ -68,12 +68,9 @@ class Looks:
     Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
     """
 
-    def __init__(
-        self, context: SessionContext, what: str, counter: Any, failed_pause: float
-    ) -> None:
-        """`what` they are, for the log; `counter`: of them by result; `failed_pause`: seconds after one that failed."""
+    def __init__(self, context: SessionContext, counter: Any, failed_pause: float) -> None:
+        """`counter`: of looks by result; `failed_pause`: seconds after one that failed."""
         self._context = context
-        self._what = what
         self._count = counter.labels
         self._failed_pause = failed_pause
         self._tasks = TaskSet("looks")
@@ -122,7 +119,7 @@ class Looks:
             # The frame cannot be used; a question says why.
             pause = self._failed_pause
         except FAILURES as exc:
-            log.error("%s failed", self._what, extra={"error": type(exc).__name__})
+            log.error("a look of the guide failed", extra={"error": type(exc).__name__})
             pause = self._failed_pause
         finally:
             self._task = None

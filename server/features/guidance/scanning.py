@@ -60,7 +60,7 @@ class Scanning:
         self._context = context
         self._scanner = scanner
         counter = scan_counter(context.tools.metrics)
-        self._looks = Looks(context, "a look around", counter, _FAILED_PAUSE)
+        self._looks = Looks(context, counter, _FAILED_PAUSE)
         # None: nobody turns.
         self._turn: Turn | None = None
         # None: nothing is kept.
