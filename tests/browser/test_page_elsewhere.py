@@ -5,11 +5,12 @@ stopped.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from playwright.async_api import expect
 
+from server.core.errors import NotFound
 from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -123,4 +124,10 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         await page.press(say("chat.camera_off"))
         await page.start()
         session_id = await session_of(page, since)
-        assert server.program.webrtc.get(session_id) is not connection
+
+        def own() -> bool:
+            with suppress(NotFound):
+                return server.program.webrtc.get(session_id) is not connection
+            return False
+
+        await soon(own)
