@@ -147,7 +147,7 @@ ALLOWED: dict[str, set[str]] = {
     "result": {
         *("ok", "length", "cancelled", "replaced", "error", "dropped"),
         *("kept", "shown", "full", "large"),
-        *("done", "refused", "malformed", "unknown"),
+        *("done", "refused", "malformed", "unknown", "asked"),
     },
     "what": {
         *("made", "used", "looked", "failed", "ended", "expired", "unseen", "busy"),

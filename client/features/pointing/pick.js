@@ -167,6 +167,8 @@ export class Picker {
 
   /** Mark a part. @param {Picked} picked @param {number|null} [at] time of the picture that it is about; null: it is not followed */
   #mark(picked, at = pageTime()) {
+    // What is found there is about the picture of the tap.
+    if (picked.state !== "found") this.#scene = null;
     this.#set(picked);
     if (at === null || this.#held || !this.#page.stage.video.srcObject) return;
     this.#begins = { box: picked.box, at };
@@ -202,7 +204,7 @@ export class Picker {
     }
     const { box, at: captured } = this.#begins;
     this.#begins = null;
-    this.#scene = luma.slice();
+    this.#scene ??= luma.slice();
     this.#id = this.#boxes.addBox({ box, capturedAt: Math.max(captured, this.#first), label: "" });
   }
 
