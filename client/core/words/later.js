@@ -323,7 +323,7 @@ export const LATER = {
 "facts.refused": "Refused.",
 "facts.server_sees": "On. The server sees it: {seen}.",
 "facts.untrusted": "Refused by the browser: this device does not trust the server's certificate.",
-"guide.begun": "Or: “Guide me to the cup.”",
+"guide.begun": "Try: “Guide me to the cup.”",
 "guide.dark": "Too dark",
 "guide.down": "A little down",
 "guide.face_bottom": "Face at the lower edge",
