@@ -48,7 +48,7 @@ class ThinkingLimits:
 
 
 class Marks(Protocol):
-    """Whether thoughts ended that had not begun (the template opens them); whether none came."""
+    """Signs of an answer: its thoughts ended without a beginning, which the template wrote; there were none."""
 
     @property
     def closed_unopened(self) -> bool: ...

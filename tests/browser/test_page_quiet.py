@@ -131,7 +131,7 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
 
 
 async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:
-    """Who cannot see that it thinks hears so."""
+    """A screen reader says after some seconds that it still thinks."""
     model.behaviour = Behaviour.SILENT
     await page.send("What is this?")
     await expect(page.find("#announcer")).to_have_text(say("chat.thinking"))

@@ -206,7 +206,7 @@ class Visitor:
         return self.page.locator(selector, **options)
 
     async def evaluate(self, script: str, arg: Any = None) -> Any:
-        """What a script returns on the page."""
+        """Run a script on the page; its result."""
         return await self.page.evaluate(script, arg)
 
     def button(self, name: str) -> Locator:

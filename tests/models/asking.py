@@ -1,4 +1,4 @@
-"""What tests of engines at a model server share: a request, its answer, and limits of time."""
+"""A request to an engine at a model server, its answer, and limits of time, for the tests of several."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_tools_are_read_of_a_family_that_calls_them(
 
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
-    """What the server makes of a camera's picture, at either detail, is within vLLM's pixels."""
+    """The server's pictures of a camera, at either detail, are within vLLM's pixels."""
     words = list(built("0.32", visual_token_budget=str(budget)).argv)
     pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
     theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])

@@ -836,7 +836,7 @@ async def test_thumbnails_only_when_asked_for(guest: Visitor, fake: FakeOpenAI) 
 
 
 def assert_filtered(response: Message, request: EngineRequest) -> None:
-    """What the client and the model got is what `Bar` makes of a picture."""
+    """The client and the model got pictures as `Bar` makes them."""
     thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
     assert request.picture.jpeg is not None
     for data in (thumbnail, request.picture.jpeg):

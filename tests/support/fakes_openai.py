@@ -495,7 +495,7 @@ def _usage(pieces: list[str]) -> dict[str, Any]:
 
 
 def _parts(body: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """What a request's messages have of one kind of content."""
+    """Return the contents of one kind in a request's messages."""
     contents = [message.get("content") for message in body.get("messages", [])]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return [part[kind] for part in parts if part.get("type") == kind]

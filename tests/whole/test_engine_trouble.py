@@ -1,4 +1,4 @@
-"""What a model server can do to a visitor: an error each, the socket stays, the next works."""
+"""Faults of a model server, as a visitor sees them: an error each, the socket stays, the next works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the last pictures of sessions looked like, to find what has changed. Pure, bounded, in RAM only."""
+"""Small copies of the last pictures of sessions, to find what has changed. Pure, bounded, in RAM only."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class InTurn(Generic[P, T]):
-    """What finds something in pictures, for one look at a time in all sessions."""
+    """A finder of things in pictures that takes one look at a time, of all sessions."""
 
     def __init__(self, find: Callable[P, Awaitable[T]]) -> None:
         self._find = find

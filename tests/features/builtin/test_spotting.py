@@ -65,7 +65,7 @@ def test_nothing_is_seen_of_what_is_not_there(finder: ThingFinder) -> None:
 
 @pytest.fixture
 def passes(finder: ThingFinder, monkeypatch: pytest.MonkeyPatch) -> list[Bgr]:
-    """What the detector is given."""
+    """The pictures that the detector was given."""
     seen: list[Bgr] = []
     boxes = finder.boxes
 

@@ -1,4 +1,4 @@
-"""What the tests ask, answer and watch for in each language, from `words.toml` and `answers.toml`."""
+"""The tests' questions, answers and conditions in each language, from `words.toml` and `answers.toml`."""
 
 import tomllib
 from pathlib import Path

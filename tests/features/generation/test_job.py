@@ -181,7 +181,7 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
-    """What goes on after the time for it is killed, and the next has to load again."""
+    """A job that goes on after its time is killed, and the next has to load again."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:
         making.start(model, VIDEO)

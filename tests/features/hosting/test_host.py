@@ -241,7 +241,7 @@ def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, s
 
 
 def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
-    """Who names an environment means what is in it; the PATH is for those with none."""
+    """A named environment is searched alone; the PATH serves where none is named."""
     (machine.bin / "python3").symlink_to(sys.executable)
     install(machine.bin, "0.9.2")
     python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')

@@ -91,7 +91,7 @@ async def test_a_bad_local_model_says_why(
 async def test_a_model_that_ends_while_it_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the server found out by trying stands in the same three places."""
+    """A limit that the server found by trying stands in the same three places."""
     folder = whole(tmp_path)
     settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
     reason = "process ended while it loaded"

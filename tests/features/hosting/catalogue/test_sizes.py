@@ -361,7 +361,7 @@ QWEN38_27B = {
 def test_as_many_answers_fit_as_vllm_counts(
     sizes: dict[str, object], gibibytes: int, held: float
 ) -> None:
-    """What vLLM 0.26 printed on a GPU for 8,192 tokens and so much memory (docs/figures/models.json)."""
+    """The figures are those that vLLM 0.26 printed on a GPU for 8,192 tokens and so much memory (docs/figures/models.json)."""
     assert gibibytes * 2**30 / cache_bytes(sizes, 0, 8192) == pytest.approx(held, rel=0.05)
 
 
