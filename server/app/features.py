@@ -49,13 +49,13 @@ def installed() -> tuple[str, ...]:
 
 
 def wanted(setting: str) -> tuple[str, ...]:
-    """Read the setting FEATURES: names with commas between, or all.
+    """Read the setting FEATURES: names with commas between; `all` stands for all but the examples.
 
     Raises ValueError for a name that is not known.
     """
-    if setting.strip().lower() == "all":
-        return installed()
     names = {name.strip().lower() for name in setting.split(",")} - {""}
+    if "all" in names:
+        names = names - {"all"} | set(installed())
     known = {*installed(), *EXAMPLES}
     if unknown := sorted(names - known):
         raise ValueError(

@@ -1,6 +1,6 @@
 """One session's camera: its newest frame, its state, and the limits its sender should keep to.
 
-It lives as long as the session. Connections come and go, each with a `CameraConnection` of its own (feed.py).
+It lives as long as the session. Connections come and go, each with a `CameraConnection` of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sessions of a process as their owner lists them, and the choice of the one that makes room. Pure."""
+"""The sessions of a process as their owner lists them, and the choice of the one that makes room."""
 
 from __future__ import annotations
 

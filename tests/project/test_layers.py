@@ -37,7 +37,6 @@ ORDER = (
     "inference",
     "session.request",
     "session.part",
-    "session.background",
     "session.questions",
     "session",
     "session_manager",
@@ -50,7 +49,7 @@ ORDER = (
     "shared.speech",
 )
 # The modules with an entry of their own: folders beside them use them.
-MODULES = {"media.camera", "session.part", "session.background", "session.questions"}
+MODULES = {"media.camera", "session.part", "session.questions"}
 # Each file at the top of server/ is the head of a folder.
 HEADS = {
     "main": "app",

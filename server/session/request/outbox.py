@@ -62,12 +62,11 @@ class Outbox:
     """Any number of `put`s, one reader at a time, on the event loop.
 
     Consecutive deltas of one answer are merged, and so are thoughts. New words of a spoken question
-    replace waiting ones of the same question. A new `ready`, `status`, `sender`, `still`, `watches`,
-    `change`, `recall`, `aim`, `glance`, `reading`, `handover`, `cameras`, `programs`, `webhooks`,
-    `listening`, `engine`, `model_coming`, `log` or `speaking` replaces a waiting one; the caller of a `log` first checks
-    that none waits. A `ready` goes before everything else. Without a reader, the deltas of an answer are dropped once its response is there,
-    which has the whole text. Beyond `max_bytes` the oldest messages are dropped and counted, and a
-    reader gets OutboxOverflowed.
+    replace waiting ones of the same question. A message that is `newest_only` replaces a waiting one of
+    its kind; the caller of a `log` first checks that none waits. A `ready` goes before everything else.
+    Without a reader, the deltas of an answer are dropped once its response is there, which has the whole
+    text. Beyond `max_bytes` the oldest messages are dropped and counted, and a reader gets
+    OutboxOverflowed.
 
     Bounds of messages to a client: 256 KiB; deltas merge, a status replaces the previous one, one
     `log` waits at a time; when full, the socket closes.

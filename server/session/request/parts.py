@@ -116,11 +116,7 @@ NO_OPTIONS = RequestOptions()
 
 
 class Recent(Protocol):
-    """A microphone's last seconds: `voice_in`'s ring of sound.
-
-    Bounds of small pictures in the page from a question on, until its answer: 96 of 57,600 bytes;
-    every other one of the older half is dropped.
-    """
+    """A microphone's last seconds: `voice_in`'s ring of sound."""
 
     def slice(self, since: float, until: float) -> Sound | None:
         """Return the sound between two times, monotonic seconds; None for nothing."""
