@@ -27,6 +27,8 @@ WIDTH, HEIGHT = 1280, 720
 # Files of a folder that are played
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 TIMES = ("times.csv", "times.json")
+# The number of a StreamingBench sample, in the name of its video or the id of its question
+_SAMPLE = re.compile(r"(?:sample|Output)_(\d+)")
 # Seconds of a clip that are played before an event, and after it
 BEFORE, AFTER = 20.0, 8.0
 
@@ -290,8 +292,9 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
 
     Of each row (CSV, or JSON in which questions may stand below their video) are read: `question`, what comes before
     "output" in it being the condition; `ground_truth_time_stamp`; `time_stamp`, from which on it is asked; and the
-    video's file name in `video`, `video_path` or `video_name`, else the `question_id`. Others are left alone. The
-    data set itself was not at hand when this was written: look at what is listed before you trust a figure.
+    video's file name in `video`, `video_path` or `video_name`, else the `question_id`, such as "Proactive
+    Output_sample_17_2". A video has that name, or lies in a folder `sample_17`, as in the set's archives. Others are
+    left alone. The videos were not at hand when this was written: look at what is listed before you trust a figure.
     """
     clips = []
     for row in _rows(listed):
@@ -325,12 +328,19 @@ def streamingbench(listed: Path, videos: Path) -> list[Clip]:
 
 
 def _video(videos: Path, name: str) -> Path:
-    """Return the video of a name, with or without folders and an ending."""
-    wanted = Path(name)
-    for path in sorted(videos.rglob("*")):
-        if path.suffix.lower() in VIDEOS and path.stem in (wanted.stem, wanted.name):
-            return path
-    raise NoClips(f"{videos} has no video {wanted.name}.")
+    """Return the video of a name, with or without folders and an ending, else the one in its sample's folder."""
+    wanted, sample = Path(name), _SAMPLE.search(name)
+    folder = f"sample_{sample[1]}" if sample else None
+    found = [path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEOS]
+    named = [path for path in found if path.stem in (wanted.stem, wanted.name)]
+    inside = [path for path in found if path.parent.name == folder]
+    if not named and len(inside) > 1:
+        raise NoClips(
+            f"{videos} has {len(inside)} videos in folders {folder}. Unpack those of Proactive Output alone."
+        )
+    for path in named or inside:
+        return path
+    raise NoClips(f"{videos} has no video {wanted.name}{f' and no {folder}' if folder else ''}.")
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -182,6 +182,54 @@ def test_questions_of_streamingbench_become_watches(tmp_path: Path) -> None:
         streamingbench(other, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("named", "layout"),
+    [
+        ({"question_id": "Proactive Output_sample_17_2"}, "sample_17/video.mp4"),
+        ({"question_id": "Active Output_sample_17_2"}, "proactive/sample_17/Active Output_3.mp4"),
+        ({"question_id": "Proactive Output_17_1"}, "sample_17/video.mp4"),
+        ({"video_path": "./videos/sample_17_proactive.mp4"}, "proactive/sample_17/video.mp4"),
+        ({"video_path": "./videos/sample_17_proactive.mp4"}, "videos/sample_17_proactive.mp4"),
+    ],
+)
+def test_a_sample_of_streamingbench_is_found_where_its_archives_have_it(
+    tmp_path: Path, named: dict[str, str], layout: str
+) -> None:
+    """Each archive has a folder a sample, with one video of any name; the lists name it otherwise."""
+    asked = {
+        "question": "When the scoreboard shows 3 points for USA, output \"3\".",
+        "time_stamp": "00:00:01",
+        "ground_truth_time_stamp": "00:00:02",
+    }
+    for sample, seconds in (("sample_1", 4), ("sample_17", 3), ("sample_170", 5)):
+        path = tmp_path / layout.replace("sample_17", sample)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        film(path, seconds)
+    listed = tmp_path / "questions.json"
+    listed.write_text(json.dumps([{**named, **asked}]))
+    (clip,) = streamingbench(listed, tmp_path)
+    assert clip.seconds == 2
+    assert clip.conditions == ("When the scoreboard shows 3 points for USA",)
+
+
+def test_two_videos_of_one_sample_are_not_guessed_between(tmp_path: Path) -> None:
+    """Other tasks' archives have the same folders."""
+    for task in ("proactive", "real"):
+        (tmp_path / task / "sample_2").mkdir(parents=True)
+        film(tmp_path / task / "sample_2" / "video.mp4", 3)
+    row = {
+        "question_id": "Proactive Output_sample_2_1",
+        "question": "When it rings, output bell.",
+        "ground_truth_time_stamp": "2",
+    }
+    listed = tmp_path / "questions.json"
+    listed.write_text(json.dumps([row]))
+    with pytest.raises(NoClips, match="2 videos in folders sample_2"):
+        streamingbench(listed, tmp_path)
+    with pytest.raises(NoClips, match="no video Proactive Output_sample_2_1 and no sample_2"):
+        streamingbench(listed, tmp_path / "real" / "none")
+
+
 def test_made_clips_are_seeded_and_show_what_they_say() -> None:
     """A thing takes up its share of the picture while its event lasts, and nothing of it before."""
     clips, again, other = (made(seed, 4, 1) for seed in (1, 1, 2))
