@@ -9,8 +9,9 @@ import { aroundLines, bearingWords } from "./directions.js";
 /** @typedef {import("../../core/live/messages.d.ts").Scanned} Scanned */
 /** @typedef {import("../../core/live/messages.d.ts").Bearing} Bearing */
 
-// The turn is told again after so many degrees; between, it is only shown.
+// The turn is told again after so many degrees; between, it is only shown. A whole one ends with its list.
 const TELL_EVERY = 90;
+const WHOLE = 345;
 
 /** What is around a person who turns: its order, progress, list, and the way back to a thing. Loaded with the first wish. */
 export class Around {
@@ -84,7 +85,7 @@ export class Around {
     if (count > this.#found.count && (help === "tones" || help === "spoken")) goodTone();
     this.#found = scanned;
     const degrees = Math.abs(turned);
-    const told = Math.floor(degrees / TELL_EVERY) > this.#quarter;
+    const told = degrees < WHOLE && Math.floor(degrees / TELL_EVERY) > this.#quarter;
     if (told) this.#quarter = Math.floor(degrees / TELL_EVERY);
     this.#show(degrees, count, told);
   }

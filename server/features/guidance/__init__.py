@@ -21,13 +21,15 @@ def register(api: Api) -> None:
     from server.features.guidance.leading import Seeker, look_counter
     from server.features.guidance.looks import timed
     from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
-    from server.features.guidance.scanning import Scanner, scan_counter
+    from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
 
     finder: Finder = api.find("builtin")
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
     seeker = Seeker(partial(in_pool, heavy, timed(finder.seek)), things=finder.things is not None)
-    scanner = Scanner(partial(in_pool, heavy, timed(finder.around)))
+    recall = api.find("recall")
+    kept = recall.seconds if recall is not None else KEPT_SECONDS
+    scanner = Scanner(partial(in_pool, heavy, timed(finder.around)), kept=kept)
     counter(api.metrics)
     look_counter(api.metrics)
     scan_counter(api.metrics)

@@ -127,7 +127,7 @@ class Guidance(BackgroundPart):
     def takes(self, order: Order, condition: str) -> bool:
         """Find whether it is the way to a thing, a scan, what the last one saw, or the end of what runs."""
         if order is Order.WHERE_WAS:
-            return self._scanning.knows(condition)
+            return self._scanning.answers(condition)
         if order is Order.STOP:
             return self._leading.on or self._scanning.running
         return order in (Order.GUIDE_TO, Order.SCAN)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from server.core.frames import Frame
@@ -22,8 +23,8 @@ from server.session.part import SessionContext
 
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 2.0
-# What a scan found is kept for so many seconds; for so many after it the frames come soon after each other, and whoever
-# turned by more degrees since then has no heading any more.
+# What a scan found is kept for so many seconds at most; for so many after it the frames come soon after each other, and
+# whoever turned by more degrees since then has no heading any more.
 KEPT_SECONDS, _ALERT_SECONDS, _FARTHEST = 300.0, 60.0, 1080.0
 # Degrees, and seconds, after which the client hears of a turn again
 _NEWS_DEGREES, _NEWS_SECONDS = 5, 0.5
@@ -39,7 +40,16 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
 }
 
 # Finds what a picture shows, given what is known of it in its pixels; with the processor's seconds
-Scanner = InTurn[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]
+Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
+
+
+class Scanner(InTurn[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]):
+    """Looks at what is around people who turn."""
+
+    def __init__(self, find: Find, *, kept: float = KEPT_SECONDS) -> None:
+        """`kept`: seconds for which the recent past is; what a scan found is kept no longer."""
+        super().__init__(find)
+        self.kept = min(KEPT_SECONDS, kept)
 
 
 def scan_counter(metrics: Metrics) -> Any:
@@ -51,9 +61,9 @@ def scan_counter(metrics: Metrics) -> Any:
 class Scanning:
     """One session's scan, and what it found. All methods belong to the event loop.
 
-    Bounds of what is around a person: names, directions and widths of 24 things, for five minutes at most, and three small
-    grey pictures for the heading. All of it goes with the stream, the socket and the session, with `clear_recall`, and
-    with the next scan.
+    Bounds of what is around a person: names, directions and widths of 24 things, and three small grey pictures for the
+    heading, for five minutes at most and no longer than the recent past. All of it goes with the stream, the socket and
+    the session, with `clear_recall`, and with the next scan.
     """
 
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
@@ -65,6 +75,8 @@ class Scanning:
         self._turn: Turn | None = None
         # None: nothing is kept.
         self._placed: list[Placed] | None = None
+        # Until it is forgotten; also without frames
+        self._timer: asyncio.TimerHandle | None = None
         self._heading = Heading()
         # The capture time, and the motion, at its end
         self._ended_at = self._ended_path = 0.0
@@ -112,12 +124,22 @@ class Scanning:
 
     def stop(self) -> None:
         """Drop all with the session, which gets no frames any more."""
-        self._turn = self._placed = None
-        self._heading = Heading()
+        self._forget()
         self._context.outbox.discard(Scanned)
 
-    async def close(self) -> None:
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._turn = self._placed = None
+        self._heading = Heading()
+
+    def _expire(self) -> None:
+        self._forget()
+        self._context.wants_changed()
+
+    async def close(self) -> None:
+        self._forget()
         await self._looks.close()
 
     def frame(self, frame: Frame) -> None:
@@ -135,7 +157,9 @@ class Scanning:
             # Without a luma plane nobody knows how it moves.
             self._heading.known = False
         if turn is None:
-            self._age(now)
+            if self._heading.path - self._ended_path > _FARTHEST:
+                # Its error is too large.
+                self._heading.known = False
             if (self.on, self.alert) != wants:
                 # It wants fewer frames after a while, and none without a heading.
                 self._context.wants_changed()
@@ -148,9 +172,12 @@ class Scanning:
             gaze = self._heading.gaze(frame.width, frame.height)
             self._looks.begin(frame, self._look(frame, turn, gaze))
 
-    def knows(self, words: str) -> bool:
-        """Find whether the last scan saw what somebody names."""
-        return bool(self._named(words))
+    def answers(self, words: str) -> bool:
+        """Find whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
+        if self._placed is None:
+            return False
+        engine = self._context.tools.current_engine()
+        return bool(self._named(words)) or engine.status.capabilities.wants_pixels
 
     def where(self, message: WhereWas) -> None:
         """Tell where something of the last scan is."""
@@ -174,13 +201,6 @@ class Scanning:
             )
         ]
 
-    def _age(self, now: float) -> None:
-        """Let go of what was found when it is too old, and of the heading when its error is too large."""
-        if now - self._ended_at >= KEPT_SECONDS:
-            self.drop()
-        elif self._heading.path - self._ended_path > _FARTHEST:
-            self._heading.known = False
-
     def _finish(self, end: End) -> None:
         turn, heading = self._turn, self._heading
         if turn is None:
@@ -189,6 +209,7 @@ class Scanning:
         self._placed = turn.finish(heading)
         self._ended_at, self._ended_path = heading.at, heading.path
         heading.forget_first()
+        self._timer = asyncio.get_running_loop().call_later(self._scanner.kept, self._expire)
         self._context.wants_changed()
         things = [self._told_of(one) for one in self._placed]
         self._context.outbox.put(

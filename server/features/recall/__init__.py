@@ -24,3 +24,5 @@ def register(api: Api) -> None:
         lambda: {(): sum(session.part("recall").size for session in api.sessions.visitors())},
     )
     api.session_part(lambda context: Recalling(context, limits), Wish)
+    # Others keep nothing for longer.
+    api.offer(limits)

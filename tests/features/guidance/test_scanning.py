@@ -20,6 +20,7 @@ from server.features.guidance.scanning import Scanner, scan_counter
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
+from server.models.base import Capabilities
 from server.models.order_words import Order
 from server.session.feature_parts import SessionFeatures
 from server.session.session import Session
@@ -35,7 +36,7 @@ ROOM = Panorama(11)
 class Finding:
     """Finds things where a test has put them in its room, and keeps what it was given."""
 
-    def __init__(self, *things: tuple[str, float]) -> None:
+    def __init__(self, *things: tuple[str, float], kept: float = 300) -> None:
         self.things = things
         self.right = 0.0
         self.looks: list[tuple[Bgr, Sequence[Box], Extra]] = []
@@ -43,7 +44,7 @@ class Finding:
         self.fails: Exception | None = None
         self.open = asyncio.Event()
         self.open.set()
-        self.scanner = Scanner(self.find)
+        self.scanner = Scanner(self.find, kept=kept)
 
     async def find(
         self, bgr: Bgr, known: Sequence[Box], extra: Extra
@@ -64,9 +65,12 @@ class Finding:
 
 @asynccontextmanager
 async def around(
-    *things: tuple[str, float], filters: tuple[PrivacyFilter, ...] = (), begins: bool = True
+    *things: tuple[str, float],
+    filters: tuple[PrivacyFilter, ...] = (),
+    begins: bool = True,
+    kept: float = 300,
 ) -> AsyncIterator[tuple[Room, Finding]]:
-    finding = Finding(*things)
+    finding = Finding(*things, kept=kept)
     async with room(None, *filters, looker=Looks().looker, scanner=finding.scanner) as one:
         one.session.socket_opened()
         one.camera()
@@ -204,6 +208,24 @@ async def test_where_a_thing_was_is_told_from_where_one_looks_now() -> None:
         assert (await one.next("started", "transcript"))["type"] == "started"
 
 
+async def test_what_was_not_seen_is_told_where_no_model_looks_back() -> None:
+    """The built-in engine would answer about the present picture alone."""
+    words: dict[str, Any] = {"type": "chat", "content": "Where was the door?", "orders": True}
+    async with around(("cup", 20)) as (one, finding):
+        part = one.session.part("guidance")
+        one.engine.capabilities = Capabilities(wants_pixels=True)
+        assert not part.takes(Order.WHERE_WAS, "the door")
+        await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        await told(one)
+        one.session.handle(wire.Chat(**words, id="q1"))
+        heard = await one.next("transcript")
+        assert (heard["order"], heard["condition"]) == ("where_was", "the door")
+        one.session.handle(WhereWas(type="where_was", thing="the door"))
+        (bearing,) = await told(one)
+        assert (bearing["thing"], bearing["count"], "found" in bearing) == ("the door", 0, False)
+
+
 async def test_a_cut_makes_the_direction_unknown() -> None:
     """It is said, and no frame is taken for it any more."""
     async with around(("cup", 20)) as (one, finding):
@@ -230,8 +252,8 @@ async def test_a_scan_that_loses_its_way_says_so() -> None:
         assert [thing["label"] for thing in end["things"]] == ["a cup"]
 
 
-async def test_what_was_seen_is_kept_for_five_minutes() -> None:
-    """For one of them the frames come soon after each other."""
+async def test_frames_come_soon_after_each_other_for_a_minute() -> None:
+    """Then it wants the sampled ones alone."""
     async with around(("cup", 20)) as (one, finding):
         now = await turn(one, finding, 60, time.monotonic())
         one.session.handle(Scan(type="scan", on=False))
@@ -240,11 +262,30 @@ async def test_what_was_seen_is_kept_for_five_minutes() -> None:
         assert camera.on_between is not None
         show(one, 60, now + 62)
         assert camera.on_between is None
-        show(one, 60, now + 290)
         assert one.session.part("guidance").takes(Order.WHERE_WAS, "the cup")
-        show(one, 60, now + 301)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+async def test_what_was_seen_is_kept_no_longer_than_the_recent_past(seconds: float) -> None:
+    """Also where no frame comes any more. It is told all the same."""
+    async with around(("cup", 20), kept=seconds) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        ended = time.monotonic()
+        part = one.session.part("guidance")
+        assert part.takes(Order.WHERE_WAS, "the cup")
+        await until(lambda: not part.takes(Order.WHERE_WAS, "the cup"))
+        assert time.monotonic() - ended >= seconds
+        assert [thing["label"] for thing in (await scanned(one))["things"]] == ["a cup"]
         assert not takes_frames(one)
-        assert not one.session.part("guidance").takes(Order.WHERE_WAS, "the cup")
+        # The next one is forgotten by its own time.
+        one.session.handle(Scan(type="scan"))
+        await turn(one, finding, 60, now + 1)
+        assert part._scanning.running
+
+
+def test_it_is_five_minutes_at_most() -> None:
+    assert Scanner(nothing).kept == Scanner(nothing, kept=3600).kept == 300
 
 
 @pytest.mark.parametrize("how", ["clear", "stream", "socket", "scan", "session"])
