@@ -267,7 +267,8 @@ async def test_orders_press_the_buttons_of_the_page(
     talking_browser: Browser, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says what they did, also after the last one, which turns the camera off."""
-    orders = ["Hold the picture.", "Let go.", "Longer answers.", "Guide me.", "Camera off."]
+    orders = ["Hold the picture.", "Let go.", "Longer answers.", "Guide me."]
+    orders += ["Guide me to the cup.", "Camera off."]
     understood(server, monkeypatch, FakeWords(*orders))
     async with person(talking_browser, server) as visitor:
         page = visitor.page
@@ -295,6 +296,8 @@ async def test_orders_press_the_buttons_of_the_page(
         await soon(lambda: session.requests.preferences.verbosity == "full")
         await obey("guide", say("voice.hints_on"))
         await expect(page.locator("#guide")).to_have_attribute("aria-pressed", "true")
+        await obey("guide_to", say("lead.looking", thing="a cup"))
+        assert (await visitor.sent("goal"))["thing"] == "the cup"
         await obey("camera_off", say("server.camera_off"))
         await expect(page.locator("#hold")).to_be_hidden()
         assert await page.evaluate("window.__said.at(-1)") == say("server.camera_off")
