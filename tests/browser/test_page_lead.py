@@ -124,9 +124,11 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     target = await found(page, since)
     assert target["box"][0] > 0.5
     assert (target["label"], target["kind"]) == ("a cup", "thing")
+    # By its size, which a cup has
+    assert 0.2 < target["metres"] < 0.6
     # Its direction as on a clock's face
-    hour = say("lead.at_hour", hour=3, share="S").partition("S")[0]
-    await expect(line).to_contain_text(hour)
+    hour = say("lead.at_hour_far", hour=3, far=say("lead.reach"))
+    await expect(line).to_have_text(hour)
     await expect(line).to_have_attribute("aria-live", "polite")
     await page.page.wait_for_timeout(1500)
     aside = await page.evaluate(MEASURE, 1400)
@@ -134,7 +136,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     assert 1 <= aside["rate"] <= 5
     # In the middle
     await page.show(mode=scene(0.5))
-    await expect(line).to_have_text(say("lead.middle"))
+    await expect(line).to_have_text(say("lead.middle_far", far=say("lead.reach")))
     await page.page.wait_for_timeout(1500)
     middle = await page.evaluate(MEASURE, 1400)
     assert abs(middle["side"]) < 0.2

@@ -226,7 +226,7 @@ export interface Settings {
 /** Lead the person to something, in place of what they were led to before; a `target` follows. */
 export interface Goal {
   type: "goal";
-  /** What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes are print. A model with boxes looks for what the server itself does not know; without one its words are print, too. Without it the person is led to nothing any more. */
+  /** What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words in quotes are print. A model with boxes looks for what the server itself does not know; without one its words are print, too. Without it the person is led to nothing any more. */
   thing?: string;
 }
 
@@ -726,13 +726,15 @@ export interface Target {
   /** Its name in the page's language, or the words that are looked for as print */
   label: string;
   /** What is looked for; `thing` instead of `text` once a model that can look for it is there */
-  kind: "thing" | "text" | "code" | "face";
+  kind: "thing" | "text" | "code" | "face" | "colour";
   /** A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those */
   by_model: boolean;
   /** `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended */
   state: "looking" | "maybe" | "found" | "lost" | "there";
   /** Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a lost one the last */
   box?: [number, number, number, number];
+  /** About how far away it is, by its size in the picture; absent where things of its kind differ in size, or not all of it is seen */
+  metres?: number;
   /** Its middle is about that of the picture. */
   near: boolean;
   /** A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives boxes */

@@ -15,6 +15,7 @@
  * @property {number} share of the picture that it fills, 0 to 1
  * @property {Side} side on which it left the picture
  * @property {boolean} confirmed a second look has seen it, too
+ * @property {number} [metres] about how far away it is; none: nobody knows
  */
 
 // In the middle: so near to it, and until it is so far, in halves of the picture
@@ -54,6 +55,8 @@ export class Course {
   #velocity = [0, 0];
   #id = 0;
   #confirmed = false;
+  /** @type {number|undefined} */
+  #metres;
   #inMiddle = false;
   #lostAt = Infinity;
   #covered = false;
@@ -61,16 +64,17 @@ export class Course {
   #freeAt = -Infinity;
 
   /**
-   * A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean}} target
+   * A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean, metres?: number}} target
    * @param {number} at the time of its frame @param {number} [now]
    */
-  target({ state, box, confirmed = false }, at, now = at) {
+  target({ state, box, confirmed = false, metres }, at, now = at) {
     if (seen(state) && !seen(this.#state)) this.#restart();
     if (state === "lost" && this.#state === "found") {
       this.#covered = Math.hypot(...this.#velocity) < STILL && now - this.#at >= UNTRACKED;
     }
     this.#state = state;
     this.#confirmed = confirmed;
+    this.#metres = metres;
     // The tracker knows it later than the look.
     if (box && (seen(state) || state === "there") && at > this.#at) this.#place(box, at);
   }
@@ -91,7 +95,7 @@ export class Course {
     const across = 2 * x - 1;
     const down = 2 * y - 1;
     const share = Math.max(0, right - left) * Math.max(0, bottom - top);
-    const common = { pan: 0, off: 1, hour: 12, share, side: sideOf(across, down), confirmed: this.#confirmed };
+    const common = { pan: 0, off: 1, hour: 12, share, side: sideOf(across, down), confirmed: this.#confirmed, metres: this.#metres };
     if (state === "there") return { ...common, state, rate: 0, hertz: HERTZ.there, off: 0 };
     if (state === "looking" || !this.#box) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
     const outside = Math.max(Math.abs(across), Math.abs(down)) > 1.1;
@@ -171,11 +175,27 @@ const APART = 2000;
 const AGAIN = 9000;
 // Steps of the share that are news
 const SHARE_STEP = 0.05;
+// Up to here it is within reach, and up to here an arm's length away (m); so much more or less is no news
+const REACH = 0.6;
+const ARM = 1;
+const SLACK = 1.15;
+
+/** How far away it is said to be, in whole metres beyond an arm's length; "": it is not said. @typedef {""|"reach"|"arm"|number} Far */
+
+/** @param {number|undefined} metres @param {Far} before what was said @returns {Far} */
+function farOf(metres, before) {
+  if (!metres) return "";
+  const [least, most] = before === "reach" ? [0, REACH] : before === "arm" ? [REACH, ARM] : [Number(before) - 0.5, Number(before) + 0.5];
+  if (before !== "" && metres > least / SLACK && metres < most * SLACK) return before;
+  return metres < REACH ? "reach" : metres < ARM ? "arm" : Math.round(metres);
+}
 
 /** Chooses what is said and when: one sentence in two seconds, about what is so then. */
 export class Teller {
   #key = "";
   #at = -Infinity;
+  /** @type {Far} */
+  #far = "";
 
   /** Say what holds, though it was said before. */
   anew() {
@@ -184,25 +204,26 @@ export class Teller {
 
   /**
    * @param {Cue} cue @param {number} now ms @param {Level} level
-   * @returns {{id: string, hour?: number, share?: number}|null} words by their id; null: nothing to say
+   * @returns {{id: string, hour?: number, share?: number, far?: Far}|null} words by their id; null: nothing to say
    */
   next(cue, now, level) {
     if (level === 0 || cue.state === "maybe" || now - this.#at < APART) return null;
-    const key = keyOf(cue, level);
+    const far = farOf(cue.metres, this.#far);
+    const key = keyOf(cue, level, far);
     const again = level > 1 && ["looking", "lost"].includes(cue.state) && now - this.#at >= AGAIN;
     if (key === this.#key && !again) return null;
     const known = key === this.#key;
-    this.#key = key;
-    this.#at = now;
-    return known && cue.state === "looking" ? { id: "lead.still_looking" } : sentence(cue);
+    [this.#key, this.#at, this.#far] = [key, now, far];
+    return known && cue.state === "looking" ? { id: "lead.still_looking" } : sentence(cue, far);
   }
 }
 
-/** What makes a sentence another one. @param {Cue} cue @param {Level} level @returns {string} */
-function keyOf({ state, hour, share, side }, level) {
+/** What makes a sentence another one. @param {Cue} cue @param {Level} level @param {Far} far @returns {string} */
+function keyOf({ state, hour, share, side }, level, far) {
   if (state === "lost") return `lost ${side}`;
-  if (state !== "found" || level === 1) return state;
-  const step = level === 3 ? Math.round(share / SHARE_STEP) : "";
+  if (level === 1 || (state !== "found" && state !== "middle")) return state;
+  if (state === "middle") return `middle ${far}`;
+  const step = level === 3 && far === "" ? Math.round(share / SHARE_STEP) : far;
   return `found ${hour} ${step}`;
 }
 
@@ -211,8 +232,12 @@ const WORDS = { looking: "lead.looking", covered: "lead.covered", found: "lead.a
 /** @type {Record<Side, string>} */
 const LOST = { left: "lead.lost_left", right: "lead.lost_right", up: "lead.lost_up", down: "lead.lost_down" };
 
-/** @param {Cue} cue */
-function sentence({ state, hour, share, side }) {
+/** The same with how far away it is. @type {Record<string, string>} */
+const FAR = { found: "lead.at_hour_far", middle: "lead.middle_far" };
+
+/** @param {Cue} cue @param {Far} far */
+function sentence({ state, hour, share, side }, far) {
   if (state === "lost") return { id: LOST[side] };
+  if (far !== "" && FAR[state]) return { id: FAR[state], hour, far };
   return state === "found" ? { id: WORDS.found, hour, share } : { id: WORDS[state] };
 }

@@ -116,12 +116,12 @@ export class Lead {
   receive(target) {
     if (!this.#ticks || target.thing !== this.#thing) return false;
     const now = pageTime();
-    const { state, box, confirmed, captured_at: captured = 0, age_ms: age = 0 } = target;
+    const { state, box, confirmed, metres, captured_at: captured = 0, age_ms: age = 0 } = target;
     const at = captured <= now + CLOCKS && captured >= now - OLDEST ? captured : now - age;
     if (target.kind !== this.#kind) this.#teller.anew();
     this.#label = target.label;
     this.#kind = target.kind;
-    this.#course.target({ state, box: box && this.#seen(/** @type {Edges} */ (box)), confirmed }, at, now);
+    this.#course.target({ state, box: box && this.#seen(/** @type {Edges} */ (box)), confirmed, metres }, at, now);
     // A second look is at a frame whose box is followed already.
     if ((state === "found" || state === "maybe") && box) {
       if (at !== this.#placed) this.#follow?.place(/** @type {Edges} */ (box), at);

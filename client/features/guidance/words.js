@@ -33,13 +33,19 @@ export function wordsOf(hint, about) {
   return text((about === "face" && FACE[hint]) || WORDS[hint] || "");
 }
 
-/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
-export function leadWords({ id, hour = 12, share = 0 }, thing, print = false) {
-  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, share: percent(share) });
+/** How far away it is. @param {import("./course.js").Far} far @returns {string} */
+function farWords(far) {
+  if (typeof far === "number") return text("lead.metres", { metres: far });
+  return far && text(far === "reach" ? "lead.reach" : "lead.arm");
+}
+
+/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number, far?: import("./course.js").Far}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
+export function leadWords({ id, hour = 12, share = 0, far = "" }, thing, print = false) {
+  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, share: percent(share), far: farWords(far) });
 }
 
 /** @type {Record<Target["kind"], string>} */
-const FINDERS = { thing: "lead.by_detector", text: "lead.by_text", code: "lead.by_code", face: "lead.by_face" };
+const FINDERS = { thing: "lead.by_detector", text: "lead.by_text", code: "lead.by_code", face: "lead.by_face", colour: "lead.by_colour" };
 /** Who has found something. @param {Target} target @returns {string} */
 export function finderWords({ kind, by_model: model, confirmed }) {
   const by = text(model ? "lead.by_model" : FINDERS[kind]);

@@ -1,4 +1,4 @@
-"""Find the thing, print, code or face in a picture that somebody wants to be led to. Blocking."""
+"""Find the thing, print, code, face or colour in a picture that somebody wants to be led to. Blocking."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from server.features.builtin.codes import Code
 from server.features.builtin.colours import NAMES, name_pixels
+from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import PERSON, Thing, classes
 from server.features.builtin.intents import Intent, language_of, languages_of, quoted, understand
 from server.features.builtin.lines import Piece
 from server.features.builtin.locate import (
+    colour_boxes,
     is_print,
     text_boxes,
     wanted_colours,
@@ -32,14 +34,14 @@ _OF_COLOUR, _COLOUR_SIDE = 0.15, 32
 # Least score of print that is taken for the words
 _LEGIBLE = 0.8
 
-Kind = Literal["thing", "text", "code", "face"]
+Kind = Literal["thing", "text", "code", "face", "colour"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
     """A thing that is sought. `label` is its name in the person's language, or the words themselves.
 
-    `unknown`: a text that names no print, code or face, and nothing that the detector knows.
+    `unknown`: a text that names no print, code, face or colour, and nothing that the detector knows.
     """
 
     kind: Kind
@@ -55,7 +57,7 @@ class Sought:
 class Spotted:
     """A place where it may be, in pixels. `sure`: two models say so, or its words were read.
 
-    `alone`: nothing could contradict what found it, since the classifier has no such thing.
+    `alone`: nothing could contradict what found it: the classifier has no such thing, or it is a colour.
     """
 
     box: Box
@@ -91,6 +93,10 @@ def sought(words: str, tag: str, *, things: bool = True) -> Sought:
             return Sought("code", words, words, intent)
         if wants_faces(intent):
             return Sought("face", words, words, intent)
+        # "Something red", but not "the red door", which another red thing may be taken for
+        condition = read_condition(words)
+        if condition is not None and condition.subject is Subject.COLOUR:
+            return Sought("colour", words, words, intent, colours=(condition.target,))
     unknown = not quoted(words) and not is_print(intent)
     return Sought("text", quoted(words) or words, words, intent, unknown=unknown)
 
@@ -120,6 +126,8 @@ def seek(
         return [Spotted(one.box, True) for one in reader.codes(bgr) if one.box is not None]
     if wish.kind == "face":
         return [Spotted(box, True) for box in reader.face_boxes(bgr) or ()]
+    if wish.kind == "colour":
+        return [Spotted(box, False, alone=True) for box in colour_boxes(bgr, wish.colours)]
     boxes = text_boxes(reader.placed_text(bgr), wish.intent, wish.words)
     return [Spotted(box, (box.confidence or 0.0) >= _LEGIBLE) for box in boxes]
 

@@ -12,6 +12,7 @@ from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
 from server.features.guidance import goal as goals
 from server.features.guidance.asking import ASK_SECONDS, ModelLooks
+from server.features.guidance.distance import metres
 from server.features.guidance.looks import InTurn, Looks, Part, square
 from server.features.guidance.messages import Goal, Target
 from server.media.picture.encode import Bgr
@@ -73,6 +74,8 @@ class Leading:
         # As the client gave them
         self._words = ""
         self._goal = goals.Goal()
+        # Height by width of the last frame
+        self._ratio = 1.0
         # Looks in a row without it
         self._empty = 0
 
@@ -141,6 +144,7 @@ class Leading:
         """Look for the thing in a frame, when a look is due."""
         if self._wish is None or self._context.held() is not None:
             return
+        self._ratio = frame.height / frame.width
         self._model.frame(frame.captured)
         if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
             # A model that can look for it is there now.
@@ -274,7 +278,9 @@ class Leading:
         wish, goal = self._wish, self._goal
         if wish is None:
             return
-        box = goal.box
+        box, far = goal.box, None
+        if goal.state is goals.State.FOUND and box is not None and wish.names:
+            far = metres(wish.names[0], box, self._ratio)
         if at is not None:
             # Work for a client that listens keeps its session alive, as its own messages do.
             self._context.touch()
@@ -286,6 +292,7 @@ class Leading:
                 by_model=goal.by_model,
                 state=goal.state.value,
                 box=box,
+                metres=far,
                 near=goal.near,
                 confirmed=goal.confirmed,
                 captured_at=at[0] if at is not None else None,

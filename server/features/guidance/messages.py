@@ -35,8 +35,8 @@ class Goal(ClientMessage):
     """Lead the person to something, in place of what they were led to before; a `target` follows."""
 
     type: Literal["goal"]
-    # What it is, in the person's words, 200 characters at most: a thing, print, a code; words in quotes
-    # are print. A model with boxes looks for what the server itself does not know; without one its
+    # What it is, in the person's words, 200 characters at most: a thing, print, a code, something of a colour; words
+    # in quotes are print. A model with boxes looks for what the server itself does not know; without one its
     # words are print, too. Without it the person is led to nothing any more.
     thing: str | None = Field(None, max_length=200)
 
@@ -57,7 +57,7 @@ class Target(ServerMessage):
     # Its name in the page's language, or the words that are looked for as print
     label: str
     # What is looked for; `thing` instead of `text` once a model that can look for it is there
-    kind: Literal["thing", "text", "code", "face"]
+    kind: Literal["thing", "text", "code", "face", "colour"]
     # A model looks for it; else the server does: things with its detector, print, codes and faces with what reads those
     by_model: bool = False
     # `looking`: not found yet; `maybe`: one look says so; `lost`: it is no longer in the picture; `there`: it is near, and the goal has ended
@@ -65,6 +65,9 @@ class Target(ServerMessage):
     # Left, top, right and bottom as shares of the camera's picture; absent before it is found; of a
     # lost one the last
     box: tuple[float, float, float, float] | None = None
+    # About how far away it is, by its size in the picture; absent where things of its kind differ in size, or not all
+    # of it is seen
+    metres: float | None = None
     # Its middle is about that of the picture.
     near: bool = False
     # A second look, at its enlarged part of the picture, has seen it, too: the model's where one gives

@@ -8,6 +8,7 @@ import pytest
 
 from server.core.frames import Hint
 from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.seeking import sought
 from server.shared.aim import Found, advise
 from tests.features.builtin.scenes import Disc, Scene, Sheet, draw
 
@@ -95,3 +96,35 @@ def test_any_size_of_frame_is_looked_at(finder: Finder) -> None:
         planes = np.full((height * 3 // 2, width), 128, np.uint8)
         image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         assert finder.find(image) == Found()
+
+
+@pytest.mark.parametrize(
+    ("words", "language", "colour"),
+    [
+        ("something red", "en", "red"),
+        ("the red thing", "en", "red"),
+        ("etwas Rotes", "de", "red"),
+        ("quelque chose de bleu", "fr", "blue"),
+        ("algo verde", "es", "green"),
+        ("что-то зелёное", "ru", "green"),
+        ("红色的东西", "zh", "red"),
+        ("赤いもの", "ja", "red"),
+    ],
+)
+def test_somebody_is_led_to_a_colour(
+    finder: Finder, words: str, language: str, colour: str
+) -> None:
+    """To its largest spot, which nothing could contradict."""
+    wish = sought(words, language)
+    assert (wish.kind, wish.colours, wish.unknown) == ("colour", (colour,), False)
+    disc = Disc(colour)
+    found = finder.seek(draw(Scene((disc,))), wish)
+    assert [(one.sure, one.alone) for one in found] == [(False, True)]
+    assert found[0].box.encloses(*disc.at)
+    assert finder.seek(draw(Scene()), wish) == []
+
+
+@pytest.mark.parametrize("words", ["the red door", "my blue jacket", "red"])
+def test_a_colour_alone_is_no_proof_of_a_thing(words: str) -> None:
+    """Something else may be red, too."""
+    assert (sought(words, "en").kind == "colour") is (words == "red")

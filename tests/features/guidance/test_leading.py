@@ -106,7 +106,8 @@ async def test_the_client_hears_where_it_is() -> None:
         assert "box" not in begun
         now = time.monotonic()
         await look(one, now)
-        assert [message["state"] for message in await targets(one)] == ["maybe"]
+        (maybe,) = await targets(one)
+        assert (maybe["state"], "metres" in maybe) == ("maybe", False)
         await look(one, now + 0.3)
         (found,) = await targets(one)
         assert (found["state"], found["kind"], found["box"]) == (
@@ -114,6 +115,8 @@ async def test_the_client_hears_where_it_is() -> None:
             "thing",
             [0.1, 0.4, 0.2, 0.6],
         )
+        # A cup of 10 cm in a ninth of the width
+        assert found["metres"] == pytest.approx(0.77, abs=0.01)
         assert not found["by_model"]
         assert not found["near"]
         assert not found["confirmed"]

@@ -165,6 +165,35 @@ test("the four steps: nothing, what matters, directions, every change", () => {
   assert.deepEqual([count(0), count(1), count(2), count(3)], [0, 2, 3, 4]);
 });
 
+test("how far it is, is said where that is known, and again when it differs", () => {
+  /** @param {number} level @param {number[]} metres one each three seconds @param {number} [x] */
+  const said = (level, metres, x = 0.9) => {
+    const teller = new Teller();
+    return metres.map((far, n) => {
+      const course = new Course();
+      course.target({ state: "found", box: around(x), metres: far }, 3000 * n);
+      const found = teller.next(course.cue(3000 * n), 3000 * n, /** @type {0|1|2|3} */ (level));
+      return found && [found.id, found.far];
+    });
+  };
+  assert.deepEqual(said(2, [0.4, 0.66, 0.75, 0.55, 0.5, 1.6, 2.4, 2.6, 4]), [
+    ["lead.at_hour_far", "reach"],
+    // A little more is no news.
+    null,
+    ["lead.at_hour_far", "arm"],
+    null,
+    ["lead.at_hour_far", "reach"],
+    ["lead.at_hour_far", 2],
+    null,
+    null,
+    ["lead.at_hour_far", 4],
+  ]);
+  assert.deepEqual(said(1, [0.4, 4], 0.5), [["lead.middle_far", "reach"], null]);
+  assert.deepEqual(said(2, [0.4, 4], 0.5), [["lead.middle_far", "reach"], ["lead.middle_far", 4]]);
+  // Nobody knows.
+  assert.deepEqual(said(3, [0]), [["lead.at_hour", undefined]]);
+});
+
 test("what still holds is said again, but not with few words", () => {
   const lost = { ...still(0.9), state: /** @type {const} */ ("lost") };
   for (const [level, wanted] of /** @type {const} */ ([[1, 1], [2, 3]])) {
