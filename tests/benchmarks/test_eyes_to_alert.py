@@ -197,7 +197,7 @@ def test_a_sample_of_streamingbench_is_found_where_its_archives_have_it(
 ) -> None:
     """Each archive has a folder a sample, with one video of any name; the lists name it otherwise."""
     asked = {
-        "question": "When the scoreboard shows 3 points for USA, output \"3\".",
+        "question": 'When the scoreboard shows 3 points for USA, output "3".',
         "time_stamp": "00:00:01",
         "ground_truth_time_stamp": "00:00:02",
     }
