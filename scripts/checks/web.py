@@ -231,6 +231,13 @@ def check_engine(body: Any) -> Finding:
         text = f"{name}{model}: {state!s}."
         if name == "builtin":
             text += " No vision-language model answers."
+        others, gone = _roles(body)
+        text += others
+        if gone:
+            cause = (
+                f"The engine of {' and '.join(gone)} does not answer; another one does its work."
+            )
+            return finding(State.WARN, text, cause, "See that it runs: its own check says more.")
         return finding(State.OK, text)
     return finding(
         State.WARN if state == "loading" else State.FAILED,
@@ -242,3 +249,15 @@ def check_engine(body: Any) -> Finding:
             else "See that the model server runs, and that VLLM_BASE_URL and MODEL_NAME name it."
         ),
     )
+
+
+def _roles(body: Any) -> tuple[str, list[str]]:
+    """Return sentences on the engines that do other work than answering, and the roles whose own engine is gone."""
+    found = body.get("roles")
+    roles = {name: one for name, one in (found or {}).items() if isinstance(one, dict)}
+    said = ""
+    for name, one in roles.items():
+        if one.get("engine") != body["engine"].get("name"):
+            model = f" ({one['model']})" if one.get("model") else ""
+            said += f" {one.get('engine')}{model} {name}."
+    return said, [name for name, one in roles.items() if one.get("instead") is True]

@@ -228,6 +228,27 @@ async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> N
             await page.leave()
 
 
+async def test_who_does_what(visit: Visit, model: FakeOpenAI) -> None:
+    """The model that watches beside the one that answers; gone, it is what to look at, with who does its work."""
+    async with FakeOpenAI(model="small-vl") as small:
+        settings = {"vllm_base_url": model.base_url, "watches_base_url": small.base_url}
+        async with running(engine="auto", **settings) as run:
+            page = await visit(run.base_url)
+            await page.start()
+            await check(page)
+            engine = page.find('[data-check="engine"]')
+            assert (await states(page))["engine"] == "ok"
+            await expect(engine).to_contain_text(f"{say('watch.list')}: vLLM (small-vl).")
+            await small.close()
+            await page.got('m.type === "ready" && m.stands_in')
+            await page.button(say("doctor.again")).click()
+            await done(page)
+            assert (await states(page))["engine"] == "warn"
+            assert say("server.stands_in") in await row(page, "engine")
+            await expect(engine).not_to_contain_text("small-vl")
+            await page.leave()
+
+
 async def test_a_server_that_is_gone(visit: Visit) -> None:
     """Asked while the connection is lost, from beside the notice: nothing answers, and that is all
     that fails.

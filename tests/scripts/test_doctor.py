@@ -26,7 +26,9 @@ from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
+from server.core.frames import Role
 from tests.support import onnx_model
+from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
@@ -363,13 +365,18 @@ async def test_the_server_of_each_role_is_checked(
                 "reads_server": "ok",
             }
             assert "small-vl" in seen["watches_server"]["text"]
+            assert "vllm (large-vl): ready. watches (small-vl) watches." in seen["engine"]["text"]
+            assert seen["engine"]["state"] == "ok"
             settings |= {"watches_api_key": "another key", "reads_model": "reader-vl"}
             seen = await found()
             assert "WATCHES_API_KEY" in seen["watches_server"]["todo"]
             assert "READS_MODEL" in seen["reads_server"]["todo"]
             assert "another key" not in str(seen)
             await small.close()
+            await soon(lambda: run.program.engines.gone(Role.WATCHES), 15)
             seen = await found()
+    assert seen["engine"]["state"] == "warn"
+    assert "The engine of watches does not answer" in seen["engine"]["cause"]
     assert seen["model_server"]["state"] == "ok"
     assert seen["watches_server"]["state"] == "warn"
     assert "WATCHES_BASE_URL" in seen["watches_server"]["todo"]

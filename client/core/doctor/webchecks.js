@@ -232,10 +232,14 @@ export function checkEngine({ status, body }, facts) {
   const name = engineName(engine.name);
   if (engine.state === "ready" || engine.state === "busy") {
     if (body?.draining) return { state: "warn", text: text("doctor.engine_stopping", { engine: name }), todo: text("doctor.engine_stopping_todo") };
-    if (engine.name === "builtin") {
-      return { state: "ok", text: text("doctor.engine_builtin", { engine: name }) };
-    }
-    return { state: "ok", text: text("doctor.engine_state", { engine: engine.model ? `${name} (${engine.model})` : name, state: stateWord(engine.state) }) };
+    const answers =
+      engine.name === "builtin"
+        ? text("doctor.engine_builtin", { engine: name })
+        : text("doctor.engine_state", { engine: engine.model ? `${name} (${engine.model})` : name, state: stateWord(engine.state) });
+    const said = [answers, ...others(facts)].join(" ");
+    // One of them is gone.
+    const instead = fromServer(facts.ready?.stands_in);
+    return instead ? { state: "warn", text: said, cause: instead, todo: text("doctor.engine_todo") } : { state: "ok", text: said };
   }
   return {
     state: engine.state === "loading" ? "warn" : "failed",
@@ -246,4 +250,14 @@ export function checkEngine({ status, body }, facts) {
         ? text("doctor.engine_loading_todo")
         : text("doctor.engine_todo"),
   };
+}
+
+/** The engines that do other work than answering, where others do it. @param {Facts} facts */
+function others({ ready }) {
+  return Object.entries({ watches: "watch.list", reads: "page.way_read" }).flatMap(([role, title]) => {
+    const one = ready?.roles?.[role];
+    if (!one) return [];
+    const name = engineName(one.engine);
+    return ended(`${text(title)}: ${one.engine !== "builtin" && one.model ? `${name} (${one.model})` : name}`);
+  });
 }
