@@ -35,6 +35,8 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.gguf import SUFFIX
+from server.features.hosting.catalogue.machine import Host
+from server.features.hosting.catalogue.modes import no_llama_server
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.control_groups import main_memory
 from server.features.hosting.settings import HostingSettings
@@ -162,7 +164,7 @@ def look(choice: Choice, settings: Settings) -> None:
     if not gpu:
         _require_memory(choice)
     if choice.model.library is Library.LLAMA_CPP:
-        _llama_server(settings)
+        _require_llama_server(choice.model, settings)
     elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
     elif gpu:
@@ -231,6 +233,13 @@ def _llama_server(settings: Settings) -> str:
     if path is None:
         raise ModelError(f"{trouble}\n{OTHERWISE}")
     return path
+
+
+def _require_llama_server(model: Model, settings: Settings) -> None:
+    """Refuse one that does not run, or is too old for the model, before gigabytes are fetched for it."""
+    server, trouble = llama_help.ask(_llama_server(settings))
+    if trouble := no_llama_server(model, Host(llama=server, llama_trouble=trouble)):
+        raise ModelError(f"{trouble}\n{OTHERWISE}")
 
 
 def _require_libraries(python: Path) -> None:

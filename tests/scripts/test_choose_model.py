@@ -104,7 +104,7 @@ library = "llama.cpp"
 abilities = ["images"]
 weights_bytes = 1000
 memory_bytes = 1000
-needs = {{ "llama.cpp" = "" }}
+needs = {{ "llama.cpp" = "b9049" }}
 quantization = "Q4_K_M"
 weights_file = "tiny-Q4_K_M.gguf"
 projector_file = "mmproj-F16.gguf"
@@ -118,6 +118,12 @@ VIDEO = {
     "transformer/diffusion_pytorch_model.safetensors": WEIGHTS,
 }
 Result = subprocess.CompletedProcess[str]
+
+
+def says_help(build: str) -> str:
+    """What a stand-in for llama.cpp's server runs for --help and --version."""
+    data = Path(__file__).parents[1] / "data" / "llama_help.txt"
+    return f'case $1 in --version) echo "version: {build} (0c1e570)" ;; *) cat "{data}" ;; esac'
 
 
 def environment(folder: Path) -> Path:
@@ -318,8 +324,8 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool)
 
 
 def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path) -> None:
-    """Without it nothing is fetched; with it no torch is installed, and its two files alone come; a
-    file of one's own is taken as it is.
+    """Without it, and with one that is too old or another program, nothing is fetched; with it no torch is
+    installed, and its two files alone come; a file of one's own is taken as it is.
     """
     write_weights(tmp_path / "tiny-Q4_K_M.gguf")
     write_projector(tmp_path / "mmproj-F16.gguf")
@@ -334,8 +340,18 @@ def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path
     assert scratch.hub.asked == []
 
     program = tmp_path / "llama-server"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    for said, says in (
+        ("exit 1", f"{program} --help failed: status 1. Install it again"),
+        ("echo usage", "it is another program, or one of before May 2025. Install a newer one"),
+        (says_help("9048"), "It needs llama.cpp b9049 or newer, and 9048 is installed"),
+    ):
+        program.write_text(f"#!/bin/sh\n{said}\n")
+        program.chmod(0o755)
+        done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
+        assert done.returncode == 1
+        assert says in done.stderr
+    assert scratch.hub.asked == []
+    program.write_text(f"#!/bin/sh\n{says_help('9049')}\n")
     folder = scratch.home / "models" / "tiny-GGUF"
     done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
     assert done.stdout.strip() == f"started with {folder}", done.stderr
