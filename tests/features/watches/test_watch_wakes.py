@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import cast
 
+import av
 import pytest
 
 from server.core.errors import EngineFailed
+from server.core.frames import Frame
 from server.features.builtin.engine import BuiltinEngine
 from server.features.watches import watching as watch_queue
+from server.features.watches.rule import Order, Watches
+from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
+from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
+from server.session.request.builder import Allowance
+from server.session.request.parts import SessionTools
+from server.shared.attention.attention import Attention
+from server.shared.attention.gate import WHOLE, Change, Why
+from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, Room, room
@@ -204,3 +215,48 @@ async def test_what_appears_while_something_larger_goes_alerts() -> None:
         one.engine.chunks = reply(True, where=[390, 390, 610, 610])
         await guard.show(mark=True, beside=True, times=2)
         assert len(guard.alerts()) == 1
+
+
+class Noted(Attention):
+    """An attention that asks about every change, and notes what later frames are compared with."""
+
+    def __init__(self) -> None:
+        super().__init__(BufferPool())
+        self.compared: list[float] = []
+
+    def due(self, change: Change, now: float) -> bool:
+        return True
+
+    def asked(self, change: Change, now: float, *, ahead: bool = False) -> None:
+        self.compared.append(change.value)
+
+
+def test_what_waits_is_compared_with_once_it_is_asked_about() -> None:
+    """Not while a further engine is asked about the frame before it."""
+    rule = Watches(place={"red": 0, "a kettle": 1}.get)
+    rule.add(Order("r", "red"), 0.0)
+    rule.add(Order("k", "a kettle"), 0.0)
+    attention = Noted()
+    tools = cast(SessionTools, None)
+    triggers = WatchTriggers(
+        attention=attention,
+        rule=rule,
+        frames=WatchFrames(tools, lambda _: None, lambda: None),
+        allowance=Allowance(10**9, 0.0),
+        tools=tools,
+        minute=lambda: 600,
+        clock=lambda: 1.0,
+    )
+    image = av.VideoFrame(64, 36, "yuv420p")
+    scene = [Change(Why.SCENE, float(score), WHOLE, 0.0) for score in (0, 1)]
+    frames = [Frame(f"f{at}", image, 64, 36, 1.0 + at, None, 1.0 + at, 0) for at in (0, 1)]
+    no = Answer(False, 0.9, None, "")
+    first = triggers.ask_early(frames[0], scene[0])
+    assert first is not None
+    assert triggers.ask_early(frames[1], scene[1]) is None
+    (rest,) = rule.answered(first, {"r": no}, 2.0, 600).asks
+    triggers.follow([rest])
+    assert (rest.rest, attention.compared) == (True, [0.0])
+    (second,) = rule.answered(rest, {"k": no}, 3.0, 600).asks
+    triggers.follow([second])
+    assert (second.frame_id, attention.compared) == ("f1", [0.0, 1.0])
