@@ -9,10 +9,13 @@ import dataclasses
 import os
 import shutil
 import signal
+import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder
@@ -23,7 +26,8 @@ from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.model_run import usable_port
 from server.features.hosting.status import ManagerState
-from server.models.base import Finished
+from server.media.picture import encode
+from server.models.base import Delta, EngineRequest, Finished
 from server.session.request.tools import Toolbox
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
@@ -386,3 +390,54 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
             await large.wait_for(2, timeout=LOADS)
     finally:
         await encoder.close()
+
+
+def fresh(number: int) -> EngineRequest:
+    """A question about a picture that was never sent before: one more shade of red."""
+    asked = request(ASK_SONG, max_tokens=200)
+    shade = [max(0, part - number) for part in COLORS["red"]][::-1]
+    jpeg = encode.jpeg(np.full((196, 252, 3), shade, np.uint8))
+    return dataclasses.replace(asked, picture=dataclasses.replace(asked.picture, jpeg=jpeg))
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """This test, and what it starts, have one core: on a busy machine threads wait for each other above all."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("one_core")
+async def test_it_is_quicker_than_torch_with_the_same_weights(
+    colors: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So small models are for it: first token, pictures and tokens a second, side by side in one run."""
+    whole = {}
+    for name, folder, mode in (
+        ("llama.cpp", colors, RunMode.SUBPROCESS),
+        ("torch", tiny_model, RunMode.IN_PROCESS),
+    ):
+        began = time.monotonic()
+        async with managed_for_real(llama_server=PROGRAM) as one:
+            await one.manager.start(choice(folder, mode=mode))
+            await settled(one, ManagerState.READY)
+            loaded = time.monotonic() - began
+            first, rate = [], []
+            # The first two warm it up.
+            for number in range(12):
+                began = time.monotonic()
+                song = one.manager.active.answer(fresh(number))
+                at = [time.monotonic() async for part in song if isinstance(part, Delta)]
+                assert len(at) > 100
+                first.append(at[0] - began)
+                rate.append((len(at) - 1) / (at[-1] - at[0]))
+        seconds, pieces = statistics.median(first[2:]), statistics.median(rate[2:])
+        whole[name] = seconds + 200 / pieces
+        with capsys.disabled():
+            print(
+                f"\n{name}: loaded in {loaded:.1f} s, first token {seconds * 1000:.0f} ms, ", end=""
+            )
+            print(f"{1 / seconds:.0f} pictures/s, {pieces:.0f} tokens/s")
+    assert whole["llama.cpp"] < whole["torch"]
