@@ -83,9 +83,7 @@ def describe(proposal: Proposal, host: Host, free: int | None, command: str) -> 
         lines.append(f"  It is here already: {model.folder}.")
     where = "of the GPU's memory" if host.gpus else "of memory"
     lines.append(f"  About {gigabytes(needed(model, gpu=bool(host.gpus)))} {where}.")
-    lines += [
-        f"  First word after {one.seconds:g} s on: {one.on}." for one in model.first_token[:1]
-    ]
+    lines += [f"  First word after {one.seconds:g} s on: {one.on}." for one in model.first_token]
     if model.note:
         lines.append(f"  {model.note}")
     return [*lines, f"The command for it: {command}"]

@@ -45,8 +45,8 @@ class FirstToken(BaseModel):
     seconds: float = Field(gt=0, le=3600, allow_inf_nan=False)
     # What it was measured on, and with
     on: str = Field(min_length=1, max_length=120)
-    # Where the measurement can be read
-    source: str = Field(pattern=r"^https://[!-~]{1,240}$")
+    # Where the measurement can be read: an address, or a file of this project
+    source: str = Field(pattern=r"^(https://|docs/figures/)[!-~]{1,240}$")
 
 
 class Model(BaseModel):
