@@ -4,13 +4,13 @@ stopped.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
-from server.core.errors import NotFound
 from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -50,8 +50,8 @@ async def given(page: Visitor) -> tuple[str, str]:
     return await address.input_value(), await token.input_value()
 
 
-async def session_of(page: Visitor, since: float = 0) -> str:
-    ready = await page.got('m.type === "ready"', since=since)
+async def session_of(page: Visitor) -> str:
+    ready = await page.got('m.type === "ready"')
     return str(ready["session_id"])
 
 
@@ -119,15 +119,24 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
         await page.lets_go()
         assert (await page.ask("What is this?"))["text"] == "I see a cup."
         assert server.program.webrtc.get(session_id) is connection
-        # And back: pressing Stop and Start Camera uses the page's own again.
+        # And back: pressing Stop and Start Camera uses the page's own again, however late the wish to end
+        # the device comes.
+        late = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await late.wait()
+            await route.continue_()
+
+        await page.page.route("**/api/cameras/1*", hold)
+        async with page.page.expect_response("**/api/cameras/1*") as ended:
+            await page.press(say("chat.camera_off"))
+            since = await page.now()
+            await page.start()
+            await page.got('m.type === "status" && m.source === "page"', since=since)
+            own = server.program.webrtc.get(session_id)
+            assert own is not connection
+            late.set()
+        assert (await ended.value).ok
         since = await page.now()
-        await page.press(say("chat.camera_off"))
-        await page.start()
-        session_id = await session_of(page, since)
-
-        def own() -> bool:
-            with suppress(NotFound):
-                return server.program.webrtc.get(session_id) is not connection
-            return False
-
-        await soon(own)
+        assert (await page.ask("What is this?"))["text"] == "I see a cup."
+        assert server.program.webrtc.get(session_id) is own

@@ -201,10 +201,13 @@ class Cameras(SessionPart):
         self.report()
 
     async def end(self, id: str) -> None:
-        """End a camera; its tokens are over. Of the own one only what sends ends. Raises NotFound."""
+        """End a camera; its tokens are over. Of the own one only another device that sends ends. Raises NotFound."""
         if id == OWN:
             self._guest = None
-            self._ended(self._session_id, OWN)
+            feed = self._own.feed
+            # The page's own: switched on again while the request to end the device was on its way
+            if feed is None or not feed.sender_controlled:
+                self._ended(self._session_id, OWN)
         else:
             await self._end(self._find(id))
 

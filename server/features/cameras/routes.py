@@ -126,7 +126,7 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
     @router.delete(f"{PREFIX}/{{camera}}", dependencies=at_home)
     async def end(camera: str, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
         """End a camera: its connection closes, and it and its token are gone. Camera `1` stays, and may be
-        sent anew. Answers `ended`: `true`.
+        sent anew; the page's own goes on. Answers `ended`: `true`.
         """
         session = sessions.find(claims.session_id)
         session.touch()
