@@ -129,6 +129,7 @@ export class SpeakEntry {
     if (!this.#wanted || !this.#part.here) return;
     this.#part.here.play(this.#track);
     if (this.#facts) this.#part.here.render(this.#facts);
+    this.#page.chat.renderRunning(); // a question may run already
   }
 
   #render() {

@@ -111,6 +111,8 @@ class Speaking(SessionPart, Speaker):
         self._wanted = False
         # The answer that is spoken now; None without one
         self._now: Utterance | None = None
+        # One that was begun while nobody wanted it spoken, until its first word; "" without one
+        self._unspoken = ""
         self._task: asyncio.Task[None] | None = None
         # Set when there is something for the task to do
         self._news = asyncio.Event()
@@ -137,6 +139,9 @@ class Speaking(SessionPart, Speaker):
             # The person has switched speech on, where the page names the voice's machine.
             self._consent.give()
         self.wanted = message.speak
+        if message.speak and self._unspoken:
+            # Pressed while the model thinks, or at once before the question, on a slow link
+            self.begin(self._unspoken)
 
     async def _language(self, answer: str) -> str | None:
         """Return the chosen language, else the text's: in a thread, the first look is slow."""
@@ -184,6 +189,7 @@ class Speaking(SessionPart, Speaker):
         """Begin with an answer. `by_engine`: its sound comes from the engine, by `play`."""
         self.drop()
         if not self._wanted:
+            self._unspoken = id
             return
         by_engine = by_engine and self._line.connected
         ready = self._ready
@@ -195,6 +201,7 @@ class Speaking(SessionPart, Speaker):
 
     def write(self, id: str, text: str) -> None:
         """Take a piece of its text."""
+        self._passed(id)
         if self._now is not None and self._now.id == id:
             self._now.write(text)
             if self._now.waiting:
@@ -212,6 +219,7 @@ class Speaking(SessionPart, Speaker):
 
     def finish(self, id: str) -> None:
         """Note that the answer is complete; speak the rest."""
+        self._passed(id)
         if self._now is not None and self._now.id == id:
             self._now.finish()
             self._news.set()
@@ -255,8 +263,14 @@ class Speaking(SessionPart, Speaker):
 
     def drop(self) -> None:
         """Speak no more of the answer; the history keeps all of it."""
+        self._unspoken = ""
         if self._now is not None:
             self._end("stopped")
+
+    def _passed(self, id: str) -> None:
+        """Note that an answer is written, or over: it is too late to begin to speak it."""
+        if self._unspoken == id:
+            self._unspoken = ""
 
     def page_read(self, message: SpeechProgress) -> None:
         """Note how far the page has read an answer with its own voice."""

@@ -199,6 +199,27 @@ async def test_nothing_is_spoken_unless_it_is_wanted(rig: Rig) -> None:
     assert rig.voice.texts == []
 
 
+async def test_speech_may_be_wanted_until_the_first_word(rig: Rig) -> None:
+    """Pressed while the model thinks: the answer is spoken. Later it is not, nor is one that has ended."""
+    wanted = rig.speaking.handlers[SpeakSettings]
+    rig.speaking.wanted = False
+    rig.speaking.begin("a1")
+    wanted(SpeakSettings(type="settings", speak=True))
+    rig.speaking.write("a1", "The cup is red.")
+    rig.speaking.finish("a1")
+    await soon(lambda: rig.voice.texts == ["The cup is red."])
+    for text in ("It is full.", ""):
+        rig.speaking.wanted = False
+        rig.answer(text, "a2", whole=not text)
+        wanted(SpeakSettings(type="settings", speak=True))
+        assert not rig.speaking.talking
+    rig.speaking.wanted = False
+    rig.speaking.begin("a3")
+    rig.speaking.drop()
+    wanted(SpeakSettings(type="settings", speak=True))
+    assert not rig.speaking.talking
+
+
 async def test_stopping_is_at_once_and_says_what_was_heard(rig: Rig) -> None:
     """The voice is stopped in the middle of a piece, and nothing of it is left to hear."""
     rig.voice.waits_at = "It is full."
