@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import itertools
 import time
 from collections.abc import AsyncIterator
 
@@ -201,7 +202,9 @@ async def test_a_microphone_is_heard(
     assert np.abs(samples).max() > 300
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert spectrum.max() > 20 * np.median(spectrum)
-    assert heard[-1].end - heard[0].captured == pytest.approx(len(samples) / 16_000, abs=0.8)
+    # Each piece follows the one before, or was earlier than that one was taken for: a packet that is less late than
+    # all others shows how late those were.
+    assert max(after.captured - one.end for one, after in itertools.pairwise(heard)) < 0.03
     await browser.script(talk)
     await soon(lambda: not session.voice.microphone, 10)
     await browser.go("about:blank")

@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.test_page_pick import CAT, opened, tap
-from tests.browser.visitor import Visit, Visitor, shown, started
+from tests.browser.visitor import Visit, Visitor, hurry, shown, started
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.running import Running
 from tests.support.words import say
@@ -171,15 +171,24 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     assert await page.evaluate(MEASURE, 400) == {"rate": 0, "side": pytest.approx(0, abs=1)}
 
 
+# Between two sentences where a test waits for one (ms)
+APART = 300
+
+
 async def test_a_cue_comes_soon_after_its_message(visit: Visit, builtin: Running) -> None:
     """What changes is heard and written at most 120 ms later, unless something was said a moment ago."""
-    page = await started(visit, builtin.base_url, scripts=[LISTEN])
+
+    async def prepare(page: Page) -> None:
+        await hurry(page, "course.js", APART=APART, TO_SIDE=100)
+
+    page = await started(visit, builtin.base_url, scripts=[LISTEN], prepare=prepare)
     await page.show(mode=scene(None), clock=False)
     await page.send("Guide me to the cup.")
     late: list[float] = []
     for _ in range(3):
         await page.show(mode=scene(None))
-        await page.page.wait_for_timeout(7000)
+        await expect(page.find("#aim")).to_have_text(say("lead.looking", thing="a cup"))
+        await page.page.wait_for_timeout(APART)
         since = await page.now()
         await page.show(mode=scene(0.8))
         await found(page, since)

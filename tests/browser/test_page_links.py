@@ -320,7 +320,12 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     """
     network = """const connection = Object.assign(new EventTarget(), {type: "wifi"});
       Object.defineProperty(navigator, "connection", {get: () => connection});"""
-    page = await started(visit, server.base_url, scripts=[network])
+
+    async def prepare(page: Page) -> None:
+        # A server that is late is not gone.
+        await hurry(page, "outage.js", ANSWERS_SOON=8000)
+
+    page = await started(visit, server.base_url, scripts=[network], prepare=prepare)
     since, at = await page.now(), time.monotonic()
     if how == "slept":
         await page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")

@@ -17,6 +17,7 @@ from playwright.async_api import expect
 
 from server.features.hosting.status import ManagerState
 from server.features.local_models.engine import LocalEngine
+from server.shared.processes.reaper import descendants
 from tests.browser.visitor import Visit, Visitor, shown, started
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
 from tests.support.clients import soon
@@ -43,20 +44,21 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def worker_of(run: Running) -> int:
+    """The process that answers, below the one that keeps it."""
     loaded = run.program.feature("hosting").manager.loaded
     assert isinstance(loaded, LocalEngine)
-    pid = loaded.pid
-    assert pid is not None
-    return pid
+    assert loaded.pid is not None
+    (worker,) = descendants(loaded.pid)
+    return worker
 
 
-async def stopped_while_it_answers(run: Running, pid: int) -> None:
+async def stopped_while_it_answers(run: Running, worker: int) -> None:
     """A song has an end, too: on a loaded machine it may have come before the page, or a test,
     looks for its beginning.
     """
     begun = first_tokens(run)
     await soon(lambda: first_tokens(run) > begun, LOADS)
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(worker, signal.SIGSTOP)
 
 
 def first_tokens(run: Running) -> float:

@@ -199,7 +199,7 @@ async def test_answers_that_are_none(
     assert "secret" not in raised.value.message + raised.value.visitor_message
 
 
-@pytest.mark.parametrize("endless", [b"x" * 65536, b": no\n\n" * 8192, b"data: 1"])
+@pytest.mark.parametrize("endless", [b"x" * 65536, b": no\n\n" * 8192, b"data: 1" * 8192])
 async def test_endless_answers_end(server: TranscriptionServer, endless: bytes) -> None:
     """By their size, whatever they hold."""
     server.kind, server.endless = "text/event-stream", endless
