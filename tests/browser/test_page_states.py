@@ -125,12 +125,14 @@ async def test_long_thinking_is_heard(visit: Visit, server: Running, model: Fake
 
     await page.page.route("**/voice_out/spoken.js", hold)
     await page.press("#speak")
-    model.first_token = 2.0
+    model.answer_for = lambda _body, _jpeg: ["", "I ", "see ", "a ", "cup."]
+    model.hold()
     since = await page.now()
     await page.send("What is this?")
     await page.got('m.type === "started"')
     asked.set()
     await hears(page, say("chat.thinking"))
+    model.let_go()
     await hears(page, "I see a cup.")
     ticks = (await page.evaluate("window.__notes")).count(THINKING)
     assert 1 <= ticks <= 1 + (await page.now() - since) / tick
