@@ -28,9 +28,9 @@ from server.models.scheduler.fairness import (
     EngineShare,
     FairQueue,
     Full,
+    PictureCache,
 )
 from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, JobRun
-from server.models.scheduler.picture_cache import PictureCache
 
 log = logging.getLogger(__name__)
 # Watches in a row while descriptions wait

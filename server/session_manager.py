@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from server.access.replicas import Replicas
 from server.access.revoked import Revoked
@@ -14,9 +15,88 @@ from server.auth import DEFAULT_MAX_AGE, Claims
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import Busy, Close, Conflict, Draining, NotFound
 from server.core.redact import session_hash
-from server.session import entries
-from server.session.entries import Entry, Seen, Socket, longest_left, seen_of
 from server.session.session import Session, SessionState
+
+# A session without socket and camera may make room for a new one after this long (seconds): a page
+# that reconnects is back by then.
+LEFT_SECONDS = 60.0
+# One without a picture may so after this long, its socket open or not: nobody holds a session for
+# long without using it.
+DARK_SECONDS = 180.0
+# Behind all that were left
+_DARK = 1e9
+
+
+class Socket(Protocol):
+    """The one socket that listens to a session."""
+
+    def close_soon(self, code: int, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A session in the operators' list. `name` is its hash, as in the log."""
+
+    name: str
+    age_seconds: int
+    # Without activity
+    idle_seconds: int
+    camera: str
+    socket: bool
+    # The paired device's name; empty for none
+    device: str
+    # Requests about its questions and of its background work so far, and visual tokens of both
+    questions: int
+    background: int
+    visual_tokens: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """A session, and what its owner knows beside it."""
+
+    session: Session
+    # The time when the code was brought, seconds since the epoch
+    since: int
+    # The paired device that brought it; empty for none
+    device: str
+    # None while no socket is open
+    socket: Socket | None = None
+    # Offers that are being answered
+    trying: int = 0
+    # It has a camera of the house and needs no page: it ends with the server alone.
+    standing: bool = False
+
+    def order(self, now: float) -> float | None:
+        """Find the place of a visitor's session in the order in which sessions make room for others, the
+        least first; None for one that does not.
+
+        First come those with neither socket nor camera, by the time since they were left (minus
+        seconds), then those without a picture for long.
+        """
+        session = self.session
+        unused = self.socket is None and not session.camera.offered
+        if unused and session.last_activity < now - LEFT_SECONDS:
+            return session.last_activity - now
+        if session.last_picture < now - DARK_SECONDS:
+            return _DARK + session.last_picture - now
+        return None
+
+    def seen(self) -> Seen:
+        """Return it as operators see it."""
+        session, allowance = self.session, self.session.allowance
+        return Seen(
+            session_hash(session.id),
+            max(0, round(time.time() - session.began_at)),
+            max(0, round(time.monotonic() - session.last_activity)),
+            str(session.camera.state() or ""),
+            self.socket is not None,
+            self.device,
+            allowance.questions,
+            allowance.background,
+            allowance.visual_tokens,
+        )
+
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +142,7 @@ class SessionManager:
 
     def __len__(self) -> int:
         """The visitors' sessions."""
-        return sum(not entry.standing for entry in self._entries.values())
+        return len(self._visiting())
 
     @property
     def occupied(self) -> int:
@@ -71,8 +151,9 @@ class SessionManager:
 
     @property
     def holders(self) -> dict[str, float | None]:
-        """See `entries.holders_of`."""
-        return entries.holders_of(self._entries.values())
+        """The slots of all visitors' sessions, each with its `Entry.order`."""
+        now = time.monotonic()
+        return {name: one.order(now) for one in self._visiting() for name in one.session.slots}
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._entries
@@ -93,7 +174,17 @@ class SessionManager:
 
     def visitors(self) -> list[Session]:
         """The sessions that began with a visitor's offer or socket."""
-        return [entry.session for entry in self._entries.values() if not entry.standing]
+        return [entry.session for entry in self._visiting()]
+
+    def _visiting(self) -> list[Entry]:
+        return [entry for entry in self._entries.values() if not entry.standing]
+
+    def _longest_left(self) -> Session | None:
+        """Find the session that is the first to make room."""
+        now = time.monotonic()
+        orders = [(one.order(now), one.session) for one in self._visiting()]
+        left = [(order, session) for order, session in orders if order is not None]
+        return min(left, key=lambda one: one[0])[1] if left else None
 
     def stand(self, session_id: str) -> Session:
         """Begin the session of a camera of the house: it takes no visitor's place, and neither
@@ -119,7 +210,7 @@ class SessionManager:
         `since`: the time when its code was brought, seconds since the epoch; None for now.
         `device`: the paired one that brought it.
 
-        When MAX_SESSIONS are there, the first one of `entries.order_of` makes room.
+        When MAX_SESSIONS are there, the first one of `Entry.order` makes room.
 
         Raises NotFound for one that has ended, Busy when no session makes room, Draining.
         """
@@ -149,7 +240,7 @@ class SessionManager:
         if known or self.closed:
             return self.open(session_id, since, device)
         if not await replicas.take(session_id):
-            left = longest_left(self._entries.values())
+            left = self._longest_left()
             if left is not None:
                 await self._leave(left, "room for others", Close.NO_SESSION)
             if left is None or not await replicas.take(session_id):
@@ -179,7 +270,7 @@ class SessionManager:
 
     def check_free(self) -> None:
         """Raises Busy when no session could begin here now, even by ending one that was left."""
-        if self.occupied >= self._max_sessions and longest_left(self._entries.values()) is None:
+        if self.occupied >= self._max_sessions and self._longest_left() is None:
             raise self.full()
 
     def check_room(self, session_id: str) -> None:
@@ -200,8 +291,8 @@ class SessionManager:
         )
 
     def _make_space(self) -> bool:
-        """End the session that `longest_left` names; False when there is none."""
-        left = longest_left(self._entries.values())
+        """End the session that `_longest_left` names; False when there is none."""
+        left = self._longest_left()
         if left is not None:
             end = self._leave(left, "room for others", Close.NO_SESSION)
             self._tasks.spawn(end, name="make room")
@@ -209,7 +300,9 @@ class SessionManager:
 
     async def make_room(self, names: Iterable[str]) -> None:
         """End the sessions whose slots went to others, by the names in `holders`."""
-        for session in entries.left_of(self._entries.values(), names):
+        now, chosen = time.monotonic(), set(names)
+        some = [one for one in self._visiting() if chosen.intersection(one.session.slots)]
+        for session in [one.session for one in some if one.order(now) is not None]:
             if session.id in self._entries:
                 await self._leave(session, "room for others", Close.NO_SESSION)
 
@@ -250,7 +343,8 @@ class SessionManager:
 
     def seen(self) -> list[Seen]:
         """List the sessions of this process, the newest first."""
-        return seen_of(self._entries.values())
+        newest = sorted(self._visiting(), key=lambda one: -one.session.began_at)
+        return [entry.seen() for entry in newest]
 
     async def take_back(self, name: str) -> bool:
         """End the session with this hash for good, at another process, too.
@@ -271,11 +365,7 @@ class SessionManager:
         epoch). Returns their number here.
         """
         self.revoked.add_all(before, time.time())
-        ended = [
-            id
-            for id, entry in self._entries.items()
-            if entry.since <= before and not entry.standing
-        ]
+        ended = [one.session.id for one in self._visiting() if one.since <= before]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
@@ -347,9 +437,7 @@ class SessionManager:
         left = [session.id for session in self.visitors() if session.last_activity < limit]
         await self._end_all(left, "no activity for too long", Close.IDLE)
         old = time.time() - self._max_age
-        aged = [
-            id for id, entry in self._entries.items() if entry.since <= old and not entry.standing
-        ]
+        aged = [one.session.id for one in self._visiting() if one.since <= old]
         await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
 

@@ -64,7 +64,7 @@ class Api:
         """Add routes for operators alone, below `prefix`, such as "/api/operator/mqtt"."""
         from server.web.request_guard import for_operators
 
-        guards = for_operators(self.services, self._program.access.guard)
+        guards = for_operators(self.services)
         return self._router(APIRouter(prefix=prefix, dependencies=guards))
 
     def _router(self, router: APIRouter) -> APIRouter:

@@ -15,8 +15,7 @@ from server import __version__
 from server.app.program import Program
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
-from server.web.operator_routes import create_session_router
-from server.web.routes import create_router
+from server.web.routes import create_router, create_session_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,10 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(
-        create_router(services, program.access.guard, program.sockets, program.way_in)
-    )
-    app.include_router(create_session_router(services, program.access.guard))
+    app.include_router(create_router(services, program.sockets, program.way_in))
+    app.include_router(create_session_router(services))
     for router in program.routers:
         app.include_router(router)
     app.router.routes.extend(program.routes)

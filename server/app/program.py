@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -16,20 +15,14 @@ from starlette.routing import BaseRoute
 
 from config import RoleSettings, Settings
 from server import __version__
-from server.access.limits import AccessLimiter, GuessLimits, SharedCounts
-from server.access.operator_guard import OperatorGuard
 from server.app import features
 from server.app.api import Api
-from server.auth import TokenIssuer, signing_key
-from server.core.addresses import RequestLimiter
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
 from server.core.alert import Alert
 from server.core.errors import Close
 from server.core.frames import Role
 from server.core.messages import Parser
 from server.core.metrics import Metrics
-from server.core.origins import HostPolicy, OriginPolicy
-from server.core.tls_files import authority_der, certificate_names
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
 from server.media.patches.gathering import Gathering
@@ -44,14 +37,14 @@ from server.models.openai.group import EngineGroup
 from server.models.openai.retry import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.request.parts import SessionLimits, SessionTools
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.connections import Connections
-from server.web.context import AccessSettings, Services
+from server.web.context import Access, Services
 from server.web.health import Health, Limits, add_gauges, add_network_gauges
-from server.web.request_guard import ConnectionGuard, WayIn
+from server.web.request_guard import WayIn
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.turn_watch import RelayWatch
 from server.web.websocket import SocketServer
@@ -138,7 +131,7 @@ class Program:
             background_tokens_per_minute=settings.background_tokens_per_minute,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
-        self.access = AccessParts(settings, self.metrics)
+        self.access = Access(settings, self.metrics)
         tools = SessionTools(
             inference=self.inference,
             current_engine=lambda role=Role.ANSWERS: self.engines.of(role),
@@ -151,7 +144,6 @@ class Program:
         )
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
-        self.limiter = self.access.limiter
         self.sessions = SessionManager(
             lambda session_id: Session(session_id, limits, tools, self.session_features),
             max_sessions=settings.sessions_here,
@@ -161,15 +153,9 @@ class Program:
         )
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.sockets = SocketServer(
+            access=self.access,
             sessions=self.sessions,
-            connections=ConnectionGuard(
-                tokens=self.tokens,
-                origins=self.access.origins,
-                metrics=self.metrics,
-                trusted_proxies=settings.trusted_proxies,
-            ),
             metrics=self.metrics,
-            guard=self.access.guard,
             messages=self.messages,
         )
         self.health = Health(
@@ -208,7 +194,7 @@ class Program:
             engines=self.engines,
             health=self.health,
         )
-        add_network_gauges(self.metrics, self.connections, self.limiter, self.relays)
+        add_network_gauges(self.metrics, self.connections, self.access.requests, self.relays)
 
     def _engine_busy(self, engine: Engine) -> None:
         self.inference.engine_busy(engine)
@@ -234,11 +220,7 @@ class Program:
 
     def services(self) -> Services:
         return Services(
-            access=self.access.settings(),
-            tokens=self.tokens,
-            origins=self.access.origins,
-            limiter=self.access.shared_limiter,
-            guesses=self.access.guesses,
+            access=self.access,
             sessions=self.sessions,
             webrtc=self.webrtc,
             health=self.health,
@@ -342,58 +324,6 @@ class Program:
             better=settings.vllm_base_url if settings.engine == "auto" else None,
             operator=self.access.guard.on,
             roles={role: self.engines.of(role) for role in self.settings.own_roles()},
-        )
-
-
-# Everything that decides who gets in, built from the settings.
-
-
-class AccessParts:
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        secret = settings.jwt_secret_key.get_secret_value()
-        code = settings.access_code.get_secret_value()
-        self._settings = settings
-        self.tokens = TokenIssuer(
-            signing_key(secret, "session tokens", code),
-            settings.session_timeout,
-            settings.token_max_age,
-        )
-        path = settings.ca_cert_path
-        self.authority = authority_der(path) if path is not None else None
-        self.limiter = RequestLimiter(settings.rate_limit_per_minute)
-        self.shared_limiter = AccessLimiter(self.limiter)
-        self.guesses = GuessLimits()
-        self.guard = OperatorGuard(
-            settings.operator_token.get_secret_value(),
-            self.shared_limiter,
-            self.guesses.operator,
-            metrics,
-        )
-        names = {*settings.allowed_hosts, settings.host}
-        if settings.https_enabled and settings.ssl_cert_path is not None:
-            names |= certificate_names(settings.ssl_cert_path)
-        self.hosts = HostPolicy(names, socket.gethostname())
-        self.origins = OriginPolicy(settings.allowed_origins, self.hosts)
-
-    def share(self, counts: SharedCounts) -> None:
-        """Count requests and guesses with other processes."""
-        self.shared_limiter.shared = counts
-        for guesses in self.guesses.all:
-            guesses.shared = counts
-
-    def settings(self) -> AccessSettings:
-        """The settings as the routes need them."""
-        settings = self._settings
-        return AccessSettings(
-            require_auth=settings.require_auth,
-            access_code=settings.access_code.get_secret_value(),
-            metrics_token=settings.metrics_token.get_secret_value(),
-            trusted_proxies=settings.trusted_proxies,
-            stun_urls=settings.stun_urls,
-            turn_urls=settings.turn_urls,
-            turn_secret=settings.turn_secret.get_secret_value(),
-            turn_ttl=settings.turn_ttl,
-            authority=self.authority,
         )
 
 

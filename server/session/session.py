@@ -23,8 +23,7 @@ from server.core.frames import Detail, Role
 from server.core.states import Steps
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
-from server.session.feature_parts import Background, FeatureParts, SessionFeatures
-from server.session.part import SessionContext
+from server.session.part import Background, FeatureParts, SessionContext, SessionFeatures
 from server.session.questions import QuestionService
 from server.session.request.builder import Allowance, RequestBuilder
 from server.session.request.outbox import Outbox
@@ -112,7 +111,7 @@ class Session:
             wants_changed=self.background.changed,
             source=lambda: self.features.source,
             alerted=self.features.alerted,
-            sounded=self.features.sounded,
+            sounded=self._sounded,
         )
         self.sent_pictures = SentPictures(
             lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
@@ -210,7 +209,8 @@ class Session:
                 case wire.Settings():
                     self._set(message)
                 case wire.ClearRecall():
-                    self.features.clear()
+                    for part in self.features:
+                        part.clear()
                     self.sent_pictures.clear()
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
@@ -219,18 +219,27 @@ class Session:
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
                 case _:
-                    if isinstance(message, wire.Cancel):
-                        self.features.cancel(message.id)
-                    if not self.questions.handle(message):
-                        self.features.handle(message)
+                    self._pass_on(message)
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
+
+    def _pass_on(self, message: wire.ClientMessage) -> None:
+        """Have the questions act on a message, or the feature that knows it."""
+        if isinstance(message, wire.Cancel):
+            for part in self.features:
+                part.cancel(message.id)
+        if not self.questions.handle(message):
+            self.features.handle(message)
 
     def _confirm(self, host: str) -> None:
         complete = self.requests.consent.complete
         self.requests.consent.give(host)
         if not complete:
             self.engine_changed()
+
+    def _sounded(self, at: float) -> None:
+        for part in self.features:
+            part.sounded(at)
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
         """Count an error and send it to the client."""
@@ -260,12 +269,14 @@ class Session:
         self.outbox.put(self._ready())
         self._send_sender(None)
         self._status_changed()
-        self.features.greet()
+        for part in self.features:
+            part.greet()
 
     def _status_changed(self) -> None:
         """Send the state: when that of the camera changes, and after each hold."""
         self.outbox.put(self._status())
-        self.features.reported()
+        for part in self.features:
+            part.reported()
 
     def _ready(self) -> wire.Ready:
         tools, requests, consent = self._tools, self.requests, self.requests.consent
@@ -343,18 +354,21 @@ class Session:
         self.use()
         self.touch()
         self.camera.watched = True
-        self.features.set_connected(True)
-        self.background.set_connected(True)
+        self._set_connected(True)
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
         self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
-        self.features.set_connected(False)
-        self.background.set_connected(False)
+        self._set_connected(False)
         # What goes on has to know when it is too dark.
         self.camera.watched = self.background.unattended
+
+    def _set_connected(self, connected: bool) -> None:
+        for part in self.features:
+            part.set_connected(connected)
+        self.background.set_connected(connected)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -14,24 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
 from server.access.limits import Guesses
-from server.access.operator_guard import OperatorGuard
 from server.access.replicas import GONE
 from server.auth import (
     Claims,
     Issued,
-    OriginPolicy,
-    TokenIssuer,
     TokenRefused,
     bearer,
     check_access_code,
     same_secret,
 )
-from server.core.addresses import Network, client_address, is_secure, is_trusted
+from server.core.addresses import client_address, is_secure, is_trusted
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 
 if TYPE_CHECKING:
-    from server.web.context import Services
+    from server.web.context import Access, Services
 
 
 # Checks of requests and sockets: address, origin and token.
@@ -46,18 +42,10 @@ _LOG_SECONDS = 60.0
 class ConnectionGuard:
     """Checks requests and sockets, and counts each refusal by its reason."""
 
-    def __init__(
-        self,
-        *,
-        tokens: TokenIssuer,
-        origins: OriginPolicy,
-        metrics: Metrics,
-        trusted_proxies: Sequence[Network],
-    ) -> None:
-        self._tokens = tokens
-        self._origins = origins
+    def __init__(self, access: Access, metrics: Metrics) -> None:
+        self._access = access
         self._metrics = metrics
-        self._trusted_proxies = trusted_proxies
+        self._trusted_proxies = access.settings.trusted_proxies
         # True once the log has a line about an untrusted proxy
         self._proxy_logged = False
         # Monotonic seconds before which no refusal is logged
@@ -84,10 +72,10 @@ class ConnectionGuard:
     def origin(self, connection: HTTPConnection) -> None:
         """Check the page's origin and the host name. Raises Forbidden for a foreign one."""
         origin, host = connection.headers.get("origin"), connection.headers.get("host")
-        if self._origins.allows(origin, host, self.secure(connection)):
+        if self._access.origins.allows(origin, host, self.secure(connection)):
             return
         self._metrics.auth_failures.labels("origin").inc()
-        known, now = self._origins.knows(host), time.monotonic()
+        known, now = self._access.origins.knows(host), time.monotonic()
         if now >= self._silent_until:
             self._silent_until = now + _LOG_SECONDS
             setting = "ALLOWED_ORIGINS" if known else "ALLOWED_HOSTS"
@@ -108,7 +96,7 @@ class ConnectionGuard:
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
         """Check a token, and its session if one is given. Raises TokenRefused."""
         try:
-            return self._tokens.verify(token, session_id=session_id)
+            return self._access.tokens.verify(token, session_id=session_id)
         except TokenRefused as error:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
@@ -130,12 +118,7 @@ class RequestGuard(ConnectionGuard):
     """The checks that only routes need: rates and codes."""
 
     def __init__(self, services: Services) -> None:
-        super().__init__(
-            tokens=services.tokens,
-            origins=services.origins,
-            metrics=services.metrics,
-            trusted_proxies=services.access.trusted_proxies,
-        )
+        super().__init__(services.access, services.metrics)
         self._services = services
 
     def issue(self, session_id: str, device: Device | None = None) -> Issued:
@@ -146,7 +129,7 @@ class RequestGuard(ConnectionGuard):
             # It may have got in in the same second in which all others were forgotten.
             begins = max(begins, device.since)
         name = device.name if device is not None else ""
-        return services.tokens.issue(session_id, auth_time=begins, device=name)
+        return self._access.tokens.issue(session_id, auth_time=begins, device=name)
 
     def renew(self, request: Request) -> Issued:
         """Issue another token for the session of the request's token. Raises Unauthorized."""
@@ -154,7 +137,7 @@ class RequestGuard(ConnectionGuard):
         try:
             if self._services.sessions.ended(claims):
                 raise TokenRefused("ended")
-            return self._services.tokens.renew(claims)
+            return self._access.tokens.renew(claims)
         except TokenRefused as error:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
@@ -185,19 +168,19 @@ class RequestGuard(ConnectionGuard):
         services, now = self._services, time.monotonic()
         session_id = self.session_of(request)
         if session_id is None:
-            wait = await services.limiter.anybody(self.address(request), now)
+            wait = await self._access.limiter.anybody(self.address(request), now)
         else:
             # With an access code a token is not free, so its session counts as begun.
-            begun = session_id in services.sessions or bool(services.access.access_code)
+            begun = session_id in services.sessions or bool(self._access.code)
             address = self.address(request)
-            wait = await services.limiter.session(session_id, address, now, begun=begun)
+            wait = await self._access.limiter.session(session_id, address, now, begun=begun)
         if wait is not None:
             raise self._limited(wait)
 
     def session_of(self, request: Request) -> str | None:
         """Return the session of the request's valid token; None without one."""
         try:
-            return self._services.tokens.verify(
+            return self._access.tokens.verify(
                 bearer(request.headers.get("authorization"))
             ).session_id
         except TokenRefused:
@@ -216,28 +199,28 @@ class RequestGuard(ConnectionGuard):
         Raises Unauthorized, RateLimited.
         """
         await self.limit(request)
-        right = check_access_code(given, self._services.access.access_code)
+        right = check_access_code(given, self._access.code)
         if given is not None:
-            await self.guess(self._services.guesses.codes, right, request)
+            await self.guess(self._access.guesses.codes, right, request)
         if right:
             return
         self._metrics.auth_failures.labels("bad_code").inc()
         if given is None:
             raise Unauthorized(ask)
-        await self._services.limiter.wrong_code(self.address(request), time.monotonic())
+        await self._access.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
     async def metrics_token(self, request: Request) -> None:
         """Check METRICS_TOKEN if it is set. Raises Unauthorized, RateLimited."""
-        token, services = self._services.access.metrics_token, self._services
+        token = self._access.metrics_token
         if not token:
             return
         given = given_token(request)
         right = same_secret(given, token)
         if given is not None:
-            await self.guess(services.guesses.metrics, right, request)
+            await self.guess(self._access.guesses.metrics, right, request)
         if not right:
-            services.metrics.auth_failures.labels("metrics").inc()
+            self._metrics.auth_failures.labels("metrics").inc()
             raise Unauthorized(
                 "Metrics need the metrics token, sent as Authorization: Bearer <token>."
             )
@@ -263,12 +246,12 @@ class RequestGuard(ConnectionGuard):
         return self.verify(token)
 
 
-def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
+def for_operators(services: Services) -> list[Any]:
     """Return the dependencies of operators' routes: the token, and an origin of this server's page."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
-        await operators.check(given_token(request), guard.address(request))
+        await services.access.guard.check(given_token(request), guard.address(request))
         request.state.operator = True
 
     return [Depends(guard.origin), Depends(operator)]

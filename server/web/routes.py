@@ -8,10 +8,11 @@ import functools
 import gzip
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,20 +22,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
-from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
 from server.auth import Claims, Issued
 from server.core.addresses import parse_address
-from server.core.errors import NotFound, Unauthorized
+from server.core.errors import BadRequest, NotFound, Unauthorized
 from server.media.picture import encode
 from server.media.sdp import MAX_CANDIDATE_CHARS
 from server.session.session import Session, SessionState
-from server.web.context import AccessSettings, Services
+from server.web.context import Access, Services
 from server.web.middleware import MAX_BODY_BYTES
-from server.web.request_guard import RequestGuard, TokenBody, WayIn, given_token
+from server.web.request_guard import RequestGuard, TokenBody, WayIn, for_operators, given_token
 from server.web.websocket import SocketServer
 
+log = logging.getLogger(__name__)
+
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
+PREFIX = "/api/operator"
+# A `session_hash`
+_NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -160,14 +165,12 @@ def _unless_known(request: Request, response: Response) -> Response:
     return response
 
 
-def create_router(
-    services: Services, operators: OperatorGuard, sockets: SocketServer, way_in: WayIn
-) -> APIRouter:
+def create_router(services: Services, sockets: SocketServer, way_in: WayIn) -> APIRouter:
     """Return the routes of the core, in the order of docs/reference/http.md."""
     router = APIRouter()
     guard = RequestGuard(services)
     _add_page(router, services)
-    _add_health(router, services, guard, HealthGuard(services, operators))
+    _add_health(router, services, guard, HealthGuard(services))
     _add_token(router, services, guard, way_in)
     _add_camera(router, services, guard)
     add_pictures(router, services, guard)
@@ -180,10 +183,10 @@ def create_router(
     return router
 
 
-def _with_token(access: AccessSettings, issued: Issued) -> dict[str, Any]:
+def _with_token(access: Access, issued: Issued) -> dict[str, Any]:
     """Return the body with a token and the relays."""
     # Relay credentials may expire before the token, so the page renews both in time.
-    ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
+    ends = {"ice_expires_in": access.settings.turn_ttl} if access.settings.turn_urls else {}
     return ends | {
         "token": issued.token,
         "session_id": issued.session_id,
@@ -321,7 +324,7 @@ def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_i
         # Before any code is used up
         services.sessions.check_new()
         device = None
-        if access.access_code:
+        if access.code:
             entered = await way_in.enter(request, response, body)
             if isinstance(entered, Response):
                 return entered
@@ -354,7 +357,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         without a token the fields of `POST /api/token`.
         """
         extra: dict[str, Any] = {}
-        if access.require_auth or request.headers.get("authorization"):
+        if access.settings.require_auth or request.headers.get("authorization"):
             claims = guard.claims(request)
         else:
             issued = guard.issue(services.sessions.replicas.new_id())
@@ -431,9 +434,9 @@ _FROM_PROXIES = (
 
 
 class HealthGuard:
-    def __init__(self, services: Services, operators: OperatorGuard) -> None:
+    def __init__(self, services: Services) -> None:
         self._token = services.access.metrics_token
-        self._operators = operators
+        self._operators = services.access.guard
         self._guard = RequestGuard(services)
 
     async def sees_all(self, request: Request) -> bool:
@@ -601,3 +604,49 @@ class Shell:
 def integrity(text: bytes) -> str:
     """Return the hash by which a browser checks what it fetches (Subresource Integrity)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode()
+
+
+def create_session_router(services: Services) -> APIRouter:
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services))
+    sessions = services.sessions
+
+    @router.get("/sessions")
+    async def listed() -> dict[str, Any]:
+        """The sessions of this process.
+
+        `sessions`: a list of `name`, `age_seconds`, `idle_seconds`, `camera`, `socket`, `device`,
+        `questions`, `background` (requests), `visual_tokens`; `shared`: `true` when other processes
+        learn of an end. A `name` has 12 digits of `0-9` and `a-f`, as in the log.
+        """
+        return {
+            "sessions": [asdict(one) for one in sessions.seen()],
+            # True when other processes are notified of ended sessions
+            "shared": sessions.replicas.hear(),
+        }
+
+    @router.delete("/sessions/{name}")
+    async def end(name: str) -> dict[str, Any]:
+        """End a session. Answers `ended`: 0 or 1."""
+        if _NAME.fullmatch(name) is None:
+            raise BadRequest(
+                "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
+            )
+        here = await sessions.take_back(name)
+        announced = await sessions.replicas.announce_end(name)
+        log.info("the operator ends a session", extra={"count": int(here)})
+        if not here and not announced:
+            raise NotFound(
+                "This process has no session of that name. It has ended, or another process has it: ask that one."
+            )
+        return {"ended": int(here)}
+
+    @router.delete("/sessions")
+    async def end_all() -> dict[str, Any]:
+        """End all sessions and all tokens issued so far. Answers `ended`: integer."""
+        now = int(time.time())
+        ended = await sessions.take_all_back(now)
+        await sessions.replicas.announce_end_of_all(now)
+        log.info("the operator ends all sessions", extra={"count": ended})
+        return {"ended": ended}
+
+    return router

@@ -12,5 +12,5 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 async def test_both_ways_are_seen() -> None:
     found = {way: {module for module, _ in calls} for way, calls in (await trace()).items()}
     assert {"media/video/assemble", "media/camera"} <= found["a frame"]
-    assert {"web/session_socket", "inference", "session/request/answers"} <= found["a question"]
+    assert {"web/websocket", "inference", "session/request/answers"} <= found["a question"]
     assert not found["a frame"] & {"inference"}

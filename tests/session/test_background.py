@@ -6,8 +6,7 @@ import time
 from dataclasses import replace
 
 from server.core.frames import Frame
-from server.session.feature_parts import Background
-from server.session.part import BackgroundPart
+from server.session.part import Background, BackgroundPart
 from tests.support.rooms import Room, room
 
 

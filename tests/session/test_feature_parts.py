@@ -9,8 +9,7 @@ import pytest
 from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.messages.base import ClientMessage
-from server.session.feature_parts import FeatureParts, SessionFeatures
-from server.session.part import SessionContext, SessionPart
+from server.session.part import FeatureParts, SessionContext, SessionFeatures, SessionPart
 from server.session.request.outbox import Outbox
 from tests.support.rooms import bare_context
 
@@ -48,7 +47,8 @@ def parts() -> tuple[FeatureParts, Noting]:
 
 def test_each_gets_what_is_for_it() -> None:
     one, noting = parts()
-    one.greet()
+    for part in one:
+        part.greet()
     one.handle(Wish(type="wish"))
     one.alerted(Alert(0.0, one.source))
     alert = noting.got.pop()
@@ -62,7 +62,8 @@ def test_a_fixed_cameras_session_is_the_operators() -> None:
     one, noting = parts()
     told: list[Alert] = []
     one.stand(told.append, "hall")
-    one.greet()
+    for part in one:
+        part.greet()
     with pytest.raises(Conflict):
         one.handle(Wish(type="wish"))
     one.alerted(Alert(0.0, one.source))

@@ -46,8 +46,7 @@ from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
-from server.session.feature_parts import SessionFeatures
-from server.session.part import MakePart, SessionContext
+from server.session.part import MakePart, SessionContext, SessionFeatures
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionTools
 from server.session.session import Session

@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 
 from server.auth import TokenIssuer, new_session_id, signing_key
 from server.core.errors import RateLimited
-from server.web import session_socket, websocket
+from server.web import websocket
 from server.web.websocket import SocketGate
 from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
 from tests.support.running import Running, running
@@ -270,19 +270,19 @@ async def test_gate_lets_in_again_after_a_minute() -> None:
 async def test_too_many_messages(run: Running) -> None:
     """Past the burst each message gets rate_limited; going on costs the socket, with 4429."""
     async with page_of(run) as page:
-        for _ in range(session_socket.MESSAGE_BURST):
+        for _ in range(websocket.MESSAGE_BURST):
             await page.send(type="ping")
-        for _ in range(session_socket.MESSAGE_BURST):
+        for _ in range(websocket.MESSAGE_BURST):
             await page.next("pong")
         assert not [m for m in page.seen if m["type"] == "error"]
-        for _ in range(session_socket.MAX_REFUSED * 2):
+        for _ in range(websocket.MAX_REFUSED * 2):
             await page.send(type="ping")
         assert (await page.closed())[0] == 4429
         errors = [m for m in page.seen if m["type"] == "error"]
         assert {m["code"] for m in errors} == {"rate_limited"}
         assert errors[0]["retryable"] is True
         assert errors[0]["retry_after"] == 1
-        assert 0 < len(errors) <= session_socket.MAX_REFUSED
+        assert 0 < len(errors) <= websocket.MAX_REFUSED
 
 
 # Sizes

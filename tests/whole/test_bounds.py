@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer, close_all
-from server import auth, webrtc_server
+from server import auth, session_manager, webrtc_server
 from server.access import limits as guesses
 from server.core import addresses, messages
 from server.core.errors import Close
@@ -30,14 +30,12 @@ from server.media.video import assemble, decode, h264
 from server.media.video.decode import BACKLOG, DecodePool
 from server.media.video.video_stream import VideoStream
 from server.models.openai import chat_stream
-from server.session import entries
 from server.session.request.outbox import MAX_BYTES
 from server.web import (
     connections,
     http_protocol,
     middleware,
     serving,
-    session_socket,
     websocket,
     ws_protocol,
 )
@@ -153,7 +151,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """256 KiB wait for it at most; then the socket closes with 4429, and the session stays."""
-    monkeypatch.setattr(session_socket, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(websocket, "SEND_SECONDS", 0.5)
     async with running() as server:
         # Small windows on both sides, so that the operating system does not take it all.
         for listener in server.server.servers[0].sockets:
@@ -198,7 +196,7 @@ PROMISED = [
     ("32 fingerprints an offer", offer.MAX_FINGERPRINTS, 32),
     ("pictures 4096×4096", decode.MAX_SIDE, 4096),
     ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
-    ("20 a second", session_socket.MESSAGE_RATE, 20),
+    ("20 a second", websocket.MESSAGE_RATE, 20),
     ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
     ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
     ("Sockets: 8 a session a minute", websocket.SOCKETS_PER_MINUTE, 8),
@@ -232,7 +230,7 @@ PROMISED = [
     ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),
     ("30 frames", decode.BACKLOG, 30),
     ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
-    ("without a camera for three minutes", entries.DARK_SECONDS, 180),
+    ("without a camera for three minutes", session_manager.DARK_SECONDS, 180),
     ("200 lines of 300 characters", operator_channel.MAX_LINES, 200),
     ("lines of 300 characters wait", operator_channel.MAX_LINE_CHARS, 300),
     ("a wrong code costs three requests", addresses.WRONG_CODE_COST, 3),

@@ -25,7 +25,7 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.server_recogniser import Words
 from server.media.sound.line import FRAME, RATE
 from server.media.sound.microphone import MicrophoneStream, OpusEncoder
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until

@@ -170,7 +170,7 @@ async def _first_frame(
     """
     if not isinstance(token, str):
         raise BadRequest("camera is not text; allowed is the token of the session whose camera it is.")  # fmt: skip
-    session = services.sessions.find(services.tokens.verify(token).session_id)
+    session = services.sessions.find(services.access.tokens.verify(token).session_id)
     frame = await session.camera.sharpest()
     made = await in_pool(
         workshop.prepare_pool, workshop.preparer.make, frame, _AS_IT_IS, Detail.HIGH

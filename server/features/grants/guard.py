@@ -84,7 +84,7 @@ class ProgramGuard:
         """Count a refusal against its address; return its error, or RateLimited for one of too many."""
         services, address = self._services, self._guard.address(request)
         services.metrics.auth_failures.labels("program").inc()
-        wait = await services.limiter.anybody(address, time.monotonic())
+        wait = await services.access.limiter.anybody(address, time.monotonic())
         if wait is None:
             return error
         return RateLimited(

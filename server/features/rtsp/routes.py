@@ -74,7 +74,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
     async def token(name: str) -> dict[str, Any]:
         """A token for a socket of the camera's session: `token`, `session_id`, `expires_in`."""
         session = cameras.find(name)
-        issued = services.tokens.issue(session.id)
+        issued = services.access.tokens.issue(session.id)
         return {
             "token": issued.token,
             "session_id": session.id,

@@ -26,7 +26,7 @@ from server.features.builtin.reader import Reader
 from server.media.picture.encode import Bgr
 from server.media.picture.privacy import ClosedFilter, PrivacyFilter
 from server.models.base import Capabilities
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo

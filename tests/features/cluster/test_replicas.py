@@ -14,7 +14,7 @@ import pytest
 from server.features.cluster import redis_store, replicas
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
-from server.session.entries import LEFT_SECONDS
+from server.session_manager import LEFT_SECONDS
 from tests.features.cluster.gateways import SECRET, answering, gateways
 from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error

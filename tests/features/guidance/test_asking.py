@@ -22,7 +22,7 @@ from server.features.guidance.scanning import Scanner
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities, EngineRequest
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.test_guidance import Looks, nothing
 from tests.features.guidance.test_leading import Finding, Paint, goal, look, targets

@@ -14,7 +14,7 @@ from server.core.frames import Frame
 from server.features.guidance.guidance import Guidance, Looker, counter
 from server.features.guidance.leading import Seeker
 from server.features.guidance.scanning import Scanner
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from server.shared.aim import Found, Thing
 from tests.support.fakes import until

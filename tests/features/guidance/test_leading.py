@@ -22,7 +22,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.routing import STOP_WORDS
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.test_guidance import Looks, nothing
 from tests.support.fakes import until

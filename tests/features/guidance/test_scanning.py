@@ -22,7 +22,7 @@ from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from server.models.order_words import Order
-from server.session.feature_parts import SessionFeatures
+from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 from tests.features.guidance.test_guidance import Looks, nothing

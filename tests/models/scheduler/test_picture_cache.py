@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.models.scheduler.picture_cache import PictureCache
+from server.models.scheduler.fairness import PictureCache
 
 
 def tell(
