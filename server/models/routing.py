@@ -1,7 +1,8 @@
 """Choose the way of a question from its words: the present picture, its detail, two looks at it, the
 recent past, a spot in it, or its text over several pictures. Pure.
 
-The words of all languages are in `routing.toml`.
+The words of all languages are in `routing.toml`. Their patterns are made when they are first needed, which takes
+some 50 ms: `load` does it ahead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tomllib
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +86,9 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
     return re.compile("|".join(choices))
 
 
+@cache
 def _words_of(kind: str) -> re.Pattern[str]:
-    """Return the pattern of all languages' words of a kind."""
+    """Return the pattern of all languages' words of a kind. The first time takes milliseconds."""
     table = WORDS[kind]
     return word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
 
@@ -99,13 +102,9 @@ class _Sign(StrEnum):
     NEITHER = "neither"
 
 
-_SIGNS = {sign: _words_of(sign) for sign in _Sign}
-_DETAIL, _TWICE, _READ = _words_of("detail"), _words_of("twice"), _words_of("read")
-
-
 def wants_detail(question: str) -> bool:
     """Find whether a question is about reading or something small: "auto" becomes "high"."""
-    return _DETAIL.search(plain(ends(question))) is not None
+    return _words_of("detail").search(plain(ends(question))) is not None
 
 
 def route_of(question: str) -> Route:
@@ -118,9 +117,9 @@ def route_of(question: str) -> Route:
         return Route.WHERE
     if wants_reading(text):
         return Route.READ
-    if _TWICE.search(text) is not None:
+    if _words_of("twice").search(text) is not None:
         return Route.TWICE
-    if _DETAIL.search(text) is not None:
+    if _words_of("detail").search(text) is not None:
         return Route.DETAIL
     return Route.WHERE if _Sign.SEARCH in signs else Route.NOW
 
@@ -154,8 +153,8 @@ def _signs(text: str) -> set[_Sign]:
     """
     spans = [
         (match.end() - match.start(), match.start(), sign)
-        for sign, pattern in _SIGNS.items()
-        for match in pattern.finditer(text)
+        for sign in _Sign
+        for match in _words_of(sign).finditer(text)
     ]
     covered = bytearray(len(text))
     found = set()
@@ -192,16 +191,17 @@ def span_in(question: str) -> Span | None:
 
 def span_of(text: str) -> Span | None:
     """Find the time that a `plain` text of bounded length names."""
-    for match in reversed(list(_UNIT.finditer(text))):
+    known = _times()
+    for match in reversed(list(known.unit.finditer(text))):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
         behind = text[match.end() : match.end() + _BEHIND]
-        seconds, unit = _length(match[0], before)
-        if seconds and _LAST.search(f"{before}{match[0]}{behind}"):
+        seconds, unit = known.length(match[0], before)
+        if seconds and known.last.search(f"{before}{match[0]}{behind}"):
             return Span(seconds, 0.0)
-        ago = _AGO_AFTER.match(behind.lstrip()) or _AGO_BEFORE.search(before)
+        ago = known.ago_after.match(behind.lstrip()) or known.ago_before.search(before)
         if seconds and ago and unit < _HOUR:
             return span_ago(seconds, unit)
-    return Span(math.inf, 0.0) if _START.search(text) else None
+    return Span(math.inf, 0.0) if _words_of("start").search(text) else None
 
 
 def span_ago(seconds: float, unit: float = 1.0) -> Span:
@@ -210,65 +210,74 @@ def span_ago(seconds: float, unit: float = 1.0) -> Span:
     return Span(seconds + margin, max(0.0, seconds - margin))
 
 
-def _length(word: str, before: str) -> tuple[float, float]:
-    """Return the seconds of a length of time, 0 when it is none, and those of its unit."""
-    if (unit := _TWO.get(word)) is not None:
-        return 2 * unit, unit
-    unit = next(unit for unit, pattern in _UNITS.items() if pattern.fullmatch(word))
-    numbers = list(_NUMBER.finditer(before))
-    if numbers:
-        number = numbers[-1][0]
-        return (float(number) if number.isdecimal() else _NUMBERS[number]) * unit, unit
-    if _PARTS.fullmatch(word):
-        # A character with other meanings
-        return 0.0, unit
-    return (_SOME if _MANY.fullmatch(word) else 1.0) * unit, unit
+class _Times:
+    """The words of times in all languages."""
+
+    def __init__(self) -> None:
+        units, numbers = WORDS["units"], WORDS["numbers"]
+
+        def of_unit(part: str, at: int) -> str:
+            return ",".join(words[at] for words in units[part].values())
+
+        self._units = {
+            unit: word_pattern(of_unit("words", at), of_unit("parts", at))
+            for at, unit in enumerate((_SECOND, _MINUTE, _HOUR))
+        }
+        two, parts = units["more"]["two"], ",".join(of_unit("parts", at) for at in range(3))
+        self.unit = word_pattern(
+            ",".join([*(of_unit("words", at) for at in range(3)), *two]), parts
+        )
+        self._parts = word_pattern(parts)
+        self._two = {plain(word): unit for word, unit in zip(two, self._units, strict=True)}
+        self._many = word_pattern(units["more"]["many"])
+        self._numbers = {
+            plain(word.strip()): float(value)
+            for part in ("words", "parts")
+            for value, words in numbers[part].items()
+            for word in words.split(",")
+        }
+        self._number = re.compile(rf"\d{{1,4}}|{_words_of('numbers').pattern}")
+        self.ago_before = word_pattern(WORDS["ago"]["before"])
+        self.ago_after = word_pattern(**WORDS["ago"]["after"])
+        self.last = word_pattern(**WORDS["last"])
+
+    def length(self, word: str, before: str) -> tuple[float, float]:
+        """Return the seconds of a length of time, 0 when it is none, and those of its unit."""
+        if (unit := self._two.get(word)) is not None:
+            return 2 * unit, unit
+        unit = next(unit for unit, pattern in self._units.items() if pattern.fullmatch(word))
+        numbers = list(self._number.finditer(before))
+        if numbers:
+            number = numbers[-1][0]
+            return (float(number) if number.isdecimal() else self._numbers[number]) * unit, unit
+        if self._parts.fullmatch(word):
+            # A character with other meanings
+            return 0.0, unit
+        return (_SOME if self._many.fullmatch(word) else 1.0) * unit, unit
 
 
-def _of_unit(part: str, at: int) -> str:
-    return ",".join(words[at] for words in WORDS["units"][part].values())
-
-
-_UNITS = {
-    unit: word_pattern(_of_unit("words", at), _of_unit("parts", at))
-    for at, unit in enumerate((_SECOND, _MINUTE, _HOUR))
-}
-_TWO_WORDS = WORDS["units"]["more"]["two"]
-_ALL_PARTS = ",".join(_of_unit("parts", at) for at in range(3))
-_UNIT = word_pattern(
-    ",".join([*(_of_unit("words", at) for at in range(3)), *_TWO_WORDS]), _ALL_PARTS
-)
-_PARTS = word_pattern(_ALL_PARTS)
-_TWO = {plain(word): unit for word, unit in zip(_TWO_WORDS, _UNITS, strict=True)}
-_MANY = word_pattern(WORDS["units"]["more"]["many"])
-_NUMBERS = {
-    plain(word.strip()): float(value)
-    for part in ("words", "parts")
-    for value, words in WORDS["numbers"][part].items()
-    for word in words.split(",")
-}
-_NUMBER = re.compile(rf"\d{{1,4}}|{_words_of('numbers').pattern}")
-_AGO_BEFORE = word_pattern(WORDS["ago"]["before"])
-_AGO_AFTER = word_pattern(**WORDS["ago"]["after"])
-_LAST = word_pattern(**WORDS["last"])
-_START = _words_of("start")
+_times = cache(_Times)
 
 # Words that ask for a text to be read on over several pictures, and words that end it. Pure.
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
-_COURTESY = word_pattern(**WORDS["courtesies"])
 # No command is longer.
 _MOST_STOP = 60
 
 
+@cache
+def _courtesies() -> re.Pattern[str]:
+    return word_pattern(**WORDS["courtesies"])
+
+
 def wants_reading(text: str) -> bool:
     """Find whether a question, as `plain` text, asks for a text to be read on."""
-    return _READ.search(text) is not None
+    return _words_of("read").search(text) is not None
 
 
 def bare(said: str) -> str:
     """Return what somebody says as `plain` words, without courtesies and punctuation."""
-    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _COURTESY.sub(" ", plain(said)))
+    words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _courtesies().sub(" ", plain(said)))
     return " ".join(words.split())
 
 
@@ -277,3 +286,9 @@ def is_stop(question: str) -> bool:
     if len(question) > _MOST_STOP:
         return False
     return bare(question) in _STOP
+
+
+def load() -> None:
+    """Make all patterns."""
+    choose("", Detail.AUTO, None)
+    is_stop("")

@@ -8,20 +8,19 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 import httpx2
 
-from server.core.errors import EngineFailed, EngineTimeout
+from server.core.errors import EngineError, EngineFailed, EngineTimeout
 from server.models.base import Chunk, Delta, EngineRequest, EngineStatus, Finished
 from server.models.openai import upstream
 from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint, Refused, TimeLimits
-from server.models.openai.chat_request import Media, RequestFields
 from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.retry import Fault, Reason, Retries
-from server.models.openai.sender import Opened, Sender
+from server.models.openai.sender import Media, Opened, RequestFields, Sender
 from server.models.openai.spoken_answer import SpokenAnswer
 from server.models.reply import Calls, Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking
@@ -84,21 +83,18 @@ class OpenAIEngine:
         """See `KnownServer.probe`. Never raises an error."""
         return await self._server.probe()
 
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
         Before the first token a request that failed is sent again (`retry.py` says when).
         """
-        asking = asked([self], request, self.limits, on_fault=self._failed, on_retry=self._on_retry)
-        async with aclosing(asking) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return asked([self], request, self.limits, on_fault=self._failed, on_retry=self._on_retry)
 
     def _failed(self, _: OpenAIEngine, fault: Fault) -> None:
         if fault.reason is Reason.BUSY:
             self._on_busy()
 
-    async def ask(
+    def ask(
         self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
     ) -> AsyncGenerator[Chunk, None]:
         """Ask once, and stream the answer.
@@ -111,18 +107,11 @@ class OpenAIEngine:
         that is gone is looked up anew, and turns that do not fit are left out; then the request is
         sent again. So it is when a model is seen to think that was not expected to.
         """
-        self._answering += 1
-        try:
-            media = Media(request)
-            names = self._names(request, repeat)
-            asking = attempts(
-                self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
-            )
-            async with aclosing(asking) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            self._answering -= 1
+        media = Media(request)
+        names = self._names(request, repeat)
+        return attempts(
+            self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
+        )
 
     async def _attempt(
         self,
@@ -140,19 +129,21 @@ class OpenAIEngine:
         now = asyncio.get_running_loop().time
         due = min(deadline, due or now() + self.limits.first_token)
         coming = _Coming(request, self._server, self._thinking)
+        self._answering += 1
         async with AsyncExitStack() as stack:
+            stack.callback(self._answered)
             opened = None
             try:
                 opened = await self._sender.open(request, media, names, stack, due, last)
                 stream, event = opened.stream, opened.event
                 while event is not None and not coming.enough:
-                    piece = read_event(event)
-                    if piece.error is not None:
-                        refusal = Refused(upstream.event_status(piece.error), piece.error, None)
-                        raise self._sender.refusal(refusal, begun=coming.begun)
-                    async with aclosing(coming.take(piece, opened.speaks)) as chunks:
-                        async for chunk in chunks:
+                    piece = self._read(event, coming)
+                    for part in piece.slices():
+                        for chunk in coming.take(part, opened.speaks):
                             yield chunk
+                        if part is not piece:
+                            # A whole answer in one event holds nobody else.
+                            await asyncio.sleep(0)
                     if coming.finished and not opened.speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
                     elif coming.reply.began:
@@ -161,16 +152,22 @@ class OpenAIEngine:
                 coming.whole = stream.done
                 if coming.finished:
                     await stream.drain()
-            except TimeoutError:
+            except (TimeoutError, BrokenStream) as exc:
                 if not coming.finished:
-                    raise self._too_slow(coming.reply.began, now() >= deadline) from None
-            except BrokenStream as exc:
-                if not coming.finished:
-                    check = f" Check that {self._server.names.url} names a model server."
-                    failed = EngineFailed(f"{exc}{'' if exc.connection else check}")
-                    raise coming.broken(failed, connection=exc.connection) from None
+                    raise self._broken(exc, coming, now() >= deadline) from None
         for chunk in self._end(coming, opened):
             yield chunk
+
+    def _answered(self) -> None:
+        self._answering -= 1
+
+    def _read(self, event: bytes, coming: _Coming) -> Piece:
+        """Read an event of the stream. Raises the refusal that it may hold, EngineError or Fault."""
+        piece = read_event(event)
+        if piece.error is None:
+            return piece
+        refusal = Refused(upstream.event_status(piece.error), piece.error, None)
+        raise self._sender.refusal(refusal, begun=coming.begun)
 
     def _end(self, coming: _Coming, opened: Opened | None) -> list[Chunk]:
         """Return the rest and the end of an answer. Raises as `_Coming.end` does."""
@@ -213,13 +210,20 @@ class OpenAIEngine:
 
     # Errors in sentences
 
-    def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
+    def _broken(
+        self, exc: TimeoutError | BrokenStream, coming: _Coming, total: bool
+    ) -> EngineError | Fault:
+        """Return the error of a stream without an end. `total`: the time of a whole answer is over."""
+        if isinstance(exc, BrokenStream):
+            check = f" Check that {self._server.names.url} names a model server."
+            failed = EngineFailed(f"{exc}{'' if exc.connection else check}")
+            return coming.broken(failed, connection=exc.connection)
         if total:
             return EngineTimeout(
                 f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter.",
                 public=True,
             )
-        if began:
+        if coming.reply.began:
             return EngineTimeout(
                 f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again.",
                 public=True,
@@ -260,7 +264,7 @@ class _Coming:
     def finished(self) -> bool:
         return bool(self.reply.finish)
 
-    async def take(self, piece: Piece, speaks: bool) -> AsyncGenerator[Chunk, None]:
+    def take(self, piece: Piece, speaks: bool) -> Iterator[Chunk]:
         """Yield what a piece holds. `speaks`: its sound was asked for."""
         if piece.sound and speaks:
             if (sound := self.spoken.take(piece.sound)) is not None:
@@ -270,14 +274,10 @@ class _Coming:
             self._server.speech_out.heard = True
             self._server.learned_speech()
         answered = self.reply.answered or self.spoken.begun
-        for part in piece.slices():
-            for chunk in self.reply.take(part):
-                # Another request in mid-answer would begin a second answer.
-                if isinstance(chunk, Delta) or self._asked is Mode.BUDGET or not answered:
-                    yield chunk
-            if part is not piece:
-                # A whole answer in one event holds nobody else.
-                await asyncio.sleep(0)
+        for chunk in self.reply.take(piece):
+            # Another request in mid-answer would begin a second answer.
+            if isinstance(chunk, Delta) or self._asked is Mode.BUDGET or not answered:
+                yield chunk
 
     def end(self) -> list[Chunk]:
         """Return the rest. Raises EngineFailed, or Fault for an answer without a token: the model's

@@ -8,7 +8,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
 
 from server.models.base import Capabilities, Chunk, EngineRequest, EngineState, EngineStatus
 from server.models.openai.chat_client import TimeLimits
@@ -94,7 +93,7 @@ class EngineGroup:
         self._log_changes()
         return self.status
 
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
         Before the first token a request that failed goes to the session's next server.
@@ -110,7 +109,7 @@ class EngineGroup:
                 if len(full) == min(len(servers), ATTEMPTS):
                     self._on_busy()
 
-        asking = asked(
+        return asked(
             servers,
             request,
             self._limits,
@@ -118,9 +117,6 @@ class EngineGroup:
             on_retry=self._on_retry,
             on_silence=lambda server: self._rest(server, _SILENT_SECONDS),
         )
-        async with aclosing(asking) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     def forget(self, session_id: str) -> None:
         """Nothing is remembered."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
 from server.core.errors import (
@@ -22,7 +22,6 @@ from server.core.errors import (
 from server.core.frames import Kind, Role
 from server.core.messages.answers import SecondLook
 from server.core.metrics import Metrics
-from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import (
     Chunk,
@@ -30,11 +29,8 @@ from server.models.base import (
     Engine,
     EngineRequest,
     Finished,
-    OfferedCode,
     Thought,
-    Usage,
 )
-from server.models.conversation import ToolCall
 
 # Answer a job with the current engine, and once more with the one that takes over from it.
 
@@ -281,18 +277,7 @@ class JobRun:
         cached = usage.cached_tokens
         saved = self.known_tokens if cached is None else min(self.known_tokens, cached)
         self.metrics.visual_tokens_saved.inc(saved)
-        result = replace(
-            self._result(end.finish_reason, usage, None),
-            left_out=end.left_out,
-            pictures_left_out=end.pictures_left_out,
-            video_refused=end.video_refused,
-            sound_refused=end.sound_refused,
-            spoken=self.spoken,
-            speech_refused=end.speech_refused,
-            boxes=end.boxes,
-            codes=end.codes,
-            calls=end.calls,
-        )
+        result = self._result(end, None)
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
         log.info(
             "answered",
@@ -312,13 +297,13 @@ class JobRun:
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
             self.metrics.cancellations.labels(label).inc()
-            self._report(self._result(finish_reason, Usage(), reason))
+            self._report(self._result(Finished(finish_reason), reason))
 
     def replace(self) -> None:
         """End it, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
             self.metrics.frames_replaced.inc()
-            self._report(self._result("replaced", Usage(), "replaced"))
+            self._report(self._result(Finished("replaced"), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End it with an error. `dropped`: the queue evicted it before its turn."""
@@ -342,12 +327,11 @@ class JobRun:
         self.on_end(self)
         return True
 
-    def _result(self, finish_reason: str, usage: Usage, cancel_reason: str | None) -> Result:
+    def _result(self, end: Finished, cancel_reason: str | None) -> Result:
         asked = self.asked_at
         return Result(
+            **{one.name: getattr(end, one.name) for one in fields(Finished)},
             text="".join(self.pieces),
-            finish_reason=finish_reason,
-            usage=usage,
             engine=self.engine.name if self.engine is not None else "",
             model=self.engine.status.model_name if self.engine is not None else "",
             queue_seconds=self.queue_seconds,
@@ -357,6 +341,7 @@ class JobRun:
             inference_seconds=self.clock() - asked if asked is not None else 0.0,
             cancel_reason=cancel_reason,
             thoughts=self.thoughts,
+            spoken=self.spoken and cancel_reason is None,
         )
 
     def _report(self, end: Result | QwenCameraError) -> None:
@@ -402,15 +387,15 @@ async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
 # An inference job: its request, the sink that gets its progress, and its result.
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The end of an answer without an error."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Finished):
+    """The end of an answer without an error.
+
+    `finish_reason` may also be cancelled and replaced; a sink passes `boxes` on in pixels of the frame.
+    """
 
     # The whole answer, or the text until it was stopped.
     text: str
-    # stop | length | content_filter | tool_calls | cancelled | replaced
-    finish_reason: str
-    usage: Usage
     # Name and model of the engine; empty when none was asked.
     engine: str
     model: str
@@ -424,25 +409,12 @@ class Result:
     cancel_reason: str | None
     # The model's reasoning, as far as the sink got it.
     thoughts: str = ""
-    # Turns of the history and earlier pictures that did not fit, and were left out.
-    left_out: int = 0
-    pictures_left_out: int = 0
-    # See `Finished.video_refused` and `Finished.sound_refused`.
-    video_refused: bool = False
-    sound_refused: bool = False
-    # The engine spoke the answer itself; see `Finished.speech_refused`.
+    # The engine spoke the answer itself.
     spoken: bool = False
-    speech_refused: bool = False
-    # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
-    boxes: tuple[Box, ...] | None = None
-    # Who found them, where it was not the engine; see `Response.boxes_by`.
+    # Who found the boxes, where it was not the engine; see `Response.boxes_by`.
     boxes_by: Literal["detector"] | None = None
-    # See `Finished.codes`.
-    codes: tuple[OfferedCode, ...] = ()
     # See `Response.second_look`.
     second_look: SecondLook | None = None
-    # See `Finished.calls`.
-    calls: tuple[ToolCall, ...] = ()
 
 
 class JobObserver(Protocol):

@@ -18,8 +18,8 @@ from server.models.base import (
     Turn,
 )
 from server.models.openai.chat_client import Endpoint
-from server.models.openai.chat_request import Media, RequestFields, fewer_turns
 from server.models.openai.engine import OpenAIEngine
+from server.models.openai.sender import Media, RequestFields, fewer_turns
 from server.models.thinking import Thinking, ThinkingLimits
 from tests.models.asking import JPEG, collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
