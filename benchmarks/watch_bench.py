@@ -20,11 +20,14 @@ import asyncio
 import io
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -42,11 +45,35 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.chat_client import Arrived
     from scripts.bench.live_encoder import LiveEncoder
-    from scripts.bench.processes import ROOT
+    from scripts.bench.processes import ROOT, MeasurementError, ServerProcess
     from scripts.bench.report import Report, write_whole
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+# Each alert with the time (epoch, ms) of the frame in which the page shows it; and orders go out as those of
+# the simulated camera do: alerted each time, without a pause.
+_NOTES = """() => {
+  window.__alerts = [];
+  new MutationObserver((changes) => {
+    const added = changes.flatMap(({addedNodes}) => [...addedNodes]);
+    for (const entry of added.filter((node) => node.matches?.("article.alert"))) {
+      requestAnimationFrame(() =>
+        window.__alerts.push({id: entry.dataset.id, at: performance.timeOrigin + performance.now()}));
+    }
+  }).observe(document, {childList: true, subtree: true});
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    if (typeof data === "string" && data.includes('"type":"watch"')) {
+      data = JSON.stringify({...JSON.parse(data), repeat: true, cooldown: 0});
+    }
+    return send.call(this, data);
+  };
+}"""
+# The trained model knows this one.
+_TRAINED = "you see red"
 # Beside two first tokens of the model, seconds
 TARGET = 0.2
 BASELINES = ("a frame a second", "10 s chunk", "model chooses the pause")
@@ -95,6 +122,94 @@ async def watched(
     score.usage.take(usage)
 
 
+# Through the page, from the change that a canvas camera draws to the alert that the page shows. Only this needs Playwright.
+
+
+@asynccontextmanager
+async def _server(model: Model, args: argparse.Namespace) -> AsyncIterator[ServerProcess]:
+    """A server with the stand-in, or with a tiny model that is trained for it."""
+    if args.trained:
+        from tests.real_model.server import PYTHON, build, missing, watch_lessons
+
+        if lacking := missing():
+            raise MeasurementError(lacking)
+        with tempfile.TemporaryDirectory() as folder:
+            tiny = await asyncio.to_thread(build, Path(folder), watch_lessons(_TRAINED))
+            settings = {"ENGINE": "local", "LOCAL_MODEL": str(tiny), "ENGINE_PYTHON": str(PYTHON)}
+            async with ServerProcess(
+                **settings, TRUST_REMOTE_CODE="true", OMP_NUM_THREADS="1"
+            ) as server:
+                await server.wait_for_engine()
+                yield server
+        return
+    async with served(model, args.first_token) as server:
+        yield server
+
+
+async def watched_on_page(
+    kind: str, seconds: float, seed: int, model: Model, args: argparse.Namespace, score: Score
+) -> None:
+    """Watch scenes of one class through the page."""
+    from benchmarks.browser import chromium, page_with_camera, set_camera, socket_log
+    from benchmarks.live_page import start_camera
+
+    stage = staged(kind, seconds, seed)
+    events = [asdict(event) for event in stage.events]
+    async with (
+        _server(model, args) as server,
+        chromium() as browser,
+        page_with_camera(
+            browser, mode="stage", stage={"kind": kind, "begin": 1e15, "events": []}
+        ) as page,
+    ):
+        await page.add_init_script(f"({_NOTES})()")
+        await start_camera(page, server.url)
+        for condition in [_TRAINED] if args.trained else CONDITIONS[: args.conditions]:
+            await _order(page, condition)
+        # The first look and that at the settled scene, longer with a model that computes
+        await asyncio.sleep(10 if args.trained else 3)
+        now: float = await page.evaluate("performance.timeOrigin + performance.now()")
+        begin, skew = now / 1000, now / 1000 - time.time()
+        await set_camera(page, stage={"kind": kind, "begin": now, "events": events})
+        before, sent = replace(model.usage), await _sent(page)
+        await asyncio.sleep(seconds)
+        usage, uplink = model.usage.since(before), await _sent(page) - sent
+        shown = {alert["id"]: alert["at"] for alert in await page.evaluate("window.__alerts")}
+        alerts: dict[str, tuple[float, float]] = {}
+        for entry in await socket_log(page, since=now):
+            alert = entry["message"]
+            if alert.get("type") == "alert" and alert["id"] in shown:
+                # The later message of an alert has its reason alone.
+                alerts.setdefault(
+                    alert["id"], (alert["at"] / 1000 - begin, shown[alert["id"]] / 1000 - begin)
+                )
+    print(f"{kind}: uplink {uplink * 8 / seconds / 1000:.0f} kbit/s", flush=True)
+    blind = [at + skew - begin for at in model.blind]
+    score.take(stage, list(alerts.values()), seconds, blind)
+    score.usage.take(usage)
+
+
+async def _order(page: Page, condition: str) -> None:
+    """Add a watch as a person does."""
+    from benchmarks.live_page import question_box
+
+    await question_box(page).fill(f"Tell me when {condition}")
+    await page.get_by_role("button", name="Watch for this", exact=True).click()
+    await page.wait_for_function(
+        "condition => window.__log.some(({message: m}) => m.type === 'watches' &&"
+        " m.watches.some((one) => one.condition === condition))",
+        arg=condition,
+    )
+
+
+async def _sent(page: Page) -> float:
+    """Bytes that the page has sent with its video."""
+    from benchmarks.browser import outbound_video
+
+    report = await outbound_video(page)
+    return float(report["pairBytesSent"]) if report else 0.0
+
+
 def baseline(
     name: str, kind: str, seconds: float, seed: int, model: Model, first_token: float, score: Score
 ) -> None:
@@ -133,8 +248,6 @@ async def measure(args: argparse.Namespace, scores: list[Score]) -> None:
         seed = args.seed + index
         one = Score(f"ours, {kind}")
         if args.browser:
-            from benchmarks.watch_page import watched_on_page
-
             await watched_on_page(kind, seconds, seed, make(seed), args, one)
         else:
             await watched(kind, seconds, seed, make(seed), args, one)

@@ -57,7 +57,7 @@ try:
 
     from scripts.bench import fleet_run, plan, program, voice_run
     from scripts.bench.compare import NoResult, compare, read
-    from scripts.bench.load_run import LoadRun, finish, run_load, words, write
+    from scripts.bench.load_run import LoadRun, publish, run_load
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
@@ -128,19 +128,7 @@ def measure(args: argparse.Namespace) -> int:
             f"Nothing is written: {run.cut_short} before any question had ended.", file=sys.stderr
         )
         return 130 if run.cut_short == "interrupted" else 1
-    finish(run)
-    print(run.report.table())
-    print(f"\n{words(run)}\n")
-    try:
-        paths, no_plots = write(run, args.output, with_plots=not args.no_plots)
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
-    if no_plots:
-        print(no_plots)
-    if run.cut_short == "interrupted":
-        return 130
-    return 0 if run.figures.answered and not run.cut_short else 1
+    return publish(run, args)
 
 
 def go_on_in(program: Path, arguments: Sequence[str]) -> NoReturn:

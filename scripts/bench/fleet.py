@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
-import shutil
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
-from scripts.bench.fleet_hosts import Host, Hosts, Namespaces, killed
-from scripts.bench.fleet_nginx import Nginx
-from scripts.bench.fleet_router import Router
+from scripts.bench.fleet_hosts import Host, Hosts, Namespaces, Service, killed, require
 from scripts.bench.http_json import json_request, request
-from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess, free_port
+from scripts.bench.processes import ROOT, MeasurementError, ServerProcess, StandInProcess, free_port
 
 READY_SECONDS = 60.0
 
@@ -77,42 +76,132 @@ class Gateway(ServerProcess):
             await asyncio.wait_for(self._process.wait(), seconds)
 
 
-class Redis:
-    """A Redis of its own that saves nothing."""
+class Redis(Service):
+    """A Redis of its own that saves nothing, and starts again with nothing in it."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self.port = free_port()
-        self.url = f"redis://{host.address}:{self.port}/0"
-        self._open = contextlib.ExitStack()
-        self._folder = ""
-        self._process: asyncio.subprocess.Process | None = None
+        super().__init__(host)
+        self.url = f"redis://{self.address}/0"
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def __aenter__(self) -> Self:
-        if shutil.which("redis-server") is None:
-            raise MeasurementError(
-                "redis-server is not installed: --fleet needs it (apt install redis-server)"
-            )
-        self._folder = self._open.enter_context(tempfile.TemporaryDirectory())
-        await self.start()
-        return self
+    async def start(self) -> None:
+        require("redis-server", "--fleet needs it (apt install redis-server)")
+        folder = self._open.enter_context(tempfile.TemporaryDirectory())
+        where = ("--port", str(self.port), "--bind", self.host.address, "--protected-mode", "no")
+        saves = ("--dir", folder, "--save", "", "--appendonly", "no")
+        self._process = await self.host.start(("redis-server", *where, *saves), self.port)
+
+
+# A server block's lines of deploy/nginx.conf; see there.
+_SERVER = """
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_set_header Upgrade $qwen_camera_upgrade;
+    proxy_set_header Connection $qwen_camera_connection;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_buffering off;
+    proxy_connect_timeout 2s;
+    proxy_read_timeout 90s;
+    proxy_next_upstream error timeout;
+    proxy_next_upstream_timeout 5s;
+    location / { proxy_pass http://$qwen_camera_process; }
+    location = /api/token {
+        proxy_next_upstream error timeout http_503 non_idempotent;
+        proxy_pass http://$qwen_camera_process;
+    }
+"""
+
+
+def configuration(folder: Path, listen: str, gateways: Mapping[str, str]) -> str:
+    """Build nginx's whole file. `listen`: its address and port; `gateways`: those of each name."""
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    begins, ends = shipped.index("# All processes:"), shipped.index("map $content_type ")
+    maps = shipped[begins:ends]
+    one = "    server 127.0.0.1:8000 max_fails=0;\n"
+    default = "    default qwen_camera;\n"
+    if maps.count(one) != 1 or maps.count(default) != 1:
+        raise MeasurementError("deploy/nginx.conf was changed: its example is not there any more")
+    every = {name: f"    server {address} max_fails=0" for name, address in gateways.items()}
+    maps = maps.replace(one, "".join(f"{line};\n" for line in every.values()))
+    maps = maps.replace(
+        default, default + "".join(f"    {name} qwen_camera_{name};\n" for name in gateways)
+    )
+    blocks = "".join(
+        f"upstream qwen_camera_{own} {{\n{every[own]};\n"
+        + "".join(f"{line} backup;\n" for name, line in every.items() if name != own)
+        + "}\n"
+        for own in gateways
+    )
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return (
+        f"pid {folder}/nginx.pid;\nerror_log /dev/null;\nworker_processes 1;\n"
+        "events { worker_connections 4096; }\n"
+        f"http {{\naccess_log off;\n{temporary}{blocks}{maps}\n"
+        f"server {{\n    listen {listen};\n{_SERVER}}}\n}}\n"
+    )
+
+
+class Nginx(Service):
+    """An nginx before the gateways, with the maps of deploy/nginx.conf, over plain HTTP."""
+
+    def __init__(self, host: Host, gateways: Mapping[str, str]) -> None:
+        super().__init__(host)
+        self.url = f"http://{self.address}"
+        self._gateways = gateways
 
     async def start(self) -> None:
-        """Start it, with nothing in it. Raises MeasurementError."""
-        where = ("--port", str(self.port), "--bind", self._host.address, "--protected-mode", "no")
-        saves = ("--dir", self._folder, "--save", "", "--appendonly", "no")
-        self._process = await self._host.start(("redis-server", *where, *saves), self.port)
+        require("nginx", "--fleet needs it (apt install nginx)")
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        path = folder / "nginx.conf"
+        path.write_text(configuration(folder, self.address, self._gateways))
+        program = ("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;")
+        try:
+            self._process = await self.host.start(program, self.port)
+        except MeasurementError as error:
+            raise MeasurementError(f"{error}: `nginx -t` finds the reason") from None
 
     async def kill(self) -> None:
-        await killed(self._process)
+        """End it with its workers."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 5)
+        await super().kill()
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.kill()
-        self._open.close()
+
+class Router(Service):
+    """vLLM's router, as scripts/start_router.sh starts it."""
+
+    def __init__(self, host: Host, workers: Sequence[str]) -> None:
+        """`workers`: addresses of the engines, without /v1."""
+        super().__init__(host)
+        self.base_url = f"http://{self.address}/v1"
+        self._workers = workers
+
+    async def start(self) -> None:
+        said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        env = {
+            **os.environ,
+            "ROUTER_WORKERS": ",".join(self._workers),
+            "ROUTER_HOST": self.host.address,
+            "ROUTER_PORT": str(self.port),
+            "ROUTER_METRICS_PORT": str(free_port()),
+        }
+        program = ("bash", str(ROOT / "scripts" / "start_router.sh"))
+        try:
+            self._process = await self.host.start(
+                program, self.port, READY_SECONDS / 2, env=env, stdout=said, stderr=said
+            )
+        except MeasurementError:
+            said.seek(0)
+            why = said.read()[-2000:].decode(errors="replace")
+            raise MeasurementError(f"vLLM's router does not run:\n{why}") from None
 
 
 @dataclass(frozen=True, slots=True)

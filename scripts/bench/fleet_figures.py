@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.bench.fleet_machine import PAUSE_SECONDS
 from scripts.bench.fleet_peer import Asked, Away
+from scripts.bench.report import percentile
+from scripts.bench.usage import PAUSE_SECONDS
 
 PHASES = ("before", "during", "after")
 
@@ -30,13 +31,6 @@ class Span:
         if self.during <= at < self.after:
             return "during"
         return "after" if self.after <= at < self.end else ""
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the nearest-rank percentile; None of nothing."""
-    if not values:
-        return None
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def figures(
@@ -71,7 +65,7 @@ def figures(
         "moved": sum(one.why == "moved" for one in gone),
         "cut_off": sum(one.why == "lost" for one in gone),
         "offered_again": sum(one.why == "camera" for one in gone),
-        "away_p50_s": _round(percentile(whole, 0.5)),
+        "away_p50_s": _round(percentile(whole, 50)),
         "away_max_s": _round(max(whole, default=None)),
         "never_back": len(away) - len(whole),
         "chats_due": sum(one.before > 0 and one.live is not None for one in gone),
@@ -84,9 +78,9 @@ def figures(
         "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
         "lost_why": dict(Counter(one.end for one in lost).most_common()),
         **{
-            f"first_token_{name}_ms_{phase}": _round(percentile(first[phase], share), 1000)
+            f"first_token_p{q}_ms_{phase}": _round(percentile(first[phase], q), 1000)
             for phase in PHASES
-            for name, share in (("p50", 0.5), ("p95", 0.95))
+            for q in (50, 95)
         },
         "requests": list(requests),
         **(machine or {}),
@@ -149,14 +143,18 @@ def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         elif name == "requests":
             found[name] = [sum(counts) for counts in zip(*values, strict=True)]
         elif name.startswith(("away_", "first_token_", "idle_", "people_c")):
-            found[name] = percentile([one for one in values if one is not None], 0.5)
+            found[name] = percentile([one for one in values if one is not None], 50)
+            if math.isnan(found[name]):
+                found[name] = None
         elif name not in ("fault", "lost_questions", "slowest"):
             found[name] = value
     return found
 
 
 def _round(value: float | None, times: float = 1) -> float | None:
-    return None if value is None else round(value * times, 2 if times == 1 else 0)
+    if value is None or math.isnan(value):
+        return None
+    return round(value * times, 2 if times == 1 else 0)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

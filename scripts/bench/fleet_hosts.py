@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from scripts.bench.processes import MeasurementError
+from scripts.bench.processes import MeasurementError, free_port
 
 # The network of the namespaces; the bridge has no address, and no way leads out of it.
 _NETWORK = "10.87.0"
@@ -69,6 +69,41 @@ async def killed(process: asyncio.subprocess.Process | None) -> None:
         await process.wait()
 
 
+def require(program: str, wanted_by: str) -> None:
+    """Raises MeasurementError where a program is not installed."""
+    if shutil.which(program) is None:
+        raise MeasurementError(f"{program} is not installed: {wanted_by}")
+
+
+class Service:
+    """A program on a free port of a host. Use as a context manager."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.port = host, free_port()
+        self.address = f"{host.address}:{self.port}"
+        self._open = contextlib.ExitStack()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it. Raises MeasurementError."""
+        raise NotImplementedError
+
+    async def kill(self) -> None:
+        await killed(self._process)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
+        self._open.close()
+
+
 class Hosts:
     """All on this machine, beside each other. Use as a context manager."""
 
@@ -100,8 +135,7 @@ class Namespaces(Hosts):
         if os.geteuid() != 0:
             raise MeasurementError("--namespaces needs root: it makes network namespaces")
         for program in ("ip", "nsenter"):
-            if shutil.which(program) is None:
-                raise MeasurementError(f"--namespaces needs the program {program}")
+            require(program, "--namespaces needs it")
         super().__init__(names)
         self._prefix = f"fleet{os.getpid()}"
         self._stack = AsyncExitStack()

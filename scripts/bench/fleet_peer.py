@@ -17,10 +17,10 @@ from websockets.protocol import State
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import Answer, Arrived, Message
-from scripts.bench.fleet_machine import BEFORE_SECONDS, longest_pause
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.open_loop import LOST
+from scripts.bench.usage import BEFORE_SECONDS, longest_pause
 
 # aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
 END_SECONDS = 3.0

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -41,17 +42,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script, Size
 from scripts.bench.fleet_figures import Span, figures, median_row, summary, table
-from scripts.bench.fleet_machine import Machine, Since
 from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
-from scripts.bench.fleet_router import cost
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
 from scripts.bench.processes import ROOT, MeasurementError
+from scripts.bench.report import percentile
+from scripts.bench.usage import Machine, Since
 
 # Frames a second of the shared encoders, and how many there are
 FRAME_RATE, ENCODERS = 5.0, 2
@@ -63,8 +65,6 @@ SPARE_SECONDS = 240.0
 CONNECT_SECONDS = 60.0
 # For the end of all processes after Ctrl+C or SIGTERM
 END_SECONDS = 30.0
-# Pairs of questions that find what the router costs
-COST_QUESTIONS = 200
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -100,6 +100,67 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     if "partition" in args.faults and not args.namespaces:
         parser.error("the fault partition needs --namespaces: hosts that are one cannot be cut off")
     return args
+
+
+# What vLLM's router costs
+
+# Pairs of questions; of each the picture's bytes, as base64 has it in SECURITY.md's bounds and docs/figures/fleet.json
+COST_QUESTIONS = 200
+_PICTURE_BYTES = 150_000
+_ANSWER_SECONDS = 20.0
+
+
+async def cost(router: str, engine: str, questions: int) -> dict[str, Any]:
+    """Ask an engine directly and through the router, in turn; the times to the first event in ms.
+
+    `router` and `engine` are base URLs.
+    """
+    body = _question()
+    took: dict[str, list[float]] = {"direct": [], "router": []}
+    for turn in range(questions):
+        for way, url in (("direct", engine), ("router", router)):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                took[way].append(1000 * await _first_event(url, body, f"cost-{turn % 8}"))
+    found: dict[str, Any] = {"questions": questions}
+    for way, times in took.items():
+        for q in (50, 95):
+            found[f"{way}_p{q}_ms"] = round(percentile(times, q), 1)
+    return found
+
+
+def _question() -> bytes:
+    picture = base64.b64encode(os.urandom(_PICTURE_BYTES * 3 // 4)).decode()
+    url = {"url": f"data:image/jpeg;base64,{picture}"}
+    content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
+    messages = [{"role": "user", "content": content}]
+    return json.dumps(
+        {"model": "stand-in", "messages": messages, "stream": True, "max_tokens": 1}
+    ).encode()
+
+
+async def _first_event(base_url: str, body: bytes, session: str) -> float:
+    """Return the seconds from the request to its first event."""
+    parts = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        head = (
+            f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"X-Session-ID: {session}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        begin = time.perf_counter()
+        writer.write(head.encode() + body)
+        await writer.drain()
+        if not (await reader.readline()).startswith(b"HTTP/1.1 200"):
+            raise MeasurementError(f"{parts.netloc} refused a question")
+        await reader.readuntil(b"data:")
+        took = time.perf_counter() - begin
+        await reader.readuntil(b"[DONE]")
+        return took
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 class Crowd:

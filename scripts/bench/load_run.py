@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scripts.bench import plots
+from scripts.bench import plots, program
 from scripts.bench.gpu_watch import GpuWatch
 from scripts.bench.http_json import request
 from scripts.bench.load_figures import LoadFigures, Sample, advice
@@ -228,22 +228,22 @@ def finish(run: LoadRun) -> None:
     report.close()
 
 
-def write(run: LoadRun, folder: Path, *, with_plots: bool) -> tuple[list[Path], str]:
-    """Write the results; their paths, and a sentence when there are no plots. Raises OSError."""
-    stem = run.report.stem(folder, "load")
-    paths = [*run.report.write(folder, "load")]
-    by_question = stem.with_name(f"{stem.name}-questions.csv")
-    write_csv(by_question, [COLUMNS, *(_line(sample) for sample in run.samples)])
-    paths.append(by_question)
-    if not with_plots:
-        return paths, ""
-    try:
+def publish(run: LoadRun, args: argparse.Namespace) -> int:
+    """Print the results and write them; the exit status."""
+    finish(run)
+
+    def questions(stem: Path) -> Path:
+        lines = [COLUMNS, *map(_line, run.samples)]
+        return write_csv(stem.with_name(f"{stem.name}-questions.csv"), lines)
+
+    def draw(stem: Path) -> list[Path]:
         readings = run.gpus.readings if run.gpus is not None else []
-        return [*paths, *plots.draw(run.figures, readings, run.began, stem)], ""
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        return paths, plots.HOW_TO_INSTALL
+        return plots.draw(run.figures, readings, run.began, stem)
+
+    status = program.publish(run.report, "load", args, words(run), questions, draw)
+    if run.cut_short == "interrupted":
+        return status or 130
+    return status if run.figures.answered and not run.cut_short else 1
 
 
 def _line(sample: Sample) -> list[Any]:

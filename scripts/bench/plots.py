@@ -17,7 +17,6 @@ from scripts.bench.voice_figures import VoiceFigures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HOW_TO_INSTALL = "No plots: matplotlib is not installed. .venv/bin/python -m pip install --require-hashes -r locks/requirements-plots.txt"
 # ttft and e2el in every picture
 COLOURS = {"ttft": "#2a7ab8", "e2el": "#c0532b"}
 

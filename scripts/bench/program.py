@@ -14,6 +14,7 @@ from pathlib import Path
 from scripts.arguments import address, number, whole
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import ROOT, MeasurementError
+from scripts.bench.report import Report
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +109,40 @@ def written(folder: Path, write: Callable[[], Iterable[Path]]) -> int:
     except OSError as error:
         return unwritten(folder, error)
     print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    return 0
+
+
+def publish(
+    report: Report,
+    name: str,
+    args: argparse.Namespace,
+    words: str,
+    more: Callable[[Path], Path],
+    draw: Callable[[Path], Iterable[Path]],
+) -> int:
+    """Print a report with `words`, and write it to `args.output` with one file more, and with pictures unless
+    `args.no_plots` is set or matplotlib is not installed; the exit status.
+
+    `more` and `draw` get the stem of the files' names.
+    """
+    print(f"{report.table()}\n\n{words}\n")
+    stem, no_plots = report.stem(args.output, name), ""
+    try:
+        paths = [*report.write(args.output, name), more(stem)]
+        if not args.no_plots:
+            paths += draw(stem)
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        no_plots = (
+            "No plots: matplotlib is not installed."
+            " .venv/bin/python -m pip install --require-hashes -r locks/requirements-plots.txt"
+        )
+    except OSError as error:
+        return unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
+    if no_plots:
+        print(no_plots)
     return 0
 
 

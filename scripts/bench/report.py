@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.usage import idle_and_all
+
 # Expected figures of one GPU with the 32B model in FP16 behind a server like this one.
 EXPECTATION = (
     "With Qwen2.5-VL-32B in FP16 on one MI300X-class GPU expect per answer: median 0.5-1.5 s, p95 1.5-2.5 s, "
@@ -108,7 +110,7 @@ class Report:
     started: float = field(default_factory=time.time)
     # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
-    _ticks: tuple[int, int] = field(default_factory=lambda: idle_and_all())
+    _ticks: tuple[int, int] = field(default_factory=idle_and_all)
 
     @classmethod
     def of(cls, title: str, args: argparse.Namespace) -> Report:
@@ -188,11 +190,11 @@ def write_whole(path: Path, data: bytes) -> Path:
         part.unlink(missing_ok=True)
 
 
-def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
     """Like `write_whole`."""
     text = io.StringIO()
     csv.writer(text).writerows(lines)
-    write_whole(path, text.getvalue().encode())
+    return write_whole(path, text.getvalue().encode())
 
 
 def machine() -> dict[str, Any]:
@@ -213,12 +215,6 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "packages": packages,
     }
-
-
-def idle_and_all() -> tuple[int, int]:
-    """Ticks of all processors: idle ones, and all; zeros on a system without /proc."""
-    fields = [int(x) for x in _read("/proc/stat").split("\n", 1)[0].split()[1:9]]
-    return (fields[3] + fields[4], sum(fields)) if len(fields) == 8 else (0, 0)
 
 
 def _read(path: str) -> str:

@@ -280,8 +280,7 @@ class VoiceFigures:
                     turn.error,
                 ]
             )
-        write_csv(path, lines)
-        return path
+        return write_csv(path, lines)
 
 
 def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:

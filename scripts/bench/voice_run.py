@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -291,24 +290,6 @@ def _say(text: str) -> None:
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def write(run: VoiceRun, folder: Path, *, with_plots: bool) -> tuple[list[Path], str]:
-    """Write the results; their paths, and a sentence when there are no plots. Raises OSError."""
-    stem = run.report.stem(folder, "voice")
-    paths = [*run.report.write(folder, "voice")]
-    paths.append(run.figures.write_turns(stem.with_name(f"{stem.name}-turns.csv")))
-    if not with_plots:
-        return paths, ""
-    try:
-        return [
-            *paths,
-            plots.draw_voice(run.figures, stem.with_name(f"{stem.name}-latency.png")),
-        ], ""
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        return paths, plots.HOW_TO_INSTALL
-
-
 def measure(args: argparse.Namespace) -> int:
     run = VoiceRun(args)
     asyncio.run(run.measure())
@@ -319,18 +300,18 @@ def measure(args: argparse.Namespace) -> int:
     report.rows += figures.rows()
     report.more |= {"interrupted": run.cut_short, **figures.as_json()}
     report.close()
-    print(report.table())
-    print("\n" + "\n".join([*run.left_out, *([STAND_IN] if run.stand_in else [])]) + "\n")
-    try:
-        paths, no_plots = write(run, args.output, with_plots=not args.no_plots)
-    except OSError as error:
-        return program.unwritten(args.output, error)
-    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
-    if no_plots:
-        print(no_plots)
+    words = "\n".join([*run.left_out, *([STAND_IN] if run.stand_in else [])])
+    status = program.publish(
+        report,
+        "voice",
+        args,
+        words,
+        lambda stem: figures.write_turns(stem.with_name(f"{stem.name}-turns.csv")),
+        lambda stem: [plots.draw_voice(figures, stem.with_name(f"{stem.name}-latency.png"))],
+    )
     if run.cut_short:
-        return 130
-    return 0 if not figures.turns or figures.whole else 1
+        return status or 130
+    return status if not figures.turns or figures.whole else 1
 
 
 def main(arguments: Sequence[str]) -> int:

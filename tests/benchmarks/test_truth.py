@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import truth
-from benchmarks.truth_grade import GROUPS, Question, Verdict, questions, verdict, wordings
+from benchmarks.truth import GROUPS, Question, Verdict, questions, verdict, wordings
 from scripts.bench.processes import ServerProcess
 from server.models import prompts
 from tests.features.builtin import drawn

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.fleet import FAULTS
-from scripts.bench.fleet_figures import Span, figures, median_row, percentile, summary, table
-from scripts.bench.fleet_machine import longest_pause
-from scripts.bench.fleet_nginx import configuration
+from scripts.bench.fleet import FAULTS, configuration
+from scripts.bench.fleet_figures import Span, figures, median_row, summary, table
 from scripts.bench.fleet_peer import Asked, Away
 from scripts.bench.fleet_run import options
+from scripts.bench.usage import longest_pause
 
 SPAN = Span(0, 10, 20, 30)
 
@@ -55,13 +54,6 @@ def test_what_people_lose() -> None:
         "-/-",
     ):
         assert part in told
-
-
-def test_percentiles() -> None:
-    """By nearest rank."""
-    assert percentile([], 0.5) is None
-    assert percentile([3, 1, 2], 0.5) == 2
-    assert percentile([3, 1, 2], 0.95) == 3
 
 
 def test_the_balancer_has_the_shipped_maps() -> None:

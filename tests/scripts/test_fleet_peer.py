@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from scripts.bench.fleet_machine import PAUSE_SECONDS, Machine, longest_pause
 from scripts.bench.fleet_peer import Backoff, FleetPeer, FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
+from scripts.bench.usage import PAUSE_SECONDS, Machine, longest_pause
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
