@@ -29,6 +29,7 @@ from server.media.patches.gathering import Gathering
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
+from server.models import order_words, routing
 from server.models.base import Engine
 from server.models.openai import library
 from server.models.openai.chat_client import Endpoint, SettingNames
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 12.0
 # What features do while the server drains has so long after the last answer.
 LAST_SECONDS = 2.0
+# What the first question needs and the first page does not is loaded so long after the start.
+LOAD_SECONDS = 1.0
 
 
 class Program:
@@ -262,6 +265,7 @@ class Program:
         for start in self.starts:
             start()
         self._tasks.spawn(self.relays.run(), name="relays")
+        self._tasks.spawn(_load_words(), name="words")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     def _engine_changed(self, engine: Engine) -> None:
@@ -325,6 +329,14 @@ class Program:
             operator=self.access.guard.on,
             roles={role: self.engines.of(role) for role in self.settings.own_roles()},
         )
+
+
+async def _load_words() -> None:
+    """Make the patterns of questions and orders, which the first of them would wait for."""
+    # After the first page
+    await asyncio.sleep(LOAD_SECONDS)
+    await asyncio.to_thread(routing.load)
+    await asyncio.to_thread(order_words.load)
 
 
 # The engines that the settings name without a feature: model servers.

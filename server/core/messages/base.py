@@ -16,15 +16,16 @@ Identifier = Annotated[str, Field(max_length=64, pattern=ID_PATTERN)]
 
 
 class ClientMessage(BaseModel):
-    # Unknown fields are ignored, so that a newer page can talk to an older server.
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    # Unknown fields are ignored, so that a newer page can talk to an older server. What checks them is made with
+    # the first message: those of all take a tenth of a start.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
     # An error about it has its id.
     named: ClassVar[bool] = False
 
 
 class ServerMessage(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     # A newer one replaces one that still waits for its client.
     newest_only: ClassVar[bool] = False
