@@ -24,7 +24,7 @@ from server.web.connections import PROVEN, Connections
 # Time for a client to read the sent data and the close code, and to answer with its own.
 CLOSE_SECONDS = 10.0
 # Frames that a client may send a second over time, and at once. The application has tighter bounds
-# for messages, with words (`session_socket.MESSAGE_RATE`); these hold for what never reaches it,
+# for messages, with words (`websocket.MESSAGE_RATE`); these hold for what never reaches it,
 # and for many frames in one packet.
 FRAME_RATE, FRAME_BURST = 128.0, 1024
 # Pings and pongs; browsers send no pings, and others one in many seconds.
