@@ -258,7 +258,7 @@ class _Times:
 
 _times = cache(_Times)
 
-# Words that ask for a text to be read on over several pictures, and words that end it. Pure.
+# Words that ask for a text to be read on over several pictures, and words that end it or look again. Pure.
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
 # No command is longer.
@@ -279,6 +279,22 @@ def bare(said: str) -> str:
     """Return what somebody says as `plain` words, without courtesies and punctuation."""
     words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _courtesies().sub(" ", plain(said)))
     return " ".join(words.split())
+
+
+def way_in(said: str) -> Route | None:
+    """Return where somebody wants the last question to look now: "look twice"; None for a question of its own."""
+    return _ways().get(bare(said)) if len(said) <= _MOST_STOP else None
+
+
+@cache
+def _ways() -> dict[str, Route]:
+    """Return the ways to look by their `bare` phrases; read when first needed."""
+    words = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
+    return {
+        bare(phrase): Route(way)
+        for way, phrases in words.items()
+        for phrase in ",".join(phrases.values()).split(",")
+    }
 
 
 def is_stop(question: str) -> bool:

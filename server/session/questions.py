@@ -25,7 +25,7 @@ from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.camera_words import captions
 from server.models.order_words import OF_FEATURES, Order, order_in
-from server.models.routing import choose, is_stop
+from server.models.routing import choose, is_stop, way_in
 from server.models.scheduler.job import Result
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
 from server.session.request.answers import (
@@ -69,6 +69,8 @@ class QuestionService:
 
     Bounds of the last spoken question with its frame, for corrected words: one; the next question
     replaces it.
+
+    Bounds of the last question's words, for "look twice" and the like: one; the next question replaces it.
 
     Bounds of the end of the last question, repeated to a client that sends the same question
     again: one, without its picture; the next one replaces it.
@@ -114,6 +116,8 @@ class QuestionService:
         # The last spoken question with its frame, whose words may be corrected; None before, and
         # after a typed one
         self._spoken: PendingQuestion | None = None
+        # The id and words of the last question; None before
+        self._last: tuple[str, str] | None = None
         # The part of the picture that spoken questions are about; None: all of it
         self._part: Part | None = None
         self._numbers = itertools.count(1)
@@ -217,10 +221,15 @@ class QuestionService:
             sent=message.sent_at / 1000 if message.sent_at is not None else None,
         )
         id = message.id or f"a{next(self._numbers)}"
-        route, detail = choose(message.content, message.detail, message.route)
+        question, wish = message.content, message.route
+        if wish is None and (wish := way_in(question)) is not None and self._last is not None:
+            # "Look twice": what was asked, not these words and their sound
+            question = self._last[1]
+            spoken = replace(spoken, sound=None) if spoken is not None else None
+        route, detail = choose(question, message.detail, wish)
         pending = PendingQuestion(
             id=id,
-            question=message.content,
+            question=question,
             asked=asked,
             route=route,
             key=key,
@@ -302,6 +311,8 @@ class QuestionService:
         self.speaker.interrupt("replaced")
         self.cancel(None, "replaced")
         self._pending = pending
+        if pending.question.strip():
+            self._last = pending.id, pending.question
         self._spoken = pending if pending.spoken is not None else None
         pending.task = self._tasks.spawn(self._ask(pending, detail), name="question")
         if self._hold.empty:
@@ -566,13 +577,15 @@ class QuestionService:
         # The part that was sent stands at another place of the prompt, or nowhere.
         self._reuse.forget()
         self._ended = None
+        if self._last is not None and id in (None, self._last[0]):
+            self._last = None
         if self._spoken is not None and id in (None, self._spoken.id):
             self._spoken = None
         if self._voiced is not None and id in (None, self._voiced.id):
             self._voiced = None
 
     def forget(self) -> None:
-        self._hold.frame = self._ended = self._spoken = self._voiced = None
+        self._hold.frame = self._ended = self._last = self._spoken = self._voiced = None
 
 
 class _Progress(AnswerListener):

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Detail, Route
+from server.models import routing
+from server.models.order_words import order_in
 from server.models.routing import (
     STOP_WORDS,
     WORDS,
@@ -24,11 +26,16 @@ from server.models.routing import (
     span_in,
     wants_detail,
     wants_reading,
+    way_in,
 )
 from tests.support.languages import LANGUAGES
+from tests.support.words import say
 
 ASKED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))
 PAST, STARTED = ASKED["past"], ASKED["started"]
+WAYS: dict[str, dict[str, str]] = tomllib.loads(
+    Path(routing.__file__).with_name("ways.toml").read_text("utf-8")
+)
 SINGLE = [
     (question, Route(route))
     for routes in ASKED["routes"].values()
@@ -277,3 +284,44 @@ def test_each_word_alone_ends_it(language: str) -> None:
 def test_only_a_whole_command_ends_it(text: str, ends: bool) -> None:
     """A question with such a word in it is a question."""
     assert is_stop(text) is ends
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_what_a_button_says_may_be_typed(language: str) -> None:
+    """The names of the ways to look, on the buttons of an answer."""
+    for way in ("detail", "twice", "past", "where"):
+        assert way_in(say(f"page.way_{way}", language=language)) is Route(way)
+    assert route_of(say("page.way_read", language=language)) is Route.READ
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
+    """And is neither an order nor the end of something."""
+    seen: dict[str, str] = {}
+    for way, words in WAYS.items():
+        assert words.keys() == LANGUAGES
+        for phrase in words[language].split(","):
+            assert way_in(f"{phrase.strip().upper()}?") is Route(way), phrase
+            assert seen.setdefault(plain(phrase.strip()), way) == way
+            assert not is_stop(phrase)
+            assert order_in(phrase) is None, phrase
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["", "please", "Where is the cup?", "Look closer at the label", "Is it twice?", "where " * 30],
+)
+def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
+    assert way_in(question) is None
+
+
+def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
+    """Not one to show what is written, what it can, or how."""
+    assert route_of("Show me the cup") is Route.WHERE
+    for question in (
+        "Show me how",
+        "Show me the price",
+        "O que mostra a câmera?",
+        "Show me the way",
+    ):
+        assert route_of(question) is not Route.WHERE

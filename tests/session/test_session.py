@@ -14,7 +14,16 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import BadRequest, FrameWithheld
-from server.core.messages import Cancel, Chat, CorrectTranscript, Hold, Ping, Release, Settings
+from server.core.messages import (
+    Cancel,
+    Chat,
+    CorrectTranscript,
+    DeleteAnswer,
+    Hold,
+    Ping,
+    Release,
+    Settings,
+)
 from server.core.sound import SOUND_RATE, Sound
 from server.media import camera
 from server.media.picture.encode import Bgr
@@ -573,6 +582,49 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
             one.frame()
             assert (await one.next("started"))["route"] == route
             assert (await one.next("response"))["route"] == route
+
+
+async def test_words_for_a_way_to_look_ask_the_last_question_again() -> None:
+    """Typed or spoken; without one before they are the question. What was deleted is not asked again."""
+    async with room() as one:
+        one.camera()
+        for content, route, asked in (
+            ("Look closer", "detail", "Look closer"),
+            ("Is there a cat?", "now", "Is there a cat?"),
+            ("Where?", "where", "Is there a cat?"),
+            ("Look closer, please", "detail", "Is there a cat?"),
+            ("Where is the dog?", "where", "Where is the dog?"),
+            ("And now?", "now", "Where is the dog?"),
+        ):
+            one.session.handle(Chat.model_validate(_chat(content, id="q")))
+            one.frame()
+            assert (await one.next("response"))["route"] == route
+            assert one.engine.requests[-1].question == asked
+        # The client's wish is one for the words as they are.
+        one.session.handle(Chat.model_validate(_chat("Where?", id="r", route="now")))
+        one.frame()
+        await one.next("response")
+        assert one.engine.requests[-1].question == "Where?"
+        one.session.handle(DeleteAnswer(type="delete_answer", id="r"))
+        one.session.handle(Chat.model_validate(_chat("Look closer")))
+        one.frame()
+        await one.next("response")
+        assert one.engine.requests[-1].question == "Look closer"
+
+
+async def test_the_sound_of_words_for_a_way_to_look_is_no_question() -> None:
+    """An engine that hears gets what was asked before."""
+    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
+    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
+        one.camera()
+        one.session.handle(Chat.model_validate(_chat("What is it?")))
+        one.frame()
+        await one.next("response")
+        spoken = Spoken(one.frame(), sound)
+        one.session.questions.ask(Chat(type="chat", content="Look closer", id="q"), spoken)
+        await one.next("response")
+        assert one.engine.requests[-1].question == "What is it?"
+        assert one.engine.requests[-1].sound is None
 
 
 def _chat(content: str, **more: Any) -> dict[str, Any]:
