@@ -191,6 +191,8 @@ class EngineRequest:
     # The same for an answer to no person's question, which decides nothing; asked for with the
     # question, so that the prompt begins as it does for others.
     own_language: str | None = None
+    # The language of the person's page, for an engine that cannot tell the question's; "" where nobody knows
+    page_language: str = ""
     detail: Detail = Detail.AUTO
     # Oldest first
     earlier: tuple[EarlierPicture, ...] = ()

@@ -9,7 +9,7 @@ from server.features.builtin import locate, look_answers, text_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import Answer, Facts, Speaker
-from server.features.builtin.wants import MEASURES, SOCIAL, Want
+from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
 from server.models.camera_words import number_of
 
@@ -95,6 +95,8 @@ def compose(
             seen = speaker.see_things()
             if intent.place and not seen:
                 seen = look_answers.colour(speaker)[0]
+            if not seen and facts.scene.dark:
+                seen = speaker.say("is_dark")
             first, second = speaker.sentence(first, seen), ""
     return _text(first, "" if brief and first else second)
 
@@ -185,11 +187,14 @@ def _answer(s: Speaker) -> Answer:
             return s.say("broken"), ""
         if want is Want.SAFE:
             return text_answers.safe(s)
+        if s.intent.things and want not in TEXT_ITSELF:
+            # "Fährt das Auto?"
+            return look_answers.cannot(s)
         return s.no_text()
     if want in _READS:
         return _READS[want](s)
     if not s.rows and want is Want.LOOKUP:
-        return text_answers.code_sentence(s), s.say("cannot_here")
+        return text_answers.code_sentence(s), s.why_not(s.say("cannot_here"))[0]
     if not s.rows:
         # Codes are all that there is.
         return (

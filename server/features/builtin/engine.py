@@ -27,7 +27,7 @@ from server.features.builtin.language import code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import Facts, Shares
+from server.features.builtin.speaker import PRINTED, Facts, Shares, unknown_thing
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
 from server.features.builtin.watcher import Watcher, cannot_watch
@@ -71,8 +71,6 @@ _REMEDY = (
 # For a picture without a scene; the scene's own thresholds are in server/media/picture/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
-# Rows of print beside which a picture is mostly print
-_PRINTED = 3
 # What is known of the whole picture alone, not of a part that somebody points at
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 # Share of a box's sides that is not the thing itself
@@ -209,9 +207,9 @@ class BuiltinEngine:
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
         chosen = request.language or request.own_language
         if len(question) > _LONG:
-            intent = await in_pool(self._heavy, understand, question, chosen)
+            intent = await in_pool(self._heavy, understand, question, chosen, request.page_language)
         else:
-            intent = understand(question, chosen)
+            intent = understand(question, chosen, request.page_language)
         if request.kind is Kind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
         if request.part is not None and intent.want in _OF_ALL:
@@ -272,9 +270,10 @@ class BuiltinEngine:
             text, boxes = await self._remember(request, intent, self._finder)
             return _Found(text, boxes, remembered=boxes is None)
         question = clean(request.question)
+        found = None
         if _asks_where(request, intent, question) and not running:
-            return await self._find(request.picture, intent, question)
-        return await self._compose(request, intent, running)
+            found = await self._find(request.picture, intent, question)
+        return found or await self._compose(request, intent, running)
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
         facts = await self._look(request, intent, request.picture, request.camera)
@@ -315,19 +314,26 @@ class BuiltinEngine:
             self._advised = True
             log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
-    async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found:
-        """Return the sentence and the boxes for a question about where something is."""
+    async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found | None:
+        """Return the sentence and the boxes for a question about where something is; None for one that names nothing."""
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
-        words = language(intent.language)
+        words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
-        if placed := await self._placed(bgr, intent):
-            boxes = placed
+        missing = self._missing(intent)
+        if seen := await self._seen(bgr, intent):
+            boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
+            if not boxes:
+                # It fills the picture.
+                what = words.capital(names.one(seen[0].name))
+                return _Found(words.say("found_at", what=what, where=words.say("at_middle")), ())
+            missing = ""
         elif locate.wants_text(intent, question):
             pieces = await in_pool(pool, reader.placed_text, bgr)
             if reader.text_broken:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
+            missing = "" if boxes else missing
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
@@ -337,9 +343,11 @@ class BuiltinEngine:
                 return _Found(words.say("faces_missing"), ())
             boxes = [replace(face, label=words.say("face")) for face in faces]
         else:
-            names = locate.wanted_colours(intent, question)
-            spots = await in_pool(pool, locate.colour_boxes, bgr, names)
+            wanted = locate.wanted_colours(intent, question)
+            spots = await in_pool(pool, locate.colour_boxes, bgr, wanted)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
+        if not (boxes or missing or locate.names_something(intent, question)):
+            return None
         # In words the place is one of the camera's picture.
         region, (height, width) = picture.region, bgr.shape[:2]
         there = boxes
@@ -347,7 +355,19 @@ class BuiltinEngine:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things)
+        if missing:
+            text = words.sentence(missing, text if boxes else "")
         return _Found(text, tuple(boxes), tuple(codes))
+
+    def _missing(self, intent: Intent) -> str:
+        """Return the sentence that the thing of a question is not seen, or not known; "" where it has none."""
+        if not self._names_things:
+            return ""
+        if intent.things:
+            thing = thing_words(intent.language).one(intent.things[0])
+            return language(intent.language).say("thing_not_here", thing=thing)
+        sought = intent.sought if intent.understood else ""
+        return unknown_thing(intent.language, sought) if sought else ""
 
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
@@ -375,11 +395,14 @@ class BuiltinEngine:
             return words.capital(said), None
         return words.say("thing_not_here", thing=names.one(intent.things[0])), None
 
-    async def _placed(self, bgr: Bgr, intent: Intent) -> list[Box]:
-        """Return the boxes of the things that a question names."""
-        if self._finder is None or not intent.things:
+    async def _seen(self, bgr: Bgr, intent: Intent) -> list[Thing]:
+        """Return the things that a question names; all, where it is about all that is seen."""
+        if self._finder is None or not (intent.things or intent.want is Want.SUMMARY):
             return []
-        return await in_pool(self._heavy, placed, self._finder, bgr, intent)
+        found = await in_pool(self._heavy, self._finder.find, bgr, intent.things)
+        return asked_for(found, intent.things) or [
+            one for one in found if one.sure and not intent.things
+        ]
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
@@ -493,7 +516,7 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
 
 def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing, ...]:
     """Return the things that are told: beside print, which looks like many, the sure ones alone."""
-    printed = len(rows or ()) >= _PRINTED
+    printed = len(rows or ()) >= PRINTED
     return tuple(thing for thing in things if thing.sure or not printed)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 
+from server.core.frames import Route
 from server.features.builtin.colours import NAMES
-from server.features.builtin.language import LANGUAGES, LATIN, language
+from server.features.builtin.language import LANGUAGES, LATIN, code_of, language
 from server.features.builtin.thing_words import names_in, thing_words
 from server.features.builtin.wants import SOCIAL, Want
-from server.models.routing import WORD_MARKS, ends, plain
+from server.models.routing import WORD_MARKS, ends, plain, route_of, way_in, word_pattern
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
@@ -66,6 +67,10 @@ class Intent:
     # The things that it names, and whether it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
+    # The thing that it asks for, as written, where nothing here knows it; all of it where it is not `understood`
+    sought: str = ""
+    # False where none of its words is known in any language
+    understood: bool = True
 
 
 # What a question with the name of a thing may be about besides the thing
@@ -74,58 +79,166 @@ _MAY_BE_THINGS = frozenset(
 )
 
 
-def understand(question: str, chosen: str | None = None) -> Intent:
+def understand(question: str, chosen: str | None = None, page: str = "") -> Intent:
     """Find a question's subject and the things that it names.
 
-    `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`.
+    `chosen`: a BCP 47 tag; it decides the language of the answer if it is one of `LANGUAGES`. `page`: the page's
+    language, for a question whose words tell none.
     """
     question = ends(question)
     text = plain(question)
-    intent = _subject(question, text, chosen)
+    intent = _subject(question, text, chosen, page)
     codes = languages_of(text)
-    # The language of the answer is mostly that of the question.
-    spoken = sorted(codes, key=lambda code: code != intent.language)
+    # The language of the answer is that of the question, unless it is chosen.
+    own = (language_of(question) if chosen else None) or intent.language
+    spoken = sorted(codes, key=lambda code: code != own)
     things = names_in(text, spoken[:1])
     if not things:
-        return intent
-    how_many = language(spoken[0]).common("how_many").search(text) is not None
+        return _without_things(intent, question, text, spoken)
+    one = language(spoken[0])
+    how_many = one.common("how_many").search(text) is not None
+    only = _only_things(intent.words, text, one.code)
     is_thing = intent.want in _MAY_BE_THINGS and (
-        how_many or (intent.yes_no and _only_things(intent.words, spoken[0]))
+        # "Is it for children?" is asked of a label.
+        how_many or (intent.yes_no and only and one.common("meant").search(text) is None)
     )
     if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
         # "Is there an orange?"
-        is_thing = _only_things(intent.words, spoken[0])
+        is_thing = only
     want = Want.THING if is_thing else intent.want
+    if want is Want.FACES and not (only or how_many or _only_people(intent.words, one.code)):
+        # "What is the person wearing?"
+        want = Want.LOOKUP
     return replace(intent, want=want, things=things, how_many=how_many)
 
 
-def _only_things(words: Iterable[str], code: str) -> bool:
+# How much a small word tells of its language, next to one of its most common ones
+_OF_SMALL_WORDS = 0.4
+# Wants of questions whose words nothing else knows
+_UNCLEAR = frozenset({Want.LOOKUP, Want.ITEMS, Want.OTHER})
+# More words are no name of a thing.
+_MOST_NAME = 2
+# Characters of a question that is quoted
+_MOST_QUOTED = 40
+
+
+def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[str]) -> Intent:
+    """Add the thing that it asks for, and find whether any of its words is known."""
+    if intent.want not in _UNCLEAR:
+        return intent
+    if not any(_knows_some(text, code) for code in spoken):
+        said = question.strip(_PUNCTUATION)
+        short = f"{said[:_MOST_QUOTED]}…" if len(said) > _MOST_QUOTED else said
+        return replace(intent, sought=short, understood=False)
+    one = language(spoken[0])
+    asks = route_of(question) is Route.WHERE or any(
+        one.common(name).search(text) for name in ("exists", "how_many")
+    )
+    rest = one.common("exists").sub(" ", text)
+    for at in range(len(NAMES)):
+        rest = one.colour(at).sub(" ", rest)
+    if one.unspaced:
+        words = [
+            word
+            for word in _WORD.findall(_small(one.code).sub(" ", rest))
+            if _HAN.search(word) or len(word) > 1
+        ]
+    else:
+        words = [word for word in _words(rest, one.code) if word not in _fillers(one.code)]
+    if not asks or not 1 <= len(words) <= _MOST_NAME:
+        return intent
+    written = [word for word in _WORD.findall(question) if plain(word) in words]
+    return replace(intent, sought=" ".join(written or words))
+
+
+def _knows_some(text: str, code: str) -> bool:
+    """Find whether a language has any word of a `plain` text."""
+    one = language(code)
+    if one.unspaced and one.stops().search(text):
+        return True
+    words = {word for word in _WORD.findall(text) if len(word) > 1}
+    if words & _stop(code) or (one.ends and re.search(one.ends, text)):
+        return True
+    return any(
+        one.common(name).search(text)
+        for name in ("hints", "fillers", "how_many", "today", "tomorrow", "exists")
+    )
+
+
+def _only_things(words: Iterable[str], text: str, code: str) -> bool:
     """Find whether all words name things or say nothing more: "Is the cat asleep?" asks for more."""
-    named = thing_words(code)
-    fillers = frozenset(plain(str(language(code).watch["fillers"])).split())
+    named, fillers = thing_words(code), _fillers(code)
+    if language(code).unspaced:
+        return not _WORD.search(_small(code).sub(" ", named.cut(text)[1]))
     return all(word in fillers or named.knows(word) for word in words)
 
 
-def _subject(question: str, text: str, chosen: str | None) -> Intent:
+@cache
+def _small(code: str) -> re.Pattern[str]:
+    """Return the pattern of the parts of an unspaced language that name nothing."""
+    one = language(code)
+    parts = (
+        *one.stop.split(),
+        *str(one.watch["fillers"]).split(),
+        *str(one.watch["people"]).split(),
+        *str(one.watch["faces"]).split(),
+    )
+    names = ("exists", "how_many", "fillers", "today")
+    return re.compile(
+        "|".join(
+            [
+                word_pattern("", ",".join(parts)).pattern,
+                *(one.common(name).pattern for name in names),
+            ]
+        )
+    )
+
+
+@cache
+def _fillers(code: str) -> frozenset[str]:
+    """Return the `plain` words that name nothing: "thing", "something"."""
+    return frozenset(plain(str(language(code).watch["fillers"])).split())
+
+
+@cache
+def _places(code: str) -> frozenset[str]:
+    """Return the `plain` words for places in the picture."""
+    return frozenset(re.split(r"[, ]+", plain(",".join(language(code).places.values()))))
+
+
+def _only_people(words: Iterable[str], code: str) -> bool:
+    """Find whether all words may stand beside a person: "Is anyone at the door on the left?"."""
+    watch = language(code).watch
+    known = frozenset(
+        plain(" ".join(str(watch[name]) for name in ("people", "faces", "door"))).split()
+    )
+    known |= _fillers(code) | _places(code)
+    return all(word in known or thing_words(code).knows(word) for word in words)
+
+
+def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None
+    likely = fixed or page.partition("-")[0].lower()
     candidates = languages_of(text)
     if not candidates:
-        return Intent(Want.FOREIGN, fixed or "en")
-    spoken = _likeliest(candidates, text, question, fixed)
+        return Intent(Want.FOREIGN, fixed or code_of(page))
+    spoken = _likeliest(candidates, text, question, likely)
     answer_in = fixed or spoken
-    if not text.strip(_PUNCTUATION):
+    if not text.strip(_PUNCTUATION) or way_in(question) is not None:
         return Intent(Want.SUMMARY, answer_in)
     if target := _says(question, text, spoken, candidates):
         return Intent(Want.SAYS, answer_in, target, _words(text, spoken))
     yes_no = _patterns(spoken)[1].search(text) is not None
-    # The guessed language alone first: "son" and "parole" mean different things in different ones.
+    # The guessed language alone first: "son" and "parole" mean different things in different ones. Its small words are no
+    # subject of another one: the French "le" is a Portuguese order to read.
+    small = _stop(spoken) | _places(spoken)
     others = tuple(other for other in candidates if other != spoken)
     for order in ((spoken,), others):
         for want in Want:
             for one in order:
                 match = language(one).asks(want, text)
-                if match is None:
+                if match is None or (one != spoken and set(match.group().split()) <= small):
                     continue
                 if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
                     continue
@@ -180,19 +293,20 @@ def language_of(text: str) -> str | None:
     return max(candidates, key=lambda code: scores[code]) if first > second else None
 
 
-def _likeliest(candidates: tuple[str, ...], text: str, question: str, fixed: str | None) -> str:
-    """Return the likeliest language by its own letters and most common words; of equals the chosen
+def _likeliest(candidates: tuple[str, ...], text: str, question: str, likely: str) -> str:
+    """Return the likeliest language by its own letters and most common words; of equals the `likely`
     one, else the first.
     """
     if candidates == ("zh", "ja"):
         # Without kana it may be either.
-        return "ja" if fixed == "ja" else "zh"
-    raw = question.casefold()
+        return "ja" if likely == "ja" else "zh"
+    raw, words = question.casefold(), set(_WORD.findall(text))
     scores: dict[str, float] = {}
     for code in candidates:
         one = language(code)
-        scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == fixed)
+        scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == likely)
         scores[code] += 2 * any(letter in raw for letter in one.letters)
+        scores[code] += _OF_SMALL_WORDS * len(words & frozenset(plain(one.stop).split()))
         scores[code] += sum(one.asks(want, text) is not None for want in Want)
     return max(candidates, key=lambda code: scores[code])
 

@@ -102,6 +102,8 @@ class Language:
         # The beginning of a question that asks for more than yes or no, and the mark of one that does not
         self.open: str = found["open"]
         self.yes_no: str = found["yes_no"]
+        # The end of sentences, in a language whose small words stand in others; "" where `hints` are enough
+        self.ends: str = found.get("ends", "")
         # "Does it say ...", with the text to find in a group; words around that text
         self.says = re.compile(found["says"])
         self.says_before: str = found.get("says_before", "")
@@ -110,7 +112,9 @@ class Language:
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {
             name: found[name]
-            for name in ("fillers", "hints", "today", "tomorrow", "how_many", "denies")
+            for name in (
+                *("fillers", "hints", "today", "tomorrow", "how_many", "denies", "exists", "meant"),
+            )
         }
         # "Safe", which is about a link only beside a word for one; "" where `questions` has the phrases
         self._risk: str = found.get("risk", "")
@@ -132,7 +136,7 @@ class Language:
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow", "how_many" or "denies" (what an answer says of what is not there).
+        "tomorrow", "how_many", "exists" ("is there"), "meant" ("for") or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 

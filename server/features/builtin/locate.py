@@ -88,6 +88,12 @@ def wants_text(intent: Intent, question: str) -> bool:
     return not (wants_codes(intent) or wants_faces(intent) or wanted_colours(intent, question))
 
 
+def names_something(intent: Intent, question: str) -> bool:
+    """Return False for a question that says no more than "where"."""
+    named = quoted(question) or intent.words or intent.target or is_print(intent)
+    return bool(named) or wants_codes(intent) or wants_faces(intent)
+
+
 def around(corners: Corners, label: str, confidence: float | None = None) -> Box:
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     return Box(min(xs), min(ys), max(xs), max(ys), label, confidence)

@@ -104,8 +104,9 @@ def thing(s: Speaker) -> Answer:
     if PERSON in s.intent.things and len(found) < (s.facts.faces or 0):
         # People whose faces alone are seen
         return faces(s)
-    if not found:
-        missing = s.say("thing_not_here", thing=s.thing_words.one(s.intent.things[0]))
+    missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
+    if missed and not (found and s.intent.how_many):
+        missing = s.say("thing_not_here", thing=s.thing_words.one(missed[0]))
         return missing, s.see_things()
     if s.intent.how_many:
         return _count(s, found[0].name), ""
@@ -213,6 +214,9 @@ def beyond(s: Speaker) -> Answer:
 
 def cannot(s: Speaker) -> Answer:
     """Answer a question that would need a model that understands more; below it, what is seen."""
+    first = s.why_not(s.cannot)[0]
+    if first != s.cannot:
+        return first, ""
     if s.intent.place and not s.things:
         return s.cannot, colour(s)[0]
     if named := s.see_things():

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from server.core.frames import Scene
 from server.features.builtin.codes import Code
-from server.features.builtin.detector import Thing
+from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
@@ -26,10 +26,26 @@ ITEMS = 5
 # Rows quoted below an answer, in place of all
 SOME = 4
 
+# Rows of print beside which a picture is mostly print
+PRINTED = 3
+# Things that everybody knows
+_EXAMPLES = ("person", "cup", "dog")
+
 _HERE = "\0"
 
 # The answer, and the line below it, which may be ""; the answer may have lines of its own
 Answer = tuple[str, str]
+
+
+def unknown_thing(code: str, sought: str) -> str:
+    """Return the sentence about a thing that nothing here knows, and what is known. `code`: of the answer's language."""
+    words, names = language(code), thing_words(code)
+    return words.say(
+        "unknown_thing",
+        target=without_controls(sought),
+        count=len(classes().names) // 10 * 10,
+        things=words.together([names.many(name) for name in _EXAMPLES]),
+    )
 
 
 class Speaker:
@@ -68,6 +84,18 @@ class Speaker:
     def cannot(self) -> str:
         """The sentence that the engine cannot tell, and what it can."""
         return self.language.say_of_itself("cannot", self.facts.names_things)
+
+    def why_not(self, otherwise: str) -> Answer:
+        """Return why there is no answer: what is not understood, or not known; else the sentence given.
+
+        Beside print an unknown thing may be a word of it.
+        """
+        sought, printed = self.intent.sought, len(self.rows)
+        if not self.intent.understood and (not printed or " " in sought):
+            return self.say("not_understood", text=without_controls(sought)), ""
+        if self.intent.understood and sought and self.facts.names_things and printed < PRINTED:
+            return unknown_thing(self.intent.language, sought), ""
+        return otherwise, self.seen()
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
         """Return rows as one line; a row is joined with the one that it continues."""

@@ -106,14 +106,14 @@ def lookup(s: Speaker) -> Answer:
         for row in s.rows:
             if all(tables.names_it(row.text, word) for word in words):
                 return s.say("reads", text=row.text), s.scripts()
-        return s.say("cannot_here"), s.seen()
+        return s.why_not(s.say("cannot_here"))
     cross = tables.crossing(s.rows, words)
     if cross is not None:
         return s.crossed(cross)
     near = tables.beside(s.rows, words)
     if near is not None:
         return s.beside(near)
-    return s.say("cannot_here"), s.seen()
+    return s.why_not(s.say("cannot_here"))
 
 
 def number(s: Speaker) -> Answer:

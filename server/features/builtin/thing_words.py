@@ -14,6 +14,8 @@ from server.models.routing import WORD_MARKS, plain
 _WORD = re.compile(rf"[\w{WORD_MARKS}'-]+")
 # Words of the longest name: "cell phone case"
 _MOST_WORDS = 4
+# Longest small word that is written with the next one: "dell'" and "d'"
+_MOST_ELIDED = 5
 # Letters by which beginnings of words are found; each has more
 _BEGIN = 2
 
@@ -63,6 +65,9 @@ class ThingWords:
         """Return the thing that one `plain` word or phrase names; "" for none."""
         if name := self._names.get(word):
             return name
+        small, mark, rest = word.partition("'")
+        if mark and len(small) <= _MOST_ELIDED and len(rest) > 1:
+            return self.of_word(rest)
         stems = self._stems.get(word[:_BEGIN], ())
         for stem, name in stems:
             # The end of a word, not further words

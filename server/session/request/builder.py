@@ -197,6 +197,7 @@ class RequestBuilder:
             picture=material.picture,
             language=(self.preferences.language or None) if not options.program else None,
             own_language=options.own_language,
+            page_language=self.preferences.page_language if not options.program else "",
             verbosity=(
                 self.preferences.verbosity
                 if kind is not Kind.WATCH and not options.program

@@ -18,6 +18,7 @@ from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.thing_words import thing_words
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.shared import watch_answers
 from tests.features.builtin.test_detector import photo
@@ -164,9 +165,9 @@ async def test_one_that_names_nothing_does_not_say_that_it_does(
     for question, where in ((HELLO, False), (HELP, False), (BEYOND, False), (WHERE, True)):
         said = [await ask(one, scene(), question, where=where, **wide) for one in (plain, engine)]
         assert said[0] != said[1], question
-        assert said[1] in {
-            language(code).say(key) for key in ("hello", "help", "cannot", "not_found")
-        }
+        words = language(code)
+        missing = words.say("thing_not_here", thing=thing_words(code).one("cup"))
+        assert said[1] in {*map(words.say, ("hello", "help", "cannot")), missing}
 
 
 async def test_the_status_tells_whether_things_are_named(

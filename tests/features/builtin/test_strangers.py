@@ -1,0 +1,186 @@
+"""What people ask in their first minute that has no answer: each is told why, in one line and in their language."""
+
+from __future__ import annotations
+
+import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from server.core.frames import Kind, Route, Scene
+from server.features.builtin.compose import compose
+from server.features.builtin.detector import Thing, ThingFinder, classes
+from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.intents import Intent, understand
+from server.features.builtin.language import LANGUAGES, LATIN, language
+from server.features.builtin.speaker import Facts, unknown_thing
+from server.features.builtin.wants import Want
+from server.media.picture.grounding import Box
+from server.models.base import Delta, EngineRequest, Finished
+from server.models.routing import plain, route_of
+from tests.features.builtin.score import pictured
+from tests.features.builtin.test_fields import rows_of
+from tests.features.builtin.words import WORDS
+
+TUESDAY = dt.date(2026, 11, 24)
+BRIGHT = Scene(0.5, 0.5, None, False, False)
+CUP = Thing("cup", 0.9, Box(900, 300, 1000, 400), sure=True)
+SIGN = ("Museum", "open daily", "tickets inside")
+
+
+def told(intent: Intent, *rows: str, names: bool = True) -> str:
+    facts = Facts(
+        BRIGHT,
+        rows=tuple(rows_of(*rows)),
+        codes=(),
+        colours={"middle": (("grey", 1.0),)},
+        things=() if names else None,
+        names_things=names,
+    )
+    return compose(intent, facts, TUESDAY)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_nothing_here_knows_is_named_in_the_answer(code: str) -> None:
+    thing, *questions = WORDS["unknown"][code]
+    for question in questions:
+        intent = understand(question)
+        assert (intent.sought, intent.understood, intent.language) == (thing, True, code), question
+    says = unknown_thing(code, thing)
+    assert "270" in says
+    assert 270 <= len(classes().names) < 280
+    assert "\n" not in says
+    assert told(understand(questions[0])) == says
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_words_of_no_language_are_not_understood(code: str) -> None:
+    """Each is quoted, with two questions that are."""
+    said = WORDS["nonsense"].get("en" if code in LATIN else code)
+    intent = understand(f"{said}?", page=code)
+    assert (intent.understood, intent.sought, intent.language) == (False, said, code)
+    answer = language(code).say("not_understood", text=said)
+    assert told(intent) == told(intent, *SIGN) == answer
+    assert answer != unknown_thing(code, said)
+
+
+def test_the_first_characters_of_nonsense_are_enough() -> None:
+    intent = understand("qwer " * 200)
+    assert intent.sought.endswith("…")
+    assert len(intent.sought) < 50
+
+
+def test_print_is_looked_at_first() -> None:
+    """What stands on it is found; what does not may be a word of it."""
+    assert told(understand("Is there a museum?"), *SIGN).startswith("It reads: Museum")
+    missing = told(understand("Are there stairs?"), *SIGN)
+    assert missing == language("en").say("cannot_here")
+    assert told(understand("Are there stairs?"), "7").startswith("I cannot recognise “stairs”.")
+    assert told(understand("qwer"), *SIGN) == missing
+
+
+def test_without_names_of_things_nobody_says_that_there_are_some() -> None:
+    said = told(understand("Are there stairs?"), names=False)
+    assert said.startswith(language("en").say("cannot_plain"))
+
+
+@pytest.mark.parametrize(
+    "question", ["Is it ripe?", "Who is this?", "Is the dog asleep?", "How old is it?", "Where?"]
+)
+def test_other_questions_are_no_unknown_things(question: str) -> None:
+    intent = understand(question)
+    assert (intent.sought, intent.understood) == ("", True)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_who_won_gets_a_no(code: str) -> None:
+    """The picture does not tell; only what can be read may."""
+    intent = understand(WORDS["won"][code])
+    assert intent.want in (Want.LOOKUP, Want.BEYOND)
+    assert (intent.language, intent.sought, intent.understood) == (code, "", True)
+    assert told(intent) == language(code).say("cannot")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_whether_a_code_or_a_link_is_safe(code: str) -> None:
+    asked = {question: understand(question) for question in WORDS["link"][code]}
+    assert {one: (found.want, found.language) for one, found in asked.items()} == dict.fromkeys(
+        asked, (Want.SAFE, code)
+    )
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is it safe to eat?", "Bist du sicher, dass das ein QR-Code ist?", "Qu'est-ce qui est écrit sur le code ?",
+        "¿Estás seguro de que es un código QR?", "Sei sicuro?",
+    ],
+)  # fmt: skip
+def test_other_doubts_are_not_about_a_link(question: str) -> None:
+    assert understand(question).want is not Want.SAFE
+
+
+class Seen(ThingFinder):
+    """Finds the same things in every picture."""
+
+    def __init__(self, *things: Thing) -> None:
+        self.things = things
+        self.broken = False
+
+    def find(self, bgr: object, asked: object = ()) -> list[Thing]:
+        return list(self.things)
+
+
+async def ask(question: str, *things: Thing, page: str = "") -> tuple[str, int | None]:
+    """Return the answer, and the number of its boxes."""
+    grey = np.full((720, 1280, 3), 150, np.uint8)
+    text, boxes = "", None
+    with ThreadPoolExecutor(1, "ask") as heavy:
+        engine = BuiltinEngine(heavy=heavy, finder=Seen(*things))
+        request = EngineRequest(
+            "s",
+            Kind.CHAT,
+            question,
+            pictured(grey),
+            where=route_of(question) is Route.WHERE,
+            page_language=page,
+        )
+        async for chunk in engine.answer(request):
+            if isinstance(chunk, Delta):
+                text += chunk.text
+            elif isinstance(chunk, Finished):
+                boxes = None if chunk.boxes is None else len(chunk.boxes)
+    return text, boxes
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
+    for question in WORDS["show"][code]:
+        assert route_of(question) is Route.WHERE, question
+        intent = understand(question)
+        assert (intent.things, intent.language) == (("cup",), code), question
+    where = await ask(WORDS["show"][code][0], CUP)
+    assert where[1] == 1
+    assert language(code).say("at_right") in where[0]
+
+
+async def test_what_is_not_seen_is_named() -> None:
+    """A thing that is known, one that is not, and one that fills the picture."""
+    assert await ask("Show me the cup") == ("I do not see that: a cup.", 0)
+    assert await ask("Where is the blue cup?") == ("I do not see that: a cup.", 0)
+    assert (await ask("Where are my keys?"))[0].startswith("I cannot recognise “keys”.")
+    fills = Thing("goldfish", 0.8, None, sure=False)
+    named = fills if "goldfish" in classes().names else Thing("fish", 0.8, None, sure=False)
+    assert (await ask(f"Where is the {named.name}?", named))[0].endswith(": in the middle.")
+
+
+async def test_where_alone_is_about_all_that_is_seen() -> None:
+    assert await ask("Where?", CUP) == ("A cup: on the right.", 1)
+    assert (await ask("Where?"))[0]
+    assert (await ask("Where?"))[0] != language("en").say("not_found")
+
+
+async def test_nonsense_is_answered_in_the_pages_language() -> None:
+    assert (await ask("asdf qwer", page="de"))[0].startswith("„asdf qwer“ habe ich nicht")
+    assert plain("ＡＳＤＦ") == "asdf"
