@@ -57,7 +57,7 @@ def test_what_nothing_here_knows_is_named_in_the_answer(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_words_of_no_language_are_not_understood(code: str) -> None:
     """Each is quoted, with two questions that are."""
-    said = WORDS["nonsense"].get("en" if code in LATIN else code)
+    said = WORDS["nonsense"]["en" if code in LATIN else code]
     intent = understand(f"{said}?", page=code)
     assert (intent.understood, intent.sought, intent.language) == (False, said, code)
     answer = language(code).say("not_understood", text=said)
