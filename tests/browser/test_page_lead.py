@@ -56,6 +56,16 @@ LISTEN = """
     )).observe(line, {childList: true, characterData: true, subtree: true, attributes: true});
   });
 """
+# Notes all that the page announces.
+ANNOUNCED = """() => {
+  const line = document.getElementById("announcer");
+  window.announced = [];
+  const descriptor = Object.getOwnPropertyDescriptor(Node.prototype, "textContent");
+  Object.defineProperty(line, "textContent", {
+    get() { return descriptor.get.call(this); },
+    set(text) { window.announced.push(text); descriptor.set.call(this, text); },
+  });
+}"""
 # Tones a second, and how much louder the right side was (-1 to 1), of the last so many milliseconds
 MEASURE = """(ms) => {
   const from = performance.timeOrigin + performance.now() - ms;
@@ -246,6 +256,16 @@ async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None
         await page.send(asked)
         await expect(page.find("#aim")).to_have_text(said)
         assert [one["text"] for one in await sentences(page)][-1] == said
+    # By the keyboard alone it is ended, and said to be, once.
+    since = await page.now()
+    await page.evaluate(ANNOUNCED)
+    await page.page.keyboard.press("Escape")
+    assert "thing" not in await page.sent("goal", since=since)
+    off = say("page.mode_off", mode=say("guide.name"))
+    await expect(page.find("#announcer")).to_have_text(off)
+    assert await page.evaluate("window.announced") == [off]
+    await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")
+    await expect(page.box).to_be_focused()
 
 
 async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Running) -> None:

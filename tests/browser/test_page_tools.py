@@ -189,3 +189,27 @@ async def test_guidance_begins_and_ends(
     await line.get_by_role("button", name=say("chat.tool_undo")).click()
     assert "thing" not in await page.sent("goal", since=since)
     await expect(line).to_contain_text(say("chat.tool_undone"))
+
+
+async def test_a_look_has_its_line_and_nothing_to_undo(
+    visit: Visit, its_server: Running, calling: FakeOpenAI
+) -> None:
+    """A part of the picture, a time, and a text that is read on until it is stopped."""
+    calling.deltas_for = lambda _: None
+    page = await visit(its_server.base_url)
+    await allowed(page)
+    await page.got('m.type === "recall" && m.pictures > 0')
+    part = {"left": 0, "top": 0, "right": 500, "bottom": 500}
+    for call in (("look_closer", part), ("recall", {"seconds_ago": 2})):
+        will_call(calling, call)
+        await page.ask("How is it?")
+        line = page.turns.last.locator(".tool")
+        await expect(line).to_have_text(say(f"chat.tool_{call[0]}"))
+        await expect(line.get_by_role("button")).to_have_count(0)
+    will_call(calling, ("read", {}))
+    since = await page.now()
+    await page.send("I would like to hear all of it.")
+    await page.got('m.type === "started" && m.route === "read"', since=since)
+    await page.got('m.type === "delta"', since=since)
+    await page.find("#cancel").click()
+    await expect(page.turns.last.locator(".tool")).to_have_text(say("chat.tool_read"))

@@ -71,8 +71,11 @@ class GuideEntry {
     });
     this.#scan.addEventListener("click", () => void this.#look("scan"));
     this.button.addEventListener("click", () => {
-      if (this.#thing) this.leave(true);
-      else {
+      if (this.#thing) {
+        this.leave();
+        // A screen reader is told by the button.
+        this.#page.say(ended(text("voice.hints_off")), true);
+      } else {
         void this.want(!this.#wanted);
         if (this.#wanted) showHint(text("guide.begun"));
       }
