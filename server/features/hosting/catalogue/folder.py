@@ -353,7 +353,7 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
     kind = known or text.architecture
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
         raise ModelFolderError(
-            f"The GGUF file names no architecture, so the kind of this model is unknown. {AGAIN}"
+            f"The GGUF file names no architecture, so the kind of this model is unknown. {gguf.AGAIN}"
         )
     return kind
 
@@ -364,7 +364,7 @@ def _parts(head: Path) -> list[Path]:
     lost = next((path for path in paths if not path.is_file()), None)
     if lost is not None:
         raise ModelFolderError(
-            f"{head.parent} lacks {clean(lost.name)}, a part of the model. {AGAIN}"
+            f"{head.parent} lacks {clean(lost.name)}, a part of the model. {gguf.AGAIN}"
         )
     return paths
 

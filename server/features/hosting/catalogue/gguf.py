@@ -16,10 +16,14 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 
-from server.models.weights import AGAIN, ModelFolderError, clean, unreadable
+from server.models.weights import ModelFolderError, clean, unreadable
 
 Value = str | int | float | bool | tuple[int, ...]
 SUFFIX = ".gguf"
+# What to do about a file that is not as it was made
+AGAIN = (
+    "Remove it, and fetch the model again: bash scripts/run.sh --model NAME, or the engine panel."
+)
 # Of a folder, when its kind is looked for
 _MOST_FILES = 1000
 _MAGIC = b"GGUF"
