@@ -66,5 +66,5 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         await expect(state).to_have_text("The built-in engine answers")
         released = run.program.feature("hosting").manager.status().released
         assert released is not None
-        assert released.left == 0
+        assert released.left_bytes == 0
         await page.leave()

@@ -24,7 +24,7 @@ from server.core.frames import Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.model_run import usable_port
+from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
 from server.models.base import Delta, EngineRequest, Finished

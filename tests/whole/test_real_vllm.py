@@ -139,8 +139,8 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
         released = one.manager.status().released
         assert released is not None
-        assert (released.held or 0) > 100e6
-        assert released.left == 0
+        assert (released.memory_bytes or 0) > 100e6
+        assert released.left_bytes == 0
 
 
 async def test_it_is_stopped_while_it_loads(colors: Path) -> None:

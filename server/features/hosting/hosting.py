@@ -28,14 +28,14 @@ from server.features.hosting.messages import (
     EngineReport,
     LoadingProgress,
     LogLines,
-    ReleasedMemory,
 )
 from server.features.hosting.model_fetch import FetchStatus, ModelFetch
-from server.features.hosting.model_run import REFUSALS, Planner, Seen, Tools
+from server.features.hosting.model_run import Tools
+from server.features.hosting.planner import Planner, Seen
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
-from server.features.hosting.status import ManagerStatus, Released
+from server.features.hosting.status import ManagerStatus
 from server.features.hosting.visitors import Pace, Visitors, coming
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
@@ -96,7 +96,6 @@ class Hosting:
             measuring=api.pools.measure,
             planner=self._plan,
             loader=self._loaded,
-            refusals=REFUSALS,
             gpu_free=self.planner.gpu_free,
         )
         self.manager = EngineManager(tools, known=lambda: self.planner.known)
@@ -198,7 +197,7 @@ class Hosting:
     # Plans and runtimes
 
     def _plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
-        """See `Planner.plan`. Raises one of REFUSALS, also for a model that no feature runs."""
+        """See `Planner.plan`. Raises BadRequest also for a model that no feature runs."""
         plan = self.planner.plan(choice, ram_back, gpu_back)
         feature = _feature_for(plan)
         if feature and feature not in self.runtimes:
@@ -355,22 +354,10 @@ def report(
         ),
         memory_bytes=status.memory_bytes,
         gpu_bytes=status.gpu_bytes,
-        released=_released(status.released),
+        released=status.released,
         command=status.shown or None,
         error=status.error or None,
         answers=answers,
         answering=answering,
         why=why or None,
     )
-
-
-def _released(back: Released | None) -> ReleasedMemory | None:
-    if back is None:
-        return None
-    memory = None if back.held is None else max(0, back.held - (back.left or 0))
-    gpu = None
-    if back.gpu_before is not None and back.gpu_after is not None:
-        gpu = max(0, back.gpu_after - back.gpu_before)
-    if memory is None and gpu is None:
-        return None
-    return ReleasedMemory(memory_bytes=memory, left_bytes=back.left, gpu_bytes=gpu)

@@ -29,8 +29,6 @@ class LoadProgress:
     # Bytes of this phase; None when it does not count bytes.
     done_bytes: int | None = None
     total_bytes: int | None = None
-    # The line that shows it
-    line: str = ""
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
@@ -101,12 +99,12 @@ class LoadingLog:
             in_all = sum(one[2] for one in layers)
             there = sum(one[1] for one in layers)
             if in_all:
-                return LoadProgress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all, line)
-            return LoadProgress(_IMAGE, share, line=line)
+                return LoadProgress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all)
+            return LoadProgress(_IMAGE, share)
         if _PULLING.search(line):
-            return LoadProgress(_IMAGE, line=line)
+            return LoadProgress(_IMAGE)
         if _PULLED.search(line):
-            return LoadProgress(_IMAGE, 100.0, line=line)
+            return LoadProgress(_IMAGE, 100.0)
         return None
 
 
@@ -265,9 +263,9 @@ _LLAMA_PHASES = table(
 def _phase(line: str) -> LoadProgress | None:
     phase, share = vllm_log.step(line)
     if phase:
-        return LoadProgress(phase, share, line=line)
+        return LoadProgress(phase, share)
     phase = meaning(_LLAMA_PHASES, line) or meaning(_PHASES, line)
-    return LoadProgress(phase, line=line) if phase else None
+    return LoadProgress(phase) if phase else None
 
 
 def _bar(line: str) -> LoadProgress | None:
@@ -286,7 +284,7 @@ def _bar(line: str) -> LoadProgress | None:
         phase = (what[:1].lower() + what[1:])[:_PHASE_CHARS] or "working"
     share = min(100.0, float(match["share"]))
     done, total = sizes or (None, None)
-    return LoadProgress(phase, share, done, total, line)
+    return LoadProgress(phase, share, done, total)
 
 
 def _sizes(parts: tuple[str | None, ...]) -> tuple[int, int] | None:

@@ -16,7 +16,8 @@ from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.lifecycle import Order, Phase, Run, State
 from server.features.hosting.log_progress import LoadProgress
-from server.features.hosting.model_run import ModelRun, Tools, usable_port
+from server.features.hosting.model_run import ModelRun, Tools
+from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import Plan, Runtime, StartFailed, refined
 from server.features.hosting.status import ManagerState, ManagerStatus, loading_status, wrong_model
 from server.models.base import EngineState
@@ -96,7 +97,7 @@ class Jobs:
         try:
             choice = plan.choice.model_copy(update={"port": usable_port(None)})
             return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
-        except tools.refusals:
+        except BadRequest:
             # The first reason is the one to show.
             return lifecycle.NotLoaded(why)
 
@@ -303,10 +304,7 @@ class EngineManager:
             loaded = run is not None and run.loaded is not None
             own = run.plan.launch.port if run is not None and loaded else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
-        try:
-            return await in_pool(tools.planning, tools.planner, choice, held, gpu_back)
-        except tools.refusals as error:
-            raise BadRequest(getattr(error, "message", "This cannot be started.")) from None
+        return await in_pool(tools.planning, tools.planner, choice, held, gpu_back)
 
     # The machine's events and actions
 

@@ -22,7 +22,7 @@ class LoadingProgress(BaseModel):
     total_bytes: int | None = None
 
 
-class ReleasedMemory(BaseModel):
+class ReleasedMemory(BaseModel, frozen=True):
     """Memory in bytes that the former model gave back; what is unknown is absent."""
 
     # Main memory that was freed

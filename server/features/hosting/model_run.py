@@ -6,31 +6,20 @@ It decides nothing; see `lifecycle`.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
-import secrets
-import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from server.core.aio import TaskSet, in_pool, supervise
-from server.core.errors import BadRequest
-from server.features.hosting import server_runtime as container
 from server.features.hosting.active_engine import ActiveEngine
-from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
-from server.features.hosting.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
-from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
-from server.features.hosting.catalogue.machine import Host
-from server.features.hosting.gpu import GpuError, GpuReader
-from server.features.hosting.host import HostProbe
+from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.lifecycle import Ended, Run
+from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
-from server.features.hosting.status import Released, StatusStore
+from server.features.hosting.server_runtime import ServerRuntime
+from server.features.hosting.status import StatusStore
 from server.models.selector import EngineSelector
 
 log = logging.getLogger(__name__)
@@ -46,9 +35,8 @@ _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
 
 
-# Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a
-# `message`. Arguments: the choice, and the bytes of main memory and of each GPU that unloading the
-# current model will free.
+# Finds the model and builds the command; blocking. Raises BadRequest. Arguments: the choice, and the
+# bytes of main memory and of each GPU that unloading the current model will free.
 MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
 Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
@@ -67,8 +55,6 @@ class Tools:
     measuring: ThreadPoolExecutor
     planner: MakePlan
     loader: Loader
-    # Exceptions of `planner`, each with a `message` for people
-    refusals: tuple[type[Exception], ...]
     # Bytes of free memory of each GPU, None where there is none
     gpu_free: GpuFree = lambda: None
     silent_seconds: float = SILENT_SECONDS
@@ -126,7 +112,7 @@ class ModelRun:
         return Ended(how, calm=clock() - began >= _CALM_SECONDS)
 
     async def _stuck_seconds(self, loaded: Runtime) -> float:
-        if not isinstance(loaded, container.ServerRuntime):
+        if not isinstance(loaded, ServerRuntime):
             return 0.0
         return await loaded.stuck_seconds(self._tools.active.answering)
 
@@ -152,15 +138,18 @@ class ModelRun:
         left = await self._main_memory(loaded)
         gpu_after = await self._gpu_returned()
         self.loaded = self._held = None
-        before, after = _in_all(gpu_before), _in_all(gpu_after)
-        released = Released(held, left, before, after)
-        status = replace(store.status, released=released)
+        freed = None if held is None else max(0, held - (left or 0))
+        gpu = None
+        if gpu_before is not None and gpu_after is not None:
+            gpu = max(0, sum(gpu_after) - sum(gpu_before))
+        known = freed is not None or gpu is not None
+        released = ReleasedMemory(memory_bytes=freed, left_bytes=left, gpu_bytes=gpu)
+        status = replace(store.status, released=released if known else None)
         store.show(status if silently else replace(status, memory_bytes=None, gpu_bytes=None))
         if held:
-            freed = f"{(held - (left or 0)) / 1e6:.0f} MB of main memory"
-            store.line(f"{self.plan.name} freed {freed}.")
-        if before is not None and after is not None:
-            store.line(f"{self.plan.name} freed {(after - before) / 1e6:.0f} MB of GPU memory.")
+            store.line(f"{self.plan.name} freed {(freed or 0) / 1e6:.0f} MB of main memory.")
+        if gpu is not None:
+            store.line(f"{self.plan.name} freed {gpu / 1e6:.0f} MB of GPU memory.")
 
     # Its memory
 
@@ -214,137 +203,3 @@ class ModelRun:
 
     async def _gpu_free(self) -> Sequence[int] | None:
         return await in_pool(self._tools.measuring, self._tools.gpu_free)
-
-
-def _in_all(gpus: Sequence[int] | None) -> int | None:
-    return None if gpus is None else sum(gpus)
-
-
-# Plan an operator's choice: find the model, examine the machine, build the command. Blocking.
-
-# Errors of `Planner`; each has a `message` for the operator.
-REFUSALS = (CommandError, CatalogueError, ModelFolderError)
-# Time to wait for vLLM's help.
-PROBE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    models: Catalogue
-    # The machine now, and without the loaded model
-    host: Host
-    emptied: Host
-
-
-class Planner:
-    """Plans with fresh data each time. Thread-safe.
-
-    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them.
-    `context`: most tokens when the choice names none. `concurrent`: concurrent questions.
-    """
-
-    def __init__(
-        self,
-        host: HostProbe,
-        roots: Sequence[Path] = (),
-        known: Callable[[], Catalogue] = Catalogue.load,
-        *,
-        context: int = DEFAULT_CONTEXT,
-        concurrent: int = 0,
-    ) -> None:
-        self._host = host
-        self._roots = tuple(roots)
-        self._known = known
-        self._context = context
-        self._concurrent = concurrent
-        self._gpus: GpuReader | None = None
-        self._lock = threading.Lock()
-        # The models at the last reading
-        self.known: tuple[Model, ...] = ()
-
-    def catalogue(self) -> Catalogue:
-        """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
-        found = self._known().with_local(*find_models(self._roots))
-        self.known = tuple(found)
-        return found
-
-    def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
-        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`.
-
-        Raises CatalogueError. A vLLM whose help is not read yet is pending in the result.
-        """
-        models, host = self.catalogue(), self._host.probe(patience=PROBE_SECONDS)
-        return Seen(models, host, _with_more(host, ram_back, gpu_back))
-
-    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
-        """Plan a choice.
-
-        `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
-        Raises one of REFUSALS.
-        """
-        model = self._model(choice)
-        subprocess = choice.mode is RunMode.SUBPROCESS
-        host = _with_more(self._host.probe(vllm=subprocess), ram_back, gpu_back)
-        launch = command(
-            choice,
-            model,
-            host,
-            api_key=secrets.token_urlsafe(24),
-            context=self._context,
-            concurrent=self._concurrent,
-            container=container.own_name(),
-        )
-        return Plan(choice, launch, model)
-
-    def _model(self, choice: Choice) -> Model | None:
-        if choice.mode is RunMode.REMOTE:
-            # On a remote server a path may be a model's name, as with `transformers serve`.
-            return self.catalogue().find(choice.model) if choice.model else None
-        if choice.model.startswith("/"):
-            return read_model(Path(choice.model))
-        return self.catalogue().require(choice.model)
-
-    def gpu_free(self) -> tuple[int, ...] | None:
-        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
-        with self._lock:
-            if self._gpus is None:
-                self._gpus = GpuReader()
-            if not self._gpus.source:
-                return None
-            try:
-                found = self._gpus.read()
-            except GpuError:
-                return None
-        free = []
-        for gpu in found:
-            if gpu.memory_total is None or gpu.memory_used is None:
-                return None
-            free.append(gpu.memory_total - gpu.memory_used)
-        return tuple(free) or None
-
-
-def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
-    """Return the machine with this much more free memory."""
-    found = host.gpus
-    if len(gpus) == len(found):
-        found = tuple(
-            (
-                gpu
-                if gpu.free_bytes is None
-                else dataclasses.replace(gpu, free_bytes=gpu.free_bytes + more)
-            )
-            for gpu, more in zip(found, gpus, strict=True)
-        )
-    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=found)
-
-
-def usable_port(wanted: int | None, own: int | None = None) -> int:
-    """Return `wanted` if it is free on loopback, or already ours (`own`); else a free port."""
-    if wanted is not None and wanted == own:
-        return wanted
-    for port in (wanted, 0):
-        if port is not None:
-            with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
-                found: int = listening.getsockname()[1]
-                return found
-    raise BadRequest("No port is free on this machine. End what has them.")

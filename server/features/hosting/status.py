@@ -12,6 +12,7 @@ from typing import TypeVar
 from server.core.errors import WrongModel
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.runtime import Plan
 
 log = logging.getLogger(__name__)
@@ -27,18 +28,6 @@ class ManagerState(StrEnum):
     READY = "ready"
     STOPPING = "stopping"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """Memory freed by a stopped model, bytes. None: unknown."""
-
-    # Main memory of its processes before, and what they still hold
-    held: int | None = None
-    left: int | None = None
-    # The GPUs' free memory while it was loaded, and after its end
-    gpu_before: int | None = None
-    gpu_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +47,7 @@ class ManagerStatus:
     # The last failure, and the remedy
     error: str = ""
     # Memory freed by the previous model
-    released: Released | None = None
+    released: ReleasedMemory | None = None
 
 
 _CAN = {
@@ -74,7 +63,7 @@ _CAN = {
 }
 
 
-def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
+def loading_status(plan: Plan, released: ReleasedMemory | None) -> ManagerStatus:
     """Return the status at the beginning of loading."""
     return ManagerStatus(
         ManagerState.LOADING,

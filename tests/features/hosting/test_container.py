@@ -23,8 +23,8 @@ from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.launch import typed
+from server.features.hosting.container import Container, left_over, own_name
 from server.features.hosting.runtime import Plan
-from server.features.hosting.server_runtime import Container, left_over, own_name
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, EngineRequest
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
@@ -158,8 +158,8 @@ async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
         assert time.monotonic() - began < 8
         released = one.manager.status().released
         assert released is not None
-        assert (released.held or 0) > 64e6
-        assert released.left == 0
+        assert (released.memory_bytes or 0) > 64e6
+        assert released.left_bytes == 0
         assert not listening(at)
         assert own_name() not in containers.names(program)
     assert KEY not in "\n".join(one.lines)
@@ -200,7 +200,7 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from server.features.hosting.server_runtime import own_name\n"
+        "from server.features.hosting.container import own_name\n"
         "from tests.features.hosting.test_container import load, managing\n"
         "async def main():\n"
         "    async with managing(sys.argv[1], Path(sys.argv[2])) as one:\n"

@@ -17,7 +17,7 @@ import pytest
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.model_run import usable_port
+from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta
 from server.shared.processes.reaper import descendants
@@ -138,11 +138,12 @@ async def test_switches_give_memory_back(tiny_model: Path, tmp_path: Path) -> No
         await one.manager.stop()
         released = [*dict.fromkeys(s.released for s in one.seen if s.released is not None)]
     print({what: [round(count / 1e6, 1) for count in counts] for what, counts in held.items()})
-    print("freed:", [(round((r.held or 0) / 1e6), round((r.left or 0) / 1e6)) for r in released])
+    print("freed:", [round((r.memory_bytes or 0) / 1e6) for r in released])
     assert len(released) == SWITCHES + 1
     for one_back in released:
-        assert (one_back.held or 0) > 100e6
-        assert one_back.left is not None
-        assert one_back.left <= (one_back.held or 0) * WITHIN
+        assert one_back.memory_bytes is not None
+        assert one_back.memory_bytes > 100e6
+        assert one_back.left_bytes is not None
+        assert one_back.left_bytes <= one_back.memory_bytes * WITHIN
     for what, counts in held.items():
         assert counts[-1] <= counts[0] * (1 + WITHIN), what

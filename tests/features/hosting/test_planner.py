@@ -14,7 +14,7 @@ from server.features.hosting.catalogue.entry import CatalogueError, RunMode
 from server.features.hosting.catalogue.folder import ModelFolderError
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.host import HostProbe
-from server.features.hosting.model_run import Planner
+from server.features.hosting.planner import Planner
 from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
 
 GB = 10**9

@@ -16,7 +16,7 @@ import pytest_asyncio
 from server.core.frames import Role
 from server.features.hosting.catalogue.entry import Catalogue
 from server.features.hosting.hosting import LOG_SECONDS
-from server.features.hosting.model_run import Seen
+from server.features.hosting.planner import Seen
 from tests.features.hosting.catalogue.test_source import TINY
 from tests.features.hosting.test_planner import PYTHON
 from tests.support.clients import http, metric, open_page, page_of, soon, take_token

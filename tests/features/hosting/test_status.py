@@ -76,7 +76,7 @@ LOADING = ManagerStatus(
     "/srv/models/tiny-vl",
     ModelType.VISION,
     RunMode.SUBPROCESS,
-    LoadProgress("loading weights", 25.0, line="/srv/models/tiny-vl: 25%"),
+    LoadProgress("loading weights", 25.0),
     shown="vllm serve /srv/models/tiny-vl",
 )
 

@@ -1,0 +1,148 @@
+"""Plan an operator's choice: find the model, examine the machine, build the command. Blocking."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.core.errors import BadRequest
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
+from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
+from server.features.hosting.catalogue.folder import find_models, read_model
+from server.features.hosting.catalogue.machine import Host
+from server.features.hosting.container import own_name
+from server.features.hosting.gpu import GpuError, GpuReader
+from server.features.hosting.host import HostProbe
+from server.features.hosting.runtime import Plan
+
+# Time to wait for vLLM's help.
+PROBE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    models: Catalogue
+    # The machine now, and without the loaded model
+    host: Host
+    emptied: Host
+
+
+class Planner:
+    """Plans with fresh data each time. Thread-safe.
+
+    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them.
+    `context`: most tokens when the choice names none. `concurrent`: concurrent questions.
+    """
+
+    def __init__(
+        self,
+        host: HostProbe,
+        roots: Sequence[Path] = (),
+        known: Callable[[], Catalogue] = Catalogue.load,
+        *,
+        context: int = DEFAULT_CONTEXT,
+        concurrent: int = 0,
+    ) -> None:
+        self._host = host
+        self._roots = tuple(roots)
+        self._known = known
+        self._context = context
+        self._concurrent = concurrent
+        self._gpus: GpuReader | None = None
+        self._lock = threading.Lock()
+        # The models at the last reading
+        self.known: tuple[Model, ...] = ()
+
+    def catalogue(self) -> Catalogue:
+        """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
+        found = self._known().with_local(*find_models(self._roots))
+        self.known = tuple(found)
+        return found
+
+    def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
+        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`.
+
+        Raises CatalogueError. A vLLM whose help is not read yet is pending in the result.
+        """
+        models, host = self.catalogue(), self._host.probe(patience=PROBE_SECONDS)
+        return Seen(models, host, _with_more(host, ram_back, gpu_back))
+
+    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
+        """Plan a choice.
+
+        `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
+        Raises BadRequest.
+        """
+        model = self._model(choice)
+        subprocess = choice.mode is RunMode.SUBPROCESS
+        host = _with_more(self._host.probe(vllm=subprocess), ram_back, gpu_back)
+        launch = command(
+            choice,
+            model,
+            host,
+            api_key=secrets.token_urlsafe(24),
+            context=self._context,
+            concurrent=self._concurrent,
+            container=own_name(),
+        )
+        return Plan(choice, launch, model)
+
+    def _model(self, choice: Choice) -> Model | None:
+        if choice.mode is RunMode.REMOTE:
+            # On a remote server a path may be a model's name, as with `transformers serve`.
+            return self.catalogue().find(choice.model) if choice.model else None
+        if choice.model.startswith("/"):
+            return read_model(Path(choice.model))
+        return self.catalogue().require(choice.model)
+
+    def gpu_free(self) -> tuple[int, ...] | None:
+        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
+        with self._lock:
+            if self._gpus is None:
+                self._gpus = GpuReader()
+            if not self._gpus.source:
+                return None
+            try:
+                found = self._gpus.read()
+            except GpuError:
+                return None
+        free = []
+        for gpu in found:
+            if gpu.memory_total is None or gpu.memory_used is None:
+                return None
+            free.append(gpu.memory_total - gpu.memory_used)
+        return tuple(free) or None
+
+
+def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
+    """Return the machine with this much more free memory."""
+    found = host.gpus
+    if len(gpus) == len(found):
+        found = tuple(
+            (
+                gpu
+                if gpu.free_bytes is None
+                else dataclasses.replace(gpu, free_bytes=gpu.free_bytes + more)
+            )
+            for gpu, more in zip(found, gpus, strict=True)
+        )
+    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=found)
+
+
+def usable_port(wanted: int | None, own: int | None = None) -> int:
+    """Return `wanted` if it is free on loopback, or already ours (`own`); else a free port."""
+    if wanted is not None and wanted == own:
+        return wanted
+    for port in (wanted, 0):
+        if port is not None:
+            with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
+                found: int = listening.getsockname()[1]
+                return found
+    raise BadRequest("No port is free on this machine. End what has them.")
