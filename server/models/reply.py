@@ -18,7 +18,7 @@ from server.models import control_tokens
 from server.models.base import Chunk, Delta, Finished, Thought, Usage
 from server.models.control_tokens import ControlTokens, Remainder
 from server.models.conversation import ToolCall
-from server.models.thinking import CLOSE, OPEN, Thinking
+from server.models.thinking import CLOSE, OPEN, Mode, Thinking
 
 log = logging.getLogger(__name__)
 # Gemma 4 names its channel.
@@ -199,14 +199,6 @@ class Reply:
     def enough(self) -> bool:
         return self._most is not None and self._pieces >= self._most
 
-    @property
-    def closed_unopened(self) -> bool:
-        return self._text.closed_unopened
-
-    @property
-    def never_closed(self) -> bool:
-        return self._text.never_closed
-
     def take(self, piece: Piece) -> list[Chunk]:
         self.usage = piece.usage or self.usage
         self.finish = self.finish or piece.finish
@@ -247,6 +239,11 @@ class Reply:
         calls = calls if reason == "tool_calls" else ()
         found.append(Finished(reason, self.usage, calls=calls))
         return found
+
+    def teach(self, thinking: Thinking, asked: Mode) -> None:
+        """Let it learn from the whole answer to a request that was asked in this mode."""
+        text = self._text
+        thinking.ended(asked, closed_unopened=text.closed_unopened, never_closed=text.never_closed)
 
     def _empty(self) -> EngineError:
         """Return the reason why there is no text."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 # Marks that models put before and after their thoughts.
 OPEN = frozenset(
@@ -45,15 +45,6 @@ class ThinkingLimits:
     wanted: bool = False
     # For thoughts, above the tokens of an answer
     max_tokens: int = 1024
-
-
-class Marks(Protocol):
-    """Signs of an answer: its thoughts ended without a beginning, which the template wrote; there were none."""
-
-    @property
-    def closed_unopened(self) -> bool: ...
-    @property
-    def never_closed(self) -> bool: ...
 
 
 class Mode(StrEnum):
@@ -109,12 +100,12 @@ class Thinking:
             self.mode = Mode.OFF if off else Mode.BUDGET
         return asked is not Mode.BUDGET
 
-    def ended(self, asked: Mode, reply: Marks) -> None:
-        """Learn from the marks of a whole answer."""
-        if reply.closed_unopened:
+    def ended(self, asked: Mode, *, closed_unopened: bool, never_closed: bool) -> None:
+        """Learn from a whole answer: its thoughts ended without a beginning, which the template wrote; there were none."""
+        if closed_unopened:
             self.seen(asked)
             self.implied = True
-        if reply.never_closed:
+        if never_closed:
             self.implied = False
 
     def drop(self, field: str) -> None:

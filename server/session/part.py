@@ -53,6 +53,11 @@ class Speaker:
         return False
 
     @property
+    def talking(self) -> bool:
+        """True while an answer is spoken, however softly, or about to be."""
+        return False
+
+    @property
     def audible(self) -> bool:
         """True when something of an answer was heard, and more is to come."""
         return False
@@ -76,6 +81,15 @@ class Speaker:
 
     def finish(self, id: str) -> None:
         """Note that the answer is complete; speak the rest."""
+
+    def lower(self) -> None:
+        """Speak softly: somebody may want to say something."""
+
+    def hush(self) -> None:
+        """Pause: somebody says something, and it is not sure yet that it is meant."""
+
+    def restore(self) -> None:
+        """Go on where it was, as loud as before: it was a false alarm."""
 
     def interrupt(self, reason: str = "voice") -> str:
         """Stop at once, with the answer behind it. Return what was heard of it; "" without one.

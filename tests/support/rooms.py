@@ -46,7 +46,7 @@ from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
-from server.session.part import MakePart, SessionContext, SessionFeatures
+from server.session.part import MakePart, SessionContext, SessionFeatures, Speaker
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionTools
 from server.session.session import Session
@@ -234,7 +234,9 @@ def session_features(
         "pointing": Pointing,
         "reading": lambda context: ReadingOn(context, looker),
         "voice_out": lambda context: Speaking(context, SpeechMetrics(context.tools.metrics), voice),
-        "voice_in": lambda context: Listening(context, tools, context.part("voice_out")),
+        "voice_in": lambda context: Listening(
+            context, tools, context.part("voice_out") or Speaker()
+        ),
     }
     if looker is not None:
         seeks, scans = seeker or Seeker(_nothing), scanner or Scanner(_nothing_around)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from server.features.voice_in.turns import (
     Turns,
     TurnState,
 )
-from server.session.part import SessionContext, SessionPart
+from server.session.part import SessionContext, SessionPart, Speaker
 
 # Kept of a microphone: the longest turn
 RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
@@ -50,29 +50,6 @@ RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 _PRESSES, _MOST_PRESSES = 2.0, 8
 # A button's last sound is waited for.
 _RELEASE_SECONDS = 0.2
-
-
-class Speaker(Protocol):
-    """The speech of answers."""
-
-    @property
-    def talking(self) -> bool:
-        """True while an answer is spoken, however softly."""
-        ...
-
-    def lower(self) -> None: ...
-
-    def hush(self) -> None:
-        """Pause where it is."""
-        ...
-
-    def restore(self) -> None:
-        """Go on where it was, at full loudness."""
-        ...
-
-    def interrupt(self) -> object:
-        """Stop it, and the answer behind it."""
-        ...
 
 
 @dataclass(slots=True)
@@ -105,10 +82,8 @@ class ListeningTools:
 class Listening(SessionPart):
     """One session's microphone. All methods are called on the event loop."""
 
-    def __init__(
-        self, context: SessionContext, tools: ListeningTools, speaker: Speaker | None
-    ) -> None:
-        """`speaker`: the speech of answers, which somebody may speak over; None without it."""
+    def __init__(self, context: SessionContext, tools: ListeningTools, speaker: Speaker) -> None:
+        """`speaker`: the speech of answers, which somebody may speak over."""
         self._line = context.line
         self._sounded = context.sounded
         self._outbox = context.outbox
@@ -283,8 +258,8 @@ class Listening(SessionPart):
 
     def _patience(self) -> int:
         """Return the number of chunks that may be heard together: over an answer each counts."""
-        hurry = self._speaker is not None and self._speaker.talking
-        if self._stretch is None or hurry or self._mode is MicrophoneMode.PUSH:
+        push = self._mode is MicrophoneMode.PUSH
+        if self._stretch is None or self._speaker.talking or push:
             return 1
         return self._stretch.turns.patience
 
@@ -324,8 +299,7 @@ class Listening(SessionPart):
         for event in events:
             match event:
                 case Began():
-                    answering = self._speaker is not None and self._speaker.talking
-                    self._spoken.begin(event, over_answer=answering)
+                    self._spoken.begin(event, over_answer=self._speaker.talking)
                 case Paused():
                     self._spoken.pause(event.at)
                 case Resumed():
@@ -386,16 +360,16 @@ class Listening(SessionPart):
 
 
 class AnswerInterruption:
-    """Owns the state of one interruption. Does nothing where no answers are spoken."""
+    """Owns the state of one interruption."""
 
-    def __init__(self, speaker: Speaker | None) -> None:
+    def __init__(self, speaker: Speaker) -> None:
         self._speaker = speaker
         self._barge_in = BargeIn()
 
     @property
     def answering(self) -> bool:
         """True while an answer is heard, or about to be."""
-        return self._speaker is not None and self._speaker.talking
+        return self._speaker.talking
 
     def hear(self, chunk: Chunk, voice: Voice) -> None:
         """Take the next chunk of the microphone's sound, and who speaks in it."""
@@ -405,7 +379,7 @@ class AnswerInterruption:
 
     def stop(self) -> None:
         """Stop an answer at once."""
-        if self._speaker is not None and self._speaker.talking:
+        if self._speaker.talking:
             self._speaker.interrupt()
 
     def end(self) -> None:
@@ -415,8 +389,6 @@ class AnswerInterruption:
         self._barge_in.reset()
 
     def _set(self, loudness: Loudness) -> None:
-        if self._speaker is None:
-            return
         match loudness:
             case Loudness.FULL:
                 self._speaker.restore()

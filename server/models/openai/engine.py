@@ -288,7 +288,7 @@ class _Coming:
         except EngineFailed as failure:
             raise self.broken(failure) from None
         finally:
-            self._thinking.ended(self._asked, self.reply)
+            self.reply.teach(self._thinking, self._asked)
 
     def broken(self, failure: EngineFailed, *, connection: bool = True) -> EngineFailed | Fault:
         """Return a failure, or the fault that a repeat may mend: it broke off before a token."""

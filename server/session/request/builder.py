@@ -41,7 +41,6 @@ from server.session.request.parts import (
     SessionLimits,
     SessionTools,
     View,
-    newest_fitting,
     turn_tokens,
 )
 
@@ -257,12 +256,8 @@ class RequestBuilder:
             time.monotonic(),
             heard=audio_tokens(bare.sound),
         )
-        if options.program:
-            turns = newest_fitting(options.turns, int(budget))
-        elif kind in (Kind.CHAT, Kind.PREFILL) and not options.reading:
-            turns = self._history.turns(int(budget))
-        else:
-            turns = ()
+        continues = kind in (Kind.CHAT, Kind.PREFILL) and not options.program
+        turns = self._history.turns(int(budget)) if continues and not options.reading else ()
         return replace(bare, turns=turns, max_tokens=max_tokens)
 
     def _sound(

@@ -100,8 +100,6 @@ class RequestOptions:
     # The grant of the program that asks; "" for the person. A program gets neither the person's chat
     # nor settings.
     program: str = ""
-    # The turns before a program's question, oldest first
-    turns: tuple[Turn, ...] = ()
     # See `EngineRequest.part`.
     part: Part | None = None
     # The model may call the session's tools, where the person has agreed.
@@ -298,14 +296,6 @@ class History:
 def turn_tokens(turn: Turn) -> int:
     """Estimate the tokens of a turn in a prompt, like `estimate_tokens`."""
     return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
-
-
-def newest_fitting(turns: Sequence[Turn], budget_tokens: int) -> tuple[Turn, ...]:
-    """Return the newest of these turns that fit into a budget, oldest first, whole and without a gap."""
-    first, left = len(turns), budget_tokens
-    while first > 0 and (left := left - turn_tokens(turns[first - 1])) >= 0:
-        first -= 1
-    return tuple(turns[first:])
 
 
 def _shorten(text: str, tokens: int) -> str:

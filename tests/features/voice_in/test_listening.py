@@ -25,6 +25,7 @@ from server.features.voice_in.messages import PushToTalk
 from server.features.voice_in.server_recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
+from server.session.part import Speaker
 from server.session.session import Session
 from server.shared.speech.errors import SpeechFailed
 from tests.support import onnx_model
@@ -64,11 +65,13 @@ def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
 
 
-class FakeTalker:
+class FakeTalker(Speaker):
     """The speech of an answer, and what was done to it."""
 
+    talking = False
+
     def __init__(self) -> None:
-        self.talking = False
+        super().__init__()
         self.done: list[str] = []
 
     def lower(self) -> None:
@@ -80,9 +83,10 @@ class FakeTalker:
     def restore(self) -> None:
         self.done.append("restore")
 
-    def interrupt(self) -> None:
+    def interrupt(self, reason: str = "voice") -> str:
         self.done.append("stop")
         self.talking = False
+        return ""
 
 
 class Ear:
