@@ -313,7 +313,7 @@ async def test_the_operator_switches_between_true_engines(
         assert isinstance(loaded, LocalEngine)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
-        assert shown.endswith(shlex.join(loaded.argv))
+        assert shown.endswith(shlex.join(loaded._worker._argv))
         assert await answer(page) == ("It is red.", "local", "tiny")
 
         await page.show(mode=picture_of("green"))
@@ -344,7 +344,7 @@ async def test_the_operator_switches_between_true_engines(
 
         def given_back() -> bool:
             released = run.program.feature("hosting").manager.status().released
-            return released is not None and bool(released.held) and released.left == 0
+            return released is not None and bool(released.memory_bytes) and released.left_bytes == 0
 
         await soon(given_back)
         await expect(panel.locator("#engine-released")).to_contain_text("freed")

@@ -45,7 +45,7 @@ def endless(id: int, deaf: bool, stream: BinaryIO) -> None:
             if message is None:
                 sys.exit(0)
             if message.type == "cancel" and not deaf:
-                send("cancelled", id=id, step=step)
+                send("end", id=id, step=step)
                 return
 
 
@@ -67,17 +67,17 @@ def video(message: wire.Message, stream: BinaryIO, *, odd: bool = False) -> None
             if taken is None:
                 sys.exit(0)
             if taken.type == "cancel":
-                send("cancelled", id=id, step=0)
+                send("end", id=id, step=0)
                 return
             untaken -= taken.type == "took"
-    send("done", id=id, count=count)
+    send("end", id=id, step=header["steps"])
 
 
 def sound(message: wire.Message) -> None:
     id, seconds = message.header["id"], message.header.get("seconds", 1.0)
     send("step", id=id, step=1, steps=1)
     send("sound", bytes(2) * int(16_000 * seconds), id=id, rate=16_000, channels=1)
-    send("done", id=id, count=1)
+    send("end", id=id, step=1)
 
 
 def main(manner: str) -> None:
@@ -91,7 +91,7 @@ def main(manner: str) -> None:
         sys.exit(7)
     rules = RULES.get(manner, RULES["video"])
     stoppable = manner != "unstoppable"
-    send("loaded", backend="stand-in", rules=rules, stoppable=stoppable, seconds=0.0)
+    send("ready", backend="stand-in", rules=rules, stoppable=stoppable, seconds=0.0)
     while (message := wire.read(stream)) is not None:
         if message.type != "generate":
             continue
@@ -107,7 +107,7 @@ def main(manner: str) -> None:
             send("step", id=id, step=1, steps=2)
             os.kill(os.getpid(), signal.SIGKILL)
         elif manner == "silent":
-            send("done", id=id, count=0)
+            send("end", id=id, step=0)
         elif manner == "sound":
             sound(message)
         else:

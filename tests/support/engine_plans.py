@@ -17,7 +17,8 @@ from server.features.hosting.catalogue.entry import Ability, Library, Model, Mod
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager
-from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Planner, Tools, usable_port
+from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Tools
+from server.features.hosting.planner import Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
@@ -40,6 +41,9 @@ def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Abili
         weights_bytes=1,
         memory_bytes=1,
     )
+
+
+WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
 
 
 def gguf(name: str) -> Model:
@@ -176,7 +180,6 @@ async def managed(
         measuring=measuring,
         planner=planner,
         loader=loader,
-        refusals=(CommandError,),
         gpu_free=gpu_free,
         silent_seconds=silent_seconds,
     )

@@ -20,9 +20,11 @@ from scripts.bench.http_json import request
 from server.core.errors import EngineError
 from server.core.frames import Kind, Picture
 from server.features.generation.videos_api import VideosApi
+from server.features.hosting.runtime import StartFailed
 from server.models.base import Delta, EngineRequest
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
+from tests.support.engine_plans import WAN
 
 LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
 # Address space after which a faulty run fails by itself, bytes.
@@ -75,11 +77,14 @@ async def answer(url: str) -> dict[str, Any]:
 
 async def videos(url: str) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as pool:
-        api = VideosApi(url, pool=pool)
+        api = VideosApi(WAN, url, pool=pool)
         try:
-            return {"state": "probed", "said": await api.probe()}
+            await api.start()
+            return {"state": "probed", "said": ""}
+        except StartFailed as error:
+            return {"state": "probed", "said": error.message}
         finally:
-            await api.close()
+            await api.stop()
 
 
 async def script_request(url: str) -> dict[str, Any]:

@@ -14,10 +14,9 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models that make videos or sound, and let operators use them."""
-    from server.features.generation.generator import MediaModel
     from server.features.generation.job import GenerationJob
-    from server.features.generation.routes import Workshop, add_routes
-    from server.features.generation.runtime import GeneratorRuntime, VideosRuntime, make_runtime
+    from server.features.generation.routes import add_routes
+    from server.features.generation.runtime import make_runtime
     from server.features.hosting.routes import PREFIX
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
@@ -25,14 +24,5 @@ def register(api: Api) -> None:
     hosting.runtimes["generation"] = make_runtime(api.pools.heavy)
     # A video in work ends before its model, at once.
     api.run("generation", close=job.close)
-
-    def loaded() -> MediaModel | None:
-        runtime = hosting.manager.loaded
-        if not isinstance(runtime, GeneratorRuntime | VideosRuntime):
-            return None
-        return runtime.generator
-
-    require = hosting.manager.require
-    workshop = Workshop(job, loaded, require, api.preparer, api.pools.prepare)
-    add_routes(api.operator_router(PREFIX), api.services, workshop)
+    add_routes(api.operator_router(PREFIX), api, job, hosting.manager)
     api.offer(job)

@@ -22,9 +22,13 @@ import httpx2
 from server.core.aio import in_pool
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS
+from server.features.generation.mute import Mute
 from server.features.generation.rules import Rules
+from server.features.hosting.catalogue.entry import Model
+from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import open_decoder
 from server.media.video.h264 import H264Frames
+from server.models.base import Engine
 from server.models.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
 from server.shared.processes.wire import Message
 
@@ -63,12 +67,13 @@ _NUMPY = (
 
 
 class VideosApi:
-    """One server's video API at `base_url`, which ends in /v1. `pool` decodes."""
+    """One model by the video API at `base_url`, which ends in /v1; see `Runtime`. `pool` decodes."""
 
     backend = "videos-api"
 
     def __init__(
         self,
+        model: Model,
         base_url: str,
         api_key: str = "",
         *,
@@ -78,6 +83,8 @@ class VideosApi:
     ) -> None:
         self.rules = Rules("video", takes=("negative", "guidance", "steps"))
         self.busy = False
+        self.ended = asyncio.Event()
+        self.engine: Engine = Mute(model)
         self._url = f"{base_url.rstrip('/')}/videos"
         self._pool = pool
         self._poll_seconds = poll_seconds
@@ -90,16 +97,17 @@ class VideosApi:
             follow_redirects=False,
         )
 
-    async def probe(self) -> str:
-        """Have a video made and decode it; return "" or why not, with what to do."""
+    async def start(self) -> None:
+        """Have a video made, and decode it. Raises StartFailed."""
         data = b""
         try:
             async for message in self.make(PROBE):
                 if message.type == "file":
                     data = message.payload
         except EngineError as error:
-            return error.message
-        return "" if data else f"The server made nothing. {_INSTEAD}"
+            raise StartFailed(error.message) from None
+        if not data:
+            raise StartFailed(f"The server made nothing. {_INSTEAD}")
 
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
         """`step` while it goes on, then `file` with the MP4 and its `width`, `height`, `frames` and
@@ -144,8 +152,14 @@ class VideosApi:
             finally:
                 self.busy = False
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         await self._client.aclose()
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "is gone."
 
     async def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         data = await self._read(method, path, seconds=_ANSWER_SECONDS, **more)

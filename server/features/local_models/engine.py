@@ -49,124 +49,15 @@ from server.models.base import (
 from server.models.prompts import checked, without_sound
 from server.models.reply import Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking, ThinkingLimits
+from server.shared.processes.model_worker import Job, ModelWorker, NotLoaded, WorkerEnded
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.usage import TreeMemory
 from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import WorkerProcess, environment
 
-# The answers under way in a worker: hand its messages to each, and stop one.
-
+log = logging.getLogger(__name__)
 # Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
 # a layer of a large model takes tens of seconds over a long prompt on a CPU.
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
-# The last lines of its log take another pipe than an answer's end, and come after it.
-_QUIET_SECONDS = 1.0
-
-
-class Answer:
-    """The worker's messages on one question. Bounded by its tokens: one message a token."""
-
-    def __init__(self, id: int) -> None:
-        self.id = id
-        # None is the end of the worker.
-        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
-
-    async def next(self, due: float) -> Message | None:
-        """None when the worker has ended. Raises TimeoutError at `due`, loop time."""
-        async with asyncio.timeout_at(due):
-            return await self.messages.get()
-
-
-class Answers:
-    """All that have not ended, by number. The owner of the worker calls `receive` and `gone`."""
-
-    def __init__(self, worker: WorkerProcess) -> None:
-        self._worker = worker
-        self._ids = 0
-        self._under_way: dict[int, Answer] = {}
-        self._tasks = TaskSet("answers")
-        # The loop time until which the worker's log is not passed on
-        self._quiet_until = 0.0
-
-    def __len__(self) -> int:
-        return len(self._under_way)
-
-    def quiet(self) -> bool:
-        """Find whether a question is in work, or log lines that might quote it may still arrive."""
-        return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
-
-    def begin(
-        self,
-        chat: Sequence[Mapping[str, Any]],
-        max_tokens: int,
-        jpegs: Sequence[bytes],
-        sound: bytes = b"",
-        *,
-        thoughts: int,
-        think: bool,
-    ) -> Answer:
-        """Ask the worker.
-
-        `jpegs` are the pictures in the order of the chat, `sound` is 16 bit at 16 kHz; `thoughts` are tokens above `max_tokens`;
-        `think` False switches thinking off where that can be.
-        """
-        self._ids += 1
-        answer = self._under_way[self._ids] = Answer(self._ids)
-        header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
-        header |= {"pictures": [len(jpeg) for jpeg in jpegs], "sound": len(sound)}
-        payload = b"".join((*jpegs, sound))
-        self._worker.send({**header, "thoughts": thoughts, "think": think}, payload)
-        return answer
-
-    def receive(self, message: Message) -> None:
-        """A `delta`, an `end` or an `error`. Of an answer that has ended nobody wants more."""
-        answer = self._under_way.get(message.header["id"])
-        if answer is None:
-            return
-        answer.messages.put_nowait(message)
-        if message.type != "delta":
-            del self._under_way[answer.id]
-            self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
-
-    def gone(self) -> None:
-        """The worker has ended, and with it all of them."""
-        answers, self._under_way = self._under_way, {}
-        for answer in answers.values():
-            answer.messages.put_nowait(None)
-
-    async def stop(self, answer: Answer) -> None:
-        """Stop an answer that has not ended: wait a little for the worker, else kill it."""
-        if answer.id not in self._under_way:
-            return
-        self._worker.send({"type": "cancel", "id": answer.id})
-        ended = asyncio.Event()
-
-        async def wait() -> None:
-            try:
-                async with asyncio.timeout(_STUCK_SECONDS):
-                    while (message := await answer.messages.get()) and message.type == "delta":
-                        pass
-            except TimeoutError:
-                log.error("the local model does not stop; its worker is ended")
-                self._worker.kill()
-            finally:
-                ended.set()
-
-        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
-        # being closed.
-        with suppress(RuntimeError):
-            self._tasks.spawn(wait(), name="stop")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await ended.wait()
-
-    async def close(self) -> None:
-        await self._tasks.close()
-
-
-log = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parents[3]
 _RETRY_SECONDS = 5.0
 _STATE_SECONDS = 1.0
 
@@ -190,11 +81,9 @@ class TimeLimits(Seconds):
 class LocalEngine:
     """One model in one worker, from `start` to its end; one answer at a time. See `Runtime`.
 
-    To load it again, make another one. `argv` is run as it is, in the folder of this program, with
-    `env` beside what every worker gets; with `own_code` there is a folder for the model's own code,
-    removed at the end. `on_progress` gets the progress of loading, `on_line` each line of the
-    worker's log, without secrets; lines that come while a question is in work might quote it, so
-    those are not passed on. Both are called on the event loop.
+    To load it again, make another one. `argv`, `env`, `on_line`: see `ModelWorker`; with `own_code` there
+    is a folder for the model's own code, removed at the end. `on_progress` gets the progress of
+    loading, on the event loop.
 
     Bounds of a local model's worker, its log: one answer at a time; a message of 8 + 256 MiB; its
     log like an engine's.
@@ -214,40 +103,36 @@ class LocalEngine:
         thinking: ThinkingLimits | None = None,
     ) -> None:
         self.folder = folder
-        self.argv = tuple(argv)
-        self._env = dict(env or {})
-        self._own_code = own_code
         self._on_progress = on_progress or (lambda *_: None)
         self._limits = TimeLimits()
-        # Set when the worker has ended, by itself or stopped.
-        self.ended = asyncio.Event()
-        # The reason of its end, in a few words
-        self.cause = ""
+        # The folder that code of the model's own is copied to before it runs
+        self._modules: tempfile.TemporaryDirectory[str] | None = None
+        extra = dict(env or {})
+        if own_code:
+            self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
+            extra["HF_MODULES_CACHE"] = self._modules.name
         self._status = EngineStatus(
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
         )
-        self._worker = WorkerProcess(
+        self._worker = ModelWorker(
+            argv,
+            extra,
             on_message=self._receive,
             on_line=on_line or (lambda _: None),
             on_exit=self._exited,
-            quiet=lambda: self._answers.quiet(),
         )
-        self._answers = Answers(self._worker)
+        # Set when the worker has ended, by itself or stopped.
+        self.ended = self._worker.ended
+        self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
-        # Set when the worker is ready, has failed, or has ended
-        self._loaded = asyncio.Event()
-        self._refused = ""
         self._control_tokens = control_tokens.known()
         self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
         # Runs of the model itself over all answers, by the worker's own count
         self._steps = 0
         self._state_arrived = asyncio.Event()
-        # The loop time since when it owes a sign of life; None when it owes none
+        # The loop time since when it owes a sign of life; None before the first
         self._asked_at: float | None = None
         self._closed = False
-        # The folder that code of the model's own is copied to before it runs
-        self._modules: tempfile.TemporaryDirectory[str] | None = None
-        self._memory = TreeMemory()
         self.engine: Engine = self
 
     @property
@@ -260,56 +145,53 @@ class LocalEngine:
         return self._worker.pid
 
     def memory_bytes(self) -> int | None:
-        return self._memory.bytes(self.pid)
+        return self._worker.memory_bytes()
 
     def how_it_ended(self) -> str:
-        return f"ended ({self.cause})."
+        return f"ended ({cause(self._worker.status)})."
 
     async def start(self) -> None:
         """See `Runtime.start`; once."""
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
-        extra = dict(self._env)
-        if self._own_code:
-            self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
-            extra["HF_MODULES_CACHE"] = self._modules.name
         try:
-            await self._worker.start(self.argv, environment(extra), ROOT)
+            self._became_ready(await self._worker.load(self._limits.load))
+            return
         except ProcessFailed as error:
-            self._say(
-                EngineState.MISCONFIGURED,
+            state = EngineState.MISCONFIGURED
+            why = (
                 f"{error.message} Set ENGINE_PYTHON to a Python with torch and"
-                " transformers, or run bash scripts/models.sh.",
+                " transformers, or run bash scripts/models.sh."
             )
-            raise StartFailed(self._status.detail) from None
-        try:
-            async with asyncio.timeout(self._limits.load):
-                await self._loaded.wait()
+        except NotLoaded as error:
+            state, why = EngineState.MISCONFIGURED, error.message
         except TimeoutError:
-            await self._worker.stop()
-            self._say(
-                EngineState.UNREACHABLE,
-                f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one.",
-            )
-        if not self._status.ready:
-            raise StartFailed(self._status.detail)
+            state = EngineState.UNREACHABLE
+            why = f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one."
+        except WorkerEnded:
+            if self._closed:
+                raise StartFailed(self._status.detail) from None
+            state, why = EngineState.UNREACHABLE, self._unexpected_end(" while it loaded")
+        await self._worker.stop()
+        self._say(state, why)
+        raise StartFailed(why)
 
     async def probe(self) -> EngineStatus:
         """Ask for a sign of life without waiting; a worker silent for long is ended."""
         if self._status.ready:
             now = asyncio.get_running_loop().time()
-            if self._asked_at is None:
+            if self._asked_at is None or self._worker.heard_at >= self._asked_at:
                 self._asked_at = now
-                self._worker.send({"type": "state"})
+                self._worker.process.send({"type": "state"})
             elif now - self._asked_at > self._limits.silent:
                 log.error("the local model's process gives no sign of life and is ended")
-                self._worker.kill()
+                self._worker.process.kill()
         return self._status
 
     async def steps(self) -> int:
         """Return how often the model itself has run; what is known when no answer comes within a second."""
         if self.pid is not None:
             self._state_arrived.clear()
-            self._worker.send({"type": "state"})
+            self._worker.process.send({"type": "state"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STATE_SECONDS):
                     await self._state_arrived.wait()
@@ -325,7 +207,7 @@ class LocalEngine:
         """End the worker and its memory; answers that still run fail. Safe to call twice."""
         self._closed = True
         await self._worker.stop()
-        await self._answers.close()
+        await self._tasks.close()
         if self._modules is not None:
             self._modules.cleanup()
             self._modules = None
@@ -376,19 +258,23 @@ class LocalEngine:
         )
         began = False
         due = min(deadline, now() + self._limits.first_token)
-        answer = self._answers.begin(
+        header = {
+            "type": "answer",
             # The pictures are the payload, so the messages need no addresses.
-            prompts.messages(
+            "messages": prompts.messages(
                 *(request, "", [""] * len(request.earlier)),
                 audio={"type": "input_audio"},
                 tokens=self._control_tokens,
             ),
-            request.max_tokens,
-            jpegs,
-            sound,
-            thoughts=self._thinking.budget(context),
-            think=asked is not Mode.OFF,
-        )
+            "max_tokens": request.max_tokens,
+            "pictures": [len(jpeg) for jpeg in jpegs],
+            "sound": len(sound),
+            # Tokens above `max_tokens`
+            "thoughts": self._thinking.budget(context),
+            # False switches thinking off where that can be.
+            "think": asked is not Mode.OFF,
+        }
+        answer = self._worker.begin(header, b"".join((*jpegs, sound)))
         try:
             while not reply.enough:
                 message = await answer.next(due)
@@ -413,15 +299,36 @@ class LocalEngine:
         except TimeoutError:
             raise too_slow(self._limits, began, now() >= deadline) from None
         finally:
-            await self._answers.stop(answer)
+            await self._stop_answer(answer)
         try:
             chunks = reply.end(whole=True)
         finally:
-            self._thinking.ended(asked, reply)
+            reply.teach(self._thinking, asked)
         for chunk in chunks:
             if isinstance(chunk, Finished):
                 chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
             yield chunk
+
+    async def _stop_answer(self, answer: Job) -> None:
+        """Stop an answer that has not ended: wait a little for the worker, else end that."""
+        answer.cancel()
+        if answer.ended.is_set():
+            return
+        # It goes on when the caller is cancelled, or does not wait any longer; not once all is
+        # being closed.
+        with suppress(RuntimeError):
+            self._tasks.spawn(self._end_stuck(answer), name="stop")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await answer.ended.wait()
+
+    async def _end_stuck(self, answer: Job) -> None:
+        try:
+            async with asyncio.timeout(_STUCK_SECONDS):
+                await answer.ended.wait()
+        except TimeoutError:
+            log.error("the local model does not stop; its worker is ended")
+            self._worker.process.kill()
 
     def _check_ready(self) -> None:
         if self._status.state is EngineState.LOADING:
@@ -441,19 +348,11 @@ class LocalEngine:
     # Messages of the worker
 
     def _receive(self, message: Message) -> None:
-        header = message.header
-        self._asked_at = None
         match message.type:
-            case "delta" | "end" | "error":
-                self._answers.receive(message)
             case "progress":
-                self._progress(header)
-            case "ready":
-                self._became_ready(header)
-            case "failed":
-                self._refused = str(header["message"])
+                self._progress(message.header)
             case "state":
-                self._steps = header["steps"]
+                self._steps = message.header["steps"]
                 self._state_arrived.set()
 
     def _progress(self, header: dict[str, Any]) -> None:
@@ -471,22 +370,15 @@ class LocalEngine:
             EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )
         log.info("the local model is loaded", extra={"engine": self.name})
-        self._loaded.set()
 
-    def _exited(self, status: int) -> None:
-        self.cause = cause(status)
-        if self._refused:
-            self._say(EngineState.MISCONFIGURED, self._refused)
-        elif not self._closed:
-            log.error("the local model's process ended", extra={"status": status})
-            during = "" if self._status.ready else " while it loaded"
-            self._say(
-                EngineState.UNREACHABLE,
-                f"The local model's process ended{during} ({self.cause}). Load it again, or a smaller one.",
-            )
-        self._answers.gone()
-        self._loaded.set()
-        self.ended.set()
+    def _exited(self) -> None:
+        if self._status.ready and not self._closed:
+            self._say(EngineState.UNREACHABLE, self._unexpected_end())
+
+    def _unexpected_end(self, during: str = "") -> str:
+        status = self._worker.status
+        log.error("the local model's process ended", extra={"status": status})
+        return f"The local model's process ended{during} ({cause(status)}). Load it again, or a smaller one."
 
     def _say(self, state: EngineState, detail: str) -> None:
         # Everybody may see the progress of loading.
@@ -608,9 +500,9 @@ def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
     )
 
 
-def cause(status: int) -> str:
+def cause(status: int | None) -> str:
     """Say in a few words how a process ended, from its exit status or minus its signal's number."""
-    if status >= 0:
+    if status is None or status >= 0:
         return f"status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     return f"{name}, perhaps for lack of memory" if -status == signal.SIGKILL else name

@@ -16,7 +16,6 @@ from server.features.voice_in.server_recogniser import (
     Words,
     WordTime,
 )
-from server.shared.processes.wire import Message
 from server.shared.speech.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.shared.speech.local_worker import SpeechWorker
 
@@ -57,9 +56,6 @@ class LocalRecogniser(SpeechWorker):
             on_change=on_change,
         )
         self._folder, self._chosen = folder, chosen
-        # The sound in work, and where its words are awaited; None without one
-        self._id = 0
-        self._waiting: asyncio.Future[Message | None] | None = None
 
     def cannot_load(self, reason: str) -> str:
         remedy = (
@@ -77,43 +73,21 @@ class LocalRecogniser(SpeechWorker):
         if whole is None:
             yield Words("", True)
             return
-        async with self.turn() as id:
-            message = await self._ask(id, whole, language)
+        header = {"type": "recognise", "language": language}
+        async with self.job(header, whole.samples.tobytes()) as job:
+            try:
+                message = await job.next(asyncio.get_running_loop().time() + WORDS_SECONDS)
+            except TimeoutError:
+                raise SpeechTimeout(
+                    f"The local recogniser did not finish within {WORDS_SECONDS:g} s. Choose a smaller model, or a GPU."
+                ) from None
         if message is None:
             raise SpeechFailed("The local recogniser's process ended while it worked.")
         if message.type == "error":
             raise SpeechFailed("The local recogniser failed. The log has the error's name.")
-        header = message.header
-        times = tuple(WordTime(str(w), float(b), float(e)) for w, b, e in header["times"])
-        yield Words(str(header["text"])[:MOST_WORDS_CHARS], True, times)
-
-    async def _ask(self, id: int, sound: Sound, language: str | None) -> Message | None:
-        """Return the worker's message on a sound; None when it has ended."""
-        self._id = id
-        waiting: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
-        self._waiting = waiting
-        header = {"type": "recognise", "id": id, "language": language}
-        self.send(header, sound.samples.tobytes())
-        try:
-            async with asyncio.timeout(WORDS_SECONDS):
-                return await waiting
-        except TimeoutError:
-            raise SpeechTimeout(
-                f"The local recogniser did not finish within {WORDS_SECONDS:g} s. Choose a smaller model, or a GPU."
-            ) from None
-        finally:
-            self._waiting = None
-            if not waiting.done() or waiting.cancelled():
-                self.send({"type": "cancel", "id": id})
-
-    def on_message(self, message: Message) -> None:
-        waiting = self._waiting
-        if waiting is not None and message.header["id"] == self._id and not waiting.done():
-            waiting.set_result(message)
-
-    def on_end(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        found = message.header
+        times = tuple(WordTime(str(w), float(b), float(e)) for w, b, e in found["times"])
+        yield Words(str(found["text"])[:MOST_WORDS_CHARS], True, times)
 
 
 # The recogniser that answers: the one of the settings, or a local one that an operator has

@@ -27,10 +27,11 @@ class TreeMemory:
         self._seen: set[psutil.Process] = set()
 
     def bytes(self, root: int | None) -> int | None:
-        """Return the proportional set size, see `tree_bytes`; 0 when all have ended, None before
-        there was one.
+        """Return the proportional set size; 0 when all have ended, None before there was one.
 
-        `root` is the process; None before its start and after its end.
+        A page shared by n processes counts 1/n for each (proc(5), smaps_rollup). Where that may not be
+        read, and outside of Linux, the resident size counts. `root` is the process; None before its
+        start and after its end.
         """
         if self._root is None and root is not None:
             with suppress(psutil.Error):
@@ -40,19 +41,6 @@ class TreeMemory:
         self._seen.update(_tree(self._root))
         self._seen = {one for one in self._seen if _lives(one)}
         return sum(_bytes(one) for one in self._seen)
-
-
-def tree_bytes(pid: int) -> int | None:
-    """Return the proportional set size of `pid` and its descendants; None when `pid` is gone.
-
-    A page shared by n processes counts 1/n for each (proc(5), smaps_rollup). Where that may not be
-    read, and outside of Linux, the resident size counts.
-    """
-    try:
-        tree = _tree(psutil.Process(pid))
-    except psutil.Error:
-        return None
-    return sum(_bytes(one) for one in tree) if tree else None
 
 
 def listens(pid: int, port: int) -> bool | None:

@@ -78,6 +78,10 @@ class WorkerProcess:
         """See `ChildProcess.withheld`."""
         return self._child.withheld if self._child is not None else 0
 
+    def how_it_ended(self) -> str:
+        """See `ChildProcess.how_it_ended`."""
+        return self._child.how_it_ended() if self._child is not None else "was not started"
+
     async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Start it. Raises ProcessFailed."""
         child = ChildProcess(
@@ -121,11 +125,11 @@ class WorkerProcess:
         self._tasks.spawn(self._await_end(child, frames, pipe), name="end")
 
     def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Send a frame; do nothing once it has ended.
+        """Send a frame, which waits until it has started; do nothing once it has ended.
 
         Pipes hold one answer at a time, so nothing piles up.
         """
-        if self._child is None or self._gone.is_set():
+        if self._gone.is_set():
             return
         if self._stdin is None:
             self._early.append(encode(header, payload))

@@ -1,12 +1,11 @@
 """A worker's own side of its pipes: frames out, and the jobs that wait.
 
 Standard library only, because workers run in environments of their own. `worker_process` is the
-server's side.
+server's side, and `model_worker` that of jobs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from server.shared.processes.wire import Message, WireError, encode, read
+from server.shared.processes.wire import Message, encode, read
 
 # Jobs that may wait for the one in work. More are refused.
 MOST_WAITING = 8
@@ -76,7 +75,7 @@ def leave(status: int) -> NoReturn:
 class Jobs:
     """The jobs of a worker that does one at a time: one thread reads them, the main one works.
 
-    Bounded: a job that does not fit ends at once with `busy`.
+    A job's last message is `end` or `error`. Bounded: one that does not fit ends at once with `busy`.
     """
 
     def __init__(
@@ -112,10 +111,12 @@ class Jobs:
         self._channel.send(type, id=id, **fields)
 
     def _listen(self, stream: BinaryIO) -> None:
-        with contextlib.suppress(WireError, OSError):
+        try:
             while (message := read(stream)) is not None:
                 self._take(message)
-        os._exit(0)
+        finally:
+            # Its keeper ends the processes that it has started.
+            os._exit(0)
 
     def _take(self, message: Message) -> None:
         if message.type == self._kind:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from server.core.aio import TaskSet
+from server.shared.processes.model_worker import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import WorkerProcess, environment
 from server.shared.speech.errors import SpeechUnavailable
 
 log = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parents[3]
-# The last lines of the log take another pipe than the results, and come after them.
-_QUIET_SECONDS = 1.0
 
 
 class SpeechWorker:
-    """One model in one worker, with one piece of work at a time: loaded once, and ready until its process ends.
+    """One model in one worker, with one job at a time: loaded once, and ready until its process ends.
 
-    A subclass says what its messages mean: `on_loaded`, `on_message`, `on_end`.
+    A subclass asks by `job`, and says what the worker's other messages mean: `on_loaded`, `on_message`.
     """
 
     name = "local"
@@ -52,23 +48,17 @@ class SpeechWorker:
         # The reason why it is not ready and the remedy, for operators; "" while it is
         self.trouble = f"The local {what} is being loaded."
         self._what = what
-        self._argv = tuple(argv)
-        self._env = dict(env)
         self._load_seconds = load_seconds
         self._remedy = remedy
         self._again = again
-        self._process = WorkerProcess(
-            on_message=self._receive,
-            on_line=lambda _line: None,
-            on_exit=self._exited,
-            quiet=self._quiet,
+        self._worker = ModelWorker(
+            argv, env, on_message=lambda message: self.on_message(message), on_exit=self._exited
         )
         self._tasks = TaskSet(what)
         self._turn = asyncio.Lock()
-        self._ids = itertools.count(1)
-        self._loaded = asyncio.Event()
-        self._works = self._closed = False
-        self._quiet_until = 0.0
+        # Set once it is known whether it works.
+        self._known = asyncio.Event()
+        self._closed = False
 
     def cannot_load(self, reason: str) -> str:
         """Word the worker's refusal to load the model."""
@@ -78,20 +68,17 @@ class SpeechWorker:
         """Take the worker's first message, just before it is ready."""
 
     def on_message(self, message: Message) -> None:
-        """Take a message about the work."""
-
-    def on_end(self) -> None:
-        """Its process has ended."""
+        """Take a message that is about no job."""
 
     @property
     def pid(self) -> int | None:
         """The process id; None while there is none."""
-        return self._process.pid
+        return self._worker.pid
 
     @property
     def loading(self) -> bool:
         """True until it is known whether it works."""
-        return not self._loaded.is_set()
+        return not self._known.is_set()
 
     def start(self) -> None:
         """Begin to load the model."""
@@ -99,34 +86,33 @@ class SpeechWorker:
 
     async def wait(self) -> None:
         """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""
-        await self._loaded.wait()
+        await self._known.wait()
         if not self.ready:
             raise SpeechUnavailable(self.trouble)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[int]:
-        """Wait for its turn, and have the worker alone; gives an id. Raises SpeechUnavailable."""
+    async def job(self, header: Mapping[str, Any], payload: bytes = b"") -> AsyncIterator[Job]:
+        """Wait for its turn, and have the worker do a job, which is cancelled unless it has ended by then.
+
+        Raises SpeechUnavailable.
+        """
         async with self._turn:
             if not self.ready:
                 raise SpeechUnavailable(self.trouble)
-            self._works = True
+            job = self._worker.begin(header, payload)
             try:
-                yield next(self._ids)
+                yield job
             finally:
-                self._works = False
-                self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
-
-    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
-        self._process.send(header, payload)
+                job.cancel()
 
     def kill(self) -> None:
-        self._process.kill()
+        self._worker.process.kill()
 
     def failed(self, trouble: str) -> None:
         """Note that it does not work, and why."""
         self.ready, self.trouble = False, trouble
         log.error("a local speech model does not work", extra={"reason": trouble})
-        self._loaded.set()
+        self._known.set()
         self.on_change()
 
     async def close(self) -> None:
@@ -134,47 +120,42 @@ class SpeechWorker:
         self._closed = True
         self.ready = False
         self.trouble = f"The local {self._what} was stopped."
-        await self._process.stop()
+        await self._worker.stop()
         await self._tasks.close()
-        self._loaded.set()
+        self._known.set()
 
     async def _load(self) -> None:
+        trouble, header = "", {}
         try:
-            await self._process.start(self._argv, environment(self._env), ROOT)
-            async with asyncio.timeout(self._load_seconds):
-                await self._loaded.wait()
+            header = await self._worker.load(self._load_seconds)
         except ProcessFailed as error:
-            self.failed(f"{error.message} {self._remedy}")
+            trouble = f"{error.message} {self._remedy}"
+        except NotLoaded as error:
+            trouble = self.cannot_load(error.message)
         except TimeoutError:
-            self.failed(f"The local {self._what} was not loaded within {self._load_seconds:g} s.")
-            self._process.kill()
+            trouble = f"The local {self._what} was not loaded within {self._load_seconds:g} s."
+        except WorkerEnded:
+            trouble = self._how_it_ended()
+        if self._closed:
+            return  # It was loaded while it was being ended.
+        if trouble:
+            self.failed(trouble)
+            self.kill()
+            return
+        self.on_loaded(header)
+        self.ready, self.trouble = True, ""
+        log.info("a local speech model is loaded", extra={"engine": self._what})
+        self._known.set()
+        self.on_change()
 
-    def _receive(self, message: Message) -> None:
-        match message.type:
-            case "failed" | "ready" if self._closed:
-                pass  # It was loaded while it was being ended.
-            case "failed":
-                self.failed(self.cannot_load(str(message.header["message"])))
-            case "ready":
-                self.on_loaded(message.header)
-                self.ready, self.trouble = True, ""
-                log.info("a local speech model is loaded", extra={"engine": self._what})
-                self._loaded.set()
-                self.on_change()
-            case _:
-                self.on_message(message)
+    def _exited(self) -> None:
+        if self.ready:
+            self.failed(self._how_it_ended())
 
-    def _exited(self, status: int) -> None:
-        if not self._closed and (self.ready or not self._loaded.is_set()):
-            self.failed(f"The local {self._what}'s process ended (status {status}). {self._again}")
-        self.ready = False
-        self.on_end()
-
-    def _quiet(self) -> bool:
-        """Find whether a line of its log might quote what people say or hear."""
-        with suppress(RuntimeError):
-            return self._works or asyncio.get_running_loop().time() < self._quiet_until
-        return True
+    def _how_it_ended(self) -> str:
+        return (
+            f"The local {self._what}'s process ended (status {self._worker.status}). {self._again}"
+        )
 
 
 def models_python(chosen: Path | None) -> str:

@@ -27,14 +27,16 @@ from server.features.generation.bounds import (
     video_request,
 )
 from server.features.generation.files import Made
-from server.features.generation.generator import Generator, LoadingFailed
+from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob, JobState
-from server.features.generation.runtime import GeneratorRuntime
+from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
+from server.shared.processes.model_worker import Job
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import environment
 from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
+from tests.support.engine_plans import WAN
 from tests.support.running import Running, running
 
 _FIND = "from importlib.util import find_spec as f; print(*map(f, ('torch', 'transformers', 'diffusers', 'ftfy')))"
@@ -65,13 +67,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("models")
-    run_module("tests.generating.build", folder, env=env(folder))
+    run_module("tests.generating.build", folder, env=environment(env(folder)))
     return folder
 
 
 def env(home: Path, **more: str) -> dict[str, str]:
     """So small a model is no quicker on more than one core; nothing is written outside of `home`."""
-    return environment({"OMP_NUM_THREADS": "1", "HOME": str(home), **more})
+    return {"OMP_NUM_THREADS": "1", "HOME": str(home), **more}
 
 
 # No file that it writes can have more than a block of 512 bytes, or 1024 where a shell counts so:
@@ -82,7 +84,7 @@ NO_FILES = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$@"', "sh")
 def worker(folder: Path, *options: str, before: tuple[str, ...] = (), **more: str) -> Generator:
     own = ("-m", "server.features.generation.worker", "--model", str(folder), *options)
     argv = (*before, str(PYTHON), *own)
-    return Generator(argv, env(folder.parent, **more), ROOT)
+    return Generator(WAN, argv, env(folder.parent, **more))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,8 +128,8 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             status = await run.program.feature("hosting").manager.settled()
             assert (status.state, status.error) == ("ready", "")
         words = run.program.feature("hosting").manager.loaded
-        assert isinstance(words, GeneratorRuntime)
-        yield started | {"words": words.generator}
+        assert isinstance(words, Generator)
+        yield started | {"words": words}
     finally:
         await asyncio.gather(*(one.stop() for one in started.values()))
 
@@ -222,13 +224,29 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
     """Steps, then frames, then the end."""
     model = workers["words"]
     messages = await all_of(model, video(model, steps=3))
-    assert [m.type for m in messages] == ["step"] * 4 + ["frame"] * 5 + ["done"]
+    assert [m.type for m in messages] == ["step"] * 4 + ["frame"] * 5 + ["end"]
     told = [(m.header["step"], m.header["steps"]) for m in messages[:4]]
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """What workers say of their jobs, of cancelled ones, too."""
+    found: list[Message] = []
+    take = Job.take
+
+    def note(job: Job, message: Message | None) -> None:
+        found.extend([message] if message is not None else [])
+        take(job, message)
+
+    monkeypatch.setattr(Job, "take", note)
+    return found
+
+
 @pytest.mark.parametrize("steps", [1, _STEPS])
-async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: int) -> None:
+async def test_cancelling_stops_the_model(
+    workers: dict[str, Generator], taken: list[Message], steps: int
+) -> None:
     """By its own count of steps, and while it decodes; the next one is made at once."""
     model = workers["words"]
     pid = model.pid
@@ -242,12 +260,13 @@ async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: 
     began = cpu_seconds(worker)
     await messages.aclose()
     assert not model.busy
-    assert model.cancelled_at <= min(steps, 3)
+    assert taken[-1].type == "end"
+    assert taken[-1].header["step"] <= min(steps, 3)
     await asyncio.sleep(0.3)
     # Decoding takes 4 s of it, a step 0.1; what is left is a collection of garbage.
     assert cpu_seconds(worker) - began < 0.8, "it goes on"
     assert model.pid == pid
-    assert (await all_of(model, video(model)))[-1].type == "done"
+    assert (await all_of(model, video(model)))[-1].type == "end"
 
 
 def cpu_seconds(pid: int | None) -> float:
@@ -264,7 +283,7 @@ async def test_a_video_from_the_cameras_picture(
     assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
     # vLLM-Omni was in its path, and could not load it.
     assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
-        model._process.lines
+        model._worker.process.lines
     )
     red, blue = (
         np.tile(np.asarray(c, np.uint8), (64, 96, 1)).tobytes() for c in ([220, 0, 0], [0, 0, 220])
@@ -294,7 +313,7 @@ async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -
 
 
 async def test_sound_token_by_token(
-    workers: dict[str, Generator], pool: ThreadPoolExecutor
+    workers: dict[str, Generator], pool: ThreadPoolExecutor, taken: list[Message]
 ) -> None:
     """As long as asked for, each token told as a step; cancelled, it stops within a token."""
     model = workers["tune"]
@@ -311,7 +330,7 @@ async def test_sound_token_by_token(
     # 50 tokens a second, and those that wait for the last of a token's codes
     assert (told[0]["step"], told[0]["steps"]) == (0, 60 * 50 + 4)
     await messages.aclose()
-    assert model.cancelled_at < 200
+    assert taken[-1].header["step"] < 200
 
 
 async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
@@ -328,7 +347,7 @@ async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPo
 
 
 async def test_vllm_omni_where_it_is_installed(
-    workers: dict[str, Generator], pool: ThreadPoolExecutor
+    workers: dict[str, Generator], models: Path, pool: ThreadPoolExecutor
 ) -> None:
     """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server
     fails on, are a video.
@@ -344,9 +363,9 @@ async def test_vllm_omni_where_it_is_installed(
     # The stand-in paints what it was given: the picture, then how it was loaded and what was asked.
     pictures = frames(data)
     assert np.abs(pictures[0].reshape(-1, 3).mean(0) - [200, 100, 50]).max() < 6
-    told = json.loads((Path(model._env["HOME"]) / "omni.json").read_text())
+    told = json.loads((models / "omni.json").read_text())
     assert told["loaded"] == {
-        "model": str(Path(model._env["HOME"]) / "picture"),
+        "model": str(models / "picture"),
         "vae_use_slicing": False,
         "vae_use_tiling": True,
         "enable_cpu_offload": False,
@@ -405,7 +424,7 @@ async def test_a_failing_model_says_so_without_what_was_asked(
     assert isinstance(caught.value, EngineFailed)
     assert "ValueError" in caught.value.message
     assert "secret" not in caught.value.message
-    assert (await all_of(model, video(model)))[-1].type == "done"
+    assert (await all_of(model, video(model)))[-1].type == "end"
 
 
 async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Path) -> None:
@@ -425,7 +444,7 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
     async def refusal(folder: Path) -> str:
         one = worker(folder)
         try:
-            with pytest.raises(LoadingFailed) as caught:
+            with pytest.raises(StartFailed) as caught:
                 await one.start()
             return caught.value.message
         finally:
@@ -444,7 +463,7 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         assert reply.json()["engine"]["state"] == "idle"
         released = run.program.feature("hosting").manager.status().released
         assert released is not None
-        assert released.left == 0
+        assert released.left_bytes == 0
         reply = await client.post("/api/engine/video", json={"prompt": "x"})
         assert reply.json()["error"]["code"] == "wrong_model"
         assert "No model is loaded. This needs a model that can make videos" in reply.text

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import av
@@ -20,13 +19,13 @@ import pytest
 from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
 from server.features.generation.bounds import SoundRequest, VideoRequest
-from server.features.generation.generator import Generator, LoadingFailed
+from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob, JobProgress, JobState
-from server.shared.processes.worker_process import environment
+from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.runtime import StartFailed
+from tests.support.children import alive
 from tests.support.clients import soon
-
-ROOT = Path(__file__).parents[3]
-
+from tests.support.engine_plans import WAN
 
 VIDEO = VideoRequest(
     "a red ball", "", 64, 32, 9, fps=16, guidance=5.0, steps=3, seed=7, camera=False
@@ -44,7 +43,7 @@ def asked_sound(**changed: Any) -> SoundRequest:
 
 def generator(manner: str, **more: Any) -> Generator:
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
-    return Generator(argv, environment({}), ROOT, **more)
+    return Generator(WAN, argv, {}, **more)
 
 
 @asynccontextmanager
@@ -181,30 +180,31 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
-    """A job that goes on after its time is killed, and the next has to load again."""
+    """A job that goes on after its time is killed, and the next is done by a new process."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:
-        making.start(model, VIDEO)
-        await soon(lambda: making.progress.step > 0)
-        assert (await making.cancel()).state is JobState.CANCELLED
-        assert model.ended.is_set()
-        assert model.pid is None
-        progress = await done(making, model)
-        assert "loaded again" in why(progress)
-        assert progress.error is not None
-        assert progress.error["code"] == "engine_unavailable"
+        before = model.pid
+        assert before is not None
+        for _ in range(2):
+            making.start(model, VIDEO)
+            await soon(lambda: making.progress.step > 0)
+            assert (await making.cancel()).state is JobState.CANCELLED
+            assert not alive(before)
+        assert not model.ended.is_set()
 
 
 async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
     """A second cancel does not end the wait of the first: both return once the worker is gone."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.2) as model:
+        pid = model.pid
+        assert pid is not None
         making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
         first = asyncio.create_task(making.cancel())
         await soon(lambda: making.progress.state is JobState.CANCELLING)
         assert (await making.cancel()).state is JobState.CANCELLED
-        assert model.ended.is_set()
+        assert not alive(pid)
         assert (await first).state is JobState.CANCELLED
         assert counted(making, "video", "cancelled") == 1
 
@@ -221,7 +221,7 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
     ("manner", "code", "words"),
     [
         ("fails", "engine_failed", "not enough memory"),
-        ("dies", "engine_unavailable", "was ended by signal 9"),
+        ("dies", "engine_unavailable", "was ended by SIGKILL"),
         ("odd", "engine_failed", "63x32"),
         ("huge", "engine_failed", "more than 257 frames"),
     ],
@@ -355,10 +355,10 @@ async def test_a_seed_is_drawn_and_told(make: Make) -> None:
 
 async def test_loading_is_told_and_fails_with_a_sentence() -> None:
     """Phases and lines come while it loads; later lines are not passed on."""
-    phases: list[str] = []
+    told: list[LoadProgress] = []
     lines: list[str] = []
-    async with loaded("video", on_phase=phases.append, on_line=lines.append) as model:
-        assert (phases, model.backend) == (["weights"], "stand-in")
+    async with loaded("video", on_progress=told.append, on_line=lines.append) as model:
+        assert (told, model.backend) == ([LoadProgress("loading weights")], "stand-in")
         await soon(lambda: lines == ["a line of its log"])
         async for _ in model.make(
             {"prompt": "secret", "frames": 1, "width": 2, "height": 2, "steps": 1}
@@ -366,16 +366,16 @@ async def test_loading_is_told_and_fails_with_a_sentence() -> None:
             pass
         # One came before its work was done and one after, by another pipe: both repeat what was
         # asked.
-        await soon(lambda: model._process.withheld == 2)
+        await soon(lambda: model._worker.process.withheld == 2)
     assert lines == ["a line of its log"]
     for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):
         one = generator(manner)
-        with pytest.raises(LoadingFailed) as caught:
+        with pytest.raises(StartFailed) as caught:
             await one.start()
         assert words in caught.value.message
         await one.stop()
-    nobody = Generator(("/nowhere/python",), {}, ROOT)
-    with pytest.raises(LoadingFailed, match="ENGINE_PYTHON"):
+    nobody = Generator(WAN, ("/nowhere/python",), {})
+    with pytest.raises(StartFailed, match="ENGINE_PYTHON"):
         await nobody.start()
     await nobody.stop()
     assert not asyncio.all_tasks() - {asyncio.current_task()}

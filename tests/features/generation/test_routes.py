@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import av
 import httpx
@@ -22,8 +22,9 @@ from server.app.program import Program
 from server.core.errors import FrameWithheld, WrongModel
 from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob
-from server.features.generation.routes import Workshop, add_routes
+from server.features.generation.routes import add_routes
 from server.features.hosting.catalogue.entry import Ability, Model
+from server.features.hosting.manager import EngineManager
 from server.features.hosting.routes import PREFIX
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import Bgr, PrivacyFilter
@@ -58,11 +59,16 @@ class Desk:
                 await asyncio.sleep(0.01)
 
 
-def require(*abilities: Ability) -> Model:
-    """As the engine manager says it."""
-    raise WrongModel(
-        f"Some is loaded. This needs a model that can {' or '.join(abilities)}. Start one."
-    )
+class Manager:
+    """The engine manager's words, about a model that is there or not."""
+
+    def __init__(self, loaded: Generator | None) -> None:
+        self.loaded = loaded
+
+    def require(self, *abilities: Ability) -> Model:
+        raise WrongModel(
+            f"Some is loaded. This needs a model that can {' or '.join(abilities)}. Start one."
+        )
 
 
 @asynccontextmanager
@@ -75,9 +81,9 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
-    workshop = Workshop(making, lambda: model, require, program.preparer, program.pools.prepare)
-    router = Api("generation", program).operator_router(PREFIX)
-    add_routes(router, program.services(), workshop)
+    api = Api("generation", program)
+    router = api.operator_router(PREFIX)
+    add_routes(router, api, making, cast(EngineManager, Manager(model)))
     app.include_router(router)
     guard_app(app, https=False)
     transport = httpx.ASGITransport(app)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from server.core.errors import EngineRefused, WrongModel
-from server.features.generation.runtime import GeneratorRuntime, Mute
+from server.features.generation.generator import Generator
+from server.features.generation.mute import Mute
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
@@ -18,11 +19,10 @@ from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.status import ManagerState
 from server.models.base import EngineState
 from tests.support.clients import soon
-from tests.support.engine_plans import Managed, managed, model
+from tests.support.engine_plans import WAN, Managed, managed
 from tests.support.fakes import make_request
 
 ROOT = Path(__file__).parents[3]
-WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
 
 
 def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
@@ -34,7 +34,8 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
 
 def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     assert isinstance(plan.model, Model)
-    return GeneratorRuntime(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
+    launch = plan.launch
+    return Generator(plan.model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
 
 
 @asynccontextmanager
@@ -45,9 +46,9 @@ async def started(manner: str) -> AsyncIterator[Managed]:
         yield one
 
 
-def generating(one: Managed) -> GeneratorRuntime:
+def generating(one: Managed) -> Generator:
     loaded = one.manager.loaded
-    assert isinstance(loaded, GeneratorRuntime)
+    assert isinstance(loaded, Generator)
     return loaded
 
 
@@ -64,8 +65,8 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
         await one.manager.stop()
         released = one.manager.status().released
         assert released is not None
-        assert (released.left, one.manager.loaded) == (0, None)
-        assert loaded.generator.pid is None
+        assert (released.left_bytes, one.manager.loaded) == (0, None)
+        assert loaded.pid is None
 
 
 async def test_questions_go_to_another_engine() -> None:
@@ -89,8 +90,8 @@ async def test_one_that_ends_is_started_again() -> None:
     """Like any other model, with what to do where memory was short."""
     async with started("dies") as one:
         first = generating(one)
-        messages = first.generator.make({"prompt": "x"})
-        with pytest.raises(Exception, match="signal 9"):
+        messages = first.make({"prompt": "x"})
+        with pytest.raises(Exception, match="SIGKILL"):
             async for _ in messages:
                 pass
         await soon(lambda: one.manager.loaded not in (None, first))
@@ -101,20 +102,18 @@ async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
     """It stays loaded, in a new process; what is asked meanwhile is done there."""
     async with started("unstoppable") as one:
         loaded = generating(one)
-        first = loaded.generator
-        seen = {first.pid}
+        rules, seen = loaded.rules, {loaded.pid}
         for _ in range(2):
-            messages = loaded.generator.make({"prompt": "x"})
+            messages = loaded.make({"prompt": "x"})
             await anext(messages)
             await messages.aclose()
-            await soon(lambda: loaded.generator.pid not in (None, *seen))
-            seen.add(loaded.generator.pid)
+            await soon(lambda: loaded.pid not in (None, *seen))
+            seen.add(loaded.pid)
         assert one.manager.loaded is loaded
         assert not any(seen.error for seen in one.seen)
-        assert "cancelled" in first.how_it_ended()
-        assert loaded.generator.rules == first.rules
+        assert loaded.rules == rules
         await one.manager.stop()
-        assert loaded.generator.pid is None
+        assert loaded.pid is None
         assert loaded.ended.is_set()
 
 

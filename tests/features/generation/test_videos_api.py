@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -29,15 +30,12 @@ from server.core.metrics import Metrics
 from server.features.generation.bounds import MAX_FRAMES, video_request
 from server.features.generation.files import Mp4Writer
 from server.features.generation.job import GenerationJob, JobState
-from server.features.generation.runtime import VideosRuntime
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
-from server.features.hosting.catalogue.entry import Ability, ModelType, RunMode
-from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import open_decoder
 from server.media.video.h264 import H264Frames
 from tests.support.clients import soon
-from tests.support.engine_plans import model
+from tests.support.engine_plans import WAN
 from tests.support.h264_streams import Sps, Stream, Vui
 from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, units_of
 
@@ -141,18 +139,18 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 @asynccontextmanager
 async def api(server: Server, pool: ThreadPoolExecutor) -> AsyncIterator[VideosApi]:
     transport = httpx2.ASGITransport(server.app())
-    one = VideosApi("http://h/v1/", "key", pool=pool, poll_seconds=0.01, transport=transport)
+    one = VideosApi(WAN, "http://h/v1/", "key", pool=pool, poll_seconds=0.01, transport=transport)
     try:
         yield one
     finally:
-        await one.close()
+        await one.stop()
 
 
 async def test_the_probe_has_a_short_video_made(pool: ThreadPoolExecutor) -> None:
     """Asked for, looked at, fetched, decoded, deleted: the whole way that others go."""
     server = Server()
     async with api(server, pool) as one:
-        assert await one.probe() == ""
+        await one.start()
         assert not one.busy
     assert 'name="num_frames"\r\n\r\n9\r\n' in server.forms[0]
     assert 'name="num_inference_steps"\r\n\r\n1\r\n' in server.forms[0]
@@ -181,22 +179,23 @@ async def test_a_server_that_fails_is_not_used(
 ) -> None:
     """Each known way has its sentence, with what to do, and none repeats the server's own words."""
     async with api(Server(manner), pool) as one:
-        said = await one.probe()
-        assert words in said
-        assert "secret" not in said
-    wan = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
-    launch = Launch(RunMode.REMOTE, (), {}, "", base_url="http://127.0.0.1:9/v1")
-    loaded = VideosRuntime(launch, wan, pool)
+        with pytest.raises(StartFailed, match=re.escape(words)) as caught:
+            await one.start()
+        assert "secret" not in caught.value.message
+
+
+async def test_a_server_that_is_not_there_is_not_used(pool: ThreadPoolExecutor) -> None:
+    nowhere = VideosApi(WAN, "http://127.0.0.1:9/v1", pool=pool)
     with pytest.raises(StartFailed, match="does not answer"):
-        await loaded.start()
-    await loaded.stop()
+        await nowhere.start()
+    await nowhere.stop()
 
 
 async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) -> None:
     """It goes on there: a few in a row are borne."""
     server = Server("blinks")
     async with api(server, pool) as one:
-        assert await one.probe() == ""
+        await one.start()
     assert server.looks == 6
 
 

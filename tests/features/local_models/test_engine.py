@@ -240,7 +240,7 @@ async def test_a_cancelled_consumer_stops_it_before_the_first_word(engine: Local
     reading.cancel()
     await asyncio.wait([reading])
     assert await rests(engine)
-    assert not len(engine._answers)
+    assert not engine._worker.busy
 
 
 async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
@@ -408,7 +408,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
     """It says so before the answer begins, and is asked again without it."""
     async with started(local(random_models / "qwen2_5_omni", own_code=False)) as (omni,):
         plain = await collect(omni, asked())
-        send = omni._worker.send
+        send = omni._worker.process.send
 
         def cut(header: dict[str, Any], payload: bytes = b"") -> None:
             if header.get("sound"):
@@ -416,7 +416,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
             send(header, payload)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(omni._worker, "send", cut)
+            patch.setattr(omni._worker.process, "send", cut)
             one = asked(sound=noise(1.0), sound_is_question=True)
             pieces, end = await collect(omni, one)
         assert pieces == plain[0]
@@ -521,8 +521,8 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         assert (status.state, status.error) == (ManagerState.READY, "")
         released = status.released
         assert released is not None
-        assert released.left == 0
-        assert (released.held or 0) > 100e6
+        assert released.left_bytes == 0
+        assert (released.memory_bytes or 0) > 100e6
         assert first.memory_bytes() == 0
         assert "loading weights" in phases
         assert any("freed" in line for line in heard)

@@ -78,7 +78,7 @@ async def test_a_sound_that_is_given_up_holds_nobody_up(recogniser: LocalRecogni
     (before,) = await said(recogniser, noise(1.0))
     async with aclosing(recogniser.recognise(noise(50.0), language=None)) as words:
         task = asyncio.ensure_future(anext(words))
-        await soon(lambda: recogniser._waiting is not None)
+        await soon(lambda: recogniser._worker.busy)
         task.cancel()
         await asyncio.wait([task])
     assert await said(recogniser, noise(1.0)) == [before]
@@ -94,7 +94,7 @@ async def test_a_process_that_dies(folder: Path) -> None:
         await one.wait()
         assert one.pid is not None
         task = asyncio.ensure_future(said(one, noise(50.0)))
-        await soon(lambda: one._waiting is not None)
+        await soon(lambda: one._worker.busy)
         os.kill(one.pid, signal.SIGKILL)
         with pytest.raises(SpeechFailed):
             await task

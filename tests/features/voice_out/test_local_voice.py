@@ -14,7 +14,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from scripts.bench import voice_engine as measured
-from server.features.voice_out.service import LocalVoice
+from server.features.voice_out.local_voice import LocalVoice
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from config import ConfigError, load
-from server.features.voice_out.service import LocalVoice, VoiceService
+from server.features.voice_out.local_voice import LocalVoice
+from server.features.voice_out.service import VoiceService
 from server.features.voice_out.settings import VoiceOutSettings
 from tests.support.clients import http, soon
 from tests.support.running import Running, running

@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 
 from server.shared.processes.process import ChildProcess
-from server.shared.processes.usage import TreeMemory, listens, tree_bytes
+from server.shared.processes.usage import TreeMemory, listens
 from tests.support.fakes import until as soon
 
 LISTENS = """
@@ -55,17 +55,18 @@ def test_where_nobody_listens_there_is_no_telling() -> None:
 
 
 async def test_memory_is_that_of_the_whole_tree() -> None:
-    """A child's memory counts; a process that is gone has none."""
+    """A child's memory counts; what is gone has none."""
     code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"
     process = ChildProcess([sys.executable, "-S", "-c", code], {}, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))
     assert process.pid is not None
-    held = tree_bytes(process.pid)
+    memory = TreeMemory()
+    held = memory.bytes(process.pid)
     assert held is not None
     assert 30 * 2**20 < held < 100 * 2**20
     await process.stop()
-    assert tree_bytes(process.pid) is None
+    assert memory.bytes(None) == 0
 
 
 def test_what_is_left_of_a_tree_counts() -> None:

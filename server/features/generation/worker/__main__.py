@@ -3,26 +3,23 @@
     python -m server.features.generation.worker --model FOLDER --flow-shift 5.0
 
 Frames of `server.shared.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
-the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was
-worked off). Out: `loading` (`phase`), then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or
+the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`: a frame was
+worked off). Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `stoppable`, `seconds`) or
 `failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
 (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that were not taken) or `sound`
-(`rate`, `channels`, payload PCM), and in the end one of `done` (`count`), `cancelled` (`step`) and
-`error` (`code`, `message`); all with its `id`. The end of the input ends it.
+(`rate`, `channels`, payload PCM), and at last `end` (`step`: how many were done) or `error` (`code`,
+`message`); all with its `id`. The end of the input ends it.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
-import queue
 import sys
 import threading
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -32,10 +29,18 @@ from server.features.generation.worker import omni, pipelines, speech
 from server.features.generation.worker.backend import Backend, Loading, Refused, Task
 from server.features.generation.worker.stopping import Stop, Stopped
 from server.shared.processes import wire
-from server.shared.processes.worker_side import Channel, claim_input, claim_output, origin
+from server.shared.processes.worker_side import (
+    Channel,
+    Jobs,
+    claim_input,
+    claim_output,
+    origin,
+)
 
 # Frames that the other side was sent and has not taken yet.
 WINDOW = 4
+# Seconds between two looks whether the work is cancelled, while no frame may be sent
+_LOOK_SECONDS = 0.1
 # Sound is sent in pieces of this size.
 _PIECE_BYTES = 1024 * 1024
 _NO_MEMORY = (
@@ -45,62 +50,41 @@ _NO_MEMORY = (
 
 
 class Worker:
-    """One model. Work is done on the thread that calls `run`; another reads messages meanwhile."""
+    """One model. Work is done on the thread that calls `run`."""
 
-    def __init__(self, incoming: BinaryIO, channel: Channel) -> None:
-        self._incoming = incoming
-        self.send = channel.send
-        self._waiting: queue.Queue[wire.Message] = queue.Queue(maxsize=4)
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        busy = {"code": "busy", "message": "The model is at work. Wait for it."}
+        self.jobs = Jobs(channel, "generate", busy=busy, other=self._take)
         self._stop = Stop()
-        self._lock = threading.Lock()
-        # The piece in work, and one that was cancelled before it was begun
+        # The job in work, its steps, and the frames that may be sent now
         self._current: int | None = None
-        self._cancelled: int | None = None
         self._step = 0
         self._window = threading.Semaphore(WINDOW)
 
-    def read(self) -> None:
-        """Read messages until the input ends; then the process ends, whatever it does."""
-        try:
-            while (message := wire.read(self._incoming)) is not None:
-                if message.type == "generate":
-                    self._waiting.put(message)
-                elif message.type == "cancel":
-                    self._cancel(message.header.get("id"))
-                elif message.type == "took" and message.header.get("id") == self._current:
-                    self._window.release()
-        finally:
-            # Its keeper ends the processes that it has started.
-            os._exit(0)
-
-    def _cancel(self, id: Any) -> None:
-        with self._lock:
-            if id == self._current:
-                self._stop.set()
-                # Wake the one that waits for a frame to be taken.
-                self._window.release()
-            elif isinstance(id, int):
-                self._cancelled = id
+    def _take(self, message: wire.Message) -> None:
+        if message.type == "took" and message.header.get("id") == self._current:
+            self._window.release()
 
     def run(self, folder: Path, how: Loading) -> int:
         """Load, then work until the input ends; the exit status when loading fails."""
         began = time.monotonic()
-        self.send("loading", phase="starting")
+        self._channel.send("loading", phase="starting")
         try:
             backend = self._load(folder, how)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
             code, message = explained(error, " to load the model")
-            self.send("failed", code=code, message=message)
+            self._channel.send("failed", code=code, message=message)
             return 1
-        self.send(
-            "loaded",
+        self._channel.send(
+            "ready",
             backend=backend.name,
             rules=backend.rules.message(),
             stoppable=backend.stoppable,
             seconds=round(time.monotonic() - began, 3),
         )
         while True:
-            self._generate(backend, self._waiting.get())
+            self._generate(backend, *self.jobs.next())
 
     def _load(self, folder: Path, how: Loading) -> Backend:
         if not folder.is_dir():
@@ -108,7 +92,7 @@ class Worker:
                 "The model's folder is not there, or cannot be read. Give the folder of a model.",
                 "missing",
             )
-        self.send("loading", phase="weights")
+        self._channel.send("loading", phase="weights")
         if not is_pipeline(folder):
             return speech.load(folder, how, self._stop)
         if file := own_code(folder):
@@ -123,44 +107,37 @@ class Worker:
                 print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
         return pipelines.load(folder, how, self._stop)
 
-    def _generate(self, backend: Backend, message: wire.Message) -> None:
-        id = message.header.get("id")
-        with self._lock:
-            self._current, self._step = id, 0
-            self._window = threading.Semaphore(WINDOW)
-            self._stop.clear()
-            if id == self._cancelled:
-                self._stop.set()
+    def _generate(self, backend: Backend, message: wire.Message, stop: threading.Event) -> None:
+        id, send = message.header["id"], self._channel.send
+        self._current, self._step, self._window = id, 0, threading.Semaphore(WINDOW)
+        self._stop.heed(stop)
 
         def on_step(step: int, steps: int) -> None:
             self._step = step
-            self.send("step", id=id, step=step, steps=steps)
+            send("step", id=id, step=step, steps=steps)
 
         try:
             task = _task(message)
             self._stop.check()
             if backend.rules.output == "video":
-                count = 0
-                for count, frame in enumerate(backend.video(task, on_step), 1):
-                    self._window.acquire()
+                for index, frame in enumerate(backend.video(task, on_step)):
+                    while not self._window.acquire(timeout=_LOOK_SECONDS):
+                        self._stop.check()
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
-                    self.send("frame", frame.tobytes(), id=id, index=count - 1, **size)
+                    send("frame", frame.tobytes(), id=id, index=index, **size)
             else:
                 sound = backend.sound(task, on_step)
-                count = len(sound.pcm)
-                for at in range(0, count, _PIECE_BYTES):
+                for at in range(0, len(sound.pcm), _PIECE_BYTES):
                     piece = sound.pcm[at : at + _PIECE_BYTES]
-                    self.send("sound", piece, id=id, rate=sound.rate, channels=sound.channels)
-            self.send("done", id=id, count=count)
+                    send("sound", piece, id=id, rate=sound.rate, channels=sound.channels)
+            self.jobs.ended(id, "end", step=self._step)
         except Stopped:
-            self.send("cancelled", id=id, step=self._step)
+            self.jobs.ended(id, "end", step=self._step)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
             code, text = explained(error, " for this")
-            self.send("error", id=id, code=code, message=text)
+            self.jobs.ended(id, "error", code=code, message=text)
         finally:
-            with self._lock:
-                self._current = None
             _give_back()
 
 
@@ -230,8 +207,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
     channel = claim_output()
-    worker = Worker(claim_input(), channel)
-    threading.Thread(target=worker.read, name="reader", daemon=True).start()
+    worker = Worker(channel)
+    worker.jobs.listen(claim_input())
     how = Loading(
         vae_slicing=given.vae_slicing,
         vae_tiling=given.vae_tiling,

@@ -12,16 +12,14 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Says whether the work now going on is to end; set by one thread, looked at by another."""
+    """Says whether the work now going on is to end."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    def set(self) -> None:
-        self._event.set()
-
-    def clear(self) -> None:
-        self._event.clear()
+    def heed(self, event: threading.Event) -> None:
+        """Take the event of the work that begins now."""
+        self._event = event
 
     def check(self) -> None:
         """Raises Stopped once it is set."""

@@ -2,7 +2,7 @@
 until it ends.
 
 Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
-kHz), `cancel` (id). Out: `ready` or `failed` (message); then `words` (id, text, times: lists of word,
+kHz), `cancel` (id). Out: `ready` or `failed` (message); then `end` (id, text, times: lists of word,
 begin, end) or `error` (id, code) of each. Output of libraries goes to standard error.
 """
 
@@ -103,7 +103,7 @@ def work(model: Model, jobs: Jobs) -> None:
             print(f"recognising failed: {origin(error)}", file=sys.stderr)
             jobs.ended(id, "error", code="failed")
         else:
-            jobs.ended(id, "words", text=text, times=times)
+            jobs.ended(id, "end", text=text, times=times)
 
 
 def run(folder: Path, channel: Channel, jobs: Jobs) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.features.voice_out.service import LocalVoice
+from server.features.voice_out.local_voice import LocalVoice
 from server.shared.speech.errors import SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
