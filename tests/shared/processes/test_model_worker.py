@@ -157,8 +157,6 @@ async def test_what_is_asked_for_early_waits_until_it_is_loaded() -> None:
     [
         ('channel.send("failed", message="No such model.")', 60.0, NotLoaded, "No such model."),
         ("sys.exit(3)", 60.0, WorkerEnded, None),
-        # Ready, and gone at once
-        ('channel.send("ready"); sys.exit(3)', 60.0, WorkerEnded, None),
         ("time.sleep(60)", 0.5, TimeoutError, None),
     ],
 )
