@@ -173,8 +173,8 @@ function hourOf(across, down) {
 // Between two sentences, and until one that still holds is said again (ms)
 const APART = 2000;
 const AGAIN = 9000;
-// Steps of the share that are news
-const SHARE_STEP = 0.05;
+/** @type {[number, string][]} how much of the picture a thing fills: the share up to which, and its words */
+const SIZES = [[0.06, "lead.size_small"], [0.17, "lead.size_tenth"], [0.37, "lead.size_quarter"], [0.65, "lead.size_half"]];
 // Up to here it is within reach, and up to here an arm's length away (m); so much more or less is no news
 const REACH = 0.6;
 const ARM = 1;
@@ -204,7 +204,7 @@ export class Teller {
 
   /**
    * @param {Cue} cue @param {number} now ms @param {Level} level
-   * @returns {{id: string, hour?: number, share?: number, far?: Far}|null} words by their id; null: nothing to say
+   * @returns {{id: string, hour?: number, size?: string, far?: Far}|null} words by their ids; null: nothing to say
    */
   next(cue, now, level) {
     if (level === 0 || cue.state === "maybe" || now - this.#at < APART) return null;
@@ -223,8 +223,13 @@ function keyOf({ state, hour, share, side }, level, far) {
   if (state === "lost") return `lost ${side}`;
   if (level === 1 || (state !== "found" && state !== "middle")) return state;
   if (state === "middle") return `middle ${far}`;
-  const step = level === 3 && far === "" ? Math.round(share / SHARE_STEP) : far;
+  const step = level === 3 && far === "" ? sizeOf(share) : far;
   return `found ${hour} ${step}`;
+}
+
+/** The words for how much of the picture a thing fills, by their id. @param {number} share @returns {string} */
+function sizeOf(share) {
+  return SIZES.find(([most]) => share < most)?.[1] ?? "lead.size_most";
 }
 
 /** @type {Record<string, string>} */
@@ -239,5 +244,5 @@ const FAR = { found: "lead.at_hour_far", middle: "lead.middle_far" };
 function sentence({ state, hour, share, side }, far) {
   if (state === "lost") return { id: LOST[side] };
   if (far !== "" && FAR[state]) return { id: FAR[state], hour, far };
-  return state === "found" ? { id: WORDS.found, hour, share } : { id: WORDS[state] };
+  return state === "found" ? { id: WORDS.found, hour, size: sizeOf(share) } : { id: WORDS[state] };
 }

@@ -1,4 +1,4 @@
-import { joined, percent, text } from "../../core/words/text.js";
+import { joined, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 /** @typedef {import("../../core/live/messages.d.ts").Target} Target */
@@ -39,9 +39,9 @@ function farWords(far) {
   return far && text(far === "reach" ? "lead.reach" : "lead.arm");
 }
 
-/** What is said on the way to a thing. @param {{id: string, hour?: number, share?: number, far?: import("./course.js").Far}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
-export function leadWords({ id, hour = 12, share = 0, far = "" }, thing, print = false) {
-  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, share: percent(share), far: farWords(far) });
+/** What is said on the way to a thing. @param {{id: string, hour?: number, size?: string, far?: import("./course.js").Far}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
+export function leadWords({ id, hour = 12, size = "", far = "" }, thing, print = false) {
+  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, size: size && text(size), far: farWords(far) });
 }
 
 /** @type {Record<Target["kind"], string>} */

@@ -155,6 +155,14 @@ test("one sentence in two seconds, about what is so then", () => {
   assert.deepEqual(said[1], [2000, "lead.middle"]);
 });
 
+test("how much of the picture it fills is said in plain words", () => {
+  const said = [0.01, 0.1, 0.23, 0.5, 0.9].map((share) => new Teller().next({ ...still(0.9), share }, 0, 3)?.size);
+  assert.deepEqual(said, ["small", "tenth", "quarter", "half", "most"].map((size) => `lead.size_${size}`));
+  const teller = new Teller();
+  const news = [0.2, 0.25, 0.3, 0.5].map((share, n) => teller.next({ ...still(0.9), share }, 3000 * n, 3) !== null);
+  assert.deepEqual(news, [true, false, false, true]);
+});
+
 test("the four steps: nothing, what matters, directions, every change", () => {
   /** @param {0|1|2|3} level */
   const count = (level) => {
