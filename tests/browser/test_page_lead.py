@@ -159,7 +159,9 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     assert "60,40,60" in shakes
     # Out on the left
     await page.show(mode=scene(0.2))
-    await expect(line).to_contain_text(say("lead.at_hour", hour=9, size="§").partition("§")[0])
+    await expect(line).to_contain_text(
+        say("lead.at_hour", hour=9, size="§").partition("§")[0].rstrip(" .")
+    )
     gone = await page.now()
     await page.show(mode=scene(None))
     # What follows it on the page says so.
@@ -233,7 +235,9 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     assert {one["live"] for one in await sentences(page)} == {"off"}
     assert await page.evaluate("window.tones.length") > 0
     await choose(page, help="shown", verbosity="normal")
-    await expect(line).to_contain_text(say("lead.at_hour", hour=3, size="§").partition("§")[0])
+    await expect(line).to_contain_text(
+        say("lead.at_hour", hour=3, size="§").partition("§")[0].rstrip(" .")
+    )
     await page.page.wait_for_timeout(1200)
     assert (await page.evaluate(MEASURE, 900))["rate"] == 0
     # Typed, in any language, the word for "stop" ends it, and is no question.
@@ -282,7 +286,7 @@ async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Runn
     assert (await page.sent("goal", since=since))["thing"] == "a cat"
     await found(page, since)
     await expect(page.find("#aim")).to_contain_text(
-        say("lead.at_hour", hour=9, size="§").partition("§")[0]
+        say("lead.at_hour", hour=9, size="§").partition("§")[0].rstrip(" .")
     )
     assert {part for part in parts if any(url.endswith(part) for url in requested)} == {*parts}
     # The end of the camera is the end of the way.
