@@ -85,6 +85,8 @@ class Program:
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
         self.starts: list[Callable[[], None]] = []
+        # Called in a thread after the first page: what the first question would wait for
+        self.loads: list[Callable[[], object]] = [routing.load, order_words.load]
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
@@ -265,8 +267,13 @@ class Program:
         for start in self.starts:
             start()
         self._tasks.spawn(self.relays.run(), name="relays")
-        self._tasks.spawn(_load_words(), name="words")
+        self._tasks.spawn(self._load(), name="load")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
+
+    async def _load(self) -> None:
+        await asyncio.sleep(LOAD_SECONDS)
+        for load in self.loads:
+            await asyncio.to_thread(load)
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
@@ -329,14 +336,6 @@ class Program:
             operator=self.access.guard.on,
             roles={role: self.engines.of(role) for role in self.settings.own_roles()},
         )
-
-
-async def _load_words() -> None:
-    """Make the patterns of questions and orders, which the first of them would wait for."""
-    # After the first page
-    await asyncio.sleep(LOAD_SECONDS)
-    await asyncio.to_thread(routing.load)
-    await asyncio.to_thread(order_words.load)
 
 
 # The engines that the settings name without a feature: model servers.

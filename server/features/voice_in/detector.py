@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,12 @@ class Chunk:
 
 
 class SpeechModel:
-    """The network, without state: one for the process, loaded with the first sound. Thread-safe. About 10 MB."""
+    """The network, without state: one for the process, loaded with `load` or the first sound. Thread-safe. About 10 MB."""
+
+    def __init__(self) -> None:
+        if find_spec("onnxruntime") is None:
+            # Known at the start, where a feature without its packages is off.
+            raise ModuleNotFoundError("onnxruntime is not installed", name="onnxruntime")
 
     @cached_property
     def _session(self) -> Any:
@@ -58,6 +64,10 @@ class SpeechModel:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+
+    def load(self) -> None:
+        """Load it now. Blocks."""
+        _ = self._session
 
     def run(self, chunk: Samples, state: State) -> tuple[float, State]:
         """Return a chunk's likelihood of speech, and the state after it. `chunk`: (1, 576)."""
