@@ -1,0 +1,89 @@
+"""A local voice's side of its process, with a small program in place of the model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.features.voice_out import local_voice
+from server.features.voice_out.local_voice import LocalVoice
+from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
+from tests.support.clients import soon
+
+ROOT = Path(__file__).parents[3]
+# Says each text in chunks of its characters; some texts are said otherwise.
+PROGRAM = """
+import os, sys
+sys.path.insert(0, {root!r})
+from server.shared.processes.worker_side import Jobs, claim_output
+channel = claim_output()
+jobs = Jobs(channel, "speak", busy={{"message": "Too many texts wait."}})
+channel.send("note", text="The decoder runs plain.")
+channel.send("ready", rate=24000, voices=["anna"])
+jobs.listen(sys.stdin.buffer)
+while True:
+    message, stop = jobs.next()
+    id, text = message.header["id"], message.header["text"]
+    if text == "ends":
+        os._exit(3)
+    if text == "refused":
+        jobs.ended(id, "error", message="The text is empty.")
+        continue
+    if text in ("endless", "silent"):
+        if text == "endless":
+            channel.send("chunk", b"ab", id=id)
+        stop.wait()
+    for char in text:
+        channel.send("chunk", char.encode() * 4, id=id)
+    jobs.ended(id, "end", frames=len(text))
+"""
+
+
+@asynccontextmanager
+async def speaking(tmp_path: Path) -> AsyncIterator[LocalVoice]:
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\n{PROGRAM.format(root=str(ROOT))}")
+    program.chmod(0o755)
+    voice = LocalVoice(tmp_path, str(program))
+    voice.start()
+    try:
+        await voice.wait()
+        yield voice
+    finally:
+        await voice.close()
+
+
+async def spoken(voice: LocalVoice, text: str) -> list[bytes]:
+    return [chunk.samples.tobytes() async for chunk in voice.speak(text, language="en")]
+
+
+async def test_a_text_is_spoken_chunk_by_chunk(tmp_path: Path) -> None:
+    """Also behind one that was given up, and one that was refused; the notes are kept."""
+    async with speaking(tmp_path) as voice:
+        assert (voice.voices, voice.notes) == (("anna",), ["The decoder runs plain."])
+        assert await spoken(voice, "abc") == [b"aaaa", b"bbbb", b"cccc"]
+        endless = voice.speak("endless", language=None)
+        assert (await anext(endless)).rate == 24000
+        await endless.aclose()
+        with pytest.raises(SpeechRefused, match="The text is empty"):
+            await spoken(voice, "refused")
+        assert await spoken(voice, "d") == [b"dddd"]
+        assert voice.ready
+
+
+@pytest.mark.parametrize(("text", "error"), [("ends", SpeechFailed), ("silent", SpeechTimeout)])
+async def test_one_that_ends_or_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: type[SpeechError]
+) -> None:
+    """The text fails; one whose process has ended is not ready any more."""
+    if error is SpeechTimeout:
+        monkeypatch.setattr(local_voice, "CHUNK_SECONDS", 0.2)
+    async with speaking(tmp_path) as voice:
+        with pytest.raises(error):
+            await spoken(voice, text)
+        await soon(lambda: voice.ready is (error is SpeechTimeout))
+        assert voice.trouble == "" or "status 3" in voice.trouble
