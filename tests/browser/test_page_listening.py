@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from benchmarks.browser import chromium, page_with_camera
+from benchmarks.browser import chromium, find_shell, page_with_camera
 from server.features.voice_in.server_recogniser import WordTime
+from tests.browser.conftest import SMALL_CAMERA
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
@@ -56,7 +57,7 @@ async def talking_browser(speech: Path) -> AsyncIterator[Browser]:
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={speech}%noloop",
     ]
-    async with chromium(args=args) as browser:
+    async with chromium(args=args, executable=find_shell()) as browser:
         yield browser
 
 
@@ -65,7 +66,9 @@ async def person(browser: Browser, server: Running, **options: Any) -> AsyncIter
     """Somebody at the page, whose browser may use the microphone."""
     async with AsyncExitStack() as stack:
         page = await stack.enter_async_context(
-            page_with_camera(browser, context_options={"permissions": ["microphone"], **options})
+            page_with_camera(
+                browser, context_options={"permissions": ["microphone"], **options}, **SMALL_CAMERA
+            )
         )
         await slow_down(page)
         visitor = Visitor(page, server.base_url)
