@@ -17,9 +17,8 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
-# The pick's part was loaded a moment ago.
-LOADED = """() => performance.getEntriesByType("resource").some(
-  ({name, responseEnd}) => name.endsWith("/pointing/pick.css") && responseEnd < performance.now() - 300)"""
+# The pick's part is there: it comes a moment after the camera.
+LOADED = "() => document.getElementById('pick') !== null"
 # Where a place of the picture is on the page: shares to CSS pixels
 SPOT = """([x, y]) => {
   const video = document.getElementById("video");

@@ -400,7 +400,6 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
     ("behaviour", "says"),
     [
         ("oom", "The GPU's memory is full. Lower GPU_MEMORY_UTILIZATION (now 0.9)"),
-        pytest.param("cpu", "finds no GPU", marks=pytest.mark.slow),
         ("unknown", ""),
     ],
 )
