@@ -35,7 +35,7 @@ const chat = new Chat(page);
 startStage(page);
 const noSettings = (/** @type {() => void} */ again) =>
   page.missing.open("page.missing_settings", again);
-const settings = new SettingsEntry(visit, noSettings, words);
+const settings = new SettingsEntry(visit, noSettings, words, showFeatures);
 page.when("facts", (facts) => settings.render(facts));
 
 // What comes when somebody opens it
@@ -94,9 +94,14 @@ page.when("facts", ({ socket }) => {
 // What the server has: those that are on, and nothing of the others
 const features = new FeatureParts(FEATURES, (name) => filesOf(name, "index"), isOn);
 page.when("facts", ({ ready }) => {
-  if (ready) page.showFeatures((name) => isOn(ready, name));
+  showFeatures();
   features.load(ready, page);
 });
+
+function showFeatures() {
+  const { ready } = visit.facts;
+  if (ready) page.showFeatures((name) => isOn(ready, name));
+}
 
 // What is typed before the first session may be an order: the server is likely to take it.
 chat.composer.box.addEventListener("focus", () => {

@@ -14,14 +14,16 @@ export class SettingsEntry {
    * @param {import("./live/visit.js").Visit} visit
    * @param {(again: () => void) => void} onMissing the dialog did not load
    * @param {import("./page/language.js").Language} words
+   * @param {() => void} onHere its elements are there
    */
-  constructor(visit, onMissing, words) {
+  constructor(visit, onMissing, words, onHere) {
     this.#visit = visit;
     const button = byId("settings-open", HTMLButtonElement);
     const part = new Part({
       address: new URL("./settings/panel.js", import.meta.url),
       load: async () => {
         const { SettingsPanel } = await import("./settings/panel.js");
+        onHere();
         return new SettingsPanel((select) => words.offer(select));
       },
       sheets: [new URL("./settings/settings.css", import.meta.url)],

@@ -53,7 +53,7 @@ _STILL = """() => document.getAnimations().every((one) =>
 # to its control.
 _SMALL = """() => {
   // Elements below an open dialog or the open state are reached by closing it.
-  const top = [...document.querySelectorAll("dialog[open], #facts:not([hidden])")].at(-1) ?? document;
+  const top = [...document.querySelectorAll("dialog[open], :is(#facts, #menu, #more):not([hidden])")].at(-1) ?? document;
   const found = [];
   for (const one of top.querySelectorAll("button, summary, input, textarea, a[href], select")) {
     if (!one.checkVisibility({ visibilityProperty: true }) || one.closest(".visually-hidden")) continue;
@@ -167,10 +167,10 @@ async def in_each_state(
     model.behaviour = Behaviour.NORMAL
     await page.find("#state").click()
     await expect(page.find("#fact-engine")).not_to_be_empty()
+    await page.find("#facts summary").click()
     await look("state")
     await page.page.keyboard.press("Escape")
-    await page.press("#settings-open")
-    await expect(page.find("#settings")).to_be_visible()
+    await page.settings()
     await look("settings")
     await page.page.keyboard.press("Escape")
     await test_page_programs.in_each_state(page, look)
@@ -202,6 +202,10 @@ async def test_no_state_has_a_violation(visit: Visit, run: Running, model: FakeO
     await look("opened without the server")
     await shows("kept", hidden=True)
     await in_each_state(page, model, look)
+    for name in ("menu", "more"):
+        await page.find(f"#{name}-open").click()
+        await look(name)
+        await found.keyboard.press("Escape")
     await page.figures(page.turns.first)
     await look("answer with details")
     model.answer_for = lambda _body, _jpeg: [LONG * 8]
@@ -322,8 +326,7 @@ async def test_the_tab_key_reaches_everything(
     await expect(page.find("#facts")).to_be_visible()
     assert await missed() == []
     await keys.press("Escape")
-    await page.press(say("settings.menu"))
-    await expect(page.find("#settings")).to_be_visible()
+    await page.settings()
     assert await missed() == []
     await keys.press("Escape")
     await expect(page.button(say("page.menu"))).to_be_focused()
@@ -334,7 +337,7 @@ async def test_the_settings_fit_when_zoomed(visit: Visit, builtin: Running) -> N
     scrolled to and hit; with letters of twice the size, too.
     """
     page = await visit(builtin.base_url)
-    await page.press(say("settings.menu"))
+    await page.settings()
     done = page.button(say("page.done"))
     for size in ((640, 400), (320, 256)):
         await page.resize(*size)

@@ -5,6 +5,7 @@ have it.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -146,7 +147,12 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     await expect(facts).to_contain_text("1280×720")
     await expect(facts).to_contain_text("frames a second")
     await expect(facts).to_contain_text("kbit/s")
-    assert "kbit/s" not in await page.find("#top").inner_text()
+    # A visitor reads how it is; the numbers are behind that.
+    await expect(page.find("#fact-connection")).to_have_text(say("facts.good"))
+    numbers = re.compile(r"kbit/s|×|frames a second|MB")
+    assert not numbers.search(await facts.inner_text())
+    await facts.locator("summary").click()
+    assert numbers.search(await facts.inner_text())
 
 
 async def test_a_late_picture_is_announced_and_the_question_answered(page: Visitor) -> None:

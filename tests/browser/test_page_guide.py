@@ -49,7 +49,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     """Hints alone, with tones, or none at all: then there is no button, and nothing is looked at."""
 
     async def choose(help: str) -> None:
-        await page.press(say("settings.menu"))
+        await page.settings()
         await page.page.get_by_label(say("settings.help")).select_option(help)
         await page.button(say("page.done")).click()
 

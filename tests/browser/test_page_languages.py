@@ -134,8 +134,7 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
     await expect(page.find("#fact-engine")).not_to_be_empty()
     assert await page.evaluate(_LEFTOVER) == []
     # Elements that were added later, and words that their part puts there
-    await page.press("#settings-open")
-    await expect(page.find("#settings")).to_be_visible()
+    await page.settings()
     assert await page.evaluate(_LEFTOVER, "#settings") == []
     await page.page.keyboard.press("Escape")
     await page.press("#cameras-open")
@@ -201,8 +200,7 @@ async def test_words_fit_a_phone(
         "one => (one.open = one.querySelector('.figures').open = true)"
     )
     assert await page.evaluate(_IN_ORDER) == [True] * 3
-    await page.press("#settings-open")
-    await expect(page.find("#settings")).to_be_visible()
+    await page.settings()
     assert await page.evaluate(_OVERFLOW) == [0, []]
 
 

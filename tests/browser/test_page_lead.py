@@ -97,7 +97,7 @@ def scene(x: float | None, *, photo: str = "coffee", high: int = 170) -> str:
 
 
 async def choose(page: Visitor, **chosen: str) -> None:
-    await page.press(say("settings.menu"))
+    await page.settings()
     for name, value in chosen.items():
         await page.page.get_by_label(say(f"settings.{name}")).select_option(value)
     await page.button(say("page.done")).click()
@@ -179,6 +179,7 @@ async def test_a_person_is_led_to_a_cup(visit: Visit, builtin: Running) -> None:
     assert "thing" not in await page.sent("goal", since=since)
     await expect(line).to_be_hidden()
     await expect(button).to_have_attribute("aria-pressed", "false")
+    await expect(page.find("#log .note")).to_have_text(say("lead.ended", thing="the cup"))
     await page.page.wait_for_timeout(600)
     assert await page.evaluate(MEASURE, 400) == {"rate": 0, "side": pytest.approx(0, abs=1)}
 
@@ -270,6 +271,24 @@ async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None
     assert await page.evaluate("window.announced") == [off]
     await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")
     await expect(page.box).to_be_focused()
+
+
+async def test_a_way_leaves_a_line_among_the_answers(visit: Visit, builtin: Running) -> None:
+    """Of what was reached, and of what gave way to another thing."""
+    page = await started(visit, builtin.base_url, scripts=[LISTEN])
+    await page.show(mode=scene(None), clock=False)
+    notes = page.find("#log .note")
+    await page.send("Guide me to the dog")
+    await expect(page.find("#aim")).to_be_visible()
+    await page.send("Guide me to the cup")
+    await expect(notes).to_have_text([say("lead.ended", thing="the dog")])
+    # So near that it fills the picture
+    await page.show(mode=scene(0.5, high=340))
+    await expect(page.find("#aim")).to_have_text(say("lead.there", thing="a cup"))
+    await expect(page.find("#end-mode")).to_be_hidden()
+    await expect(notes).to_have_text(
+        [say("lead.ended", thing="the dog"), say("lead.reached", thing="the cup")]
+    )
 
 
 async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Running) -> None:

@@ -173,7 +173,7 @@ async def test_speech_over_an_answer_stops_it(
         understood(server, monkeypatch, words)
         async with person(talking_browser, server) as visitor:
             await visitor.start()
-            await visitor.press(say("chat.speak"))
+            await visitor.press(say("chat.read_aloud"))
             *_, session = server.program.sessions.all()
             await until(lambda: session.part("voice_out").wanted and session.voice.connected)
             await visitor.evaluate(_RECORD)
@@ -277,7 +277,7 @@ async def test_orders_press_the_buttons_of_the_page(
         page = visitor.page
         await page.evaluate(f"({_VOICE})()")
         await visitor.start()
-        await visitor.press(say("chat.speak"))
+        await visitor.press(say("chat.read_aloud"))
         talk = visitor.button(say("voice.talk"))
 
         async def obey(order: str, said: str) -> None:

@@ -101,3 +101,31 @@ async def test_a_notice_can_be_read_whole(visit: Visit, builtin: Running) -> Non
     await page.page.context.set_offline(True)
     await expect(notice).to_contain_text("offline")
     await read()
+
+
+async def test_a_turned_phone_stays_at_the_newest_answer(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """In windows of other sizes the log has other heights, and the reader is where they were."""
+    page = await started(visit, server.base_url)
+    for _ in range(5):
+        await page.ask("What is this?")
+    for size in ((320, 568), (844, 390), (320, 568), (390, 844)):
+        await page.resize(*size)
+        await expect(page.turns.last.locator(".text")).to_be_in_viewport(ratio=0.2)
+        await page.settle()
+        await expect(page.find("#newest")).to_be_hidden()
+
+
+async def test_the_menu_and_the_question_are_in_sight(visit: Visit, builtin: Running) -> None:
+    """In low windows: all of the menu, and what is asked below an opened list of watches."""
+    page = await started(visit, builtin.base_url)
+    await page.watch("you see a dog")
+    await page.find("#watches > summary").click()
+    for size in ((320, 568), (844, 390)):
+        await page.resize(*size)
+        await expect(page.find("#bar")).to_be_in_viewport(ratio=0.99)
+        await page.find("#menu-open").click()
+        for one in await page.find("#menu button:visible").all():
+            await expect(one).to_be_in_viewport(ratio=0.99)
+        await page.page.keyboard.press("Escape")

@@ -32,7 +32,7 @@ async def opened(visit: Visit, url: str) -> Visitor:
 async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: Running) -> None:
     """In one quiet entry, and spoken, also where answers are short; the mark in the bar ends it."""
     page = await opened(visit, builtin.base_url)
-    await page.press(say("chat.speak"))
+    await page.press(say("chat.read_aloud"))
     await page.press("#settings-open")
     await page.page.get_by_label(say("settings.verbosity")).select_option("short")
     await page.button(say("page.done")).click()

@@ -89,6 +89,26 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
         assert any(x1 < x < x2 and y1 < y < y2 for x1, y1, x2, y2 in parts)
 
 
+async def test_where_nothing_is_known_that_is_said(visit: Visit, builtin: Running) -> None:
+    """In words, at the place, which can be asked about all the same."""
+    page = await opened(visit, builtin.base_url)
+    since = await page.now()
+    await tap(page, NOTHING)
+    await page.got('m.type === "pointed" && m.boxes.length === 0', since=since)
+    name = page.find("#pick .pick b")
+    await expect(name).to_have_text(say("pick.unknown"))
+    await expect(page.find("#announcer")).to_have_text(say("pick.unknown"))
+    await expect(page.box).to_have_attribute("placeholder", say("chat.ask_part"))
+    # It can be read whole, on a phone, too, and at the picture's sides.
+    for size in ((390, 844), (844, 390), (1280, 800)):
+        await page.resize(*size)
+        await expect(name).to_be_in_viewport(ratio=1)
+    response = await page.tap(say("stage.what_is_this"))
+    assert "part" in response["frame"]
+    await page.page.keyboard.press("Escape")
+    await expect(page.box).to_have_attribute("placeholder", say("chat.ask"))
+
+
 # What follows the box answers a second late, as on a slow device.
 LATE = """() => {
   const listen = Worker.prototype.addEventListener;

@@ -140,7 +140,7 @@ async def test_a_rolling_restart_loses_no_answer(
     await page.box.fill("Tell me when you see red.")
     await page.button(say("chat.watch_this")).click()
     await page.got('m.type === "watches" && m.watches.length === 1')
-    await page.press(say("settings.menu"))
+    await page.settings()
     await page.find("#settings [name=sensitivity]").fill("1")
     await page.button(say("page.done")).click()
     for turn in range(2):

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.test_page_small import _PLACEHOLDER
 from tests.browser.visitor import Visit, Visitor, bounds, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
@@ -101,8 +102,7 @@ async def test_a_long_press_holds_the_picture(page: Visitor) -> None:
 
 async def test_sliders_say_words(page: Visitor) -> None:
     """A screen reader says what is seen beside each, not its raw value."""
-    await page.press(say("settings.menu"))
-    await expect(page.find("#settings")).to_be_visible()
+    await page.settings()
     said = await page.evaluate("""() => [...document.querySelectorAll("input[type=range]")]
       .filter((one) => one.checkVisibility()).map((one) => [one.getAttribute("aria-valuetext"), one.value])""")
     assert len(said) >= 2
@@ -128,6 +128,30 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
         await expect(announced).to_have_text(say("page.mode_off", mode=say("chat.describe")))
         await expect(page.find("#describe")).to_have_attribute("aria-pressed", "false")
         await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
+
+
+async def test_a_mode_has_its_word(visit: Visit, builtin: Running) -> None:
+    """Beside its mark, where there is room for it and for what the empty box says; not while something is typed."""
+    page = await started(visit, builtin.base_url)
+    word = page.find("#mode")
+    for mode in ("#guide", "#describe", "#notable", "#speak"):
+        await page.press(mode)
+        name = await page.find(f"{mode} b").text_content()
+        for size in ((390, 844), (844, 390), (1280, 800)):
+            await page.resize(*size)
+            await expect(word).to_have_text(str(name))
+            await expect(word).to_be_visible()
+            whole = "one => one.scrollWidth <= one.clientWidth"
+            assert await word.evaluate(whole), (mode, size)
+            await page.comes(f"({_PLACEHOLDER})() <= 0", True)
+        await page.resize(390, 844)
+        await page.box.fill("What")
+        await expect(word).to_be_hidden()
+        await page.box.fill("")
+        await page.resize(320, 568)
+        await expect(word).to_be_hidden()
+        await page.resize(390, 844)
+        await page.find("#end-mode").click()
 
 
 async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:

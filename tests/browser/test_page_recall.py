@@ -78,10 +78,9 @@ async def test_the_memory_is_shown_forgotten_and_switched_off(
     await page.find("#state").click()
     words = page.find("#fact-memory")
     await expect(words).to_have_text(
-        re.compile(
-            r"^\d+ pictures?, 0\.\d\sMB\. At most 5\smin and 2\sMB, in the server's memory only\.$"
-        )
+        re.compile(r"^\d+ pictures?\. At most 5\smin, in the server's memory only\.$")
     )
+    await expect(page.find("#fact-memory-size")).to_have_text(re.compile(r"^0\.\d\sMB / 2\sMB$"))
     since = await page.now()
     await page.button(say("facts.forget")).click()
     await page.got('m.type === "recall" && m.pictures === 0', since=since)

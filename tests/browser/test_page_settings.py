@@ -23,8 +23,7 @@ _LOOK = """() => [getComputedStyle(document.querySelector("#bar")).backgroundCol
 
 async def choose(page: Visitor, **values: str) -> None:
     """Open the settings and choose these; leave them open."""
-    if not await page.find("#settings").is_visible():
-        await page.press(say("settings.menu"))
+    await page.settings()
     for name, value in values.items():
         await page.find(f"#settings [name={name}]").select_option(value)
 
@@ -133,9 +132,11 @@ async def test_voice_and_descriptions(visit: Visit, server: Running, model: Fake
     """The chosen voice reads texts of its language, as fast as chosen; the length of descriptions
     goes to the server, also that of the next page; all are kept, and forgotten.
     """
-    page = await started(visit, server.base_url, scripts=[_VOICES])
+    page = await visit(server.base_url, scripts=[_VOICES])
     await choose(page, speed="1.5", voice="urn:Sam", talk="push")
     await page.find("#settings [name=silence]").fill("900")
+    await page.button(say("page.done")).click()
+    await page.start()
     since = await page.now()
     await choose(page, length="long")
     assert (await page.sent("settings", since=since))["length"] == "long"

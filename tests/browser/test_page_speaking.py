@@ -114,7 +114,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
 async def listening(visit: Visit, server: Running) -> Visitor:
     """A visitor who wants answers spoken."""
     visitor = await started(visit, server.base_url, scripts=[_SOUNDS])
-    await visitor.press(say("chat.speak"))
+    await visitor.press(say("chat.read_aloud"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted and session.voice.connected)
     return visitor
@@ -255,7 +255,7 @@ async def test_a_tap_stops_it_at_once(
     assert np.abs(heard).max() > 0.05
     assert len(later) == 0 or np.abs(later).max() < 0.01
     assert metric(talking, "speech_stopped_total", reason="user") >= 1
-    await visitor.press(say("chat.speak"))
+    await visitor.press(say("chat.read_aloud"))
     await visitor.ask("And now?")
     said = [text for role, text in model.last.texts if role == "assistant"]
     assert said
@@ -272,7 +272,7 @@ async def test_the_browsers_own_voice_reads_piece_by_piece(
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.05
     visitor = await started(visit, server.base_url, scripts=[_VOICE])
-    await visitor.press(say("chat.speak"))
+    await visitor.press(say("chat.read_aloud"))
     session = session_of(server)
     await until(lambda: session.part("voice_out").wanted)
     sent = await visitor.send("What do you see?")

@@ -145,7 +145,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
 ) -> None:
     """With the amount of words: a new page of the same device has both, and tells the server."""
     page = await listener(visit, server.base_url)
-    await page.press(say("settings.menu"))
+    await page.settings()
     await page.page.get_by_label(say("settings.verbosity")).select_option(say("settings.short"))
     for words in ("normal", "short"):
         await page.sends(f'm.verbosity === "{words}"')
@@ -163,7 +163,7 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     since = await page.now()
     await page.start()
     await page.sends('m.type === "settings" && m.verbosity === "short"', since=since)
-    await page.press(say("settings.menu"))
+    await page.settings()
     await expect(page.page.get_by_label(say("settings.verbosity"))).to_have_value("short")
     await expect(page.page.get_by_label(say("settings.tones"))).not_to_be_checked()
 

@@ -81,7 +81,7 @@ async def test_consent_is_asked_for_once(
     assert "tools" in calling.last.body
     await expect(lines(page)).to_have_count(0)
     # The switch takes it back.
-    await page.press(say("settings.menu"))
+    await page.settings()
     switch = page.find("#settings [name=tools]")
     await expect(switch).to_be_checked()
     await switch.uncheck()
@@ -107,7 +107,7 @@ async def test_the_switch_is_an_answer(
     """Switched on and off in the settings: nobody is asked any more."""
     calling.deltas_for = lambda _: None
     page = await started(visit, its_server.base_url)
-    await page.press(say("settings.menu"))
+    await page.settings()
     switch = page.find("#settings [name=tools]")
     await switch.check()
     await switch.uncheck()

@@ -221,15 +221,23 @@ class Visitor:
         `what` is the button's name, or "#" and its id.
         """
         places = self.page.locator(":is(#menu, #more)")
-        button = (
-            places.locator(what)
-            if what.startswith("#")
-            else places.get_by_role("button", name=what, exact=True, include_hidden=True)
-        )
+        button = places.locator(what if what.startswith("#") else "button")
+        if not what.startswith("#"):
+            # In "more" a line of help follows the name.
+            button = button.filter(has_text=re.compile(rf"^\s*{re.escape(what)}(\s|$)"))
         place = await button.evaluate("one => one.parentElement.id")
         if not await button.is_visible():
             await self.page.locator(f"#{place}-open").click()
         await button.click()
+
+    async def settings(self) -> None:
+        """Open the settings, and what is folded in them."""
+        if not await self.find("#settings").is_visible():
+            await self.press("#settings-open")
+        await expect(self.find("#settings")).to_be_visible()
+        for group in await self.find("#settings summary").all():
+            if not await group.evaluate("one => one.parentElement.open"):
+                await group.click()
 
     async def points(self, turn: Locator | None = None) -> Locator:
         """Open what lies behind the points below an answer, the newest if none is given."""

@@ -426,6 +426,8 @@ export class Following {
   #on = true;
   // The distance by which the log was scrolled to them last (px)
   #scrolled = 0;
+  // Of the log, when it was last known
+  #size = "";
 
   /**
    * @param {HTMLElement} log
@@ -435,12 +437,16 @@ export class Following {
   constructor(log, words, resized) {
     this.#log = log;
     this.#words = words;
+    const size = () => `${log.clientWidth}×${log.clientHeight}`;
     log.addEventListener("scroll", () => {
+      // A window of another size has moved it, not the reader.
+      if (size() !== this.#size) return;
       this.#on = this.#goal() - log.scrollTop < NEAR_END;
       show(this.#newest, !this.#on);
     });
     this.#newest.addEventListener("click", () => this.begin());
     this.sizes = new ResizeObserver(() => {
+      this.#size = size();
       resized();
       if (this.#on) this.follow();
     });

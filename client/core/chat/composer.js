@@ -51,6 +51,7 @@ export class Composer {
   #send = byId("send", HTMLButtonElement);
   #count = byId("question-count", HTMLElement);
   #offer = byId("ask-offer", HTMLButtonElement);
+  #mark;
   #onAsk;
   /** @type {Orders|null} null: a text is a question */
   #taker = null;
@@ -65,6 +66,8 @@ export class Composer {
   #follows = false;
   // The text becomes a watch, whatever its words.
   #watching = false;
+  // It is about a part of the picture.
+  #points = false;
   // The last order as it was typed, and its condition
   #ordered = { typed: "", condition: "" };
 
@@ -101,7 +104,7 @@ export class Composer {
       this.#watch(!this.#watching);
       this.box.focus();
     });
-    new ModeMark(this.box, announce);
+    this.#mark = new ModeMark(this.box, announce, () => this.#invite());
     this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {
       this.#watch(this.#watching);
@@ -156,12 +159,24 @@ export class Composer {
   #watch(watching) {
     this.#watching = watching;
     this.watch.setAttribute("aria-pressed", String(watching));
-    this.box.placeholder = watching ? text("watch.tell_me") : text("chat.ask");
+    this.#invite();
     if (watching) this.box.setAttribute("aria-label", text("watch.tell_me"));
     else this.box.removeAttribute("aria-label");
     const examples = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"].map((id) => text(id));
     const chips = examples.map((words) => ({ words, does: () => this.#watchFor(words) }));
     this.suggestions.offer("watch", watching ? chips : []);
+  }
+
+  /** Say in the empty box what it is for; in few words beside those of a mode. */
+  #invite() {
+    const usual = this.#points ? "chat.ask_part" : "chat.ask";
+    this.box.placeholder = text(this.#watching ? "watch.tell_me" : this.#mark?.words ? "chat.ask_short" : usual);
+  }
+
+  /** @param {boolean} points questions are about a part of the picture */
+  point(points) {
+    this.#points = points;
+    this.#invite();
   }
 
   /** @param {string} condition */
@@ -250,22 +265,32 @@ export class Composer {
   }
 }
 
+// Words of more characters stand alone, without their picture.
+const LONG = 12;
+/** @param {HTMLButtonElement|null} button of "more", without its line of help */
+const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 // What says itself that it begins and ends
 const TELLS = "#hold, #watch, #scan";
 
 /** The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: one at a time. */
 class ModeMark {
+  /** Of the mode, beside its mark; "" for those that the box has itself. */
+  words = "";
+
   #announce;
+  #onWords;
   #mark = byId("end-mode", HTMLButtonElement);
+  #word = byId("mode", HTMLElement);
   #more = byId("more", HTMLElement);
   /** @type {HTMLButtonElement|null} of "more" */
   #on = null;
   /** @type {HTMLButtonElement|null} pressed by somebody, and not told yet */
   #pressed = null;
 
-  /** @param {HTMLElement} box @param {(text: string) => void} announce */
-  constructor(box, announce) {
+  /** @param {HTMLElement} box @param {(text: string) => void} announce @param {() => void} onWords they have changed */
+  constructor(box, announce, onWords) {
     this.#announce = announce;
+    this.#onWords = onWords;
     const end = () => {
       this.#pressed = this.#on;
       this.#on?.click();
@@ -292,7 +317,7 @@ class ModeMark {
     this.#pressed = null;
     if (!button?.hasAttribute("aria-pressed") || button.matches(TELLS)) return;
     const on = button.getAttribute("aria-pressed") === "true";
-    this.#announce(text(on ? "page.mode_on" : "page.mode_off", { mode: button.getAttribute("aria-label") ?? "" }));
+    this.#announce(text(on ? "page.mode_on" : "page.mode_off", { mode: nameOf(button) }));
   }
 
   #render() {
@@ -303,8 +328,13 @@ class ModeMark {
     show(this.#mark, this.#on !== null);
     const icon = this.#on?.querySelector("svg")?.cloneNode(true);
     this.#mark.firstElementChild?.replaceChildren(...(icon ? [icon] : []));
-    this.#mark.title = text("page.end_mode", { mode: this.#on?.getAttribute("aria-label") ?? "" });
+    const mode = nameOf(this.#on);
+    this.#mark.title = text("page.end_mode", { mode });
     this.#mark.setAttribute("aria-label", this.#mark.title);
+    this.words = this.#on?.id === "watch" ? "" : mode;
+    this.#word.textContent = this.words;
+    this.#mark.classList.toggle("long", this.words.length > LONG);
+    this.#onWords();
   }
 }
 

@@ -2,7 +2,7 @@ import { byId, say } from "../page/dom.js";
 import { text } from "../words/text.js";
 import { details } from "./words.js";
 
-/** The details of the state. Loaded when needed, not with the page. Uses no connection. */
+/** The state in words, and its numbers. Loaded when needed, not with the page. Uses no connection. */
 export class FactsPanel {
   /** @type {[keyof ReturnType<typeof details>, HTMLElement][]} */
   #lines = [
@@ -10,6 +10,7 @@ export class FactsPanel {
     ["connection", byId("fact-connection", HTMLElement)],
     ["engine", byId("fact-engine", HTMLElement)],
     ["sending", byId("fact-sending", HTMLElement)],
+    ["received", byId("fact-received", HTMLElement)],
     ["data", byId("fact-data", HTMLElement)],
   ];
 

@@ -3,7 +3,7 @@ import { ended, fromServer, isolated, joined, number, text } from "../words/text
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
-/** @param {Facts} facts @returns {{camera: string, connection: string, engine: string, sending: string, data: string}} */
+/** A visitor's words first; numbers are in `sending`, `received` and `data`. @param {Facts} facts @returns {{camera: string, connection: string, engine: string, sending: string, received: string, data: string}} */
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
   const cameraWords = {
@@ -18,7 +18,7 @@ export function details(facts) {
     : facts.untrusted
       ? text("facts.untrusted")
       : socket === "open" && (link === "connected" || camera === "elsewhere")
-        ? text("page.connected")
+        ? quality(facts)
         : facts.cut || socket === "waiting" || link === "waiting"
         ? text("facts.connection_lost")
         : link === "interrupted"
@@ -34,7 +34,7 @@ export function details(facts) {
     ? text("facts.once_connected")
     : [
         text("facts.engine_state", { engine: name + model, state: stateWord(engineState(facts)) }),
-        fromServer(status?.engine_detail || ready?.engine_detail),
+        engineState(facts) === "ready" ? "" : fromServer(status?.engine_detail || ready?.engine_detail),
         fromServer(ready?.stands_in),
         comingWords(facts),
         !host ? "" : facts.disclose ? text("facts.pictures_go_after", { host }) : text("facts.pictures_go", { host }),
@@ -46,18 +46,29 @@ export function details(facts) {
     connection,
     engine: engineWords,
     sending: sending(sent),
+    received: received(status),
     data: dataUse(sent),
   };
 }
 
+/** @param {Facts} facts of one that is connected */
+function quality({ status, sent }) {
+  if (sent?.limitation === "bandwidth") return text("facts.limited_network");
+  return text(status?.camera === "live" ? "facts.good" : "page.connected");
+}
+
 /** @param {Facts["status"]} status */
 function serverSees(status) {
-  if (!status?.camera) return text("facts.no_picture_yet");
+  return status?.camera ? text("facts.server_sees", { seen: stateWord(status.camera) }) : text("facts.no_picture_yet");
+}
+
+/** @param {Facts["status"]} status */
+function received(status) {
+  if (!status?.camera) return "";
   const size = status.width && status.height ? `${status.width}×${status.height}` : "";
   const rate = status.fps === undefined ? "" : frameRate(status.fps);
-  const seen = joined([stateWord(status.camera), size, rate].filter(Boolean));
-  const clock = status.clock_doubted ? ` ${text("facts.clock_wrong")}` : "";
-  return text("facts.server_sees", { seen }) + clock;
+  const clock = status.clock_doubted ? text("facts.clock_wrong") : "";
+  return `${ended(joined([size, rate].filter(Boolean)) || stateWord(status.camera))} ${clock}`.trim();
 }
 
 /** @param {number} fps */

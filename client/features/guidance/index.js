@@ -1,8 +1,8 @@
-import { byId, show } from "../../core/page/dom.js";
+import { byId, made, show } from "../../core/page/dom.js";
 import { guideWish, keepGuideWish } from "../../core/page/resume.js";
 import { onSettings, settings } from "../../core/page/settings.js";
 import { showHint } from "../../core/stage/hintline.js";
-import { ended, text } from "../../core/words/text.js";
+import { text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
@@ -72,9 +72,8 @@ class GuideEntry {
     this.#scan.addEventListener("click", () => void this.#look("scan"));
     this.button.addEventListener("click", () => {
       if (this.#thing) {
-        this.leave();
         // A screen reader is told by the button.
-        this.#page.say(ended(text("voice.hints_off")), true);
+        this.#page.say(this.leave(), true);
       } else {
         void this.want(!this.#wanted);
         if (this.#wanted) showHint(text("guide.begun"));
@@ -107,6 +106,7 @@ class GuideEntry {
   /** Lead to something, in place of what was before. @param {string} thing in the person's words; those in quotes are print */
   async lead(thing) {
     this.#around.here?.end();
+    if (this.#thing && this.#thing !== thing) this.#leaves("lead.ended");
     this.#thing = thing;
     this.#press();
     this.rest();
@@ -128,16 +128,18 @@ class GuideEntry {
     };
   }
 
-  /** Lead to nothing any more. @param {boolean} [tell] say so */
+  /** Lead to nothing any more. @param {boolean} [tell] say so @returns {string} its words; "" where it led to nothing */
   leave(tell = false) {
     this.#around.here?.end();
-    if (!this.#thing) return;
+    if (!this.#thing) return "";
+    const words = this.#leaves("lead.ended");
     this.#thing = "";
     this.#press();
     this.#lead.here?.end();
     this.#page.send({ type: "goal" });
     this.#clear();
-    if (tell) this.#page.tell(ended(text("voice.hints_off")));
+    if (tell) this.#page.tell(words);
+    return words;
   }
 
   /** Carry out an order that somebody said or typed. @param {import("../../core/live/messages.d.ts").Transcript} said */
@@ -158,6 +160,7 @@ class GuideEntry {
   heard(target) {
     if (!this.#lead.here?.receive(target)) return;
     // It is there, and the server has ended the goal.
+    this.#leaves("lead.reached");
     this.#thing = "";
     this.#press();
     setTimeout(() => !this.#thing && this.#clear(), THERE);
@@ -177,6 +180,13 @@ class GuideEntry {
   #press() {
     this.button.setAttribute("aria-pressed", String(this.#wanted || this.#thing !== ""));
     this.#page.chat.renderRunning();
+  }
+
+  /** Leave a line on the way that ends among the answers; who hears of it does so otherwise. @param {"lead.reached"|"lead.ended"} id @returns {string} its words */
+  #leaves(id) {
+    const textContent = text(id, { thing: this.#thing });
+    this.#page.chat.add(made("p", { className: "note", textContent }), false);
+    return textContent;
   }
 
   /** @param {boolean} live the camera is, and the socket open @param {import("../../core/live/messages.d.ts").Ready|null} ready */

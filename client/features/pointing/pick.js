@@ -90,12 +90,21 @@ export class Picker {
     this.#asked = null;
     const [found] = pointed.boxes;
     if (!found && asked.had) return this.clear();
-    if (!found) return;
+    if (!found) return this.#unknown();
     const { captured_at: captured_at = 0, age_ms: age_ms = 0 } = pointed;
     const at = frameTime(/** @type {any} */ ({ captured_at, age_ms }), asked.at, pageTime());
     const { label = "", kind } = found;
     this.#mark({ box: inside(found.box), label, goal: kind === "text" ? `"${label}"` : label, state: "found" }, at);
     this.#announce();
+  }
+
+  /** Nothing is found at the place: it can be asked about all the same. */
+  #unknown() {
+    const picked = this.#picked;
+    if (picked?.state !== "guessed") return;
+    picked.remark = text("pick.unknown");
+    this.#view.render(picked);
+    this.#page.announce(picked.remark);
   }
 
   /** Questions are about all of the picture again. */
@@ -270,6 +279,7 @@ export class Picker {
       offer.push({ words: text("pick.press"), does: () => chat.ask(text("pick.press"), "auto", "where") });
     }
     chat.composer.suggestions.offer("part", this.#picked ? offer : []);
+    chat.composer.point(this.#picked !== null);
   }
 
   /** Watch for the thing to move. */

@@ -11,6 +11,7 @@ import { shownIn } from "./overlay.js";
  * @typedef {Object} Picked
  * @property {Edges} box
  * @property {string} label "" without a name
+ * @property {string} [remark] stands in the name's place
  * @property {string} [goal] the words that somebody is led to it by
  * @property {"guessed"|"found"|"drawn"|"lost"} state guessed: a square about the place, until something is found there
  */
@@ -39,8 +40,9 @@ const LEAST = 0.02;
 // By one press of a key: a share of the picture, and of the part's own sides
 const STEP = 0.05;
 const GROWS = 1.25;
-// The cross stays in the picture: CSS pixels
+// The cross stays in the picture, and the name needs room below the box: CSS pixels
 const CROSS = 44;
+const NAME = 34;
 
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -107,8 +109,16 @@ export class PickView {
     this.#box.style.width = `${width.toFixed(1)}px`;
     this.#box.style.height = `${height.toFixed(1)}px`;
     this.#box.dataset.state = picked.state;
-    tell(this.#name, picked.label);
+    tell(this.#name, picked.label || (picked.remark ?? ""));
     const { clientWidth, clientHeight } = this.#stage;
+    // Where it can be read whole: to the middle, and in the box where there is no room below.
+    const end = left + width / 2 > clientWidth / 2;
+    const low = top + height - this.#floor;
+    const beyond = Math.max(end ? left + width - clientWidth : -left, low + NAME > 0 ? -6 : -15);
+    this.#name.classList.toggle("end", end);
+    this.#name.classList.toggle("in", low + NAME > 0);
+    this.#name.style.setProperty("--aside", `${(beyond + 12).toFixed(1)}px`);
+    this.#name.style.setProperty("--up", `${(Math.max(0, low) + 6).toFixed(1)}px`);
     const within = (/** @type {number} */ at, /** @type {number} */ most) => Math.max(0, Math.min(most - CROSS, at));
     // Below the page's own buttons
     const { offsetTop, offsetHeight } = this.#top;
@@ -116,6 +126,12 @@ export class PickView {
     place(this.#cross, within(left + width - CROSS / 2, clientWidth), high);
     const label = text("pick.keys", { what: this.where(picked) });
     if (this.#box.getAttribute("aria-label") !== label) this.#box.setAttribute("aria-label", label);
+  }
+
+  /** Where the picture ends, or what lies over it begins: CSS pixels below its top. */
+  get #floor() {
+    const [stage, panel] = [this.#stage, byId("panel", HTMLElement)].map((one) => one.getBoundingClientRect());
+    return (panel.left < stage.right && panel.right > stage.left ? Math.min(stage.bottom, panel.top) : stage.bottom) - stage.top;
   }
 
   /** What is marked, and where, in words. @param {Picked} picked */

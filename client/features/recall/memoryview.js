@@ -1,11 +1,12 @@
 import { byId, say, show } from "../../core/page/dom.js";
 import { span } from "../../core/page/routes.js";
-import { ended, isolated, joined, number, plural, text } from "../../core/words/text.js";
+import { ended, isolated, number, plural, text } from "../../core/words/text.js";
 
 /** The line about the server's pictures of the recent past, with its switch and its button. Uses no connection. */
 export class MemoryView {
   #line = byId("memory", HTMLElement);
   #words = byId("fact-memory", HTMLElement);
+  #size = [byId("memory-size", HTMLElement), byId("fact-memory-size", HTMLElement)];
   #switch = byId("memory-switch", HTMLButtonElement);
   #forget = byId("memory-forget", HTMLButtonElement);
 
@@ -17,8 +18,11 @@ export class MemoryView {
 
   /** @param {import("./memory.js").Memory} memory */
   render({ wanted, bounds, kept }) {
+    const [row, size] = this.#size;
     show(this.#line, bounds !== null);
+    show(row, bounds !== null);
     if (!bounds) return;
+    say(size, `${megabytes(kept?.bytes ?? 0)} / ${megabytes(bounds.bytes)}`);
     this.#switch.setAttribute("aria-pressed", String(wanted));
     this.#forget.disabled = !wanted || !kept?.pictures;
     say(this.#words, memoryWords(wanted, bounds, kept));
@@ -31,10 +35,9 @@ export class MemoryView {
  */
 function memoryWords(wanted, bounds, kept) {
   if (!wanted) return text("facts.memory_off");
-  const values = { time: span(bounds.seconds * 1000), size: megabytes(bounds.bytes) };
-  const most = text("facts.memory_most", values);
+  const most = text("facts.memory_most", { time: span(bounds.seconds * 1000) });
   if (!kept?.pictures) return `${text("facts.nothing_yet")} ${most}`;
-  return `${ended(joined([plural("facts.pictures", kept.pictures), megabytes(kept.bytes)]))} ${most}`;
+  return `${ended(plural("facts.pictures", kept.pictures))} ${most}`;
 }
 
 /** @param {number} bytes */

@@ -110,7 +110,7 @@ export class SpeakEntry {
   render(facts) {
     this.#facts = facts;
     const host = facts.ready?.features.voice_out?.elsewhere;
-    this.button.title = host ? text("chat.speak_to", { host }) : text("chat.speak");
+    this.button.title = host ? text("chat.speak_to", { host }) : "";
     if (this.#wanted) this.#part.here?.render(facts);
   }
 

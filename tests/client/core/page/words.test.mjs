@@ -58,8 +58,21 @@ test("where all is well nothing is said but that", () => {
 });
 
 test("a clock that is doubted stands in the details", () => {
-  const said = [false, true].map((clock_doubted) => details(facts({ status: { camera: "live", clock_doubted } })).camera);
+  const said = [false, true].map((clock_doubted) => details(facts({ status: { camera: "live", clock_doubted } })).received);
   assert.deepEqual(said.map((words) => words.includes(text("facts.clock_wrong"))), [false, true]);
+});
+
+test("a visitor reads words: numbers stand apart", () => {
+  const sent = { width: 1280, height: 720, fps: 4, bytes: 1e6, kbps: 112, limitation: "none" };
+  const status = { camera: "live", width: 1280, height: 720, fps: 2.2 };
+  const { camera, connection, engine, ...rest } = details(facts({ status, sent }));
+  assert.doesNotMatch([camera, connection, engine].join(), /\d/);
+  assert.deepEqual(Object.keys(rest), ["sending", "received", "data"]);
+  for (const words of Object.values(rest)) assert.match(words, /\d/);
+  assert.equal(connection, text("facts.good"));
+  const slow = details(facts({ status, sent: { ...sent, limitation: "bandwidth" } }));
+  assert.equal(slow.connection, text("facts.limited_network"));
+  assert.equal(details(facts({ status: { camera: "stalled" }, sent })).connection, text("page.connected"));
 });
 
 test("a sound that was not used is said; not one that was heard, nor of an engine that never hears", () => {
