@@ -20,7 +20,7 @@ DATA = tomllib.loads(Path(claims.__file__).with_name("claims.toml").read_text(en
 A, D, U, N = Verdict.AGREES, Verdict.DIFFERS, Verdict.UNSURE, Verdict.UNSEEN
 DOSE, LIGHT = "What is the dose?", "Is the traffic light green?"
 # By language: an answer about a dose, one that agrees and one that differs; then of yes and no the same; then a date
-ANSWERS: dict[str, tuple[tuple[str, str, str], tuple[str, str, str], tuple[str, str, str]]] = {
+ANSWERS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "en": (
         ("The dose is 5 mg.", "It says 5 milligrams.", "It says 50 mg."),
         ("Yes, it is off.", "Yes.", "No, it is on."),
