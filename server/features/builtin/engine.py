@@ -23,7 +23,7 @@ from server.features.builtin.compose import compose, compose_several, said_of, s
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
 from server.features.builtin.impressions import Impression, Memory, compare, impression
 from server.features.builtin.intents import Intent, understand
-from server.features.builtin.language import code_of, language, warm
+from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
@@ -164,6 +164,8 @@ class BuiltinEngine:
     def _warm(self) -> None:
         self._reader.warm()
         warm()
+        for code in LATIN:
+            thing_words(code)
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""

@@ -97,18 +97,23 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
     how_many = one.common("how_many").search(text) is not None
-    only = _only_things(intent.words, text, one.code)
-    is_thing = intent.want in _MAY_BE_THINGS and (
+    begin, there = _patterns(one.code)[0], one.common("exists").search(text)
+    is_open = begin is not None and begin.search(text) is not None
+    said = there.group().split() if there else ()
+    only = _only_things([word for word in intent.words if word not in said], text, one.code)
+    asks = (intent.yes_no or (there and not is_open)) and only
+    is_thing = intent.want in _MAY_BE_THINGS and bool(
         # "Is it for children?" is asked of a label.
-        how_many or (intent.yes_no and only and one.common("meant").search(text) is None)
+        how_many or (asks and one.common("meant").search(text) is None)
     )
     if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
         # "Is there an orange?"
         is_thing = only
     want = Want.THING if is_thing else intent.want
-    if want is Want.FACES and not (only or how_many or _only_people(intent.words, one.code)):
+    if want is Want.FACES and not how_many and route_of(question) is not Route.WHERE:
         # "What is the person wearing?"
-        want = Want.LOOKUP
+        about = only or _only_people(intent.words, one.code)
+        want = want if about and not is_open else Want.LOOKUP
     return replace(intent, want=want, things=things, how_many=how_many)
 
 
@@ -126,12 +131,13 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     """Add the thing that it asks for, and find whether any of its words is known."""
     if intent.want not in _UNCLEAR:
         return intent
-    if not any(_knows_some(text, code) for code in spoken):
+    route = route_of(question)
+    if route is Route.NOW and not any(_knows_some(text, code) for code in spoken):
         said = question.strip(_PUNCTUATION)
         short = f"{said[:_MOST_QUOTED]}…" if len(said) > _MOST_QUOTED else said
         return replace(intent, sought=short, understood=False)
     one = language(spoken[0])
-    asks = route_of(question) is Route.WHERE or any(
+    asks = route is Route.WHERE or any(
         one.common(name).search(text) for name in ("exists", "how_many")
     )
     rest = one.common("exists").sub(" ", text)
@@ -306,6 +312,7 @@ def _likeliest(candidates: tuple[str, ...], text: str, question: str, likely: st
         one = language(code)
         scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == likely)
         scores[code] += 2 * any(letter in raw for letter in one.letters)
+        scores[code] += bool(thing_words(code).named_in(text))
         scores[code] += _OF_SMALL_WORDS * len(words & frozenset(plain(one.stop).split()))
         scores[code] += sum(one.asks(want, text) is not None for want in Want)
     return max(candidates, key=lambda code: scores[code])

@@ -94,6 +94,31 @@ def test_other_questions_are_no_unknown_things(question: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> None:
+    """That it sees a cat says nothing of its sleep."""
+    there, *others = (understand(question) for question in WORDS["there"][code])
+    assert (there.want, there.things, there.language) == (Want.THING, ("dog",), code)
+    assert {one.want for one in others} <= {Want.LOOKUP, Want.BEYOND, Want.NAME, Want.OTHER}
+    assert {one.language for one in others} == {code}
+    assert {told(one) for one in others} == {language(code).say("cannot")}
+
+
+@pytest.mark.parametrize(
+    ("question", "want"),
+    [
+        ("What is the person wearing?", Want.LOOKUP),
+        ("Was hat die Person an?", Want.LOOKUP),
+        ("Is anyone at the door?", Want.FACES),
+        ("Is there somebody on the left?", Want.FACES),
+        ("Is it for children?", Want.LOOKUP),
+        ("Combien d'hommes y a-t-il ?", Want.THING),
+    ],
+)
+def test_what_is_asked_of_a_person(question: str, want: Want) -> None:
+    assert understand(question).want is want
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_who_won_gets_a_no(code: str) -> None:
     """The picture does not tell; only what can be read may."""
     intent = understand(WORDS["won"][code])
