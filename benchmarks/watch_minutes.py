@@ -78,7 +78,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     rule, frames = Watches(), Frames()
     now = [BEGIN]
     capabilities = Capabilities(boxes=BoxUnit.PIXELS)
-    tools = SimpleNamespace(
+    services = SimpleNamespace(
         current_engine=lambda role: SimpleNamespace(
             status=SimpleNamespace(capabilities=capabilities)
         )
@@ -88,7 +88,7 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
         rule=rule,
         frames=cast(Any, frames),
         allowance=cast(Any, SimpleNamespace(left=lambda now: True)),
-        tools=cast(Any, tools),
+        services=cast(Any, services),
         minute=lambda: 0,
         clock=lambda: now[0],
     )

@@ -39,7 +39,7 @@ from server.models.openai.retry import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
 from server.session.part import SessionFeatures
-from server.session.request.parts import SessionLimits, SessionTools
+from server.session.request.parts import SessionLimits, SessionServices
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.connections import Connections
@@ -137,7 +137,7 @@ class Program:
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         self.access = Access(settings, self.metrics)
-        tools = SessionTools(
+        services = SessionServices(
             inference=self.inference,
             current_engine=lambda role=Role.ANSWERS: self.engines.of(role),
             stands_in=self.engines.stands_in,
@@ -150,7 +150,7 @@ class Program:
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
         self.sessions = SessionManager(
-            lambda session_id: Session(session_id, limits, tools, self.session_features),
+            lambda session_id: Session(session_id, limits, services, self.session_features),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,

@@ -28,7 +28,7 @@ from server.session.request.parts import (
     Prepared,
     RequestOptions,
     SessionLimits,
-    SessionTools,
+    SessionServices,
     View,
 )
 from server.session.request.picture_reuse import PictureReuse
@@ -109,7 +109,7 @@ class SessionContext:
     id: str
     limits: SessionLimits
     # What all sessions share
-    tools: SessionTools
+    services: SessionServices
     camera: Camera
     # Its microphone and loudspeaker
     line: VoiceLine

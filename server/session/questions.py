@@ -97,7 +97,7 @@ class QuestionService:
         self._toolbox = toolbox
         self._routes = routes
         self._takes = takes
-        self._tools = context.tools
+        self._services = context.services
         self._tasks = context.tasks
         self._send_error = context.send_error
         self._touch = context.touch
@@ -252,7 +252,7 @@ class QuestionService:
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
             stop = PendingQuestion(id=id, question="", asked=asked)
-            self._outbox.put(stop.cancelled(self._tools.current_engine(), "user"))
+            self._outbox.put(stop.cancelled(self._services.current_engine(), "user"))
         return True
 
     def _carried_out(
@@ -280,7 +280,7 @@ class QuestionService:
             raise NotFound(
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
             )
-        if not self._tools.inference.draining:
+        if not self._services.inference.draining:
             # Before its turn is removed, because stopping puts the heard part of the answer there.
             self.speaker.interrupt("replaced")
             if last.turn is not None:
@@ -301,7 +301,7 @@ class QuestionService:
         self._begin(pending, detail)
 
     def _begin(self, pending: PendingQuestion, detail: Detail) -> None:
-        if self._tools.inference.draining:
+        if self._services.inference.draining:
             # Before the running answer is replaced, which may still finish
             self._send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
@@ -365,7 +365,7 @@ class QuestionService:
             view = replace(view, detail=Detail.HIGH, region=region)
         prepared = None
         if route is None or route.prepares:
-            needs = self._tools.current_engine().status.capabilities
+            needs = self._services.current_engine().status.capabilities
             prepared = await self._reuse.prepare(view, needs)
             lit = needs.wants_pixels or self._camera.screen
             if not lit and is_black(prepared.picture.scene, frame):
@@ -386,7 +386,7 @@ class QuestionService:
             # It is asked once more, about the same one.
             return pending.sink.waited
         waited = time.monotonic() - pending.asked.at
-        self._tools.metrics.frame_wait.observe(waited)
+        self._services.metrics.frame_wait.observe(waited)
         return waited
 
     def _called(self, pending: PendingQuestion, view: View, result: Result) -> bool:
@@ -420,7 +420,7 @@ class QuestionService:
     async def _submit_around(self, pending: PendingQuestion, detail: Detail) -> None:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
         pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
-        needs = self._tools.current_engine().status.capabilities
+        needs = self._services.current_engine().status.capabilities
         # Where its words were corrected, they are about the frames that it had.
         taken = pending.shots
         if taken is None:
@@ -554,14 +554,14 @@ class QuestionService:
             pending.steps.stop(reason)
             return
         if pending.job is not None:
-            self._tools.inference.cancel(pending.job, reason)
+            self._services.inference.cancel(pending.job, reason)
             return
         # It still waits for its frame, so no engine has it.
         if pending.task is not None:
             pending.task.cancel()
         pending.drop_sound()
-        self._tools.metrics.cancellations.labels(reason).inc()
-        response = pending.cancelled(self._tools.current_engine(), reason)
+        self._services.metrics.cancellations.labels(reason).inc()
+        response = pending.cancelled(self._services.current_engine(), reason)
         self._outbox.put(response)
         self._remember_end(pending, response)
 

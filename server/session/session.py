@@ -27,7 +27,7 @@ from server.session.part import Background, FeatureParts, SessionContext, Sessio
 from server.session.questions import QuestionService
 from server.session.request.builder import Allowance, RequestBuilder
 from server.session.request.outbox import Outbox
-from server.session.request.parts import History, Preferences, SessionLimits, SessionTools
+from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
 from server.session.request.picture_reuse import PictureReuse, SentPictures
 from server.session.request.tools import Toolbox
 
@@ -61,7 +61,7 @@ class Session:
         self,
         id: str,
         limits: SessionLimits,
-        tools: SessionTools,
+        services: SessionServices,
         features: SessionFeatures | None = None,
     ) -> None:
         self.id = id
@@ -69,15 +69,15 @@ class Session:
         # Seconds since the epoch
         self.began_at = time.time()
         self._state = first_state()
-        self._limits, self._tools = limits, tools
-        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
-        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self._limits, self._services = limits, services
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
+        self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)
         self.voice = VoiceLine()
-        self.voice.on_dropped = lambda reason, count: tools.metrics.sound_dropped.labels(
+        self.voice.on_dropped = lambda reason, count: services.metrics.sound_dropped.labels(
             reason
         ).inc(count)
         self.history = History()
-        self.requests = RequestBuilder(id, limits, tools, self.history)
+        self.requests = RequestBuilder(id, limits, services, self.history)
         self.tasks = TaskSet("session")
         self.features = FeatureParts(id, features or SessionFeatures())
         # Finds a feature's part by its name; None where it has none
@@ -86,12 +86,12 @@ class Session:
             self.camera, self.requests, limits.sample_rate, self.features.background
         )
         self.reuse = PictureReuse(
-            id, camera=self.camera, requests=self.requests, history=self.history, tools=tools
+            id, camera=self.camera, requests=self.requests, history=self.history, services=services
         )
         context = SessionContext(
             id=id,
             limits=limits,
-            tools=tools,
+            services=services,
             camera=self.camera,
             line=self.voice,
             outbox=self.outbox,
@@ -114,10 +114,10 @@ class Session:
             sounded=self._sounded,
         )
         self.sent_pictures = SentPictures(
-            lambda what, number: tools.metrics.sent_pictures.labels(what).inc(number)
+            lambda what, number: services.metrics.sent_pictures.labels(what).inc(number)
         )
         toolbox = Toolbox(
-            self.features.tools, lambda result: tools.metrics.tool_calls.labels(result).inc()
+            self.features.tools, lambda result: services.metrics.tool_calls.labels(result).inc()
         )
         self.requests.tools = toolbox.forms
         self.questions = QuestionService(
@@ -243,7 +243,7 @@ class Session:
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
         """Count an error and send it to the client."""
-        self._tools.metrics.errors.labels(error.code).inc()
+        self._services.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
 
     def _set(self, message: wire.Settings) -> None:
@@ -279,10 +279,10 @@ class Session:
             part.reported()
 
     def _ready(self) -> wire.Ready:
-        tools, requests, consent = self._tools, self.requests, self.requests.consent
-        engine = tools.current_engine()
+        services, requests, consent = self._services, self.requests, self.requests.consent
+        engine = services.current_engine()
         status, capabilities = engine.status, engine.status.capabilities
-        others = {role: tools.current_engine(role) for role in Role}
+        others = {role: services.current_engine(role) for role in Role}
         return wire.Ready(
             session_id=self.id,
             began_at=round(self.began_at * 1000),
@@ -291,7 +291,7 @@ class Session:
             engine_state=status.state,
             engine_detail=status.visitor_detail,
             operator_detail=status.detail,
-            stands_in=tools.stands_in(),
+            stands_in=services.stands_in(),
             roles={
                 role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
                 for role, one in others.items()
@@ -310,8 +310,8 @@ class Session:
             limits=wire.Limits(
                 max_tokens=requests.max_tokens(capabilities),
                 context_length=capabilities.context_length,
-                visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
-                visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
+                visual_tokens=services.preparer.budget(capabilities, Detail.LOW),
+                visual_tokens_high=services.preparer.budget(capabilities, Detail.HIGH),
                 session_timeout=self._limits.timeout,
             ),
             sensitivity=requests.preferences.sensitivity or self._limits.sensitivity,
@@ -323,7 +323,7 @@ class Session:
 
     def _status(self) -> wire.Status:
         camera, frame, scene = self.camera, self.camera.newest, self.camera.scene
-        engine = self._tools.current_engine()
+        engine = self._services.current_engine()
         return wire.Status(
             camera=camera.state(),
             source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
@@ -335,7 +335,7 @@ class Session:
             fps=round(camera.fps(), 1) if frame is not None else None,
             clock_doubted=camera.clock_doubted,
             held=self.questions.held,
-            queue_depth=sum(self._tools.inference.depth().values()),
+            queue_depth=sum(self._services.inference.depth().values()),
             engine=engine.name,
             engine_state=engine.status.state,
             engine_detail=engine.status.visitor_detail,
@@ -360,7 +360,7 @@ class Session:
         """Stop the work that needs a listener; history and settings stay."""
         self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
-        self._tools.inference.cancel_session(self.id, "socket_closed")
+        self._services.inference.cancel_session(self.id, "socket_closed")
         self._set_connected(False)
         # What goes on has to know when it is too dark.
         self.camera.watched = self.background.unattended
@@ -383,7 +383,7 @@ class Session:
             stack.callback(self._forget)
             stack.callback(self.voice.close)
             stack.callback(self.camera.close)
-            stack.callback(self._tools.inference.cancel_session, self.id, reason)
+            stack.callback(self._services.inference.cancel_session, self.id, reason)
             stack.callback(self.questions.cancel, None, reason)
             stack.push_async_callback(self.features.close)
             stack.callback(self.features.stop)

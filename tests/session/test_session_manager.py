@@ -21,7 +21,7 @@ from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import LIMITS, make_frame, make_tools, settings, with_features
+from tests.support.rooms import LIMITS, make_frame, make_services, settings, with_features
 
 
 class Socket:
@@ -42,15 +42,15 @@ class Socket:
 async def manager(**more: Any) -> AsyncIterator[tuple[SessionManager, list[str]]]:
     """A manager of real sessions, and the ids that it told to have ended."""
     pools = Pools()
-    tools = make_tools(FakeEngine(), pools)
+    services = make_services(FakeEngine(), pools)
     ended: list[str] = []
     given = {"max_sessions": 3, "timeout": 60.0, "on_end": ended.append, **more}
-    sessions = SessionManager(lambda id: Session(id, LIMITS, tools, with_features()), **given)
+    sessions = SessionManager(lambda id: Session(id, LIMITS, services, with_features()), **given)
     try:
         yield sessions, ended
     finally:
         await sessions.close()
-        await tools.inference.close()
+        await services.inference.close()
         pools.close()
 
 

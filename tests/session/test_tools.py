@@ -315,7 +315,7 @@ async def test_nobody_else_gets_tools() -> None:
         one.session.part("program").ask(frame)
 
         def asked() -> set[Kind]:
-            if one.tools.inference.idle:
+            if one.services.inference.idle:
                 one.frame()
             return {request.kind for request in one.engine.requests}
 
@@ -336,7 +336,7 @@ async def test_a_picture_ahead_begins_as_its_question() -> None:
         one.camera()
         one.frame()
         one.session.handle(Typing(type="typing"))
-        await until(lambda: len(one.engine.requests) == 1 and one.tools.inference.idle)
+        await until(lambda: len(one.engine.requests) == 1 and one.services.inference.idle)
         one.session.handle(Chat(type="chat", content="What is it?", id="q1"))
         one.frame()
         await one.next("response")

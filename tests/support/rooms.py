@@ -48,7 +48,7 @@ from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
 from server.session.part import MakePart, SessionContext, SessionFeatures, Speaker
 from server.session.request.outbox import Outbox, Reader
-from server.session.request.parts import History, SessionLimits, SessionTools
+from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session
 from tests.support.fakes import FakeEngine, FakeEngines
 
@@ -120,11 +120,11 @@ class Room:
     """One session, its socket's end of the outbox, and a camera's feed."""
 
     def __init__(
-        self, engine: FakeEngine, session: Session, tools: SessionTools, engines: FakeEngines
+        self, engine: FakeEngine, session: Session, services: SessionServices, engines: FakeEngines
     ) -> None:
         self.engine = engine
         self.session = session
-        self.tools = tools
+        self.services = services
         # Assign to `current`: another engine answers from then on.
         self.engines = engines
         self.reader: Reader = session.outbox.attach()
@@ -169,12 +169,12 @@ class Room:
         return found
 
 
-def make_tools(
+def make_services(
     engine: FakeEngine | FakeEngines, pools: Pools, *filters: PrivacyFilter
-) -> SessionTools:
+) -> SessionServices:
     engines = engine if isinstance(engine, FakeEngines) else FakeEngines(engine)
     metrics = Metrics("test")
-    return SessionTools(
+    return SessionServices(
         inference=Inference(engines, max_concurrent=4, max_queue=8, metrics=metrics),
         current_engine=lambda role=Role.ANSWERS: engines.of(role),
         preparer=PicturePreparer(filters, 512),
@@ -233,7 +233,9 @@ def session_features(
         "recall": lambda context: Recalling(context, limits),
         "pointing": Pointing,
         "reading": lambda context: ReadingOn(context, looker),
-        "voice_out": lambda context: Speaking(context, SpeechMetrics(context.tools.metrics), voice),
+        "voice_out": lambda context: Speaking(
+            context, SpeechMetrics(context.services.metrics), voice
+        ),
         "voice_in": lambda context: Listening(
             context, tools, context.part("voice_out") or Speaker()
         ),
@@ -274,13 +276,13 @@ async def room(
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
-    tools = make_tools(engines, pools, *filters)
-    session = Session("s", limits, tools, SessionFeatures(list(parts), parts))
+    services = make_services(engines, pools, *filters)
+    session = Session("s", limits, services, SessionFeatures(list(parts), parts))
     try:
-        yield Room(engine, session, tools, engines)
+        yield Room(engine, session, services, engines)
     finally:
         await session.close("session_ended")
-        await tools.inference.close()
+        await services.inference.close()
         pools.close()
 
 
@@ -290,7 +292,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
     return SessionContext(
         id="session",
         limits=LIMITS,
-        tools=none,
+        services=none,
         camera=none,
         line=VoiceLine(),
         outbox=outbox,

@@ -133,7 +133,7 @@ async def test_a_description_waits_and_goes_on() -> None:
         assert far.requests == []
         # Nor is anything prepared for it.
         failed = 'inferences_total{kind="describe",result="error"}'
-        assert failed not in one.tools.metrics.render().decode()
+        assert failed not in one.services.metrics.render().decode()
         confirm(one, HOST)
         one.frame(captured=now + 5, scene=9)
         assert (await one.next("response"))["engine"] == "vllm"

@@ -29,7 +29,7 @@ from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
-from tests.support.rooms import LIMITS, Room, make_frame, make_tools, session_features, settings
+from tests.support.rooms import LIMITS, Room, make_frame, make_services, session_features, settings
 from tests.support.sounds import (
     PIECE,
     SENTENCES,
@@ -145,12 +145,12 @@ def resident() -> float:
 async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     engine = FakeEngine(chunks=["I see a red cup ", "on a table."])
     pools, engines, words = Pools(), FakeEngines(engine), CountingWords()
-    tools = make_tools(engines, pools)
+    services = make_services(engines, pools)
     hearing = ListeningTools(words, SpeechModel(), pools.hear)
     parts = session_features(voice=StandInVoice(), hearing=hearing)
-    session = Session("s", LIMITS, tools, SessionFeatures(list(parts), parts))
+    session = Session("s", LIMITS, services, SessionFeatures(list(parts), parts))
     try:
-        person = Speaker(Room(engine, session, tools, engines), words)
+        person = Speaker(Room(engine, session, services, engines), words)
         session.handle(settings(microphone=MicrophoneMode.HANDS_FREE, silence_ms=500, speak=True))
         since, early, turns = person.now, 0.0, 0
         while (passed := person.now - since) < SECONDS:
@@ -166,5 +166,5 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
         assert growth < GROWTH_MIB, f"{growth:.1f} MiB in {SECONDS:.0f} s of speech"
     finally:
         await session.close("session_ended")
-        await tools.inference.close()
+        await services.inference.close()
         pools.close()

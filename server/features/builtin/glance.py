@@ -119,10 +119,10 @@ class Glancing(BackgroundPart):
     def __init__(self, context: SessionContext, glancer: Glancer) -> None:
         self._context = context
         self._glancer = glancer
-        self._counter = counter(context.tools.metrics)
+        self._counter = counter(context.services.metrics)
         self.handlers = {Settings: self._set}
         # Of the frame of the last look
-        self._attention = Attention(context.tools.scratch)
+        self._attention = Attention(context.services.scratch)
         # Capture time before which nothing is looked at
         self._due = 0.0
         # What the client knows; None: nothing yet
@@ -134,7 +134,7 @@ class Glancing(BackgroundPart):
 
     @property
     def wanted(self) -> bool:
-        return self._context.tools.current_engine() is self._glancer.engine
+        return self._context.services.current_engine() is self._glancer.engine
 
     def frame(self, frame: Frame) -> None:
         """Look at a sampled frame, when a look is due."""
@@ -177,7 +177,7 @@ class Glancing(BackgroundPart):
     def _picture(self, frame: Frame, scene: Scene | None) -> Picture:
         """Make the picture that the engine would get. In a thread."""
         needs = self._glancer.engine.status.capabilities
-        return self._context.tools.preparer.make(frame, needs, Detail.LOW, scene=scene)
+        return self._context.services.preparer.make(frame, needs, Detail.LOW, scene=scene)
 
     def _free(self) -> bool:
         """Find whether a look keeps nobody waiting, and is of use."""
@@ -186,7 +186,7 @@ class Glancing(BackgroundPart):
             self.wanted
             and context.held() is None
             and not context.answering()
-            and not context.tools.inference.has_questions
+            and not context.services.inference.has_questions
         )
 
     def set_connected(self, connected: bool) -> None:
@@ -200,7 +200,7 @@ class Glancing(BackgroundPart):
 
     def new_stream(self) -> None:
         """Look at the next frame."""
-        self._attention = Attention(self._context.tools.scratch)
+        self._attention = Attention(self._context.services.scratch)
 
     def _set(self, message: Settings) -> None:
         if message.page_language is not None:

@@ -77,10 +77,10 @@ class Cameras(SessionPart):
         self._own = context.camera
         self._sample_rate = context.limits.sample_rate
         self._outbox = context.outbox
-        self._tools = context.tools
+        self._services = context.services
         self._ended = ended
         # For a page whose session's own camera is another device
-        self._stills = Stills(camera=self._own, outbox=self._outbox, tools=self._tools)
+        self._stills = Stills(camera=self._own, outbox=self._outbox, services=self._services)
         self.handlers = {CameraSettings: self._set}
         # The person's name for the session's own camera; "" when it has none
         self.own_name = ""
@@ -135,7 +135,7 @@ class Cameras(SessionPart):
         name = free_name(clean_name(name), id, taken)
         camera = Camera(
             sample_rate=self._sample_rate,
-            metrics=self._tools.metrics,
+            metrics=self._services.metrics,
             # An invitation alone keeps no session.
             dark_since=-math.inf,
         )
@@ -146,7 +146,7 @@ class Cameras(SessionPart):
             name,
             Admission(self._session_id, id, time.monotonic()),
             camera,
-            Stills(camera=camera, outbox=self._outbox, tools=self._tools, id=id),
+            Stills(camera=camera, outbox=self._outbox, services=self._services, id=id),
         )
         camera.on_status = lambda: self._changed(further)
         further.stills.listen(self._listening)

@@ -13,7 +13,7 @@ from server.features.cameras.messages import Still
 from server.media.camera import Camera
 from server.media.picture.encode import data_url
 from server.session.request.outbox import Outbox
-from server.session.request.parts import SessionTools
+from server.session.request.parts import SessionServices
 
 # Least time between two stills
 STILL_SECONDS = 1.0
@@ -32,13 +32,13 @@ class Stills:
     """
 
     def __init__(
-        self, *, camera: Camera, outbox: Outbox, tools: SessionTools, id: str | None = None
+        self, *, camera: Camera, outbox: Outbox, services: SessionServices, id: str | None = None
     ) -> None:
         """`id`: of a further camera; None for the session's own."""
         self._id = id
         self._camera = camera
         self._outbox = outbox
-        self._tools = tools
+        self._services = services
         self._wanted = False
         self._listening = True
         self._tasks = TaskSet("stills")
@@ -84,9 +84,9 @@ class Stills:
         return self._id is not None and self._outbox.waits(Still)
 
     async def _send(self, frame: Frame) -> None:
-        stills = counter(self._tools.metrics)
+        stills = counter(self._services.metrics)
         try:
-            jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
+            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except FrameWithheld:
             stills.labels("withheld").inc()
             self._outbox.put(Still(withheld=True, camera=self._id))

@@ -50,11 +50,13 @@ class LiveDescription(BackgroundPart):
 
     def __init__(self, context: SessionContext) -> None:
         self._context = context
-        self._attention = Attention(context.tools.scratch, sensitivity=context.limits.sensitivity)
+        self._attention = Attention(
+            context.services.scratch, sensitivity=context.limits.sensitivity
+        )
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
-        self._metrics = context.tools.metrics
+        self._metrics = context.services.metrics
         self._unchanged = counter(self._metrics)
         # The person's settings
         self.on = False
@@ -145,7 +147,7 @@ class LiveDescription(BackgroundPart):
         self._camera.wake()
 
     def _cancel(self) -> None:
-        self._context.tools.inference.cancel_background(self._context.id, "user")
+        self._context.services.inference.cancel_background(self._context.id, "user")
 
     def set_connected(self, connected: bool) -> None:
         """Start again with the next socket, whose client may know nothing of the last description."""

@@ -139,7 +139,7 @@ class ProgramQuestions:
         # None where nothing is kept, or nothing is pointed at
         self._recalling: Recalling | None = context.part("recall")
         self._pointing: Pointing | None = context.part("pointing")
-        self._tools = context.tools
+        self._services = context.services
 
     async def frame(self) -> Frame:
         """Wait for the camera's next frame. Raises CameraError."""
@@ -176,11 +176,11 @@ class ProgramQuestions:
         if route is Route.WHERE and self._pointing is None:
             route = Route.NOW
         # Before anything is made of the picture
-        self._requests.consent.check(self._tools.current_engine())
+        self._requests.consent.check(self._services.current_engine())
         frame = question.frame or await self.frame()
         waited = time.monotonic() - began
         view = View(frame, detail, self._camera.scene, held=question.held)
-        needs = self._tools.current_engine().status.capabilities
+        needs = self._services.current_engine().status.capabilities
         picture = await self._requests.prepare(view, needs, shown=True)
         if not needs.wants_pixels and is_black(picture.scene, frame):
             raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
@@ -254,7 +254,7 @@ class ProgramQuestions:
 
     def _stop(self, job: Job | None) -> None:
         if job is not None:
-            self._tools.inference.cancel(job, "user")
+            self._services.inference.cancel(job, "user")
 
 
 # The watches that programs begin in a session, and the alerts that they may hear of.

@@ -65,12 +65,10 @@ class Programs(SessionPart):
         self.questions = ProgramQuestions(context)
         self.watches = ProgramWatches(context.part("watches"))
         # what: made, used, looked, failed, ended, expired, unseen, busy, and the codes of refusals
-        self._counter = context.tools.metrics.counter(
+        self._counter = context.services.metrics.counter(
             "programs_total", "Access, calls and refusals of other programs", "what"
         )
-        tools, touch = context.tools, context.touch
-        self._tools = tools
-        self._touch = touch
+        self._services, self._touch = context.services, context.touch
         self._turns: dict[str, _Turn] = {}
         self._numbers = itertools.count(1)
         # A socket of the session is open.
@@ -227,7 +225,7 @@ class Programs(SessionPart):
     @property
     def model(self) -> str:
         """The name of the model that answers now."""
-        engine = self._tools.current_engine()
+        engine = self._services.current_engine()
         return engine.status.model_name or engine.name
 
     async def picture(self, grant: Grant) -> tuple[bytes, Frame]:
@@ -237,8 +235,8 @@ class Programs(SessionPart):
         async def work(look: messages.ProgramLook) -> tuple[tuple[bytes, Frame], str | None]:
             frame = await self.questions.frame()
             self.check_picture(grant)
-            still = self._tools.preparer.still
-            jpeg = await in_pool(self._tools.prepare_pool, still, frame)
+            still = self._services.preparer.still
+            jpeg = await in_pool(self._services.prepare_pool, still, frame)
             return (jpeg, frame), data_url(jpeg)
 
         return await self.look(grant, "snapshot", "", work, lambda _: "")
@@ -332,7 +330,7 @@ class Programs(SessionPart):
                     "Something went wrong with this question on the server. Ask again."
                 )
             result, text = error, error.visitor_message
-            self._tools.metrics.errors.labels(error.code).inc()
+            self._services.metrics.errors.labels(error.code).inc()
         else:
             result = task.result()
             text = shown(result[0])

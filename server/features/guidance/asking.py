@@ -67,7 +67,7 @@ class ModelLooks:
     def role(self) -> Role | None:
         """The role whose engine gives boxes and may get pictures, that of background work first; None: no engine does."""
         for role in (Role.WATCHES, Role.ANSWERS):
-            engine = self._context.tools.current_engine(role)
+            engine = self._context.services.current_engine(role)
             status = engine.status
             able = status.ready and status.capabilities.boxes is not None
             if able and self._context.requests.consent.given(engine):
@@ -147,7 +147,7 @@ class ModelLooks:
         if observer is not None:
             observer.done = _ignore
         if job is not None:
-            self._context.tools.inference.cancel(job, "user")
+            self._context.services.inference.cancel(job, "user")
 
     def _ended(
         self,

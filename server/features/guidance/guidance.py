@@ -87,7 +87,7 @@ class Guidance(BackgroundPart):
         self._camera = context.camera
         self._outbox = context.outbox
         self._looker = looker
-        self._counter = counter(context.tools.metrics)
+        self._counter = counter(context.services.metrics)
         # The person's wish
         self._on = False
         self._leading = Leading(context, seeker)

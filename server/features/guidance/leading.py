@@ -66,7 +66,7 @@ class Leading:
         self._context = context
         self._seeker = seeker
         self._model = ModelLooks(context)
-        counter = look_counter(context.tools.metrics)
+        counter = look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
         self._looks = Looks(context, counter, _FAILED_PAUSE)
         # None: the person is led to nothing.

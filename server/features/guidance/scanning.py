@@ -69,7 +69,7 @@ class Scanning:
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
-        counter = scan_counter(context.tools.metrics)
+        counter = scan_counter(context.services.metrics)
         self._looks = Looks(context, counter, _FAILED_PAUSE)
         # None: nobody turns.
         self._turn: Turn | None = None
@@ -176,7 +176,7 @@ class Scanning:
         """Find whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
         if self._placed is None:
             return False
-        engine = self._context.tools.current_engine()
+        engine = self._context.services.current_engine()
         return bool(self._named(words)) or engine.status.capabilities.wants_pixels
 
     def where(self, message: WhereWas) -> None:

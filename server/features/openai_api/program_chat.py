@@ -54,7 +54,7 @@ class ProgramChats(SessionPart):
 
     def __init__(self, context: SessionContext) -> None:
         self._requests = context.requests
-        self._tools = context.tools
+        self._services = context.services
         self._context = context
 
     def fixed(self) -> bool:
@@ -84,7 +84,7 @@ class ProgramChats(SessionPart):
     @property
     def takes_tools(self) -> bool:
         """True when the model that answers now calls tools and keeps to a form."""
-        return self._tools.current_engine().status.capabilities.tools
+        return self._services.current_engine().status.capabilities.tools
 
     async def _answer(
         self,
@@ -96,7 +96,7 @@ class ProgramChats(SessionPart):
     ) -> ChatEnd:
         """Take the pictures, ask, and return the end. Raises WrongModel, too, for what the present model cannot do."""
         pictures = ChatPictures(self._context, questions.frame)
-        engine = self._tools.current_engine()
+        engine = self._services.current_engine()
         check(request, engine.status.capabilities, 1)
         # Before anything is made of a picture
         self._requests.consent.check(engine)

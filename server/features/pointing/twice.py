@@ -205,7 +205,11 @@ class _Again:
                 if looked.cancel_reason is None:
                     second, asked = looked, self._pending.question
                     result, warning = await in_pool(
-                        context.tools.prepare_pool, self._compared, asked, first.text, second.text
+                        context.services.prepare_pool,
+                        self._compared,
+                        asked,
+                        first.text,
+                        second.text,
                     )
         except TimeoutError:
             result = "late"
@@ -226,7 +230,7 @@ class _Again:
         if verdict is not Verdict.DIFFERS:
             return verdict, ""
         wishes = self._twice.context.requests.preferences
-        told = self._twice.context.tools.language_of(first)
+        told = self._twice.context.services.language_of(first)
         language = wishes.language or told or wishes.page_language or "en"
         return verdict, differing(second, language)
 
@@ -296,7 +300,7 @@ class _Again:
         # It would keep the picture as long as the question.
         self._pending.steps = None
         if self._job is not None:
-            self._twice.context.tools.inference.cancel(self._job, reason)
+            self._twice.context.services.inference.cancel(self._job, reason)
         seconds, text = self._first.inference_seconds, self._first.text
         told = None
         if second is not None:

@@ -93,13 +93,13 @@ class Reading:
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
-        self._tools = context.tools
+        self._services = context.services
         self._behind = context.behind
         self._touch = context.touch
         self._looker = looker
         self._began = time.monotonic()
         self._pace = ReadPace(self._began)
-        self._attention = Attention(context.tools.scratch)
+        self._attention = Attention(context.services.scratch)
         self._text = ReadText()
         # All that the client got
         self._said: list[str] = []
@@ -136,7 +136,7 @@ class Reading:
         if self._over:
             return
         if self._job is not None:
-            self._tools.inference.cancel(self._job, reason)
+            self._services.inference.cancel(self._job, reason)
         # A client that was cut off asks for it again, from the beginning.
         self._finish("stop" if reason in ("user", "replaced") else "cancelled")
 
@@ -206,7 +206,7 @@ class Reading:
         self._look = look
         # A page of small print takes 0.1 s, which nobody else waits for.
         lines = await in_pool(
-            self._tools.prepare_pool, self._text.add, prompts.lines_of(result.text)
+            self._services.prepare_pool, self._text.add, prompts.lines_of(result.text)
         )
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
@@ -237,7 +237,7 @@ class Reading:
     def _finish(self, reason: str) -> None:
         self._over = True
         last = self._look.ended if self._look is not None else None
-        engine = self._tools.current_engine(Role.READS)
+        engine = self._services.current_engine(Role.READS)
         self._answer.finished(
             Result(
                 text="".join(self._said).rstrip("\n"),

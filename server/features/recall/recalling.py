@@ -94,8 +94,8 @@ class Recalling(BackgroundPart):
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
-        self._tools = context.tools
-        self._counter = counter(context.tools.metrics)
+        self._services = context.services
+        self._counter = counter(context.services.metrics)
         # The person's wish
         self._on = False
         self.handlers = {RecallSettings: self._set}
@@ -141,7 +141,7 @@ class Recalling(BackgroundPart):
     def frame(self, frame: Frame) -> None:
         """Compare a sampled frame with the newest picture, and keep it when it differs."""
         if self._attention is None or self._recall is None:
-            self._attention = Attention(self._tools.scratch)
+            self._attention = Attention(self._services.scratch)
             self._recall = Recall(self._seconds, self._most_bytes)
         change = self._attention.look(frame)
         now = time.monotonic()
@@ -161,12 +161,12 @@ class Recalling(BackgroundPart):
         count = self._counter.labels
 
         def make() -> tuple[bytes, U8]:
-            jpeg = self._tools.preparer.still(frame)
+            jpeg = self._services.preparer.still(frame)
             return jpeg, grid_of(jpeg)
 
         try:
             async with self._keeping:
-                jpeg, grid = await in_pool(self._tools.prepare_pool, make)
+                jpeg, grid = await in_pool(self._services.prepare_pool, make)
         except FrameWithheld:
             count("withheld").inc()
             self._until = time.monotonic() + _WITHHELD_PAUSE
@@ -275,8 +275,8 @@ class Recalling(BackgroundPart):
         memory = self._recall
         if memory is None:
             return ()
-        low = self._tools.preparer.budget(needs, Detail.LOW)
-        own = self._tools.preparer.budget(needs, detail)
+        low = self._services.preparer.budget(needs, Detail.LOW)
+        own = self._services.preparer.budget(needs, detail)
         tokens = min(_ALL_SHARE * low, CONTEXT_SHARE * self._requests.context(needs) - own)
         most = min(MOST_PICTURES, (needs.max_pictures or MOST_PICTURES + 1) - 1)
         choose = partial(self._choose, captured, span, since)
@@ -293,7 +293,7 @@ class Recalling(BackgroundPart):
             tokens=self._tokens(needs),
             thumbnail=self._requests.preferences.thumbnails,
         )
-        pool = self._tools.prepare_pool
+        pool = self._services.prepare_pool
         first = await in_pool(pool, make, chosen[-1])
         fitting = int(tokens // first.visual_tokens) if first.visual_tokens else most
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
@@ -316,7 +316,7 @@ class Recalling(BackgroundPart):
 
     def _tokens(self, needs: Capabilities) -> int | None:
         """Return the visual tokens of one picture of the past; None for an engine that counts none."""
-        low = self._tools.preparer.budget(needs, Detail.LOW)
+        low = self._services.preparer.budget(needs, Detail.LOW)
         return None if needs.wants_pixels else max(1, int(_ONE_SHARE * low))
 
     async def _choose(
@@ -324,7 +324,7 @@ class Recalling(BackgroundPart):
     ) -> tuple[Kept, ...]:
         """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
         pictures = self._pictures(captured, since)
-        pool = self._tools.prepare_pool
+        pool = self._services.prepare_pool
         if span is not None:
             begin, end = captured - span.since, captured - span.until
             if found := await in_pool(pool, recall.during, pictures, begin, end, most):
@@ -344,14 +344,14 @@ class Recalling(BackgroundPart):
         memory = self._recall
         now = time.monotonic()
         pictures = self._pictures(now, since)
-        pool = self._tools.prepare_pool
+        pool = self._services.prepare_pool
         found = await in_pool(pool, recall.during, pictures, now - seconds, now, count)
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
         make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
-        picture = await in_pool(self._tools.prepare_pool, make, past.pictures[at])
+        picture = await in_pool(self._services.prepare_pool, make, past.pictures[at])
         if past.memory is not self._recall:
             raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")
         return picture

@@ -158,7 +158,7 @@ class SpokenQuestions:
             self._forget(turn)
             return
         if turn.task is None:
-            if not self._context.tools.current_engine().status.capabilities.audio_in:
+            if not self._context.services.current_engine().status.capabilities.audio_in:
                 self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
                 return
             turn.task = self._tasks.spawn(self._ask_by_sound(turn), name="ask")

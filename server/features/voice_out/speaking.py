@@ -145,8 +145,8 @@ class Speaking(SessionPart, Speaker):
 
     async def _language(self, answer: str) -> str | None:
         """Return the chosen language, else the text's: in a thread, the first look is slow."""
-        chosen, tools = self._context.requests.preferences.language, self._context.tools
-        return chosen or await in_pool(tools.prepare_pool, tools.language_of, answer)
+        chosen, services = self._context.requests.preferences.language, self._context.services
+        return chosen or await in_pool(services.prepare_pool, services.language_of, answer)
 
     @property
     def wanted(self) -> bool:

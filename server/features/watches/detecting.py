@@ -150,7 +150,7 @@ class Detecting:
         self._detector: Detector | None = detector
         self._saw = saw
         self._clock = clock
-        self._count = DetectorCounters(context.tools.metrics)
+        self._count = DetectorCounters(context.services.metrics)
         # By the rule's names; those that the detector does not know have None
         self._sightings: dict[str, Sightings | None] = {}
         # The same, with the condition that each had
@@ -206,7 +206,7 @@ class Detecting:
     @property
     def _beside_a_model(self) -> bool:
         """True for an engine that can watch for anything: one that cannot has no model."""
-        engine = self._context.tools.current_engine(Role.WATCHES)
+        engine = self._context.services.current_engine(Role.WATCHES)
         return engine.status.capabilities.cannot_watch is None
 
     def _renew(self, minute: int) -> None:

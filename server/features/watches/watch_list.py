@@ -22,7 +22,7 @@ from server.models.routing import wants_detail
 from server.models.scheduler.job import Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
-from server.session.request.parts import SessionTools
+from server.session.request.parts import SessionServices
 from server.shared.attention.gate import WHOLE, Change
 from server.shared.attention.gate import Region as Part
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
@@ -62,7 +62,7 @@ class WatchList:
         outbox: Outbox,
         camera: Camera,
         requests: RequestBuilder,
-        tools: SessionTools,
+        services: SessionServices,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -70,7 +70,7 @@ class WatchList:
         self._outbox = outbox
         self._camera = camera
         self._requests = requests
-        self._tools = tools
+        self._services = services
         self._clock = clock
         self._wall = wall
         # The client's ids by the rule's, which are short, since models repeat them
@@ -177,7 +177,7 @@ class WatchList:
 
     def blocked(self) -> str:
         """Return why nothing can be asked now; "" when it can."""
-        engine = self._tools.current_engine(Role.WATCHES)
+        engine = self._services.current_engine(Role.WATCHES)
         status = engine.status
         if not status.ready:
             return status.visitor_detail or "No model answers right now."
@@ -194,14 +194,14 @@ class WatchList:
 
     def _unable(self, condition: str) -> str:
         """Return why the engine that watches cannot watch for a condition; "" when it can."""
-        cannot = self._tools.current_engine(Role.WATCHES).status.capabilities.cannot_watch
+        cannot = self._services.current_engine(Role.WATCHES).status.capabilities.cannot_watch
         return cannot(condition) if cannot is not None else ""
 
     def beyond(self, condition: str) -> bool:
         """Find whether the engine that answers is asked about a condition: it can watch for it, and the one
         that watches cannot.
         """
-        status = self._tools.current_engine(Role.ANSWERS).status
+        status = self._services.current_engine(Role.ANSWERS).status
         cannot = status.capabilities.cannot_watch
         able = status.ready and (cannot is None or not cannot(condition))
         return able and bool(self._unable(condition))
@@ -212,7 +212,7 @@ class WatchList:
         """
         if not self._unable(condition):
             return 0
-        answers = self._tools.current_engine(Role.ANSWERS)
+        answers = self._services.current_engine(Role.ANSWERS)
         return 1 if self.beyond(condition) and self._requests.consent.given(answers) else None
 
     def _states(self) -> list[Status]:
@@ -239,7 +239,7 @@ class WatchList:
         order = self._rule.order(one.id)
         assert order is not None
         state, reason = str(one.state), one.reason
-        answers = self._tools.current_engine(Role.ANSWERS)
+        answers = self._services.current_engine(Role.ANSWERS)
         beyond = not one.finished and self.beyond(one.condition)
         why = "" if one.finished or beyond else self._unable(one.condition)
         if beyond and not self._requests.consent.given(answers):

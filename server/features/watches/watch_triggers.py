@@ -14,7 +14,7 @@ from server.features.watches.watch_list import changed_box
 from server.media.picture.luma import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance
-from server.session.request.parts import SessionTools
+from server.session.request.parts import SessionServices
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import WHOLE, Change, Why
 from server.shared.watch_answers import Answer
@@ -53,7 +53,7 @@ class WatchTriggers:
         rule: Watches,
         frames: WatchFrames,
         allowance: Allowance,
-        tools: SessionTools,
+        services: SessionServices,
         minute: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,7 +62,7 @@ class WatchTriggers:
         self._rule = rule
         self._frames = frames
         self._allowance = allowance
-        self._tools = tools
+        self._services = services
         self._minute = minute
         self._clock = clock
         # The request whose look the gate compares with
@@ -157,7 +157,7 @@ class WatchTriggers:
             # It was quiet before.
             self._sounds_apart = _SOUNDS_APART
         self._noise_at = at
-        if self._tools.current_engine(Role.WATCHES).status.capabilities.audio_in:
+        if self._services.current_engine(Role.WATCHES).status.capabilities.audio_in:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
@@ -299,12 +299,12 @@ class WatchFrames:
 
     def __init__(
         self,
-        tools: SessionTools,
+        services: SessionServices,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         on_drop: Callable[[], None],
     ) -> None:
         """`spawn` runs a coroutine as a task of the session; `on_drop` counts a frame that was dropped."""
-        self._tools = tools
+        self._services = services
         self._spawn = spawn
         self._on_drop = on_drop
         self._frames: dict[str, Frame] = {}
@@ -343,7 +343,7 @@ class WatchFrames:
 
     async def _encode(self, frame: Frame) -> None:
         try:
-            jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.full, frame)
+            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.full, frame)
         except QwenCameraError:
             # A filter withheld it, or it is too large: second looks do without.
             self._before.pop(frame.id, None)
@@ -358,6 +358,6 @@ class WatchFrames:
         self, jpeg: bytes, frame: Frame, needs: Capabilities, region: Region | None
     ) -> Picture | None:
         """Make the picture of a verified no that shows the same part as a frame; None for another size."""
-        make = self._tools.preparer.again
-        pool = self._tools.prepare_pool
+        make = self._services.preparer.again
+        pool = self._services.prepare_pool
         return await in_pool(pool, make, jpeg, frame, needs, Detail.HIGH, region)

@@ -99,26 +99,26 @@ class Watching(BackgroundPart):
         self._context = context
         self._outbox = context.outbox
         self._requests = context.requests
-        self._tools = tools = context.tools
+        self._services = services = context.services
         self._touch = context.touch
         self._clock = clock
         self._wall = wall
         self._changes = False
-        counters = WatchCounters(tools.metrics)
+        counters = WatchCounters(services.metrics)
         self._events, self._confirmations = counters.events, counters.confirmations
         self._confirm = confirm
         self._rule = Watches(place=lambda condition: self._list.place(condition))
-        self._frames = WatchFrames(tools, self._spawn, counters.frames_dropped.inc)
+        self._frames = WatchFrames(services, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
         self._list = WatchList(
-            self._rule, context.outbox, context.camera, context.requests, tools, self._now, wall
+            self._rule, context.outbox, context.camera, context.requests, services, self._now, wall
         )
         self._wakes = WatchTriggers(
-            attention=Attention(tools.scratch, sensitivity=context.limits.sensitivity),
+            attention=Attention(services.scratch, sensitivity=context.limits.sensitivity),
             rule=self._rule,
             frames=self._frames,
             allowance=context.requests.allowance,
-            tools=tools,
+            services=services,
             minute=self._list.minute,
             clock=clock,
         )
@@ -346,7 +346,7 @@ class Watching(BackgroundPart):
             return
         if sink.asked is not None:
             self._requests.learn(*sink.asked, result)
-        self._tools.metrics.count_boxes_beyond(sink.clamped, sink.dropped)
+        self._services.metrics.count_boxes_beyond(sink.clamped, sink.dropped)
         self._list.failed = ""
         if self._listening:
             self._touch()
@@ -394,7 +394,7 @@ class Watching(BackgroundPart):
             return Role.ANSWERS
         if (look or ask.look) is not Look.SECOND:
             return Role.WATCHES
-        engine = self._tools.current_engine(Role.ANSWERS)
+        engine = self._services.current_engine(Role.ANSWERS)
         able = engine.status.ready and engine.status.capabilities.cannot_watch is None
         confirms = self._confirm and able and self._requests.consent.given(engine)
         return Role.ANSWERS if confirms else Role.WATCHES
@@ -402,7 +402,7 @@ class Watching(BackgroundPart):
     def _note_boxes(self, ask: Ask, second: WatchObserver | None) -> None:
         """Tell the rule whether second looks give boxes: this one, or None for the next one of a request."""
         asked = second.asked if second is not None else None
-        engine = asked[0] if asked else self._tools.current_engine(self._role(ask, Look.SECOND))
+        engine = asked[0] if asked else self._services.current_engine(self._role(ask, Look.SECOND))
         self._rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[Ask]) -> None:
@@ -424,7 +424,7 @@ class Watching(BackgroundPart):
     async def _send(self, firing: Firing, frame: Frame, box: Box | None, model: str) -> None:
         watch = self._list.id_of(firing.watch_id)
         try:
-            jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
+            jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except QwenCameraError:
             # A filter withholds the picture; the alarm counts all the same.
             jpeg = None
@@ -527,7 +527,7 @@ class WatchQueue:
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
         role = self._role(ask)
-        capabilities = self._context.tools.current_engine(role).status.capabilities
+        capabilities = self._context.services.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
         if ask.look is Look.SECOND:

@@ -39,7 +39,7 @@ from server.session.request.parts import (
     Prepared,
     RequestOptions,
     SessionLimits,
-    SessionTools,
+    SessionServices,
     View,
     turn_tokens,
 )
@@ -59,14 +59,14 @@ class RequestBuilder:
     """Builds one session's requests. `preferences` is replaced whole at each change."""
 
     def __init__(
-        self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
+        self, session_id: str, limits: SessionLimits, services: SessionServices, history: History
     ) -> None:
         self.preferences = Preferences()
-        self.consent = Consent(lambda: [tools.current_engine(role) for role in Role])
+        self.consent = Consent(lambda: [services.current_engine(role) for role in Role])
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits
-        self._tools = tools
+        self._services = services
         self._history = history
         self._scale = TokenScale()
         # Hears the scene; None without a microphone
@@ -93,7 +93,7 @@ class RequestBuilder:
         Raises FrameWithheld.
         """
         make = partial(
-            self._tools.preparer.make,
+            self._services.preparer.make,
             view.frame,
             needs,
             view.detail,
@@ -103,11 +103,11 @@ class RequestBuilder:
             region=view.region,
         )
         try:
-            picture = await in_pool(self._tools.prepare_pool, make)
+            picture = await in_pool(self._services.prepare_pool, make)
         except FrameWithheld:
-            self._tools.metrics.frames_skipped.labels("withheld").inc()
+            self._services.metrics.frames_skipped.labels("withheld").inc()
             raise
-        self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
+        self._services.metrics.frame_prepare.observe(picture.prepare_seconds)
         return picture
 
     def submit(
@@ -124,7 +124,7 @@ class RequestBuilder:
         `prepared` is used if the engine of that moment takes it. Raises NotConfirmed when the
         present engine of its role may not get pictures, and what `Inference.submit` raises.
         """
-        self.consent.check(self._tools.current_engine(options.role))
+        self.consent.check(self._services.current_engine(options.role))
         # The sound, once an engine that hears has asked for it: another engine gets the same.
         resolved: list[tuple[Sound | None, SoundUse | None]] = []
 
@@ -162,7 +162,7 @@ class RequestBuilder:
         )
         if options.on_speech is not None:
             job.on_speech = options.on_speech
-        self._tools.inference.submit(job)
+        self._services.inference.submit(job)
         return job
 
     def request(

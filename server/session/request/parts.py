@@ -331,7 +331,7 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionTools:
+class SessionServices:
     """The parts that all sessions share."""
 
     inference: Inference

@@ -22,7 +22,7 @@ from server.media.picture.likeness import Likeness
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, Result
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import History, Prepared, RequestOptions, SessionTools, View
+from server.session.request.parts import History, Prepared, RequestOptions, SessionServices, View
 
 # Least time between two pictures that are sent ahead, seconds
 AHEAD_SECONDS = 2.0
@@ -62,13 +62,13 @@ class PictureReuse:
         camera: Camera,
         requests: RequestBuilder,
         history: History,
-        tools: SessionTools,
+        services: SessionServices,
     ) -> None:
         self._session_id = session_id
         self._camera = camera
         self._requests = requests
         self._history = history
-        self._tools = tools
+        self._services = services
         self._tasks = TaskSet("ahead")
         self._numbers = itertools.count(1)
         self._sent: _Sent | None = None
@@ -93,7 +93,7 @@ class PictureReuse:
         """
         if not needs.prefix_cache or needs.wants_pixels or view.region is not None:
             return Prepared(await self._requests.prepare(view, needs), needs)
-        pool, scratch = self._tools.prepare_pool, self._tools.scratch
+        pool, scratch = self._services.prepare_pool, self._services.scratch
         detail = view.detail is Detail.HIGH
         planes = partial(Likeness, view.frame.image, scratch, detail=detail)
         likeness = await in_pool(pool, planes)
@@ -142,7 +142,7 @@ class PictureReuse:
         if task is not None:
             task.cancel()
         if job is not None:
-            self._tools.inference.cancel(job, "replaced")
+            self._services.inference.cancel(job, "replaced")
 
     def _send(self, frame: Frame, held: bool, apart: float) -> None:
         now = time.monotonic()
@@ -164,7 +164,7 @@ class PictureReuse:
 
     def _idle(self) -> bool:
         """Return True while the engine has nothing to do, may get this session's pictures, and gains by it."""
-        engine, inference = self._tools.current_engine(), self._tools.inference
+        engine, inference = self._services.current_engine(), self._services.inference
         return (
             engine.status.ready
             and engine.status.capabilities.prefix_cache
@@ -177,13 +177,13 @@ class PictureReuse:
 
     async def _send_ahead(self, view: View) -> None:
         try:
-            needs = self._tools.current_engine().status.capabilities
+            needs = self._services.current_engine().status.capabilities
             prepared = await self.prepare(view, needs)
             sent_before = prepared.picture.unchanged_since is not None
             # Again, because preparing takes a moment.
             if sent_before or not self._idle():
                 return
-            sink = _PrefillObserver(f"p{next(self._numbers)}", self._tools, self)
+            sink = _PrefillObserver(f"p{next(self._numbers)}", self._services, self)
             self._job = self._requests.submit("", Kind.PREFILL, view, sink, prepared, _ONE_TOKEN)
         except QwenCameraError:
             # The question itself reports what is wrong.
@@ -197,9 +197,9 @@ class PictureReuse:
 class _PrefillObserver:
     """Counts pictures that went ahead; nobody gets the answer."""
 
-    def __init__(self, id: str, tools: SessionTools, reuse: PictureReuse) -> None:
+    def __init__(self, id: str, services: SessionServices, reuse: PictureReuse) -> None:
         self.id = id
-        self._tools = tools
+        self._services = services
         self._reuse = reuse
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
@@ -213,7 +213,7 @@ class _PrefillObserver:
 
     def finished(self, result: Result) -> None:
         if result.cancel_reason is None:
-            self._tools.metrics.pictures_ahead.inc()
+            self._services.metrics.pictures_ahead.inc()
 
     def failed(self, error: QwenCameraError) -> None:
         # The question itself reports what is wrong.

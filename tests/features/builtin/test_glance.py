@@ -82,7 +82,7 @@ class Stage:
 
     def counted(self, result: str) -> float:
         name = f'qwen_camera_glances_total{{result="{result}"}} '
-        lines = self.one.tools.metrics.render().decode().splitlines()
+        lines = self.one.services.metrics.render().decode().splitlines()
         return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
     @property
@@ -266,7 +266,7 @@ async def test_a_question_ends_a_look(
 @asynccontextmanager
 async def another(live: Stage) -> AsyncIterator[Room]:
     """A second session of the same server."""
-    tools = live.one.tools
+    tools = live.one.services
     make: Any = lambda context: Glancing(context, live.glancer)  # noqa: E731
     session = Session("h", LIMITS, tools, SessionFeatures(["builtin"], {"builtin": make}))
     try:

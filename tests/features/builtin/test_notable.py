@@ -250,7 +250,7 @@ class Walk:
         feed.frame(frame)
         async with asyncio.timeout(20):
             # Not in turns of the loop: the look's thread needs the processor.
-            while not self.one.tools.inference.idle:
+            while not self.one.services.inference.idle:
                 await asyncio.sleep(0.002)
         return [m["text"] for m in await self.one.rest() if m["type"] == "response"]
 

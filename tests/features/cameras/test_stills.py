@@ -50,7 +50,7 @@ def decoded(url: str) -> Bgr:
 
 
 def counted(one: Room, result: str) -> float:
-    return sample(one.tools.metrics, "stills_total", result=result)
+    return sample(one.services.metrics, "stills_total", result=result)
 
 
 def want(one: Room, wanted: bool = True) -> None:
@@ -130,14 +130,14 @@ async def test_a_fault_with_one_picture_does_not_end_the_stills(
     monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
 
     async with room() as one:
-        still, broken = one.tools.preparer.still, [True]
+        still, broken = one.services.preparer.still, [True]
 
         def breaks_once(frame: Frame) -> bytes:
             if broken and broken.pop():
                 raise RuntimeError("secret words")
             return still(frame)
 
-        monkeypatch.setattr(one.tools.preparer, "still", breaks_once)
+        monkeypatch.setattr(one.services.preparer, "still", breaks_once)
         one.camera()
         want(one)
         one.frame()

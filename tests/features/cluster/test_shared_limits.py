@@ -43,7 +43,7 @@ from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.rooms import LIMITS, make_tools, with_features
+from tests.support.rooms import LIMITS, make_services, with_features
 from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("patience")]
@@ -69,10 +69,10 @@ class Slotted(Replicas):
 async def managers_of(*slots: SharedSlots, most: int) -> AsyncIterator[list[SessionManager]]:
     """The sessions of so many processes."""
     pools = Pools()
-    tools = make_tools(FakeEngine(), pools)
+    services = make_services(FakeEngine(), pools)
     made = [
         SessionManager(
-            lambda id: Session(id, LIMITS, tools, with_features()),
+            lambda id: Session(id, LIMITS, services, with_features()),
             max_sessions=most,
             timeout=60.0,
             replicas=Slotted(one),
@@ -84,7 +84,7 @@ async def managers_of(*slots: SharedSlots, most: int) -> AsyncIterator[list[Sess
     finally:
         for manager in made:
             await manager.close()
-        await tools.inference.close()
+        await services.inference.close()
         pools.close()
 
 

@@ -56,7 +56,7 @@ class Stage:
         return await self.ended()
 
     async def ended(self) -> list[dict[str, Any]]:
-        inference = self.one.tools.inference
+        inference = self.one.services.inference
         await until(lambda: self.one.engine.open == 0 and inference.running == 0)
         kinds = ("started", "delta", "response", "unchanged", "error")
         return [m for m in await self.one.rest() if m["type"] in kinds]
@@ -170,8 +170,8 @@ async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
     async with room(FakeEngine(chunks=["A cup."])) as one:
         stage = Stage(one)
         one.engine.hold()
-        for number in range(one.tools.inference.slots):
-            one.tools.inference.submit(question_of_another(f"other {number}"))
+        for number in range(one.services.inference.slots):
+            one.services.inference.submit(question_of_another(f"other {number}"))
         stage.settings(describe=True)
         shown = [stage.show(scene) for scene in (1, 2, 3)]
         one.engine.release()
@@ -186,8 +186,8 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
     async with room(FakeEngine(chunks=["A cup."])) as one:
         stage = Stage(one)
         one.engine.hold()
-        for number in range(one.tools.inference.slots):
-            one.tools.inference.submit(question_of_another(f"other {number}"))
+        for number in range(one.services.inference.slots):
+            one.services.inference.submit(question_of_another(f"other {number}"))
         stage.settings(describe=True)
         stage.show(1)
         stage.show(1, mark=True)
@@ -319,7 +319,7 @@ def question_of_another(session_id: str) -> Job:
 
 
 def metric(one: Room, name: str, **labels: str) -> float:
-    return sample(one.tools.metrics, name, **labels)
+    return sample(one.services.metrics, name, **labels)
 
 
 async def test_a_black_picture_is_not_described() -> None:

@@ -143,7 +143,7 @@ async def test_at_most_once_in_five_seconds(clock: Clock) -> None:
     async with noticing_room(engine) as stage:
         for scene in range(120):
             stage.show(scene)
-            await until(lambda: stage.one.tools.inference.idle)
+            await until(lambda: stage.one.services.inference.idle)
             at += [clock.now for _ in responses(await stage.ended())]
             clock.now += 0.5
     assert len(at) == 12
@@ -284,7 +284,7 @@ async def test_an_answer_that_comes_while_the_person_talks_is_not_said() -> None
         await one.hear(speech())
         one.show()
         here.engine.release()
-        await until(lambda: here.tools.inference.idle)
+        await until(lambda: here.services.inference.idle)
         assert list(await one.messages("started", "delta", "response")) == []
         await one.hear(hiss(1.5))
         await until(lambda: not one.listening.talking)

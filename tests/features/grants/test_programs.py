@@ -221,7 +221,7 @@ async def test_one_tap_ends_it_while_it_looks() -> None:
         assert programs.end(grant.id)
         with pytest.raises(Unauthorized):
             await task
-        await until(lambda: not one.tools.inference.running)
+        await until(lambda: not one.services.inference.running)
         with pytest.raises(Unauthorized):
             await programs.ask(grant, LOOK)
         messages = await one.rest()
@@ -238,7 +238,7 @@ async def test_a_program_that_leaves_stops_its_look() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: not one.tools.inference.running)
+        await until(lambda: not one.services.inference.running)
         assert [m for m in await one.rest() if m["type"] == "look"][-1]["state"] == "failed"
 
 
@@ -294,7 +294,7 @@ async def keep(one: Room, scene: int, age: float) -> None:
     """A picture of a scene becomes one of the recent past."""
 
     def kept() -> float:
-        return float(counter(one.tools.metrics).labels("kept")._value.get())
+        return float(counter(one.services.metrics).labels("kept")._value.get())
 
     before = kept()
     one.frame(captured=time.monotonic() - age, scene=scene)

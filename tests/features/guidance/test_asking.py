@@ -97,7 +97,7 @@ async def led(
 async def settled(one: Room, check: Callable[[], bool]) -> None:
     """Wait until something holds and the model has nothing to do."""
     await until(check)
-    await until(lambda: one.tools.inference.idle)
+    await until(lambda: one.services.inference.idle)
 
 
 async def test_what_nothing_here_knows_is_asked_of_the_model() -> None:
@@ -148,7 +148,7 @@ async def test_two_looks_that_agree_are_believed_where_nobody_looked_twice() -> 
         await until(lambda: len(model.parts) == 1)
         # The second look fails: nobody knows.
         model.fail_at, model.fail_with = 0, EngineFailed("away")
-        await until(lambda: one.tools.inference.idle)
+        await until(lambda: one.services.inference.idle)
         model.fail_at = None
         model.requests.clear()
         await targets(one)
@@ -186,17 +186,17 @@ async def test_one_request_in_two_seconds_and_fewer_while_it_is_followed() -> No
         await until(lambda: model.open == 1)
         assert len(model.requests) == 1
         model.release()
-        await until(lambda: one.tools.inference.idle)
+        await until(lambda: one.services.inference.idle)
         for step in range(10, 100):
             one.frame(captured=now + step / 10, **SIZE)
-            await until(lambda: one.tools.inference.idle)
+            await until(lambda: one.services.inference.idle)
         assert len(model.requests) == 5
         # Found, it is looked for every four seconds; the second look counts as one, too.
         model.places = [SIDE]
         model.requests.clear()
         for step in range(100, 300):
             one.frame(captured=now + step / 10, **SIZE)
-            await until(lambda: one.tools.inference.idle)
+            await until(lambda: one.services.inference.idle)
         assert len(model.parts) == 1
         assert 4 <= len(model.wholes) <= 6
 
@@ -208,7 +208,7 @@ async def test_it_counts_against_the_sessions_allowance() -> None:
         now = time.monotonic()
         for step in range(60):
             one.frame(captured=now + step / 2, **SIZE)
-            await until(lambda: one.tools.inference.idle)
+            await until(lambda: one.services.inference.idle)
         assert len(model.requests) == 1
 
 
@@ -247,7 +247,7 @@ async def test_a_withheld_picture_goes_to_no_model() -> None:
     model = Model(SIDE)
     async with led(model, Paint(withholds=True)) as one:
         one.frame(**SIZE)
-        await until(lambda: one.tools.inference.idle)
+        await until(lambda: one.services.inference.idle)
         assert model.requests == []
         assert [message["state"] for message in await targets(one)] == ["looking"]
 
@@ -279,7 +279,7 @@ async def test_an_answer_about_the_goal_before_is_not_used() -> None:
         await until(lambda: model.open == 1)
         one.session.handle(goal("the stapler"))
         model.release()
-        await until(lambda: one.tools.inference.idle)
+        await until(lambda: one.services.inference.idle)
         told = await targets(one)
         assert (told[-1]["thing"], told[-1]["state"]) == ("the stapler", "looking")
 
@@ -293,9 +293,9 @@ async def test_two_sessions_ask_for_themselves() -> None:
                 context, Looks().looker, Finding().seeker, Scanner(nothing)
             )
         }
-        other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
+        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
         try:
-            guest = Room(model, other, one.tools, one.engines)
+            guest = Room(model, other, one.services, one.engines)
             guest.camera()
             other.handle(goal("my keys"))
             await targets(one)
@@ -316,7 +316,7 @@ async def test_nothing_is_asked_without_a_goal() -> None:
         await targets(one)
         for step in range(20):
             one.frame(captured=time.monotonic() + step, **SIZE)
-        await until(lambda: one.tools.inference.idle)
+        await until(lambda: one.services.inference.idle)
         assert model.requests == []
         assert await targets(one) == []
         assert one.session.camera.on_sample is None
@@ -387,7 +387,7 @@ async def test_the_model_looks_twice_at_what_the_detector_found(seen: bool) -> N
         told: list[dict[str, Any]] = []
         for number in range(24):
             await look(one, now + 0.3 * number)
-            await until(lambda: one.tools.inference.idle)
+            await until(lambda: one.services.inference.idle)
             told += await targets(one)
         assert model.wholes == []
         assert {bgr.shape[:2] for bgr, *_ in finding.looks} <= {(360, 640), (360, 360)}
@@ -410,6 +410,6 @@ async def test_the_detector_looks_twice_where_the_model_fails() -> None:
         finding.boxes = [Box(116, 144, 244, 216)]
         for number in range(1, 4):
             await look(one, now + 0.6 * number)
-            await until(lambda: one.tools.inference.idle)
+            await until(lambda: one.services.inference.idle)
         assert len(model.requests) == 1
         assert (192, 192) in {bgr.shape[:2] for bgr, *_ in finding.looks}

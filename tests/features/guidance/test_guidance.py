@@ -62,7 +62,7 @@ async def guided(*, guidance: bool = True) -> AsyncIterator[tuple[Room, Looks]]:
 
 
 def counted(one: Room, result: str) -> float:
-    return float(counter(one.tools.metrics).labels(result)._value.get())
+    return float(counter(one.services.metrics).labels(result)._value.get())
 
 
 async def look(one: Room, ahead: float) -> None:
@@ -144,9 +144,9 @@ async def test_one_look_at_a_time_in_all_sessions() -> None:
                 context, looks.looker, Seeker(nothing), Scanner(nothing)
             )
         }
-        other = Session("h", LIMITS, one.tools, SessionFeatures(list(parts), dict(parts)))
+        other = Session("h", LIMITS, one.services, SessionFeatures(list(parts), dict(parts)))
         try:
-            guest = Room(one.engine, other, one.tools, one.engines)
+            guest = Room(one.engine, other, one.services, one.engines)
             other.handle(settings(guidance=True))
             guest.camera()
             guest.frame()

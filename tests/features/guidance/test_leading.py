@@ -72,7 +72,7 @@ async def led(
 
 
 def counted(one: Room, result: str) -> float:
-    return float(look_counter(one.tools.metrics).labels(result)._value.get())
+    return float(look_counter(one.services.metrics).labels(result)._value.get())
 
 
 async def look(one: Room, at: float) -> None:
@@ -296,9 +296,9 @@ async def test_two_sessions_never_lead_each_other() -> None:
                 context, Looks().looker, finding.seeker, Scanner(nothing)
             )
         }
-        other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
+        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
         try:
-            guest = Room(one.engine, other, one.tools, one.engines)
+            guest = Room(one.engine, other, one.services, one.engines)
             guest.camera()
             await one.rest()
             now = time.monotonic()

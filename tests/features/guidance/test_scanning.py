@@ -80,7 +80,7 @@ async def around(
 
 
 def counted(one: Room, result: str) -> float:
-    return float(scan_counter(one.tools.metrics).labels(result)._value.get())
+    return float(scan_counter(one.services.metrics).labels(result)._value.get())
 
 
 def show(one: Room, right: float, at: float) -> None:
@@ -354,9 +354,9 @@ async def test_two_sessions_never_tell_each_other() -> None:
                 context, Looks().looker, Seeker(nothing), finding.scanner
             )
         }
-        other = Session("h", LIMITS, one.tools, SessionFeatures(list(maker), dict(maker)))
+        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
         try:
-            guest = Room(one.engine, other, one.tools, one.engines)
+            guest = Room(one.engine, other, one.services, one.engines)
             guest.camera()
             now = await turn(one, finding, 60, time.monotonic())
             assert await told(guest) == []

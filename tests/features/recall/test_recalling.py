@@ -53,7 +53,7 @@ def kept(one: Room) -> int:
 
 
 def counted(one: Room, result: str) -> float:
-    return float(counter(one.tools.metrics).labels(result)._value.get())
+    return float(counter(one.services.metrics).labels(result)._value.get())
 
 
 async def past(one: Room, *ages: float) -> None:

@@ -35,7 +35,7 @@ from tests.support.rooms import (
     LIMITS,
     Room,
     make_frame,
-    make_tools,
+    make_services,
     parser,
     settings,
     with_features,
@@ -163,21 +163,21 @@ async def ear(
     engine = engine or FakeEngine(chunks=["A cup."])
     pools = Pools()
     engines = FakeEngines(engine)
-    tools = make_tools(engines, pools)
-    judge = TurnJudge(cast(TurnModel, end), pools.judge, tools.metrics) if end else None
+    services = make_services(engines, pools)
+    judge = TurnJudge(cast(TurnModel, end), pools.judge, services.metrics) if end else None
     words, talker = words or FakeWords("What is this?"), FakeTalker()
     shared = ListeningTools(words, SpeechModel() if model else None, pools.hear, judge)
     features = with_features(voice_in=lambda context: Listening(context, shared, talker))
-    session = Session("s", LIMITS, tools, features)
+    session = Session("s", LIMITS, services, features)
     try:
-        one = Ear(Room(engine, session, tools, engines), words, talker)
+        one = Ear(Room(engine, session, services, engines), words, talker)
         if mode is not None:
             one.switch(mode, silence_ms)
         talker.talking = talking
         yield one
     finally:
         await session.close("session_ended")
-        await tools.inference.close()
+        await services.inference.close()
         pools.close()
 
 
@@ -338,7 +338,7 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
         if turns == 1:
             first, second = (len(spoken(half)) / 16_000 for half in HALVES[0])
             assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
-        found = checks_of(one.one.tools.metrics)
+        found = checks_of(one.one.services.metrics)
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
 
 
@@ -383,7 +383,7 @@ async def test_without_the_models_answer_silence_ends_the_turn(
         await until(lambda: len(one.words.heard) + one.words.given_up == 2)
         one.show()
         await one.one.until(lambda m: m["type"] == "response" and m["text"] == "A cup.")
-        found = checks_of(one.one.tools.metrics)
+        found = checks_of(one.one.services.metrics)
         assert set(found) <= ({"failed"} if error is not None else {"slow", "unused"})
         end.go.set()
 
@@ -399,7 +399,7 @@ async def test_muting_forgets_the_models_answer() -> None:
         await until(lambda: bool(end.heard))
         one.switch("off")
         end.go.set()
-        await until(lambda: checks_of(one.one.tools.metrics) == {"unused": 1})
+        await until(lambda: checks_of(one.one.services.metrics) == {"unused": 1})
         assert one.one.engine.requests == []
         assert one.words.heard == []
         # The model heard the turn, and of the 8 s before only what belongs to it.

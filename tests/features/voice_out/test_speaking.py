@@ -107,13 +107,13 @@ class Rig:
         requests: Any = SimpleNamespace(
             consent=Consent(lambda: [FakeEngine()]), preferences=Preferences()
         )
-        tools: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
+        services: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
         context = replace(
             bare_context(self.outbox),
             line=self.line,
             tasks=self.tasks,
             requests=requests,
-            tools=tools,
+            services=services,
         )
         self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice)
         self.speaking.wanted = True

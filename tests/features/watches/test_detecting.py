@@ -87,7 +87,7 @@ async def guarded(
 
 def counted(guard: Guard, name: str, result: str) -> float:
     wanted = f'qwen_camera_watch_{name}_total{{result="{result}"}} '
-    lines = guard.one.tools.metrics.render().decode().splitlines()
+    lines = guard.one.services.metrics.render().decode().splitlines()
     return next((float(one.removeprefix(wanted)) for one in lines if one.startswith(wanted)), 0.0)
 
 

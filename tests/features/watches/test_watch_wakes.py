@@ -19,7 +19,7 @@ from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
 from server.session.request.builder import Allowance
-from server.session.request.parts import SessionTools
+from server.session.request.parts import SessionServices
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import WHOLE, Change, Why
 from server.shared.watch_answers import Answer
@@ -237,13 +237,13 @@ def test_what_waits_is_compared_with_once_it_is_asked_about() -> None:
     rule.add(Order("r", "red"), 0.0)
     rule.add(Order("k", "a kettle"), 0.0)
     attention = Noted()
-    tools = cast(SessionTools, None)
+    services = cast(SessionServices, None)
     triggers = WatchTriggers(
         attention=attention,
         rule=rule,
-        frames=WatchFrames(tools, lambda _: None, lambda: None),
+        frames=WatchFrames(services, lambda _: None, lambda: None),
         allowance=Allowance(10**9, 0.0),
-        tools=tools,
+        services=services,
         minute=lambda: 600,
         clock=lambda: 1.0,
     )

@@ -85,7 +85,7 @@ class Guard:
 
     async def quiet(self) -> None:
         """Let all requests end, and read what was sent."""
-        inference, runner = self.one.tools.inference, self.one.session.part("watches")
+        inference, runner = self.one.services.inference, self.one.session.part("watches")
 
         def calm() -> bool:
             return not len(runner._queue) and inference.running == 0
@@ -534,7 +534,7 @@ async def test_many_alerts_are_bounded_and_sent_two_at_a_time() -> None:
         assert sorted(watches[:8]) == [f"k1{number}" for number in range(8)]
         assert sorted(watches[8:]) == [f"k2{number}" for number in range(8)]
         assert seen == MAX_ALERTS
-        text = one.tools.metrics.render().decode()
+        text = one.services.metrics.render().decode()
         assert "qwen_camera_alerts_dropped_total 8.0" in text
 
 
@@ -594,7 +594,7 @@ async def test_a_question_that_takes_the_slot_loses_no_alarm() -> None:
         one.engine.hold()
         guard.stage.show(1, mark=True)
         await until(lambda: one.engine.open == 1)
-        one.tools.inference.cancel_background("s", "preempted")
+        one.services.inference.cancel_background("s", "preempted")
         one.engine.release()
         await guard.show(mark=True)
         assert len(guard.alerts()) == 1
@@ -638,7 +638,7 @@ async def test_boxes_beyond_the_picture_are_cut_and_counted() -> None:
 
         def counted(result: str) -> float:
             wanted = f'qwen_camera_boxes_beyond_total{{result="{result}"}} '
-            lines = one.tools.metrics.render().decode().splitlines()
+            lines = one.services.metrics.render().decode().splitlines()
             return sum(float(text.removeprefix(wanted)) for text in lines if wanted in text)
 
         assert (counted("clamped"), counted("dropped")) == (0, 0)

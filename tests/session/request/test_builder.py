@@ -86,7 +86,7 @@ async def test_all_pictures_of_a_request_are_counted() -> None:
     async with room(FakeEngine(usage=Usage(700, 3, None))) as one:
         request = await asked(one, 100, 200)
         assert request.visual_tokens - request.picture.visual_tokens == 100 + 200
-        assert counted(one.tools.metrics) == request.visual_tokens
+        assert counted(one.services.metrics) == request.visual_tokens
 
 
 async def test_the_oldest_pictures_go_when_not_all_fit() -> None:

@@ -57,14 +57,14 @@ class Table:
         self.show(scene)
         self.one.session.handle(Typing(type="typing"))
         reuse = self.one.session.reuse
-        await until(lambda: not reuse.busy and self.one.tools.inference.running == 0)
+        await until(lambda: not reuse.busy and self.one.services.inference.running == 0)
 
     @property
     def requests(self) -> list[EngineRequest]:
         return self.one.engine.requests
 
     def metric(self, name: str) -> float:
-        for line in self.one.tools.metrics.render().decode().splitlines():
+        for line in self.one.services.metrics.render().decode().splitlines():
             if line.startswith(f"qwen_camera_{name} "):
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"no series {name}")
@@ -248,7 +248,7 @@ async def test_a_picture_goes_ahead_while_another_engine_watches() -> None:
         small.hold()
         job, _ = make_job("another", Kind.WATCH)
         job.role = Role.WATCHES
-        one.tools.inference.submit(job)
+        one.services.inference.submit(job)
         await until(lambda: small.open == 1)
         table.show(1)
         one.session.handle(Typing(type="typing"))
@@ -279,7 +279,7 @@ async def test_none_goes_ahead_to_a_server_that_computes_each_anew(
 
         async def ahead(scene: int) -> bool:
             # The answer before has let go of the engine.
-            await until(lambda: one.tools.inference.free(Role.ANSWERS))
+            await until(lambda: one.services.inference.free(Role.ANSWERS))
             before = len(table.requests)
             await table.type(scene)
             return len(table.requests) > before
