@@ -129,3 +129,17 @@ async def test_the_menu_and_the_question_are_in_sight(visit: Visit, builtin: Run
         for one in await page.find("#menu button:visible").all():
             await expect(one).to_be_in_viewport(ratio=0.99)
         await page.page.keyboard.press("Escape")
+
+
+async def test_the_states_numbers_come_into_sight(visit: Visit, builtin: Running) -> None:
+    """When they are opened, also where there is little room below."""
+    page = await started(visit, builtin.base_url)
+    for size in ((320, 568), (844, 390)):
+        await page.resize(*size)
+        await page.find("#state").click()
+        await expect(page.find("#fact-connection")).not_to_be_empty()
+        numbers = page.find("#facts details")
+        await numbers.locator("summary").click()
+        await expect(page.find("#fact-data")).to_be_in_viewport(ratio=0.99)
+        await numbers.locator("summary").click()
+        await page.page.keyboard.press("Escape")

@@ -14,6 +14,12 @@ export class FactsPanel {
     ["data", byId("fact-data", HTMLElement)],
   ];
 
+  constructor() {
+    // In a low window they would open below what is seen.
+    const numbers = this.#lines[this.#lines.length - 1][1].closest("details");
+    numbers?.addEventListener("toggle", () => numbers.open && numbers.scrollIntoView({ block: "end" }));
+  }
+
   /** @param {import("../live/facts.js").Facts} facts */
   render(facts) {
     const lines = details(facts);
