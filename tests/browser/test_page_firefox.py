@@ -186,6 +186,8 @@ async def test_a_microphone_is_heard(
     talk = 'document.querySelector("#talk").click()'
     *_, session = run.program.sessions.all()
     heard: list[Sound] = []
+    # It is there once what listens has come.
+    await browser.until('return document.querySelector("#talk").checkVisibility()')
     await browser.script(talk)
     await soon(lambda: session.voice.on_sound is not None, 10)
     ear = session.voice.on_sound
