@@ -83,3 +83,25 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
     await page.comes(f"window.__told.includes({json.dumps(say('page.restarts'))})", True)
     await expect(page.notice).to_contain_text(say("page.server_stopped_text"))
     await page.leave()
+
+
+async def test_three_ways_to_a_model_each_to_be_copied(visit: Visit) -> None:
+    """The chip leads to them: what is to be downloaded, how long that takes, and what to type."""
+    async with running(engine="auto") as run:
+        page = await started(visit, run.base_url)
+        await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await page.state.click()
+        await page.find("#simple-open").click()
+        await page.find("#simple-dialog summary").click()
+        ways = page.find("#simple-ways li")
+        await expect(ways).to_have_count(3)
+        for at, size in enumerate(
+            ("2\u00a0GB to download, about", "18\u00a0GB to download, about", "")
+        ):
+            way = ways.nth(at)
+            await expect(way).to_contain_text(size)
+            command = await way.locator("code").inner_text()
+            await way.get_by_role("button", name=say("page.copy")).click()
+            await page.comes("navigator.clipboard.readText()", command)
+            await expect(page.find("#simple-said")).to_have_text(say("page.copied"))
+        await page.leave()
