@@ -17,7 +17,7 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app import features
 from server.app.api import Api
-from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
+from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
 from server.core.alert import Alert
 from server.core.errors import Close
 from server.core.frames import Role
@@ -273,7 +273,7 @@ class Program:
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
         for load in self.loads:
-            await asyncio.to_thread(load)
+            await in_pool(self.pools.heavy, load)
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})

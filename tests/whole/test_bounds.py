@@ -77,9 +77,14 @@ async def test_threads_do_not_grow_with_cameras() -> None:
 
 
 async def threads_settled(server: ServerProcess) -> Footprint:
-    """After a second of pictures."""
-    await asyncio.sleep(1.0)
-    return server.footprint()
+    """After seconds of pictures in which no thread begins and less than a MiB is taken."""
+    now = server.footprint()
+    async with asyncio.timeout(30):
+        while True:
+            await asyncio.sleep(1.0)
+            before, now = now, server.footprint()
+            if now.threads == before.threads and abs(now.rss - before.rss) < 1:
+                return now
 
 
 async def live(peer: CameraPeer) -> None:
