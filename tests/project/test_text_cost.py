@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 import re
@@ -16,6 +17,7 @@ from server.features.builtin import conditions, intents
 from server.features.builtin.conditions import watch_words
 from server.features.builtin.language import LANGUAGES, language
 from server.media.picture import grounding
+from server.models import order_words, routing
 from server.shared import watch_answers
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS
@@ -37,9 +39,9 @@ ANCHORED = {
     "server.models.control_tokens._PIPED",
     "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
-    *(f"server.models.order_words._WATCH_AFTER[{at}]" for at in range(6)),
-    *(f"server.models.order_words._LEAD_AFTER[{at}]" for at in range(4)),
-    *(f"server.models.order_words._WHERE_AFTER[{at}]" for at in range(6)),
+    *(f"server.models.order_words._WATCH_AFTER._patterns[{at}]" for at in range(6)),
+    *(f"server.models.order_words._LEAD_AFTER._patterns[{at}]" for at in range(4)),
+    *(f"server.models.order_words._WHERE_AFTER._patterns[{at}]" for at in range(6)),
 }
 
 
@@ -68,6 +70,9 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         if depth > 4 or id(value) in visited:
             return
         visited.add(id(value))
+        if hasattr(value, "cache_info"):
+            # What a cached function has made
+            value = next((one for one in gc.get_referents(value) if isinstance(one, dict)), {})
         if isinstance(value, dict):
             for key, one in value.items():
                 visit(f"{name}[{key}]", one, depth + 1)
@@ -80,6 +85,9 @@ def patterns() -> dict[str, re.Pattern[Any]]:
             for key in (*held, *slots):
                 visit(f"{name}.{key}", getattr(value, key, None), depth + 1)
 
+    # Else made when first needed
+    routing.load()
+    order_words.load()
     for code in LANGUAGES:
         visit(f"language {code}", language(code), 0)
         visit(f"words of conditions {code}", watch_words(code), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
@@ -229,7 +229,8 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     candidates = languages_of(text)
     if not candidates:
         return Intent(Want.FOREIGN, fixed or code_of(page))
-    spoken = _likeliest(candidates, text, question, likely)
+    asked = cache(lambda code: language(code).asked(text))
+    spoken = _likeliest(candidates, text, question, likely, asked)
     answer_in = fixed or spoken
     if not text.strip(_PUNCTUATION) or way_in(question) is not None:
         return Intent(Want.SUMMARY, answer_in)
@@ -241,9 +242,9 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     small = _stop(spoken) | _places(spoken)
     others = tuple(other for other in candidates if other != spoken)
     for order in ((spoken,), others):
-        for want in Want:
+        for at, want in enumerate(Want):
             for one in order:
-                match = language(one).asks(want, text)
+                match = asked(one)[at]
                 if match is None or (one != spoken and set(match.group().split()) <= small):
                     continue
                 if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
@@ -299,9 +300,15 @@ def language_of(text: str) -> str | None:
     return max(candidates, key=lambda code: scores[code]) if first > second else None
 
 
-def _likeliest(candidates: tuple[str, ...], text: str, question: str, likely: str) -> str:
-    """Return the likeliest language by its own letters and most common words; of equals the `likely`
-    one, else the first.
+def _likeliest(
+    candidates: tuple[str, ...],
+    text: str,
+    question: str,
+    likely: str,
+    asked: Callable[[str], Sequence[object]],
+) -> str:
+    """Return the likeliest language by its own letters, most common words and subjects that are `asked`;
+    of equals the `likely` one, else the first.
     """
     if candidates == ("zh", "ja"):
         # Without kana it may be either.
@@ -313,8 +320,8 @@ def _likeliest(candidates: tuple[str, ...], text: str, question: str, likely: st
         scores[code] = len(one.common("hints").findall(text)) + 0.5 * (code == likely)
         scores[code] += 2 * any(letter in raw for letter in one.letters)
         scores[code] += bool(thing_words(code).named_in(text))
-        scores[code] += _OF_SMALL_WORDS * len(words & frozenset(plain(one.stop).split()))
-        scores[code] += sum(one.asks(want, text) is not None for want in Want)
+        scores[code] += _OF_SMALL_WORDS * len(words & _small_words(code))
+        scores[code] += sum(match is not None for match in asked(code))
     return max(candidates, key=lambda code: scores[code])
 
 
@@ -330,10 +337,15 @@ def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
 
 
 @cache
+def _small_words(code: str) -> frozenset[str]:
+    """Return a language's `plain` words that name nothing."""
+    return frozenset(plain(language(code).stop).split())
+
+
+@cache
 def _stop(code: str) -> frozenset[str]:
     """Return the `plain` words that do not help to find a subject."""
-    found = (language(one).stop for one in dict.fromkeys((code, *_MIXED)))
-    return frozenset(word for line in found for word in plain(line).split())
+    return frozenset().union(*(_small_words(one) for one in (code, *_MIXED)))
 
 
 def _words(text: str, code: str) -> tuple[str, ...]:

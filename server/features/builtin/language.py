@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from server.features.builtin.colours import NAMES
@@ -17,6 +17,8 @@ from server.features.builtin.wants import Want
 from server.models.routing import word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
+# Places of subjects among all
+_SAFE, _URL, _CODE = map(list(Want).index, (Want.SAFE, Want.URL, Want.CODE))
 # The order settles ties.
 LANGUAGES = (
     *("en", "de", "fr", "es", "ru", "zh"),
@@ -120,19 +122,18 @@ class Language:
         self._risk: str = found.get("risk", "")
         self._patterns: dict[str, re.Pattern[str]] = {}
 
-    def question(self, want: Want) -> re.Pattern[str] | None:
-        """Return the pattern of questions about a subject; None for one without words."""
-        words = self.questions.get(want.value)
-        return self._pattern(f"want {want.value}", words) if words else None
+    def asked(self, text: str) -> list[re.Match[str] | None]:
+        """Return where a `plain` text asks about each subject, in their order; None where it does not."""
+        found = [pattern.search(text) if pattern else None for pattern in self._questions]
+        if found[_SAFE] is None and self._risk and (found[_URL] or found[_CODE]):
+            found[_SAFE] = self._pattern("risk", self._risk).search(text)
+        return found
 
-    def asks(self, want: Want, text: str) -> re.Match[str] | None:
-        """Return where a `plain` text asks about a subject; None where it does not."""
-        pattern = self.question(want)
-        match = pattern.search(text) if pattern is not None else None
-        if match is None and want is Want.SAFE and self._risk:
-            links = self.asks(Want.URL, text) or self.asks(Want.CODE, text)
-            return self._pattern("risk", self._risk).search(text) if links else None
-        return match
+    @cached_property
+    def _questions(self) -> list[re.Pattern[str] | None]:
+        """The pattern of questions about each subject; None for one without words."""
+        words = [(want.value, self.questions.get(want.value)) for want in Want]
+        return [self._pattern(f"want {name}", some) if some else None for name, some in words]
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
@@ -206,8 +207,7 @@ class Language:
 
     def warm(self) -> None:
         """Make all patterns of questions."""
-        for want in Want:
-            self.question(want)
+        _ = self._questions
         for name in self._words:
             self.common(name)
 
