@@ -25,7 +25,7 @@ STOP_WORDS: dict[str, str] = WORDS["stop"]
 WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 # Characters read at each end of a long question: a question comes before or after what it quotes.
-_PART = 300
+_PART = 220
 # Letters that people write in place of each other, and marks that they leave out
 _ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
 # Accents of Latin, Greek and Cyrillic. Marks beyond (dakuten, vowel signs) belong to the letter.
@@ -47,7 +47,7 @@ def plain(text: str) -> str:
 def ends(question: str) -> str:
     """Return a question with single spaces, and of a long one the beginning and the end.
 
-    It has 620 characters at most: what looks for words in it takes time in proportion to the words.
+    It has 460 characters at most: what looks for words in it takes time in proportion to the words.
     """
     question = question.strip()
     if len(question) > 4 * _PART:

@@ -70,8 +70,8 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         if depth > 4 or id(value) in visited:
             return
         visited.add(id(value))
-        if hasattr(value, "cache_info"):
-            # What a cached function has made
+        if name.startswith("server.models.") and hasattr(value, "cache_info"):
+            # What a cached function has made. Those of features are timed with their readers alone.
             value = next((one for one in gc.get_referents(value) if isinstance(one, dict)), {})
         if isinstance(value, dict):
             for key, one in value.items():

@@ -415,7 +415,8 @@ def _patterns(code: str) -> tuple[re.Pattern[str] | None, re.Pattern[str], re.Pa
         for words in (one.says_before, one.says_after)
     )
     ends = [rf"^(?:{before}|:)\s+"] if before else []
-    ends += [rf"\s+(?:{after})$"] if after else []
+    # From the first of several spaces alone: in proportion to the text
+    ends += [rf"(?<!\s)\s+(?:{after})$"] if after else []
     return (
         re.compile(rf"^\W*(?:{one.open})(?!\w)") if one.open else None,
         re.compile(one.yes_no),
