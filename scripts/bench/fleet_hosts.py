@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def require(program: str, wanted_by: str) -> None:
         raise MeasurementError(f"{program} is not installed: {wanted_by}")
 
 
-class Service:
+class Service(ABC):
     """A program on a free port of a host. Use as a context manager."""
 
     def __init__(self, host: Host) -> None:
@@ -84,9 +85,9 @@ class Service:
         self._open = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
 
+    @abstractmethod
     async def start(self) -> None:
         """Start it. Raises MeasurementError."""
-        raise NotImplementedError
 
     async def kill(self) -> None:
         await killed(self._process)

@@ -121,7 +121,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def says_help(build: str) -> str:
-    """What a stand-in for llama.cpp's server runs for --help and --version."""
+    """The shell lines with which a stand-in for llama.cpp's server answers --help and --version."""
     data = Path(__file__).parents[1] / "data" / "llama_help.txt"
     return f'case $1 in --version) echo "version: {build} (0c1e570)" ;; *) cat "{data}" ;; esac'
 

@@ -1,4 +1,4 @@
-"""How far away a thing is, by its size in the picture, where things of its kind are all about as large. Pure.
+"""The distance of a thing, by its size in the picture, where things of its kind are all about as large. Pure.
 
 Only things that look as large from each side have a size: those that stand, and round ones.
 """

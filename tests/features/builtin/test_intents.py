@@ -132,7 +132,7 @@ def test_the_language_of_an_answer(text: str, code: str | None) -> None:
 
 @pytest.mark.parametrize("page", ["", "fr", "it"])
 def test_a_question_with_inverted_words_is_french(page: str) -> None:
-    """Whose "il" and "un" are Italian, too."""
+    """Its "il" and "un" are Italian, too."""
     intent = understand("Y a-t-il un chat ?", page=page)
     assert (intent.language, intent.things) == ("fr", ("cat",))
     assert understand("C'è un gatto?", page=page).language == "it"

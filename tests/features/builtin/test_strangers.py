@@ -1,4 +1,4 @@
-"""What people ask in their first minute that has no answer: each is told why, in one line and in their language."""
+"""Questions of people's first minute that have no answer: each is told why, in one line and in their language."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_first_characters_of_nonsense_are_enough() -> None:
 
 
 def test_print_is_looked_at_first() -> None:
-    """What stands on it is found; what does not may be a word of it."""
+    """A word on it is found; one that is not there may be a word of it."""
     assert told(understand("Is there a museum?"), *SIGN).startswith("It reads: Museum")
     missing = told(understand("Are there stairs?"), *SIGN)
     assert missing == language("en").say("cannot_here")

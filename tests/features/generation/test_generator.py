@@ -231,7 +231,7 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
-    """What workers say of their jobs, of cancelled ones, too."""
+    """The messages of workers about their jobs, cancelled ones, too."""
     found: list[Message] = []
     take = Job.take
 

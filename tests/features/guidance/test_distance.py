@@ -1,4 +1,4 @@
-"""How far away a thing is, by its size in the picture: of things with one size alone, and seen as a whole."""
+"""The distance of a thing, by its size in the picture: of things with one size alone, and seen as a whole."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ async def rest(job: Job) -> list[Message | None]:
 
 
 async def test_a_job_has_its_messages_and_an_end() -> None:
-    """What it is given comes back; another one's messages are not among them."""
+    """A job gets its own messages back; another one's messages are not among them."""
     heard: list[str] = []
     async with loaded(heard) as one:
         jobs = [one.begin({"type": "work", "what": what}, what.encode()) for what in ("a", "b")]
@@ -117,7 +117,7 @@ async def test_a_cancelled_job_is_not_read_any_more() -> None:
 
 
 async def test_more_than_can_wait_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came is read, then an error says why; the worker goes on with the next one."""
+    """The messages that came are read, then an error says why; the worker goes on with the next one."""
     monkeypatch.setattr(model_worker, "MOST_WAITING_BYTES", 64 * 1024)
     async with loaded() as one:
         job = one.begin({"type": "work", "what": "floods"})
@@ -173,7 +173,7 @@ async def test_one_that_is_not_loaded(
 
 
 async def test_a_program_that_is_not_there() -> None:
-    """What was asked for before ends with it."""
+    """Jobs that were asked for before end with it."""
     one = ModelWorker(("/nowhere/python",), {})
     job = one.begin({"type": "work"})
     with pytest.raises(ProcessFailed, match="is not there"):
