@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -163,6 +164,27 @@ STACKS = {
     "rocm": {"web", "vllm-rocm"},
     "": {"web"},
 }
+
+
+@pytest.mark.parametrize("profile", STACKS)
+def test_compose_itself_makes_the_stack(profile: str) -> None:
+    """It fills in the variables and takes every key, with the same services as the file's profiles say."""
+    plugin = shutil.which(
+        "docker-compose", path=f"{os.environ['PATH']}:/usr/libexec/docker/cli-plugins"
+    )
+    if plugin is None or not re.search(r"version v?[2-9]", ran([plugin, "version"]).stdout):
+        pytest.skip("Compose 2 or newer is not installed; Debian 13 has it as docker-compose")
+    done = ran(
+        [plugin, "--file", str(COMPOSE), "--profile", profile, "config", "--format", "json"],
+        timeout=60,
+        env={**os.environ, "MODEL_PATH": "/srv/model"},
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)["services"]
+    assert set(made) == STACKS[profile]
+    for name, service in made.items():
+        written = compose()["services"][name]
+        assert "build" in written or service["image"] == filled(written["image"]), name
 
 
 def services(profile: str) -> dict[str, dict[str, Any]]:
