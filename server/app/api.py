@@ -102,10 +102,6 @@ class Api:
         closes = self._program.last_closes if last else self._program.closes
         closes.append((name, close))
 
-    def load_later(self, load: Callable[[], object]) -> None:
-        """Have `load()` called in a thread after the start, for what the first page does not need."""
-        self._program.loads.append(load)
-
     def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         """Have `run()` entered while the application serves, and left before anything else ends."""
         self._program.serving.append(run)

@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 12.0
 # What features do while the server drains has so long after the last answer.
 LAST_SECONDS = 2.0
-# What the first question needs and the first page does not is loaded so long after the start.
+# The words of questions and orders, which the first page does not need, are loaded so long after the start.
 LOAD_SECONDS = 1.0
 
 
@@ -85,8 +85,6 @@ class Program:
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
         self.starts: list[Callable[[], None]] = []
-        # Called in a thread after the first page: what the first question would wait for
-        self.loads: list[Callable[[], object]] = [routing.load, order_words.load]
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
@@ -272,7 +270,7 @@ class Program:
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
-        for load in self.loads:
+        for load in (routing.load, order_words.load):
             await in_pool(self.pools.heavy, load)
 
     def _engine_changed(self, engine: Engine) -> None:

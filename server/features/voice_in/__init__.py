@@ -31,8 +31,6 @@ def register(api: Api) -> None:
     api.health(service.report)
     add_routes(api, service)
     tools = service.tools(api.pools, api.metrics)
-    if tools.speech_model is not None:
-        api.load_later(tools.speech_model.load)
     # With it, what somebody says over an answer stops it.
     api.session_part(
         lambda context: Listening(context, tools, context.part("voice_out") or Speaker()),

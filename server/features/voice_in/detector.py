@@ -49,7 +49,10 @@ class Chunk:
 
 
 class SpeechModel:
-    """The network, without state: one for the process, loaded with `load` or the first sound. Thread-safe. About 10 MB."""
+    """The network, without state: one for the process, loaded with the first sound. Thread-safe.
+
+    With its library it takes about 30 MiB.
+    """
 
     def __init__(self) -> None:
         if find_spec("onnxruntime") is None:
@@ -64,10 +67,6 @@ class SpeechModel:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
-
-    def load(self) -> None:
-        """Load it now. Blocks."""
-        _ = self._session
 
     def run(self, chunk: Samples, state: State) -> tuple[float, State]:
         """Return a chunk's likelihood of speech, and the state after it. `chunk`: (1, 576)."""
