@@ -99,12 +99,14 @@ class CodeUse(StrEnum):
 
 
 class BoxUnit(StrEnum):
-    """Unit of the coordinates in a model's boxes."""
+    """Unit of the coordinates in a model's boxes, and their order where it is not left, top, right, bottom."""
 
     # Pixels of the model's picture
     PIXELS = "pixels"
     # Thousandths of the picture's width and height
     THOUSANDTHS = "thousandths"
+    # The same, but top, left, bottom, right
+    THOUSANDTHS_Y_FIRST = "thousandths_y_first"
 
 
 class Hint(StrEnum):

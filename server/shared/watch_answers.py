@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from server.core.frames import BoxUnit
 from server.media.picture.grounding import Box, number, objects, share
 
 MAX_CONDITION_CHARS = 200
@@ -83,7 +84,7 @@ class Answer:
     seen: bool
     # 0 to 1
     confidence: float
-    # In the model's own unit; None when it gives no box
+    # In the model's own unit and order; None when it gives no box
     where: Box | None
     why: str
 
@@ -97,11 +98,17 @@ def one_line(condition: str) -> str:
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
 
 
-def question(conditions: Mapping[str, str]) -> str:
-    """Return the plain question about all conditions, by id."""
+def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
+    """Return the plain question about all conditions, by id. `unit`: of the boxes of whom it is for."""
     lines = [f"{name}: {one_line(condition)}" for name, condition in conditions.items()]
     form = _FORM_OF_MANY if len(conditions) > 1 else _FORM
-    return "\n".join(["Which of these does the picture show now?", *lines, _BEGIN + form + _RULES])
+    return "\n".join(
+        [
+            "Which of these does the picture show now?",
+            *lines,
+            _BEGIN + _ordered(form, unit) + _RULES,
+        ]
+    )
 
 
 def conditions_in(text: str) -> dict[str, str]:
@@ -112,10 +119,12 @@ def conditions_in(text: str) -> dict[str, str]:
     return {name: condition for name, separator, condition in named if separator}
 
 
-def second_question(name: str, condition: str, *, with_before: bool) -> str:
+def second_question(
+    name: str, condition: str, unit: BoxUnit | None = None, *, with_before: bool
+) -> str:
     """Return the question of the second look at one condition, in other words.
 
-    `with_before`: there is a crop of the last verified no, to ask what began since.
+    `unit`: as in `question`. `with_before`: there is a crop of the last verified no, to ask what began since.
     """
     pictures = (
         "The first picture shows the place before, when it was not so; the second shows it now. "
@@ -123,8 +132,14 @@ def second_question(name: str, condition: str, *, with_before: bool) -> str:
         if with_before
         else "This is an enlarged part of a camera's picture. Look for what speaks against this. Is it really so?"
     )
-    form = _BEGIN + _FORM + _RULES
+    form = _BEGIN + _ordered(_FORM, unit) + _RULES
     return "\n".join([pictures, f"{name}: {one_line(condition)}", form])
+
+
+def _ordered(form: str, unit: BoxUnit | None) -> str:
+    if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
+        return form.replace("[x1,y1,x2,y2]", "[y1,x1,y2,x2]")
+    return form
 
 
 def read_answers(text: str, names: Collection[str]) -> dict[str, Answer]:

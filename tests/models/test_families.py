@@ -153,10 +153,11 @@ def test_files_have_what_each_needs() -> None:
 
 
 def test_what_families_can() -> None:
-    """Boxes in thousandths from Qwen3-VL on, thinking off where there is a switch, frames in pairs."""
+    """Boxes in thousandths from Qwen3-VL on, Gemma's with y first, thinking off where there is a switch, frames in pairs."""
     boxes = {title: families.known(None, names.split()[0]) for title, names in NAMES.items()}
     units = {title: one.boxes for title, one in boxes.items() if one is not None and one.boxes}
     assert units.pop("Qwen2.5-VL") is BoxUnit.PIXELS
+    assert units.pop("Gemma 4") is BoxUnit.THOUSANDTHS_Y_FIRST
     assert set(units) == {"Qwen2-VL", "Qwen3-VL", "Qwen3.5 to 3.8", "Qwen3.8-Flash-Next"}
     assert set(units.values()) == {BoxUnit.THOUSANDTHS}
     hybrid = {title for title, one in boxes.items() if one is not None and one.thinking_off}

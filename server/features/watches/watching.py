@@ -530,11 +530,15 @@ class WatchQueue:
         capabilities = self._context.services.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
-        if ask.look is Look.SECOND:
+
+        def worded(_: str, needs: Capabilities) -> str:
+            """Return the request in the form of boxes of the engine that takes it."""
+            if ask.look is not Look.SECOND:
+                return question(conditions, unit_of(needs))
             (name,) = conditions
-            text = second_question(name, conditions[name], with_before=before is not None)
-        else:
-            text = question(conditions)
+            return second_question(
+                name, conditions[name], unit_of(needs), with_before=before is not None
+            )
 
         async def earlier(needs: Capabilities) -> list[EarlierPicture]:
             picture = await self._frames.crop(before, frame, needs, region) if before else None
@@ -551,7 +555,7 @@ class WatchQueue:
         )
         try:
             self._context.requests.submit(
-                text,
+                "\n".join(conditions.values()),
                 Kind.WATCH,
                 View(frame, detail, self._context.camera.scene, region=region),
                 sink,
@@ -560,6 +564,7 @@ class WatchQueue:
                     SCHEMA,
                     answer_tokens(len(conditions)),
                     scene_sound=True,
+                    wording=worded,
                     role=role,
                 ),
             )

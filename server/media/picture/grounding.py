@@ -2,8 +2,9 @@
 
 Qwen2.5-VL gives pixels of its picture, Qwen2-VL and Qwen3-VL thousandths of the picture's sides. The form is a JSON list,
 `[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks); Qwen2-VL writes `cup(x1,y1),(x2,y2)` with control
-tokens around both (its model card), which may have been removed already. The conversion is exact, because the model does
-not resize a picture whose sides come from `resize.smart_resize`.
+tokens around both (its model card), which may have been removed already. Gemma 4 gives thousandths as
+`"box_2d": [y1, x1, y2, x2]`. The conversion is exact, because the model does not resize a picture whose sides come from
+`resize.smart_resize`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import Any
 
 from server.core.frames import BoxUnit, Region
 
-# How a request says the unit of the boxes that it asks for
-UNIT_WORDS = {
-    BoxUnit.PIXELS: "in pixels of the picture",
-    BoxUnit.THOUSANDTHS: "from 0 to 1000 across the picture's width and height",
+_CORNERS = '"bbox_2d": [x1, y1, x2, y2]'
+_SHARES = "from 0 to 1000 across the picture's width and height"
+# How a request asks for boxes in each unit: their numbers, and what these are
+_WORDS = {
+    BoxUnit.PIXELS: (_CORNERS, "in pixels of the picture"),
+    BoxUnit.THOUSANDTHS: (_CORNERS, _SHARES),
+    BoxUnit.THOUSANDTHS_Y_FIRST: ('"box_2d": [y1, x1, y2, x2]', _SHARES),
 }
 # A box that reaches further beyond the picture is in another unit than its model's.
 BEYOND = 0.05
@@ -62,6 +66,10 @@ class Box:
     def moved(self, x: float, y: float) -> Box:
         return replace(self, x1=self.x1 + x, x2=self.x2 + x, y1=self.y1 + y, y2=self.y2 + y)
 
+    def turned(self) -> Box:
+        """Return it with x and y exchanged."""
+        return replace(self, x1=self.y1, y1=self.x1, x2=self.y2, y2=self.x2)
+
     def overlap(self, other: Box) -> float:
         """Return the share of two boxes' area that is in both, 0 to 1."""
         wide = min(self.x2, other.x2) - max(self.x1, other.x1)
@@ -70,8 +78,14 @@ class Box:
         return both / (self.area + other.area - both + 1e-9)
 
 
+def list_form(unit: BoxUnit) -> str:
+    """Return the words in which a request asks for a list of boxes."""
+    numbers, shares = _WORDS[unit]
+    return f'[{{{numbers}, "label": "its name", "sure": 0 to 1}}], coordinates {shares}'
+
+
 def read_boxes(text: str) -> list[Box]:
-    """Read the boxes and points of an answer in the model's unit, corners in order; [] without any.
+    """Read the boxes and points of an answer in the model's unit and order; [] without any.
 
     They may be inside other objects (`{"objects": [...]}`), in code blocks or between words. Left out are other JSON,
     boxes without four numbers, and numbers that are not finite. A truncated list gives the boxes before the cut.
@@ -101,6 +115,8 @@ def to_frame(
             " least 1"
         )
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
+    if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
+        box = box.turned()
     # Divide last, so that rounding does not move a box at an edge beyond it.
     x1, x2 = sorted(x * frame[0] / sides[0] for x in (box.x1, box.x2))
     y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))

@@ -3,8 +3,9 @@ a model's name; and what a model of no known family says of itself in its own fi
 
 A file has `title`, `names` ("qwen 2.5 vl" is also "Qwen2.5-VL", "qwen2_5_vl" and "qwen25vl"; letters or digits
 right before or after make another name), `not_with` (words that make it another one), `[types]` (each `model_type`
-with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes`, `geometry`
-(`patch` times `merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
+with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes` (a `BoxUnit`: the
+form in which a request asks for boxes and the answer is read; without it none are asked for), `geometry` (`patch` times
+`merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
 `thinking_off` (fields that switch thinking off), `silent_with` (words of those that do not speak), `tool_parser`
 (vLLM's parser of its tool calls; without one it is offered no tools), `licence`, `sources`.
 """

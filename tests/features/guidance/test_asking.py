@@ -118,6 +118,7 @@ async def test_what_nothing_here_knows_is_asked_of_the_model() -> None:
         assert [one.kind for one in model.requests] == [Kind.WATCH] * 2
         assert whole.question == question("my keys", BoxUnit.THOUSANDTHS, again=False)
         assert part.question == question("my keys", BoxUnit.THOUSANDTHS, again=True)
+        assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "its name", ' in whole.question
         assert part.picture.region == Region(6, 90, 186, 270)
         assert whole.turns == ()
         assert finding.looks == []

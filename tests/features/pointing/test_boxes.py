@@ -46,8 +46,10 @@ def test_the_request_has_question_form_and_unit(unit: BoxUnit) -> None:
         pointing.question("Wo ist der Schlüssel?", unit, again=again) for again in (False, True)
     )
     assert plain.endswith("Question: Wo ist der Schlüssel?")
-    assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "its name", "sure": 0 to 1}]' in plain
-    assert ("1000" in plain) is (unit is BoxUnit.THOUSANDTHS)
+    y_first = unit is BoxUnit.THOUSANDTHS_Y_FIRST
+    box = '"box_2d": [y1, x1, y2, x2]' if y_first else '"bbox_2d": [x1, y1, x2, y2]'
+    assert f'[{{{box}, "label": "its name", "sure": 0 to 1}}], coordinates ' in plain
+    assert ("1000" in plain) is (unit is not BoxUnit.PIXELS)
     assert again.endswith(plain)
     assert "speaks against" in again
 
@@ -107,6 +109,15 @@ def test_boxes_beyond_the_picture_are_cut_and_counted(
     answer = read(json.dumps([{"bbox_2d": box, "label": "cup"}]), BoxUnit.THOUSANDTHS)
     assert [one.x2 for one in answer.boxes] == ([] if right is None else [right])
     assert (answer.clamped, answer.dropped) == (clamped, dropped)
+
+
+def test_boxes_may_have_y_first() -> None:
+    """As Gemma 4 answers: a wide thing in the right upper part stays wide, and there."""
+    answer = read(
+        '```json\n[{"box_2d": [100, 500, 200, 1000], "label": "shelf"}]\n```',
+        BoxUnit.THOUSANDTHS_Y_FIRST,
+    )
+    assert answer.boxes == (Box(640, 72, 1280, 144, "shelf"),)
 
 
 def test_boxes_are_as_many_as_the_page_follows() -> None:
@@ -199,6 +210,8 @@ def test_boxes_are_exact_to_a_pixel(
         round(x2 * sides[0] / seen.width, 2),
         round(y2 * sides[1] / seen.height, 2),
     ]
+    if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
+        told = [told[1], told[0], told[3], told[2]]
     text = json.dumps([{"bbox_2d": told, "label": "it"}])
     (box,) = pointing.read(text, unit, picture=(wide, high), frame=frame, region=region).boxes
     right_edges = (x1 + seen.left, y1 + seen.top, x2 + seen.left, y2 + seen.top)

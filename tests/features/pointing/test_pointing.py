@@ -106,7 +106,7 @@ async def test_a_small_box_is_looked_at_again_at_full_resolution(unit: BoxUnit) 
     scale = (0.64, 0.36) if unit is BoxUnit.PIXELS else (1.0, 1.0)
     small = boxes(*(round(edge * scale[at % 2]) for at, edge in enumerate((500, 500, 550, 550))))
     # The part is a quarter of each side around the middle of the box, so 160x90, and its left half is in the answer.
-    half = (80, 80) if unit is BoxUnit.PIXELS else (500, 1000)
+    half = {BoxUnit.PIXELS: (80, 80), BoxUnit.THOUSANDTHS: (500, 1000)}.get(unit, (1000, 500))
     engine = qwen("In the middle.\n" + small, "Yes.\n" + boxes(0, 0, *half), unit=unit)
     async with room(engine) as one:
         response = await ask(one)

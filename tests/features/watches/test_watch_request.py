@@ -51,10 +51,14 @@ def test_the_whole_frame_needs_no_crop() -> None:
 
 @pytest.mark.parametrize(
     ("unit", "box"),
-    [(BoxUnit.THOUSANDTHS, Box(250, 500, 500, 1000)), (BoxUnit.PIXELS, Box(56, 112, 112, 224))],
+    [
+        (BoxUnit.THOUSANDTHS, Box(250, 500, 500, 1000)),
+        (BoxUnit.THOUSANDTHS_Y_FIRST, Box(500, 250, 1000, 500)),
+        (BoxUnit.PIXELS, Box(56, 112, 112, 224)),
+    ],
 )
 def test_a_place_in_a_crop_is_one_in_the_frame(unit: BoxUnit, box: Box) -> None:
-    """Exact in both units."""
+    """Exact in each unit."""
     region = Region(400, 200, 800, 600)
     answer = Answer(True, 0.9, box, "")
     found = in_frame(answer, request(224, 224), unit, region)

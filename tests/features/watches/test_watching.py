@@ -348,6 +348,27 @@ async def test_places_in_the_models_own_unit(boxes: BoxUnit | None, where: Any) 
             assert abs(at - share) < 0.15
 
 
+@pytest.mark.parametrize(
+    ("boxes", "order"),
+    [
+        (BoxUnit.THOUSANDTHS, "[x1,y1,x2,y2]"),
+        (BoxUnit.THOUSANDTHS_Y_FIRST, "[y1,x1,y2,x2]"),
+        (None, "[x1,y1,x2,y2]"),
+    ],
+)
+async def test_places_are_asked_for_in_the_models_own_order(
+    boxes: BoxUnit | None, order: str
+) -> None:
+    """In both looks."""
+    async with room(FakeEngine(capabilities=Capabilities(boxes=boxes))) as one:
+        guard = Guard(one)
+        guard.watch()
+        await guard.calm()
+        await guard.alarm()
+        assert [order in request.question for request in one.engine.requests[-2:]] == [True, True]
+        assert len(guard.alerts()) == 1
+
+
 async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> None:
     """Not once it went; and no more than three times."""
     async with room(FakeEngine(capabilities=ABLE)) as one:

@@ -333,6 +333,8 @@ async def test_probe_learns_model_context_and_geometry(
         ({"root": "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8"}, BoxUnit.THOUSANDTHS),
         ({"id": "qwen2.5vl:7b"}, BoxUnit.PIXELS),
         ({"id": "qwen2-vl-2b-instruct"}, BoxUnit.THOUSANDTHS),
+        ({"id": "gemma4:e4b"}, BoxUnit.THOUSANDTHS_Y_FIRST),
+        ({"id": "google/gemma-3-4b-it"}, None),
         ({"id": "Qwen2.5-Omni-7B"}, None),
         ({"id": "Qwen3-VL-8B", "model_type": "smolvlm"}, None),
     ],
