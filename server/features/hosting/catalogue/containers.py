@@ -13,10 +13,11 @@ LOOPBACK = "127.0.0.1"
 MOUNTED_AT = "/model"
 # Within the container
 PORT = 8000
-# Images of the vLLM project, each pinned to the newest release whose tag was seen.
+# Images of the vLLM project, each pinned to the newest release whose tag was seen, by its digest where it is known.
 IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
-    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0",
+    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0"
+    "@sha256:749f6f3f944f12af49966ac523c1f8573e4b229594b541954bd5f879b4496b1f",
 }
 
 
