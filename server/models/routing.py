@@ -11,6 +11,7 @@ import math
 import re
 import tomllib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -69,11 +70,8 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
         return sorted({plain(entry.strip()) for entry in entries.split(",")}, key=len, reverse=True)
 
     def choice(entries: list[str], begin: str, end: str, more: str) -> str:
-        found = [
-            re.escape(entry.rstrip("*")) + (more if entry.endswith("*") else "")
-            for entry in entries
-        ]
-        return rf"{begin}(?:{'|'.join(found)}){end}"
+        found = [(entry.rstrip("*"), more if entry.endswith("*") else "") for entry in entries]
+        return f"{begin}{_either(found)}{end}"
 
     entries = [entry for entry in longest_first(words) if entry]
     marked = [entry for entry in entries if _DEVANAGARI.search(entry)]
@@ -82,8 +80,29 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
     if marked:
         letter = rf"[\w{WORD_MARKS}]"
         choices.append(choice(marked, rf"(?<!{letter})", rf"(?!{letter})", f"{letter}*"))
-    choices += [re.escape(part) for part in longest_first(parts) if part]
+    if found := [(part, "") for part in longest_first(parts) if part]:
+        choices.append(_either(found))
     return re.compile("|".join(choices))
+
+
+def _either(entries: Sequence[tuple[str, str]]) -> str:
+    """Return a pattern of texts, each with what may follow it: the first that matches, found by its first letters.
+
+    One after the other they would all be tried at each place of a text.
+    """
+    by_letter: dict[str, list[tuple[str, str]]] = {}
+    for text, more in entries:
+        by_letter.setdefault(text[:1], []).append((text[1:], more))
+    found = []
+    for letter, rest in by_letter.items():
+        if not letter:
+            found += [more for _, more in rest]
+        elif len(rest) == 1:
+            ((text, more),) = rest
+            found.append(re.escape(letter + text) + more)
+        else:
+            found.append(re.escape(letter) + _either(rest))
+    return f"(?:{'|'.join(found)})"
 
 
 @cache
