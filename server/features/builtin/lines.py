@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -257,13 +258,15 @@ def _columns(placed: list[_Spot]) -> tuple[list[_Spot], list[_Spot], frozenset[i
     if len(placed) < 2 * _LINES:
         return None
     high = max(1.0, median(piece.height for _, piece in placed))
-    begins = {round(_left(spot) / high): _left(spot) for spot in placed}
-    for begin in sorted(begins.values())[1:]:
+    sides = [(_left(spot), _left(spot) + spot[1].width, spot) for spot in placed]
+    starts, ends = sorted(start for start, _, _ in sides), sorted(end for _, end, _ in sides)
+    for begin in sorted({round(start / high): start for start in starts}.values())[1:]:
         edge = begin - high / 2
-        left = [spot for spot in placed if _left(spot) + spot[1].width < edge]
-        right = [spot for spot in placed if _left(spot) >= edge]
-        if min(len(left), len(right)) < _LINES or len(left) + len(right) < 0.7 * len(placed):
+        on_left, on_right = bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)
+        if min(on_left, on_right) < _LINES or on_left + on_right < 0.7 * len(placed):
             continue
+        left = [spot for _, end, spot in sides if end < edge]
+        right = [spot for start, _, spot in sides if start >= edge]
         if all(map(_is_prose, (left, right))) or all(map(_is_list, (left, right))):
             across = {id(piece) for _, piece in placed} - {id(piece) for _, piece in left + right}
             return left, right, frozenset(across)
@@ -294,10 +297,11 @@ def _is_list(column: Sequence[_Spot]) -> bool:
 
 def _rows(placed: Sequence[_Spot]) -> list[Row]:
     """Return the rows of one block, whose pieces are in the order of their middles."""
+    large = [one for one in placed if _may_be_figure(one[1].text.strip()[-1:])]
     figures = {
         id(piece): figure
         for spot, piece in placed
-        if (figure := _figure_of(spot, piece, placed)) is not None
+        if (figure := _figure_of(spot, piece, large)) is not None
     }
     rows: list[list[_Spot]] = []
     for spot, piece in placed:
@@ -335,15 +339,18 @@ def _row(row: Sequence[_Spot], apart: bool) -> Row:
     return Row(text, max(piece.height for _, piece in row), cells, apart)
 
 
-def _figure_of(spot: tuple[float, float], piece: Piece, placed: Sequence[_Spot]) -> Piece | None:
+def _may_be_figure(last: str) -> bool:
+    """Find whether a piece with this last character may be a figure that has its unit beside it."""
+    return last.isdigit() or last in "°.,"
+
+
+def _figure_of(spot: tuple[float, float], piece: Piece, figures: Sequence[_Spot]) -> Piece | None:
     """Return the large figure right beside a small piece, on its left; None without one."""
     if not _BESIDE.fullmatch(piece.text.strip()):
         return None
     left = spot[0] - piece.width / 2
-    for (x, y), other in placed:
+    for (x, y), other in figures:
         if other is piece or other.height < 1.25 * piece.height:
-            continue
-        if not other.text.strip()[-1:].isdigit() and other.text.strip()[-1:] not in "°.,":
             continue
         gap = left - (x + other.width / 2)
         level = abs(spot[1] - y) < 0.6 * other.height
