@@ -19,10 +19,7 @@ from server.models.order_words import Order, order_in
 from server.models.routing import WORD_MARKS, ends, plain
 
 # The words for visitors about a condition that is none of these
-ABLE = (
-    "The built-in engine watches for a word, any text, a code, a colour, a person, a common thing, motion or the light."
-    " For more a vision-language model is needed."
-)
+ABLE = "Without a model: words, colours, things, motion."
 
 
 class Subject(StrEnum):
