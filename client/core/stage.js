@@ -1,7 +1,7 @@
 import { byId, show } from "./page/dom.js";
 import { remember } from "./page/resume.js";
 import { followViewport, ScreenLock, watchSurroundings } from "./page/surroundings.js";
-import { summary } from "./page/words.js";
+import { inSimpleMode, summary } from "./page/words.js";
 import { text } from "./words/text.js";
 
 // Between two announcements of the state (ms)
@@ -45,8 +45,16 @@ export function startStage(page) {
   });
   const simple = byId("simple-open", HTMLButtonElement);
   simple.addEventListener("click", () => void page.dialogs.showSimple(simple));
-  page.take(["glance"], (seen) => chat.composer.suggestions.fit(seen));
-  page.when("session", () => chat.composer.suggestions.fit({ text: false, code: false, people: 0, things: [] }));
+  const { suggestions } = chat.composer;
+  const usual = () => suggestions.fit({ text: false, code: false, people: 0, things: [] });
+  page.take(["glance"], (seen) => suggestions.fit(seen));
+  page.when("session", usual);
+  // A model says nothing of what is in front.
+  let seen = false;
+  page.when("facts", (facts) => {
+    if (seen && !inSimpleMode(facts)) usual();
+    seen = inSimpleMode(facts);
+  });
   const leave = () => {
     page.emit("stop", undefined);
     visit.stop();
