@@ -53,9 +53,12 @@ async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin
         await page.settle()
         words, over = await bounds(note), await bounds(offer)
         assert words["y"] + words["height"] <= over["y"] + 1, size
-        assert words["height"] <= 110, size
+        # One line, and the room around it
+        assert words["height"] <= 45, size
         await expect(page.find("#end-mode")).to_be_visible()
-        await expect(page.find("#offered button")).to_have_count(3)
+    # What it can watch for stands there as soon as nothing is typed.
+    await page.box.fill("")
+    await expect(page.find("#offered button:visible")).to_have_count(3)
 
 
 # A camera with a zoom and a torch
@@ -118,7 +121,7 @@ async def test_a_turned_phone_stays_at_the_newest_answer(
 
 
 async def test_the_menu_and_the_question_are_in_sight(visit: Visit, builtin: Running) -> None:
-    """In low windows: all of the menu, and what is asked below an opened list of watches."""
+    """In low windows: all of the menu, and what is asked below an opened list of watches. At 400 % it is scrolled."""
     page = await started(visit, builtin.base_url)
     await page.watch("you see a dog")
     await page.find("#watches > summary").click()
@@ -129,6 +132,46 @@ async def test_the_menu_and_the_question_are_in_sight(visit: Visit, builtin: Run
         for one in await page.find("#menu button:visible").all():
             await expect(one).to_be_in_viewport(ratio=0.99)
         await page.page.keyboard.press("Escape")
+    await page.resize(320, 256)
+    await page.find("#menu-open").click()
+    for one in await page.find("#menu button:visible").all():
+        await one.scroll_into_view_if_needed()
+        await expect(one).to_be_in_viewport(ratio=0.9)
+        assert (await bounds(one))["width"] > 240
+
+
+# What is not wholly inside the element that scrolls it, by its words
+_CUT = """(names) => {
+  const [around, inside] = names;
+  const frame = document.querySelector(around).getBoundingClientRect();
+  return [...document.querySelectorAll(inside)].filter((one) => {
+    const { top, bottom } = one.getBoundingClientRect();
+    return one.checkVisibility() && (top < frame.top - 4 || bottom > frame.bottom + 4);
+  }).map((one) => one.textContent.trim());
+}"""
+
+
+@pytest.mark.parametrize("size", [(844, 390), (320, 568)], ids=["844x390", "320x568"])
+async def test_what_opens_in_a_low_window_is_seen_whole(
+    visit: Visit, builtin: Running, size: tuple[int, int]
+) -> None:
+    """What an answer's points open, with the ways to look below their heading, and the tiles of "more"."""
+    page = await started(visit, builtin.base_url, viewport=size)
+    await page.ask("What colour is this?")
+    proof = await page.points()
+    for name in ("page.copy", "answer.save", "chat.read_aloud", "chat.delete_short"):
+        await expect(proof.get_by_role("button", name=say(name))).to_be_in_viewport(ratio=0.99)
+    heading = await bounds(proof.get_by_text(say("chat.look_again"), exact=True))
+    for name in ("now", "detail", "past", "where"):
+        way = proof.get_by_role("button", name=say(f"page.way_{name}"), exact=True)
+        assert (await bounds(way))["y"] > heading["y"]
+    await expect(proof.locator(".about")).to_be_hidden()
+    await page.comes(_CUT, [], ["#log", ".evidence :is(button, summary)"])
+    await proof.locator("> summary").click()
+    await expect(page.find("#quick-what")).to_be_visible()
+    if size == (844, 390):
+        await page.find("#more-open").click()
+        await page.comes(_CUT, [], ["#more", "#more > *"])
 
 
 async def test_the_states_numbers_come_into_sight(visit: Visit, builtin: Running) -> None:

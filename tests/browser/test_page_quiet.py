@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.test_page_answers import coded
 from tests.browser.test_page_small import _PLACEHOLDER
-from tests.browser.visitor import Visit, Visitor, bounds, started
+from tests.browser.visitor import RED, SHARP, Visit, Visitor, bounds, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
-from tests.support.running import Running
+from tests.support.running import Running, running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -83,6 +84,48 @@ async def test_what_is_wrong_stands_beside_the_picture(visit: Visit, builtin: Ru
     await page.press(say("guide.name"))
     await expect(page.find("#aim")).to_be_visible()
     await free_middle(page)
+
+
+# Of a message and a hint at once: which of them is seen, and where it begins, by what the message has to press
+HINTS = """() => {
+  const [notice, aim, action, check] =
+    ["notice", "aim", "notice-action", "notice-check"].map((id) => document.getElementById(id));
+  const seen = {};
+  for (const [tone, press] of [["warn", false], ["warn", true], ["bad", true]]) {
+    [notice.dataset.tone, aim.textContent] = [tone, "A little up"];
+    notice.hidden = aim.hidden = false;
+    [action.hidden, check.hidden] = [!press, tone !== "bad"];
+    const shown = [notice, aim].filter((one) => one.checkVisibility());
+    seen[`${tone} ${press}`] = shown.map((one) => [one.id, one.getBoundingClientRect().top]);
+  }
+  return seen;
+}"""
+
+
+async def test_one_hint_at_a_time(visit: Visit, builtin: Running) -> None:
+    """In one place: the guide's, unless a message has something to press."""
+    page = await started(visit, builtin.base_url)
+    await page.ask("What colour is this?")
+    for size in SIZES:
+        await page.resize(*size)
+        seen = await page.evaluate(HINTS)
+        assert [[id for id, _ in shown] for shown in seen.values()] == [
+            ["aim"],
+            ["notice"],
+            ["notice"],
+        ]
+        assert len({top for shown in seen.values() for _, top in shown}) == 1, size
+
+
+async def test_a_low_window_has_its_column(page: Visitor) -> None:
+    """A phone on its side: the answers at the right, over less than half; the picture beside them."""
+    await page.resize(844, 390)
+    stage, panel = await bounds(page.find("#stage")), await bounds(page.find("#panel"))
+    assert stage["x"] == 0
+    assert stage["x"] + stage["width"] <= panel["x"] + 1
+    assert panel["x"] + panel["width"] == 844
+    assert 0.4 * 844 <= panel["width"] <= 0.46 * 844
+    assert stage["height"] == panel["height"] == 390
 
 
 async def test_a_long_press_holds_the_picture(page: Visitor) -> None:
@@ -188,6 +231,31 @@ async def test_three_questions_stand_in_one_row(visit: Visit, builtin: Running) 
         answer = (await page.tap(words))["text"]
         assert "I cannot tell" not in answer
         assert "try “" not in answer or words != say("stage.what_is_this")
+
+
+def questions(*names: str) -> list[str]:
+    return [say(f"stage.{name}") for name in names]
+
+
+async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
+    """Text, then nothing of note, then a code; a model, which looks at nothing unasked, has the usual ones."""
+    async with FakeOpenAI() as model:
+        await model.close()
+        async with running(engine="auto", vllm_base_url=model.base_url) as run:
+            page = await started(visit, run.base_url, **SHARP)
+            row = page.find("#quick button:visible")
+            usual = questions("what_is_this", "read_this", "people")
+            await page.show(mode="text:WAY OUT", textPx=80, clock=False)
+            await expect(row).to_have_text(questions("read_this", "what_is_this", "people"))
+            await page.show(mode=RED)
+            await expect(row).to_have_text(usual)
+            await page.show(mode=coded("https://example.org/menu"))
+            await expect(row).to_have_count(3)
+            await expect(row.first).to_have_text(say("stage.scan"))
+            await model.start()
+            await page.got('m.type === "ready" && m.engine === "vllm"', timeout=30)
+            await expect(row).to_have_text(usual)
+            await page.leave()
 
 
 async def test_a_key_finds_the_question_and_what_is_more(

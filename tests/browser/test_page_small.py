@@ -94,6 +94,7 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
         await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
     await page.comes(_COVERED, [], "#bar button, #state")
     await expect(page.box).to_be_in_viewport(ratio=0.99)
+    await expect(page.turns.last.locator(".text")).to_be_in_viewport(ratio=0.99)
     await expect(page.find("#stage")).to_be_in_viewport(ratio=0.7)
     await page.comes(f"({_WIDE})().out", [])
     await page.press(say("chat.camera_off"))
