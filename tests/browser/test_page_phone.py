@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import pytest_asyncio
 from cryptography import x509
@@ -89,6 +91,29 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
         "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
     )
     assert code not in stored
+
+
+async def test_a_phone_scans_what_the_page_shows(
+    visit: Visit, lan: Running, model: FakeOpenAI
+) -> None:
+    """Over https a phone gets a code of the link that makes it a camera; what programs send is under Advanced."""
+    page = await visit(f"{lan.base_url}/#pair={new_code(lan)}")
+    await page.start()
+    await page.press("#cameras-open")
+    await page.find("#several-phone").click()
+    link, code = page.find("#several-link"), page.find("#several-code")
+    await expect(link).not_to_have_value("")
+    await expect(page.find("#several-scan")).to_be_visible()
+    await expect(page.find("#several-insecure")).to_be_hidden()
+    image = cv2.imdecode(np.frombuffer(await code.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    read, *_ = cv2.QRCodeDetector().detectAndDecode(image)
+    assert read == await link.input_value()
+    advanced = page.find("#several-advanced")
+    await expect(advanced.get_by_text("WHIP")).to_be_hidden()
+    await advanced.locator("summary").click()
+    await page.button(say("cameras.show_address")).click()
+    assert "/whip" in await page.find("#several-address").input_value()
 
 
 async def test_a_reload_goes_straight_back_to_live(

@@ -251,9 +251,22 @@ async def test_what_can_be_done_with_a_part(
     since = await page.now()
     await tap(page, CUP)
     await page.got('m.type === "pointed" && m.boxes.length > 0', since=since)
+    row = page.find("#offered button")
+    wanted = (
+        "stage.what_is_this",
+        "stage.read_this",
+        "lead.begin",
+        "pick.tell_moves",
+        "pick.press",
+    )
+    await expect(row).to_have_text([say(one) for one in wanted])
     model.requests.clear()
     response = await page.ask("What is this?")
-    assert response["closer"]["crop"][0] > 640
+    closer = response["closer"]
+    assert closer["crop"][0] > 640
+    size = f"{closer['width']}×{closer['height']}"
+    about = (await page.figures()).locator(".about")
+    await expect(about).to_contain_text(say("answer.part_beside", size=size))
     (seen,) = [one for one in model.requests if one.body.get("messages")]
     content = seen.body["messages"][-1]["content"]
     assert [one["type"] for one in content] == ["image_url", "text", "image_url", "text"]
