@@ -22,6 +22,7 @@ _TWO = """() => {
   const give = media.getUserMedia;
   window.__asked = [];
   media.getUserMedia = async function (wish) {
+    window.__side = wish.video?.facingMode?.ideal;
     const id = wish.video?.deviceId?.exact ?? "canvas";
     window.__asked.push(id);
     const stream = await give.call(this, wish);
@@ -32,6 +33,18 @@ _TWO = """() => {
   };
   media.enumerateDevices = async () => ["canvas", "second"].map((deviceId) =>
     ({ kind: "videoinput", deviceId, label: `The ${deviceId} one`, getCapabilities: () => ({}) }));
+}"""
+# A light, and what it was told last: a canvas would refuse it.
+_LIGHT = """() => {
+  const { getCapabilities, applyConstraints } = MediaStreamTrack.prototype;
+  MediaStreamTrack.prototype.getCapabilities = function () {
+    return { ...getCapabilities.call(this), torch: true };
+  };
+  MediaStreamTrack.prototype.applyConstraints = async function (wish) {
+    const told = wish?.advanced?.find((one) => "torch" in one);
+    if (told) window.__lit = told.torch;
+    else await applyConstraints.call(this, wish);
+  };
 }"""
 _USED = "document.querySelector('#video').srcObject?.getVideoTracks()[0].getSettings().deviceId"
 _NAMED = """() => {
@@ -117,6 +130,34 @@ async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running
     await page.page.goto(builtin.base_url)
     await page.start()
     assert await page.evaluate("window.__asked") == ["second"]
+
+
+async def test_flip_and_light_stand_where_they_exist(visit: Visit, builtin: Running) -> None:
+    """Two cameras have a button that takes the other side's, a phone's light a tile; others have neither."""
+    page = await started(visit, builtin.base_url)
+    await page.find("#more-open").click()
+    await expect(page.find("#hold")).to_be_visible()
+    await expect(page.find("#torch")).to_be_hidden()
+    await expect(page.find("#switch-camera")).to_be_hidden()
+    page = await started(visit, builtin.base_url, scripts=[_TWO, _LIGHT])
+    flip = page.button(say("stage.switch_camera"))
+    await expect(flip).to_be_in_viewport(ratio=0.99)
+    await page.comes("window.__side", "environment")
+    await flip.click()
+    await page.comes("window.__side", "user")
+    await expect(page.state).to_have_text(say("page.live"))
+    await page.press("#torch")
+    await expect(page.find("#torch")).to_have_attribute("aria-pressed", "true")
+    await page.comes("window.__lit", True)
+
+
+async def test_the_menu_says_words(visit: Visit, builtin: Running) -> None:
+    """What a person does with the page beside asking."""
+    page = await started(visit, builtin.base_url)
+    await page.find("#menu-open").click()
+    words = ("chat.camera_off", "cameras.title", "watch.list", "facts.keep", "programs.title")
+    more = ("settings.menu", "page.check_connection")
+    await expect(page.find("#menu button:visible")).to_have_text([say(one) for one in words + more])
 
 
 async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
