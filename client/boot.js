@@ -47,10 +47,17 @@
 
   // Other words than English come beside the modules; language.js uses them.
   const languages = ["de", "es", "fr", "it", "pt", "nl", "pl", "tr", "uk", "ru", "ar", "hi", "zh", "ja", "ko"];
-  const own = [kept, ...navigator.languages].map((tag) => tag.toLowerCase().split("-")[0]).find((one) => one === "en" || languages.includes(one));
+  const own = [kept, ...navigator.languages]
+    .map((tag) => tag.toLowerCase().split("-")[0])
+    .find((one) => one === "en" || languages.includes(one));
   if (own && own !== "en") {
     const link = document.createElement("link");
-    Object.assign(link, { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: `/client/languages/${own}.json` });
+    Object.assign(link, {
+      rel: "preload",
+      as: "fetch",
+      crossOrigin: "anonymous",
+      href: `/client/languages/${own}.json`,
+    });
     document.head.append(link);
     root.lang = own;
     root.dir = own === "ar" ? "rtl" : "ltr";

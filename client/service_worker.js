@@ -1,6 +1,8 @@
 /* global SHELL */
-// Keeps the page's own files, so that it opens without the server, and nothing else: whatever is not in the list, which the server
-// puts in front of this script as SHELL (a version, and the hash of each file and of each language's words), passes by it: the API, pictures, answers, tokens.
+// Keeps the page's own files, so that it opens without the server, and nothing else: whatever is not in the list, which
+// the server
+// puts in front of this script as SHELL (a version, and the hash of each file and of each language's words), passes by
+// it: the API, pictures, answers, tokens.
 {
   const NAME = "qwen-camera-shell-";
   const CACHE = NAME + SHELL.version;
@@ -13,7 +15,8 @@
   const AWAY = [502, 503, 504];
 
   /**
-   * Pages by their client id: true when they are of this version, so that their files may come from the cache. A worker that was
+   * Pages by their client id: true when they are of this version, so that their files may come from the cache. A worker
+   * that was
    * started again knows none, and asks the network first. @type {Map<string, boolean>}
    */
   const pages = new Map();
@@ -35,12 +38,16 @@
     else if (pathname !== "/") event.respondWith(openFile(event.request, pathname, event.clientId));
   });
 
-  /** Fetch all files, each with the content that the list promises: a half-upgraded server fails it, and the browser tries again. */
+  /**
+   * Fetch all files, each with the content that the list promises: a half-upgraded server fails it, and the browser
+   * tries again.
+   */
   async function fill() {
     try {
       const waiting = Object.entries(SHELL.files);
       // The words of other languages only where the version before had them
-      for (const [path, integrity] of Object.entries(SHELL.words)) if (await caches.match(path)) waiting.push([path, integrity]);
+      for (const [path, integrity] of Object.entries(SHELL.words))
+        if (await caches.match(path)) waiting.push([path, integrity]);
       const fetchNext = async () => {
         for (let next; (next = waiting.shift()); ) await keep(...next);
       };
@@ -51,16 +58,27 @@
     }
   }
 
-  /** Fetch a file and keep it. @param {string} path @param {string} integrity @throws where it is not what the list promises */
+  /**
+   * Fetch a file and keep it.
+   * @param {string} path
+   * @param {string} integrity
+   * @throws where it is not what the list promises
+   */
   async function keep(path, integrity) {
-    const response = await fetch(path, { cache: "no-cache", integrity, headers: { Accept: path === "/" ? "text/html" : "*/*" } });
+    const response = await fetch(path, {
+      cache: "no-cache",
+      integrity,
+      headers: { Accept: path === "/" ? "text/html" : "*/*" },
+    });
     if (!response.ok || response.redirected) throw new Error(`${path}: ${response.status}`);
     await (await caches.open(CACHE)).put(path, response);
   }
 
   async function deleteOthers() {
     const names = await caches.keys();
-    await Promise.all(names.filter((name) => name.startsWith(NAME) && name !== CACHE).map((name) => caches.delete(name)));
+    await Promise.all(
+      names.filter((name) => name.startsWith(NAME) && name !== CACHE).map((name) => caches.delete(name)),
+    );
   }
 
   /** The network's page, so that nobody starts with an old one; the kept one, which says so, where none comes. */
@@ -91,7 +109,10 @@
     }
   }
 
-  /** @returns {Promise<Response|undefined>} undefined: the browser has deleted it, or a script has put something else there */
+  /**
+   * @returns {Promise<Response|undefined>} undefined: the browser has deleted it, or a script has put something else
+   *   there
+   */
   async function find(path) {
     const page = await caches.match(path, { cacheName: CACHE, ignoreVary: true });
     if (!page) return;

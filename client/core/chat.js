@@ -42,7 +42,10 @@ export class Chat {
     this.renderRunning();
   });
 
-  /** The part of the picture that questions are about, as shares of it; null: all of it. @type {() => import("./page/picture.js").Edges|null} */
+  /**
+   * The part of the picture that questions are about, as shares of it; null: all of it.
+   * @type {() => import("./page/picture.js").Edges|null}
+   */
   part = () => null;
 
   speech = new Speech((key) => this.view.renderSpeaking(key));
@@ -80,7 +83,9 @@ export class Chat {
       watching: (open) => visit.description.prefer({ changes: open }),
     });
     this.#answers.join(this.view, this.marks);
-    this.#tools = page.part(import.meta.url, "./chat/tools.js", { load: async () => new (await import("./chat/tools.js")).Tools(page) });
+    this.#tools = page.part(import.meta.url, "./chat/tools.js", {
+      load: async () => new (await import("./chat/tools.js")).Tools(page),
+    });
     this.composer = new Composer({
       onAsk: (words) => this.ask(words),
       onTyping: () => visit.typing(),
@@ -103,7 +108,11 @@ export class Chat {
     setInterval(() => !document.hidden && this.view.age(this.conversation.turns), AGES_EVERY);
   }
 
-  /** @param {string} question @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
+  /**
+   * @param {string} question
+   * @param {"auto"|"low"|"high"} [detail]
+   * @param {import("./page/routes.js").Route} [route]
+   */
   ask(question, detail = "auto", route) {
     const { visit, dialogs, stage } = this.#page;
     const waited = this.conversation.running;
@@ -142,7 +151,11 @@ export class Chat {
     this.note(message.message, refused ? this.conversation.open : null);
   }
 
-  /** Do what a model has called for, or ask whether it may. @param {Turn} turn @param {import("./live/messages.d.ts").Response} message */
+  /**
+   * Do what a model has called for, or ask whether it may.
+   * @param {Turn} turn
+   * @param {import("./live/messages.d.ts").Response} message
+   */
   async #called(turn, { calls, engine }) {
     const asked = settings().toolsAsked || engine === "builtin" || !this.#page.visit.facts.ready?.capabilities.tools;
     if (!calls && asked) return;
@@ -150,7 +163,12 @@ export class Chat {
     this.#tools.here?.take(turn, calls);
   }
 
-  /** Say that another kind of engine answers. @param {string} engine @param {string} model @param {Turn|null} [before] */
+  /**
+   * Say that another kind of engine answers.
+   * @param {string} engine
+   * @param {string} model
+   * @param {Turn|null} [before]
+   */
   answersNow(engine, model, before = this.conversation.open) {
     const news = this.#stand.heard(engine, model, this.#page.visit.facts);
     if (news) this.note(news, before);
@@ -169,7 +187,11 @@ export class Chat {
     this.renderRunning();
   }
 
-  /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */
+  /**
+   * Put an entry of another kind below the answers.
+   * @param {HTMLElement} entry
+   * @param {boolean} [loud] bring it into sight
+   */
   add(entry, loud) {
     this.#drawing.flush();
     this.view.add(entry, loud);
@@ -201,7 +223,8 @@ export class Chat {
 }
 
 /**
- * Draws each changed turn once per animation frame: words may arrive faster than the screen shows them, and a question is
+ * Draws each changed turn once per animation frame: words may arrive faster than the screen shows them, and a question
+ * is
  * sent before it is drawn.
  */
 export class Drawing {

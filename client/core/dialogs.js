@@ -25,7 +25,13 @@ export class DialogsEntry {
     });
   }
 
-  /** See `CodeDialog.ask`. @param {HTMLElement} opener @param {boolean} wrong @param {string} [why] @returns {Promise<string|null>} */
+  /**
+   * See `CodeDialog.ask`.
+   * @param {HTMLElement} opener
+   * @param {boolean} wrong
+   * @param {string} [why]
+   * @returns {Promise<string|null>}
+   */
   async askCode(opener, wrong, why) {
     await this.#part.open(opener);
     return this.#part.here?.code.ask(wrong, why) ?? null;
@@ -48,7 +54,11 @@ export class DialogsEntry {
     this.#part.here?.simple.open(this.#visit.facts);
   }
 
-  /** Do what the notice offers: explain the certificate, or ask again about another machine. @param {HTMLElement} opener @returns {boolean} false for neither */
+  /**
+   * Do what the notice offers: explain the certificate, or ask again about another machine.
+   * @param {HTMLElement} opener
+   * @returns {boolean} false for neither
+   */
   review(opener) {
     const { untrusted, disclose } = this.#visit.facts;
     if (!untrusted && !disclose) return false;

@@ -49,7 +49,10 @@ export class Page {
   dialogs = /** @type {any} */ (null);
   /** Set by the feature that speaks. @type {Voice|null} */
   voice = null;
-  /** Answers that were not this page's. @type {{asides: import("./chat/conversation.js").Aside[], forget: () => void}|null} */
+  /**
+   * Answers that were not this page's.
+   * @type {{asides: import("./chat/conversation.js").Aside[], forget: () => void}|null}
+   */
   others = null;
   /** True for what wants the camera on while the page is hidden. @type {(() => boolean)[]} */
   keepers = [];
@@ -89,13 +92,18 @@ export class Page {
     keeps: () => this.keepers.some((keeps) => keeps()),
   });
 
-  /** Send a message to the server. @param {import("./live/messages.d.ts").ClientMessage} message @returns {boolean} false without a connection */
+  /**
+   * Send a message to the server.
+   * @param {import("./live/messages.d.ts").ClientMessage} message
+   * @returns {boolean} false without a connection
+   */
   send(message) {
     return this.visit.socket.send(message);
   }
 
   /**
-   * Take messages of these types. The last that came to take them is asked first, and true from it says that nobody else needs one.
+   * Take messages of these types. The last that came to take them is asked first, and true from it says that nobody
+   * else needs one.
    * @param {string[]} types @param {(message: any) => unknown} take
    */
   take(types, take) {
@@ -181,7 +189,12 @@ export class Page {
     this.chat.view.announce(text);
   }
 
-  /** Speak a remark, if the user wants to hear them. @param {string} text @param {boolean} [matters] see `SpeakEntry.say` @param {boolean} [between] */
+  /**
+   * Speak a remark, if the user wants to hear them.
+   * @param {string} text
+   * @param {boolean} [matters] see `SpeakEntry.say`
+   * @param {boolean} [between]
+   */
   say(text, matters, between) {
     return this.voice?.say(text, matters, between) ?? false;
   }
@@ -194,7 +207,8 @@ export class Page {
   /** Hide what belongs to features that are off. @param {(feature: string) => boolean} isOn */
   showFeatures(isOn) {
     for (const element of document.querySelectorAll("[data-feature]")) {
-      if (!isOn(/** @type {HTMLElement} */ (element).dataset.feature ?? "")) show(/** @type {HTMLElement} */ (element), false);
+      if (!isOn(/** @type {HTMLElement} */ (element).dataset.feature ?? ""))
+        show(/** @type {HTMLElement} */ (element), false);
     }
   }
 }

@@ -53,13 +53,19 @@ export class SettingsEntry {
     });
   }
 
-  /** Keep what was chosen at the answers; at first prefer what was kept. @param {import("./live/facts.js").Facts} facts */
+  /**
+   * Keep what was chosen at the answers; at first prefer what was kept.
+   * @param {import("./live/facts.js").Facts} facts
+   */
   render({ preferred: { sensitivity, length } }) {
     const told = this.#told;
     if (!this.#begun) {
       this.#begun = true;
       if (told.sensitivity || told.length) {
-        this.#visit.description.prefer({ ...(told.sensitivity && { sensitivity: told.sensitivity }), ...(told.length && { length: told.length }) });
+        this.#visit.description.prefer({
+          ...(told.sensitivity && { sensitivity: told.sensitivity }),
+          ...(told.length && { length: told.length }),
+        });
       }
       return;
     }

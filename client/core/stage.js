@@ -109,7 +109,8 @@ export function startStage(page) {
 }
 
 /**
- * Have a screen reader say the states that last, the newest at most every two seconds. The page's own messages tell of others.
+ * Have a screen reader say the states that last, the newest at most every two seconds. The page's own messages tell of
+ * others.
  * @param {(words: string) => void} say @returns {(facts: import("./live/facts.js").Facts) => void}
  */
 function stateTeller(say) {

@@ -21,7 +21,8 @@ const BEGINNING = 24;
 
 /**
  * Show buttons for the codes in an answer's picture, below its words. Only a press opens or copies anything.
- * @param {HTMLElement} article @param {import("../chat/conversation.js").Turn} turn @param {(address: string) => void} open
+ * @param {HTMLElement} article @param {import("../chat/conversation.js").Turn} turn @param {(address: string) => void}
+ *   open
  */
 export function fillCodes(article, turn, open) {
   const codes = turn.response?.codes ?? [];
@@ -30,7 +31,9 @@ export function fillCodes(article, turn, open) {
   if (shown instanceof HTMLElement && shown.dataset.codes === key) return;
   shown?.remove();
   if (codes.length === 0) return;
-  const buttons = codes.map((code) => (code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes)));
+  const buttons = codes.map((code) =>
+    code.use === "open" && hostOf(code.value, MOST_OF_CODE) ? opening(code, open) : copying(code, codes),
+  );
   const group = made("div", { className: "codes" }, ...buttons.filter((button) => button !== null));
   group.dataset.codes = key;
   group.setAttribute("role", "group");
@@ -43,7 +46,11 @@ function opening({ value }, open) {
   return button(() => open(value), { textContent: text("answer.open_host", { host: hostOf(value, MOST_OF_CODE) }) });
 }
 
-/** @param {FoundCode} code @param {FoundCode[]} codes all of them @returns {HTMLButtonElement|null} null where a page may not copy */
+/**
+ * @param {FoundCode} code
+ * @param {FoundCode[]} codes all of them
+ * @returns {HTMLButtonElement|null} null where a page may not copy
+ */
 function copying({ use, value }, codes) {
   if (!navigator.clipboard) return null;
   const words = text(COPIES[use]);

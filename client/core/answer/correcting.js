@@ -13,7 +13,9 @@ export function fillQuestion(asked, turn, onCorrect) {
   if (form && turn.correctable) return; // somebody is typing
   if (form) form.remove();
   const words = asking(turn);
-  const same = asked.firstChild?.textContent === words && (asked.querySelector("button")?.textContent ?? "") === (turn.correctable ? text("answer.correct") : "");
+  const same =
+    asked.firstChild?.textContent === words &&
+    (asked.querySelector("button")?.textContent ?? "") === (turn.correctable ? text("answer.correct") : "");
   if (!same) {
     asked.replaceChildren(words, ...(turn.correctable ? [edit(asked, turn, onCorrect)] : []));
   }

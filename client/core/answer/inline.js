@@ -12,7 +12,11 @@ const WORD = /[\p{L}\p{N}]/u;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const MOST_ADDRESS = 500;
 
-/** The name of the machine to which an address leads; "" for one that nobody may open. @param {string} address @param {number} [most] characters */
+/**
+ * The name of the machine to which an address leads; "" for one that nobody may open.
+ * @param {string} address
+ * @param {number} [most] characters
+ */
 export function hostOf(address, most = MOST_ADDRESS) {
   if (address.length > most || !URL.canParse(address)) return "";
   const { protocol, host, username, password } = new URL(address);
@@ -117,7 +121,12 @@ function giveUp(open) {
   open[open.length - 1].spans.push({ kind: "text", text: mark, at }, ...spans);
 }
 
-/** @param {string} text @param {number} at @param {string} innermost that is open @returns {string} the mark of emphasis that stands there; "" for none */
+/**
+ * @param {string} text
+ * @param {number} at
+ * @param {string} innermost that is open
+ * @returns {string} the mark of emphasis that stands there; "" for none
+ */
 function markAt(text, at, innermost) {
   const char = text[at];
   if (char !== "*" && char !== "_" && char !== "~") return "";
@@ -156,7 +165,12 @@ function match(pattern, text, at) {
   return pattern.exec(text);
 }
 
-/** Find the addresses in a text without marks. @param {string} text @param {number} [from] its place in the source @returns {Span[]} */
+/**
+ * Find the addresses in a text without marks.
+ * @param {string} text
+ * @param {number} [from] its place in the source
+ * @returns {Span[]}
+ */
 export function linksIn(text, from = 0) {
   /** @type {Span[]} */
   const spans = [];

@@ -8,7 +8,8 @@ import { Markdown } from "./markdown.js";
 /** @typedef {"markdown"|"html"|"json"} Format */
 
 /**
- * A turn as it is kept: its words, and its picture as a JPEG data URL, "" without one. One of another program has that one's name.
+ * A turn as it is kept: its words, and its picture as a JPEG data URL, "" without one. One of another program has that
+ * one's name.
  * @typedef {{turn: Turn, picture: string, marked: boolean, program?: {name: string, at: number}}} Kept
  */
 
@@ -22,9 +23,11 @@ export const FORMATS = {
 // Nothing in the file is loaded from anywhere, and nothing in it runs.
 const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE =
-  "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;color:#1b2220;background:#fff}" +
+  "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;" +
+  "color:#1b2220;background:#fff}" +
   "h2{margin:2.5rem 0 .5rem;font-size:1.1rem}img{display:block;max-width:100%;margin:.5rem 0;border-radius:8px}" +
-  "pre{overflow:auto;padding:.5rem;background:#f2f2f0}table{border-collapse:collapse}td,th{padding:.2rem .6rem;border:1px solid #ccc}" +
+  "pre{overflow:auto;padding:.5rem;background:#f2f2f0}table{border-collapse:collapse}" +
+  "td,th{padding:.2rem .6rem;border:1px solid #ccc}" +
   ".text p{white-space:pre-wrap}.about{color:#58625e;font-size:.875rem}";
 const PICTURE = /^data:image\/jpeg;base64,[A-Za-z0-9+/]+={0,2}$/;
 
@@ -43,8 +46,22 @@ export function fileName(format, now) {
 /** @param {Kept[]} kept @param {Date} now */
 function markdown(kept, now) {
   const parts = kept.map(({ turn, marked, program }) => {
-    const words = turn.earlier.length > 0 ? moments(turn).map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`).join("\n") : marked ? rewritten(turn.text) : escaped(turn.text);
-    return [`## ${escaped(turn.question)}`, words, turn.problem && `*${escaped(turn.problem)}*`, `*${escaped(about(turn, program))}*`].filter(Boolean).join("\n\n");
+    const words =
+      turn.earlier.length > 0
+        ? moments(turn)
+            .map(({ at, text }) => `- ${clock(at)} ${escaped(text)}`)
+            .join("\n")
+        : marked
+          ? rewritten(turn.text)
+          : escaped(turn.text);
+    return [
+      `## ${escaped(turn.question)}`,
+      words,
+      turn.problem && `*${escaped(turn.problem)}*`,
+      `*${escaped(about(turn, program))}*`,
+    ]
+      .filter(Boolean)
+      .join("\n\n");
   });
   return `# ${titleOf(now)}\n\n${parts.join("\n\n")}\n`;
 }
@@ -58,7 +75,11 @@ function escaped(text) {
     .replace(/\s*\n\s*/g, "  \n");
 }
 
-/** A text with the marks that this page knows: pictures, links and HTML of others would load or do something in a viewer. @param {string} text */
+/**
+ * A text with the marks that this page knows: pictures, links and HTML of others would load or do something in a
+ * viewer.
+ * @param {string} text
+ */
 function rewritten(text) {
   const reader = new Markdown();
   reader.read(text);
@@ -73,9 +94,15 @@ function rewrittenBlock(block) {
   if (block.kind === "quote") return marks(block.spans).replace(/^/gm, "> ");
   if (block.kind === "heading") return `### ${marks(block.spans)}`;
   if (block.kind === "list") {
-    return block.items.map(({ depth, number, spans: words }) => `${"    ".repeat(depth)}${number === null ? "-" : `${number}.`} ${marks(words)}`).join("\n");
+    return block.items
+      .map(
+        ({ depth, number, spans: words }) =>
+          `${"    ".repeat(depth)}${number === null ? "-" : `${number}.`} ${marks(words)}`,
+      )
+      .join("\n");
   }
-  const row = (/** @type {Span[][]} */ cells) => `| ${cells.map((cell) => marks(cell).replace(/(?<!\\)\|/g, "\\|")).join(" | ")} |`;
+  const row = (/** @type {Span[][]} */ cells) =>
+    `| ${cells.map((cell) => marks(cell).replace(/(?<!\\)\|/g, "\\|")).join(" | ")} |`;
   const head = block.head ?? block.align.map(() => []);
   return [row(head), `|${" --- |".repeat(head.length)}`, ...block.rows.map(row)].join("\n");
 }
@@ -93,7 +120,12 @@ function marks(all) {
     .join("");
 }
 
-/** Code between backticks, of which it has no run as long. @param {string} code @param {string} gap @param {number} least */
+/**
+ * Code between backticks, of which it has no run as long.
+ * @param {string} code
+ * @param {string} gap
+ * @param {number} least
+ */
 function fenced(code, gap, least) {
   const longest = Math.max(0, ...[...code.matchAll(/`+/g)].map(([run]) => run.length));
   const fence = "`".repeat(Math.max(least, longest + 1));
@@ -130,15 +162,25 @@ function json(kept, now) {
 function html(kept, now) {
   const parts = kept.map(({ turn, picture, marked, program }) => {
     const image = PICTURE.test(picture) ? `<img src="${picture}" alt="${safe(text("page.model_saw"))}">` : "";
-    const words = turn.earlier.length > 0 ? `<ul>${moments(turn).map(({ at, text }) => `<li>${safe(`${clock(at)} ${text}`)}</li>`).join("")}</ul>` : marked ? blocks(turn.text) : `<p>${safe(turn.text)}</p>`;
+    const words =
+      turn.earlier.length > 0
+        ? `<ul>${moments(turn)
+            .map(({ at, text }) => `<li>${safe(`${clock(at)} ${text}`)}</li>`)
+            .join("")}</ul>`
+        : marked
+          ? blocks(turn.text)
+          : `<p>${safe(turn.text)}</p>`;
     const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
-    return `<section><h2>${safe(turn.question)}</h2>${image}<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p></section>`;
+    const said = `<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p>`;
+    return `<section><h2>${safe(turn.question)}</h2>${image}${said}</section>`;
   });
   const title = titleOf(now);
   return (
-    `<!doctype html>\n<html lang="${language()}" dir="${direction()}">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n` +
+    `<!doctype html>\n<html lang="${language()}" dir="${direction()}">\n<head>\n<meta charset="utf-8">\n` +
+    `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n` +
     `<meta name="referrer" content="no-referrer">\n<meta name="viewport" content="width=device-width">\n` +
-    `<title>${safe(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n<h1>${safe(title)}</h1>\n${parts.join("\n")}\n</body>\n</html>\n`
+    `<title>${safe(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n<h1>${safe(title)}</h1>\n` +
+    `${parts.join("\n")}\n</body>\n</html>\n`
   );
 }
 
@@ -158,10 +200,16 @@ function block(block) {
   if (block.kind === "heading") return `<h3>${spans(block.spans)}</h3>`;
   if (block.kind === "list") {
     // Depth by a margin: the list is one for the reader.
-    return `<ul>${block.items.map(({ depth, number, spans: words }) => `<li style="margin-left:${1.5 * depth}em;list-style:${number === null ? "disc" : "none"}">${number === null ? "" : `${number}. `}${spans(words)}</li>`).join("")}</ul>`;
+    const items = block.items.map(({ depth, number, spans: words }) => {
+      const [style, before] = number === null ? ["disc", ""] : ["none", `${number}. `];
+      return `<li style="margin-left:${1.5 * depth}em;list-style:${style}">${before}${spans(words)}</li>`;
+    });
+    return `<ul>${items.join("")}</ul>`;
   }
-  const row = (/** @type {Span[][]} */ cells, /** @type {string} */ tag) => `<tr>${cells.map((cell) => `<${tag}>${spans(cell)}</${tag}>`).join("")}</tr>`;
-  return `<table>${block.head ? row(block.head, "th") : ""}${block.rows.map((cells) => row(cells, "td")).join("")}</table>`;
+  const row = (/** @type {Span[][]} */ cells, /** @type {string} */ tag) =>
+    `<tr>${cells.map((cell) => `<${tag}>${spans(cell)}</${tag}>`).join("")}</tr>`;
+  const head = block.head ? row(block.head, "th") : "";
+  return `<table>${head}${block.rows.map((cells) => row(cells, "td")).join("")}</table>`;
 }
 
 /** @param {Span[]} all @returns {string} */
@@ -189,10 +237,16 @@ function safe(text) {
   return text.replace(/[&<>"'`\0]/g, (char) => (char === "\0" ? "" : `&#${char.charCodeAt(0)};`));
 }
 
-/** Engine and time of an answer, and the part that its question points at. @param {Turn} turn @param {Kept["program"]} program */
+/**
+ * Engine and time of an answer, and the part that its question points at.
+ * @param {Turn} turn
+ * @param {Kept["program"]} program
+ */
 function about({ response, frame }, program) {
   if (program) return `${program.name}, ${moment(program.at)}`;
-  const parts = response ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`] : [];
+  const parts = response
+    ? [`${response.engine}, ${response.model}`, `${(response.timings.total_ms / 1000).toFixed(1)} s`]
+    : [];
   if (frame) parts.unshift(moment(frame.captured_at));
   if (frame?.part) parts.push(text("page.thing_place", { thing: text("answer.part"), place: placeOf(frame.part) }));
   return parts.join(" · ");

@@ -34,7 +34,8 @@ export class Keeping {
   #asides = [];
 
   /**
-   * @param {(id: string) => Promise<Blob>} load fetches a picture @param {(turn: Turn) => boolean} marked see `ChatActions`
+   * @param {(id: string) => Promise<Blob>} load fetches a picture @param {(turn: Turn) => boolean} marked see
+   *   `ChatActions`
    * @param {() => void} onDelete delete all answers
    */
   constructor(load, marked, onDelete) {
@@ -54,9 +55,15 @@ export class Keeping {
     // Each time, in the page's language of then
     const title = made("h2", { id: "keep-title", textContent: text("facts.keep") });
     this.#dialog.setAttribute("aria-labelledby", title.id);
-    this.#formats.replaceChildren(made("legend", {}, text("answer.save_as")), ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))));
+    this.#formats.replaceChildren(
+      made("legend", {}, text("answer.save_as")),
+      ...Object.entries(FORMATS).map(([format, { name }]) => choice(format, text(name))),
+    );
     const hint = made("p", { className: "fine" }, text("answer.made_here"));
-    this.#all = button((event) => this.#askOrDelete(event), { className: "danger", textContent: text("answer.delete_all") });
+    this.#all = button((event) => this.#askOrDelete(event), {
+      className: "danger",
+      textContent: text("answer.delete_all"),
+    });
     this.#all.addEventListener("blur", () => this.#askAnew());
     this.#later = button(() => this.#dialog.close(), { textContent: text("page.not_now") });
     const save = button(() => void this.#save(), { className: "primary", textContent: text("answer.save") });
@@ -75,25 +82,45 @@ export class Keeping {
     await navigator.share(files.length > 0 && navigator.canShare?.(all) ? all : { text: all.text });
   }
 
-  /** Save one answer with its picture, where the browser cannot share it. @param {Turn} turn @returns {Promise<string>} how it went */
+  /**
+   * Save one answer with its picture, where the browser cannot share it.
+   * @param {Turn} turn
+   * @returns {Promise<string>} how it went
+   */
   saveOne(turn) {
     return this.#write("html", [turn], []);
   }
 
   async #save() {
-    const format = /** @type {Format} */ (this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown");
-    this.#said.textContent = await this.#write(format, this.#turns, this.#asides, () => (this.#said.textContent = text("answer.making_file")));
+    const format = /** @type {Format} */ (
+      this.#formats.querySelector("input:checked")?.getAttribute("value") ?? "markdown"
+    );
+    this.#said.textContent = await this.#write(
+      format,
+      this.#turns,
+      this.#asides,
+      () => (this.#said.textContent = text("answer.making_file")),
+    );
     if (this.#said.textContent === text("answer.saved")) this.#later.textContent = text("page.done");
   }
 
-  /** @param {Format} format @param {Turn[]} turns @param {Aside[]} asides @param {() => void} [onPlace] the place is chosen @returns {Promise<string>} how it went; "" when it was called off */
+  /**
+   * @param {Format} format
+   * @param {Turn[]} turns
+   * @param {Aside[]} asides
+   * @param {() => void} [onPlace] the place is chosen
+   * @returns {Promise<string>} how it went; "" when it was called off
+   */
   async #write(format, turns, asides, onPlace) {
     const now = new Date();
     const name = fileName(format, now);
     const { type, extension } = FORMATS[format];
     try {
       // First, because it needs the tap
-      const place = await /** @type {any} */ (window).showSaveFilePicker?.({ suggestedName: name, types: [{ accept: { [type]: [extension] } }] });
+      const place = await /** @type {any} */ (window).showSaveFilePicker?.({
+        suggestedName: name,
+        types: [{ accept: { [type]: [extension] } }],
+      });
       onPlace?.();
       const blob = new Blob([fileOf(format, merged(await this.#kept(format, turns), asides), now)], { type });
       if (place) {
@@ -159,12 +186,25 @@ export class Keeping {
   }
 }
 
-/** Put other programs' questions where they stood on the page. @param {Kept[]} kept @param {Aside[]} asides @returns {Kept[]} */
+/**
+ * Put other programs' questions where they stood on the page.
+ * @param {Kept[]} kept
+ * @param {Aside[]} asides
+ * @returns {Kept[]}
+ */
 function merged(kept, asides) {
   // The number of a turn; some that stood above are deleted by now.
   const place = (/** @type {string} */ key) => Number(key.split("-")[1] ?? 0);
-  const theirs = asides.map((aside) => ({ turn: asTurn(aside), picture: aside.picture, marked: false, program: { name: aside.by, at: aside.at } }));
-  const all = [...kept.map((one) => ({ one, at: place(one.turn.key) })), ...theirs.map((one, index) => ({ one, at: place(asides[index].after) + 0.5 }))];
+  const theirs = asides.map((aside) => ({
+    turn: asTurn(aside),
+    picture: aside.picture,
+    marked: false,
+    program: { name: aside.by, at: aside.at },
+  }));
+  const all = [
+    ...kept.map((one) => ({ one, at: place(one.turn.key) })),
+    ...theirs.map((one, index) => ({ one, at: place(asides[index].after) + 0.5 })),
+  ];
   return all.sort((first, second) => first.at - second.at).map(({ one }) => one);
 }
 

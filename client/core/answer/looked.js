@@ -28,11 +28,14 @@ const TWICE = {
 
 /**
  * Show what an answer is based on: its pictures, the ways to look, and the line under it.
- * @param {HTMLElement} article @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their names
+ * @param {HTMLElement} article @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their
+ *   names
  * @param {(route: Route) => void} choose asks again
  */
 export function fillLooked(article, turn, ways, choose) {
-  const [shot, frames, group, proof] = [".shot", ".frames", ".ways", ".evidence"].map((name) => /** @type {HTMLElement} */ (must(article.querySelector(name))));
+  const [shot, frames, group, proof] = [".shot", ".frames", ".ways", ".evidence"].map(
+    (name) => /** @type {HTMLElement} */ (must(article.querySelector(name))),
+  );
   if (turn.response && shot.childElementCount === 1) shot.append(...spots(turn.response));
   fillFrames(frames, turn);
   fillWays(group, turn, ways, choose);
@@ -49,7 +52,8 @@ function fillFrames(list, turn) {
   const missed = turn.wish === "past" && turn.response !== null && turn.response.route !== "past";
   const others = turn.response?.others ?? [];
   show(list, frames.length > 0 || missed || others.length > 0);
-  const key = `${language()} ${turn.response ? "done" : "open"} ${missed} ${[...frames, ...others].map((frame) => frame.id).join()}`;
+  const ids = [...frames, ...others].map((frame) => frame.id);
+  const key = `${language()} ${turn.response ? "done" : "open"} ${missed} ${ids.join()}`;
   if (list.dataset.frames === key) return;
   list.dataset.frames = key;
   const asked = turn.frame?.captured_at ?? 0;
@@ -72,7 +76,10 @@ export function framesSent({ frames = [], frames_sent: sent }) {
   return sent === "refused" ? text("answer.video_refused", { count }) : text("answer.as_pictures", { count });
 }
 
-/** The part that a question points at, as the engine got it; "" without one. @param {import("../live/messages.d.ts").Response} response */
+/**
+ * The part that a question points at, as the engine got it; "" without one.
+ * @param {import("../live/messages.d.ts").Response} response
+ */
 function partSent({ frame, closer }) {
   const sent = closer ?? frame;
   if (!frame?.part || !sent?.crop) return "";
@@ -110,7 +117,8 @@ function picture(source = "", alt, words) {
 
 /**
  * Show the other ways to look, each a button that asks again.
- * @param {HTMLElement} group @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their names
+ * @param {HTMLElement} group @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their
+ *   names
  * @param {(route: Route) => void} choose
  */
 function fillWays(group, turn, ways, choose) {
@@ -130,7 +138,10 @@ function fillWays(group, turn, ways, choose) {
   group.replaceChildren(...buttons);
 }
 
-/** Frames around what the question asked for, and the part that it points at, on the answer's picture. @param {import("../live/messages.d.ts").Response} response */
+/**
+ * Frames around what the question asked for, and the part that it points at, on the answer's picture.
+ * @param {import("../live/messages.d.ts").Response} response
+ */
 function spots({ boxes = [], frame }) {
   if (!frame) return [];
   const { source_width: width, source_height: height, crop = [0, 0, width, height], part } = frame;
@@ -150,7 +161,12 @@ function spots({ boxes = [], frame }) {
   });
 }
 
-/** Who answered: also in whose place, with how far that is by now. @param {Turn} turn @param {import("../live/messages.d.ts").Response} response @param {Turn["meanwhile"]} coming */
+/**
+ * Who answered: also in whose place, with how far that is by now.
+ * @param {Turn} turn
+ * @param {import("../live/messages.d.ts").Response} response
+ * @param {Turn["meanwhile"]} coming
+ */
 function engines({ meanwhile, news }, response, coming) {
   if (news) return [text("stage.model_now", { model: response.model })];
   if (!meanwhile) return [engineName(response.engine)];
@@ -167,9 +183,14 @@ function evidence(turn, response, coming) {
   const { frame, timings } = response;
   const parts = engines(turn, response, coming);
   const minutes = Math.floor((Date.now() - turn.at) / MINUTE);
-  const past = minutes <= MOST_MINUTES ? text("page.ago", { time: text("page.minutes", { number: number(minutes) }) }) : clock(turn.at);
+  const past =
+    minutes <= MOST_MINUTES
+      ? text("page.ago", { time: text("page.minutes", { number: number(minutes) }) })
+      : clock(turn.at);
   const when = minutes < 1 ? text("answer.just_now") : past;
-  const named = [...(response.others ?? []), frame].flatMap((one) => (one?.camera_name ? cameraName(one.camera, one.camera_name) : []));
+  const named = [...(response.others ?? []), frame].flatMap((one) =>
+    one?.camera_name ? cameraName(one.camera, one.camera_name) : [],
+  );
   if (named.length > 0) parts.push(joined(named));
   const looked = lookedAt(response);
   // Whole seconds: milliseconds are in the details.
@@ -187,7 +208,12 @@ function evidence(turn, response, coming) {
   return parts.join(" · ");
 }
 
-/** Show the line under an answer, which ages. @param {HTMLElement} article @param {Turn} turn @param {Turn["meanwhile"]} coming the model on its way */
+/**
+ * Show the line under an answer, which ages.
+ * @param {HTMLElement} article
+ * @param {Turn} turn
+ * @param {Turn["meanwhile"]} coming the model on its way
+ */
 export function fillAge(article, turn, coming) {
   if (turn.response) say(must(article.querySelector(".evidence .line")), evidence(turn, turn.response, coming));
 }
@@ -195,7 +221,11 @@ export function fillAge(article, turn, coming) {
 /** @param {number} count */
 const visualTokens = (count) => plural("answer.visual_tokens", count);
 
-/** Show what an answer is based on. @param {HTMLElement} proof @param {import("../live/messages.d.ts").Response} response */
+/**
+ * Show what an answer is based on.
+ * @param {HTMLElement} proof
+ * @param {import("../live/messages.d.ts").Response} response
+ */
 function fillEvidence(proof, response) {
   show(proof, true);
   const { timings, frame, usage } = response;
@@ -207,7 +237,10 @@ function fillEvidence(proof, response) {
     facts.push(
       [text("answer.camera_frame"), isolated(`${frame.source_width}×${frame.source_height}`)],
       [text("answer.engine_saw"), joined([`${frame.width}×${frame.height}`, ...visual])],
-      [text("answer.captured"), text("answer.looked_age", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) })],
+      [
+        text("answer.captured"),
+        text("answer.looked_age", { looked: clock(frame.captured_at), age: duration(Math.max(0, frame.age_ms)) }),
+      ],
     );
     const pointed = partSent(response);
     if (pointed) facts.push([text("answer.part"), pointed]);
@@ -219,7 +252,11 @@ function fillEvidence(proof, response) {
     if (saved > 0) facts.push([text("answer.not_computed"), visualTokens(saved)]);
   }
   const tokens = [
-    read === undefined ? "" : cached ? text("answer.read_cached", { read, cached }) : text("answer.read_tokens", { read }),
+    read === undefined
+      ? ""
+      : cached
+        ? text("answer.read_cached", { read, cached })
+        : text("answer.read_tokens", { read }),
     written === undefined ? "" : text("answer.written_tokens", { written }),
   ].filter(Boolean);
   if (tokens.length > 0) facts.push([text("answer.tokens"), joined(tokens)]);

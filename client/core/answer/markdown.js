@@ -19,7 +19,10 @@ import { inline } from "./inline.js";
 
 /** @typedef {"left"|"center"|"right"|""} Align */
 
-/** The block that was open when a text was cut for its length. @typedef {{fence: string, language: string}|{align: Align[]}|null} Open */
+/**
+ * The block that was open when a text was cut for its length.
+ * @typedef {{fence: string, language: string}|{align: Align[]}|null} Open
+ */
 
 /** @typedef {{from: number, text: string, whole: boolean}} Line whole: nothing can be added to it */
 
@@ -78,7 +81,12 @@ function plainBlock(block) {
   if (block.kind === "rule") return "";
   if (block.kind === "code") return block.text;
   if (block.kind === "list") {
-    return block.items.map(({ depth, number, spans }) => `${"  ".repeat(depth)}${number === null ? "•" : `${number}.`} ${wordsOf(spans)}`).join("\n");
+    return block.items
+      .map(({ depth, number, spans }) => {
+        const mark = number === null ? "•" : `${number}.`;
+        return `${"  ".repeat(depth)}${mark} ${wordsOf(spans)}`;
+      })
+      .join("\n");
   }
   if (block.kind !== "table") return wordsOf(block.spans);
   return [...(block.head ? [block.head] : []), ...block.rows].map((cells) => cells.map(wordsOf).join("\t")).join("\n");
@@ -151,7 +159,12 @@ function goOn(lines, at, open) {
   return "fence" in open ? code(lines, at, at, open.fence, open.language) : table(lines, at, open.align, null);
 }
 
-/** The number of lines from this one on that are in a block: those that are its own, while they fit. @param {Line[]} lines @param {number} at @param {(line: string, next: number) => boolean} own */
+/**
+ * The number of lines from this one on that are in a block: those that are its own, while they fit.
+ * @param {Line[]} lines
+ * @param {number} at
+ * @param {(line: string, next: number) => boolean} own
+ */
 function endOf(lines, at, own) {
   let next = at;
   const first = lines[at]?.from ?? 0;
@@ -163,7 +176,14 @@ function endOf(lines, at, own) {
   return next;
 }
 
-/** @param {Line[]} lines @param {number} at @param {number} body its first line of code @param {string} fence @param {string} language @returns {{block: Block, next: number, open: Open}} */
+/**
+ * @param {Line[]} lines
+ * @param {number} at
+ * @param {number} body its first line of code
+ * @param {string} fence
+ * @param {string} language
+ * @returns {{block: Block, next: number, open: Open}}
+ */
 function code(lines, at, body, fence, language) {
   const closes = (/** @type {string} */ line) => {
     const words = line.trim();
@@ -215,19 +235,30 @@ function list(lines, at) {
     indents.push(indent);
     const number = /\d/.test(item[2]) ? Number.parseInt(item[2], 10) : null;
     const words = text.slice(item[0].length);
-    items.push({ depth: Math.min(indents.length, MOST_DEPTH) - 1, number, spans: inline(words, from + item[0].length) });
+    items.push({
+      depth: Math.min(indents.length, MOST_DEPTH) - 1,
+      number,
+      spans: inline(words, from + item[0].length),
+    });
   }
   return { block: { kind: "list", items }, next: end, open: null };
 }
 
 /** @param {Line[]} lines @param {number} at @returns {{block: Block, next: number, open: Open}} */
 function paragraph(lines, at) {
-  const end = endOf(lines, at, (line, next) => next === at || (line.trim() !== "" && !starts(line) && !tableAt(lines, next)));
+  const end = endOf(
+    lines,
+    at,
+    (line, next) => next === at || (line.trim() !== "" && !starts(line) && !tableAt(lines, next)),
+  );
   const text = lines.slice(at, end).map((line) => line.text).join("\n");
   return { block: { kind: "paragraph", spans: inline(text, lines[at].from) }, next: end, open: null };
 }
 
-/** True for a line that begins another block than a paragraph, also without a blank line before. @param {string} line */
+/**
+ * True for a line that begins another block than a paragraph, also without a blank line before.
+ * @param {string} line
+ */
 function starts(line) {
   const item = ITEM.exec(line);
   const numbered = item !== null && /\d/.test(item[2]) && Number.parseInt(item[2], 10) !== 1;
@@ -237,17 +268,27 @@ function starts(line) {
 /** @param {Line[]} lines @param {number} at @returns {Align[]|null} of the table whose first line this is */
 function tableAt(lines, at) {
   const under = lines[at + 1];
-  if (!under?.whole || !lines[at].text.includes("|") || !under.text.includes("-") || !UNDER_HEAD.test(under.text)) return null;
+  if (!under?.whole || !lines[at].text.includes("|") || !under.text.includes("-") || !UNDER_HEAD.test(under.text))
+    return null;
   const marks = cellsOf(under).map(({ text }) => text);
   if (marks.length !== cellsOf(lines[at]).length || marks.length > MOST_COLUMNS) return null;
-  return marks.map((mark) => (mark.endsWith(":") ? (mark.startsWith(":") ? "center" : "right") : mark.startsWith(":") ? "left" : ""));
+  return marks.map((mark) =>
+    mark.endsWith(":") ? (mark.startsWith(":") ? "center" : "right") : mark.startsWith(":") ? "left" : "",
+  );
 }
 
-/** @param {Line[]} lines @param {number} at its first row @param {Align[]} align @param {ReturnType<typeof cellsOf>|null} head @returns {{block: Block, next: number, open: Open}} */
+/**
+ * @param {Line[]} lines
+ * @param {number} at its first row
+ * @param {Align[]} align
+ * @param {ReturnType<typeof cellsOf>|null} head
+ * @returns {{block: Block, next: number, open: Open}}
+ */
 function table(lines, at, align, head) {
   const own = (/** @type {string} */ line) => line.includes("|") && line.trim() !== "";
   const end = endOf(lines, at, own);
-  const cells = (/** @type {ReturnType<typeof cellsOf>} */ row) => align.map((_, index) => (row[index] ? inline(row[index].text, row[index].at) : []));
+  const cells = (/** @type {ReturnType<typeof cellsOf>} */ row) =>
+    align.map((_, index) => (row[index] ? inline(row[index].text, row[index].at) : []));
   const rows = lines.slice(at, end).map((line) => cells(cellsOf(line)));
   const more = end < lines.length && own(lines[end].text);
   return { block: { kind: "table", align, head: head && cells(head), rows }, next: end, open: more ? { align } : null };

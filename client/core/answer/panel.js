@@ -33,7 +33,11 @@ export class Answers {
     this.#keeping = new Keeping(load, marked, deleteAll);
   }
 
-  /** @param {HTMLElement} element @param {string} text @param {boolean} marked false: no model wrote it, so a mark in it is one that was read */
+  /**
+   * @param {HTMLElement} element
+   * @param {string} text
+   * @param {boolean} marked false: no model wrote it, so a mark in it is one that was read
+   */
   fill(element, text, marked) {
     if (marked) this.#rich.fill(element, text);
     else this.#rich.fillPlain(element, text);

@@ -20,7 +20,11 @@ export class Rich {
     this.#onLink = onLink;
   }
 
-  /** Show a text that may grow; blocks that are complete are not touched again. @param {HTMLElement} element @param {string} text */
+  /**
+   * Show a text that may grow; blocks that are complete are not touched again.
+   * @param {HTMLElement} element
+   * @param {string} text
+   */
   fill(element, text) {
     let shown = this.#shown.get(element);
     // Somebody has put other words there.
@@ -49,7 +53,13 @@ export class Rich {
     else element.replaceChildren(...linksIn(text).map((span) => this.#span(span)));
   }
 
-  /** Find a part of the source in what is shown. @param {Element} element @param {number} start @param {number} end @returns {Range|null} */
+  /**
+   * Find a part of the source in what is shown.
+   * @param {Element} element
+   * @param {number} start
+   * @param {number} end
+   * @returns {Range|null}
+   */
   range(element, start, end) {
     const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
     const range = new Range();
@@ -158,7 +168,11 @@ export class Rich {
   }
 }
 
-/** A plain text with tabs as paragraphs and tables; figures stand at the right. @param {string} text @returns {Block[]} */
+/**
+ * A plain text with tabs as paragraphs and tables; figures stand at the right.
+ * @param {string} text
+ * @returns {Block[]}
+ */
 function inColumns(text) {
   /** @type {{from: number, table: boolean, lines: string[]}[]} */
   const parts = [];

@@ -33,7 +33,9 @@ export class SeenDialog {
   /** @type {HTMLButtonElement[]} */
   #buttons;
 
-  /** @param {(id: string) => Promise<Blob>} load fetches a picture from the server; throws when it is not there any more */
+  /**
+   * @param {(id: string) => Promise<Blob>} load fetches a picture from the server; throws when it is not there any more
+   */
   constructor(load) {
     this.#load = load;
     this.#dialog.setAttribute("aria-labelledby", this.#title.id);
@@ -42,7 +44,11 @@ export class SeenDialog {
     const done = button(() => this.#dialog.close(), { className: "primary" });
     const [out, closer] = [button(by(1 / 1.5), { textContent: "−" }), button(by(1.5), { textContent: "+" })];
     this.#buttons = [out, closer, done];
-    this.#dialog.append(this.#title, this.#views, made("div", { className: "row" }, out, this.#scale, closer, this.#compare, done));
+    this.#dialog.append(
+      this.#title,
+      this.#views,
+      made("div", { className: "row" }, out, this.#scale, closer, this.#compare, done),
+    );
     this.#dialog.addEventListener("close", () => this.#clear());
     document.body.append(this.#dialog);
   }
@@ -63,7 +69,9 @@ export class SeenDialog {
     const option = (/** @type {string} */ words) => made("option", {}, words);
     this.#other.replaceChildren(
       option(text("answer.no_other")),
-      ...this.#others.map(({ question, frame }) => option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60))),
+      ...this.#others.map(({ question, frame }) =>
+        option(`${clock(frame?.captured_at ?? 0)} ${question}`.slice(0, 60)),
+      ),
     );
     this.#show(turn.question, turn.frame);
     const closer = turn.response?.closer;
@@ -96,14 +104,19 @@ export class SeenDialog {
     mark.setAttribute("class", "mark");
     mark.setAttribute("aria-hidden", "true"); // the words below the part have its place
     mark.setAttribute("viewBox", `${left} ${top} ${right - left} ${bottom - top}`);
-    for (const [name, value] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 })) part.setAttribute(name, String(value));
+    for (const [name, value] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 }))
+      part.setAttribute(name, String(value));
     mark.append(part);
     this.#views.querySelector(".place")?.append(mark);
     this.#zoom.follow(/** @type {SVGElement} */ (mark));
     return mark;
   }
 
-  /** @param {string} question @param {FrameInfo} frame @param {string} [part] words for a part that was looked at again */
+  /**
+   * @param {string} question
+   * @param {FrameInfo} frame
+   * @param {string} [part] words for a part that was looked at again
+   */
   #show(question, frame, part = "") {
     const picture = made("img", { alt: part || text("answer.saw_for", { question }) });
     // The small one, until the other is here

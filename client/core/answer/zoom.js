@@ -21,7 +21,11 @@ export class Zoom {
     this.#onChange = onChange;
   }
 
-  /** Let a picture follow, and what happens on its frame change all. @param {HTMLElement} frame @param {HTMLElement} picture fills the frame */
+  /**
+   * Let a picture follow, and what happens on its frame change all.
+   * @param {HTMLElement} frame
+   * @param {HTMLElement} picture fills the frame
+   */
   add(frame, picture) {
     this.#pictures.add(picture);
     const place = (/** @type {MouseEvent} */ { clientX, clientY }) => {
@@ -70,7 +74,11 @@ export class Zoom {
     this.#draw();
   }
 
-  /** Come closer, or go back; the point stays where it is. @param {number} factor @param {{x: number, y: number}} [point] part of the frame */
+  /**
+   * Come closer, or go back; the point stays where it is.
+   * @param {number} factor
+   * @param {{x: number, y: number}} [point] part of the frame
+   */
   by(factor, { x, y } = { x: 0.5, y: 0.5 }) {
     const before = this.#scale;
     this.#scale = Math.min(MOST, Math.max(1, before * factor));
@@ -86,7 +94,10 @@ export class Zoom {
     const [other] = [...this.#fingers].filter(([id]) => id !== finger).map(([, at]) => at);
     this.#fingers.set(finger, to);
     if (!other) return this.#move(to.x - from.x, to.y - from.y);
-    const [before, after] = [Math.hypot(from.x - other.x, from.y - other.y), Math.hypot(to.x - other.x, to.y - other.y)];
+    const [before, after] = [
+      Math.hypot(from.x - other.x, from.y - other.y),
+      Math.hypot(to.x - other.x, to.y - other.y),
+    ];
     this.#move((to.x - from.x) / 2, (to.y - from.y) / 2);
     if (before > 0.02) this.by(after / before, { x: (to.x + other.x) / 2, y: (to.y + other.y) / 2 });
   }
@@ -102,7 +113,8 @@ export class Zoom {
     const most = 1 - 1 / this.#scale;
     this.#left = Math.min(most, Math.max(0, this.#left));
     this.#top = Math.min(most, Math.max(0, this.#top));
-    const place = `translate(${(-100 * this.#left * this.#scale).toFixed(2)}%, ${(-100 * this.#top * this.#scale).toFixed(2)}%)`;
+    const [left, top] = [this.#left, this.#top].map((one) => `${(-100 * one * this.#scale).toFixed(2)}%`);
+    const place = `translate(${left}, ${top})`;
     for (const picture of this.#pictures) picture.style.transform = `${place} scale(${this.#scale.toFixed(3)})`;
     this.#onChange(this.#scale);
   }

@@ -62,7 +62,9 @@ function watch(registration) {
   follow(registration.installing);
   void judge(registration.waiting);
   // The words of the page, to be kept with it
-  void navigator.serviceWorker.ready.then(({ active }) => active?.postMessage({ language: document.documentElement.lang }));
+  void navigator.serviceWorker.ready.then(({ active }) =>
+    active?.postMessage({ language: document.documentElement.lang }),
+  );
   const check = () => {
     // Without a network it fails, and is tried again.
     if (!document.hidden) registration.update().catch(() => {});

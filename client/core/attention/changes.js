@@ -19,7 +19,10 @@ const SETTLED = 250;
 // Panels that were made: each has a slider with an id of its own.
 let panels = 0;
 
-/** In details of the running description and of the watches: the last comparison of the scene, and what counts as a change. */
+/**
+ * In details of the running description and of the watches: the last comparison of the scene, and what counts as a
+ * change.
+ */
 export class Changes {
   element;
 
@@ -34,7 +37,10 @@ export class Changes {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #sending;
 
-  /** @param {(wish: import("../live/facts.js").Preferred) => void} prefer @param {boolean} [lengths] descriptions have a length */
+  /**
+   * @param {(wish: import("../live/facts.js").Preferred) => void} prefer
+   * @param {boolean} [lengths] descriptions have a length
+   */
   constructor(prefer, lengths = false) {
     const template = document.querySelector("#changes-template");
     if (!(template instanceof HTMLTemplateElement)) throw new Error("The page has no #changes-template.");
@@ -54,7 +60,9 @@ export class Changes {
       this.#sending = setTimeout(() => prefer({ sensitivity: this.#value }), SETTLED);
     });
     if (!lengths) this.#length.closest("label")?.remove();
-    this.#length.addEventListener("change", () => prefer({ length: /** @type {"short"|"medium"|"long"} */ (this.#length.value) }));
+    this.#length.addEventListener("change", () =>
+      prefer({ length: /** @type {"short"|"medium"|"long"} */ (this.#length.value) }),
+    );
     onLanguage(() => {
       if (this.#last) this.render(this.#last);
       this.#show(this.#value);
@@ -102,6 +110,8 @@ function must(found) {
 /** @param {SceneChange} change */
 function changeWords({ why, value, busy, asks }) {
   const much = why === "first" ? "" : text("watch.share_changed", { share: percent(value) });
-  const found = joined([text(CHANGES[why] ?? "watch.change_other"), much, asks ? text("watch.asked") : ""].filter(Boolean));
+  const found = joined(
+    [text(CHANGES[why] ?? "watch.change_other"), much, asks ? text("watch.asked") : ""].filter(Boolean),
+  );
   return busy < 0.005 ? ended(found) : `${ended(found)} ${text("watch.share_moves", { share: percent(busy) })}`;
 }

@@ -8,7 +8,7 @@ import { languageOfTurn } from "./chatview.js";
 /**
  * The part that shows answers with their marks, as far as this module knows it.
  * @typedef {import("./chatview.js").RichText & {range: (text: Element, start: number, end: number) => Range|null,
- *   see: (turn: Turn, turns: Turn[]) => void, keep: (turns: Turn[], asides: import("./conversation.js").Aside[]) => void,
+ * see: (turn: Turn, turns: Turn[]) => void, keep: (turns: Turn[], asides: import("./conversation.js").Aside[]) => void,
  *   share: (turn: Turn, words: string) => Promise<void>, save: (turn: Turn) => Promise<string>}} Answers
  */
 
@@ -35,7 +35,8 @@ export class AnswerEntry {
    * @param {import("./conversation.js").Conversation} page.conversation
    * @param {import("./speech.js").Speech} page.speech
    * @param {() => string|undefined} page.engine that answers now
-   * @param {() => {asides: import("./conversation.js").Aside[], forget: () => void}|null} page.others questions of other programs among the answers
+   * @param {() => {asides: import("./conversation.js").Aside[], forget: () => void}|null} page.others questions of
+   *   other programs among the answers
    * @param {(id?: string) => boolean} page.drop let the server forget an answer, or all; false without a connection
    */
   constructor(part, { conversation, speech, engine, drop, others }) {
@@ -45,7 +46,8 @@ export class AnswerEntry {
     this.actions = {
       copy: navigator.clipboard ? (turn) => void this.#copy(turn) : null,
       share: "share" in navigator ? (turn) => void this.#share(turn) : null,
-      save: (turn) => void this.#with(byId("log", HTMLElement), async (answers) => this.#chat?.announce(await answers.save(turn))),
+      save: (turn) =>
+        void this.#with(byId("log", HTMLElement), async (answers) => this.#chat?.announce(await answers.save(turn))),
       speak: speech.supported ? (turn) => speech.toggle(turn.key, this.#words(turn), languageOfTurn(turn)) : null,
       see: (turn, picture) => void this.#with(picture, (answers) => answers.see(turn, conversation.turns)),
       remove: (turn) => this.#delete([turn], turn.id),
@@ -53,9 +55,15 @@ export class AnswerEntry {
       marked: (/** @type {Turn} */ turn) => !turn.reads && (turn.response?.engine ?? engine()) !== "builtin",
     };
     // For the part
-    this.hooks = { marked: this.actions.marked, deleteAll: () => [others()?.forget(), this.#delete([...conversation.turns])] };
+    this.hooks = {
+      marked: this.actions.marked,
+      deleteAll: () => [others()?.forget(), this.#delete([...conversation.turns])],
+    };
     const keep = byId("keep", HTMLButtonElement);
-    keep.addEventListener("click", () => void this.#with(keep, (answers) => answers.keep(conversation.turns, others()?.asides ?? [])));
+    keep.addEventListener(
+      "click",
+      () => void this.#with(keep, (answers) => answers.keep(conversation.turns, others()?.asides ?? [])),
+    );
   }
 
   /** @param {Turn[]} turns @param {string} [id] of the only one */
@@ -85,7 +93,11 @@ export class AnswerEntry {
     this.#chat?.enrich(answers, this.#conversation.turns);
   }
 
-  /** Do something with the part, once it is here. @param {HTMLElement} opener @param {(answers: Answers) => void} does */
+  /**
+   * Do something with the part, once it is here.
+   * @param {HTMLElement} opener
+   * @param {(answers: Answers) => void} does
+   */
   async #with(opener, does) {
     await this.#part.open(opener);
     this.#enrich();
@@ -123,7 +135,11 @@ export class AnswerEntry {
   }
 }
 
-/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn @param {string} [text] without marks */
+/**
+ * The words of a turn to copy or share: of a description all that it said, with times.
+ * @param {Turn} turn
+ * @param {string} [text] without marks
+ */
 function wordsOf(turn, text = turn.text) {
   if (turn.kind !== "describe" || turn.earlier.length === 0) return text;
   const moments = [{ at: turn.frame?.captured_at ?? 0, text: turn.text }, ...turn.earlier];

@@ -38,15 +38,19 @@ const MATTERS_FOR = 5000;
 /** The part that shows marks, as far as this module knows it. @typedef {Object} RichText
  * @property {(element: HTMLElement, text: string, marked: boolean) => void} fill
  * @property {(text: string) => string} plain
- * @property {(asked: HTMLElement, turn: Turn, onCorrect: (text: string) => void) => void} question shows its words, which may be corrected
- * @property {(article: HTMLElement, turn: Turn, ways: [Route, string][], choose: (route: Route) => void) => void} looked shows what the answer is based on
+ * @property {(asked: HTMLElement, turn: Turn, onCorrect: (text: string) => void) => void} question shows its words,
+ *   which may be corrected
+ * @property {(article: HTMLElement, turn: Turn, ways: [Route, string][], choose: (route: Route) => void) => void}
+ *   looked shows what the answer is based on
  * @property {(article: HTMLElement, turn: Turn, coming: Turn["meanwhile"]) => void} age shows the line below it anew
  */
 
 // More characters than this are folded when a newer answer comes.
 const LONG = 900;
 
-/** The answers: as plain text, until the part is here that shows marks and what they are based on. Knows no connection. */
+/**
+ * The answers: as plain text, until the part is here that shows marks and what they are based on. Knows no connection.
+ */
 export class ChatView {
   log = byId("log", HTMLElement);
   // Entries that are no answers, and lines between them
@@ -141,7 +145,11 @@ export class ChatView {
     part(article, ".said", HTMLElement).after(unfold);
   }
 
-  /** Keep a running description from shrinking, so that the page does not jump with each update. @param {HTMLElement} article @param {Turn} turn */
+  /**
+   * Keep a running description from shrinking, so that the page does not jump with each update.
+   * @param {HTMLElement} article
+   * @param {Turn} turn
+   */
   #steady(article, turn) {
     const said = part(article, ".said", HTMLElement);
     if (finished(turn)) said.style.minHeight = "";
@@ -168,7 +176,11 @@ export class ChatView {
     this.#following.follow();
   }
 
-  /** Put an entry of another kind below the answers. @param {HTMLElement} entry @param {boolean} [loud] bring it into sight */
+  /**
+   * Put an entry of another kind below the answers.
+   * @param {HTMLElement} entry
+   * @param {boolean} [loud] bring it into sight
+   */
   add(entry, loud = true) {
     this.entries += 1;
     show(this.#empty, false);
@@ -276,7 +288,8 @@ export class ChatView {
     tell(where, whereOf(turn));
 
     const remark = part(article, ".remark", HTMLElement);
-    const said = turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
+    const said =
+      turn.problem || remarks(turn.response ?? (turn.frame && turn.kind === "chat" ? { frame: turn.frame } : {}));
     tell(remark, said);
     remark.classList.toggle("problem", turn.problem !== "");
 
@@ -297,7 +310,10 @@ export class ChatView {
     const thoughts = part(article, ".thoughts", HTMLDetailsElement);
     show(thoughts, turn.thoughts !== "");
     if (turn.thoughts === "") return;
-    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? text("chat.thinking") : text("chat.thoughts"));
+    say(
+      part(thoughts, "summary", HTMLElement),
+      turn.state === "thinking" ? text("chat.thinking") : text("chat.thoughts"),
+    );
     say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
@@ -306,7 +322,13 @@ export class ChatView {
     const since = part(article, ".since", HTMLElement);
     const at = turn.frame?.captured_at;
     show(since, turn.response !== null && at !== undefined);
-    if (at !== undefined) say(since, turn.looked ? text("chat.since_still", { time: clock(at), looked: clock(turn.looked) }) : text("chat.since", { time: clock(at) }));
+    if (at !== undefined)
+      say(
+        since,
+        turn.looked
+          ? text("chat.since_still", { time: clock(at), looked: clock(turn.looked) })
+          : text("chat.since", { time: clock(at) }),
+      );
     const proof = part(article, ".evidence", HTMLDetailsElement);
     if (finished(turn)) {
       if (proof.contains(this.changes)) this.changes?.remove();
@@ -319,7 +341,11 @@ export class ChatView {
     show(earlier, turn.earlier.length > 0);
     const list = part(earlier, "ol", HTMLElement);
     const newest = turn.earlier[0];
-    if (!newest || (list.firstElementChild instanceof HTMLElement && list.firstElementChild.dataset.at === String(newest.at))) return;
+    if (
+      !newest ||
+      (list.firstElementChild instanceof HTMLElement && list.firstElementChild.dataset.at === String(newest.at))
+    )
+      return;
     say(part(earlier, "summary", HTMLElement), text("chat.earlier_count", { count: turn.earlier.length }));
     list.replaceChildren(
       ...turn.earlier.map(({ at, text }) => {
@@ -355,11 +381,16 @@ export class ChatView {
       this.#announced.set(turn.key, turn.state);
       if (this.spoken && (turn.state === "done" || this.say(turn.problem, true))) return;
       const text = this.#readTo.has(turn.key) ? "" : this.words(turn);
-      this.announce([text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
+      this.announce(
+        [text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim(),
+      );
     }
   }
 
-  /** Keep a question in sight above words longer than the log beside it. Others are seen whole: it would lie on them. @param {HTMLElement} article */
+  /**
+   * Keep a question in sight above words longer than the log beside it. Others are seen whole: it would lie on them.
+   * @param {HTMLElement} article
+   */
   #pin(article) {
     const [room, asked] = [this.log.clientHeight, part(article, ".asked", HTMLElement).offsetHeight];
     const long = article.offsetHeight - asked > room && asked + part(article, ".text", HTMLElement).offsetHeight > room;
@@ -376,7 +407,11 @@ export class ChatView {
 // The marks around what may run the other way, which an answer's text has not
 const DIRECTIONS = /[\u061c\u200e\u200f\u2066-\u2069]/g;
 
-/** Where the things are that the question asked for, in words, unless the answer says just this, or the engine words it itself. @param {Turn} turn */
+/**
+ * Where the things are that the question asked for, in words, unless the answer says just this, or the engine words it
+ * itself.
+ * @param {Turn} turn
+ */
 function whereOf({ response, text }) {
   if (!response?.boxes || !response.frame || response.engine === "builtin") return "";
   const words = places(response.boxes, response.frame).join(" ");

@@ -272,7 +272,10 @@ const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 // What says itself that it begins and ends
 const TELLS = "#hold, #watch, #scan";
 
-/** The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: one at a time. */
+/**
+ * The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: one at a
+ * time.
+ */
 class ModeMark {
   /** Of the mode, beside its mark; "" for those that the box has itself. */
   words = "";
@@ -378,7 +381,10 @@ export class Suggestions {
     );
   }
 
-  /** Offer three questions that fit what is in front, the best first. @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen */
+  /**
+   * Offer three questions that fit what is in front, the best first.
+   * @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen
+   */
   fit({ text, code, people }) {
     const wanted = [];
     if (code) wanted.push("code");

@@ -24,16 +24,19 @@ import { onLanguage, problem, text } from "../words/text.js";
  * @property {boolean} correctable its words may be corrected now: it is the last question, and a spoken one
  * @property {boolean} anew its words were corrected, and the server has not begun with them
  * @property {"hearing"|"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
- *   hearing: it is still spoken; waiting: not sent yet, without a connection or a camera; delayed: the server has it, but no fresh picture
+ * hearing: it is still spoken; waiting: not sent yet, without a connection or a camera; delayed: the server has it, but
+ * no fresh picture
  * @property {string} text
  * @property {string} thoughts the model's reasoning before its answer
  * @property {FrameInfo|null} frame
- * @property {import("../live/messages.d.ts").EarlierFrame[]} frames those of the past that the running question looks at
+ * @property {import("../live/messages.d.ts").EarlierFrame[]} frames those of the past that the running question looks
+ *   at
  * @property {import("../page/routes.js").Route} [wish] where to look, if the user chose it
  * @property {boolean} reads it reads a text on over several pictures
  * @property {ResponseMessage|null} response null until the answer is complete
  * @property {number} at when its newest answer came, ms since the epoch; 0: none has
- * @property {import("../live/messages.d.ts").ModelComing|null} meanwhile the model on its way, in whose place the built-in engine answered
+ * @property {import("../live/messages.d.ts").ModelComing|null} meanwhile the model on its way, in whose place the
+ *   built-in engine answered
  * @property {boolean} news the first answer of a model after those of the built-in engine
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user in the page's language; "" for none
@@ -114,7 +117,13 @@ export class Conversation {
     return this.turns.findLast((turn) => turn.kind === "chat" && !finished(turn)) ?? null;
   }
 
-  /** @param {string} id @param {string} question @param {Turn["detail"]} detail @param {boolean} sent @param {Turn["wish"]} [wish] */
+  /**
+   * @param {string} id
+   * @param {string} question
+   * @param {Turn["detail"]} detail
+   * @param {boolean} sent
+   * @param {Turn["wish"]} [wish]
+   */
   ask(id, question, detail, sent, wish) {
     return this.#add({ id, kind: "chat", question, detail, wish, state: sent ? "sent" : "waiting" });
   }
@@ -146,13 +155,23 @@ export class Conversation {
     turn.resent = false;
   }
 
-  /** End it. @param {string} id @param {string} words the problem, see `problem` @param {boolean} [retryable] @param {string} [code] the server's of the problem */
+  /**
+   * End it.
+   * @param {string} id
+   * @param {string} words the problem, see `problem`
+   * @param {boolean} [retryable]
+   * @param {string} [code] the server's of the problem
+   */
   end(id, words, retryable = true, code = "") {
     const turn = this.byId(id);
     if (turn && !finished(turn)) this.#change(turn, { state: "failed", ...told({ code, words }), retryable });
   }
 
-  /** End the sent questions after a lost connection. @param {string} words the problem, see `problem` @param {string} [again] id of the one that is sent again */
+  /**
+   * End the sent questions after a lost connection.
+   * @param {string} words the problem, see `problem`
+   * @param {string} [again] id of the one that is sent again
+   */
   interrupt(words, again = "") {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
@@ -181,7 +200,15 @@ export class Conversation {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", reads: message.route === "read", resent: false, anew: false });
+      this.#change(turn, {
+        state: "thinking",
+        frame,
+        frames: message.frames ?? [],
+        thoughts: "",
+        reads: message.route === "read",
+        resent: false,
+        anew: false,
+      });
     } else if (message.type === "thinking") {
       const turn = this.byId(message.id);
       if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });

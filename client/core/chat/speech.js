@@ -28,7 +28,12 @@ export class Speech {
     return this.#key !== null;
   }
 
-  /** Read a text, or stop reading it. @param {string} key @param {string} text @param {string} language BCP 47; "" for the page's */
+  /**
+   * Read a text, or stop reading it.
+   * @param {string} key
+   * @param {string} text
+   * @param {string} language BCP 47; "" for the page's
+   */
   toggle(key, text, language) {
     const same = this.#key === key;
     this.stop();
@@ -123,7 +128,10 @@ export class SpokenMark {
   #start = 0;
   #end = 0;
 
-  /** Finds a part of a text that is shown without its marks. @type {((text: Element, start: number, end: number) => Range|null)|null} */
+  /**
+   * Finds a part of a text that is shown without its marks.
+   * @type {((text: Element, start: number, end: number) => Range|null)|null}
+   */
   range = null;
 
   /** @param {string} key of the turn @param {number} start @param {number} end 0: no mark */
@@ -136,7 +144,9 @@ export class SpokenMark {
   draw() {
     if (!("highlights" in CSS)) return;
     const shown = this.#end > 0 ? document.getElementById(this.#key)?.querySelector(".text") : null;
-    const range = shown ? (this.range?.(shown, this.#start, this.#end) ?? plainRange(shown, this.#start, this.#end)) : null;
+    const range = shown
+      ? (this.range?.(shown, this.#start, this.#end) ?? plainRange(shown, this.#start, this.#end))
+      : null;
     if (!range) return void CSS.highlights.delete("spoken");
     CSS.highlights.set("spoken", new Highlight(range));
   }

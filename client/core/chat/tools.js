@@ -26,7 +26,10 @@ const WORDS = new Map([
 // The answer comes of these: there is nothing to be done, or to be undone.
 const LOOKS = ["look_closer", "recall", "read"];
 
-/** What the model does for the person: asks for consent once, carries calls out as the person could, and takes them back. */
+/**
+ * What the model does for the person: asks for consent once, carries calls out as the person could, and takes them
+ * back.
+ */
 export class Tools {
   #page;
   #offered = false;
@@ -36,7 +39,11 @@ export class Tools {
     this.#page = page;
   }
 
-  /** Do what an answer has called for, or ask whether the model may. @param {Turn} turn @param {CalledTool[]} [calls] */
+  /**
+   * Do what an answer has called for, or ask whether the model may.
+   * @param {Turn} turn
+   * @param {CalledTool[]} [calls]
+   */
   take(turn, calls) {
     if (calls) void this.#carryOut(turn, calls);
     else this.#offer(turn);
@@ -89,7 +96,11 @@ export class Tools {
   }
 }
 
-/** Put a line below an answer, of which it is a part: the words of the answer stay in sight. @param {Turn} turn @param {string} words */
+/**
+ * Put a line below an answer, of which it is a part: the words of the answer stay in sight.
+ * @param {Turn} turn
+ * @param {string} words
+ */
 function lineBelow(turn, words) {
   const line = made("p", { className: "note tool" }, words);
   document.getElementById(turn.key)?.append(line);
@@ -103,7 +114,12 @@ function once(words, act) {
   return one;
 }
 
-/** Press a button, unless it is as wanted. @param {string} id @param {boolean} wanted @returns {boolean} false: it was, or cannot be pressed */
+/**
+ * Press a button, unless it is as wanted.
+ * @param {string} id
+ * @param {boolean} wanted
+ * @returns {boolean} false: it was, or cannot be pressed
+ */
 function press(id, wanted) {
   const one = byId(id, HTMLButtonElement);
   const pressed = () => one.getAttribute("aria-pressed") === "true";

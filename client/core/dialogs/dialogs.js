@@ -76,7 +76,10 @@ class DisclosureDialog {
   }
 }
 
-/** @returns {Promise<{id: string, name: string}[]>} the device's cameras by name; none before the browser was allowed one */
+/**
+ * @returns {Promise<{id: string, name: string}[]>} the device's cameras by name; none before the browser was allowed
+ *   one
+ */
 async function devices() {
   const found = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   const cameras = found.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
@@ -90,7 +93,11 @@ async function devices() {
   return named;
 }
 
-/** A camera's name: its label without the ids that browsers put there, or where it looks. @param {MediaDeviceInfo} device @param {number} number in the list */
+/**
+ * A camera's name: its label without the ids that browsers put there, or where it looks.
+ * @param {MediaDeviceInfo} device
+ * @param {number} number in the list
+ */
 function nameOf(device, number) {
   // Chromium adds vendor and product on a computer, and has "camera2 0, facing back" on Android.
   const label = device.label.replace(/ \([\da-f]{4}:[\da-f]{4}\)$/i, "").trim();
@@ -98,7 +105,9 @@ function nameOf(device, number) {
   if (label && !listed) return label;
   const [mode] = /** @type {any} */ (device).getCapabilities?.().facingMode ?? [];
   if (listed === "front" || mode === "user") return text("live.front_camera");
-  return listed === "back" || mode === "environment" ? text("live.back_camera") : text("page.camera_number", { number });
+  return listed === "back" || mode === "environment"
+    ? text("live.back_camera")
+    : text("page.camera_number", { number });
 }
 
 /** Lets the person choose the camera: one of this device, or a screen. Features put others into it. */
@@ -148,7 +157,9 @@ class CamerasDialog {
 
   /** @param {string} id @param {string} name @param {boolean} used */
   #row(id, name, used) {
-    const added = /** @type {DocumentFragment} */ (byId("camera-row-template", HTMLTemplateElement).content.cloneNode(true));
+    const added = /** @type {DocumentFragment} */ (
+      byId("camera-row-template", HTMLTemplateElement).content.cloneNode(true)
+    );
     const row = /** @type {HTMLButtonElement} */ (added.firstElementChild);
     const [words, help] = [...row.querySelectorAll("b, small")];
     row.dataset.device = id;
@@ -209,7 +220,10 @@ class TrustDialog {
 
 // Milliseconds for a gigabyte at 100 Mbit/s
 const GIGABYTE = 80_000;
-/** Ways to a model: the words on each, its download in GB, and what whoever runs the server types. @type {[string, number, string][]} */
+/**
+ * Ways to a model: the words on each, its download in GB, and what whoever runs the server types.
+ * @type {[string, number, string][]}
+ */
 const WAYS = [
   ["simple.small", 1.7, "bash scripts/run.sh --model"],
   ["simple.large", 18, "vllm serve Qwen/Qwen3-VL-8B-Instruct --port 8001"],
@@ -246,7 +260,9 @@ class SimpleDialog {
 
   /** @param {string} words @param {number} size @param {string} command */
   #way(words, size, command) {
-    const [item, about, cost, row, code, copy] = ["li", "p", "p", "div", "code", "button"].map((tag) => document.createElement(tag));
+    const [item, about, cost, row, code, copy] = ["li", "p", "p", "div", "code", "button"].map((tag) =>
+      document.createElement(tag),
+    );
     about.textContent = text(words);
     cost.className = "fine";
     const shown = { size: isolated(`${number(size)}\u00a0GB`), time: span(size * GIGABYTE) };
@@ -254,7 +270,11 @@ class SimpleDialog {
     row.className = "row";
     code.dir = "ltr";
     // A line ends between two words, not at a hyphen.
-    for (const word of command.split(" ")) code.append(...(code.hasChildNodes() ? [" "] : []), Object.assign(document.createElement("span"), { textContent: word }));
+    for (const word of command.split(" "))
+      code.append(
+        ...(code.hasChildNodes() ? [" "] : []),
+        Object.assign(document.createElement("span"), { textContent: word }),
+      );
     copy.textContent = text("page.copy");
     copy.addEventListener("click", async () => {
       try {

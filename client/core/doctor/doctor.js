@@ -76,7 +76,8 @@ export async function examine(subject, onResult, signal) {
   /** @param {string} id @param {string} title @param {Finding|null} finding null: it runs */
   const tell = (id, title, finding) => {
     const { text: observed = "", state = "running", cause = "", todo = "" } = finding ?? {};
-    if (!signal.aborted) onResult({ id, title: text(title), state, text: text(observed), cause: text(cause), todo: text(todo) });
+    if (!signal.aborted)
+      onResult({ id, title: text(title), state, text: text(observed), cause: text(cause), todo: text(todo) });
   };
 
   /**
@@ -121,7 +122,9 @@ export async function examine(subject, onResult, signal) {
     check("permission", TITLES.permission, checkPermission),
     check("clock", TITLES.clock, async () => checkClock(await server)),
     check("engine", TITLES.engine, async () => checkEngine(await health, subject.facts)),
-    Promise.all([seen, socket]).then(([web, ws]) => check("certificate", TITLES.certificate, () => checkCertificate(web, ws))),
+    Promise.all([seen, socket]).then(([web, ws]) =>
+      check("certificate", TITLES.certificate, () => checkCertificate(web, ws)),
+    ),
     Promise.all([direct, relays]).then(([way, others]) => {
       // The camera then uses the working relay, so this failure needs no action.
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
@@ -160,14 +163,20 @@ async function within(limit, look, signal) {
   let timer;
   /** @type {Promise<Finding>} */
   const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, limit, { state: "failed", text: text("doctor.no_result", { count: Math.round(limit / 1000) }) });
+    timer = setTimeout(resolve, limit, {
+      state: "failed",
+      text: text("doctor.no_result", { count: Math.round(limit / 1000) }),
+    });
     own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: ended(text("doctor.not_checked")) }));
   });
   try {
     return await Promise.race([Promise.resolve(own.signal).then(look), late]);
   } catch (error) {
     // An unexpected error: show its name only, because its text may contain anything.
-    return { state: "failed", text: text("doctor.check_failed", { error: error instanceof Error ? error.name : text("doctor.unknown_error") }) };
+    return {
+      state: "failed",
+      text: text("doctor.check_failed", { error: error instanceof Error ? error.name : text("doctor.unknown_error") }),
+    };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
@@ -215,7 +224,11 @@ async function answered(path, signal) {
   }
 }
 
-/** Split the servers into one per TURN URL. @param {RTCIceServer[]} servers @returns {(RTCIceServer & {urls: string})[]} */
+/**
+ * Split the servers into one per TURN URL.
+ * @param {RTCIceServer[]} servers
+ * @returns {(RTCIceServer & {urls: string})[]}
+ */
 function relayWays(servers) {
   return servers.flatMap((server) =>
     [server.urls].flat().flatMap((urls) => (/^turns?:/.test(urls) ? [{ ...server, urls }] : [])),

@@ -104,7 +104,9 @@ export class DoctorView {
 
 /** @param {HTMLElement} list @param {string} id */
 function byKey(list, id) {
-  return /** @type {HTMLElement|undefined} */ ([...list.children].find((row) => row instanceof HTMLElement && row.dataset.check === id));
+  return /** @type {HTMLElement|undefined} */ (
+    [...list.children].find((row) => row instanceof HTMLElement && row.dataset.check === id)
+  );
 }
 
 /** @param {string} id */

@@ -55,7 +55,11 @@ export async function checkDirect({ facts, peer, session }, signal) {
     return pathIn(await pc.getStats());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { state: "failed", text: text("doctor.offer_refused", { status: String(error.status || text("doctor.no_answer")) }), cause: problem(error.code, error.message) };
+    return {
+      state: "failed",
+      text: text("doctor.offer_refused", { status: String(error.status || text("doctor.no_answer")) }),
+      cause: problem(error.code, error.message),
+    };
   } finally {
     // Closing also informs the server, if connected; otherwise it times out.
     pc.close();
@@ -84,14 +88,42 @@ function pathIn(stats) {
   const local = pair && stats.get(pair.localCandidateId);
   const remote = pair && stats.get(pair.remoteCandidateId);
   if (!local || !remote) return { state: "ok", text: text("page.connected") };
-  const away = pair.currentRoundTripTime ? text("doctor.round_trip", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) }) : "";
+  const away = pair.currentRoundTripTime
+    ? text("doctor.round_trip", { number: Math.max(1, Math.round(pair.currentRoundTripTime * 1000)) })
+    : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: ended(joined([text("doctor.connected_by_relay", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(Boolean))) };
+    return {
+      state: "ok",
+      text: ended(
+        joined(
+          [text("doctor.connected_by_relay", { way: (local.relayProtocol ?? "udp").toUpperCase() }), away].filter(
+            Boolean,
+          ),
+        ),
+      ),
+    };
   }
-  return { state: "ok", text: ended(joined([text("doctor.connected_over", { way: local.protocol.toUpperCase(), local: local.candidateType, remote: remote.candidateType }), away].filter(Boolean))) };
+  return {
+    state: "ok",
+    text: ended(
+      joined(
+        [
+          text("doctor.connected_over", {
+            way: local.protocol.toUpperCase(),
+            local: local.candidateType,
+            remote: remote.candidateType,
+          }),
+          away,
+        ].filter(Boolean),
+      ),
+    ),
+  };
 }
 
-/** The server's own check of a relay; `problem` is a code for what is wrong. @typedef {{ok: boolean|null, why: string, problem?: string}} Reported */
+/**
+ * The server's own check of a relay; `problem` is a code for what is wrong.
+ * @typedef {{ok: boolean|null, why: string, problem?: string}} Reported
+ */
 
 /** Sentences about a relay that the server does not reach, by the server's code. @type {Record<string, string>} */
 const CAUSES = {
@@ -140,7 +172,12 @@ export async function checkRelay(server, reported, signal) {
     if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
     const took = { relay: url, number: Math.round(performance.now() - begun) };
     if (reported?.ok === false) {
-      return { state: "warn", text: text("doctor.relay_useless", took), cause: relayCause(reported), todo: text("doctor.relay_useless_todo") };
+      return {
+        state: "warn",
+        text: text("doctor.relay_useless", took),
+        cause: relayCause(reported),
+        todo: text("doctor.relay_useless_todo"),
+      };
     }
     return { state: "ok", text: text("doctor.relay_works", took) };
   } finally {
@@ -165,7 +202,11 @@ function relayTrouble(url, code, reachesServer) {
     };
   }
   if (code > 0 && code < 700) {
-    return { text: text("doctor.relay_refuses", { relay: url, code: String(code) }), cause: text("doctor.relay_refused"), todo: text("doctor.relay_log") };
+    return {
+      text: text("doctor.relay_refuses", { relay: url, code: String(code) }),
+      cause: text("doctor.relay_refused"),
+      todo: text("doctor.relay_log"),
+    };
   }
   const tls = url.startsWith("turns:") ? ` ${text("doctor.tls_untrusted")}` : "";
   return {
@@ -185,7 +226,8 @@ function direct(servers) {
 
 /**
  * Create an offer, and gather all candidates; with a time limit, only until the first.
- * @param {RTCPeerConnection} pc @param {AbortSignal} signal @param {number} [first] milliseconds to wait for the first one
+ * @param {RTCPeerConnection} pc @param {AbortSignal} signal @param {number} [first] milliseconds to wait for the first
+ *   one
  * @returns {Promise<boolean>} true when one was found
  */
 async function gathered(pc, signal, first = 0) {

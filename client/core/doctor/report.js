@@ -4,7 +4,8 @@
 const WORDS = { ok: "ok", warn: "LOOK", failed: "FAILED", skipped: "-", running: "..." };
 
 /**
- * Write the doctor's results for the operator of the server. The text contains no token, code, id or credential, and only
+ * Write the doctor's results for the operator of the server. The text contains no token, code, id or credential, and
+ * only
  * the beginning of addresses.
  * @param {Result[]} results @param {{began: Date, took: number}} times took in milliseconds
  * @param {string[]} secrets removed wherever they occur, as a second protection: results contain none
@@ -36,6 +37,9 @@ function kindOf(host) {
 export function withoutAddresses(text) {
   return text
     .replace(/\b(\d{1,3}\.\d{1,3})\.\d{1,3}\.\d{1,3}\b/g, "$1.x.x")
-    .replace(/(?<![\w:])[\da-f]{1,4}:(?:[\da-f]{0,4}:){1,6}[\da-f]{0,4}/gi, (found) => `${found.slice(0, found.indexOf(":"))}:x`)
+    .replace(
+      /(?<![\w:])[\da-f]{1,4}:(?:[\da-f]{0,4}:){1,6}[\da-f]{0,4}/gi,
+      (found) => `${found.slice(0, found.indexOf(":"))}:x`,
+    )
     .replace(/[\w-]+\.local\b/g, "x.local");
 }

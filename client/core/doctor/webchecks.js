@@ -14,7 +14,8 @@ const OPEN_WITHIN = 6000;
 
 /** @returns {Finding} */
 export function checkOrigin() {
-  if (window.isSecureContext) return { state: "ok", text: text("doctor.origin_secure", { scheme: location.protocol.slice(0, -1) }) };
+  if (window.isSecureContext)
+    return { state: "ok", text: text("doctor.origin_secure", { scheme: location.protocol.slice(0, -1) }) };
   return {
     state: "failed",
     text: text("doctor.origin_http"),
@@ -52,7 +53,12 @@ export function checkClock({ date, sent, came }) {
   const apart = Math.abs(offset);
   if (apart <= CLOCK_SECONDS + (came - sent) / 2000) return { state: "ok", text: text("doctor.clock_agrees") };
   const minutes = plural("doctor.minutes", Math.round(apart / 60));
-  const time = apart < 120 ? plural("doctor.seconds", Math.round(apart)) : apart < 7200 ? minutes : plural("page.hours", Math.round(apart / 3600));
+  const time =
+    apart < 120
+      ? plural("doctor.seconds", Math.round(apart))
+      : apart < 7200
+        ? minutes
+        : plural("page.hours", Math.round(apart / 3600));
   return {
     state: "warn",
     text: offset > 0 ? text("doctor.clock_behind", { time }) : text("doctor.clock_ahead", { time }),
@@ -63,9 +69,11 @@ export function checkClock({ date, sent, came }) {
 
 /** @param {Facts} facts @returns {Promise<Finding>} */
 export async function checkCamera(facts) {
-  if (facts.camera === "on") return { state: "ok", text: facts.muted ? text("doctor.camera_paused") : text("doctor.camera_on") };
+  if (facts.camera === "on")
+    return { state: "ok", text: facts.muted ? text("doctor.camera_paused") : text("doctor.camera_on") };
   const trouble = noCamera(facts.camera);
-  if (trouble && facts.camera !== "insecure") return { state: "failed", text: ended(trouble.title), todo: trouble.text };
+  if (trouble && facts.camera !== "insecure")
+    return { state: "failed", text: ended(trouble.title), todo: trouble.text };
   if (!navigator.mediaDevices?.enumerateDevices) {
     return { state: "skipped", text: text("doctor.camera_hidden"), cause: text("doctor.see_origin") };
   }
@@ -114,8 +122,13 @@ export async function checkAccess(session) {
         todo: text("doctor.code_todo"),
       };
     }
-    if (error.status === 0) return { state: "failed", text: text("doctor.token_silent"), cause: text("doctor.see_server") };
-    return { state: "failed", text: text("doctor.token_refused", { status: String(error.status) }), cause: problem(error.code, error.message) };
+    if (error.status === 0)
+      return { state: "failed", text: text("doctor.token_silent"), cause: text("doctor.see_server") };
+    return {
+      state: "failed",
+      text: text("doctor.token_refused", { status: String(error.status) }),
+      cause: problem(error.code, error.message),
+    };
   }
 }
 
@@ -145,7 +158,8 @@ const CLOSED = {
 };
 
 /**
- * A second socket of a session ends the first one. So this checks the page's own socket if it is open; opens one without a
+ * A second socket of a session ends the first one. So this checks the page's own socket if it is open; opens one
+ * without a
  * token while the page still connects; and otherwise opens one of the session.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
@@ -173,13 +187,23 @@ export async function checkSocket({ facts, session }, signal) {
   const known = CLOSED[knock ? facts.closeCode : code];
   if (known) return { state: "failed", ...known };
   if (knock) {
-    return { state: "warn", text: text("doctor.socket_not_yet"), cause: facts.socketError?.message ?? text("doctor.about_to_try") };
+    return {
+      state: "warn",
+      text: text("doctor.socket_not_yet"),
+      cause: facts.socketError?.message ?? text("doctor.about_to_try"),
+    };
   }
-  return { state: "failed", text: text("doctor.socket_closed", { code: String(code || text("doctor.no_close_code")) }), cause: text("doctor.log_says"), todo: text("doctor.wait_moment") };
+  return {
+    state: "failed",
+    text: text("doctor.socket_closed", { code: String(code || text("doctor.no_close_code")) }),
+    cause: text("doctor.log_says"),
+    todo: text("doctor.wait_moment"),
+  };
 }
 
 /**
- * @param {import("../live/session.js").Session} session @param {boolean} knock true: opened without the token, and closed again
+ * @param {import("../live/session.js").Session} session @param {boolean} knock true: opened without the token, and
+ *   closed again
  * @param {AbortSignal} signal
  * @returns {Promise<{opened: boolean, code: number, ready: boolean}>}
  */
@@ -225,21 +249,35 @@ export async function checkCertificate(server, socket) {
 /** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
 export function checkEngine({ status, body }, facts) {
   const before = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
-  const engine = body?.engine ?? (before && { name: before.engine, state: before.engine_state, detail: before.engine_detail });
+  const engine =
+    body?.engine ?? (before && { name: before.engine, state: before.engine_state, detail: before.engine_detail });
   if (!engine) {
-    return { state: "skipped", text: status === 0 ? text("doctor.server_unchecked") : text("doctor.health_status", { status: String(status) }) };
+    return {
+      state: "skipped",
+      text: status === 0 ? text("doctor.server_unchecked") : text("doctor.health_status", { status: String(status) }),
+    };
   }
   const name = engineName(engine.name);
   if (engine.state === "ready" || engine.state === "busy") {
-    if (body?.draining) return { state: "warn", text: text("doctor.engine_stopping", { engine: name }), todo: text("doctor.engine_stopping_todo") };
+    if (body?.draining)
+      return {
+        state: "warn",
+        text: text("doctor.engine_stopping", { engine: name }),
+        todo: text("doctor.engine_stopping_todo"),
+      };
     const answers =
       engine.name === "builtin"
         ? text("doctor.engine_builtin", { engine: name })
-        : text("doctor.engine_state", { engine: engine.model ? `${name} (${engine.model})` : name, state: stateWord(engine.state) });
+        : text("doctor.engine_state", {
+            engine: engine.model ? `${name} (${engine.model})` : name,
+            state: stateWord(engine.state),
+          });
     const said = [answers, ...others(facts)].join(" ");
     // One of them is gone.
     const instead = fromServer(facts.ready?.stands_in);
-    return instead ? { state: "warn", text: said, cause: instead, todo: text("doctor.engine_todo") } : { state: "ok", text: said };
+    return instead
+      ? { state: "warn", text: said, cause: instead, todo: text("doctor.engine_todo") }
+      : { state: "ok", text: said };
   }
   return {
     state: engine.state === "loading" ? "warn" : "failed",

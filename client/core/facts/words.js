@@ -3,7 +3,11 @@ import { ended, fromServer, isolated, joined, number, text } from "../words/text
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
-/** A visitor's words first; numbers are in `sending`, `received` and `data`. @param {Facts} facts @returns {{camera: string, connection: string, engine: string, sending: string, received: string, data: string}} */
+/**
+ * A visitor's words first; numbers are in `sending`, `received` and `data`.
+ * @param {Facts} facts
+ * @returns {{camera: string, connection: string, engine: string, sending: string, received: string, data: string}}
+ */
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
   const cameraWords = {
@@ -42,7 +46,10 @@ export function details(facts) {
         .join(" ")
         .trim();
   return {
-    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : ended(noCamera(camera)?.title ?? ""),
+    camera:
+      camera in cameraWords
+        ? cameraWords[/** @type {keyof cameraWords} */ (camera)]
+        : ended(noCamera(camera)?.title ?? ""),
     connection,
     engine: engineWords,
     sending: sending(sent),
@@ -78,11 +85,18 @@ const frameRate = (fps) => text("facts.frame_rate", { rate: number(fps, fps < 10
 function sending(sent) {
   if (!sent || sent.width === 0) return text("facts.nothing_sent");
   /** @type {Record<string, string>} */
-  const limits = { cpu: text("facts.limited_device"), bandwidth: text("facts.limited_network"), other: text("facts.limited_browser") };
-  return `${ended(joined([`${sent.width}×${sent.height}`, frameRate(sent.fps)]))} ${limits[sent.limitation] ?? ""}`.trim();
+  const limits = {
+    cpu: text("facts.limited_device"),
+    bandwidth: text("facts.limited_network"),
+    other: text("facts.limited_browser"),
+  };
+  const size = `${sent.width}×${sent.height}`;
+  return `${ended(joined([size, frameRate(sent.fps)]))} ${limits[sent.limitation] ?? ""}`.trim();
 }
 
 /** @param {Facts["sent"]} sent */
 function dataUse(sent) {
-  return sent ? `${isolated(`${number(sent.bytes / 1e6, 1)}\u00a0MB`)} · ${isolated(`${number(sent.kbps)}\u00a0kbit/s`)}` : "";
+  return sent
+    ? `${isolated(`${number(sent.bytes / 1e6, 1)}\u00a0MB`)} · ${isolated(`${number(sent.kbps)}\u00a0kbit/s`)}`
+    : "";
 }

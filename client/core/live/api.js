@@ -27,7 +27,11 @@ export class ApiError extends Error {
  * @returns {Promise<any>} the parsed body, an empty object without one, or a Blob if requested
  * @throws {ApiError}
  */
-export async function request(method, path, { token = null, body, timeout = 10_000, keepalive = false, as = "json" } = {}) {
+export async function request(
+  method,
+  path,
+  { token = null, body, timeout = 10_000, keepalive = false, as = "json" } = {},
+) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -68,7 +72,9 @@ export async function request(method, path, { token = null, body, timeout = 10_0
 }
 
 // Id of this page: 72 random bits
-const PAGE = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const PAGE = Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(16).padStart(2, "0")).join(
+  "",
+);
 
 /**
  * Add this page's id and the attempt's number to a URL, so that the server recognises an abandoned attempt that arrives
@@ -101,7 +107,8 @@ export async function hasOwnAuthority() {
 
 /**
  * @param {unknown} raw
- * @returns {import("./messages.d.ts").ServerMessage|null} null for what is no message; one that nobody knows, as of a newer server, is dropped later
+ * @returns {import("./messages.d.ts").ServerMessage|null} null for what is no message; one that nobody knows, as of a
+ *   newer server, is dropped later
  */
 export function parse(raw) {
   if (typeof raw !== "string") return null;

@@ -51,7 +51,8 @@ export class Asking {
   }
 
   /**
-   * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked @param {Question["route"]} [route]
+   * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked @param
+   *   {Question["route"]} [route]
    * @param {Question["part"]|null} [part]
    * @returns {{id: string, sent: boolean}}
    */
@@ -104,7 +105,19 @@ export class Asking {
     // The repeated message is identical, so that the server recognises it.
     const sent = { at, ...question };
     const { content, id, detail, route, part } = sent;
-    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, orders: true, ...(route && { route }), ...(part && { part }) })) return;
+    if (
+      !this.#send({
+        type: "chat",
+        content,
+        id,
+        sent_at: sent.at,
+        detail,
+        orders: true,
+        ...(route && { route }),
+        ...(part && { part }),
+      })
+    )
+      return;
     this.#waiting = null;
     this.#sent = sent;
     clearTimeout(this.#unheard);

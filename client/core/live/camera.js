@@ -43,7 +43,8 @@ export class Camera {
 
   /**
    * @param {{onChange: () => void, onLost: () => void}} hooks
-   *   onChange: the track, its capabilities or muting changed; onLost: the device was disconnected, or the screen is shared no more
+   * onChange: the track, its capabilities or muting changed; onLost: the device was disconnected, or the screen is
+   * shared no more
    */
   constructor({ onChange, onLost }) {
     this.#onChange = onChange;
@@ -114,7 +115,11 @@ export class Camera {
     this.#onChange();
   }
 
-  /** Let the person choose a screen or window for the camera's place. @returns {Promise<boolean>} false: nothing has changed @throws {CameraProblem} */
+  /**
+   * Let the person choose a screen or window for the camera's place.
+   * @returns {Promise<boolean>} false: nothing has changed
+   * @throws {CameraProblem}
+   */
   async share() {
     const attempt = this.#attempt;
     let stream;
@@ -133,7 +138,12 @@ export class Camera {
     return true;
   }
 
-  /** Open this device next, with a picture of this height. @param {string} deviceId "" for any @param {number} height in pixels @returns {boolean} true for a change */
+  /**
+   * Open this device next, with a picture of this height.
+   * @param {string} deviceId "" for any
+   * @param {number} height in pixels
+   * @returns {boolean} true for a change
+   */
   prefer(deviceId, height) {
     const same = deviceId === this.#chosen && height === this.#height;
     this.#height = height;
@@ -149,7 +159,8 @@ export class Camera {
   /** @returns {Promise<boolean>} true when the last used camera is connected again; it will be opened next */
   async returned() {
     const devices = await navigator.mediaDevices.enumerateDevices();
-    const back = this.#last !== "" && devices.some(({ kind, deviceId }) => kind === "videoinput" && deviceId === this.#last);
+    const back =
+      this.#last !== "" && devices.some(({ kind, deviceId }) => kind === "videoinput" && deviceId === this.#last);
     if (back) this.#deviceId = this.#last;
     return back;
   }

@@ -49,7 +49,8 @@
  * @property {string} content
  * @property {"auto"|"low"|"high"} detail
  * @property {import("./messages.d.ts").Chat["route"]} [route] where to look, if the user chose it
- * @property {[number, number, number, number]} [part] of the picture that it is about, as shares of it; absent: all of it
+ * @property {[number, number, number, number]} [part] of the picture that it is about, as shares of it; absent: all of
+ *   it
  * @property {number} [at] time of the question, once sent
  * @property {boolean} [again] sent for the second time
  */
@@ -105,7 +106,8 @@ export class Disclosure {
 
   /**
    * @param {Ready} ready
-   * @returns {{ask: string, confirm: string}} ask: machines to agree to before any question; confirm: those agreed to, to be
+   * @returns {{ask: string, confirm: string}} ask: machines to agree to before any question; confirm: those agreed to,
+   *   to be
    *   confirmed to the server
    */
   look({ elsewhere, confirmed }) {

@@ -44,7 +44,8 @@ export class Handover {
 
   /** Bring the chat to the session of the open socket. */
   bring() {
-    if (this.#due && this.#kept) this.#socket.send({ type: "resume", handover: this.#kept.text, token: this.#kept.token });
+    if (this.#due && this.#kept)
+      this.#socket.send({ type: "resume", handover: this.#kept.text, token: this.#kept.token });
   }
 
   /** Forget the chat, because the person has ended it. */
@@ -53,7 +54,10 @@ export class Handover {
     this.#due = this.leaving = false;
   }
 
-  /** Let the server forget an answer, or all; what is kept has it, and comes anew if any is left. @param {string} [id] */
+  /**
+   * Let the server forget an answer, or all; what is kept has it, and comes anew if any is left.
+   * @param {string} [id]
+   */
   drop(id) {
     this.#kept = null;
     return this.#socket.send({ type: "delete_answer", id });

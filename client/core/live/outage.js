@@ -14,7 +14,10 @@ const QUIET_AFTER = 800;
 // A restarting server is back within this time (ms); otherwise it was stopped.
 const RESTARTS_WITHIN = 30_000;
 
-/** Detects cuts of the link to the server early, and reports them until the link is fully back, so that nothing flickers. */
+/**
+ * Detects cuts of the link to the server early, and reports them until the link is fully back, so that nothing
+ * flickers.
+ */
 export class Outage {
   pulse;
   connectedOnce = false;
@@ -52,7 +55,8 @@ export class Outage {
       this.connectedOnce = true;
     } else if (lost) {
       this.#socket.probe();
-      if (link === "interrupted" && !this.pulse.quiet) this.#interrupted = setTimeout(() => this.begin(), INTERRUPTED_FOR);
+      if (link === "interrupted" && !this.pulse.quiet)
+        this.#interrupted = setTimeout(() => this.begin(), INTERRUPTED_FOR);
       else this.begin();
     }
   }
@@ -152,7 +156,8 @@ export class Pulse {
 async function received(sender) {
   let bytes = null;
   for (const report of (await sender.getStats()).values()) {
-    if (report.type === "candidate-pair" && typeof report.bytesReceived === "number") bytes = (bytes ?? 0) + report.bytesReceived;
+    if (report.type === "candidate-pair" && typeof report.bytesReceived === "number")
+      bytes = (bytes ?? 0) + report.bytesReceived;
   }
   return bytes;
 }

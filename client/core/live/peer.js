@@ -137,7 +137,9 @@ export class Peer {
     if (offered && taken) this.#sendCandidates([]);
     else if (offered) {
       // A failure is ignored: the server notices the end by itself, later.
-      request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(() => {});
+      request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(
+        () => {},
+      );
     }
     if (this.state !== "closed") this.#set("closed");
   }

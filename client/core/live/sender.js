@@ -18,7 +18,8 @@ const MEASURE = 1500;
  * @param {SenderPlan} plan
  * @param {boolean} awake
  * @param {number} since
- * @returns {{setting: Setting, next: number}} next: time of the next change, counted like `since` (ms); Infinity for never
+ * @returns {{setting: Setting, next: number}} next: time of the next change, counted like `since` (ms); Infinity for
+ *   never
  */
 export function settingAt(plan, awake, since) {
   const profile = awake ? plan.awake : plan.idle;
@@ -46,8 +47,10 @@ export function settingAt(plan, awake, since) {
 /**
  * Keeps the camera's sender at the server's limits: idle, or awake for a while after each wake-up.
  *
- * setParameters needs parameters that were read just before, and allows one call at a time, so one loop applies the latest
- * setting. Frames are counted to find a browser that ignores the frame rate there; then the track's constraints are used,
+ * setParameters needs parameters that were read just before, and allows one call at a time, so one loop applies the
+ * latest
+ * setting. Frames are counted to find a browser that ignores the frame rate there; then the track's constraints are
+ * used,
  * and if those have no effect either, the camera stays as it is.
  */
 export class SenderControl {

@@ -93,7 +93,10 @@ export class Session {
     this.#life = 0;
   }
 
-  /** Forget a session that the server has ended; the next `ensure` begins another. @param {boolean} [code] true: with the code */
+  /**
+   * Forget a session that the server has ended; the next `ensure` begins another.
+   * @param {boolean} [code] true: with the code
+   */
   forget(code = false) {
     clearTimeout(this.#timer);
     this.token = null;

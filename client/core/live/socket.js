@@ -99,7 +99,10 @@ export class ChatSocket {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.open();
   }
 
-  /** Send a ping, and open a spare when it is not answered in time; until then the socket is trusted. @param {number} within milliseconds */
+  /**
+   * Send a ping, and open a spare when it is not answered in time; until then the socket is trusted.
+   * @param {number} within milliseconds
+   */
   ask(within) {
     if (this.#ws && this.state === "open" && !this.#spare && !this.doubted) this.#ping(this.#ws, within);
   }

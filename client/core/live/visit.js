@@ -51,7 +51,10 @@ export class Visit {
       onSent: hooks.onSent,
       onUnheard: () => this.outage.unheard(),
     });
-    this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => void this.#lost() });
+    this.camera = new Camera({
+      onChange: () => this.#set({ muted: this.camera.muted }),
+      onLost: () => void this.#lost(),
+    });
     this.session = new Session({
       askCode: hooks.askCode,
       onNew: (first) => this.#sessionChanged(first),
@@ -90,8 +93,17 @@ export class Visit {
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
     this.outage = new Outage({ facts: () => this.facts, socket: this.socket, onChange: (cut) => this.#set({ cut }) });
-    this.description = new Describing({ facts: () => this.facts, set: (change) => this.#set(change), socket: this.socket });
-    this.handover = new Handover({ session: this.session, socket: this.socket, asking: this.#asking, onBroken: hooks.onBroken });
+    this.description = new Describing({
+      facts: () => this.facts,
+      set: (change) => this.#set(change),
+      socket: this.socket,
+    });
+    this.handover = new Handover({
+      session: this.session,
+      socket: this.socket,
+      asking: this.#asking,
+      onBroken: hooks.onBroken,
+    });
   }
 
   /** Start camera and connection in parallel. */
@@ -107,7 +119,11 @@ export class Visit {
     await this.#openCamera();
   }
 
-  /** Let the person share a screen, in place of any camera or of none. @returns {Promise<boolean>} false: they chose none @throws {CameraProblem} */
+  /**
+   * Let the person share a screen, in place of any camera or of none.
+   * @returns {Promise<boolean>} false: they chose none
+   * @throws {CameraProblem}
+   */
   async share() {
     const { active, camera, screen } = this.facts;
     const before = screen ? this.#cameraBefore : active && camera !== "elsewhere";
@@ -133,7 +149,15 @@ export class Visit {
     this.peer.stop({ taken: true });
     this.camera.close();
     this.#hooks.onStream(null);
-    this.#set({ active: true, camera: "elsewhere", screen: false, muted: false, closeCode: 0, socketError: null, linkError: null });
+    this.#set({
+      active: true,
+      camera: "elsewhere",
+      screen: false,
+      muted: false,
+      closeCode: 0,
+      socketError: null,
+      linkError: null,
+    });
     this.socket.open();
     this.#watch(!this.#pageHidden);
   }
@@ -370,7 +394,13 @@ export class Visit {
       this.handover.opened();
       // All settings each time: a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
-      this.socket.send({ type: "settings", thumbnails: true, stills, screen: this.facts.screen, ...this.description.settings() });
+      this.socket.send({
+        type: "settings",
+        thumbnails: true,
+        stills,
+        screen: this.facts.screen,
+        ...this.description.settings(),
+      });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // without a socket the camera is of no use
@@ -393,7 +423,8 @@ export class Visit {
         const { ask, confirm } = this.#disclosure.look(message);
         if (confirm) this.socket.send({ type: "confirm", host: confirm });
         this.#set({ ready: message, held: message.held, disclose: ask });
-        if (message.engine_state === "ready" || message.engine === "builtin") this.#hooks.onEngine(message.engine, message.model);
+        if (message.engine_state === "ready" || message.engine === "builtin")
+          this.#hooks.onEngine(message.engine, message.model);
         if (Boolean(message.features.describe?.on) !== (this.facts.describing && !ask)) this.description.repeat();
         // A restarted server accepts the old token for a new session.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {

@@ -2,7 +2,10 @@ import { ApiError } from "../live/api.js";
 import { Rounds } from "./rounds.js";
 import { failure } from "./words.js";
 
-/** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
+/**
+ * A request to the operator's routes.
+ * @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask
+ */
 
 /**
  * A part of the operator's panel: the facts that its view shows, and the requests behind them. Uses no DOM.
@@ -24,7 +27,11 @@ export class Desk {
     this.#onChange(this.facts);
   }
 
-  /** Make requests, and show the reason where one fails. @param {() => Promise<void>} work @returns {Promise<boolean>} true when none failed */
+  /**
+   * Make requests, and show the reason where one fails.
+   * @param {() => Promise<void>} work
+   * @returns {Promise<boolean>} true when none failed
+   */
   async attempt(work) {
     try {
       await work();
@@ -58,7 +65,8 @@ export class WatchingDesk extends Desk {
   /**
    * Ask once. @abstract
    * @param {"POST"|"DELETE"} [_method] of a request that changes something
-   * @returns {Promise<number|null>} the pause (ms) until the next one; null when there is nothing to ask until something is done
+   * @returns {Promise<number|null>} the pause (ms) until the next one; null when there is nothing to ask until
+   *   something is done
    */
   async look(_method) {
     throw new Error("each desk has its own");

@@ -175,7 +175,10 @@ export class EngineDesk {
     else this.#set({ stale: true });
   }
 
-  /** @param {import("../live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was for the operator */
+  /**
+   * @param {import("../live/messages.d.ts").ServerMessage} message
+   * @returns {boolean} true when it was for the operator
+   */
   receive(message) {
     if (message.type === "engine") this.#heard(message);
     else if (message.type === "log") {

@@ -73,7 +73,8 @@ export class EngineDialog {
 
   /**
    * @param {{onToken: (token: string) => void, onOpen: () => void, onClose: () => void,
-   *   onModel: (model: Model|null) => void, onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void, onStop: () => void}} hooks
+   * onModel: (model: Model|null) => void, onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void,
+   * onStop: () => void}} hooks
    */
   constructor({ onToken, onOpen, onClose, onModel, onChoice, onStart, onStop }) {
     this.#onModel = onModel;
@@ -273,7 +274,10 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderLog({ lines, dropped }) {
     show(this.#log, lines.length > 0);
-    say(this.#logCount, dropped ? `Its log (${lines.length}, ${dropped} older ones left out)` : `Its log (${lines.length})`);
+    say(
+      this.#logCount,
+      dropped ? `Its log (${lines.length}, ${dropped} older ones left out)` : `Its log (${lines.length})`,
+    );
     const written = lines.join("\n");
     if (this.#lines.textContent === written) return;
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 24;

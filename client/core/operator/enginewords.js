@@ -38,7 +38,10 @@ export function bytes(count) {
 /** The line under a model's name. @param {Model} model */
 export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
   const files = weights ? [bytes(weights)] : [];
-  const parts = [[here ? "here" : "not fetched", ...files].join(", "), memory ? `takes ${bytes(memory)} of\u00a0memory` : ""];
+  const parts = [
+    [here ? "here" : "not fetched", ...files].join(", "),
+    memory ? `takes ${bytes(memory)} of\u00a0memory` : "",
+  ];
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -52,7 +55,11 @@ function held(memory, gpu, sentence) {
   return parts.length ? sentence(parts.join(" and ")) : "";
 }
 
-/** A sentence about the memory freed by the previous model. @param {EngineFacts["report"]} report @returns {string} "" when unknown */
+/**
+ * A sentence about the memory freed by the previous model.
+ * @param {EngineFacts["report"]} report
+ * @returns {string} "" when unknown
+ */
 export function givenBack(report) {
   const back = report?.released;
   if (!back) return "";
@@ -100,7 +107,8 @@ export function meanwhile({ report }) {
 /**
  * The engine's state in words.
  * @param {EngineFacts} facts
- * @returns {{tone: import("../page/words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
+ * @returns
+ *   {{tone: import("../page/words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
  *   percent: progress; null when unknown, NaN without any
  */
 export function standing({ report, models }) {
@@ -133,21 +141,42 @@ export function standing({ report, models }) {
       return { ...none, tone: report.answers ? "ok" : "warn", title, detail, stoppable: true };
     }
     case "stopping":
-      return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is being freed.", percent: null, stoppable: false };
+      return {
+        tone: "busy",
+        title: `Stopping ${name}`,
+        detail: "Its memory is being freed.",
+        percent: null,
+        stoppable: false,
+      };
     case "failed":
       return { ...none, tone: "bad", title: far ? `${name} is not used` : `${name} does not run`, detail: "" };
     default: {
       const { title, detail } = answering(report);
       if (!title) {
-        return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
+        return {
+          ...none,
+          tone: "off",
+          title: "No model is loaded",
+          detail: "The server chooses among the engines it has.",
+        };
       }
       const tone = !report.answering ? "bad" : report.answering.engine === "builtin" && report.why ? "warn" : "ok";
-      return { ...none, tone, title, detail: [detail, ...others(report), "Nothing else is loaded from here."].filter(Boolean).join(" ") };
+      return {
+        ...none,
+        tone,
+        title,
+        detail: [detail, ...others(report), "Nothing else is loaded from here."].filter(Boolean).join(" "),
+      };
     }
   }
 }
 
-/** Label of the button that starts the choice. @param {EngineFacts} facts @param {string} model @param {Mode|null} mode */
+/**
+ * Label of the button that starts the choice.
+ * @param {EngineFacts} facts
+ * @param {string} model
+ * @param {Mode|null} mode
+ */
 export function startWords({ report, busy }, model, mode) {
   if (busy) return "A moment…";
   const loaded = report && ["loading", "ready"].includes(report.state);

@@ -32,7 +32,10 @@ const ADDRESS = "/api/engine/fetch";
 export class FetchDesk extends WatchingDesk {
   #onHere;
 
-  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: FetchFacts) => void, onHere: () => void}} hooks onHere: a model has come */
+  /**
+   * @param {{ask: import("./desk.js").Ask, onChange: (facts: FetchFacts) => void, onHere: () => void}} hooks onHere: a
+   *   model has come
+   */
   constructor({ onHere, ...hooks }) {
     super({ fetching: null, busy: false, problem: "" }, hooks);
     this.#onHere = onHere;

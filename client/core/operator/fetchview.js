@@ -13,7 +13,9 @@ const STATES = {
   done: (model) => `${model} is here. Choose it below.`,
 };
 
-/** The model that is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection. */
+/**
+ * The model that is fetched, in the panel's first card, and the button at a model that is not here. Uses no connection.
+ */
 export class FetchView {
   #now = byId("fetch-now", HTMLElement);
   #text = byId("fetch-text", HTMLElement);

@@ -116,7 +116,10 @@ export class OperatorPanel {
     this.#dialog.open();
   }
 
-  /** @param {import("../live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was for the operator */
+  /**
+   * @param {import("../live/messages.d.ts").ServerMessage} message
+   * @returns {boolean} true when it was for the operator
+   */
   receive(message) {
     return this.#engine.receive(message);
   }

@@ -2,7 +2,8 @@ import { WatchingDesk } from "./desk.js";
 
 /**
  * A visitor's session.
- * @typedef {{name: string, age_seconds: number, idle_seconds: number, camera: string, socket: boolean, device: string, questions: number, background: number, visual_tokens: number}} Seen
+ * @typedef {{name: string, age_seconds: number, idle_seconds: number, camera: string, socket: boolean, device: string,
+ *   questions: number, background: number, visual_tokens: number}} Seen
  */
 
 /**
@@ -22,7 +23,10 @@ const ADDRESS = "/api/operator";
 export class PeopleDesk extends WatchingDesk {
   #devices;
 
-  /** @param {{ask: import("./desk.js").Ask, onChange: (facts: PeopleFacts) => void, devices: () => boolean}} hooks devices: they can be paired here */
+  /**
+   * @param {{ask: import("./desk.js").Ask, onChange: (facts: PeopleFacts) => void, devices: () => boolean}} hooks
+   *   devices: they can be paired here
+   */
   constructor({ devices, ...hooks }) {
     super({ sessions: [], devices: [], problem: "" }, hooks);
     this.#devices = devices;

@@ -4,7 +4,14 @@ import { counted, lasted } from "./words.js";
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 
 /** @type {Record<string, string>} */
-const CAMERAS = { "": "no camera", starting: "camera starts", live: "live", stalled: "picture stalled", frozen: "picture frozen", ended: "camera off" };
+const CAMERAS = {
+  "": "no camera",
+  starting: "camera starts",
+  live: "live",
+  stalled: "picture stalled",
+  frozen: "picture frozen",
+  ended: "camera off",
+};
 
 /** The list of sessions and devices in the operator's panel, each with a button to end it. Uses no connection. */
 export class PeopleView {
@@ -45,7 +52,12 @@ export class PeopleView {
       ...facts.sessions.map((one) => {
         const who = one.device ? kinds.get(one.device) ?? "Paired device" : "Visitor";
         const camera = CAMERAS[one.camera] ?? one.camera;
-        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${lasted(one.age_seconds)}`, `active ${lasted(one.idle_seconds)} ago`, use(one)];
+        const parts = [
+          one.socket ? camera : `${camera}, page closed`,
+          `for ${lasted(one.age_seconds)}`,
+          `active ${lasted(one.idle_seconds)} ago`,
+          use(one),
+        ];
         return row(who, one.name, parts, "End");
       }),
     );
@@ -65,7 +77,11 @@ export class PeopleView {
 
 /** The requests of a session to the model. @param {import("./people.js").Seen} session */
 function use({ questions, background, visual_tokens }) {
-  return [counted(questions, "question"), counted(background, "unasked look"), counted(visual_tokens, "visual token")].join(", ");
+  return [
+    counted(questions, "question"),
+    counted(background, "unasked look"),
+    counted(visual_tokens, "visual token"),
+  ].join(", ");
 }
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */

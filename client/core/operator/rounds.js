@@ -5,7 +5,10 @@ export class Rounds {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
 
-  /** @param {(method?: "POST"|"DELETE") => Promise<number|null>} look returns the pause (ms) until the next one; null for none */
+  /**
+   * @param {(method?: "POST"|"DELETE") => Promise<number|null>} look returns the pause (ms) until the next one; null
+   *   for none
+   */
   constructor(look) {
     this.#look = look;
   }
@@ -22,7 +25,10 @@ export class Rounds {
     if (on) void this.look();
   }
 
-  /** Look now; the pause until the next look begins anew. @param {"POST"|"DELETE"} [method] of a look that changes something */
+  /**
+   * Look now; the pause until the next look begins anew.
+   * @param {"POST"|"DELETE"} [method] of a look that changes something
+   */
   async look(method) {
     clearTimeout(this.#timer);
     this.again(await this.#look(method));

@@ -19,7 +19,11 @@ export function lasted(seconds) {
   return `${number(Math.floor(seconds / 86_400))}\u00a0d`;
 }
 
-/** Why a request failed, in the server's own words where it has said so. @param {import("../live/api.js").ApiError} error @returns {string} */
+/**
+ * Why a request failed, in the server's own words where it has said so.
+ * @param {import("../live/api.js").ApiError} error
+ * @returns {string}
+ */
 export function failure({ sentence, message }) {
   return sentence || message;
 }

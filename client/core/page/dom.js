@@ -10,7 +10,11 @@ export function byId(id, type) {
   return element;
 }
 
-/** Set a text only if it differs, because screen readers and layout react to every change. @param {Element} element @param {string} text */
+/**
+ * Set a text only if it differs, because screen readers and layout react to every change.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -37,14 +41,21 @@ export function made(name, given = {}, ...children) {
   return element;
 }
 
-/** Make a button that does something. @param {(event: MouseEvent) => void} does @param {Partial<HTMLButtonElement>} [given] its properties */
+/**
+ * Make a button that does something.
+ * @param {(event: MouseEvent) => void} does
+ * @param {Partial<HTMLButtonElement>} [given] its properties
+ */
 export function button(does, given = {}) {
   const one = made("button", { type: "button", ...given });
   one.addEventListener("click", does);
   return one;
 }
 
-/** The button that stays in sight after a press on this one, which may be in something that closes. @param {HTMLElement} button */
+/**
+ * The button that stays in sight after a press on this one, which may be in something that closes.
+ * @param {HTMLElement} button
+ */
 export function stays(button) {
   const fold = button.closest("[data-fold]");
   return /** @type {HTMLElement|null} */ (fold && document.querySelector(`[aria-controls="${fold.id}"]`)) ?? button;
@@ -82,7 +93,10 @@ export class Fold {
     return !this.#content.hidden;
   }
 
-  /** @param {boolean} open @param {boolean} [focus] closed, the button that opens it has the focus: dialogs give it back */
+  /**
+   * @param {boolean} open
+   * @param {boolean} [focus] closed, the button that opens it has the focus: dialogs give it back
+   */
   set(open, focus = true) {
     if (open === this.open) return;
     if (!open && focus) this.#opener.focus();

@@ -19,7 +19,9 @@ const NOTES = {
 const SECONDS = 0.11;
 const LOUDNESS = 0.07;
 
-/** Short, quiet tones for what cannot be seen. Silent while an answer is heard, and where the user does not want them. */
+/**
+ * Short, quiet tones for what cannot be seen. Silent while an answer is heard, and where the user does not want them.
+ */
 export class Earcons {
   #wanted;
   #hears;

@@ -7,7 +7,8 @@ const PATIENCE = 20_000;
 const AGAIN = [2000, 10_000, 60_000];
 
 /**
- * The words that an element shows, by its `data-text`, which has an id for its text and `attribute:id` for each attribute.
+ * The words that an element shows, by its `data-text`, which has an id for its text and `attribute:id` for each
+ * attribute.
  * @typedef {{id: string, node: Text|Attr}} Word
  */
 
@@ -116,7 +117,9 @@ function* wordsIn(root) {
   for (const element of root.querySelectorAll("[data-text]")) {
     for (const entry of element.getAttribute("data-text")?.split(" ") ?? []) {
       const [id, attribute] = entry.split(":").reverse();
-      const node = attribute ? element.getAttributeNode(attribute) : [...element.childNodes].find((one) => one instanceof Text && one.data.trim());
+      const node = attribute
+        ? element.getAttributeNode(attribute)
+        : [...element.childNodes].find((one) => one instanceof Text && one.data.trim());
       if (node) yield { id, node: /** @type {Text|Attr} */ (node) };
     }
   }
@@ -136,7 +139,9 @@ function put(node, words) {
 /** The language to show. @param {string} wish "": the browser's @returns {string} a key of `LANGUAGES` */
 function wanted(wish) {
   if (Object.hasOwn(LANGUAGES, wish)) return wish;
-  const found = navigator.languages.map((tag) => tag.toLowerCase().split("-")[0]).find((one) => Object.hasOwn(LANGUAGES, one));
+  const found = navigator.languages
+    .map((tag) => tag.toLowerCase().split("-")[0])
+    .find((one) => Object.hasOwn(LANGUAGES, one));
   return found ?? "en";
 }
 
@@ -150,7 +155,10 @@ async function load(code) {
   if (code === "en") return {};
   try {
     // boot.js has begun to load the first one.
-    const [reply] = await Promise.all([fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) }), laterWords()]);
+    const [reply] = await Promise.all([
+      fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) }),
+      laterWords(),
+    ]);
     return reply.ok ? await reply.json() : null;
   } catch {
     return null;

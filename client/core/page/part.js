@@ -14,7 +14,11 @@ const PATIENCE = 20_000;
  * @property {URL} [elements] a file with its elements, which stand in the page from then on
  */
 
-/** Make a call that runs once, so many milliseconds after it was first wanted. @param {number} ms @param {() => void} call */
+/**
+ * Make a call that runs once, so many milliseconds after it was first wanted.
+ * @param {number} ms
+ * @param {() => void} call
+ */
 export function onceLater(ms, call) {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   let timer;
@@ -93,7 +97,12 @@ export class Part {
       const { ok, status } = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
       if (!ok) throw new Error(`The server answered ${status}.`);
       const words = laterWords();
-      await Promise.all([import(address.href), words, ...sheets.map(addSheet), elements && words.then(() => addElements(elements))]);
+      await Promise.all([
+        import(address.href),
+        words,
+        ...sheets.map(addSheet),
+        elements && words.then(() => addElements(elements)),
+      ]);
       return (this.here = await load());
     } finally {
       // Allow another attempt.
@@ -142,7 +151,11 @@ async function addSheet({ href }) {
   }
 }
 
-/** Add a part's elements, once: the dialogs and templates of a file of this server. @param {URL} address @throws when it does not load */
+/**
+ * Add a part's elements, once: the dialogs and templates of a file of this server.
+ * @param {URL} address
+ * @throws when it does not load
+ */
 async function addElements(address) {
   const request = new XMLHttpRequest();
   request.responseType = "document";

@@ -36,7 +36,11 @@ export function shownPicture(element, picture, { whole, mirrored = false }) {
   return { left: (element.width - width) / 2, top: (element.height - height) / 2, width, height, mirrored };
 }
 
-/** @param {Edges} box @param {Shown} shown @returns {{left: number, top: number, width: number, height: number}} in CSS pixels of the element */
+/**
+ * @param {Edges} box
+ * @param {Shown} shown
+ * @returns {{left: number, top: number, width: number, height: number}} in CSS pixels of the element
+ */
 export function toElement([x1, y1, x2, y2], shown) {
   const [left, right] = shown.mirrored ? [1 - x2, 1 - x1] : [x1, x2];
   return {
@@ -47,7 +51,11 @@ export function toElement([x1, y1, x2, y2], shown) {
   };
 }
 
-/** @param {{x: number, y: number}} point in CSS pixels of the element @param {Shown} shown @returns {{x: number, y: number}|null} parts of the picture; null beside it */
+/**
+ * @param {{x: number, y: number}} point in CSS pixels of the element
+ * @param {Shown} shown
+ * @returns {{x: number, y: number}|null} parts of the picture; null beside it
+ */
 export function toPicture({ x, y }, shown) {
   const across = (x - shown.left) / shown.width;
   const down = (y - shown.top) / shown.height;
@@ -55,7 +63,12 @@ export function toPicture({ x, y }, shown) {
   return { x: shown.mirrored ? 1 - across : across, y: down };
 }
 
-/** Where a box is, for people who do not see it. @param {Edges} box @param {boolean} [mirrored] @returns {string} such as "left, upper third" */
+/**
+ * Where a box is, for people who do not see it.
+ * @param {Edges} box
+ * @param {boolean} [mirrored]
+ * @returns {string} such as "left, upper third"
+ */
 export function direction([x1, y1, x2, y2], mirrored = false) {
   const middle = (x1 + x2) / 2;
   const x = mirrored ? 1 - middle : middle;
@@ -72,7 +85,8 @@ export function direction([x1, y1, x2, y2], mirrored = false) {
 export function partsOf(boxes, { source_width: width, source_height: height }) {
   const around = POINT * Math.min(width, height);
   return boxes.flatMap(({ box, point, label, confidence = 1 }) => {
-    const [x1, y1, x2, y2] = box ?? (point ? [point[0] - around, point[1] - around, point[0] + around, point[1] + around] : []);
+    const [x1, y1, x2, y2] =
+      box ?? (point ? [point[0] - around, point[1] - around, point[0] + around, point[1] + around] : []);
     if (x1 === undefined || !(width > 0 && height > 0)) return [];
     /** @type {Edges} */
     const parts = [within(x1 / width), within(y1 / height), within(x2 / width), within(y2 / height)];
@@ -87,7 +101,10 @@ export function partsOf(boxes, { source_width: width, source_height: height }) {
 export function places(boxes, frame) {
   return partsOf(boxes, frame).map(({ box, label, unsure }) => {
     const name = `${label[0].toUpperCase()}${label.slice(1)}`;
-    return text("page.thing_place", { thing: unsure ? text("page.unsure", { thing: name }) : name, place: direction(box) });
+    return text("page.thing_place", {
+      thing: unsure ? text("page.unsure", { thing: name }) : name,
+      place: direction(box),
+    });
   });
 }
 

@@ -1,7 +1,11 @@
-/** The tab's address and its entry in the history: a one-time code, the operator's mark, and what holds after a reload. */
+/**
+ * The tab's address and its entry in the history: a one-time code, the operator's mark, and what holds after a reload.
+ */
 
 const PAIRING = /^#pair=([\w-]{1,64})$/;
-/** The operator opens the page with this behind its address. It stays there, because it is no secret and grants nothing. */
+/**
+ * The operator opens the page with this behind its address. It stays there, because it is no secret and grants nothing.
+ */
 const OPERATOR = "#operator";
 
 /**
@@ -43,7 +47,10 @@ export function guideWish() {
   return history.state?.guide === true;
 }
 
-/** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */
+/**
+ * True when the page may start at once: it was live, and the camera is allowed without a prompt.
+ * @returns {Promise<boolean>}
+ */
 export async function wasLive() {
   if (history.state?.live !== true) return false;
   try {

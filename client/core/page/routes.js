@@ -13,11 +13,20 @@ const WAYS = [
 ];
 
 /** @type {Record<Route, string>} */
-const LOOKED = { now: "page.looked_now", detail: "page.looked_detail", twice: "page.looked_twice", past: "page.looked_past", where: "page.looked_where", read: "page.looked_read" };
+const LOOKED = {
+  now: "page.looked_now",
+  detail: "page.looked_detail",
+  twice: "page.looked_twice",
+  past: "page.looked_past",
+  where: "page.looked_where",
+  read: "page.looked_read",
+};
 
 /** @param {(route: Route) => boolean} offered */
 export function waysToLook(offered) {
-  return WAYS.filter(([route]) => offered(route)).map(([route, words]) => /** @type {[Route, string]} */ ([route, text(words)]));
+  return WAYS.filter(([route]) => offered(route)).map(
+    ([route, words]) => /** @type {[Route, string]} */ ([route, text(words)]),
+  );
 }
 
 /**
@@ -25,7 +34,8 @@ export function waysToLook(offered) {
  * @param {{route?: Route, frames?: {captured_at: number}[], frame?: {captured_at: number}}} response
  */
 export function lookedAt({ route, frames, frame }) {
-  if (route === "past" && frame && frames?.length) return text("page.last_time", { time: span(frame.captured_at - frames[0].captured_at) });
+  if (route === "past" && frame && frames?.length)
+    return text("page.last_time", { time: span(frame.captured_at - frames[0].captured_at) });
   return route ? text(LOOKED[route]) : "";
 }
 

@@ -69,7 +69,10 @@ export function forgetSettings() {
   use(tolerant({}));
 }
 
-/** Call with the new and the old ones after each change, also by another page. @param {(now: Settings, before: Settings) => void} listener */
+/**
+ * Call with the new and the old ones after each change, also by another page.
+ * @param {(now: Settings, before: Settings) => void} listener
+ */
 export function onSettings(listener) {
   listeners.add(listener);
 }
@@ -87,12 +90,18 @@ function stored() {
   }
 }
 
-/** The default for whatever is missing or not allowed: the store may be another version's. @param {any} found @returns {Settings} */
+/**
+ * The default for whatever is missing or not allowed: the store may be another version's.
+ * @param {any} found
+ * @returns {Settings}
+ */
 function tolerant(found) {
   /** @type {any} */
   const result = {};
-  for (const [name, allowed] of Object.entries(CHOICES)) result[name] = allowed.includes(found?.[name]) ? found[name] : allowed[0];
-  for (const [name, usual] of Object.entries(SWITCHES)) result[name] = typeof found?.[name] === "boolean" ? found[name] : usual;
+  for (const [name, allowed] of Object.entries(CHOICES))
+    result[name] = allowed.includes(found?.[name]) ? found[name] : allowed[0];
+  for (const [name, usual] of Object.entries(SWITCHES))
+    result[name] = typeof found?.[name] === "boolean" ? found[name] : usual;
   const { language, camera, sensitivity, silence, voice } = found ?? {};
   result.language = typeof language === "string" && /^[a-z]{2,3}$/.test(language) ? language : "";
   result.camera = typeof camera === "string" && camera.length <= MOST_ID_CHARS ? camera : "";

@@ -4,7 +4,10 @@ import { span } from "./routes.js";
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
-/** @typedef {{tone: Tone, title: string, text: string, action?: {label: string}}} Notice text: the meaning, and what to do */
+/**
+ * @typedef {{tone: Tone, title: string, text: string, action?: {label: string}}} Notice text: the meaning, and what to
+ *   do
+ */
 
 /**
  * The card in place of the picture while there is no camera.
@@ -21,7 +24,11 @@ export const live = ({ screen }) => ({ tone: "ok", label: text(screen ? "page.sh
 /** @type {Record<string, string>} */
 const ENGINES = { builtin: "page.builtin", vllm: "vLLM", watches: "vLLM", reads: "vLLM", local: "page.local_model" };
 
-/** A camera's name; one that nobody gave, such as "Camera 1", is in the page's language. @param {string} [id] @param {string} [name] */
+/**
+ * A camera's name; one that nobody gave, such as "Camera 1", is in the page's language.
+ * @param {string} [id]
+ * @param {string} [name]
+ */
 export function cameraName(id, name = "") {
   return name === `Camera ${id}` ? text("page.camera_number", { number: Number(id) }) : name;
 }
@@ -155,7 +162,8 @@ export function card(facts) {
       text: text("page.code_needed_text"),
     };
   }
-  if (error) return { tone: "bad", title: text("page.did_not_work"), text: text("page.then_start", { problem: error.message }) };
+  if (error)
+    return { tone: "bad", title: text("page.did_not_work"), text: text("page.then_start", { problem: error.message }) };
   return {
     tone: "off",
     title: text("page.welcome"),
@@ -189,7 +197,8 @@ export function summary(facts) {
   if (elsewhere && status?.camera !== "live") return { tone: "busy", label: text("page.waiting_camera") };
   // Connected is not live: the server has no picture yet.
   if (status?.camera !== "live") return { tone: "busy", label: text("page.connecting") };
-  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: text("page.no_answers") };
+  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy"))
+    return { tone: "warn", label: text("page.no_answers") };
   return live(facts);
 }
 
@@ -263,7 +272,12 @@ function lost(facts) {
     return { tone: "warn", title: text("page.restarts"), text: text("page.restarts_text"), action };
   }
   if (facts.closeCode === 4429) {
-    return { tone: "warn", title: text("page.too_many_connections"), text: text("page.too_many_connections_text"), action };
+    return {
+      tone: "warn",
+      title: text("page.too_many_connections"),
+      text: text("page.too_many_connections_text"),
+      action,
+    };
   }
   if (facts.gone) {
     return {
@@ -275,16 +289,26 @@ function lost(facts) {
   }
   const error = facts.socketError ?? facts.linkError;
   if (error && error.status > 0) {
-    return { tone: "bad", title: text("page.server_not_ready"), text: text("page.tries_again", { problem: error.message }), action };
+    return {
+      tone: "bad",
+      title: text("page.server_not_ready"),
+      text: text("page.tries_again", { problem: error.message }),
+      action,
+    };
   }
-  if (!navigator.onLine) return { tone: "bad", title: text("page.connection_lost"), text: text("page.offline_text"), action };
+  if (!navigator.onLine)
+    return { tone: "bad", title: text("page.connection_lost"), text: text("page.offline_text"), action };
   return { tone: "bad", title: text("page.connection_lost"), text: text("page.connection_lost_text"), action };
 }
 
 /** @type {Record<"fetching"|"loading", string>} */
 const COMING = { fetching: "page.coming_fetching", loading: "page.coming_loading" };
 
-/** How far the model on its way is, and the time left, as far as they are known. @param {NonNullable<Facts["coming"]>} coming @returns {string[]} */
+/**
+ * How far the model on its way is, and the time left, as far as they are known.
+ * @param {NonNullable<Facts["coming"]>} coming
+ * @returns {string[]}
+ */
 export function progress({ percent: share, seconds_left: left }) {
   const known = share === undefined ? [] : [percent(share / 100)];
   return left === undefined ? known : [...known, text("page.time_left", { time: span(1000 * left) })];
@@ -306,11 +330,23 @@ function engineNotice(facts) {
   const detail = facts.status?.engine_detail || facts.ready?.engine_detail || "";
   switch (state) {
     case "loading":
-      return { tone: "warn", title: text("page.engine_loading"), text: fromServer(detail, text("page.engine_loading_text")) };
+      return {
+        tone: "warn",
+        title: text("page.engine_loading"),
+        text: fromServer(detail, text("page.engine_loading_text")),
+      };
     case "unreachable":
-      return { tone: "bad", title: text("page.engine_unreachable"), text: fromServer(detail, text("page.engine_unreachable_text")) };
+      return {
+        tone: "bad",
+        title: text("page.engine_unreachable"),
+        text: fromServer(detail, text("page.engine_unreachable_text")),
+      };
     case "misconfigured":
-      return { tone: "bad", title: text("page.engine_misconfigured"), text: fromServer(detail, text("page.engine_misconfigured_text")) };
+      return {
+        tone: "bad",
+        title: text("page.engine_misconfigured"),
+        text: fromServer(detail, text("page.engine_misconfigured_text")),
+      };
     default:
       return null;
   }
@@ -318,7 +354,8 @@ function engineNotice(facts) {
 
 /**
  * Remarks that belong to an answer, or to the frame that it will be about.
- * @param {{frame?: import("../live/messages.d.ts").FrameInfo, finish_reason?: string, sound?: string, speech?: string}} response
+ * @param {{frame?: import("../live/messages.d.ts").FrameInfo, finish_reason?: string, sound?: string, speech?: string}}
+ *   response
  */
 export function remarks(response) {
   const found = [];

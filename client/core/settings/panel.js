@@ -19,7 +19,8 @@ export class SettingsPanel {
       this.#said.textContent = text("settings.forgotten");
     });
     for (const control of this.#controls) control.addEventListener("change", () => this.#take(control));
-    for (const name of ["sensitivity", "silence"]) byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
+    for (const name of ["sensitivity", "silence"])
+      byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
     window.speechSynthesis?.addEventListener?.("voiceschanged", () => this.#offerVoices());
     onSettings(() => this.#render());
     onLanguage(() => this.#translate());
@@ -62,9 +63,14 @@ export class SettingsPanel {
   #offerVoices() {
     const page = language();
     const voices = [...(window.speechSynthesis?.getVoices?.() ?? [])];
-    voices.sort((one, other) => Number(other.lang.startsWith(page)) - Number(one.lang.startsWith(page)) || one.lang.localeCompare(other.lang));
-    for (const id of ["settings-voice", "settings-speed"]) show(/** @type {HTMLElement} */ (byId(id, HTMLElement).closest("label")), voices.length > 0);
-    const option = (/** @type {SpeechSynthesisVoice} */ { name, lang, voiceURI }) => new Option(name.includes(lang) ? name : `${name} (${lang})`, voiceURI);
+    voices.sort(
+      (one, other) =>
+        Number(other.lang.startsWith(page)) - Number(one.lang.startsWith(page)) || one.lang.localeCompare(other.lang),
+    );
+    for (const id of ["settings-voice", "settings-speed"])
+      show(/** @type {HTMLElement} */ (byId(id, HTMLElement).closest("label")), voices.length > 0);
+    const option = (/** @type {SpeechSynthesisVoice} */ { name, lang, voiceURI }) =>
+      new Option(name.includes(lang) ? name : `${name} (${lang})`, voiceURI);
     this.#voice.replaceChildren(new Option(text("settings.browsers_choice"), ""), ...voices.map(option));
     this.#render();
   }

@@ -63,7 +63,10 @@ export class StageView {
     const more = byId("more-open", HTMLButtonElement);
     this.#more.onOpen = () => {
       // By a key: the field stands between the button and what it opens.
-      if (more.matches(":focus-visible")) byId("more", HTMLElement).querySelector(/** @type {"button"} */ ("button:not([hidden], :disabled)"))?.focus();
+      if (more.matches(":focus-visible"))
+        byId("more", HTMLElement)
+          .querySelector(/** @type {"button"} */ ("button:not([hidden], :disabled)"))
+          ?.focus();
     };
     new Fold(byId("menu-open", HTMLButtonElement), byId("menu", HTMLElement));
     // The size changes when the device is turned, or with the page.

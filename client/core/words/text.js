@@ -48,7 +48,8 @@ const listeners = new Set();
 
 /**
  * Use another language from now on, and tell those who show words.
- * @param {string} language a key of `LANGUAGES` @param {Table} words where one is missing it is English @param {string} [region] its tag with a region, for numbers and dates
+ * @param {string} language a key of `LANGUAGES` @param {Table} words where one is missing it is English @param {string}
+ *   [region] its tag with a region, for numbers and dates
  */
 export function use(language, words, region = language) {
   [code, table] = [language, words];
@@ -102,7 +103,12 @@ export function percent(share) {
 
 /** The time of day. @param {number} at ms since the epoch */
 export function clock(at) {
-  return new Date(at).toLocaleTimeString(locale, { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return new Date(at).toLocaleTimeString(locale, {
+    hourCycle: "h23",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+  });
 }
 
 /** The day and the time of day. @param {number} at ms since the epoch */
@@ -115,7 +121,11 @@ export function list(parts) {
   return forward() + new Intl.ListFormat(locale).format(parts.map(isolated));
 }
 
-/** Join facts such as "3 pictures" and "5 MB", each with its number beside its unit. @param {string[]} parts @param {", "|"; "} [mark] between them */
+/**
+ * Join facts such as "3 pictures" and "5 MB", each with its number beside its unit.
+ * @param {string[]} parts
+ * @param {", "|"; "} [mark] between them
+ */
 export function joined(parts, mark = ", ") {
   return forward() + parts.map(isolated).join(MARKS[code]?.[mark] ?? mark);
 }
@@ -147,10 +157,16 @@ function filled(sentence, values) {
 /** The server's sentences and errors in the page's words. Uses no DOM. */
 
 
-/** By each English sentence that the server sends, the id of its translations: English has no need of them. @type {Map<unknown, string>} */
+/**
+ * By each English sentence that the server sends, the id of its translations: English has no need of them.
+ * @type {Map<unknown, string>}
+ */
 const IDS = new Map();
 
-/** Load the English words that the page does not begin with: those of its parts, and of the server. @throws when they do not come */
+/**
+ * Load the English words that the page does not begin with: those of its parts, and of the server.
+ * @throws when they do not come
+ */
 export async function laterWords() {
   const { LATER } = await import("./later.js");
   Object.assign(ENGLISH, LATER);
@@ -159,7 +175,8 @@ export async function laterWords() {
 
 /**
  * An error's words: the server's own where they are English or have a translation, else the page's for its code.
- * @param {string} code "": the page's own error @param {string} message the server's English, or an id of the page's own words
+ * @param {string} code "": the page's own error @param {string} message the server's English, or an id of the page's
+ *   own words
  */
 export function problem(code, message) {
   const id = IDS.get(message);
@@ -167,7 +184,11 @@ export function problem(code, message) {
   return text(!id && language() !== "en" && Object.hasOwn(ENGLISH, general) ? general : (id ?? message));
 }
 
-/** The server's sentence if it can be shown in the page's language, else other words. @param {string} [sentence] @param {string} [else_] */
+/**
+ * The server's sentence if it can be shown in the page's language, else other words.
+ * @param {string} [sentence]
+ * @param {string} [else_]
+ */
 export function fromServer(sentence = "", else_ = "") {
   const id = IDS.get(sentence);
   return id || (sentence && language() === "en") ? text(id ?? sentence) : else_;

@@ -86,7 +86,10 @@ export class CamerasPanel {
     if (this.#cameras.length > 1) this.#draw();
   }
 
-  /** End the other devices, because the user switches all off. @param {boolean} far the session's own camera is one, too */
+  /**
+   * End the other devices, because the user switches all off.
+   * @param {boolean} far the session's own camera is one, too
+   */
   endAll(far) {
     if (far) void this.#request("DELETE", `/${OWN}`);
     for (const { id } of this.#cameras) if (id !== OWN) void this.#request("DELETE", `/${id}`);
@@ -95,7 +98,8 @@ export class CamerasPanel {
   /** Say that a camera has come or gone. @param {CameraInfo} now @param {CameraInfo|undefined} before */
   #tell(now, before) {
     const name = nameOf(now);
-    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen") this.#page.note(text("cameras.here", { name }));
+    if (now.state === "live" && before?.state !== "live" && before?.state !== "stalled" && before?.state !== "frozen")
+      this.#page.note(text("cameras.here", { name }));
     if (now.state === "ended" && before && before.state !== "ended") this.#page.note(text("cameras.gone", { name }));
   }
 
@@ -103,7 +107,9 @@ export class CamerasPanel {
     this.#dialog.render(this.#cameras);
     this.#stage.render(this.#cameras, this.#shown, this.#together);
     // One that has never sent anything is not asked.
-    const asked = this.#together ? this.#cameras.filter(({ id, state }) => id === OWN || state).map(({ id }) => id) : [this.#shown];
+    const asked = this.#together
+      ? this.#cameras.filter(({ id, state }) => id === OWN || state).map(({ id }) => id)
+      : [this.#shown];
     if (this.#cameras.length < 2 || this.#told === asked.join()) return;
     if (this.#visit.socket.send({ type: "settings", cameras: asked })) this.#told = asked.join();
   }
@@ -131,7 +137,12 @@ export class CamerasPanel {
     return this.#visit.facts.socket === "open";
   }
 
-  /** @param {"POST"|"PATCH"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed; the dialog says why */
+  /**
+   * @param {"POST"|"PATCH"|"DELETE"} method
+   * @param {string} path
+   * @param {object} [body]
+   * @returns {Promise<any>} null when it failed; the dialog says why
+   */
   async #request(method, path, body) {
     const { session } = this.#visit;
     this.#dialog.say("");

@@ -45,7 +45,9 @@ function clone(id) {
   return /** @type {DocumentFragment} */ (byId(id, HTMLTemplateElement).content.cloneNode(true));
 }
 
-/** What the page's dialog of the cameras has of other devices: the cameras' names, and the ways for another one to join. */
+/**
+ * What the page's dialog of the cameras has of other devices: the cameras' names, and the ways for another one to join.
+ */
 export class CamerasDialog {
   #dialog = byId("camera-dialog", HTMLDialogElement);
   #here;
@@ -80,7 +82,10 @@ export class CamerasDialog {
       if (await this.#invite()) this.#show(this.#access);
     });
     for (const id of ["several-link", "several-address", "several-token"])
-      byId(`${id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(byId(id, HTMLInputElement)));
+      byId(`${id}-copy`, HTMLButtonElement).addEventListener(
+        "click",
+        () => void this.#copy(byId(id, HTMLInputElement)),
+      );
   }
 
   /** The id of the camera that is invited, while that shows; "" without one. */
@@ -152,7 +157,13 @@ export class CamerasDialog {
   #row(camera) {
     const row = part(clone("several-row-template"), "li", HTMLElement);
     const name = document.createElement("input");
-    Object.assign(name, { className: "name", maxLength: 40, autocomplete: "off", dir: "auto", ariaLabel: text("cameras.name") });
+    Object.assign(name, {
+      className: "name",
+      maxLength: 40,
+      autocomplete: "off",
+      dir: "auto",
+      ariaLabel: text("cameras.name"),
+    });
     row.dataset.id = camera.id;
     row.prepend(name);
     name.addEventListener("change", () => this.#hooks.rename(camera.id, name.value.trim()));
@@ -188,7 +199,9 @@ export class CamerasDialog {
 function drawCode(svg, rows) {
   const side = rows.length + 2 * QUIET;
   svg.setAttribute("viewBox", `0 0 ${side} ${side}`);
-  const dark = rows.flatMap((row, y) => [...row].map((module, x) => (module === "1" ? `M${x + QUIET} ${y + QUIET}h1v1h-1z` : "")));
+  const dark = rows.flatMap((row, y) =>
+    [...row].map((module, x) => (module === "1" ? `M${x + QUIET} ${y + QUIET}h1v1h-1z` : "")),
+  );
   part(svg, "path", SVGPathElement).setAttribute("d", dark.join(""));
 }
 
@@ -203,7 +216,10 @@ export class CamerasStage {
   #stills = new Map();
   #shown = OWN;
 
-  /** @param {HTMLVideoElement} own the page's own picture @param {{choose: (id: string) => void, all: () => void, manage: (button: HTMLElement) => void}} hooks */
+  /**
+   * @param {HTMLVideoElement} own the page's own picture
+   * @param {{choose: (id: string) => void, all: () => void, manage: (button: HTMLElement) => void}} hooks
+   */
   constructor(own, hooks) {
     this.#own = own;
     this.#hooks = hooks;

@@ -79,7 +79,12 @@ export class GatewaysView {
       ...report.gateways.map((one) => {
         const name = one.name === report.name ? `${one.name} (this one)` : one.name;
         const places = `${one.sessions} of ${one.most} places taken`;
-        return made("li", {}, made("strong", {}, name), made("small", {}, one.draining ? `${places} · draining` : places));
+        return made(
+          "li",
+          {},
+          made("strong", {}, name),
+          made("small", {}, one.draining ? `${places} · draining` : places),
+        );
       }),
     );
   }
@@ -89,7 +94,8 @@ export class GatewaysView {
 function standing({ draining, people, moved, notice_seconds, room }) {
   if (!draining) return "Drain a gateway before you stop it: people go on at the others, with their chat.";
   if (people === 0) return "Nobody is left here. It can be stopped now.";
-  if (notice_seconds > 0) return `People go on at the others in ${Math.ceil(notice_seconds)}\u00a0s. Nothing has happened yet.`;
+  if (notice_seconds > 0)
+    return `People go on at the others in ${Math.ceil(notice_seconds)}\u00a0s. Nothing has happened yet.`;
   const left = `Still here: ${people}. Gone on: ${moved}.`;
   return room > 0 ? left : `${left} No other gateway has room: people stay until they leave.`;
 }

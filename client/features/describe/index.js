@@ -1,6 +1,9 @@
 import { byId, show } from "../../core/page/dom.js";
 
-/** The running description, of the scene or of what matters: its buttons, and what counts as a change. @param {import("../../core/page.js").Page} page */
+/**
+ * The running description, of the scene or of what matters: its buttons, and what counts as a change.
+ * @param {import("../../core/page.js").Page} page
+ */
 export function register(page) {
   const { chat, visit } = page;
   /** @type {["scene"|"notable", HTMLButtonElement][]} */

@@ -16,7 +16,8 @@ import { Desk } from "../../core/operator/desk.js";
  * @property {number} max_steps
  * @property {number} max_guidance
  * @property {number} max_text
- * @property {{width: number, height: number, seconds: number|null, fps: number, steps: number, guidance: number}} defaults
+ * @property {{width: number, height: number, seconds: number|null, fps: number, steps: number, guidance: number}}
+ *   defaults
  *   values of absent fields; seconds null: the model decides
  */
 

@@ -124,7 +124,10 @@ export class MakingView {
     let count = `${Math.min(most, frames)} frames`;
     if (step > 1 && frames !== wanted) count += ", the nearest count that this model makes";
     if (wanted > most + 0.5) count = `more than ${most} frames, the most`;
-    say(this.#count, wanted > 0 ? `${Math.round((wanted / fps) * 100) / 100}\u00a0s of ${fps} frames a second: ${count}.` : "");
+    say(
+      this.#count,
+      wanted > 0 ? `${Math.round((wanted / fps) * 100) / 100}\u00a0s of ${fps} frames a second: ${count}.` : "",
+    );
   }
 
   /** @returns {Record<string, string|number>|null} null when the camera is selected but off */
@@ -165,7 +168,12 @@ export class MakingView {
   }
 }
 
-/** The progress in words. @param {Making} making @param {Making} [shown] the job of the shown result @returns {string} */
+/**
+ * The progress in words.
+ * @param {Making} making
+ * @param {Making} [shown] the job of the shown result
+ * @returns {string}
+ */
 function words(making, shown) {
   const { state, phase, step, steps, made, frames, elapsed } = making;
   switch (state) {

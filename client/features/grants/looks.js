@@ -4,7 +4,10 @@ import { answerOf, asked, whoAsked } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ProgramLook} ProgramLook */
 
-/** A look, its place below an answer, and its element. @typedef {{look: ProgramLook, after: string, element: HTMLElement, show: (look: ProgramLook) => void}} Entry */
+/**
+ * A look, its place below an answer, and its element.
+ * @typedef {{look: ProgramLook, after: string, element: HTMLElement, show: (look: ProgramLook) => void}} Entry
+ */
 
 // Older ones are removed; each has a picture of up to 48 KiB.
 const MOST = 50;
@@ -19,7 +22,10 @@ export class Looks {
   #all = [];
   #hooks;
 
-  /** @param {{add: (entry: HTMLElement) => string, drop: (entry: HTMLElement) => void}} hooks add: puts it below the answers, and returns the key of the last one */
+  /**
+   * @param {{add: (entry: HTMLElement) => string, drop: (entry: HTMLElement) => void}} hooks add: puts it below the
+   *   answers, and returns the key of the last one
+   */
   constructor(hooks) {
     this.#hooks = hooks;
     onLanguage(() => this.#all.forEach((entry) => entry.show(entry.look)));
@@ -28,7 +34,14 @@ export class Looks {
   /** Those that have ended, oldest first, to be kept. @returns {import("../../core/chat/conversation.js").Aside[]} */
   get asides() {
     const ended = this.#all.filter(({ look }) => look.state !== "looking");
-    return ended.map(({ look, after }) => ({ after, by: look.name, title: whoAsked(look), text: answerOf(look), at: look.at, picture: look.image ?? "" }));
+    return ended.map(({ look, after }) => ({
+      after,
+      by: look.name,
+      title: whoAsked(look),
+      text: answerOf(look),
+      at: look.at,
+      picture: look.image ?? "",
+    }));
   }
 
   /** True while a program looks. */
@@ -77,7 +90,9 @@ export class Looks {
 
 /** @param {ProgramLook} look */
 function make(look) {
-  const [head, question, answer] = ["head", "question", "reason"].map((className) => made("p", { className, dir: "auto" }));
+  const [head, question, answer] = ["head", "question", "reason"].map((className) =>
+    made("p", { className, dir: "auto" }),
+  );
   const badge = made("span", { className: "badge" });
   head.append(made("strong", { dir: "auto" }, look.name), badge, made("time", {}, clock(look.at)));
   const image = made("img");

@@ -5,7 +5,8 @@ import { clock } from "../../core/words/text.js";
 
 /**
  * A program that may look: through a visitor's session, or a camera of the house.
- * @typedef {{session: string, camera: string, id: string, name: string, scopes: string[], expires_at: number, last_used: number|null, looks: number}} Access
+ * @typedef {{session: string, camera: string, id: string, name: string, scopes: string[], expires_at: number,
+ *   last_used: number|null, looks: number}} Access
  */
 
 /** @typedef {{programs: Access[], problem: string}} AccessFacts */
@@ -17,7 +18,10 @@ const ADDRESS = "/api/operator";
 export class AccessDesk extends WatchingDesk {
   #cameras;
 
-  /** @param {{ask: import("../../core/operator/desk.js").Ask, onChange: (facts: AccessFacts) => void}} hooks @param {boolean} cameras there may be cameras of the house */
+  /**
+   * @param {{ask: import("../../core/operator/desk.js").Ask, onChange: (facts: AccessFacts) => void}} hooks
+   * @param {boolean} cameras there may be cameras of the house
+   */
   constructor(hooks, cameras) {
     super({ programs: [], problem: "" }, hooks);
     this.#cameras = cameras;
@@ -37,7 +41,8 @@ export class AccessDesk extends WatchingDesk {
       const { cameras } = this.#cameras ? await this.ask("GET", `${ADDRESS}/cameras`) : { cameras: [] };
       /** @type {Access[]} */
       const found = [];
-      for (const { name, programs: own } of cameras) for (const one of own) found.push({ ...one, session: "", camera: name });
+      for (const { name, programs: own } of cameras)
+        for (const one of own) found.push({ ...one, session: "", camera: name });
       for (const one of programs) found.push({ ...one, camera: "" });
       this.set({ programs: found, problem: "" });
     });

@@ -5,7 +5,10 @@ import { ProgramsDialog, ProgramsLight } from "./view.js";
 import { whoAsked } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ProgramInfo} ProgramInfo */
-/** @typedef {import("../../core/live/messages.d.ts").ProgramList|import("../../core/live/messages.d.ts").ProgramLook} ProgramReport */
+/**
+ * @typedef {import("../../core/live/messages.d.ts").ProgramList|import("../../core/live/messages.d.ts").ProgramLook}
+ *   ProgramReport
+ */
 
 /** A program that had access, until when in ms. @typedef {{id: string, name: string, until: number}} Saved */
 
@@ -32,7 +35,8 @@ export class ProgramsPanel {
   /**
    * @param {import("../../core/live/visit.js").Visit} visit
    * @param {Object} page
-   * @param {{add: (entry: HTMLElement, loud: boolean) => void, drop: (entry: HTMLElement) => void, announce: (text: string) => void, note: (text: string) => void}} page.chat
+   * @param {{add: (entry: HTMLElement, loud: boolean) => void, drop: (entry: HTMLElement) => void,
+   *   announce: (text: string) => void, note: (text: string) => void}} page.chat
    * @param {() => string} page.last key of the last answer, "" without one
    */
   constructor(visit, { chat, last }) {
@@ -133,8 +137,11 @@ export class ProgramsPanel {
 
   /** Say who has access now, and who has it no more. @param {ProgramInfo[]} now */
   #tell(now) {
-    const lacks = (/** @type {ProgramInfo[]} */ some, /** @type {ProgramInfo} */ { id }) => !some.some((one) => one.id === id);
-    const came = now.filter((one) => lacks(this.#programs, one)).map(({ name }) => text("programs.may_look_now", { name }));
+    const lacks = (/** @type {ProgramInfo[]} */ some, /** @type {ProgramInfo} */ { id }) =>
+      !some.some((one) => one.id === id);
+    const came = now
+      .filter((one) => lacks(this.#programs, one))
+      .map(({ name }) => text("programs.may_look_now", { name }));
     const gone = this.#programs.filter((one) => lacks(now, one));
     if (came.length + gone.length > 0) this.#announce([...came, over(gone)].join(" ").trim());
   }
@@ -142,7 +149,8 @@ export class ProgramsPanel {
   /** The page goes: its session ends unseen, so that programs hear at once that their access is over. */
   #leave() {
     const { session } = this.#visit;
-    if (this.on && session.token) request("DELETE", address(session.id), { token: session.token, keepalive: true, timeout: 3000 }).catch(() => {});
+    if (this.on && session.token)
+      request("DELETE", address(session.id), { token: session.token, keepalive: true, timeout: 3000 }).catch(() => {});
   }
 
   /** @param {string} name @param {string[]} scopes @param {number} seconds */
@@ -161,7 +169,12 @@ export class ProgramsPanel {
     if (await this.#request("DELETE", id && `/${id}`)) this.#dialog.say(ended);
   }
 
-  /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] @returns {Promise<any>} null when it failed; the dialog says why */
+  /**
+   * @param {"POST"|"DELETE"} method
+   * @param {string} path
+   * @param {object} [body]
+   * @returns {Promise<any>} null when it failed; the dialog says why
+   */
   async #request(method, path, body) {
     const { session } = this.#visit;
     this.#dialog.say("");
@@ -190,7 +203,9 @@ function over(programs) {
 /** The programs that had access in this tab before a reload, out of its history entry. @returns {Saved[]} */
 function saved() {
   const programs = history.state?.programs;
-  return Array.isArray(programs) ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number") : [];
+  return Array.isArray(programs)
+    ? programs.filter((one) => typeof one?.name === "string" && typeof one.until === "number")
+    : [];
 }
 
 /** @param {Saved[]} programs */

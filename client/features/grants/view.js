@@ -28,7 +28,10 @@ export class ProgramsDialog {
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #timer;
 
-  /** @param {{give: (name: string, scopes: string[], seconds: number) => void, end: (id: string) => void, endAll: () => void}} hooks */
+  /**
+   * @param {{give: (name: string, scopes: string[], seconds: number) => void, end: (id: string) => void,
+   *   endAll: () => void}} hooks
+   */
   constructor(hooks) {
     this.#hooks = hooks;
     this.#client.append(...Object.entries(CLIENTS).map(([id, { name }]) => new Option(name, id)));
@@ -46,7 +49,10 @@ export class ProgramsDialog {
       hooks.give(this.#name.value.trim(), scopes, Number(byId("programs-time", HTMLSelectElement).value));
     });
     for (const id of ["programs-address", "programs-token"])
-      byId(`${id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(byId(id, HTMLInputElement)));
+      byId(`${id}-copy`, HTMLButtonElement).addEventListener(
+        "click",
+        () => void this.#copy(byId(id, HTMLInputElement)),
+      );
     byId("programs-config-copy", HTMLButtonElement).addEventListener("click", () => void this.#copy(this.#config));
     onLanguage(() => this.#again());
   }
@@ -112,7 +118,10 @@ export class ProgramsDialog {
 
   /** @param {ProgramInfo} program */
   #row({ id, name }) {
-    const row = part(/** @type {DocumentFragment} */ (byId("programs-row-template", HTMLTemplateElement).content.cloneNode(true)), "li");
+    const row = part(
+      /** @type {DocumentFragment} */ (byId("programs-row-template", HTMLTemplateElement).content.cloneNode(true)),
+      "li",
+    );
     say(part(row, ".name"), name);
     const end = part(row, ".end");
     say(end, text("page.end"));
@@ -154,7 +163,9 @@ export class ProgramsLight {
 
   /** @param {() => void} onTap */
   constructor(onTap) {
-    const added = /** @type {DocumentFragment} */ (byId("programs-light-template", HTMLTemplateElement).content.cloneNode(true));
+    const added = /** @type {DocumentFragment} */ (
+      byId("programs-light-template", HTMLTemplateElement).content.cloneNode(true)
+    );
     this.#button = part(added, "button");
     this.#names = part(added, "span");
     this.#button.addEventListener("click", onTap);

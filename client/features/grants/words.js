@@ -12,7 +12,11 @@ import { clock, fromServer, joined, plural, text } from "../../core/words/text.j
 const SCOPES = { look: "programs.scope_look", watch: "programs.scope_watch", events: "programs.scope_events" };
 const HOUR = 3_600_000;
 
-/** A program's rights, its last use, and the time that is left. @param {ProgramInfo} program @param {number} now ms since the epoch */
+/**
+ * A program's rights, its last use, and the time that is left.
+ * @param {ProgramInfo} program
+ * @param {number} now ms since the epoch
+ */
 export function state({ scopes, looks, last_used: used, expires_at: ends }, now) {
   // Its looks are counted where it has looked.
   const rights = scopes.filter((scope) => scope !== "look" || looks === 0).map((scope) => text(SCOPES[scope] ?? scope));
@@ -56,19 +60,56 @@ export function answerOf(look) {
  * @type {Record<string, {name: string, where: () => string, config: (made: Made) => string}>}
  */
 export const CLIENTS = {
-  claude_code: { name: "Claude Code", where: () => file(".mcp.json"), config: (made) => json({ mcpServers: { camera: typed(made) } }) },
+  claude_code: {
+    name: "Claude Code",
+    where: () => file(".mcp.json"),
+    config: (made) => json({ mcpServers: { camera: typed(made) } }),
+  },
   claude_desktop: {
     name: "Claude Desktop",
     where: () => `${file("claude_desktop_config.json")} ${text("programs.bridge")}`,
     config: ({ mcp, token }) =>
-      json({ mcpServers: { camera: { command: "python3", args: [`<${text("programs.folder")}>/scripts/mcp_bridge.py`, mcp], env: { QWEN_CAMERA_TOKEN: token } } } }),
+      json({
+        mcpServers: {
+          camera: {
+            command: "python3",
+            args: [`<${text("programs.folder")}>/scripts/mcp_bridge.py`, mcp],
+            env: { QWEN_CAMERA_TOKEN: token },
+          },
+        },
+      }),
   },
-  cursor: { name: "Cursor", where: () => file("~/.cursor/mcp.json"), config: (made) => json({ mcpServers: { camera: remote(made) } }) },
-  vscode: { name: "VS Code", where: () => file(".vscode/mcp.json"), config: (made) => json({ servers: { camera: typed(made) } }) },
-  codex: { name: "Codex CLI", where: () => file("~/.codex/config.toml"), config: ({ mcp, token }) => `[mcp_servers.camera]\nurl = "${mcp}"\nhttp_headers = { Authorization = "Bearer ${token}" }` },
-  gemini: { name: "Gemini CLI", where: () => file("~/.gemini/settings.json"), config: (made) => json({ mcpServers: { camera: remote(made, "httpUrl") } }) },
-  windsurf: { name: "Windsurf", where: () => file("~/.codeium/windsurf/mcp_config.json"), config: (made) => json({ mcpServers: { camera: remote(made, "serverUrl") } }) },
-  zed: { name: "Zed", where: () => file("~/.config/zed/settings.json"), config: (made) => json({ context_servers: { camera: remote(made) } }) },
+  cursor: {
+    name: "Cursor",
+    where: () => file("~/.cursor/mcp.json"),
+    config: (made) => json({ mcpServers: { camera: remote(made) } }),
+  },
+  vscode: {
+    name: "VS Code",
+    where: () => file(".vscode/mcp.json"),
+    config: (made) => json({ servers: { camera: typed(made) } }),
+  },
+  codex: {
+    name: "Codex CLI",
+    where: () => file("~/.codex/config.toml"),
+    config: ({ mcp, token }) =>
+      `[mcp_servers.camera]\nurl = "${mcp}"\nhttp_headers = { Authorization = "Bearer ${token}" }`,
+  },
+  gemini: {
+    name: "Gemini CLI",
+    where: () => file("~/.gemini/settings.json"),
+    config: (made) => json({ mcpServers: { camera: remote(made, "httpUrl") } }),
+  },
+  windsurf: {
+    name: "Windsurf",
+    where: () => file("~/.codeium/windsurf/mcp_config.json"),
+    config: (made) => json({ mcpServers: { camera: remote(made, "serverUrl") } }),
+  },
+  zed: {
+    name: "Zed",
+    where: () => file("~/.config/zed/settings.json"),
+    config: (made) => json({ context_servers: { camera: remote(made) } }),
+  },
   openai: {
     name: "OpenAI API",
     where: () => text("programs.scripts"),

@@ -13,7 +13,10 @@ import { aroundLines, bearingWords } from "./directions.js";
 const TELL_EVERY = 90;
 const WHOLE = 345;
 
-/** What is around a person who turns: its order, progress, list, and the way back to a thing. Loaded with the first wish. */
+/**
+ * What is around a person who turns: its order, progress, list, and the way back to a thing. Loaded with the first
+ * wish.
+ */
 export class Around {
   turning = false;
 
@@ -42,7 +45,10 @@ export class Around {
     else this.#begin();
   }
 
-  /** End it, and list what was found. @param {boolean} [gone] the camera ends, and the server tells nothing more of it */
+  /**
+   * End it, and list what was found.
+   * @param {boolean} [gone] the camera ends, and the server tells nothing more of it
+   */
   stop(gone = false) {
     if (gone) this.#close({ ...this.#found, end: "stopped" });
     else this.#page.send({ type: "scan", on: false });
@@ -112,7 +118,9 @@ export class Around {
     title.dir = "auto";
     title.textContent = text("scan.title");
     const list = document.createElement("ul");
-    list.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line, dir: "auto" })));
+    list.append(
+      ...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line, dir: "auto" })),
+    );
     entry.append(title, list);
     this.#page.chat.add(entry);
     this.#page.tell(lines.join(" "));

@@ -20,7 +20,10 @@ export class Beacon {
     this.#onTone = onTone;
   }
 
-  /** Sound like this from now on; a faster rate and another pitch are heard at once. @param {{rate: number, pan: number, hertz: number}} cue rate: tones a second; 0: none */
+  /**
+   * Sound like this from now on; a faster rate and another pitch are heard at once.
+   * @param {{rate: number, pan: number, hertz: number}} cue rate: tones a second; 0: none
+   */
   set({ rate, pan, hertz }) {
     const changed = hertz !== this.#hertz;
     [this.#rate, this.#pan, this.#hertz] = [rate, pan, hertz];

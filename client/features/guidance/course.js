@@ -25,7 +25,8 @@ const OUT_OF_MIDDLE = 0.3;
 const TO_EDGE = 0.5;
 // Who has turned to its side for so long (ms) has passed it.
 const TO_SIDE = 3000;
-// What is lost in the middle is covered, perhaps by a hand, where it stood still (of the picture a second) and the tracker
+// What is lost in the middle is covered, perhaps by a hand, where it stood still (of the picture a second) and the
+// tracker
 // had lost it for so long (ms), too. They wait for so long (ms).
 const STILL = 0.25;
 const UNTRACKED = 400;
@@ -64,7 +65,8 @@ export class Course {
   #freeAt = -Infinity;
 
   /**
-   * A look has ended. @param {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean, metres?: number}} target
+   * A look has ended. @param
+   * {{state: "looking"|"maybe"|"found"|"lost"|"there", box?: Edges|null, confirmed?: boolean, metres?: number}} target
    * @param {number} at the time of its frame @param {number} [now]
    */
   target({ state, box, confirmed = false, metres }, at, now = at) {
@@ -79,7 +81,12 @@ export class Course {
     if (box && (seen(state) || state === "there") && at > this.#at) this.#place(box, at);
   }
 
-  /** It was followed to a later picture. @param {Edges} box @param {number} at @param {number} id another one with each look, whose box has another shape */
+  /**
+   * It was followed to a later picture.
+   * @param {Edges} box
+   * @param {number} at
+   * @param {number} id another one with each look, whose box has another shape
+   */
   moved(box, at, id) {
     if (!seen(this.#state) || at <= this.#at) return;
     this.#place(box, at, id);
@@ -95,7 +102,15 @@ export class Course {
     const across = 2 * x - 1;
     const down = 2 * y - 1;
     const share = Math.max(0, right - left) * Math.max(0, bottom - top);
-    const common = { pan: 0, off: 1, hour: 12, share, side: sideOf(across, down), confirmed: this.#confirmed, metres: this.#metres };
+    const common = {
+      pan: 0,
+      off: 1,
+      hour: 12,
+      share,
+      side: sideOf(across, down),
+      confirmed: this.#confirmed,
+      metres: this.#metres,
+    };
     if (state === "there") return { ...common, state, rate: 0, hertz: HERTZ.there, off: 0 };
     if (state === "looking" || !this.#box) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
     const outside = Math.max(Math.abs(across), Math.abs(down)) > 1.1;
@@ -106,7 +121,8 @@ export class Course {
       this.#lostAt = Math.min(this.#lostAt, now);
       const covered = gone && this.#covered && state === "lost" && now - this.#lostAt <= COVERED;
       if (covered) return { ...common, state: "covered", rate: UNSEEN, hertz: HERTZ.covered };
-      if (gone || now - this.#lostAt > TO_SIDE) return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
+      if (gone || now - this.#lostAt > TO_SIDE)
+        return { ...common, state: "looking", rate: UNSEEN, hertz: HERTZ.looking };
       const pan = { left: -1, right: 1, up: 0, down: 0 }[common.side];
       return { ...common, state: "lost", rate: UNSEEN, pan, hertz: HERTZ.lost };
     }
@@ -125,7 +141,15 @@ export class Course {
     }
     if (now < this.#steadyUntil) soon = pan = 0;
     const rate = SLOWEST + (FASTEST - SLOWEST) * (1 - soon) ** 1.5;
-    return { ...common, state: shown, rate, pan, hertz: HERTZ[soon < OUT_OF_MIDDLE ? "middle" : "found"], off, hour: hourOf(nowAcross, nowDown) };
+    return {
+      ...common,
+      state: shown,
+      rate,
+      pan,
+      hertz: HERTZ[soon < OUT_OF_MIDDLE ? "middle" : "found"],
+      off,
+      hour: hourOf(nowAcross, nowDown),
+    };
   }
 
   #restart() {
@@ -174,18 +198,27 @@ function hourOf(across, down) {
 const APART = 2000;
 const AGAIN = 9000;
 /** @type {[number, string][]} how much of the picture a thing fills: the share up to which, and its words */
-const SIZES = [[0.06, "lead.size_small"], [0.17, "lead.size_tenth"], [0.37, "lead.size_quarter"], [0.65, "lead.size_half"]];
+const SIZES = [
+  [0.06, "lead.size_small"],
+  [0.17, "lead.size_tenth"],
+  [0.37, "lead.size_quarter"],
+  [0.65, "lead.size_half"],
+];
 // Up to here it is within reach, and up to here an arm's length away (m); so much more or less is no news
 const REACH = 0.6;
 const ARM = 1;
 const SLACK = 1.15;
 
-/** How far away it is said to be, in whole metres beyond an arm's length; "": it is not said. @typedef {""|"reach"|"arm"|number} Far */
+/**
+ * How far away it is said to be, in whole metres beyond an arm's length; "": it is not said.
+ * @typedef {""|"reach"|"arm"|number} Far
+ */
 
 /** @param {number|undefined} metres @param {Far} before what was said @returns {Far} */
 function farOf(metres, before) {
   if (!metres) return "";
-  const [least, most] = before === "reach" ? [0, REACH] : before === "arm" ? [REACH, ARM] : [Number(before) - 0.5, Number(before) + 0.5];
+  const [least, most] =
+    before === "reach" ? [0, REACH] : before === "arm" ? [REACH, ARM] : [Number(before) - 0.5, Number(before) + 0.5];
   if (before !== "" && metres > least / SLACK && metres < most * SLACK) return before;
   return metres < REACH ? "reach" : metres < ARM ? "arm" : Math.round(metres);
 }
@@ -233,7 +266,13 @@ function sizeOf(share) {
 }
 
 /** @type {Record<string, string>} */
-const WORDS = { looking: "lead.looking", covered: "lead.covered", found: "lead.at_hour", middle: "lead.middle", there: "lead.there" };
+const WORDS = {
+  looking: "lead.looking",
+  covered: "lead.covered",
+  found: "lead.at_hour",
+  middle: "lead.middle",
+  there: "lead.there",
+};
 /** @type {Record<Side, string>} */
 const LOST = { left: "lead.lost_left", right: "lead.lost_right", up: "lead.lost_up", down: "lead.lost_down" };
 

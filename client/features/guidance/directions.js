@@ -20,7 +20,11 @@ function nameOf({ kind, label }) {
   return kind === "text" ? `“${label}”` : label;
 }
 
-/** What is around, a sentence for each direction, in the order of the things. @param {import("../../core/live/messages.d.ts").Scanned} scanned @returns {string[]} */
+/**
+ * What is around, a sentence for each direction, in the order of the things.
+ * @param {import("../../core/live/messages.d.ts").Scanned} scanned
+ * @returns {string[]}
+ */
 export function aroundLines({ turned, end, things = [] }) {
   /** @type {Map<string, Map<string, number>>} */
   const sides = new Map();

@@ -43,7 +43,8 @@ export class Guide {
     if (tones && hint === "good") goodTone();
     else if (tones) notYetTone();
     const spoken = help === "spoken" && this.#say(words);
-    if (spoken && this.#verbosity() !== "short" && !SAID_ONCE.has(hint)) this.#again = setInterval(() => this.#say(words), AGAIN);
+    if (spoken && this.#verbosity() !== "short" && !SAID_ONCE.has(hint))
+      this.#again = setInterval(() => this.#say(words), AGAIN);
     return { text: words, shown: !NOTICED.has(hint), spoken };
   }
 

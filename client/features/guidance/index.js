@@ -9,7 +9,10 @@ import { text } from "../../core/words/text.js";
 // What is there is shown for so long, in milliseconds
 const THERE = 6000;
 
-/** Hints how to move the camera, the way to a thing, and what is around. @param {import("../../core/page.js").Page} page */
+/**
+ * Hints how to move the camera, the way to a thing, and what is around.
+ * @param {import("../../core/page.js").Page} page
+ */
 export function register(page) {
   const entry = new GuideEntry(page);
   page.take(["aim"], (hint) => entry.receive(hint));
@@ -103,7 +106,10 @@ class GuideEntry {
     if (!this.#wanted) this.#clear();
   }
 
-  /** Lead to something, in place of what was before. @param {string} thing in the person's words; those in quotes are print */
+  /**
+   * Lead to something, in place of what was before.
+   * @param {string} thing in the person's words; those in quotes are print
+   */
   async lead(thing) {
     this.#around.here?.end();
     if (this.#thing && this.#thing !== thing) this.#leaves("lead.ended");
@@ -116,7 +122,11 @@ class GuideEntry {
     if (this.#able) this.#begin();
   }
 
-  /** Lead to something for the model. @param {string} thing @returns {Promise<() => boolean>} takes it back; false: it has ended */
+  /**
+   * Lead to something for the model.
+   * @param {string} thing
+   * @returns {Promise<() => boolean>} takes it back; false: it has ended
+   */
   async guide(thing) {
     const before = this.#thing;
     await this.lead(thing);
@@ -128,7 +138,11 @@ class GuideEntry {
     };
   }
 
-  /** Lead to nothing any more. @param {boolean} [tell] say so @returns {string} its words; "" where it led to nothing */
+  /**
+   * Lead to nothing any more.
+   * @param {boolean} [tell] say so
+   * @returns {string} its words; "" where it led to nothing
+   */
   leave(tell = false) {
     this.#around.here?.end();
     if (!this.#thing) return "";
@@ -142,7 +156,10 @@ class GuideEntry {
     return words;
   }
 
-  /** Carry out an order that somebody said or typed. @param {import("../../core/live/messages.d.ts").Transcript} said */
+  /**
+   * Carry out an order that somebody said or typed.
+   * @param {import("../../core/live/messages.d.ts").Transcript} said
+   */
   obey({ order, condition }) {
     if (order === "guide_to" && condition) void this.lead(condition);
     else if (order === "scan" || order === "where_was") void this.#look(order, condition);
@@ -182,14 +199,21 @@ class GuideEntry {
     this.#page.chat.renderRunning();
   }
 
-  /** Leave a line on the way that ends among the answers; who hears of it does so otherwise. @param {"lead.reached"|"lead.ended"} id @returns {string} its words */
+  /**
+   * Leave a line on the way that ends among the answers; who hears of it does so otherwise.
+   * @param {"lead.reached"|"lead.ended"} id
+   * @returns {string} its words
+   */
   #leaves(id) {
     const textContent = text(id, { thing: this.#thing });
     this.#page.chat.add(made("p", { className: "note", textContent }), false);
     return textContent;
   }
 
-  /** @param {boolean} live the camera is, and the socket open @param {import("../../core/live/messages.d.ts").Ready|null} ready */
+  /**
+   * @param {boolean} live the camera is, and the socket open
+   * @param {import("../../core/live/messages.d.ts").Ready|null} ready
+   */
   connected(live, ready) {
     this.#guides = Boolean(ready?.features.guidance);
     const able = live && this.#guides;
@@ -211,7 +235,15 @@ class GuideEntry {
   /** @param {AimHint} hint */
   receive(hint) {
     const guide = this.#part.here;
-    if (!guide || !this.#wanted || !this.#able || this.#thing || this.#around.here?.turning || this.#page.find("reading")?.on) return;
+    if (
+      !guide ||
+      !this.#wanted ||
+      !this.#able ||
+      this.#thing ||
+      this.#around.here?.turning ||
+      this.#page.find("reading")?.on
+    )
+      return;
     const { text, shown, spoken } = guide.take(hint);
     showHint(shown ? text : "", spoken, hint.hint);
   }

@@ -55,7 +55,8 @@ export class Lead {
    * @param {HTMLVideoElement} hooks.video
    * @param {(text: string) => boolean} hooks.say speaks it, if the user wants that; true when wanted
    * @param {(text: string, spoken: boolean, loud: boolean) => void} hooks.show loud: a screen reader says it
-   * @param {(onBox: (box: Edges, at: number, id: number) => void, onLost: (id: number) => void) => Promise<Lead["#follow"]>|undefined} hooks.follow follows a box between looks
+   * @param {(onBox: (box: Edges, at: number, id: number) => void,
+   *   onLost: (id: number) => void) => Promise<Lead["#follow"]>|undefined} hooks.follow follows a box between looks
    * @param {() => void} hooks.lost what was followed is lost: a look may find it
    */
   constructor({ video, say, show, follow, lost }) {
@@ -137,7 +138,11 @@ export class Lead {
     return this.#reached;
   }
 
-  /** A box as its person turns: a camera that looks at them sees their right at the left. @param {Edges} box @returns {Edges} */
+  /**
+   * A box as its person turns: a camera that looks at them sees their right at the left.
+   * @param {Edges} box
+   * @returns {Edges}
+   */
   #seen([left, top, right, bottom]) {
     const stream = this.#video.srcObject;
     const track = stream instanceof MediaStream ? stream.getVideoTracks()[0] : null;

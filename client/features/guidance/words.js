@@ -39,13 +39,30 @@ function farWords(far) {
   return far && text(far === "reach" ? "lead.reach" : "lead.arm");
 }
 
-/** What is said on the way to a thing. @param {{id: string, hour?: number, size?: string, far?: import("./course.js").Far}} sentence @param {string} thing @param {boolean} [print] it is words that are looked for @returns {string} */
+/**
+ * What is said on the way to a thing.
+ * @param {{id: string, hour?: number, size?: string, far?: import("./course.js").Far}} sentence
+ * @param {string} thing
+ * @param {boolean} [print] it is words that are looked for
+ * @returns {string}
+ */
 export function leadWords({ id, hour = 12, size = "", far = "" }, thing, print = false) {
-  return text(print && id === "lead.looking" ? "lead.looking_words" : id, { thing, hour, size: size && text(size), far: farWords(far) });
+  return text(print && id === "lead.looking" ? "lead.looking_words" : id, {
+    thing,
+    hour,
+    size: size && text(size),
+    far: farWords(far),
+  });
 }
 
 /** @type {Record<Target["kind"], string>} */
-const FINDERS = { thing: "lead.by_detector", text: "lead.by_text", code: "lead.by_code", face: "lead.by_face", colour: "lead.by_colour" };
+const FINDERS = {
+  thing: "lead.by_detector",
+  text: "lead.by_text",
+  code: "lead.by_code",
+  face: "lead.by_face",
+  colour: "lead.by_colour",
+};
 /** Who has found something. @param {Target} target @returns {string} */
 export function finderWords({ kind, by_model: model, confirmed }) {
   const by = text(model ? "lead.by_model" : FINDERS[kind]);

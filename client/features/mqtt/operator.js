@@ -4,7 +4,8 @@ import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * The connection to the MQTT broker.
- * @typedef {{broker: string, state: "off"|"waiting"|"connected", detail?: string, retry_seconds?: number|null, waiting?: number, sent?: number, cameras: string[], visitors: number, problem: string}} MqttFacts
+ * @typedef {{broker: string, state: "off"|"waiting"|"connected", detail?: string, retry_seconds?: number|null,
+ *   waiting?: number, sent?: number, cameras: string[], visitors: number, problem: string}} MqttFacts
  */
 
 const LOOK_EVERY = 3000;
@@ -46,7 +47,10 @@ export class MqttView {
   }
 }
 
-/** In the operator's panel: the connection to the MQTT broker. @param {import("../../core/operator/panel.js").PanelApi} panel */
+/**
+ * In the operator's panel: the connection to the MQTT broker.
+ * @param {import("../../core/operator/panel.js").PanelApi} panel
+ */
 export function register(panel) {
   const view = new MqttView();
   panel.add(new MqttDesk({ ask: panel.ask, onChange: (facts) => view.render(facts) }));

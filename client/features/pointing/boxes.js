@@ -49,7 +49,8 @@ export class Boxes {
    * Begin anew: drop all boxes and pictures, and carry boxes through pictures that were kept, up to the newest. Each is
    * done before the next comes, so that they may reach back further than the tracker keeps pictures.
    * @param {{pictures: {luma: Uint8Array, capturedAt: number}[], width: number, height: number, capturedAt: number,
-   *   boxes: {box: Edges, label: string}[]}} given pictures: oldest first, whose memory is taken; capturedAt: the frame that
+   * boxes:
+   * {box: Edges, label: string}[]}} given pictures: oldest first, whose memory is taken; capturedAt: the frame that
    *   the boxes are about, near to one of them
    * @returns {number[]} the boxes' ids
    * @throws {RangeError}
@@ -82,7 +83,8 @@ export class Boxes {
 
   /**
    * The newest small picture: 320x180, or as many pixels in the camera's own shape.
-   * @param {Uint8Array} luma is copied @param {number} capturedAt by `pageTime` @param {number} [width] @param {number} [height]
+   * @param {Uint8Array} luma is copied @param {number} capturedAt by `pageTime` @param {number} [width] @param {number}
+   *   [height]
    * @throws {RangeError}
    */
   frame(luma, capturedAt, width = 320, height = 180) {
@@ -98,7 +100,11 @@ export class Boxes {
     this.#worker.postMessage({ type: "frame", luma: copy, width, height, capturedAt }, [copy.buffer]);
   }
 
-  /** Hear with each picture where all boxes are; what is not among them is not to be shown. @param {(boxes: Carried[]) => void} listener @returns {() => void} ends it */
+  /**
+   * Hear with each picture where all boxes are; what is not among them is not to be shown.
+   * @param {(boxes: Carried[]) => void} listener
+   * @returns {() => void} ends it
+   */
   on(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

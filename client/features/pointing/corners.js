@@ -57,7 +57,13 @@ export function corners({ d, w, h }, left, top, right, bottom, found) {
   return kept;
 }
 
-/** Of the squared gradients over 3x3 pixels. @param {Float32Array} d @param {number} w @param {number} x @param {number} y */
+/**
+ * Of the squared gradients over 3x3 pixels.
+ * @param {Float32Array} d
+ * @param {number} w
+ * @param {number} x
+ * @param {number} y
+ */
 function smallestEigenvalue(d, w, x, y) {
   let xx = 0;
   let xy = 0;

@@ -84,7 +84,8 @@ function cut({ d, w, h }, x, y) {
   const w11 = fx * fy;
   for (let j = 0, k = 0; j < PADDED; j++) {
     let i = (yi + j - margin) * w + xi - margin;
-    for (let c = 0; c < PADDED; c++, k++, i++) patch[k] = w00 * d[i] + w10 * d[i + 1] + w01 * d[i + w] + w11 * d[i + w + 1];
+    for (let c = 0; c < PADDED; c++, k++, i++)
+      patch[k] = w00 * d[i] + w10 * d[i + 1] + w01 * d[i + w] + w11 * d[i + w + 1];
   }
   let xx = 0;
   let xy = 0;
@@ -112,7 +113,12 @@ function cut({ d, w, h }, x, y) {
   return true;
 }
 
-/** Sum the window's differences to another picture, weighted by its gradients. @param {Level} level @param {number} x @param {number} y */
+/**
+ * Sum the window's differences to another picture, weighted by its gradients.
+ * @param {Level} level
+ * @param {number} x
+ * @param {number} y
+ */
 function difference({ d, w }, x, y) {
   const xi = Math.floor(x);
   const yi = Math.floor(y);

@@ -14,7 +14,8 @@ export class Follow {
 
   /**
    * @param {HTMLVideoElement} video
-   * @param {(box: Edges, at: number, id: number) => void} onBox where it is in a picture, and that one's time by `pageTime`; id: another one with each `place`
+   * @param {(box: Edges, at: number, id: number) => void} onBox where it is in a picture, and that one's time by
+   *   `pageTime`; id: another one with each `place`
    * @param {(id: number) => void} onLost with each picture in which it is not
    */
   constructor(video, onBox, onLost) {
@@ -30,7 +31,11 @@ export class Follow {
     this.#readback.start();
   }
 
-  /** Follow this box, in place of the one before. @param {Edges|null} box null: none @param {number} [at] time of its picture */
+  /**
+   * Follow this box, in place of the one before.
+   * @param {Edges|null} box null: none
+   * @param {number} [at] time of its picture
+   */
   place(box, at = 0) {
     const before = this.#id;
     this.#id = box && this.#first ? this.#boxes.addBox({ box, capturedAt: Math.max(at, this.#first), label: "" }) : 0;

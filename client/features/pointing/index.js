@@ -3,7 +3,10 @@ import { onceLater } from "../../core/page/part.js";
 // Milliseconds after the camera is live
 const MARKS_AHEAD = 500;
 
-/** Places on the live picture, the part that somebody points at, second looks. @param {import("../../core/page.js").Page} page */
+/**
+ * Places on the live picture, the part that somebody points at, second looks.
+ * @param {import("../../core/page.js").Page} page
+ */
 export function register(page) {
   const { chat, stage, visit } = page;
   const marks = page.part(import.meta.url, "./marks.js", {
@@ -46,7 +49,11 @@ export function register(page) {
   page.route("where", () => true);
   page.route("twice", () => true);
   page.offer("pointing", {
-    /** Follow a box on the live picture. @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox @param {(id: number) => void} onLost */
+    /**
+     * Follow a box on the live picture.
+     * @param {(box: import("../../core/page/picture.js").Edges, at: number, id: number) => void} onBox
+     * @param {(id: number) => void} onLost
+     */
     follow: async (onBox, onLost) => new (await import("./follow.js")).Follow(stage.video, onBox, onLost),
   });
 }

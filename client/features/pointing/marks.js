@@ -21,8 +21,10 @@ const CLOCKS_MS = 100;
 const LONGEST_MS = 300_000;
 
 /**
- * Where the things are that a question asked for, on the live picture. Small pictures of the camera are taken only from a
- * question on until the server says that it does not ask where something is, until its answer, and while boxes are shown.
+ * Where the things are that a question asked for, on the live picture. Small pictures of the camera are taken only from
+ * a
+ * question on until the server says that it does not ask where something is, until its answer, and while boxes are
+ * shown.
  */
 export class Marks {
   #overlay;
@@ -33,9 +35,15 @@ export class Marks {
   /** @type {Boxes|null} made for the first box */
   #boxes = null;
   #hooks;
-  /** @type {{id: string, askedAt: number, frameAt: number}|null} the question under way; frameAt: 0 before there is a frame */
+  /**
+   * @type {{id: string, askedAt: number, frameAt: number}|null} the question under way; frameAt: 0 before there is a
+   *   frame
+   */
   #waiting = null;
-  /** The boxes that are carried. @type {Map<number, {label: string, unsure: boolean, capturedAt: number, lost: boolean}>} */
+  /**
+   * The boxes that are carried.
+   * @type {Map<number, {label: string, unsure: boolean, capturedAt: number, lost: boolean}>}
+   */
   #carried = new Map();
 
   /**
@@ -98,7 +106,11 @@ export class Marks {
     this.#settle();
   }
 
-  /** @param {import("../../core/live/messages.d.ts").FoundBox[]} found @param {FrameInfo} frame @param {number} frameAt */
+  /**
+   * @param {import("../../core/live/messages.d.ts").FoundBox[]} found
+   * @param {FrameInfo} frame
+   * @param {number} frameAt
+   */
   #show(found, frame, frameAt) {
     if (!this.#video.srcObject) return this.#stills.show(found, frame, frameAt);
     const { width, height } = this.#recent;
@@ -110,7 +122,9 @@ export class Marks {
     if (this.#boxes?.failed) return;
     this.#boxes ??= this.#begin();
     const ids = this.#boxes.begin({ pictures, width, height, capturedAt: frameAt, boxes });
-    this.#carried = new Map(ids.map((id, n) => [id, { label: boxes[n].label, unsure: boxes[n].unsure, capturedAt: frameAt, lost: false }]));
+    this.#carried = new Map(
+      ids.map((id, n) => [id, { label: boxes[n].label, unsure: boxes[n].unsure, capturedAt: frameAt, lost: false }]),
+    );
     this.#overlay.render([]);
   }
 
@@ -156,7 +170,8 @@ export class Marks {
 }
 
 /**
- * When a frame was captured, by the page's clock: as the server says where that lies between the question and the answer's
+ * When a frame was captured, by the page's clock: as the server says where that lies between the question and the
+ * answer's
  * begin, else by its age.
  * @param {FrameInfo} frame @param {number} askedAt @param {number} startedAt when the page heard of it
  */

@@ -159,7 +159,11 @@ export class Overlay {
   }
 }
 
-/** The picture as an element shows it now: this needs the layout. @param {HTMLVideoElement|HTMLImageElement|HTMLCanvasElement} element @returns {Shown|null} */
+/**
+ * The picture as an element shows it now: this needs the layout.
+ * @param {HTMLVideoElement|HTMLImageElement|HTMLCanvasElement} element
+ * @returns {Shown|null}
+ */
 export function shownIn(element) {
   const { clientWidth: width, clientHeight: height } = element;
   const style = getComputedStyle(element);

@@ -19,13 +19,15 @@ const BEHIND = 600;
 // The server hears of a box that moves this often (ms), by so much of the picture.
 const TELL_EVERY = 500;
 const TELL_FROM = 0.02;
-// A box that nothing follows belongs to its scene: until the small picture's brightness (0 to 255) differs by so much on
+// A box that nothing follows belongs to its scene: until the small picture's brightness (0 to 255) differs by so much
+// on
 // the average of every so manieth pixel.
 const OTHER_SCENE = 28;
 const SCENE_STEP = 61;
 
 /**
- * The part of the picture that somebody points at: questions are about it until it is cleared. It is followed on the live
+ * The part of the picture that somebody points at: questions are about it until it is cleared. It is followed on the
+ * live
  * picture; on a held one, and on another device's, it stays where it is.
  */
 export class Picker {
@@ -38,7 +40,10 @@ export class Picker {
   #picked = null;
   /** @type {Picked|null} what the last tap replaced */
   #before = null;
-  /** @type {(Place & {at: number, had: boolean})|null} the place that the server was asked about; had: another part was marked */
+  /**
+   * @type {(Place & {at: number, had: boolean})|null} the place that the server was asked about; had: another part was
+   *   marked
+   */
   #asked = null;
   /** @type {{box: Edges, at: number}|null} to be followed from the next small picture on */
   #begins = null;
@@ -58,7 +63,9 @@ export class Picker {
   /** @param {import("../../core/page.js").Page} page */
   constructor(page) {
     this.#page = page;
-    this.#readback = new Readback(page.stage.video, (luma, width, height, at) => this.#picture(luma, width, height, at));
+    this.#readback = new Readback(page.stage.video, (luma, width, height, at) =>
+      this.#picture(luma, width, height, at),
+    );
     this.#view = new PickView({
       able: () => this.#able,
       onTap: (place, ratio) => this.#tap(place, ratio),
@@ -174,7 +181,11 @@ export class Picker {
     this.#page.chat.composer.box.focus();
   }
 
-  /** Mark a part. @param {Picked} picked @param {number|null} [at] time of the picture that it is about; null: it is not followed */
+  /**
+   * Mark a part.
+   * @param {Picked} picked
+   * @param {number|null} [at] time of the picture that it is about; null: it is not followed
+   */
   #mark(picked, at = pageTime()) {
     // What is found there is about the picture of the tap.
     if (picked.state !== "found") this.#scene = null;

@@ -47,7 +47,9 @@ const NAME = 34;
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** The part that is pointed at: what is pressed on the picture, the box, its keys. Knows no connection and no tracker. */
+/**
+ * The part that is pointed at: what is pressed on the picture, the box, its keys. Knows no connection and no tracker.
+ */
 export class PickView {
   #stage = byId("stage", HTMLElement);
   #top = byId("top", HTMLElement);
@@ -61,7 +63,11 @@ export class PickView {
   #hooks;
   /** @type {Picked|null} */
   #picked = null;
-  /** @type {{id: number, at: number, x: number, y: number, left: number, top: number, right: number, bottom: number}|null} the press that goes on; CSS pixels of the window */
+  /**
+   * @type
+   *   {{id: number, at: number, x: number, y: number, left: number, top: number, right: number, bottom: number}|null}
+   *   the press that goes on; CSS pixels of the window
+   */
   #press = null;
   #tapped = { at: -Infinity, x: 0, y: 0 };
 
@@ -131,7 +137,10 @@ export class PickView {
   /** Where the picture ends, or what lies over it begins: CSS pixels below its top. */
   get #floor() {
     const [stage, panel] = [this.#stage, byId("panel", HTMLElement)].map((one) => one.getBoundingClientRect());
-    return (panel.left < stage.right && panel.right > stage.left ? Math.min(stage.bottom, panel.top) : stage.bottom) - stage.top;
+    return (
+      (panel.left < stage.right && panel.right > stage.left ? Math.min(stage.bottom, panel.top) : stage.bottom) -
+      stage.top
+    );
   }
 
   /** What is marked, and where, in words. @param {Picked} picked */
@@ -217,10 +226,16 @@ export class PickView {
     if (spot) this.#hooks.onTap(spot, shown.width / shown.height);
   }
 
-  /** @param {{left: number, top: number, right: number, bottom: number}} drawn @param {import("../../core/page/picture.js").Shown} shown */
+  /**
+   * @param {{left: number, top: number, right: number, bottom: number}} drawn
+   * @param {import("../../core/page/picture.js").Shown} shown
+   */
   #drawn({ left, top, right, bottom }, shown) {
     const [from, to] = [this.#inPicture(left, top), this.#inPicture(right, bottom)];
-    const across = [from.x, to.x].map((x) => (x - shown.left) / shown.width).map((x) => (shown.mirrored ? 1 - x : x)).sort((a, b) => a - b);
+    const across = [from.x, to.x]
+      .map((x) => (x - shown.left) / shown.width)
+      .map((x) => (shown.mirrored ? 1 - x : x))
+      .sort((a, b) => a - b);
     const down = [from.y, to.y].map((y) => (y - shown.top) / shown.height);
     // The press ends in a click, which is none.
     const stop = (/** @type {Event} */ event) => event.stopPropagation();
@@ -244,7 +259,9 @@ export class PickView {
     if (!arrow && !grows) return;
     event.preventDefault();
     const mirrored = this.#shown()?.mirrored;
-    const box = arrow ? moved(picked.box, (mirrored ? -1 : 1) * arrow[0] * STEP, arrow[1] * STEP) : grown(picked.box, grows ?? 1);
+    const box = arrow
+      ? moved(picked.box, (mirrored ? -1 : 1) * arrow[0] * STEP, arrow[1] * STEP)
+      : grown(picked.box, grows ?? 1);
     this.#hooks.onMoved(box);
     this.#hooks.announce(this.where({ ...picked, box }));
   }
@@ -253,13 +270,20 @@ export class PickView {
   #escape(event) {
     const target = /** @type {Element} */ (event.target);
     // Those have their own use of it.
-    const others = document.querySelector("dialog[open]") || target.closest("#marks, .asked") || !byId("facts", HTMLElement).hidden;
+    const others =
+      document.querySelector("dialog[open]") || target.closest("#marks, .asked") || !byId("facts", HTMLElement).hidden;
     if (event.key !== "Escape" || event.isComposing || !this.#picked || others) return;
     this.#clear();
   }
 }
 
-/** A square of this share of the picture's shorter side about a place. @param {Place} place @param {number} ratio @param {number} share @returns {Edges} */
+/**
+ * A square of this share of the picture's shorter side about a place.
+ * @param {Place} place
+ * @param {number} ratio
+ * @param {number} share
+ * @returns {Edges}
+ */
 export function square({ x, y }, ratio, share) {
   const [wide, high] = ratio > 1 ? [share / ratio, share] : [share, share * ratio];
   return moved([-wide / 2, -high / 2, wide / 2, high / 2], x, y);
@@ -267,7 +291,8 @@ export function square({ x, y }, ratio, share) {
 
 /** Move a part, and keep it in the picture. @param {Edges} box @param {number} x @param {number} y @returns {Edges} */
 function moved([x1, y1, x2, y2], x, y) {
-  const by = (/** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ step) => Math.max(-low, Math.min(1 - high, step));
+  const by = (/** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ step) =>
+    Math.max(-low, Math.min(1 - high, step));
   const [across, down] = [by(x1, x2, x), by(y1, y2, y)];
   return [x1 + across, y1 + down, x2 + across, y2 + down];
 }

@@ -7,7 +7,8 @@ const MIN_SIDE = 32;
 
 /**
  * The size of the small picture of a video: its shape with 320x180 pixels at most.
- * @param {number} width @param {number} height @returns {{width: number, height: number}|null} null for a shape that is too narrow
+ * @param {number} width @param {number} height @returns {{width: number, height: number}|null} null for a shape that is
+ *   too narrow
  */
 export function smallSize(width, height) {
   const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (width * height)));
@@ -25,7 +26,8 @@ const WEIGHTS = { RGBA: [77, 150, 29], RGBX: [77, 150, 29], BGRA: [29, 150, 77],
 /**
  * Shrink a frame to luma: four pixels of it for each.
  * @param {Uint8Array} bytes @param {{offset: number, stride: number}} layout @param {string} format
- * @param {number} frameWidth @param {number} frameHeight @param {Uint8Array} luma @param {number} width @param {number} height
+ * @param {number} frameWidth @param {number} frameHeight @param {Uint8Array} luma @param {number} width @param {number}
+ *   height
  * @returns {boolean} false for a format that is not known
  */
 export function shrink(bytes, { offset, stride }, format, frameWidth, frameHeight, luma, width, height) {
@@ -42,10 +44,16 @@ export function shrink(bytes, { offset, stride }, format, frameWidth, frameHeigh
       if (weights) {
         let sum = 0;
         for (let byte = 0; byte < 3; byte++) {
-          sum += weights[byte] * (bytes[upper + left + byte] + bytes[upper + right + byte] + bytes[lower + left + byte] + bytes[lower + right + byte]);
+          sum +=
+            weights[byte] *
+            (bytes[upper + left + byte] +
+              bytes[upper + right + byte] +
+              bytes[lower + left + byte] +
+              bytes[lower + right + byte]);
         }
         luma[at] = sum >> 10;
-      } else luma[at] = (bytes[upper + left] + bytes[upper + right] + bytes[lower + left] + bytes[lower + right] + 2) >> 2;
+      } else
+        luma[at] = (bytes[upper + left] + bytes[upper + right] + bytes[lower + left] + bytes[lower + right] + 2) >> 2;
     }
   }
   return true;
@@ -70,7 +78,8 @@ export class Readback {
 
   /**
    * @param {HTMLVideoElement} video
-   * @param {(luma: Uint8Array, width: number, height: number, capturedAt: number) => void} onPicture luma: valid during the call;
+   * @param {(luma: Uint8Array, width: number, height: number, capturedAt: number) => void} onPicture luma: valid during
+   *   the call;
    *   capturedAt: as by `pageTime`
    */
   constructor(video, onPicture) {

@@ -54,7 +54,11 @@ export class Recent {
     this.#pictures.splice(0, first);
   }
 
-  /** Give the pictures from a frame on away. @param {number} capturedAt ms @returns {Small[]} oldest first; none where that frame is not among them */
+  /**
+   * Give the pictures from a frame on away.
+   * @param {number} capturedAt ms
+   * @returns {Small[]} oldest first; none where that frame is not among them
+   */
   take(capturedAt) {
     this.from(capturedAt);
     const [first] = this.#pictures;

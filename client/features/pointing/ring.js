@@ -9,10 +9,21 @@ const SLOTS = Math.ceil(KEPT_MS / MIN_GAP_MS) + 1;
 // A box about a frame that is not here is about the nearest, which lies no further off.
 const NEAR_MS = 250;
 
-/** @param {{length: number}} luma @param {number} width @param {number} height @throws {RangeError} for a picture that is not taken */
+/**
+ * @param {{length: number}} luma
+ * @param {number} width
+ * @param {number} height
+ * @throws {RangeError} for a picture that is not taken
+ */
 export function checkSize(luma, width, height) {
   const whole = Number.isInteger(width) && Number.isInteger(height);
-  if (!whole || width < MIN_SIDE || height < MIN_SIDE || width * height > MAX_PIXELS || luma.length !== width * height) {
+  if (
+    !whole ||
+    width < MIN_SIDE ||
+    height < MIN_SIDE ||
+    width * height > MAX_PIXELS ||
+    luma.length !== width * height
+  ) {
     throw new RangeError(
       `A picture of ${width}x${height} with ${luma.length} bytes was given; sides of at least ${MIN_SIDE}, at most` +
         ` ${MAX_PIXELS} pixels and one byte for each are allowed.`,
@@ -50,7 +61,12 @@ export class Ring {
     return this.#slots.length * this.width * this.height;
   }
 
-  /** Keep a copy. @param {Uint8Array} luma @param {number} capturedAt ms @returns {boolean} false where it was not taken */
+  /**
+   * Keep a copy.
+   * @param {Uint8Array} luma
+   * @param {number} capturedAt ms
+   * @returns {boolean} false where it was not taken
+   */
   put(luma, capturedAt) {
     checkSize(luma, this.width, this.height);
     if (!Number.isFinite(capturedAt)) {
@@ -85,7 +101,11 @@ export class Ring {
     return this.#times[number % SLOTS];
   }
 
-  /** The picture nearest to a time. @param {number} capturedAt ms @returns {number} its number; -1 where none is near */
+  /**
+   * The picture nearest to a time.
+   * @param {number} capturedAt ms
+   * @returns {number} its number; -1 where none is near
+   */
   at(capturedAt) {
     let best = -1;
     let off = NEAR_MS;

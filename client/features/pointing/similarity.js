@@ -59,7 +59,16 @@ export function similarity(from, to, count, found, agrees) {
   return best;
 }
 
-/** @param {Float32Array} from @param {Float32Array} to @param {number} count @param {number} a @param {number} b @param {number} x @param {number} y @param {Uint8Array|null} agrees */
+/**
+ * @param {Float32Array} from
+ * @param {Float32Array} to
+ * @param {number} count
+ * @param {number} a
+ * @param {number} b
+ * @param {number} x
+ * @param {number} y
+ * @param {Uint8Array|null} agrees
+ */
 function vote(from, to, count, a, b, x, y, agrees) {
   let agreeing = 0;
   for (let k = 0; k < count; k++) {
@@ -74,7 +83,14 @@ function vote(from, to, count, a, b, x, y, agrees) {
   return agreeing;
 }
 
-/** @param {Float32Array} from @param {Float32Array} to @param {number} count @param {number} agreeing @param {Similarity} found @param {Uint8Array} agrees */
+/**
+ * @param {Float32Array} from
+ * @param {Float32Array} to
+ * @param {number} count
+ * @param {number} agreeing
+ * @param {Similarity} found
+ * @param {Uint8Array} agrees
+ */
 function fit(from, to, count, agreeing, found, agrees) {
   let fromX = 0;
   let fromY = 0;

@@ -13,7 +13,9 @@ const OTHER = 16;
 // A box about a picture of so long ago (ms) is of no use.
 const LONGEST_MS = 60_000;
 
-/** @typedef {{id: number, label: string, unsure: boolean, box: Edges, capturedAt: number, luma: Uint8ClampedArray}} Held */
+/**
+ * @typedef {{id: number, label: string, unsure: boolean, box: Edges, capturedAt: number, luma: Uint8ClampedArray}} Held
+ */
 
 /**
  * Boxes of an answer on the stills of another device's camera. A still a second is too few to follow a thing, so a box
@@ -32,7 +34,9 @@ export class StillMarks {
 
   /**
    * @param {HTMLImageElement} image
-   * @param {{onAsk: (mark: {label: string}, where: string) => void, onGone: (label: string) => void, onClear: () => void}} hooks
+   * @param
+   *   {{onAsk: (mark: {label: string}, where: string) => void, onGone: (label: string) => void, onClear: () => void}}
+   *   hooks
    */
   constructor(image, hooks) {
     this.#image = image;
@@ -40,11 +44,22 @@ export class StillMarks {
     image.addEventListener("load", () => this.#still());
   }
 
-  /** @param {import("../../core/live/messages.d.ts").FoundBox[]} found @param {import("../../core/live/messages.d.ts").FrameInfo} frame @param {number} frameAt */
+  /**
+   * @param {import("../../core/live/messages.d.ts").FoundBox[]} found
+   * @param {import("../../core/live/messages.d.ts").FrameInfo} frame
+   * @param {number} frameAt
+   */
   show(found, frame, frameAt) {
     const nearest = this.#stills.toSorted((one, other) => Math.abs(one.at - frameAt) - Math.abs(other.at - frameAt))[0];
     this.#boxes = nearest
-      ? partsOf(found, frame).map(({ box, label, unsure }, id) => ({ id, label, unsure, box, capturedAt: frameAt, luma: nearest.luma }))
+      ? partsOf(found, frame).map(({ box, label, unsure }, id) => ({
+          id,
+          label,
+          unsure,
+          box,
+          capturedAt: frameAt,
+          luma: nearest.luma,
+        }))
       : [];
     const { onAsk, onClear } = this.#hooks;
     if (this.#boxes.length > 0) this.#overlay ??= new Overlay(this.#image, { onAsk, onClear });
@@ -73,7 +88,16 @@ export class StillMarks {
     const kept = this.#boxes.filter(same);
     for (const one of this.#boxes) if (!kept.includes(one)) this.#hooks.onGone(one.label);
     this.#boxes = kept;
-    this.#overlay?.render(kept.map(({ id, label, unsure, box, capturedAt }) => ({ id, label, unsure, box, state: "shown", age: now - capturedAt })));
+    this.#overlay?.render(
+      kept.map(({ id, label, unsure, box, capturedAt }) => ({
+        id,
+        label,
+        unsure,
+        box,
+        state: "shown",
+        age: now - capturedAt,
+      })),
+    );
   }
 }
 
@@ -88,7 +112,8 @@ export function difference(one, other, [x1, y1, x2, y2]) {
   for (let y = top; y <= bottom; y++) {
     for (let x = left; x <= right; x++) {
       const at = 4 * (y * WIDTH + x);
-      sum += Math.abs(one[at] - other[at]) + Math.abs(one[at + 1] - other[at + 1]) + Math.abs(one[at + 2] - other[at + 2]);
+      sum +=
+        Math.abs(one[at] - other[at]) + Math.abs(one[at + 1] - other[at + 1]) + Math.abs(one[at + 2] - other[at + 2]);
     }
   }
   return sum / (3 * (right - left + 1) * (bottom - top + 1));

@@ -1,7 +1,9 @@
 /**
- * The first look at a box, as a grid of luma: how much a place in a later picture is like it, and where exactly it lies.
+ * The first look at a box, as a grid of luma: how much a place in a later picture is like it, and where exactly it
+ * lies.
  *
- * A pose is a similarity about the box's centre: [a, b, x, y], where a point (u, v) from the centre of the first look lies
+ * A pose is a similarity about the box's centre: [a, b, x, y], where a point (u, v) from the centre of the first look
+ * lies
  * at (a u - b v + x, b u + a v + y). Gain and offset of the light are free.
  */
 import { LEVELS, sample } from "./pyramid.js";
@@ -28,7 +30,10 @@ const MIN_COARSE_POINTS = 30;
 /** The correlation of a pose that lies mostly outside the picture */
 export const OUTSIDE = -2;
 
-/** The comparison of a pose. @typedef {{correlation: number, seen: number, parts: number, gain: number, offset: number}} Match */
+/**
+ * The comparison of a pose.
+ * @typedef {{correlation: number, seen: number, parts: number, gain: number, offset: number}} Match
+ */
 
 // Luma at a pose, and which points lie in the picture
 const seenLuma = new Float32Array(POINTS);
@@ -52,7 +57,14 @@ export class Template {
   // Four a point: by scale, by rotation, by x and by y
   #slopes = new Float32Array(4 * POINTS);
 
-  /** Read it. @param {Pyramid} pyramid @param {number} x @param {number} y its centre @param {number} width @param {number} height */
+  /**
+   * Read it.
+   * @param {Pyramid} pyramid
+   * @param {number} x
+   * @param {number} y its centre
+   * @param {number} width
+   * @param {number} height
+   */
   take(pyramid, x, y, width, height) {
     this.width = width;
     this.height = height;
@@ -86,7 +98,11 @@ export class Template {
     this.deviation = Math.sqrt(Math.max(0, squares / POINTS - (sum / POINTS) ** 2));
   }
 
-  /** Compare the picture at a pose with the first look, whole and by parts. @param {Pyramid} pyramid @param {Pose} pose */
+  /**
+   * Compare the picture at a pose with the first look, whole and by parts.
+   * @param {Pyramid} pyramid
+   * @param {Pose} pose
+   */
   compare(pyramid, pose) {
     const { match } = this;
     match.seen = this.#read(pyramid, pose[0], pose[1], pose[2], pose[3]);
@@ -127,7 +143,14 @@ export class Template {
     }
   }
 
-  /** Correlation at a pose over a ninth of the points; OUTSIDE where too few are in the picture. @param {Pyramid} pyramid @param {number} pa @param {number} pb @param {number} x @param {number} y */
+  /**
+   * Correlation at a pose over a ninth of the points; OUTSIDE where too few are in the picture.
+   * @param {Pyramid} pyramid
+   * @param {number} pa
+   * @param {number} pb
+   * @param {number} x
+   * @param {number} y
+   */
   coarse(pyramid, pa, pb, x, y) {
     const level = pyramid.levels[this.#level];
     const size = 1 << this.#level;
@@ -159,7 +182,15 @@ export class Template {
     return correlation();
   }
 
-  /** Read the picture's luma at a pose. @param {Pyramid} pyramid @param {number} pa @param {number} pb @param {number} x @param {number} y @returns {number} the share of points inside it */
+  /**
+   * Read the picture's luma at a pose.
+   * @param {Pyramid} pyramid
+   * @param {number} pa
+   * @param {number} pb
+   * @param {number} x
+   * @param {number} y
+   * @returns {number} the share of points inside it
+   */
   #read(pyramid, pa, pb, x, y) {
     const level = pyramid.levels[this.#level];
     const size = 1 << this.#level;
@@ -191,7 +222,11 @@ export class Template {
     this.match.offset = spread.b / spread.n - (this.match.gain * spread.a) / spread.n;
   }
 
-  /** Into `spread`: of the points in a square of the grid that were read. @param {number} first its first point @param {number} side */
+  /**
+   * Into `spread`: of the points in a square of the grid that were read.
+   * @param {number} first its first point
+   * @param {number} side
+   */
   #compareSquare(first, side) {
     const t = this.#luma;
     let n = 0;
@@ -261,7 +296,15 @@ export class Template {
   }
 }
 
-/** Into `spread`, from the sums over `n` points of both lumas, their squares and their product. @param {number} n @param {number} a @param {number} b @param {number} aa @param {number} bb @param {number} ab */
+/**
+ * Into `spread`, from the sums over `n` points of both lumas, their squares and their product.
+ * @param {number} n
+ * @param {number} a
+ * @param {number} b
+ * @param {number} aa
+ * @param {number} bb
+ * @param {number} ab
+ */
 function settle(n, a, b, aa, bb, ab) {
   spread.n = n;
   spread.va = aa - (a * a) / n;

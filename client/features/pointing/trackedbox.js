@@ -37,7 +37,8 @@ const SEARCH_ALIGN_STEPS = 8;
 const FOUND = 0.7;
 const FOUND_PARTS = 0.6;
 const MIN_CANDIDATE = 0.4;
-// Something beside it that is as like it as this, or nearly as like as what was found: nobody knows which of them it is, so
+// Something beside it that is as like it as this, or nearly as like as what was found: nobody knows which of them it
+// is, so
 // it is found again only where it was. Looked for every so many pictures.
 const ALIKE = 0.6;
 const LIKENESS = 0.1;
@@ -86,7 +87,10 @@ export class TrackedBox {
     this.#lookBeside(pyramid);
   }
 
-  /** Its upright box: left, top, right, bottom in pixels; the last one when it is lost. @returns {[number, number, number, number]} */
+  /**
+   * Its upright box: left, top, right, bottom in pixels; the last one when it is lost.
+   * @returns {[number, number, number, number]}
+   */
   get edges() {
     const [a, b, x, y] = this.#pose;
     const scale = Math.hypot(a, b);
@@ -96,7 +100,12 @@ export class TrackedBox {
     return [x - w - h * turn, y - h - w * turn, x + w + h * turn, y + h + w * turn];
   }
 
-  /** Carry it from one picture to the next. @param {Pyramid} from @param {Pyramid} to @param {number} now when `to` was captured, ms */
+  /**
+   * Carry it from one picture to the next.
+   * @param {Pyramid} from
+   * @param {Pyramid} to
+   * @param {number} now when `to` was captured, ms
+   */
   step(from, to, now) {
     if (this.state === "gone") return;
     if (this.state === "lost") {
@@ -157,7 +166,12 @@ export class TrackedBox {
     return moved;
   }
 
-  /** Hold it to the first look, which is never renewed, and judge the picture. @param {Pyramid} to @param {boolean} moved @returns {boolean} it is there */
+  /**
+   * Hold it to the first look, which is never renewed, and judge the picture.
+   * @param {Pyramid} to
+   * @param {boolean} moved
+   * @returns {boolean} it is there
+   */
   #hold(to, moved) {
     const template = this.#template;
     const pose = this.#pose;
@@ -232,7 +246,13 @@ export class TrackedBox {
     this.#alike = this.#twin(pyramid, this.#pose[2], this.#pose[3], ALIKE);
   }
 
-  /** Something else that is as much like it, beside what was found. @param {Pyramid} to @param {number} x @param {number} y what was found @param {number} least correlation */
+  /**
+   * Something else that is as much like it, beside what was found.
+   * @param {Pyramid} to
+   * @param {number} x
+   * @param {number} y what was found
+   * @param {number} least correlation
+   */
   #twin(to, x, y, least) {
     const template = this.#template;
     const [a, b, fromX, fromY] = this.#pose;
@@ -259,8 +279,16 @@ export class TrackedBox {
     const h = bottom - top;
     const whole = pyramid.levels[0];
     const inset = 0.04;
-    this.#count = corners(whole, left + w * inset, top + h * inset, right - w * inset, bottom - h * inset, this.#points);
+    this.#count = corners(
+      whole,
+      left + w * inset,
+      top + h * inset,
+      right - w * inset,
+      bottom - h * inset,
+      this.#points,
+    );
     this.#around = this.#count < FEW_CORNERS;
-    if (this.#around) this.#count = corners(whole, left - w / 2, top - h / 2, right + w / 2, bottom + h / 2, this.#points);
+    if (this.#around)
+      this.#count = corners(whole, left - w / 2, top - h / 2, right + w / 2, bottom + h / 2, this.#points);
   }
 }

@@ -24,7 +24,9 @@ const MIN_SIDE = 4;
  * @property {number} at the frame that `box` is about
  */
 
-/** @typedef {{id: number, label: string, capturedAt: number, edges: Edges, tracked: TrackedBox|null, at: number}} Entry */
+/**
+ * @typedef {{id: number, label: string, capturedAt: number, edges: Edges, tracked: TrackedBox|null, at: number}} Entry
+ */
 
 export class Tracker {
   /** Boxes that gave way to newer ones */
@@ -66,14 +68,22 @@ export class Tracker {
   }
 
   /**
-   * @param {{id: number, box: Edges, capturedAt: number, label: string}} given `capturedAt`: the frame that the box is about
+   * @param {{id: number, box: Edges, capturedAt: number, label: string}} given `capturedAt`: the frame that the box is
+   *   about
    * @returns {boolean} false where it cannot be carried: it is about a frame that is not kept, too small, or no box
    */
   addBox({ id, box, capturedAt, label }) {
     const number = this.#ring.at(capturedAt);
     const edges = inside(box);
     /** @type {Entry} */
-    const entry = { id, label: label.slice(0, MAX_LABEL), capturedAt, edges: edges ?? [0, 0, 0, 0], tracked: null, at: number };
+    const entry = {
+      id,
+      label: label.slice(0, MAX_LABEL),
+      capturedAt,
+      edges: edges ?? [0, 0, 0, 0],
+      tracked: null,
+      at: number,
+    };
     const { width, height } = this.#ring;
     const [left, top, right, bottom] = entry.edges;
     if (number < 0 || (right - left) * width < MIN_SIDE || (bottom - top) * height < MIN_SIDE) {
@@ -122,7 +132,9 @@ export class Tracker {
   boxes() {
     const newest = this.#ring.next - 1;
     const gone = this.#gone.splice(0);
-    return gone.concat(this.#entries.filter(({ at, tracked }) => tracked && at === newest).map((entry) => this.#carried(entry)));
+    return gone.concat(
+      this.#entries.filter(({ at, tracked }) => tracked && at === newest).map((entry) => this.#carried(entry)),
+    );
   }
 
   /** @param {Entry} entry one picture on; for a new one, begin it */
@@ -133,7 +145,13 @@ export class Tracker {
       const [left, top, right, bottom] = entry.edges;
       this.#load(at, at);
       // A pixel's place is its centre.
-      entry.tracked = new TrackedBox(this.#from, left * width - 0.5, top * height - 0.5, right * width - 0.5, bottom * height - 0.5);
+      entry.tracked = new TrackedBox(
+        this.#from,
+        left * width - 0.5,
+        top * height - 0.5,
+        right * width - 0.5,
+        bottom * height - 0.5,
+      );
       return;
     }
     this.#load(at, at + 1);
@@ -151,7 +169,10 @@ export class Tracker {
     entry.at = this.#ring.first;
   }
 
-  /** @param {number} from @param {number} to numbers of pictures, whose pyramids are made where they are not here yet */
+  /**
+   * @param {number} from
+   * @param {number} to numbers of pictures, whose pyramids are made where they are not here yet
+   */
   #load(from, to) {
     if (this.#fromNumber !== from) {
       if (this.#toNumber === from) {
@@ -188,7 +209,9 @@ export class Tracker {
     return {
       id,
       label,
-      box: tracked ? [(left + 0.5) / width, (top + 0.5) / height, (right + 0.5) / width, (bottom + 0.5) / height] : edges,
+      box: tracked
+        ? [(left + 0.5) / width, (top + 0.5) / height, (right + 0.5) / width, (bottom + 0.5) / height]
+        : edges,
       state: tracked?.state ?? "lost",
       capturedAt,
       at: at >= this.#ring.first ? this.#ring.time(at) : capturedAt,

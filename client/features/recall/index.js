@@ -1,7 +1,10 @@
 import { keepRecallWish, recallWish } from "../../core/page/resume.js";
 import { Memory } from "./memory.js";
 
-/** The recent past: whether it is remembered, and what is kept of it. @param {import("../../core/page.js").Page} page */
+/**
+ * The recent past: whether it is remembered, and what is kept of it.
+ * @param {import("../../core/page.js").Page} page
+ */
 export function register(page) {
   const { stage, visit } = page;
   const draw = () => stage.detailed && view.here?.render(memory);

@@ -13,7 +13,8 @@ export class Memory {
 
   /**
    * @param {boolean} wanted
-   * @param {{send: (message: import("../../core/live/messages.d.ts").ClientMessage) => boolean, onWish: (wanted: boolean) => void,
+   * @param {{send: (message: import("../../core/live/messages.d.ts").ClientMessage) => boolean,
+   *   onWish: (wanted: boolean) => void,
    *   onChange: () => void}} hooks
    */
   constructor(wanted, hooks) {

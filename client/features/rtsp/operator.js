@@ -5,12 +5,20 @@ import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A camera of the house.
- * @typedef {{name: string, where: string, state: "connecting"|"live"|"waiting", detail: string, sends: string, since_seconds: number, retry_seconds: number|null, codec: string, fps: number, width: number|null, height: number|null, unwatched: {condition: string, reason: string}[]}} HouseCamera
+ * @typedef {{name: string, where: string, state: "connecting"|"live"|"waiting", detail: string, sends: string,
+ *   since_seconds: number, retry_seconds: number|null, codec: string, fps: number, width: number|null,
+ *   height: number|null, unwatched: {condition: string, reason: string}[]}} HouseCamera
  */
 
-/** The last question to a camera, and its answer. @typedef {{question: string, answer: string, waiting: boolean}} Asked */
+/**
+ * The last question to a camera, and its answer.
+ * @typedef {{question: string, answer: string, waiting: boolean}} Asked
+ */
 
-/** @typedef {{cameras: HouseCamera[], pictures: Map<string, string>, asked: Map<string, Asked>, problem: string}} CamerasFacts */
+/**
+ * @typedef {{cameras: HouseCamera[], pictures: Map<string, string>, asked: Map<string, Asked>, problem: string}}
+ *   CamerasFacts
+ */
 
 const LOOK_EVERY = 3000;
 const ADDRESS = "/api/operator/cameras";
@@ -105,7 +113,10 @@ export class CamerasView {
   #cards = new Map();
   #hooks;
 
-  /** @param {{onShow: (name: string, shown: boolean) => void, onRetry: (name: string) => void, onQuestion: (name: string, question: string) => void}} hooks */
+  /**
+   * @param {{onShow: (name: string, shown: boolean) => void, onRetry: (name: string) => void,
+   *   onQuestion: (name: string, question: string) => void}} hooks
+   */
   constructor(hooks) {
     this.#hooks = hooks;
   }
@@ -119,7 +130,8 @@ export class CamerasView {
       this.#cards = new Map(names.map((name) => [name, new Card(name, this.#hooks)]));
       this.#list.replaceChildren(...[...this.#cards.values()].map(({ item }) => item));
     }
-    for (const camera of cameras) this.#cards.get(camera.name)?.render(camera, pictures.get(camera.name), asked.get(camera.name));
+    for (const camera of cameras)
+      this.#cards.get(camera.name)?.render(camera, pictures.get(camera.name), asked.get(camera.name));
   }
 }
 
@@ -136,7 +148,11 @@ class Card {
   #answer = made("p", { className: "answer", dir: "auto" });
   #shown = false;
 
-  /** @param {string} name @param {{onShow: (name: string, shown: boolean) => void, onRetry: (name: string) => void, onQuestion: (name: string, question: string) => void}} hooks */
+  /**
+   * @param {string} name
+   * @param {{onShow: (name: string, shown: boolean) => void, onRetry: (name: string) => void,
+   *   onQuestion: (name: string, question: string) => void}} hooks
+   */
   constructor(name, { onShow, onRetry, onQuestion }) {
     this.#name = name;
     const words = made("span", {}, made("strong", { translate: false }, name), this.#small);
@@ -160,7 +176,12 @@ class Card {
   /** @param {HouseCamera} camera @param {string|undefined} picture @param {Asked|undefined} asked */
   render(camera, picture, asked) {
     const parts = [STATES[camera.state], `for ${lasted(camera.since_seconds)}`];
-    if (camera.state === "live") parts.push([camera.codec, camera.width && `${camera.width}×${camera.height}`, `${Math.round(camera.fps)}/s`].filter(Boolean).join(" "));
+    if (camera.state === "live")
+      parts.push(
+        [camera.codec, camera.width && `${camera.width}×${camera.height}`, `${Math.round(camera.fps)}/s`]
+          .filter(Boolean)
+          .join(" "),
+      );
     if (camera.retry_seconds !== null) parts.push(`tries again in ${lasted(camera.retry_seconds)}`);
     say(this.#small, [camera.where, ...parts].join(" · "));
     const unwatched = camera.unwatched.map(({ condition, reason }) => `“${condition}”: ${reason}`);

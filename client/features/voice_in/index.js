@@ -58,7 +58,11 @@ class TalkEntry {
     });
   }
 
-  /** Ask a spoken question with the right words. @param {import("../../core/chat/conversation.js").Turn} turn @param {string} words */
+  /**
+   * Ask a spoken question with the right words.
+   * @param {import("../../core/chat/conversation.js").Turn} turn
+   * @param {string} words
+   */
   correct(turn, words) {
     const { chat, voice } = this.#page;
     const sent = this.#page.send({ type: "correct_transcript", id: turn.id, text: words });

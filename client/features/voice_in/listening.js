@@ -97,7 +97,8 @@ export class Listening {
 
   /** @param {import("../../core/live/messages.d.ts").Listening} message */
   receive({ state }) {
-    if (state === "waiting" && this.#state === "off" && this.#wish.mode === "hands_free") this.#earcons.play("listening");
+    if (state === "waiting" && this.#state === "off" && this.#wish.mode === "hands_free")
+      this.#earcons.play("listening");
     if (state === "recognising") this.#earcons.play("heard");
     if (state === "recognising") this.#tell("", SLOW, "slow");
     else if (state !== "waiting" || this.#news !== "unclear") this.#tell("");

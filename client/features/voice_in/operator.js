@@ -5,7 +5,8 @@ import { byId, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * Who makes words of what is said, and sound of answers; chosen: a local recogniser, in place of the settings'.
- * @typedef {{recogniser: SpeechPart|null, voice: SpeechPart|null, chosen: (SpeechPart & {folder: string})|null, busy: boolean, problem: string}} SpeechFacts
+ * @typedef {{recogniser: SpeechPart|null, voice: SpeechPart|null, chosen: (SpeechPart & {folder: string})|null,
+ *   busy: boolean, problem: string}} SpeechFacts
  */
 
 // Between two looks (ms), and while a model loads
@@ -13,7 +14,9 @@ const LOOK_EVERY = 5000;
 const LOOK_SOON = 1000;
 const ADDRESS = "/api/operator/speech";
 
-/** Reads the state of speech for the operator, and loads a recogniser. Uses no DOM. @extends {WatchingDesk<SpeechFacts>} */
+/**
+ * Reads the state of speech for the operator, and loads a recogniser. Uses no DOM. @extends {WatchingDesk<SpeechFacts>}
+ */
 export class SpeechDesk extends WatchingDesk {
   #folder = "";
   // Why the last choice was refused; looks leave it there.
@@ -36,8 +39,13 @@ export class SpeechDesk extends WatchingDesk {
 
   /** @param {"GET"|"POST"|"DELETE"} method */
   async look(method = "GET") {
-    const [path, body] = method === "GET" ? [ADDRESS, undefined] : [`${ADDRESS}/recogniser`, method === "POST" ? { folder: this.#folder } : undefined];
-    const fine = await this.attempt(async () => this.set({ ...(await this.ask(method, path, body)), problem: this.#refused }));
+    const [path, body] =
+      method === "GET"
+        ? [ADDRESS, undefined]
+        : [`${ADDRESS}/recogniser`, method === "POST" ? { folder: this.#folder } : undefined];
+    const fine = await this.attempt(async () =>
+      this.set({ ...(await this.ask(method, path, body)), problem: this.#refused }),
+    );
     if (method !== "GET" && !fine) this.#refused = this.facts.problem;
     return this.facts.chosen?.state === "loading" ? LOOK_SOON : LOOK_EVERY;
   }

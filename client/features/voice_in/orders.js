@@ -2,7 +2,10 @@ import { byId } from "../../core/page/dom.js";
 import { change, settings } from "../../core/page/settings.js";
 import { ended, text } from "../../core/words/text.js";
 
-/** By order: a button's id, true when it is pressed afterwards, and what the page says. @type {Map<string, [string, boolean, string]>} */
+/**
+ * By order: a button's id, true when it is pressed afterwards, and what the page says.
+ * @type {Map<string, [string, boolean, string]>}
+ */
 const PRESSES = new Map([
   ["describe", ["describe", true, ""]],
   ["stop", ["describe", false, ""]],
@@ -13,7 +16,10 @@ const PRESSES = new Map([
   ["guide_off", ["guide", false, "voice.hints_off"]],
 ]);
 
-/** The lengths of answers, the shortest first, and what the page says. @type {[import("../../core/page/settings.js").Settings["verbosity"], string][]} */
+/**
+ * The lengths of answers, the shortest first, and what the page says.
+ * @type {[import("../../core/page/settings.js").Settings["verbosity"], string][]}
+ */
 const LENGTHS = [
   ["short", "voice.answers_short"],
   ["normal", "voice.answers_normal"],
@@ -34,7 +40,10 @@ export class Orders {
     this.#page = page;
   }
 
-  /** Carry out an order; a newer server may have more of them. @param {import("../../core/live/messages.d.ts").Transcript} heard */
+  /**
+   * Carry out an order; a newer server may have more of them.
+   * @param {import("../../core/live/messages.d.ts").Transcript} heard
+   */
   obey({ order = "", condition }) {
     const press = PRESSES.get(order);
     if (press) return this.#press(...press);

@@ -2,7 +2,10 @@ import { byId, say, show } from "../../core/page/dom.js";
 import { pauseWords, stateWords } from "./words.js";
 import { onLanguage, text } from "../../core/words/text.js";
 
-/** The way somebody talks; silence: milliseconds that end a question. @typedef {{mode: "hands_free"|"push", silence: number}} TalkWish */
+/**
+ * The way somebody talks; silence: milliseconds that end a question.
+ * @typedef {{mode: "hands_free"|"push", silence: number}} TalkWish
+ */
 /** @typedef {import("../../core/live/messages.d.ts").Listening["state"]} State */
 
 /** The strip that is there while the microphone is on: its light, its state, and how to talk. */
@@ -50,7 +53,13 @@ export class ListeningView {
     onLanguage(() => this.#shown && this.render(...this.#shown));
   }
 
-  /** @param {boolean} on @param {TalkWish} wish @param {State} state @param {boolean} held @param {"slow"|"unclear"|""} [news] see `stateWords` */
+  /**
+   * @param {boolean} on
+   * @param {TalkWish} wish
+   * @param {State} state
+   * @param {boolean} held
+   * @param {"slow"|"unclear"|""} [news] see `stateWords`
+   */
   render(on, wish, state, held, news) {
     this.#shown = [on, wish, state, held, news];
     const push = wish.mode === "push";
@@ -80,7 +89,8 @@ export class ListeningView {
       if (event.key === " " || event.key === "Enter") this.#press(false);
       return;
     }
-    if (this.#hold.hidden || this.#strip.hidden || !(free || (own && (event.key === " " || event.key === "Enter")))) return;
+    if (this.#hold.hidden || this.#strip.hidden || !(free || (own && (event.key === " " || event.key === "Enter"))))
+      return;
     event.preventDefault();
     this.#press(true);
   }

@@ -73,7 +73,8 @@ export class SpeakEntry {
 
   /**
    * Speak a short remark of the page, if the user wants to hear them.
-   * @param {string} text @param {boolean|number} [matters] it waits for the end of an answer, a number: so long (ms); else it is dropped meanwhile
+   * @param {string} text @param {boolean|number} [matters] it waits for the end of an answer, a number: so long (ms);
+   *   else it is dropped meanwhile
    * @param {boolean} [between] nothing is heard of the answer now: more of it is to come
    * @returns {boolean} false when nobody hears it now or later
    */
@@ -95,7 +96,11 @@ export class SpeakEntry {
     this.#begin();
   }
 
-  /** Be silent at once. @param {boolean} [tell] see `Speaking.hush` @returns {boolean} true when something was spoken */
+  /**
+   * Be silent at once.
+   * @param {boolean} [tell] see `Speaking.hush`
+   * @returns {boolean} true when something was spoken
+   */
   hush(tell) {
     return this.#part.here?.hush(tell) ?? false;
   }

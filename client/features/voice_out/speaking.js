@@ -22,7 +22,8 @@ export class Speaking {
    * @param {(message: import("../../core/live/messages.d.ts").ClientMessage) => boolean} hooks.send
    * @param {import("../../core/chat/speech.js").Speech} hooks.speech the browser's own voice
    * @param {(id: string) => string} hooks.language BCP 47 tag of an answer; "" where it is unknown
-   * @param {(id: string, start: number, end: number) => void} hooks.mark the part of an answer that is heard; 0, 0: none
+   * @param {(id: string, start: number, end: number) => void} hooks.mark the part of an answer that is heard; 0, 0:
+   *   none
    * @param {() => void} hooks.onChange it began or ended
    */
   constructor(hooks) {

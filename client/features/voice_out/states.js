@@ -70,7 +70,10 @@ export class SpokenStates {
       this.#earcons.play("thinking");
       this.#waits[0] = setTimeout(tick, TICK_EVERY);
     };
-    this.#waits = [setTimeout(tick, TICK_FIRST), setTimeout(() => this.#verbosity() !== "short" && this.#say(text("chat.thinking")), SAY_AFTER)];
+    this.#waits = [
+      setTimeout(tick, TICK_FIRST),
+      setTimeout(() => this.#verbosity() !== "short" && this.#say(text("chat.thinking")), SAY_AFTER),
+    ];
   }
 
   #settled() {
@@ -90,11 +93,14 @@ function problemOf(facts) {
   const shown = notice(facts);
   // The user did that.
   if (!shown || facts.held) return null;
-  const connected = facts.socket === "open" && !facts.cut && (facts.link === "connected" || facts.camera === "elsewhere");
+  const connected =
+    facts.socket === "open" && !facts.cut && (facts.link === "connected" || facts.camera === "elsewhere");
   const { status } = facts;
   if (connected && (status?.dark || status?.blurred || status?.black) && status?.camera === "live") {
     // The guide says that, too.
-    return byId("guide", HTMLButtonElement).getAttribute("aria-pressed") === "true" ? null : { ...shown, kind: "light" };
+    return byId("guide", HTMLButtonElement).getAttribute("aria-pressed") === "true"
+      ? null
+      : { ...shown, kind: "light" };
   }
   if (connected && (facts.muted || status?.camera !== "live")) return { ...shown, kind: "camera" };
   return { ...shown, kind: connected ? "engine" : "connection" };

@@ -9,7 +9,12 @@ import { ended, text } from "../../core/words/text.js";
  * @property {string} text
  */
 
-const BACK = { camera: "voice.camera_back", light: "", connection: "voice.connection_back", engine: "voice.answers_back" };
+const BACK = {
+  camera: "voice.camera_back",
+  light: "",
+  connection: "voice.connection_back",
+  engine: "voice.answers_back",
+};
 
 /** @param {Problem} problem @param {"short"|"normal"|"full"} verbosity @returns {string} "" for nothing to say */
 export function problemWords({ kind, tone, title, text }, verbosity) {

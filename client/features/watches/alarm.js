@@ -22,7 +22,10 @@ export class Alarm {
     Notification.requestPermission().catch(() => {});
   }
 
-  /** @param {import("../../core/live/messages.d.ts").Alert} ring @param {() => void} onOpen the person taps the notification */
+  /**
+   * @param {import("../../core/live/messages.d.ts").Alert} ring
+   * @param {() => void} onOpen the person taps the notification
+   */
   show(alert, onOpen) {
     playNotes(TONES, TONE_SECONDS, LOUDNESS);
     navigator.vibrate?.(SHAKE_MS);

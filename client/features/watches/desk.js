@@ -36,7 +36,8 @@ export class WatchDesk {
    * @param {Object} hooks
    * @param {(message: ClientMessage) => boolean} hooks.send
    * @param {() => void} hooks.onChange
-   * @param {(alert: Alert, fresh: boolean, last: boolean) => void} hooks.onAlert fresh: no page has shown it before; last: its watch has ended with it
+   * @param {(alert: Alert, fresh: boolean, last: boolean) => void} hooks.onAlert fresh: no page has shown it before;
+   *   last: its watch has ended with it
    * @param {(alert: Alert) => void} hooks.onWords an alert has other words now
    * @param {(condition: string, why: string) => void} hooks.onRefused a watch was not taken
    * @param {Order[]} hooks.saved orders of this tab before a reload
@@ -118,11 +119,15 @@ export class WatchDesk {
     this.#hooks.onChange();
   }
 
-  /** @param {import("../../core/live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was about watches */
+  /**
+   * @param {import("../../core/live/messages.d.ts").ServerMessage} message
+   * @returns {boolean} true when it was about watches
+   */
   receive(message) {
     if (message.type === "watches") this.#listed(message.watches);
     else if (message.type === "alert") this.#alerted(message);
-    else if (message.type === "error" && message.id && this.#orders.has(message.id)) this.#refused(message.id, message.message);
+    else if (message.type === "error" && message.id && this.#orders.has(message.id))
+      this.#refused(message.id, message.message);
     else return false;
     return true;
   }
@@ -131,7 +136,8 @@ export class WatchDesk {
   #listed(list) {
     this.list = list;
     for (const one of list) {
-      if (one.state === "expired" || (one.state === "seen" && !one.repeat && this.#hasRung(one.id))) this.#orders.delete(one.id);
+      if (one.state === "expired" || (one.state === "seen" && !one.repeat && this.#hasRung(one.id)))
+        this.#orders.delete(one.id);
       if (!one.ended && this.#goesOn(one.id)) this.#keep(one);
       // The next session begins with what this one learned.
       const order = this.#orders.get(one.id);
@@ -189,7 +195,8 @@ export class WatchDesk {
     const expires = until && Math.max(1, (until - Date.now()) / 1000);
     const zone = -new Date().getTimezoneOffset();
     const { timeZone: zone_name } = Intl.DateTimeFormat().resolvedOptions();
-    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name, threshold })) this.#sent.add(id);
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, hours, expires, zone, zone_name, threshold }))
+      this.#sent.add(id);
   }
 
   #changed() {

@@ -100,7 +100,12 @@ class WatchEntry {
     return true;
   }
 
-  /** Begin a watch. @param {string} condition @param {string} [prefix] of its id @returns {Promise<(() => boolean)|null>} see `WatchPanel.add` */
+  /**
+   * Begin a watch.
+   * @param {string} condition
+   * @param {string} [prefix] of its id
+   * @returns {Promise<(() => boolean)|null>} see `WatchPanel.add`
+   */
   async add(condition, prefix) {
     await this.#part.open(this.#composer.watch);
     if (!this.#part.here) {

@@ -97,14 +97,22 @@ export class WatchPanel {
     }, SETTLED);
   }
 
-  /** @param {string} condition @param {string} [prefix] of its id @returns {() => boolean} takes it back; false: it has ended */
+  /**
+   * @param {string} condition
+   * @param {string} [prefix] of its id
+   * @returns {() => boolean} takes it back; false: it has ended
+   */
   add(condition, prefix) {
     this.#added.add(condition);
     const id = this.#desk.add(condition, false, prefix);
     return () => this.#desk.stop(id) !== null;
   }
 
-  /** End the watch for a condition. @param {string} condition @returns {(() => boolean)|null} takes it back; null: there is none */
+  /**
+   * End the watch for a condition.
+   * @param {string} condition
+   * @returns {(() => boolean)|null} takes it back; null: there is none
+   */
   end(condition) {
     const found = this.#desk.list.find((one) => !one.ended && one.condition === condition);
     const order = found && this.#desk.stop(found.id);
@@ -156,7 +164,9 @@ export class WatchPanel {
 /** The orders of this tab before a reload, out of its history entry. @returns {Order[]} */
 function saved() {
   const orders = history.state?.watches;
-  return Array.isArray(orders) ? orders.filter((one) => typeof one?.id === "string" && typeof one.condition === "string") : [];
+  return Array.isArray(orders)
+    ? orders.filter((one) => typeof one?.id === "string" && typeof one.condition === "string")
+    : [];
 }
 
 /** @param {Order[]} orders */

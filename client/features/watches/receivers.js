@@ -7,7 +7,10 @@ import { list, onLanguage, text } from "../../core/words/text.js";
 // A name, the same in all languages
 const HOME = "Home Assistant";
 
-/** The programs to which a person may let alerts go, Home Assistant too: a switch for each, and the light while one gets them. */
+/**
+ * The programs to which a person may let alerts go, Home Assistant too: a switch for each, and the light while one gets
+ * them.
+ */
 export class Receivers {
   /** In the list of watches */
   element = made("details", { id: "receivers" });
@@ -44,7 +47,10 @@ export class Receivers {
     this.#render();
   }
 
-  /** @param {import("../../core/live/messages.d.ts").ServerMessage} message @returns {boolean} true when it was about them */
+  /**
+   * @param {import("../../core/live/messages.d.ts").ServerMessage} message
+   * @returns {boolean} true when it was about them
+   */
   receive(message) {
     if (message.type === "webhooks") this.#offers = message.webhooks;
     else if (message.type === "home_assistant") this.#home = message;
@@ -103,9 +109,14 @@ export class Receivers {
     const kept = this.#rows.querySelector(`input[name="${CSS.escape(offer.name)}"]`);
     const input = kept instanceof HTMLInputElement ? kept : made("input", { type: "checkbox", name: offer.name });
     const row =
-      kept?.parentElement ?? made("label", { className: "check", translate: false }, input, `${offer.name} `, made("small", {}, offer.host));
+      kept?.parentElement ??
+      made("label", { className: "check", translate: false }, input, `${offer.name} `, made("small", {}, offer.host));
     input.checked = offer.on;
-    input.onchange = () => this.#choose(input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name), this.#homeInput.checked);
+    input.onchange = () =>
+      this.#choose(
+        input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name),
+        this.#homeInput.checked,
+      );
     return row;
   }
 }

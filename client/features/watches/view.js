@@ -30,7 +30,10 @@ export class WatchView {
   #comparing = byId("watches-changes", HTMLDetailsElement);
   // The comparison is in sight.
   #compares = false;
-  /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's id */
+  /**
+   * @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's
+   *   id
+   */
   #items = new Map();
   /** @type {Map<string, HTMLElement>} reasons by the alert's id */
   #reasons = new Map();
@@ -77,7 +80,14 @@ export class WatchView {
     const rows = [
       ...watches.map((one) => ({ ...one, text: stateOf(one) })),
       ...waiting.map((one) => ({ ...one, text: text("page.waiting_connection"), state: "waiting" })),
-      ...[...this.#stopped].map(([id, condition]) => ({ id, condition, text: text("watch.stopped"), state: "stopped", repeat: false, hours: undefined })),
+      ...[...this.#stopped].map(([id, condition]) => ({
+        id,
+        condition,
+        text: text("watch.stopped"),
+        state: "stopped",
+        repeat: false,
+        hours: undefined,
+      })),
     ];
     show(this.box, rows.length > 0);
     say(this.#summary, summary(watches, waiting.length, { over, stopped: this.#stopped.size > 0, off: this.#off }));
@@ -124,7 +134,9 @@ export class WatchView {
     const every = make("button", "every", text("watch.every_time"));
     every.type = "button";
     every.title = text("watch.every_time_hint");
-    every.addEventListener("click", () => this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }));
+    every.addEventListener("click", () =>
+      this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }),
+    );
     const stop = make("button", "", text("page.stop"));
     stop.type = "button";
     stop.setAttribute("aria-label", text("watch.stop_watching", { condition }));

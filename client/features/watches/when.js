@@ -41,7 +41,9 @@ export class When {
   /** @param {HTMLInputElement} input @param {string} name */
   #time(input, name) {
     input.addEventListener("change", () => {
-      const [from, to] = [this.#from, this.#to].map(({ value }) => value && Number(value.slice(0, 2)) * 60 + Number(value.slice(3, 5)));
+      const [from, to] = [this.#from, this.#to].map(
+        ({ value }) => value && Number(value.slice(0, 2)) * 60 + Number(value.slice(3, 5)),
+      );
       if (typeof from === "number" && typeof to === "number") this.#onChange({ hours: [from, to] });
       else if (from === to) this.#onChange({ hours: undefined });
     });

@@ -5,7 +5,8 @@ import { clock, ended, fromServer, joined, plural, text } from "../../core/words
 
 /**
  * @param {WatchInfo[]} watches @param {number} waiting orders that the server has not yet
- * @param {{over?: string, stopped?: boolean, off?: boolean}} [last] the condition that ended last; a watch was stopped a
+ * @param {{over?: string, stopped?: boolean, off?: boolean}} [last] the condition that ended last; a watch was stopped
+ *   a
  *   moment ago; the camera is off
  */
 export function summary(watches, waiting, { over, stopped, off } = {}) {
@@ -15,7 +16,10 @@ export function summary(watches, waiting, { over, stopped, off } = {}) {
   if (count === 0 && stopped) return text("watch.stopped");
   if (count === 0) return over ? text("watch.finished", { condition: over }) : text("watch.none");
   if (off) return `${text("watch.paused")} ${plural("watch.count", count)}`;
-  const what = on.length === 1 && !waiting ? text("watch.watching_for", { condition: on[0].condition }) : plural("watch.count", count);
+  const what =
+    on.length === 1 && !waiting
+      ? text("watch.watching_for", { condition: on[0].condition })
+      : plural("watch.count", count);
   if (cannot.length === 0) return what;
   if (cannot.length === on.length) return cannotWords(cannot[0].reason);
   return joined([what, plural("watch.cannot_count", cannot.length)]);
@@ -39,7 +43,9 @@ export function stateOf(one) {
   if (one.state === "expired") return text("watch.over");
   if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
   const by = one.model ? text("watch.by_model", { model: engineName(one.model) }) : "";
-  const watching = one.looked_at ? [text("watch.last_look", { time: clock(one.looked_at) }), reason] : [text("watch.watching")];
+  const watching = one.looked_at
+    ? [text("watch.last_look", { time: clock(one.looked_at) }), reason]
+    : [text("watch.watching")];
   return [...watching, by].filter(Boolean).join(" ");
 }
 

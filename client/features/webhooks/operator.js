@@ -4,10 +4,15 @@ import { button, byId, made, say, show, tell } from "../../core/page/dom.js";
 
 /**
  * A receiver of webhooks.
- * @typedef {{name: string, host: string, state: "unused"|"ok"|"failing"|"gone", detail: string, status: number, cameras: string[], people: boolean, waiting: number, delivered: number, failed: number}} Hook
+ * @typedef {{name: string, host: string, state: "unused"|"ok"|"failing"|"gone", detail: string, status: number,
+ *   cameras: string[], people: boolean, waiting: number, delivered: number, failed: number}} Hook
  */
 
-/** An alarm that was given up. @typedef {{id: string, webhook: string, camera: string, attempts: number, trouble: string, status: number, since_seconds: number}} Letter */
+/**
+ * An alarm that was given up.
+ * @typedef {{id: string, webhook: string, camera: string, attempts: number, trouble: string, status: number,
+ *   since_seconds: number}} Letter
+ */
 
 /** @typedef {{webhooks: Hook[], dead: Letter[], problem: string}} HooksFacts */
 
@@ -64,10 +69,21 @@ export class HooksView {
   render({ webhooks, dead, problem }) {
     tell(this.#problem, problem);
     show(this.#section, webhooks.length > 0 || problem !== "");
-    this.#rows = kept(this.#list, this.#rows, webhooks.map((one) => one.name), (name) => new Row([["Send a test", () => this.#send("POST", `/${name}/test`)]]));
+    this.#rows = kept(
+      this.#list,
+      this.#rows,
+      webhooks.map((one) => one.name),
+      (name) => new Row([["Send a test", () => this.#send("POST", `/${name}/test`)]]),
+    );
     for (const hook of webhooks) {
       const counts = `arrived: ${hook.delivered}, failed attempts: ${hook.failed}, waiting: ${hook.waiting}`;
-      this.#rows.get(hook.name)?.render(hook.name, [hook.host, STATES[hook.state], counts].join(" · "), [hook.detail, hook.status || ""].filter(Boolean).join(" "));
+      this.#rows
+        .get(hook.name)
+        ?.render(
+          hook.name,
+          [hook.host, STATES[hook.state], counts].join(" · "),
+          [hook.detail, hook.status || ""].filter(Boolean).join(" "),
+        );
     }
     show(this.#dead, dead.length > 0);
     say(this.#count, `${counted(dead.length, "alarm")} ${dead.length === 1 ? "was" : "were"} given up`);
@@ -76,13 +92,21 @@ export class HooksView {
       ["Drop it", () => this.#send("DELETE", `/dead/${id}`)],
     ]));
     for (const { id, webhook, camera, trouble, status, attempts } of dead) {
-      const words = [camera || "a visitor's or a test", `attempts: ${attempts}`, trouble, status || ""].filter(Boolean).join(" · ");
+      const words = [camera || "a visitor's or a test", `attempts: ${attempts}`, trouble, status || ""]
+        .filter(Boolean)
+        .join(" · ");
       this.#gone.get(id)?.render(webhook, words, "");
     }
   }
 }
 
-/** Rows by their keys, in this order; those that stay are the same elements. @param {HTMLElement} list @param {Map<string, Row>} rows @param {string[]} keys @param {(key: string) => Row} make */
+/**
+ * Rows by their keys, in this order; those that stay are the same elements.
+ * @param {HTMLElement} list
+ * @param {Map<string, Row>} rows
+ * @param {string[]} keys
+ * @param {(key: string) => Row} make
+ */
 function kept(list, rows, keys, make) {
   if (keys.join() === [...rows.keys()].join()) return rows;
   const next = new Map(keys.map((one) => [one, rows.get(one) ?? make(one)]));

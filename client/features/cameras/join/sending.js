@@ -24,12 +24,20 @@ export class Sending {
   // Grows with each attempt and end, so that code after an await notices that it is outdated.
   #attempt = 0;
 
-  /** @param {(state: "connecting"|"live"|"waiting"|"over") => void} onState waiting: will try again; over: the place has ended */
+  /**
+   * @param {(state: "connecting"|"live"|"waiting"|"over") => void} onState waiting: will try again; over: the place has
+   *   ended
+   */
   constructor(onState) {
     this.#onState = onState;
   }
 
-  /** Change a one-time code for a place, and keep that in this tab: a reload goes on with it. @param {string} code @returns {Promise<Place>} @throws {ApiError} */
+  /**
+   * Change a one-time code for a place, and keep that in this tab: a reload goes on with it.
+   * @param {string} code
+   * @returns {Promise<Place>}
+   * @throws {ApiError}
+   */
   static async join(code) {
     const [session] = code.split("~");
     const place = await request("POST", `/api/cameras/join?session=${encodeURIComponent(session)}`, { body: { code } });
@@ -58,7 +66,10 @@ export class Sending {
     this.#drop();
     this.#onState("connecting");
     const pc = (this.#pc = new RTCPeerConnection({ iceServers: place.ice_servers }));
-    pc.addTransceiver(track, { direction: "sendonly", sendEncodings: [{ maxBitrate: MOST_BITRATE, maxFramerate: MOST_FRAMES }] });
+    pc.addTransceiver(track, {
+      direction: "sendonly",
+      sendEncodings: [{ maxBitrate: MOST_BITRATE, maxFramerate: MOST_FRAMES }],
+    });
     pc.onconnectionstatechange = () => {
       if (attempt !== this.#attempt) return;
       if (pc.connectionState === "connected") {
@@ -92,7 +103,8 @@ export class Sending {
     const pc = this.#pc;
     if (this.#resource && pc) {
       this.#pc = null;
-      // Closed after the request, which would find nothing otherwise. Should it not arrive, the server notices the end by itself.
+      // Closed after the request, which would find nothing otherwise. Should it not arrive, the server notices the end
+      // by itself.
       fetch(this.#resource, { method: "DELETE", headers: { Authorization: `Bearer ${place.token}` }, keepalive: true })
         .catch(() => {})
         .finally(() => pc.close());
@@ -105,7 +117,10 @@ export class Sending {
     this.#attempt++;
     this.#drop();
     this.#onState("waiting");
-    this.#timer = setTimeout(() => void this.#connect(place, track), AGAIN[Math.min(this.#failures++, AGAIN.length - 1)]);
+    this.#timer = setTimeout(
+      () => void this.#connect(place, track),
+      AGAIN[Math.min(this.#failures++, AGAIN.length - 1)],
+    );
   }
 
   #over() {
