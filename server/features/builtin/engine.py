@@ -268,7 +268,7 @@ class BuiltinEngine:
         """Look at the picture, or at several, and find the answer."""
         if request.camera and request.earlier:
             return await self._compose_several(request, intent)
-        if request.past and request.earlier and intent.things and self._finder is not None:
+        if request.past and intent.things and self._finder is not None:
             text, boxes = await self._remember(request, intent, self._finder)
             return _Found(text, boxes, remembered=boxes is None)
         question = clean(request.question)

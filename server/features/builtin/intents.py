@@ -73,6 +73,8 @@ class Intent:
     understood: bool = True
 
 
+# Where `Language.asked` has what is seen
+_SUMMARY = list(Want).index(Want.SUMMARY)
 # What a question with the name of a thing may be about besides the thing
 _MAY_BE_THINGS = frozenset(
     {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
@@ -193,8 +195,9 @@ def _small(code: str) -> re.Pattern[str]:
     return re.compile(
         "|".join(
             [
-                word_pattern("", ",".join(parts)).pattern,
+                # First: small words are parts of "有没有".
                 *(one.common(name).pattern for name in names),
+                word_pattern("", ",".join(parts)).pattern,
             ]
         )
     )
@@ -248,6 +251,9 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                 if match is None or (one != spoken and set(match.group().split()) <= small):
                     continue
                 if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
+                    continue
+                if want is Want.HELP and asked(one)[_SUMMARY] is not None:
+                    # "Was kannst du sehen?"
                     continue
                 words = _words(match.re.sub(" ", text), one)
                 details = _details(text, one)

@@ -15,6 +15,7 @@ from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.speaker import Facts, unknown_thing
+from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from server.models.base import Delta, EngineRequest, Finished
@@ -188,6 +189,22 @@ async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
     where = await ask(WORDS["show"][code][0], CUP)
     assert where[1] == 1
     assert language(code).say("at_right") in where[0]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_what_is_asked_about_a_thing(code: str) -> None:
+    """Whether it is there, its colour, and where it was put: in the question's own language."""
+    there, one, colour, put = WORDS["asked"][code]
+    words, names = language(code), thing_words(code)
+    missing = words.say("thing_not_here", thing=names.one("cat"))
+    for question in (there, one):
+        assert (await ask(question, CUP))[0].split("\n")[0] == missing
+    grey = words.colour_name("grey")
+    assert (await ask(colour, CUP))[0] == words.say(
+        "thing_colour", thing=names.one("cup"), colours=grey
+    )
+    intent = understand(put)
+    assert (route_of(put), intent.things, intent.language) == (Route.PAST, ("cup",), code)
 
 
 async def test_what_is_not_seen_is_named() -> None:

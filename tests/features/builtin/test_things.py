@@ -135,6 +135,8 @@ async def test_where_it_was_when_it_was_seen_last(engine: BuiltinEngine) -> None
     assert unused.pictures_left_out == 2
     shown = await ask(engine, views[1], "Where did I put the cup?", **changes)
     assert shown == "A cup: on the right."
+    first = await ask(engine, views[1], "Where did I put the cup?", past=True)
+    assert first == "A cup: on the right.", "with nothing remembered yet"
     nowhere = await ask(engine, views[2], "Where did I put the cat?", **changes)
     assert nowhere == "I do not see that: a cat."
 
