@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cache
 
 from server.features.builtin.colours import NAMES
+from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
 from server.models.order_words import Order, order_in
@@ -103,6 +104,9 @@ def _thing(low: str, known: WatchWords) -> Condition | None:
     """Return a thing that comes into view, or is gone from it."""
     names, rest = thing_words(known.code).cut(low)
     words = known.words(rest)
+    if not names and words and known.rest(known.those(words, "people"), "fillers"):
+        # "Somebody leaves"
+        names, words = (PERSON,), known.rest(words, "people")
     if len(names) != 1 or words is None or not known.only(words, "fillers", "gone"):
         return None
     return Condition(Subject.THING, names[0], gone=bool(known.those(words, "gone")))

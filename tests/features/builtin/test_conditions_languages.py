@@ -36,6 +36,15 @@ def test_faces_and_things_that_come_and_go(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+def test_people_dogs_and_cars_that_come_and_leave(code: str) -> None:
+    """Said as people say it to the page."""
+    read = [spoken_condition(text) for text in WORDS["comes"][code]]
+    found = [one and (one[0].target or one[0].subject, one[0].gone, one[1]) for one in read]
+    wanted = [(name, gone, code) for name in ("person", "dog", "car") for gone in (False, True)]
+    assert found == wanted
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_near_misses_are_left_to_a_model(code: str) -> None:
     """A watch for a part of a condition would ring for something else."""
     found = {text: spoken_condition(text) for text in WORDS["refused"][code]}
