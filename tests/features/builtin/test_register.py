@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config import load
+from config import ConfigError, load
 from server.app.program import Program
+from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.reader import Finder
+from tests.features.builtin.test_beside import as_sent
 from tests.support.fakes import until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import running
@@ -58,3 +63,21 @@ async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) 
 def test_other_features_find_things_where_they_are_named(named: bool) -> None:
     with program(features="builtin,pointing,watches", engine="vllm", name_things=named) as one:
         assert (one.feature("builtin").things is not None) is named
+
+
+@pytest.mark.parametrize(("name", "file"), [("detector", DETECTOR), ("classifier", CLASSIFIER)])
+def test_an_operator_names_models_with_their_checksums(
+    tmp_path: Path, name: str, file: str
+) -> None:
+    """Another file in their place is not used, and without a checksum the server does not start."""
+    own = Path(shutil.copy(FOLDER / file, tmp_path / "own.onnx"))
+    path, checksum = f"thing_{name}", f"thing_{name}_sha256"
+    given: dict[str, Any] = {"features": "builtin", "engine": "builtin", path: own}
+    found = []
+    for digest in (sha256(own.read_bytes()).hexdigest(), "0" * 64):
+        with program(**given, **{checksum: digest}) as one:
+            things = one.feature("builtin").things
+            found.append(len(things.boxes(as_sent("coffee"), "Where is the cup?", "There.")))
+    assert found == [1, 0]
+    with pytest.raises(ConfigError, match=f"{checksum.upper()} is empty"):
+        load(None, **given)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +16,7 @@ import zxingcpp
 from numpy.typing import NDArray
 
 from server.core.frames import Kind, Region
+from server.features.builtin import detector
 from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
@@ -21,6 +25,7 @@ from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.thing_words import thing_words
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.shared import watch_answers
+from server.shared.onnx_file import session
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_engine import ask, picture, put_code, request, scene, write
 
@@ -178,6 +183,26 @@ async def test_the_status_tells_whether_things_are_named(
     for one, named in ((BuiltinEngine(heavy=heavy), False), (engine, True)):
         for text in (one.status.detail, one.status.for_visitors):
             assert ("names common things" in text) is named
+
+
+async def test_the_models_are_loaded_when_a_question_first_needs_them(
+    heavy: ThreadPoolExecutor, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start nor for what is read; in the pool, so that nobody waits for it."""
+    threads: list[str] = []
+
+    def loaded(path: Path, sha256: str = "") -> Any:
+        threads.append(threading.current_thread().name)
+        return session(path, sha256)
+
+    monkeypatch.setattr(detector, "session", loaded)
+    engine = BuiltinEngine(heavy=heavy, reader=reader, finder=ThingFinder())
+    await engine.warm()
+    await ask(engine, scene(), "Read this")
+    assert threads == []
+    await ask(engine, photo("chelsea"), "What is this?")
+    await ask(engine, photo("chelsea"), "Is there a cat?")
+    assert [name.partition("_")[0] for name in threads] == ["heavy", "heavy"]
 
 
 async def test_without_the_models_nothing_is_named(heavy: ThreadPoolExecutor) -> None:
