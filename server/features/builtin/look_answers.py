@@ -165,17 +165,18 @@ def change(s: Speaker) -> Answer:
 
 
 def summary(s: Speaker, *, running: bool = False) -> Answer:
-    """Answer with the code, the largest print, the faces or the colour; then the surroundings."""
+    """Answer with the things and faces, the code, the largest print or the colour; then with the rest."""
     around = s.say("see_around", colours=_middle(s), light=_light(s))
     if running and (news := s.came_and_went()):
         return news, s.see_things()
     if named := s.see_things():
+        if s.facts.faces and not asked_for(s.things, [PERSON]):
+            named = s.sentence(named, faces(s)[0])
+        text = s.say("also", text=s.listing(most=SOME)) if _letters(s) > 2 else ""
         if s.codes:
-            return named, code_sentence(s)
-        if _letters(s) > 2:
-            return named, s.say("also", text=s.listing(most=SOME))
+            return named, s.sentence(f"{text}." if text else "", code_sentence(s))
         # Its name is enough; in the dark it may be wrong.
-        return named, s.say("light", light=_light(s)) if s.facts.scene.dark else ""
+        return named, text or (s.say("light", light=_light(s)) if s.facts.scene.dark else "")
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return code_sentence(s), also

@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from server.core.frames import Scene
+from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several
-from server.features.builtin.intents import understand
+from server.features.builtin.detector import Thing
+from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.lines import Cell, Row, row_of
 from server.features.builtin.speaker import Facts
+from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
+from server.media.picture.grounding import Box
 from tests.features.builtin.test_fields import rows_of
 
 TUESDAY = dt.date(2026, 11, 24)
@@ -358,6 +363,53 @@ def test_what_is_computed_is_asked_for_in_each_language(code: str) -> None:
     assert first_line(counted, *COFFEE) == words.say("items", count=3, items=things)
     said = words.say("still_open", value="18:00", now="12:00")
     assert first_line(closing, *SHOP) == said
+
+
+CUP, LAPTOP, CAT = (
+    Thing(name, 0.9, Box(0, 0, 9, 9), sure=name != "cat") for name in ("cup", "laptop", "cat")
+)
+LINK = Code("https://example.org", "QR Code")
+
+
+def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
+    """Return what is told of a picture with these things."""
+    facts = {"rows": (), "codes": (), "colours": {"middle": (("red", 1.0),)}, **facts}
+    intent = Intent(Want.SUMMARY, code)
+    return compose(intent, Facts(BRIGHT, things=things, **facts), TUESDAY)
+
+
+def test_how_sure_it_is_shows_in_the_words() -> None:
+    """What both models say; what one says; what none does. Beside what is sure nothing else is told."""
+    assert seen(CUP, LAPTOP) == seen(CUP, CAT, LAPTOP) == "I see a cup and a laptop."
+    assert seen(CUP, CUP) == "I see cups."
+    assert seen(CAT) == "This looks like a cat."
+    assert seen().startswith("I do not know this thing: it is red.")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_how_sure_it_is_shows_in_each_language(code: str) -> None:
+    words, names = language(code), thing_words(code)
+    said = {
+        seen(CUP, LAPTOP, code=code): words.say(
+            "see_things", things=words.together([names.one("cup"), names.one("laptop")])
+        ),
+        seen(CAT, code=code): words.say("see_like", thing=names.one("cat")),
+        seen(code=code).split("\n")[0]: words.say("see_unknown", colours=words.colour_name("red")),
+    }
+    assert all(one == other for one, other in said.items())
+    assert len(said) == 3
+
+
+def test_a_summary_has_things_faces_text_and_codes() -> None:
+    """A person has a face."""
+    rows = tuple(rows_of("Open daily"))
+    assert seen(CUP, faces=1, rows=rows, codes=(LINK,)).split("\n") == [
+        "I see a cup. I count one face.",
+        "It also reads: Open daily. The QR code says: https://example.org",
+    ]
+    assert seen(CUP, rows=rows) == "I see a cup.\nIt also reads: Open daily"
+    person = Thing("person", 0.9, Box(0, 0, 9, 9), sure=True)
+    assert seen(CUP, person, faces=1) == "I see a cup and a person."
 
 
 @pytest.mark.parametrize("things", [(), None])
