@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from statistics import median, quantiles
 
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,6 +36,11 @@ def main() -> int:
     parser.add_argument("--half", choices=HALVES, help="this half alone")
     parser.add_argument("--tell", action="store_true", help="print the answers that are not right")
     args = parser.parse_args()
+    took, mib = score.cost()
+    took = [1000 * one for one in took]
+    print(
+        f"A picture: {median(took):.0f} / {quantiles(took, n=20)[-1]:.0f} ms of one core (p50 / p95); {mib:.0f} MiB\n"
+    )
     for half in [args.half] if args.half else HALVES:
         asked = [one for one in score.cases() if score.tuned(one.picture) is HALVES[half]]
         judged = asyncio.run(score.answers(asked))

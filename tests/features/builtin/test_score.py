@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,9 @@ from server.features.builtin.detector import classes
 from tests.features.builtin import drawn, score
 from tests.features.builtin.scenes import PHOTOS, photo
 from tests.features.builtin.score import Case, Verdict, cases, judged, tuned
+from tests.support.programs import ran
+
+ROOT = Path(__file__).resolve().parents[3]
 
 LICENCES = r"public domain|CC0|CC-BY-\d\.0|Apache-2\.0|BSD-3-Clause|no known copyright restrictions"
 
@@ -82,6 +87,15 @@ def test_a_no_to_what_is_beyond_it_has_one_line() -> None:
     assert judged(about("beyond", "unknown"), no).verdict is Verdict.RIGHT
     assert judged(about("beyond", "unknown"), f"{no}\nIt is dim.").verdict is Verdict.USELESS
     assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.RIGHT
+
+
+@pytest.mark.slow
+def test_what_names_things_takes_little_memory() -> None:
+    """In a process of its own: at most 130 MiB beside its libraries. Its time is a figure, docs/figures/builtin.json."""
+    code = "from tests.features.builtin import score; print(score.cost()[1])"
+    done = ran([sys.executable, "-c", code], cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 30 <= float(done.stdout) <= 130
 
 
 @pytest.mark.slow
