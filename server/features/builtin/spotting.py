@@ -53,12 +53,15 @@ def spot(
         parts = [squares[turn // 2 % len(squares)]]
     found: list[Box] = []
     doubtful: list[Box] = []
-    for part in parts:
-        more, others = _judged(finder, bgr, _within(finder, part, wanted, _DOUBTFUL), names)
+    while parts:
+        more, others = _judged(finder, bgr, _within(finder, parts.pop(0), wanted, _DOUBTFUL), names)
         found += [box for box in more if _apart(box, found)]
         doubtful += others
         if {box.label for box in found} >= set(names):
             return sorted(found, key=_score, reverse=True)
+        if near is not None and any(box.overlap(near) >= _SAME for box in found):
+            # It fills that place, so that nothing else is sought there: on as at rest.
+            near, parts = None, squares[turn // 4 % 3 :][:1] if turn % 4 == 2 else []
     doubtful = [box for box in doubtful if _apart(box, found)]
     doubtful = sorted(doubtful, key=_score, reverse=True)[:_MOST_DOUBTFUL]
     if doubtful and (near is not None or turn % 4 == 0):

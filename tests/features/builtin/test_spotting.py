@@ -109,3 +109,16 @@ def test_where_nothing_has_changed_a_look_is_one_of_the_detectors(
         spot(finder, bgr, {"person", "car"}, turn, whole=True)
     assert sum(one is bgr for one in passes) == 8
     assert len(passes) <= 10
+
+
+def test_somebody_who_stays_is_seen_in_one_look_of_the_detectors(
+    finder: ThingFinder, passes: list[Bgr]
+) -> None:
+    """Where the last look saw somebody; what else is watched for is sought as at rest."""
+    bgr, place = before("building", "camera", 0.2, 300, 200)
+    names = {"person", "cat", "dog", "car"}
+    (seen,) = spot(finder, bgr, names, 0, place)
+    passes.clear()
+    for turn in range(8):
+        assert labels(spot(finder, bgr, names, turn, seen)) == {"person"}
+    assert len(passes) <= 12
