@@ -43,6 +43,20 @@ _MOST = 6
 # menu. A picture that is one of them by so much is taken for a screen or a page, on which only a box with
 # a high score counts.
 _FLAT_CLASSES, _FLAT, _BOX_ON_FLAT = [549, 688, 916, 918, 922], 0.2, 0.9
+# Names of the kinds of a thing
+KINDS: dict[str, tuple[str, ...]] = {
+    "bird": (
+        *("chicken", "crane", "duck", "eagle", "flamingo", "goose", "owl", "parrot", "penguin"),
+        "swan",
+    ),
+    "boat": ("ship",),
+    "car": ("ambulance", "taxi"),
+    "glass": ("wine glass",),
+    "pot": ("coffee pot",),
+    "telephone": ("cell phone",),
+    "train": ("tram",),
+    "truck": ("fire truck",),
+}
 # Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
 # there is no class are can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}
@@ -64,8 +78,8 @@ _MOST_SOUGHT, _FOLLOWED = 3, 0.3
 _PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
-# The detector is believed alone for a thing that somebody asks about
-_ASKED = 0.7
+# The detector is believed alone for a thing that somebody asks about, unless the classifier is so sure of another
+_ASKED, _CONTRARY = 0.7, 0.9
 # And for others: for a name that the classifier lacks, and against one that is unsure
 _UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.7, 0.97, 0.4
 
@@ -358,9 +372,9 @@ class ThingFinder:
         agreed = float(weights[same].sum()) if same else 0.0
         if same and agreed >= _AGREES and (best in same or agreed >= weights[best] / 2):
             return Thing(box.label, max(score, agreed), box, sure=True)
-        if box.label in asked and score >= _ASKED:
-            return Thing(box.label, score, box, sure=False)
         name, weight = likeliest(weights)
+        if box.label in asked and score >= _ASKED and (weight < _CONTRARY or name == box.label):
+            return Thing(box.label, score, box, sure=False)
         if weight >= _ALONE:
             return (
                 Thing(name, weight, box, sure=False) if weight >= _LEAST_OF.get(name, 0) else None
@@ -421,8 +435,9 @@ class ThingFinder:
 
 
 def asked_for(things: Iterable[Thing], names: Collection[str]) -> list[Thing]:
-    """Return the things of these names: the sure ones, or else all."""
-    found = [one for one in things if one.name in names]
+    """Return the things of these names, and of their kinds: the sure ones, or else all."""
+    wanted = {*names}.union(*(KINDS.get(name, ()) for name in names))
+    found = [one for one in things if one.name in wanted]
     return [one for one in found if one.sure] or found
 
 

@@ -75,6 +75,9 @@ _BLURRED_BELOW = 25.0
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 # Share of a box's sides that is not the thing itself
 _INSET = 0.2
+# A colour of so much of a box's edges, and of so many times more than of its inner part, is the ground's, where another
+# one has so large a share.
+_AROUND, _MORE_AROUND, _OF_THING = 0.4, 1.3, 0.15
 # A colour of so much of the picture's edges is one of the ground.
 _ON_RIM = 0.02
 
@@ -468,7 +471,7 @@ class BuiltinEngine:
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
-    if intent.want is Want.LEADS:
+    if intent.want in (Want.LEADS, Want.DEPARTURE):
         return False
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 
@@ -532,7 +535,17 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     box = next((one.box for one in found if one.box is not None), Box(0, 0, width, height))
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
-    return tuple(colours.shares(part))
+    inside = tuple(colours.shares(part))
+    around = dict(colours.rim(bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]))
+    ground = {
+        name
+        for name, share in inside
+        if around.get(name, 0.0) >= max(_AROUND, _MORE_AROUND * share)
+    }
+    # Its further colours, too
+    ground |= {name for name, share in inside if ground and around.get(name, 0.0) >= share}
+    own = tuple(one for one in inside if one[0] not in ground)
+    return own if own and own[0][1] >= _OF_THING else inside
 
 
 def _colours_and_light(

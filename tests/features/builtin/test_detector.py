@@ -20,6 +20,7 @@ from server.features.builtin.detector import (
     classes,
     numbers,
 )
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from tests.features.builtin import held_out, scenes, table
 from tests.support import onnx_model
@@ -140,6 +141,26 @@ def test_the_sure_ones_are_counted() -> None:
     assert asked_for([like, sure], ["cup"]) == [sure]
     assert asked_for([like], ["cup"]) == [like]
     assert asked_for([sure], ["dog"]) == []
+
+
+def test_a_kind_of_a_thing_is_that_thing() -> None:
+    wine, dog = (Thing(name, 0.9, None, sure=True) for name in ("wine glass", "hot dog"))
+    assert asked_for([wine, dog], ["glass"]) == [wine]
+    assert asked_for([wine, dog], ["dog"]) == []
+    assert {one for kinds in detector.KINDS.values() for one in kinds} <= classes().names
+
+
+class Mistaken(ThingFinder):
+    """Its detector takes all for a dog."""
+
+    def boxes(self, bgr: Bgr, least: float = 0.5) -> list[Box]:
+        height, width = bgr.shape[:2]
+        return [Box(0, 0, width, height, "dog", 0.94)]
+
+
+def test_what_is_surely_another_thing_is_not_what_is_asked_about() -> None:
+    found = Mistaken().find(photo("chelsea"), ["dog"])
+    assert [one.name for one in found] == ["cat"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (720, 2)])

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from server.core.frames import Kind, Region
 from server.features.builtin import detector
 from server.features.builtin.beside import Beside
-from server.features.builtin.detector import ThingFinder
-from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.detector import Thing, ThingFinder
+from server.features.builtin.engine import BuiltinEngine, colours_of
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.thing_words import thing_words
+from server.media.picture.grounding import Box
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 from server.shared import watch_answers
 from server.shared.onnx_file import session
@@ -54,7 +55,7 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("chelsea", "What is this?", "I see a cat."),
         ("chelsea", "Is there a cat?", "Yes, I see a cat."),
         ("chelsea", "Do you see a dog?", "I do not see that: a dog."),
-        ("chelsea", "How many cats are there?", "I count one: a cat."),
+        ("chelsea", "How many cats are there?", "I count at least one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
         ("crocodile", "What colour is the crocodile?", "I see a crocodile; colour: black, yellow."),
@@ -66,7 +67,7 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
         ("coffee", "这是什么？", "我看到杯子。"),
-        ("astronaut", "How many people are there?", "I count one: a person."),
+        ("astronaut", "How many people are there?", "I count at least one: a person."),
     ],
 )
 async def test_things_are_named(
@@ -316,3 +317,15 @@ async def test_what_is_at_a_place(
 @pytest.fixture(scope="module")
 def finder(reader: Reader) -> Finder:
     return Finder(reader, Beside(ThingFinder()))
+
+
+def test_the_ground_around_a_thing_is_not_its_colour() -> None:
+    """Of a box, grass may be the larger part; a thing of the ground's own colour keeps it."""
+    meadow = np.full((400, 600, 3), (40, 150, 60), np.uint8)
+    meadow[150:250, 200:400] = (20, 20, 20)
+    cow = Thing("cow", 0.9, Box(130, 80, 470, 320), sure=True)
+    assert [name for name, _ in colours_of(meadow, [cow], ["cow"])] == ["black"]
+    frog = Thing("frog", 0.9, Box(0, 0, 600, 400), sure=True)
+    assert colours_of(meadow, [frog], ["frog"])[0][0] == "green"
+    meadow[::4, :200] = meadow[::4, 400:] = meadow[:150:4] = meadow[250::4] = (60, 220, 230)
+    assert [name for name, _ in colours_of(meadow, [cow], ["cow"])] == ["black"]
