@@ -231,7 +231,52 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     for block in _blocks(placed):
         first, *rest = _rows(block)
         rows += [replace(first, apart=bool(rows)), *rest]
-    return rows
+    return _tags_apart(rows)
+
+
+# A cell that is a price, and the letters of a thing's name above it
+_PRICE_ALONE = re.compile(r"[^\d\w]{0,2}\d{1,5}[.,]\d\d\W{0,2}(?:[A-Za-z]{1,3})?")
+_NAMED = 3
+
+
+def _tags_apart(rows: Sequence[Row]) -> list[Row]:
+    """Put price tags that stand side by side after one another: names in a row, and their prices in the next."""
+    found: list[Row] = []
+    at = 0
+    while at < len(rows):
+        names, below = rows[at], rows[at + 1 : at + 2]
+        if not below or not _are_tags(names, below[0]):
+            found.append(names)
+            at += 1
+            continue
+        end = at + 2
+        while end < len(rows) and _is_level(names, rows[end]):
+            end += 1
+        for number, (name, price) in enumerate(zip(names.cells, below[0].cells, strict=True)):
+            height = max(names.height, below[0].height)
+            found.append(Row(f"{name.text} {price.text}", height, (name, price), bool(found)))
+            found += [
+                Row(row.cells[number].text, row.height, (row.cells[number],))
+                for row in rows[at + 2 : end]
+            ]
+        at = end
+    return found
+
+
+def _are_tags(names: Row, prices: Row) -> bool:
+    return (
+        _is_level(names, prices)
+        and all(sum(map(str.isalpha, cell.text)) >= _NAMED for cell in names.cells)
+        and all(_PRICE_ALONE.fullmatch(cell.text) for cell in prices.cells)
+    )
+
+
+def _is_level(first: Row, other: Row) -> bool:
+    """Find whether two rows have as many cells, several, each below the other's."""
+    return 1 < len(first.cells) == len(other.cells) and all(
+        one.left < two.right and two.left < one.right
+        for one, two in zip(first.cells, other.cells, strict=True)
+    )
 
 
 def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:

@@ -599,3 +599,22 @@ def test_no_text_breaks_the_finders(text: str) -> None:
     codes.network([codes.Code(text, "QR Code")])
     codes.host(text)
     legible([piece(text, 0, 0)])
+
+
+def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
+    """A table's heads with a row of figures below them stay rows."""
+    tags = [
+        piece(text, 100 + 400 * n, y, 200)
+        for y, texts in (
+            (100, ("Oat milk", "Soy milk", "Rice milk")),
+            (150, ("1.79 €", "2.49 €", "2.10 €")),
+            (200, ("1.79 €/l", "2.49 €/l", "1.40 €/l")),
+        )
+        for n, text in enumerate(texts)
+    ]
+    assert [row.text for row in reading_order(tags)] == [
+        *("Oat milk 1.79 €", "1.79 €/l", "Soy milk 2.49 €", "2.49 €/l", "Rice milk 2.10 €", "1.40 €/l"),
+    ]  # fmt: skip
+    table = [piece("Tea", 100, 100), piece("small", 500, 100), piece("Mocha", 100, 150)]
+    table.append(piece("3.10", 500, 150))
+    assert [row.text for row in reading_order(table)] == ["Tea small", "Mocha 3.10"]
