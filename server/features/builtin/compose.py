@@ -92,7 +92,7 @@ def compose(
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
             # One line: with the thing, or what is at the place that is asked about.
-            seen = speaker.see_things()
+            seen = speaker.see_things(sure=bool(speaker.rows))
             if intent.place and not seen:
                 seen = look_answers.colour(speaker)[0]
             if not seen and facts.scene.dark:

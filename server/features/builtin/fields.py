@@ -22,7 +22,8 @@ _URL = re.compile(
     r"|(?<!-)[a-z0-9-]++(?:\.[a-z0-9-]++)*\.(?:com|org|net|info|app|dev|io|eu|de|at|ch|fr|es|it|nl|be|pl|uk|us)\b(?:/[^\s<>\"]*)?)",
     re.I,
 )
-_PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,2}\d){6,14}(?!\d|[.,]\d)")
+_PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
+_LIKE_PHONE = re.compile(r"(?<![\w.,+-] )(?<![\w.,+-])\d{2,4}(?: \d{2,4}){2,3}(?![ ]?[\w%€$£])")
 _PHONE_ROW = printed("phone")
 _TIME = re.compile(
     r"(?<![\d:.,])(?:[01]?\d|2[0-3])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
@@ -33,6 +34,7 @@ _COUNT = printed("count")
 _COUNT = re.compile(rf"\d|{_COUNT.pattern}", _COUNT.flags)
 _NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)")
 EXPIRY_ROW = printed("expiry")
+_UNTIL_ROW = printed("until")
 
 
 DOSE_WORDS = printed("dose")
@@ -51,6 +53,12 @@ def expiry(rows: Sequence[str]) -> Date | None:
                 if found := dates(near):
                     return found[0]
     return None
+
+
+def until(rows: Sequence[str]) -> Date | None:
+    """Return the only date that something lasts until or is due by; None without one, or with several."""
+    found = [date for row in rows if _UNTIL_ROW.search(plain(row)) for date in dates(row)]
+    return found[0] if len(found) == 1 else None
 
 
 def emails(rows: Iterable[str]) -> list[str]:
@@ -76,6 +84,11 @@ def phones(rows: Iterable[str]) -> list[str]:
             if 7 <= digits <= 15 and text not in taken and (named or written):
                 found.append(text)
     return unique(found)
+
+
+def like_phones(rows: Iterable[str]) -> list[str]:
+    """Return what may be phone numbers: groups of digits that nothing calls one, and that are no date."""
+    return unique(text for row in rows if not dates(row) for text in matches((_LIKE_PHONE,), row))
 
 
 def times(rows: Iterable[str]) -> list[str]:
@@ -187,7 +200,7 @@ _ASKS_CLOSED = printed("asks_closed")
 
 
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
-_CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|h)?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
+_CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 
 _SPAN = re.compile(
     rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|to|bis|a|à|until|до|至)\s?{_CLOCK}(?![\d:])", re.I
@@ -218,17 +231,27 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
         has_hours = (
             _SPAN.search(_without_days(folded)) is not None or _CLOSED.search(folded) is not None
         )
-        if days and has_hours:
+        if pending is not None and has_hours and _begins_with_hours(folded):
+            found.append(Opening(f"{pending[0]} {row.text}", pending[1]))
+            pending = None
+        elif days and has_hours:
             found.append(Opening(row.text, days))
             pending = None
         elif days:
             pending = (row.text, days)
-        elif has_hours and pending is not None:
-            found.append(Opening(f"{pending[0]} {row.text}", pending[1]))
-            pending = None
         elif _SPAN.search(folded) and _CLOCKED.search(folded):
-            found.append(Opening(row.text, frozenset()))
+            # Hours alone go on with those of the row above.
+            bare = found and not any(map(str.isalpha, _SPAN.sub("", folded)))
+            days = found[-1].days if bare else frozenset()
+            found.append(Opening(row.text, days))
     return found
+
+
+def _begins_with_hours(folded: str) -> bool:
+    """Find whether a row has hours before any day: "from 10 to 18, Thursdays until 21"."""
+    day = _days().one.search(folded)
+    span = _SPAN.search(_without_days(folded))
+    return day is None or (span is not None and span.start() < day.start())
 
 
 def names_closed(asked: str) -> bool:

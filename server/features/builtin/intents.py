@@ -90,6 +90,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     question = ends(question)
     text = plain(question)
     intent = _subject(question, text, chosen, page)
+    if intent.want is Want.SUMMARY and (_DOING.search(text) or _USE.search(text)):
+        intent = replace(intent, want=Want.BEYOND)
+    if intent.want is Want.CHANGE and _WHICH.search(text):
+        # "Which stop do I change at?"
+        words = (*intent.words, *intent.asked.split())
+        intent = replace(intent, want=Want.LOOKUP, words=words)
     codes = languages_of(text)
     # The language of the answer is that of the question, unless it is chosen.
     own = (language_of(question) if chosen else None) or intent.language
@@ -104,21 +110,33 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     said = there.group().split() if there else ()
     only = _only_things([word for word in intent.words if word not in said], text, one.code)
     asks = (intent.yes_no or (there and not is_open)) and only
-    is_thing = intent.want in _MAY_BE_THINGS and bool(
-        # "Is it for children?" is asked of a label.
-        how_many or (asks and one.common("meant").search(text) is None)
-    )
+    # "Is it for children?" and "For how many people?" are asked of a label.
+    meant, many = one.common("meant").search(text), one.common("how_many").search(text)
+    is_meant = meant is not None and (many is None or meant.start() < many.start())
+    is_thing = intent.want in _MAY_BE_THINGS and bool(how_many or asks) and not is_meant
     if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
         # "Is there an orange?"
         is_thing = only
     want = Want.THING if is_thing else intent.want
+    if want in (Want.LIGHT, Want.SHARP) and set(things) - {"lamp"}:
+        # "Is the candle lit?" and "Are the scissors sharp?"
+        want = Want.LOOKUP
     if want is Want.FACES and not how_many and route_of(question) is not Route.WHERE:
         # "What is the person wearing?"
         about = only or _only_people(intent.words, one.code)
         want = want if about and not is_open else Want.LOOKUP
+    if want is Want.FACES and is_meant:
+        want = Want.LOOKUP
     return replace(intent, want=want, things=things, how_many=how_many)
 
 
+# Questions of its doing, and of its use, that begin like "What is it?"
+_DOING = re.compile(
+    r"^\W*what(?:'?s| is| are) (?:(?:it|he|she|they) \w+ing|.{2,60} (?:doing|eating|drinking|playing|saying))\b"
+)
+_USE = re.compile(r"^\W*wh?at(?:'?s| is| are) .{2,60} for\W*$")
+# What is asked for is no difference of two looks.
+_WHICH = re.compile(r"^\W*(?:which|where)\b")
 # How much a small word tells of its language, next to one of its most common ones
 _OF_SMALL_WORDS = 0.4
 # Wants of questions whose words nothing else knows
@@ -178,7 +196,9 @@ def _only_things(words: Iterable[str], text: str, code: str) -> bool:
     named, fillers = thing_words(code), _fillers(code)
     if language(code).unspaced:
         return not _WORD.search(_small(code).sub(" ", named.cut(text)[1]))
-    return all(word in fillers or named.knows(word) for word in words)
+    # "Coffee" is a word of "cup of coffee", and no thing by itself.
+    rest = set(_WORD.findall(named.cut(text)[1]))
+    return all(word in fillers or word not in rest for word in words)
 
 
 @cache

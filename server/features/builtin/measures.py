@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from server.features.builtin.fields import matches
 from server.features.builtin.lines import Row
+from server.features.builtin.tables import names_it, overlapping, printed
 from server.features.builtin.wants import Want
+from server.models.routing import plain
 
 # A figure: also with a space after the point, in groups of three digits, or as a range
 _FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
@@ -20,7 +22,7 @@ _UNITS: dict[Want, str] = {
     Want.TEMPERATURE: r"[°º˚]\s?[CF]?|℃|℉",
     Want.ENERGY: r"kcal|kJ|cal|大卡|千焦",
     Want.CHARGE: r"mAh|Ah|Wh|kWh",
-    Want.SPEED: r"km/h|kmh|mph|m/s|kph",
+    Want.SPEED: r"km/h|kmh|mph|m/s|kph|rpm|U/min|tr/min",
     Want.PRESSURE: r"bar|mbar|hPa|kPa|MPa|psi",
     Want.FREQUENCY: r"Hz|kHz|MHz|GHz",
     Want.WEIGHT: r"kg|mg|µg|μg|g|oz|lbs?|克|公斤|千克",
@@ -45,6 +47,8 @@ _DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBE
 _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
 # A lot or serial number that ends in a letter
 _SERIAL = re.compile(r"\d{5,}+[A-Za-z]")
+_PER_100 = re.compile(r"(?<!\w)(?:per|pro|pour|por|par|je|na|на)\s?1?00\s?(?:g|ml|г|мл)\b", re.I)
+_NET = printed("net")
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
 
 
@@ -68,9 +72,27 @@ def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
         found = [one for one in found if not one.text.endswith("°")] or found
     if want is Want.ENERGY:
         found = [one for one in found if "kj" not in one.text.lower()] or found
+    if want in (Want.WEIGHT, Want.VOLUME):
+        # "Per 100 g" is no weight of the thing, and "Net weight" surely is.
+        found = [one for one in found if not _PER_100.search(one.row.text)] or found
+        found = [one for one in found if _NET.search(plain(one.row.text))] or found
     # A label says "Power 1200 W"; a display has a large figure. Print of similar size ranks equal.
     largest = max((one.row.height for one in found), default=0.0)
     return sorted(found, key=lambda one: one.row.height < 0.7 * largest)
+
+
+def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -> Measure | None:
+    """Return the first of the figures that stands below a column's head that `words` name."""
+    for top, header in enumerate(rows):
+        hits = [sum(names_it(cell.text, word) for word in words) for cell in header.cells]
+        if len(hits) < 2 or not max(hits) or hits.count(max(hits)) > 1:
+            continue
+        head = header.cells[hits.index(max(hits))]
+        for one in found:
+            cell = overlapping(one.row, head)
+            if cell is not None and one.text in cell.text and one.row in rows[top + 1 :]:
+                return one
+    return None
 
 
 def bare(rows: Sequence[Row]) -> Measure | None:

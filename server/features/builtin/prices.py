@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import takewhile
 
 from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import Row
@@ -17,7 +18,7 @@ from server.shared.dates import dates
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
-    re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?![\d])", re.I),
+    re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?!\d|[.,]\d)", re.I),
     re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
 )
 # A number that looks like a price without a currency, for a row with a word for prices
@@ -97,12 +98,15 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
 
     Of a thing in several sizes it has all prices.
     """
-    best: tuple[int, int] | None = None
-    for index, row in enumerate(rows):
-        hits = sum(names_it(row.text, word) for word in words)
-        if hits and (best is None or hits > best[0]) and _last_money(rows, index) is not None:
-            best = (hits, index)
-    if best is None:
+    found = [
+        (hits, index)
+        for index, row in enumerate(rows)
+        if (hits := sum(names_it(row.text, word) for word in words))
+        and _last_money(rows, index) is not None
+    ]
+    best = max(found, key=lambda one: one[0], default=(0, 0))
+    if not found or (best[0] < len(words) and sum(one[0] == best[0] for one in found) > 1):
+        # "Rice milk" is none of several other milks.
         return None
     row = rows[best[1]]
     text = _last_money(rows, best[1])
@@ -116,10 +120,20 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     return Price(text, row, _without_money(label))
 
 
-def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
-    """Return a price by weight, volume or piece, with its unit as written.
+def is_payment(word: str) -> bool:
+    """Find whether a `plain` word says how something is paid: "card"."""
+    return _PAID.search(word) is not None
 
-    One in a row that `words` name comes first.
+
+def asks_by_unit(words: Sequence[str]) -> bool:
+    """Find whether words ask for a price by weight, volume or piece: "per litre"."""
+    return _PER.search(" ".join(words)) is not None
+
+
+def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
+    """Return the prices by weight, volume or piece, with their units as written.
+
+    Those in rows that `words` name are enough.
     """
     found = []
     for index, row in enumerate(rows):
@@ -140,7 +154,12 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
             if here:
                 found.append(Price(here[0], row, re.sub(r"^1\s?(?=\D)", "", unit.strip())))
     named = [one for one in found if any(names_it(one.row.text, word) for word in words)]
-    return next(iter(named or found), None)
+    return named or found
+
+
+def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
+    """Return the first of these, of a row that `words` name if there is one."""
+    return next(iter(unit_prices(rows, words)), None)
 
 
 def tags(rows: Sequence[Row]) -> list[Price]:
@@ -283,6 +302,21 @@ def _sizes(price: Price) -> list[Price]:
         return [price]
     label = _without_money(price.row.cells[0].text if price.row.cells else price.label)
     return [Price(text, price.row, label) for text in here]
+
+
+def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
+    """Return the rows with prices below a heading that `words` name, up to the next one; none without it."""
+    for at, row in enumerate(rows):
+        heads = not _money(row.text, bare=True) and len(row.text.split()) <= _MOST_HEADING
+        if heads and any(names_it(row.text, word) for word in words):
+            below = takewhile(lambda one: _money(one.text, bare=True), rows[at + 1 :])
+            if found := list(below):
+                return found
+    return []
+
+
+# Words of the longest heading
+_MOST_HEADING = 3
 
 
 def current(found: Sequence[Price]) -> Price | None:

@@ -28,6 +28,8 @@ SOME = 4
 
 # Rows of print beside which a picture is mostly print
 PRINTED = 3
+# Share of the largest row's height that a further row of a title has, and most rows of one
+_ONE_SIZE, _MOST_TITLE = 0.85, 3
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
 
@@ -46,6 +48,12 @@ def unknown_thing(code: str, sought: str) -> str:
         count=len(classes().names) // 10 * 10,
         things=words.together([names.many(name) for name in _EXAMPLES]),
     )
+
+
+def _is_words(row: Row) -> bool:
+    """Tell a name from figures, and from a row of a bill."""
+    many = sum(map(str.isalpha, row.text)) > max(2, sum(map(str.isdigit, row.text)))
+    return many and priced(row) is None
 
 
 class Speaker:
@@ -94,7 +102,8 @@ class Speaker:
         if not self.intent.understood and (not printed or " " in sought):
             return self.say("not_understood", text=without_controls(sought)), ""
         if self.intent.understood and sought and self.facts.names_things and printed < PRINTED:
-            return unknown_thing(self.intent.language, sought), ""
+            unknown = unknown_thing(self.intent.language, sought)
+            return self.sentence(unknown, self.see_things(sure=True)), ""
         return otherwise, self.seen()
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
@@ -150,9 +159,24 @@ class Speaker:
     def largest(self) -> Row:
         """Return the row in the largest print; words are preferred to a figure of similar size."""
         first = max(self.rows, key=lambda row: row.height)
-        words = [row for row in self.rows if sum(map(str.isalpha, row.text)) > 2]
+        words = [row for row in self.rows if _is_words(row)]
         second = max(words, key=lambda row: row.height, default=first)
         return second if second.height > 0.45 * first.height else first
+
+    def title(self) -> list[Row]:
+        """Return the largest row with those above and below it of the same size; many are a text, not a title."""
+        largest = self.largest()
+        first = last = self.rows.index(largest)
+
+        def goes_on(row: Row) -> bool:
+            return _is_words(row) and _ONE_SIZE * largest.height <= row.height
+
+        while first and goes_on(self.rows[first - 1]):
+            first -= 1
+        while last + 1 < len(self.rows) and goes_on(self.rows[last + 1]):
+            last += 1
+        found = self.rows[first : last + 1]
+        return found if len(found) <= _MOST_TITLE and len(found) < len(self.rows) else [largest]
 
     def items(self, items: Iterable[str], most: int = ITEMS) -> str:
         found = list(items)
@@ -189,11 +213,11 @@ class Speaker:
         }
         return self.sentence(*(self.say(key, things=things) for key, things in named.items()))
 
-    def see_things(self) -> str:
-        """Return the sentence about what can be named; what only looks like something, if that is all."""
-        if sure := [thing for thing in self.things if thing.sure]:
-            return self.say("see_things", things=self.things_named(sure))
-        if self.things:
+    def see_things(self, *, sure: bool = False) -> str:
+        """Return the sentence about what can be named; if that is all, what only looks like something, unless `sure`."""
+        if certain := [thing for thing in self.things if thing.sure]:
+            return self.say("see_things", things=self.things_named(certain))
+        if self.things and not sure:
             return self.say("see_like", thing=self.things_named(self.things[:1]))
         return ""
 
@@ -218,7 +242,14 @@ class Speaker:
             return self.scripts()
         return self.scripts(self.say("row", text=row.text))
 
+    def row_with(self, text: str) -> str:
+        """Return the row that has a text, unless that is nearly all of it."""
+        found = next((row for row in self.rows if text in row.text), None)
+        return self.row(found, text) if found is not None else self.scripts()
+
     def beside(self, found: Beside) -> Answer:
+        if found.prose:
+            return self.say("reads", text=found.row.text), self.scripts()
         text = self.say("beside", label=found.label, value=found.value)
         return text, self.row(found.row, found.value, found.label)
 

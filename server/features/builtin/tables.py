@@ -26,6 +26,8 @@ class Beside:
     value: str
     row: Row
     column: str = ""
+    # The word stands inside of other words, so that no one of them is its value.
+    prose: bool = False
 
 
 def printed(name: str) -> re.Pattern[str]:
@@ -65,15 +67,17 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
     for top, header in enumerate(rows):
         if len(header.cells) < 2:
             continue
-        for head in header.cells:
-            named = [word for word in words if names_it(head.text, word)]
+        heads = [
+            (head, [word for word in words if names_it(head.text, word)]) for head in header.cells
+        ]
+        for head, named in sorted(heads, key=lambda one: -len(one[1])):
             rest = [word for word in words if word not in named]
             if not named or not rest:
                 continue
             for row in rows[top + 1 :]:
                 if not any(names_it(row.text, word) for word in rest):
                     continue
-                cell = _overlapping(row, head)
+                cell = overlapping(row, head)
                 if cell is not None and not any(names_it(cell.text, word) for word in rest):
                     label = next(
                         one.text for one in row.cells if any(names_it(one.text, w) for w in rest)
@@ -90,12 +94,14 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         if not any(names_it(cell.text, word) for word in words):
             continue
         label, value = _split(cell.text, words)
+        prose = _is_prose(cell.text, label, value, alone=len(cells) == 1)
         if value:
             tail = " ".join(one.text for one in cells[n + 1 :])
             # "Lot: " may end a cell, with its value in the next one.
-            return Beside(label, f"{value} {tail}".strip() if len(value) < 3 else value, row)
+            value = f"{value} {tail}".strip() if len(value) < 3 else value
+            return Beside(label, value, row, prose=prose)
         right = cells[n + 1] if n + 1 < len(cells) else None
-        under = _overlapping(below, cell) if below is not None else None
+        under = overlapping(below, cell) if below is not None else None
         # A column's head: its value stands below, and another head stands beside it.
         if (
             right is not None
@@ -107,12 +113,36 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             return Beside(label, under.text, below or row)
         if right is not None:
             return Beside(label, _together(cells[n + 1 :]), row)
-        if n:
+        if n and not (prose and not any(map(str.isdigit, _together(cells[:n])))):
             # "12 g sugar": the value is in front.
             return Beside(label, _together(cells[:n]), row)
+        if prose:
+            return Beside(label, cell.text, row, prose=True)
         if below is not None and not below.text.rstrip().endswith(":"):
             return Beside(label, below.text, below)
     return None
+
+
+# What stands between a word and its value, or begins a value
+_MARKED = re.compile(r"\W{0,3}[:：=#|]|\s?[^\w\s.!?]?\s?[\d+€$£¥<>≤≥-]")
+
+
+def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
+    """Find whether a word stands behind others, or before others in a row of several cells.
+
+    A figure beside it, or a mark behind it, is its value.
+    """
+    before, _, after = text.partition(label)
+    if not _spaced(text):
+        return False
+    if not any(map(str.isalpha, before)):
+        words = not alone and before.strip() == "" and value and value.replace(" ", "").isalpha()
+        return bool(words) and not _MARKED.match(after)
+    return (
+        after.strip() == ""
+        if not value
+        else not _MARKED.match(after) and (value not in before or before.lstrip()[0].isalpha())
+    )
 
 
 def _together(cells: Sequence[Cell]) -> str:
@@ -153,7 +183,7 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
     return label, ""
 
 
-def _overlapping(row: Row, head: Cell) -> Cell | None:
+def overlapping(row: Row, head: Cell) -> Cell | None:
     """Return the row's cell that overlaps most with a cell of another row; None without one."""
     best, most = None, 0.0
     for cell in row.cells:
@@ -176,7 +206,8 @@ def _spaced(word: str) -> bool:
 
 
 def _tokens(folded: str) -> list[str]:
-    return re.findall(r"[^\W_]+", folded)
+    # "S/N" is one.
+    return re.findall(r"(?<![^\W_])[^\W_]/[^\W_](?![^\W_])|[^\W_]+", folded)
 
 
 def _same(token: str, word: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from collections.abc import Sequence
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
+from server.features.builtin.lines import Row
 from server.features.builtin.speaker import ITEMS, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
@@ -45,13 +47,26 @@ def says(s: Speaker) -> Answer:
     return s.say("no_says", target=s.intent.target), s.seen()
 
 
+# What a display shows without its unit, in print so many times larger than that of other figures
+_SHOWN = frozenset({Want.TEMPERATURE, Want.VOLTAGE, Want.CURRENT, Want.SPEED, Want.PRESSURE})
+_DISPLAY = 1.5
+# Letters of small words
+_SHORT = 4
+# Share of the first figure's height that others of the same print have
+_SIMILAR = 0.7
+
+
 def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     words = [word for word in s.words if word not in _GENERAL]
     if s.intent.want is Want.AMOUNT:
         return _amount(s, words)
     found = measures.measures(s.rows, s.intent.want)
-    named = [one for one in found if any(tables.names_it(one.row.text, word) for word in words)]
+    # "Humidity" is the subject and a word of the row.
+    subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
+    named = [one for one in found if _names_some(one.row, words)]
+    named = named or [one for one in found if _names_some(one.row, subject)]
+    words = words or subject
     if named:
         label = next(
             word.group()
@@ -61,9 +76,20 @@ def measure(s: Speaker) -> Answer:
         return s.say("beside", label=label, value=named[0].text), s.row(
             named[0].row, named[0].text, label
         )
-    if found:
-        return _value(s, found[0])
+    column = measures.under(s.rows, found, words)
+    if column is not None:
+        return _value(s, column)
+    row = next((row for row in s.rows if _names_some(row, words)), None)
+    if row is not None and len({id(one.row) for one in found}) > 1:
+        # It has no such figure.
+        return s.say("reads", text=row.text), s.scripts()
     alone = measures.bare(s.rows)
+    shown = s.intent.want in _SHOWN and alone is not None
+    several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
+    if s.intent.want is Want.TEMPERATURE and len(several) > 1:
+        return s.say("values", items=s.items(several)), s.scripts()
+    if found and not (shown and alone and alone.row.height > _DISPLAY * found[0].row.height):
+        return _value(s, found[0])
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
     return s.say("none_measure"), s.seen()
@@ -110,6 +136,8 @@ def lookup(s: Speaker) -> Answer:
     cross = tables.crossing(s.rows, words)
     if cross is not None:
         return s.crossed(cross)
+    if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
+        return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
     if near is not None:
         return s.beside(near)
@@ -136,10 +164,10 @@ def name(s: Speaker) -> Answer:
         near = tables.beside(s.rows, asked)
         if near is not None:
             return s.beside(near)
-    largest = s.largest()
-    rest = [row for row in s.rows if row is not largest]
+    title = s.title()
+    rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
-    return s.say("name", value=largest.text), s.scripts(second)
+    return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)
 
 
 def contact(s: Speaker) -> Answer:
@@ -148,6 +176,8 @@ def contact(s: Speaker) -> Answer:
     found = finder(s.texts)
     if found:
         return s.say(want.value, value=s.items(found)), s.scripts()
+    if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
+        return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
     return s.say(f"none_{want.value}"), s.seen()
 
 
@@ -206,7 +236,7 @@ def password(s: Speaker) -> Answer:
     if found is not None and found.password:
         return (s.say("password", value=found.password), s.say("network", value=found.name))
     printed = tables.beside(s.rows, _PASSWORD)
-    if printed is not None:
+    if printed is not None and not printed.prose:
         return s.say("printed_password", value=printed.value), s.say("alike")
     if found is not None:
         return s.say("open_network", name=found.name), ""
@@ -231,6 +261,9 @@ def network(s: Speaker) -> Answer:
 
 
 def total(s: Speaker) -> Answer:
+    if s.intent.yes_no and any(map(prices.is_payment, s.words)):
+        # "Did I pay by card?"
+        return lookup(s)
     found = prices.total(s.rows)
     if found is not None:
         return s.say("total", value=found.text), s.row(found.row, found.text)
@@ -242,6 +275,8 @@ def total(s: Speaker) -> Answer:
 
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
+    if (dose := fields.dose(s.texts)) and _asks_dose(s):
+        return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)
     named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
     if not named and (not s.intent.asked or not listed):
@@ -302,7 +337,13 @@ def dearest(s: Speaker) -> Answer:
 
 
 def _extreme(s: Speaker, *, highest: bool) -> Answer:
-    found = prices.extreme(s.rows, highest=highest)
+    if prices.asks_by_unit(s.words):
+        by_unit = sorted(prices.unit_prices(s.rows), key=lambda one: prices.amount(one.text))
+        if not by_unit:
+            return s.say("none_price"), _prices_read(s)
+        end = by_unit[-1 if highest else 0]
+        return s.say("unit_price", value=end.text, unit=end.label), s.row(end.row, end.text)
+    found = prices.extreme(prices.section(s.rows, s.words) or s.rows, highest=highest)
     if not found:
         return price(s)
     if not letters(found[0].label):
@@ -347,6 +388,9 @@ def expiry(s: Speaker) -> Answer:
     named = fields.expiry(texts)
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
+    if s.words and (last := fields.until(texts)) is not None:
+        # "Until when do I have to pay?"
+        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
@@ -357,7 +401,22 @@ def expiry(s: Speaker) -> Answer:
 
 def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
+    if fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
+        # "When is it open?" and "When are they there on Friday?"
+        return opening(s)
     named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
+    at = fields.departure(s.rows, s.words) if s.words and not named else None
+    if at is not None:
+        # "When do the doors open?"
+        return _named(s, at)
+    most = max((_hits(row, s.words) for row in named), default=0)
+    if (
+        named
+        and (row := max(s.rows, key=lambda row: _hits(row, s.words)))
+        and _hits(row, s.words) > most
+    ):
+        # "Return the books by Friday"
+        return s.say("reads", text=row.text), s.scripts()
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
@@ -381,7 +440,18 @@ def time(s: Speaker) -> Answer:
     if len(found) == 1 or largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]:
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
+    if row := next((row for row in s.rows if _names_some(row, s.words)), None):
+        # "Dinner at 8"
+        return s.say("reads", text=row.text), s.scripts()
     return s.say("values", items=s.items(found)), s.scripts()
+
+
+def _hits(row: Row, words: Sequence[str]) -> int:
+    return sum(tables.names_it(row.text, word) for word in words)
+
+
+def _names_some(row: Row, words: Sequence[str]) -> bool:
+    return _hits(row, words) > 0
 
 
 def opening(s: Speaker) -> Answer:
@@ -392,6 +462,9 @@ def opening(s: Speaker) -> Answer:
     if not found:
         return s.say("none_hours"), s.seen()
     everything = s.items((one.text for one in found), 7)
+    if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
+        # "Is it closed on holidays?"
+        return s.say("hours_day", items=s.items(named)), s.scripts()
     day = s.intent.weekday
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
@@ -428,6 +501,9 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
 
 def departure(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in _TRAVEL]
+    if (clock := _clock_row(s)) is not None:
+        # "Which train leaves at 14:20?"
+        return s.say("reads", text=clock.text), s.scripts()
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
         return s.crossed(cross)
@@ -444,6 +520,13 @@ def departure(s: Speaker) -> Answer:
     if places and s.intent.asked.startswith(_ARRIVALS):
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _clock_row(s: Speaker) -> Row | None:
+    """Return the row with the time of day that a question names; None without one."""
+    figures = [word for word in s.words if word.isdigit()]
+    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
+    return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
 def _named(s: Speaker, found: fields.Departure) -> Answer:

@@ -422,3 +422,141 @@ def test_who_points_at_something_is_not_told_to_ask_what_it_is(things: tuple[()]
     unknown = "I do not know this thing" if things is not None else "I see no text"
     assert answer.startswith(unknown)
     assert "“" not in answer
+
+
+MEALS = ("The Pot", "Starters", "Soup 6.50", "Trout 9.20", "Mains", "Stew 17.90", "Risotto 14.50")
+LABEL = ("Ibuprofen 400 mg.", "Take 1 tablet every 6 hours.", "20 tablets")
+TALK = ("Are you coming?", "18:02", "Yes, what time?", "18:04", "Dinner at 8, at the harbour")
+CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # A word inside of a sentence has no value beside it.
+        ("Who called?", ("Tom called. Ring him back",), "It reads: Tom called. Ring him back"),
+        ("Which floor?", ("2nd floor, turn left",), "It reads: 2nd floor, turn left"),
+        ("Will it rain?", ("Light rain", "H: 9"), "It reads: Light rain"),
+        ("Which floor?", ("Floor 2",), "Next to “Floor” it says 2."),
+        ("How is the DAX?", ("Markets: DAX +0.8 %",), "Next to “DAX” it says +0.8 %."),
+        # Headings of a list
+        ("What is the cheapest main?", MEALS, "“Risotto” costs 14.50."),
+        ("What is the cheapest?", MEALS, "“Soup” costs 6.50."),
+        ("Which one is cheapest?", MEALS, "“Soup” costs 6.50."),
+        ("What starters do they have?", MEALS, "I read 2 prices:"),
+        ("Which is cheapest per kilo?", ("Rice 2.00 €/kg", "Oats 1.50 €/kg"), "It costs 1.50 € per kg."),
+        ("Which is cheapest per kilo?", ("Rice 2.00 €", "Oats 1.50 €"), "I find no price."),
+        ("How many tablets a day?", LABEL[:2], "It reads: Take 1 tablet every 6 hours."),
+        ("How many tablets are in it?", LABEL[2:], "Next to “tablets” it says 20."),
+        ("What time is dinner?", TALK, "It reads: Dinner at 8, at the harbour"),
+        ("When do the doors open?", CONCERT, "It shows 18:45."),
+        ("When is the concert?", CONCERT, "The date is 12 Dec 2026."),
+        ("When is it?", ("Dentist 14 Dec 10:30",), "The date is 14 Dec."),
+        ("What's the phone number?", ("Desk: 912 555 018",), "I read 912 555 018."),
+        ("What's the phone number?", ("Order 912 555 018", "Bill 611 204 77"), "I find no phone number."),
+        # Figures
+        ("What temperature is wool?", ("Cotton 60 °C", "Eco 40 °C", "Wool cold"), "It reads: Wool cold"),
+        ("How warm is it?", ("H: 9° L: 4°",), "I read 9°; 4°."),
+        ("How fast does it spin?", ("1200 rpm",), "It says 1200 rpm."),
+        ("What's the humidity?", ("Rain 60 %", "Humidity 88 %"), "Next to “Humidity” it says 88 %."),
+        ("How heavy is it?", ("per 100 g", "Contents 500 g"), "It says 500 g."),
+        ("How heavy is it?", ("Fat 12 g", "Net weight 500 g"), "It says 500 g."),
+        ("How much is oil?", ("EUR/USD 1.0842 Oil 71.30",), "“EUR/USD 1.0842 Oil” costs 71.30."),
+        ("How much is the rice milk?", ("Oat milk 1.79 €", "Soy milk 2.49 €"), "I find no price for “rice milk”."),
+        ("How much is a glass of milk?", ("Milk 1.79", "Tea 2.49"), "“Milk” costs 1.79."),
+        ("Wie viel Mehrwertsteuer ist drauf?", ("TVA 5,5 % 1,27 €",), "Neben „TVA 5,5 %“ steht 1,27 €."),
+        ("What's the invoice number?", ("Rechnung Nr. 2026-0817", "Kunde 5"), "Next to “Rechnung” it says 2026-0817."),
+        ("Did I pay by card?", ("Bread 2.60", "TOTAL 2.60"), "I do not find that in the text, and I cannot tell it from the picture."),
+        ("Which train leaves at 14:20?", ("14:05 ICE 592 Berlin", "14:20 S 4 Leipzig"), "It reads: 14:20 S 4 Leipzig"),
+        ("When do I return the books?", ("Return books by Friday", "Book dentist 14 Dec"), "It reads: Return books by Friday"),
+        ("Is it closed on holidays?", ("Lunes 9:00 - 14:00", "Domingos y festivos cerrado"), "For that day it says: Domingos y festivos cerrado."),
+    ],
+)  # fmt: skip
+def test_what_is_named_in_the_question_decides(
+    question: str, rows: tuple[str, ...], answer: str
+) -> None:
+    assert first_line(question, *rows) == answer
+
+
+MUSEUM = ("Ouvert du mercredi au dimanche", "de 10 h à 18 h, jeudi jusqu'à 21 h", "Fermé le lundi")
+DOCTOR = (
+    "Dr. Anna Keller",
+    "Mo, Di, Do 8:00 - 12:00",
+    "Mi, Fr 8:00 - 13:00",
+    "Tel. 0421 / 55 60 71",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("Is it open on Wednesday?", MUSEUM, f"For that day it says: {MUSEUM[0]} {MUSEUM[1]}."),
+        ("Is it open on Monday?", MUSEUM, "For that day it says: Fermé le lundi."),
+        ("When is the doctor there on Wednesday?", DOCTOR, f"For that day it says: {DOCTOR[2]}."),
+        ("When is she there?", DOCTOR, f"It is open: {DOCTOR[1]}; {DOCTOR[2]}."),
+        ("What's the phone number?", DOCTOR, "The phone number is 0421 / 55 60 71."),
+        ("What's the password?", ("Wrong password. 2 tries left",), "I find no password."),
+        ("How many tries are left?", ("Wrong password. 2 tries left",), "It reads: Wrong password. 2 tries left"),
+        ("How much sugar?", ("12 g sugar",), "Next to “sugar” it says 12 g."),
+        ("What's the serial number?", ("Model 55-A", "S/N 8842-11"), "Next to “S/N” it says 8842-11."),
+    ],
+)  # fmt: skip
+def test_hours_and_labels_as_signs_have_them(
+    question: str, rows: tuple[str, ...], answer: str
+) -> None:
+    assert first_line(question, *rows) == answer
+
+
+def test_hours_alone_go_on_with_the_days_above() -> None:
+    rows = ("Mon - Fri 9:30 - 14:00", "17:00 - 20:30", "Sat 10:00 - 13:00", "Sunday closed")
+    said = "For that day it says: Mon - Fri 9:30 - 14:00; 17:00 - 20:30."
+    assert first_line("When is it open on Tuesday?", *rows) == said
+    assert first_line("Is it open on Sunday?", *rows) == "For that day it says: Sunday closed."
+
+
+def test_a_display_is_larger_than_the_figures_around_it() -> None:
+    rows = (row_of("10 200 V~", 20), row_of("050", 90))
+    facts = Facts(BRIGHT, rows=rows, codes=())
+    said = compose(understand("What voltage is it?"), facts, TUESDAY)
+    assert said.startswith("It says 050;")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How many calories per portion?", "It says 113 kcal."),
+        (
+            "How much protein per portion?",
+            "In the row of “Protein”, under “per portion”, it says 3.3 g.",
+        ),
+        ("What goes to Berlin?", "It reads: 14:05 Berlin Hbf 7"),
+        ("What happened in Porto?", "It reads: BREAKING Bridges closed in Porto"),
+    ],
+)
+def test_a_table_is_read_by_its_row_and_column(question: str, answer: str) -> None:
+    columns = (
+        ("Per", "per 100 g", "per portion"),
+        ("Energy", "375 kcal", "113 kcal"),
+        ("Protein", "11 g", "3.3 g"),
+        ("14:05", "Berlin Hbf", "7"),
+        ("BREAKING", "Bridges closed in Porto"),
+    )
+    rows = tuple(
+        Row(" ".join(row), 20, tuple(Cell(one, 200 * n, 200 * n + 90) for n, one in enumerate(row)))
+        for row in columns
+    )
+    facts = Facts(BRIGHT, rows=rows, codes=())
+    assert compose(understand(question), facts, TUESDAY).split("\n")[0] == answer
+
+
+def test_a_title_may_have_two_lines_and_is_no_row_of_a_bill() -> None:
+    title = [row_of("THE SILENT", 60), row_of("HARBOUR", 62), row_of("a novel", 30)]
+    bill = [row_of("Bakery Dupain", 44), row_of("Bread 2,60", 42), row_of("TVA 5,5 % 1,27 €", 46)]
+    words = language("en")
+    for rows, question, name in (
+        (title, "What's the title of this book?", "THE SILENT HARBOUR"),
+        (bill, "Which shop is this?", "Bakery Dupain"),
+    ):
+        facts = Facts(BRIGHT, rows=tuple(rows), codes=())
+        said = compose(understand(question), facts, TUESDAY)
+        assert said.startswith(words.say("name", value=name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,3 +227,72 @@ async def test_where_alone_is_about_all_that_is_seen() -> None:
 async def test_nonsense_is_answered_in_the_pages_language() -> None:
     assert (await ask("asdf qwer", page="de"))[0].startswith("„asdf qwer“ habe ich nicht")
     assert plain("ＡＳＤＦ") == "asdf"
+
+
+BUS = Thing("bus", 0.9, Box(400, 200, 900, 500), sure=True)
+BILL = ("Invoice 55", "09.11.2026", "Payable until: 30.11.2026", "Total 20.00")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_until_when_is_a_day(code: str) -> None:
+    """Neither the sum to pay nor a best-before date."""
+    intent = understand(WORDS["until"][code])
+    assert (intent.want, intent.language) == (Want.EXPIRY, code)
+    assert told(intent, *BILL).startswith(language(code).say("date", value="30.11.2026"))
+    assert told(intent, *BILL[:2]).startswith(language(code).say("none_expiry"))
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_several_things_are_is_what_one_is(code: str) -> None:
+    intent = understand(WORDS["these"][code])
+    assert (intent.want, intent.language) == (Want.SUMMARY, code)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
+    text, boxes = await ask(WORDS["way"][code], BUS)
+    assert boxes is None
+    assert language(code).say("at_middle") not in text
+
+
+@pytest.mark.parametrize(
+    ("question", "want"),
+    [
+        ("What is it eating?", Want.BEYOND),
+        ("what is it playing with", Want.BEYOND),
+        ("whats that animal doing", Want.BEYOND),
+        ("What is this building?", Want.SUMMARY),
+        ("Is there coffee in the cup?", Want.LOOKUP),
+        ("Is there a cup of coffee?", Want.THING),
+        ("For how many people is it?", Want.LOOKUP),
+        ("Which stop do I change at?", Want.LOOKUP),
+        ("What changed?", Want.CHANGE),
+        ("How many people are waiting for the bus?", Want.THING),
+        ("Are the scissors sharp?", Want.LOOKUP),
+        ("what is this medicine for", Want.BEYOND),
+        ("What is this for?", Want.BEYOND),
+        ("whats this", Want.SUMMARY),
+        ("Do I need an umbrella?", Want.LOOKUP),
+        ("Can my child take this?", Want.LOOKUP),
+        ("Do you have a pen?", Want.THING),
+        ("Is the candle lit?", Want.LOOKUP),
+        ("Is it light?", Want.LIGHT),
+        ("Is the lamp on?", Want.LIGHT),
+    ],
+)
+def test_a_question_about_a_thing_is_not_what_it_is(question: str, want: Want) -> None:
+    assert understand(question).want is want
+
+
+def test_what_is_seen_stands_behind_an_unknown_word() -> None:
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(replace(CUP, name="sheep"),))
+    said = compose(understand("Is there an animal?"), facts, TUESDAY)
+    assert said == f"{unknown_thing('en', 'animal')} I see a sheep."
+
+
+def test_beside_print_a_guess_is_no_part_of_a_no() -> None:
+    """A display looks like a clock."""
+    guess = Thing("clock", 0.9, None, sure=False)
+    facts = Facts(BRIGHT, rows=tuple(rows_of("38.2")), codes=(), things=(guess,))
+    said = compose(understand("Do I have a fever?"), facts, TUESDAY)
+    assert said == language("en").say("cannot_here")
