@@ -117,6 +117,8 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
         while size := int((await reader.readline()).split(b";")[0], 16):
             body += await reader.readexactly(_bounded(len(body) + size) - len(body))
             await reader.readline()
+            # Chunks that have come already are read without a turn of the event loop.
+            await asyncio.sleep(0)
     elif "content-length" in headers:
         body = bytearray(await reader.readexactly(_bounded(int(headers["content-length"]))))
     else:

@@ -135,7 +135,8 @@ def _render(folder: Path, given: list[Manifest]) -> list[Manifest]:
     for image in read.get("images", ()):
         for container in containers(found):
             if container["image"] == image["name"]:
-                container["image"] = f"{image['newName']}:{image['newTag']}"
+                digest = f"@{image['digest']}" if "digest" in image else ""
+                container["image"] = f"{image['newName']}:{image['newTag']}{digest}"
     if namespace := read.get("namespace"):
         for one in found:
             if one["kind"] != "Namespace":
