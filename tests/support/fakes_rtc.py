@@ -85,6 +85,9 @@ class Peer:
     async def close(self) -> None:
         self.encoder.unsubscribe(self.feed)
         await self.pc.close()
+        # It may have begun to send while it was closed.
+        await asyncio.sleep(0)
+        await self.sender.stop()
 
 
 class Side:
