@@ -438,6 +438,9 @@ class BuiltinEngine:
             found = await in_pool(pool, self._finder.find, bgr, intent.things)
             found = [one for one in found if one.box is None or inside(one.box)]
             things = None if self._finder.broken else believed(found, rows)
+            if want is Want.THING and things is not None and _misses(things, intent.things):
+                # Print may name what is not seen.
+                rows, unread = await in_pool(pool, rows_of, await in_pool(pool, reader.text, bgr))
             if want is Want.COLOUR and intent.things:
                 thing_colours = await in_pool(
                     pool, colours_of, bgr, things or (), intent.things[:1]
@@ -525,14 +528,17 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing
     return tuple(thing for thing in things if thing.sure or not printed)
 
 
+def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
+    """Find whether one of the things that are asked about is not seen."""
+    return any(not asked_for(things, [name]) for name in asked)
+
+
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
-    """Return the colours of the inner part of the first thing that is asked about; none without it."""
+    """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
-    if not found:
+    box = next((one.box for one in found if one.box is not None), None)
+    if box is None:
         return ()
-    height, width = bgr.shape[:2]
-    # Without a box it fills the picture.
-    box = next((one.box for one in found if one.box is not None), Box(0, 0, width, height))
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
     inside = tuple(colours.shares(part))

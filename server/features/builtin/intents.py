@@ -90,17 +90,19 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     question = ends(question)
     text = plain(question)
     intent = _subject(question, text, chosen, page)
-    if intent.want is Want.SUMMARY and (_DOING.search(text) or _USE.search(text)):
+    codes = languages_of(text)
+    if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         intent = replace(intent, want=Want.BEYOND)
     if intent.want is Want.CHANGE and _WHICH.search(text):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         intent = replace(intent, want=Want.LOOKUP, words=words)
-    codes = languages_of(text)
     # The language of the answer is that of the question, unless it is chosen.
     own = (language_of(question) if chosen else None) or intent.language
     spoken = sorted(codes, key=lambda code: code != own)
-    things = names_in(text, spoken[:1])
+    # "Is it orange?" names no fruit.
+    is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
+    things = names_in(_without(text, intent.asked) if is_hue else text, spoken[:1])
     if not things:
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
@@ -130,11 +132,11 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     return replace(intent, want=want, things=things, how_many=how_many)
 
 
-# Questions of its doing, and of its use, that begin like "What is it?"
-_DOING = re.compile(
-    r"^\W*what(?:'?s| is| are) (?:(?:it|he|she|they) \w+ing|.{2,60} (?:doing|eating|drinking|playing|saying))\b"
-)
-_USE = re.compile(r"^\W*wh?at(?:'?s| is| are) .{2,60} for\W*$")
+def _asks_doing(text: str, codes: Iterable[str]) -> bool:
+    """Find whether a `plain` question is of what something does or is for, and no "What is it?" or "Read it"."""
+    return any(language(code).doing.search(text) for code in codes)
+
+
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # How much a small word tells of its language, next to one of its most common ones
@@ -149,18 +151,26 @@ _MOST_QUOTED = 40
 
 def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[str]) -> Intent:
     """Add the thing that it asks for, and find whether any of its words is known."""
-    if intent.want not in _UNCLEAR:
+    if intent.want is Want.FACES and not _only_people(intent.words, intent.language):
+        # "Can someone sit on it?"
+        return replace(intent, want=Want.LOOKUP)
+    if intent.want not in _UNCLEAR and intent.want is not Want.COLOUR:
         return intent
-    route = route_of(question)
-    if route is Route.NOW and not any(_knows_some(text, code) for code in spoken):
+    if intent.want is Want.COLOUR and intent.place:
+        # What is there is what is asked about.
+        return intent
+    route, of_colour = route_of(question), intent.want is Want.COLOUR
+    if route is Route.NOW and not of_colour and not any(_knows_some(text, code) for code in spoken):
         said = question.strip(_PUNCTUATION)
         short = f"{said[:_MOST_QUOTED]}…" if len(said) > _MOST_QUOTED else said
         return replace(intent, sought=short, understood=False)
     one = language(spoken[0])
-    asks = route is Route.WHERE or any(
-        one.common(name).search(text) for name in ("exists", "how_many")
+    asks = (
+        of_colour
+        or route is Route.WHERE
+        or any(one.common(name).search(text) for name in ("exists", "how_many"))
     )
-    rest = one.common("exists").sub(" ", text)
+    rest = one.common("exists").sub(" ", _without(text, intent.asked) if of_colour else text)
     for at in range(len(NAMES)):
         rest = one.colour(at).sub(" ", rest)
     if one.unspaced:
@@ -171,10 +181,15 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
         ]
     else:
         words = [word for word in _words(rest, one.code) if word not in _fillers(one.code)]
-    if not asks or not 1 <= len(words) <= _MOST_NAME:
+    if not asks or not 1 <= len(words) <= _MOST_NAME or _asks_doing(text, spoken):
         return intent
     written = [word for word in _WORD.findall(question) if plain(word) in words]
     return replace(intent, sought=" ".join(written or words))
+
+
+def _without(text: str, asked: str) -> str:
+    """Return a text without the words that give its subject."""
+    return text.replace(asked, " ") if asked else text
 
 
 def _knows_some(text: str, code: str) -> bool:

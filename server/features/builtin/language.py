@@ -103,6 +103,8 @@ class Language:
         self.letters: str = found.get("letters", "")
         # The beginning of a question that asks for more than yes or no, and the mark of one that does not
         self.open: str = found["open"]
+        # "What is it doing?", which may begin like "What is it?"
+        self.doing = re.compile(found["doing"])
         self.yes_no: str = found["yes_no"]
         # The end of sentences, in a language whose small words stand in others; "" where `hints` are enough
         self.ends: str = found.get("ends", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
-from server.features.builtin.speaker import SOME, Answer, Speaker
+from server.features.builtin.speaker import SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
 
@@ -12,6 +12,8 @@ from server.models.routing import plain
 # second most of the picture moves.
 MOVES = 0.008
 MOVES_MUCH = 0.05
+# Brightness below which it is dim
+_DIM = 0.3
 
 
 def colour(s: Speaker) -> Answer:
@@ -21,7 +23,12 @@ def colour(s: Speaker) -> Answer:
     # Of "the knife beside the apple" the first is asked about.
     if asked := asked_for(s.things, intent.things[:1]):
         seen = [name for name, _ in s.facts.thing_colours[:2]]
-        return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), ""
+        if not seen:
+            # It is there, and nobody knows where.
+            return s.say("see_things", things=s.things_named(asked[:1])), _of_place(s)[0]
+        # In little light colours look like others.
+        dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
+        return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
     missing = s.say("thing_not_here", thing=s.thing_words.one(intent.things[0]))
     return missing, _of_place(s)[0]
 
@@ -44,12 +51,24 @@ def _of_place(s: Speaker) -> Answer:
     place = intent.place or "middle"
     if intent.colours and not intent.place and _asks_anywhere(s):
         return _anywhere(s, whole)
+    if intent.sought and intent.colours:
+        # "Is one of them brown?"
+        return (s.cannot if s.facts.spots else _anywhere(s, whole)[0]), whole
+    if intent.sought:
+        return unknown_thing(intent.language, intent.sought), s.sentence(*_of(s, place, whole))
+    return _of(s, place, whole)
+
+
+def _of(s: Speaker, place: str, whole: str) -> Answer:
+    """Tell the colours of one place; below them those of the whole picture."""
+    facts, intent = s.facts, s.intent
     found, ground = colours.thing(facts.colours.get(place, ()), facts.ground, facts.rim)
     where = s.say(f"at_{place}")
     if intent.colours:
         yes = any(name in found or name == ground for name in intent.colours)
         key = "colour_yes" if yes and len(intent.colours) == 1 else "colour_no"
-        if len(intent.colours) > 1:
+        if len(intent.colours) > 1 or (not yes and facts.spots and not intent.place):
+            # It is somewhere else: a traffic light is red at its top.
             return s.say("colour", where=s.capital(where), colours=s.names(found)), whole
         return s.say(key, where=where, colours=s.names(found)), whole
     if ground:
@@ -86,7 +105,7 @@ def _light(s: Speaker) -> str:
     scene = s.facts.scene
     if scene.dark:
         return s.say("light_dark")
-    if scene.brightness < 0.3:
+    if scene.brightness < _DIM:
         return s.say("light_dim")
     return s.say("light_medium" if scene.brightness < 0.5 else "light_bright")
 
@@ -106,13 +125,25 @@ def thing(s: Speaker) -> Answer:
         return faces(s)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
     if missed and not (found and s.intent.how_many):
+        if (row := _printed(s, missed)) and s.intent.how_many:
+            # "How many bags?" may be asked of tea.
+            return row, ""
         missing = s.say("thing_not_here", thing=s.thing_words.one(missed[0]))
-        return missing, s.see_things()
+        return missing, row or s.see_things()
     if s.intent.how_many:
         return _count(s, found[0].name), ""
     # "Is that a woman?" is asked of a person, too.
     key = "see_things" if found[0].name == PERSON else "thing_here"
     return s.say(key, things=s.things_named(found)), ""
+
+
+def _printed(s: Speaker, names: list[str]) -> str:
+    """Return the sentence with the print that names one of these things; "" without any."""
+    named = (
+        row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
+    )
+    row = next(named, None)
+    return s.say("reads", text=row.text) if row is not None else ""
 
 
 def _count(s: Speaker, name: str) -> str:

@@ -112,6 +112,8 @@ def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> No
         ("Was hat die Person an?", Want.LOOKUP),
         ("Is anyone at the door?", Want.FACES),
         ("Is there somebody on the left?", Want.FACES),
+        ("Can someone sit on it?", Want.LOOKUP),
+        ("Is somebody wearing red?", Want.LOOKUP),
         ("Is it for children?", Want.LOOKUP),
         ("Combien d'hommes y a-t-il ?", Want.THING),
     ],
@@ -296,3 +298,95 @@ def test_beside_print_a_guess_is_no_part_of_a_no() -> None:
     facts = Facts(BRIGHT, rows=tuple(rows_of("38.2")), codes=(), things=(guess,))
     said = compose(understand("Do I have a fever?"), facts, TUESDAY)
     assert said == language("en").say("cannot_here")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_something_does_is_not_what_it_is(code: str) -> None:
+    """Its name would be an answer to another question."""
+    for question in WORDS["doing"][code]:
+        intent = understand(question)
+        assert intent.want in (Want.BEYOND, Want.LOOKUP, Want.OTHER), question
+        assert told(intent).startswith(language(intent.language).say("cannot")), question
+
+
+@pytest.mark.parametrize(
+    "question", ["What am I holding?", "Describe what I am holding", "Was sehen Sie?", "O que está a ver?", "Ne görüyor?"]
+)  # fmt: skip
+def test_what_i_hold_and_you_see_is_what_there_is(question: str) -> None:
+    assert understand(question).want is not Want.BEYOND
+
+
+ROOF = Facts(
+    BRIGHT,
+    rows=(),
+    codes=(),
+    colours={"middle": (("green", 1.0),), "whole": (("green", 0.9), ("brown", 0.1))},
+    things=(),
+)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_colour_of_what_nothing_here_knows(code: str) -> None:
+    """The middle's colour is not that of a roof, and says nothing of one of several."""
+    one, roof, name = WORDS["hued"][code]
+    asked = understand(roof)
+    assert (asked.want, asked.language, asked.sought) == (Want.COLOUR, code, name)
+    first, second = compose(asked, ROOF, TUESDAY).split("\n")
+    assert first == unknown_thing(code, name)
+    assert language(code).colour_name("green") in second
+    asked = understand(one)
+    brown = replace(ROOF, spots=(("brown", ("top",)),))
+    words = language(asked.language)
+    assert compose(asked, brown, TUESDAY) == words.say("cannot")
+    none = words.say("colour_none", colours=words.colour_name("brown"))
+    assert compose(asked, ROOF, TUESDAY).split("\n")[0] in (none, words.say("cannot"))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What colour is it?", "What colour is on the left?", "Is it black or white?", "Welche Farbe hat es?",
+        "Which colours do you see in the picture?", "¿De qué color es esto?", "これは何色ですか？",
+    ],
+)  # fmt: skip
+def test_a_colour_of_no_thing(question: str) -> None:
+    intent = understand(question)
+    assert (intent.want, intent.sought) == (Want.COLOUR, "")
+
+
+def test_a_colour_that_is_elsewhere_gets_no_no() -> None:
+    """A traffic light is red at its top."""
+    black = replace(ROOF, colours={"middle": (("black", 1.0),), "whole": (("black", 1.0),)})
+    said = compose(understand("Is it red?"), black, TUESDAY)
+    assert said.startswith("No, in the middle it is black.")
+    said = compose(understand("Is it red?"), replace(black, spots=(("red", ("top",)),)), TUESDAY)
+    assert said.startswith("In the middle it is black.")
+
+
+def test_in_little_light_a_colour_is_told_with_the_light() -> None:
+    dim = replace(ROOF, scene=replace(BRIGHT, brightness=0.2), things=(CUP,))
+    dim = replace(dim, thing_colours=(("black", 0.9),))
+    said = compose(understand("What colour is the cup?"), dim, TUESDAY)
+    assert said == "I see a cup; colour: black.\nIt is dim."
+
+
+def test_a_colour_is_no_fruit() -> None:
+    assert understand("Is it orange?").things == ()
+    assert understand("What colour is the orange?").things == ("orange",)
+
+
+async def test_the_colour_of_a_thing_without_a_place() -> None:
+    """The wall behind a chair is no part of it."""
+    chair = Thing("chair", 0.9, None, sure=True)
+    said = await ask("What colour is the chair?", chair)
+    assert said[0].split("\n")[0] == "I see a chair."
+    assert "In the middle it is grey" in said[0]
+
+
+def test_print_may_name_what_is_not_seen() -> None:
+    """Bags of tea are no handbags, and a dog may be one to beware of."""
+    tea = replace(ROOF, rows=tuple(rows_of("GREEN TEA", "20 bags, 40 g", "Beware of the dog")))
+    assert compose(understand("How many bags?"), tea, TUESDAY) == "It reads: 20 bags, 40 g"
+    said = compose(understand("Is there a dog?"), tea, TUESDAY)
+    assert said == "I do not see that: a dog.\nIt reads: Beware of the dog"
+    assert compose(understand("Is there a cat?"), tea, TUESDAY) == "I do not see that: a cat."
