@@ -59,7 +59,7 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("chelsea", "How many cats are there?", "I count at least one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
-        ("crocodile", "What colour is the crocodile?", "I see a crocodile; colour: black, yellow."),
+        ("crocodile", "What colour is the crocodile?", "I see a crocodile."),
         ("chelsea", "What colour is the dog?", "I do not see that: a dog."),
         ("apple", "What colour is the knife next to the apple?", "I do not see that: a knife."),
         ("china", "Welche Farbe hat das Auto vor dem Turm?", "Das sehe ich nicht: ein Auto."),
