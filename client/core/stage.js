@@ -50,10 +50,10 @@ export function startStage(page) {
   page.take(["glance"], (seen) => suggestions.fit(seen));
   page.when("session", usual);
   // A model says nothing of what is in front.
-  let seen = false;
+  let inSimple = false;
   page.when("facts", (facts) => {
-    if (seen && !inSimpleMode(facts)) usual();
-    seen = inSimpleMode(facts);
+    if (inSimple && !inSimpleMode(facts)) usual();
+    inSimple = inSimpleMode(facts);
   });
   const leave = () => {
     page.emit("stop", undefined);

@@ -155,7 +155,7 @@ _CUT = """(names) => {
 async def test_what_opens_in_a_low_window_is_seen_whole(
     visit: Visit, builtin: Running, size: tuple[int, int]
 ) -> None:
-    """What an answer's points open, with the ways to look below their heading, and the tiles of "more"."""
+    """An answer's points open with the ways to look below their heading; so do the tiles of "more"."""
     page = await started(visit, builtin.base_url, viewport=size)
     await page.ask("What colour is this?")
     proof = await page.points()

@@ -152,7 +152,7 @@ async def test_flip_and_light_stand_where_they_exist(visit: Visit, builtin: Runn
 
 
 async def test_the_menu_says_words(visit: Visit, builtin: Running) -> None:
-    """What a person does with the page beside asking."""
+    """Each thing that a person does beside asking has its word."""
     page = await started(visit, builtin.base_url)
     await page.find("#menu-open").click()
     words = ("chat.camera_off", "cameras.title", "watch.list", "facts.keep", "programs.title")

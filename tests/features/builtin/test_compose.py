@@ -379,7 +379,7 @@ def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
 
 
 def test_how_sure_it_is_shows_in_the_words() -> None:
-    """What both models say; what one says; what none does. Beside what is sure nothing else is told."""
+    """The words tell what both models say from what one says, and from what none does; what is sure stands alone."""
     assert seen(CUP, LAPTOP) == seen(CUP, CAT, LAPTOP) == "I see a cup and a laptop."
     assert seen(CUP, CUP) == "I see cups."
     assert seen(CAT) == "This looks like a cat."

@@ -114,7 +114,7 @@ def test_where_nothing_has_changed_a_look_is_one_of_the_detectors(
 def test_somebody_who_stays_is_seen_in_one_look_of_the_detectors(
     finder: ThingFinder, passes: list[Bgr]
 ) -> None:
-    """Where the last look saw somebody; what else is watched for is sought as at rest."""
+    """One pass looks where the last look saw somebody; what else is watched for is sought as at rest."""
     bgr, place = before("building", "camera", 0.2, 300, 200)
     names = {"person", "cat", "dog", "car"}
     (seen,) = spot(finder, bgr, names, 0, place)

@@ -196,7 +196,7 @@ async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_what_is_asked_about_a_thing(code: str) -> None:
-    """Whether it is there, its colour, and where it was put: in the question's own language."""
+    """Each language is asked if a thing is there, its colour, and where it was put, and answers in its own."""
     there, one, colour, put = WORDS["asked"][code]
     words, names = language(code), thing_words(code)
     missing = words.say("thing_not_here", thing=names.one("cat"))
