@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 # go_on_inside starts this file by its path.
@@ -93,13 +92,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> int:
-    report = asyncio.run(_until_terminated(_measured(args)))
-    report.close()
-    print(report.table())
-    note = "" if args.server_url else f" {STAND_IN}"
-    print(f"\n{EXPECTATION}{note}\n")
+    report = asyncio.run(_measured(args))
     name = "benchmark" if args.way == "rows" else args.way
-    return program.written(args.output, lambda: report.write(args.output, name))
+    words = EXPECTATION if args.server_url else f"{EXPECTATION} {STAND_IN}"
+    return program.publish(report, name, args, words)
 
 
 async def _measured(args: argparse.Namespace) -> Report:
@@ -113,17 +109,6 @@ async def _measured(args: argparse.Namespace) -> Report:
 
         return await run_network(args)
     return await run_rows(args)
-
-
-async def _until_terminated(rows: Awaitable[Report]) -> Report:
-    """Cancel the measurement on SIGTERM, so that what it started ends with it.
-
-    Not by way of SIGINT, which is ignored in a shell's background.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

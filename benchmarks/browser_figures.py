@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from playwright.async_api import Browser, Page
 
 from benchmarks.browser import outbound_video, page_with_camera, set_camera
-from benchmarks.live_page import ASLEEP, ask, ask_and_measure, browser_run, say, start_camera
+from benchmarks.live_page import ASLEEP, ask, ask_and_measure, browser_run, start_camera
 from benchmarks.microphones import talk
 from scripts.bench.processes import ServerProcess
+from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 from scripts.bench.usage import Usage
 

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import random
 import re
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,7 +21,6 @@ from benchmarks.questions import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
 from scripts.bench.processes import ServerProcess, StandInProcess
 from scripts.bench.report import Report
-from scripts.bench.stand_in_speech import PROGRAM
 
 # Longer than the page stays awake after the last key
 ASLEEP = 2.2
@@ -132,11 +130,9 @@ class BrowserRun:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
         """A server whose engine is the stand-in, once it has found it."""
-        environment = {"ENGINE": "vllm", "VLLM_BASE_URL": self.model.base_url}
-        if self.microphone:
-            # Without a recogniser the page offers no microphone.
-            environment |= {"TRANSCRIPTION_BASE_URL": self.model.base_url}
-        async with ServerProcess(**environment) as server:
+        # Without a recogniser the page offers no microphone.
+        hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.microphone else {}
+        async with ServerProcess.before(self.model, **hears) as server:
             await server.wait_for_engine()
             yield server
 
@@ -150,11 +146,5 @@ async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[Bro
             more = chromium_arguments(Path(stack.enter_context(TemporaryDirectory())))
         browser = await stack.enter_async_context(chromium(args=more))
         report.conditions["browser"] = browser.version
-        model = await stack.enter_async_context(
-            StandInProcess(first_token_ms=args.first_token_ms, program=PROGRAM)
-        )
+        model = await stack.enter_async_context(StandInProcess(first_token_ms=args.first_token_ms))
         yield BrowserRun(args, browser, model, report)
-
-
-def say(text: str) -> None:
-    print(f"... {text}", file=sys.stderr, flush=True)

@@ -31,7 +31,6 @@ from benchmarks.live_page import (
     browser_run,
     find_records,
     question_box,
-    say,
     start_button,
     start_camera,
 )
@@ -39,6 +38,7 @@ from benchmarks.questions import Asked, Results
 from benchmarks.tcp_relay import TcpRelay
 from scripts.bench.http_json import request
 from scripts.bench.processes import ServerProcess
+from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 
 POLL_S = 0.02

@@ -504,19 +504,14 @@ def main() -> int:
     add("--people", type=whole(2, 100), default=3, help="people who ask, 2 at least (3)")
     add("--every", type=number(0.5, 600), default=4.0, help="seconds between two questions (4)")
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser)
     args = parser.parse_args()
     if reason := no_rtsp() or no_mosquitto():
         print(reason, file=sys.stderr)
         return 1
 
     def measured() -> int:
-        found = report(asyncio.run(measure(args)), args)
-        found.close()
-        print(found.table())
-        for path in found.write(args.output, "programs-hour"):
-            print(path)
-        return 0
+        return program.publish(report(asyncio.run(measure(args)), args), "programs-hour", args)
 
     return program.run(measured, args.output)
 

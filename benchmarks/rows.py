@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import random
-import sys
 
 from benchmarks.camera_costs import capacity, first_frames, idle_cpu, memory, start_row
 from benchmarks.microphones import peer_type, switch_on
@@ -16,6 +15,7 @@ from benchmarks.questions import Results, ask_many
 from scripts.bench.camera_peer import close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ServerProcess, StandInProcess
+from scripts.bench.program import say
 from scripts.bench.report import Report
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
@@ -72,27 +72,26 @@ async def run_rows(args: argparse.Namespace) -> Report:
             model = await stack.enter_async_context(
                 StandInProcess(first_token_ms=args.first_token_ms)
             )
-            environment = {"ENGINE": "vllm", "VLLM_BASE_URL": model.base_url}
-            if args.server_log:
-                environment["LOG_LEVEL"] = args.server_log
             starts: list[float] = []
             for _ in range(2 if wanted("start") else 0):
-                async with ServerProcess(**environment) as once:
+                async with ServerProcess.before(model, level=args.server_log) as once:
                     starts.append(once.seconds_to_first_page)
-            server = await stack.enter_async_context(ServerProcess(**environment))
+            server = await stack.enter_async_context(
+                ServerProcess.before(model, level=args.server_log)
+            )
             starts.append(server.seconds_to_first_page)
             url, pid = server.url, server.pid
             report.conditions["health"] = await server.wait_for_engine()
         if wanted("questions"):
-            _say("asking questions")
+            say("asking questions")
             await _questions(url, model, args, report)
         if wanted("first"):
-            _say("timing first frames")
+            say("timing first frames")
             report.add(await first_frames(url, 10))
         if pid is not None:
             rates = args.sample_rate or [2.0, 5.0]
             for rate in rates if wanted("idle") else []:
-                _say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
+                say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
                 report.rows += await idle_cpu(
                     url,
                     pid,
@@ -103,12 +102,12 @@ async def run_rows(args: argparse.Namespace) -> Report:
                     microphone=args.microphone,
                 )
             if wanted("memory"):
-                _say("letting cameras come and go")
+                say("letting cameras come and go")
                 report.rows += await memory(
                     url, pid, cameras=args.idle_cameras, rounds=args.soak_rounds, seconds=8
                 )
             for rate in rates if wanted("capacity") and args.cameras else []:
-                _say(f"adding cameras at {rate:g} frames/s")
+                say(f"adding cameras at {rate:g} frames/s")
                 report.rows += await capacity(
                     url,
                     pid,
@@ -122,7 +121,3 @@ async def run_rows(args: argparse.Namespace) -> Report:
         if args.server_url is None and wanted("start"):
             report.add(start_row(starts))
     return report
-
-
-def _say(text: str) -> None:
-    print(f"... {text}", file=sys.stderr, flush=True)

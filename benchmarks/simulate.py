@@ -31,7 +31,6 @@ from server.core import core_dumps
 try:
     from benchmarks.watch_scenes import STEP, TOKEN
     from scripts.bench import program
-    from scripts.bench.processes import ROOT
     from scripts.bench.report import Report, Row, Spread
     from server.core.frames import Kind
     from server.core.metrics import Metrics
@@ -284,8 +283,7 @@ def run(args: argparse.Namespace) -> int:
     for sessions in args.sessions:
         for row in simulate(sessions, args):
             report.add(row)
-    report.close()
-    return program.written(args.output, lambda: report.write(args.output, "simulate"))
+    return program.publish(report, "simulate", args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -296,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--slots", type=whole(1, 1000), default=8, help="MAX_CONCURRENT_INFERENCES (8)")
     add("--minutes", type=whole(1, 10_000), default=10, help="of simulated time (10)")
     add("--seed", type=int, default=1, help="of when what is asked (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)
 

@@ -33,9 +33,8 @@ try:
     from benchmarks.browser import chromium, page_with_camera
     from benchmarks.live_page import start_camera
     from scripts.bench import program
-    from scripts.bench.processes import ROOT
     from scripts.bench.report import Report, Row, Spread, machine
-    from scripts.bench.stand_in_speech import RATE, tone
+    from scripts.bench.stand_in_model import RATE, tone
     from scripts.bench.voice_figures import cpu_rows
     from tests.support.running import running
 except ModuleNotFoundError as missing:
@@ -182,14 +181,12 @@ async def measure(bursts: int, seconds: float) -> Report:
             "a listener more, while it talks": talking - listening,
         },
     )
-    report.close()
     return report
 
 
 def run(args: argparse.Namespace) -> int:
     report = asyncio.run(measure(args.bursts, args.seconds))
-    print(report.table())
-    return program.written(args.output, lambda: report.write(args.output, "voice-page"))
+    return program.publish(report, "voice-page", args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--bursts", type=whole(1, 10_000), default=30, help="sounds each way (30)")
     add("--seconds", type=number(1, 3600), default=15, help="for each CPU figure (15)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)
 

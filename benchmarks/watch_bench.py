@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -45,8 +43,8 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.chat_client import Arrived
     from scripts.bench.live_encoder import LiveEncoder
-    from scripts.bench.processes import ROOT, MeasurementError, ServerProcess
-    from scripts.bench.report import Report, write_whole
+    from scripts.bench.processes import MeasurementError, ServerProcess
+    from scripts.bench.report import Report
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
@@ -266,11 +264,10 @@ def run(args: argparse.Namespace) -> int:
     way = "the page in Chromium" if args.browser else "a simulated camera"
     report = Report.of(f"WatchBench through {way}, {args.minutes:g} minutes a class", args)
     scores = [Score("ours"), *map(Score, () if args.trained else BASELINES)]
-    cut = not asyncio.run(_whole(measure(args, scores)))
+    cut = not asyncio.run(program.uninterrupted(measure(args, scores)))
     if not scores[0].seconds:
         print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
         return 130
-    report.close()
     target = None if args.trained else TARGET + 2 * args.first_token
     for score in scores:
         if score.seconds:
@@ -278,45 +275,13 @@ def run(args: argparse.Namespace) -> int:
             for row in score.rows(target if score.name.startswith("ours") else None):
                 report.add(row)
     report.more["scores"] = [asdict(score) for score in scores]
-    failed = program.written(
-        args.output, lambda: [*report.write(args.output, "watch"), *_plots(scores, report, args)]
-    )
-    return failed or (130 if cut else 0)
-
-
-async def _whole(work: Awaitable[None]) -> bool:
-    """Do the work; False when SIGINT or SIGTERM ended it early."""
-    task = asyncio.ensure_future(work)
-    for which in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(which, task.cancel)
-    await asyncio.wait([task])
-    # Cancelled by a signal, after which a browser that got it, too, may fail to close.
-    if task.cancelled() or task.cancelling():
-        return False
-    task.result()
-    return True
-
-
-def _plots(scores: Sequence[Score], report: Report, args: argparse.Namespace) -> list[Path]:
-    """Draw the share of alerts that came within a time, where matplotlib is installed."""
-    if args.no_plots:
-        return []
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        return []
-    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for score in scores:
-        if not score.name.startswith("ours,") and score.delays:
-            shares = [(index + 1) / len(score.delays) for index in range(len(score.delays))]
-            axes.step(sorted(score.delays), shares, where="post", label=score.name)
-    axes.set(xlabel="s from the change to the alert", ylabel="share of alerts", ylim=(0, 1.02))
-    axes.legend()
-    image = io.BytesIO()
-    figure.savefig(image, dpi=110, format="png")
-    stem = report.stem(args.output, "watch")
-    return [write_whole(stem.with_name(f"{stem.name}-delays.png"), image.getvalue())]
+    delays = {
+        score.name: score.delays
+        for score in scores
+        if not score.name.startswith("ours,") and score.delays
+    }
+    panels = {"s from the change to the alert": delays} if delays else None
+    return program.publish(report, "watch", args, "", panels) or (130 if cut else 0)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -337,8 +302,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--linked", type=share, default=0.5, help="probability that an error is repeated (0.5)")
     add("--first-token", type=number(0.001, 60), default=0.1, help="seconds of the stand-in (0.1)")
     add("--seed", type=int, default=1, help="of scenes and errors (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
-    add("--no-plots", action="store_true", help="draw nothing")
+    program.add_output(parser, plots=True)
     return parser.parse_args(arguments)
 
 

@@ -40,7 +40,7 @@ try:
     from scripts.bench.chat_client import Arrived
     from scripts.bench.http_json import request
     from scripts.bench.live_encoder import LiveEncoder
-    from scripts.bench.processes import ROOT, ServerProcess
+    from scripts.bench.processes import ServerProcess
     from scripts.bench.report import Report
     from scripts.bench.stand_in_model import StandInModel
     from scripts.bench.usage import Usage
@@ -233,16 +233,13 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
     if not scores:
         print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
         return 130
-    report.close()
     detector = args.engine == "builtin" and not args.no_detector
     print(HEAD)
     for score in scores.values():
         print(score.row())
         for row in score.rows(*((P50, P95) if detector else (None, None))):
             report.add(row)
-    return program.written(args.output, lambda: report.write(args.output, "eyes")) or (
-        130 if cut else 0
-    )
+    return program.publish(report, "eyes", args) or (130 if cut else 0)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -270,7 +267,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--false-yes", type=share, default=0.02, help="error rate of the stand-in (0.02)")
     add("--false-no", type=share, default=0.1, help="error rate of the stand-in (0.1)")
     add("--seed", type=int, default=1, help="of made clips and errors (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser)
     return parser.parse_args(arguments)
 
 

@@ -25,15 +25,11 @@ class Engine(StandInProcess):
     """A stand-in model server that keeps its port."""
 
     def __init__(self, host: Host, first_token_ms: float, between_ms: float) -> None:
-        super().__init__(
-            first_token_ms=first_token_ms,
-            between_ms=between_ms,
-            program="scripts.bench.fleet_engine",
-        )
+        super().__init__(first_token_ms=first_token_ms, between_ms=between_ms)
         self.command = host.command
         port = free_port()
         self.url = f"http://{host.address}:{port}"
-        self._arguments += ["--host", host.address, "--port", str(port)]
+        self._arguments += ["--shared", "--host", host.address, "--port", str(port)]
 
     async def kill(self) -> None:
         await killed(self._process)

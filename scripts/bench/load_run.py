@@ -1,5 +1,8 @@
-"""A load run from beginning to end: a server (a running one, or one started here), cameras,
-warm-up, questions, results.
+"""A load run from beginning to end: a server (a running one, or one started here), cameras, warm-up, questions, figures.
+
+Names and definitions are those of vLLM's serving benchmark. ttft: from the planned arrival to the first text; itl:
+between pieces of text as they come (the server may merge pieces for a slow reader); tpot: the time after the first text
+by token; e2el: from the planned arrival to the end. Goodput: questions answered within the objective (`slo`), a second.
 """
 
 from __future__ import annotations
@@ -7,31 +10,263 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
-import signal
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scripts.bench import plots, program
-from scripts.bench.gpu_watch import GpuWatch
+from scripts.bench import program
 from scripts.bench.http_json import request
-from scripts.bench.load_figures import LoadFigures, Sample, advice
-from scripts.bench.open_loop import OpenLoop, Planned, ServerGone, poisson
+from scripts.bench.open_loop import OpenLoop, Planned, Sample, ServerGone, poisson
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
-from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, write_csv
-from server.features.hosting.gpu import GpuReader
+from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, Spread
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
 # A machine that is idle for less of the time than this measures itself.
 FULL = 0.1
-COLUMNS = (
-    *("number", "planned_s", "sent_s", "session_wait_ms", "ttft_ms", "tpot_ms", "e2el_ms"),
-    *("wait_frame_ms", "prepare_ms", "queue_ms", "first_token_ms", "total_ms", "frame_age_ms"),
-    *("visual_tokens", "prompt_tokens", "completion_tokens", "error"),
-)
+# The server's own steps of an answer, in order, and what they are called
+STAGES = {
+    "wait_frame_ms": "waiting for a frame captured after it",
+    "prepare_ms": "preparing the frame",
+    "queue_ms": "waiting for the model",
+    "first_token_ms": "request → first token",
+    "total_ms": "question → whole answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """`asked`: how many were due, those that were still open when the run ended among them."""
+
+    samples: Sequence[Sample]
+    asked: int
+    slo: float
+
+    @property
+    def seconds(self) -> float:
+        """From the first planned arrival to the last end."""
+        first = min((s.planned for s in self.samples), default=0.0)
+        last = max((s.ended for s in self.samples if s.ended is not None), default=first)
+        return max(1e-9, last - first)
+
+    @property
+    def answered(self) -> list[Sample]:
+        return [s for s in self.samples if not s.error]
+
+    @property
+    def good(self) -> int:
+        return sum((s.e2el_ms or math.inf) <= self.slo * 1000 for s in self.answered)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        return dict(sorted(Counter(s.error for s in self.samples if s.error).items()))
+
+    def values(self, name: str) -> list[float]:
+        """Return ttft, tpot, itl, e2el or a stage of every answered question, in ms."""
+        if name == "itl":
+            return [gap for s in self.answered for gap in s.gaps]
+        if name in STAGES:
+            return _known(s.timings.get(name) for s in self.answered)
+        return _known(getattr(s, f"{name}_ms") for s in self.answered)
+
+    def counts(self) -> dict[str, Any]:
+        return {
+            "completed": len(self.answered),
+            "failed": len(self.samples) - len(self.answered),
+            "unfinished": self.asked - len(self.samples),
+            "errors": self.errors,
+        }
+
+    def rows(self) -> list[Row]:
+        answered, seconds = self.answered, self.seconds
+        errors = ", ".join(f"{code} {n}" for code, n in self.errors.items()) or "none"
+        unfinished = self.asked - len(self.samples)
+        held_up = sum((s.waited_ms or 0) > 50 for s in self.samples)
+        rates = (
+            (
+                "answered",
+                len(answered),
+                f"{len(answered)} of {self.asked} in {seconds:.1f} s; errors: {errors}"
+                + (f"; {unfinished} were still open at the end" if unfinished else ""),
+            ),
+            (
+                f"goodput: answered within {self.slo:g} s",
+                self.good,
+                f"{self.good / max(1, len(self.samples)):.0%} of all questions",
+            ),
+            ("output tokens", sum(s.completion_tokens or 0 for s in answered), ""),
+        )
+        spreads = (
+            ("ttft: planned arrival → first text", self.values("ttft"), ""),
+            ("tpot: time per output token", self.values("tpot"), ""),
+            ("itl: between pieces of text", self.values("itl"), ""),
+            ("e2el: planned arrival → whole answer", self.values("e2el"), ""),
+            (
+                "waiting here for a free session",
+                _known(s.waited_ms for s in self.samples),
+                f"{held_up} questions waited over 50 ms; it is part of ttft and e2el",
+            ),
+            *((f"server: {what}", self.values(name), "") for name, what in STAGES.items()),
+            ("server: frame's age at the model", _known(s.frame_age_ms for s in answered), ""),
+        )
+        return [
+            Row(what, "/s", value=count / seconds, at_least=True, note=note)
+            for what, count, note in rates
+        ] + [Row(what, "ms", Spread.of(values), note=note) for what, values, note in spreads]
+
+    def slow(self) -> list[Sample]:
+        """The answers that took longer than the objective, and those that a time limit ended."""
+        return [
+            s
+            for s in self.samples
+            if (s.e2el_ms or 0) > self.slo * 1000 or s.error in ("timeout", "engine_timeout")
+        ]
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+# Settings to lower
+
+
+def _decode(sample: Sample) -> float:
+    stages = [sample.timings.get(name) or 0.0 for name in STAGES]
+    return max(0.0, stages[-1] - sum(stages[:-1])) if stages[3] else 0.0
+
+
+def _stage(name: str) -> Callable[[Sample], float]:
+    return lambda sample: sample.timings.get(name) or 0.0
+
+
+# The time of each part of an answer, and what to do about it
+_PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
+    "session": (
+        lambda sample: sample.waited_ms or 0.0,
+        "all sessions here were busy. That is the answers' own slowness adding up: lower what is named below, "
+        "or --rate; more --sessions would ask more at once.",
+    ),
+    "frame": (
+        _stage("wait_frame_ms"),
+        "waiting for the camera. No setting to lower: look at the cameras' network and at the processor here.",
+    ),
+    "prepare": (
+        _stage("prepare_ms"),
+        "preparing frames. Turn ENABLE_FACE_BLUR and ENABLE_NSFW_FILTER off, or give the server more processor.",
+    ),
+    "queue": (
+        _stage("queue_ms"),
+        "waiting for a place at the model. Lower RESPONSE_MAX_TOKENS (now {max_tokens}) and VISUAL_TOKEN_BUDGET "
+        "(now {visual_tokens}), so that places come free sooner, and FRAME_SAMPLE_RATE where descriptions run.",
+    ),
+    "first_token": (
+        _stage("first_token_ms"),
+        "the model reading the picture. Lower VISUAL_TOKEN_BUDGET (now {visual_tokens}), and "
+        "MAX_CONCURRENT_INFERENCES when many answers share the GPU.",
+    ),
+    "decode": (
+        _decode,
+        "the model writing. Lower RESPONSE_MAX_TOKENS (now {max_tokens}), and MAX_CONCURRENT_INFERENCES when "
+        "many answers share the GPU; a model in 8 bits (scripts/convert_model.py) writes faster.",
+    ),
+}
+
+
+class _Named(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "unknown"
+
+
+def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
+    """Name the settings to lower when answers take longer than the objective. `limits`: those of `ready`.
+
+    Each part that makes up a sixth or more of the slow answers is named, the largest first.
+    """
+    slow = figures.slow()
+    refused = sum(figures.errors.get(code, 0) for code in ("busy", "engine_timeout", "timeout"))
+    if not slow and not refused:
+        return []
+    lines = [
+        f"{len(slow)} of {len(figures.samples)} questions took over {figures.slo:g} s"
+        + (f", {refused} were refused or given up" if refused else "")
+        + "."
+    ]
+    parts = {
+        name: statistics.fmean(map(part, slow)) if slow else 0.0
+        for name, (part, _) in _PARTS.items()
+    }
+    whole = sum(parts.values())
+    for name in sorted(parts, key=lambda name: -parts[name]):
+        if whole and parts[name] >= whole / 6:
+            share = f"{parts[name] / whole:.0%} of that time ({parts[name] / 1000:.1f} s)"
+            lines.append(f"- {share}: {_PARTS[name][1].format_map(_Named(limits))}")
+    if refused and not whole:
+        lines.append(f"- {_PARTS['queue'][1].format_map(_Named(limits))}")
+    return lines
+
+
+# The GPUs meanwhile
+
+
+class GpuWatch:
+    """Reads the GPUs once a second, in a thread, while it is open."""
+
+    def __init__(self, reader: GpuReader) -> None:
+        self.readings: list[list[Gpu]] = []
+        self.why_none = reader.why_none
+        self._reader = reader
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._reader.source:
+            self._task = asyncio.create_task(self._watch(), name="gpu-watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                self.readings.append(list(await asyncio.to_thread(self._reader.read)))
+            except GpuError as error:
+                self.why_none = str(error)
+            await asyncio.sleep(1.0)
+
+    def rows(self) -> list[Row]:
+        """Use, memory and power of each GPU; or one row that says why there is none."""
+        if not self.readings:
+            return [Row("GPU", "", note=self.why_none or "no reading came in time")]
+        rows = []
+        for gpu in self.readings[0]:
+            mine = [one for reading in self.readings for one in reading if one.index == gpu.index]
+            total = "" if gpu.memory_total is None else f" of {gpu.memory_total / 2**30:.0f} GiB"
+            found = (
+                ("in use", "%", [None if g.use is None else 100 * g.use for g in mine]),
+                (f"memory{total}", "GiB", [g.memory_used and g.memory_used / 2**30 for g in mine]),
+                ("power", "W", [g.watts for g in mine]),
+            )
+            rows += [
+                Row(f"GPU {gpu.index}: {what}", unit, Spread.of(_known(values)))
+                for what, unit, values in found
+            ]
+            rows[-3].note = f"{gpu.name}, by {self._reader.source}"
+        return rows
+
+    def as_json(self) -> dict[str, Any]:
+        readings = [[gpu.as_json() for gpu in reading] for reading in self.readings]
+        return {"source": self._reader.source, "why_none": self.why_none, "readings": readings}
+
+
+# The run
 
 
 @dataclass(slots=True)
@@ -44,8 +279,6 @@ class LoadRun:
     limits: dict[str, Any] = field(default_factory=dict)
     # A stand-in took the model's place
     stand_in: bool = False
-    # Epoch seconds
-    began: float = 0.0
     # Those that the cameras here were too slow for
     frames_dropped: int = 0
     # The reason for an early end; "" without one
@@ -61,7 +294,7 @@ class LoadRun:
 
     @property
     def figures(self) -> LoadFigures:
-        return LoadFigures.of(self.samples, asked=self.due, slo=self.slo)
+        return LoadFigures(self.samples, self.due, self.slo)
 
 
 async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
@@ -72,17 +305,22 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
     Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be
     measured.
     """
+    width, height = args.size
     report = Report.of(
-        f"qwen-camera under load, simulated {args.size[0]}×{args.size[1]} VP8 cameras, open loop",
-        args,
+        f"qwen-camera under load, simulated {width}×{height} VP8 cameras, open loop", args
     )
     run = LoadRun(report, poisson(args.num_requests, args.rate, args.seed), args.slo)
     async with contextlib.AsyncExitStack() as stack:
-        stop = stack.enter_context(Stop())
         url = args.server_url
         if url is None:
             console.print("... starting a server and a stand-in for the model")
-            url, run.stand_in = await _start(stack, args), True
+            times = {"first_token_ms": args.first_token_ms, "between_ms": args.between_ms}
+            model = await stack.enter_async_context(StandInProcess(**times))
+            server = await stack.enter_async_context(
+                ServerProcess.before(model, level=args.server_log)
+            )
+            await server.wait_for_engine()
+            url, run.stand_in = server.url, True
         report.conditions["health"] = await check_health(url)
         loop = OpenLoop(
             url,
@@ -104,21 +342,9 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
             await loop.warm_up(args.warm_up)
         if args.monitor_gpu:
             run.gpus = await stack.enter_async_context(GpuWatch(await asyncio.to_thread(GpuReader)))
-        await _ask(loop, run, stop, console)
+        await _ask(loop, run, console)
         run.frames_dropped = loop.frames_dropped
     return run
-
-
-async def _start(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> str:
-    model = await stack.enter_async_context(
-        StandInProcess(first_token_ms=args.first_token_ms, between_ms=args.between_ms)
-    )
-    environment = {"ENGINE": "vllm", "VLLM_BASE_URL": model.base_url}
-    if args.server_log:
-        environment["LOG_LEVEL"] = args.server_log
-    server = await stack.enter_async_context(ServerProcess(**environment))
-    await server.wait_for_engine()
-    return server.url
 
 
 async def check_health(url: str) -> Any:
@@ -143,7 +369,7 @@ async def check_health(url: str) -> Any:
     return body
 
 
-async def _ask(loop: OpenLoop, run: LoadRun, stop: Stop, console: Console) -> None:
+async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -163,50 +389,11 @@ async def _ask(loop: OpenLoop, run: LoadRun, stop: Stop, console: Console) -> No
             took = "" if sample.e2el_ms is None else f"last {sample.e2el_ms / 1000:.2f} s  "
             progress.update(bar, advance=1, detail=f"{took}errors {failed}")
 
-        asking = asyncio.create_task(loop.ask(run.plan, ended), name="asking")
-        stop.task = asking
         try:
-            await asking
+            if not await program.uninterrupted(loop.ask(run.plan, ended)):
+                run.cut_short = "interrupted"
         except ServerGone:
             run.cut_short = "the server went away"
-        except asyncio.CancelledError:
-            if not stop.asked:
-                raise
-            run.cut_short = "interrupted"
-        finally:
-            stop.task = None
-            run.began = loop.began
-
-
-class Stop:
-    """SIGINT and SIGTERM end `task` when there is one, else everything; the second time they do
-    what they always do.
-    """
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.asked = False
-        self._main = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self._stop)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.__exit__()
-        self.asked = True
-        task = self.task or self._main
-        if task is not None:
-            task.cancel()
-
-
-# --- results
 
 
 def finish(run: LoadRun) -> None:
@@ -221,7 +408,7 @@ def finish(run: LoadRun) -> None:
     sent = [s for s in run.samples if s.sent is not None]
     report.more |= {
         "interrupted": run.cut_short,
-        "summary": figures.summary(),
+        "counts": figures.counts(),
         "questions": [asdict(sample) for sample in sent],
         "advice": advice(figures, run.limits),
     }
@@ -231,29 +418,19 @@ def finish(run: LoadRun) -> None:
 def publish(run: LoadRun, args: argparse.Namespace) -> int:
     """Print the results and write them; the exit status."""
     finish(run)
-
-    def questions(stem: Path) -> Path:
-        lines = [COLUMNS, *map(_line, run.samples)]
-        return write_csv(stem.with_name(f"{stem.name}-questions.csv"), lines)
-
-    def draw(stem: Path) -> list[Path]:
-        readings = run.gpus.readings if run.gpus is not None else []
-        return plots.draw(run.figures, readings, run.began, stem)
-
-    status = program.publish(run.report, "load", args, words(run), questions, draw)
+    figures = run.figures
+    panels = {
+        "s from the planned arrival": {
+            name: [value / 1000 for value in figures.values(name)] for name in ("ttft", "e2el")
+        },
+        "ms, as the server says": {
+            what: figures.values(name) for name, what in STAGES.items() if figures.values(name)
+        },
+    }
+    status = program.publish(run.report, "load", args, words(run), panels)
     if run.cut_short == "interrupted":
         return status or 130
-    return status if run.figures.answered and not run.cut_short else 1
-
-
-def _line(sample: Sample) -> list[Any]:
-    own = {
-        "planned_s": round(sample.planned, 3),
-        "sent_s": None if sample.sent is None else round(sample.sent, 3),
-        "session_wait_ms": sample.waited_ms,
-    }
-    found = (own.get(c, sample.timings.get(c, getattr(sample, c, None))) for c in COLUMNS)
-    return [round(value, 2) if isinstance(value, float) else value for value in found]
+    return status if figures.answered and not run.cut_short else 1
 
 
 def words(run: LoadRun) -> str:

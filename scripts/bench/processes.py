@@ -31,19 +31,12 @@ def free_port() -> int:
 
 
 class StandInProcess:
-    """The stand-in model in a process of its own; `program` is its module."""
+    """The stand-in model in a process of its own."""
 
-    def __init__(
-        self,
-        *,
-        first_token_ms: float = 50,
-        between_ms: float = 10,
-        program: str = "scripts.bench.stand_in_model",
-    ) -> None:
+    def __init__(self, *, first_token_ms: float = 50, between_ms: float = 10) -> None:
         self.base_url = ""
         # Words before the program's own, for another host
         self.command: tuple[str, ...] = ()
-        self._program = program
         self._arguments = ["--first-token-ms", str(first_token_ms), "--between-ms", str(between_ms)]
         self._process: asyncio.subprocess.Process | None = None
 
@@ -52,7 +45,7 @@ class StandInProcess:
             *self.command,
             sys.executable,
             "-m",
-            self._program,
+            "scripts.bench.stand_in_model",
             *self._arguments,
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
@@ -70,11 +63,10 @@ class StandInProcess:
             self._process.stdin.close()
             await asyncio.wait_for(self._process.wait(), 10)
 
-    async def records(self, since: int = 0, what: str = "records") -> list[dict[str, Any]]:
-        """The requests from number `since` on (stand_in_model.Record)."""
+    async def records(self, kind: str = "chat") -> list[dict[str, Any]]:
+        """The requests of a kind (stand_in_model.Record)."""
         url = self.base_url.removesuffix("/v1")
-        found: list[dict[str, Any]] = await json_request("GET", f"{url}/{what}?since={since}")
-        return found
+        return [one for one in await json_request("GET", f"{url}/records") if one["kind"] == kind]
 
 
 class ServerProcess:
@@ -99,6 +91,12 @@ class ServerProcess:
         self._open = contextlib.ExitStack()
         self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def before(cls, model: StandInProcess, *, level: str = "", **environment: str) -> Self:
+        """A server whose engine is the stand-in; `level` of its log."""
+        more = {"LOG_LEVEL": level} if level else {}
+        return cls(ENGINE="vllm", VLLM_BASE_URL=model.base_url, **more, **environment)
 
     @property
     def pid(self) -> int:

@@ -6,15 +6,16 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
-import time
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.arguments import address, number, whole
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import ROOT, MeasurementError
-from scripts.bench.report import Report
+from scripts.bench.report import Report, draw
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,19 @@ def add_server(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("ACCESS_CODE") or None,
         help="its access code (ACCESS_CODE of the environment)",
     )
+
+
+def add_output(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:
+    """Add the options of where results go."""
+    folder = ROOT / "benchmark_results"
+    parser.add_argument("--output", type=Path, default=folder, help="folder for the results")
+    if plots:
+        parser.add_argument("--no-plots", action="store_true", help="draw nothing")
+
+
+def say(text: str) -> None:
+    """Tell people what is going on."""
+    print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def add_options(
@@ -60,7 +74,7 @@ def add_options(
     )
     add("--detail", choices=("auto", "low", "high"), default="auto")
     add("--seed", type=int, default=1, help="of when what is asked (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    add_output(parser)
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
     add("--server-log", default="", help="log level of the started server (warning)")
 
@@ -68,13 +82,15 @@ def add_options(
 def run(measure: Callable[[], int], output: Path) -> int:
     """Measure when results can be written to `output`; the exit status.
 
-    Says in one line why there is none.
+    Says in one line why there is none. SIGTERM ends it as SIGINT does, with what it started.
     """
     logging.basicConfig(level=logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        check_folder(output)
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
-        return unwritten(output, error)
+        return _unwritten(output, error)
     try:
         return measure()
     except ModuleNotFoundError as error:
@@ -91,46 +107,50 @@ def run(measure: Callable[[], int], output: Path) -> int:
         return 130
 
 
-def check_folder(folder: Path) -> None:
-    """Find out, before anything is measured, that results can be written to a folder.
+async def uninterrupted(work: Awaitable[None]) -> bool:
+    """Do the work; False when SIGINT or SIGTERM ended it early. The second time they do what they always do."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
-    Raises OSError.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".probe-{time.time_ns()}"
-    probe.touch()
-    probe.unlink()
+    def stop() -> None:
+        for one in numbers:
+            loop.remove_signal_handler(one)
+        task.cancel()
 
-
-def written(folder: Path, write: Callable[[], Iterable[Path]]) -> int:
-    """Write results with `write`, and say where they are, or why not; the exit status."""
+    for one in numbers:
+        loop.add_signal_handler(one, stop)
     try:
-        paths = list(write())
-    except OSError as error:
-        return unwritten(folder, error)
-    print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
-    return 0
+        await asyncio.wait([task])
+    finally:
+        for one in numbers:
+            loop.remove_signal_handler(one)
+        task.cancel()
+    # Cancelled by a signal, after which a browser that got it, too, may fail to close.
+    if task.cancelled() or task.cancelling():
+        return False
+    task.result()
+    return True
 
 
 def publish(
     report: Report,
     name: str,
     args: argparse.Namespace,
-    words: str,
-    more: Callable[[Path], Path],
-    draw: Callable[[Path], Iterable[Path]],
+    words: str = "",
+    panels: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> int:
-    """Print a report with `words`, and write it to `args.output` with one file more, and with pictures unless
-    `args.no_plots` is set or matplotlib is not installed; the exit status.
+    """End a report, print it with `words`, and write it to `args.output`; the exit status.
 
-    `more` and `draw` get the stem of the files' names.
+    `panels` are drawn (report.draw) unless `args.no_plots` is set or matplotlib is not installed.
     """
-    print(f"{report.table()}\n\n{words}\n")
-    stem, no_plots = report.stem(args.output, name), ""
+    report.close()
+    print(f"{report.table()}\n\n{words}".rstrip() + "\n")
+    no_plots = ""
     try:
-        paths = [*report.write(args.output, name), more(stem)]
-        if not args.no_plots:
-            paths += draw(stem)
+        paths = [*report.write(args.output, name)]
+        if panels and not args.no_plots:
+            paths.append(draw(report.stem(args.output, name), panels))
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
@@ -139,14 +159,14 @@ def publish(
             " .venv/bin/python -m pip install --require-hashes -r locks/requirements-plots.txt"
         )
     except OSError as error:
-        return unwritten(args.output, error)
+        return _unwritten(args.output, error)
     print(f"Written: {', '.join(os.path.relpath(path) for path in paths)}")
     if no_plots:
         print(no_plots)
     return 0
 
 
-def unwritten(folder: Path, error: OSError) -> int:
+def _unwritten(folder: Path, error: OSError) -> int:
     """Say why results are not written; the exit status."""
     print(f"Results cannot be written to {folder}: {error.strerror}.", file=sys.stderr)
     return 1

@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -195,6 +195,28 @@ def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
     text = io.StringIO()
     csv.writer(text).writerows(lines)
     return write_whole(path, text.getvalue().encode())
+
+
+def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Path:
+    """Draw in each panel, by its title, the share of each series that is not above a value; the picture's path.
+
+    Raises OSError, and ModuleNotFoundError without matplotlib, which is not installed with the server
+    (requirements-plots.txt).
+    """
+    # Not pyplot, which looks for a screen and keeps every figure.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0 * len(panels), 4.2), layout="constrained")
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, series) in zip(places, panels.items(), strict=True):
+        for name, values in series.items():
+            shares = [100 * (index + 1) / len(values) for index in range(len(values))]
+            axes.step(sorted(values), shares, where="post", label=name)
+        axes.set(xlabel=title, ylabel="%", ylim=(0, 102))
+        axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110, format="png")
+    return write_whole(stem.with_name(f"{stem.name}.png"), image.getvalue())
 
 
 def machine() -> dict[str, Any]:

@@ -1,16 +1,19 @@
-"""A stand-in for a model server: it measures, it does not see.
+"""A stand-in for a model server, a recogniser and a voice: it measures, it does not see or hear.
 
-OpenAI-compatible as far as a streamed chat with one picture goes. It answers after a fixed time,
-decodes every picture that it gets, reads the clock in it (clock_code.py) and keeps a record of each
-request: GET /records. To be run in a process of its own, so that what measures does not slow down
-what is measured:
+OpenAI-compatible as far as a streamed chat with one picture, a transcription and speech go. A chat is answered after a
+fixed time, the others at once: a transcription is the same words with a number, speech a tone of as many seconds as the
+text would take. It decodes every picture that it gets, reads the clock in it (clock_code.py) and keeps a record of each
+request: GET /records. To be run in a process of its own, so that what measures does not slow down what is measured:
 
     python -m scripts.bench.stand_in_model --port 8001 --first-token-ms 50
+
+With --shared its answers take longer the more it has: pictures are read one after the other (--first-token-ms each), and a
+step of all running answers takes --between-ms, and 4 % more for each answer beside. POST /factor with a number makes all of
+it slower from then on, as a GPU that throttles does.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import contextlib
@@ -18,36 +21,33 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from scripts.arguments import command_line
 from scripts.bench import clock_code
 from server.core import core_dumps
 
 MODEL = "stand-in"
 MAX_BODY = 64 * 1024 * 1024
 RECORDS_KEPT = 100_000
-ANSWER = [
-    "This",
-    "is",
-    "a",
-    "measured",
-    "answer",
-    "of",
-    "the",
-    "stand-in",
-    ",",
-    "nothing",
-    "was",
-    "seen",
-    ".",
-]
+ANSWER = "This is a measured answer of the stand-in , nothing was seen ."
+# A question with this word gets an answer of minutes.
+AT_LENGTH, MANY_PIECES = "at length", 600
+# More time of a step for each answer beside: from 10 ms alone to 23 ms for 32 at a time, as vLLM's
+# published curves of 8B models have it in order of magnitude.
+STEP_SHARE = 0.04
+# The slowest that it can be made, times
+MOST_FACTOR = 1000.0
+# Of speech: samples a second, and seconds of a spoken character
+RATE = 24_000
+_CHARACTER = 0.06
 
 
 @dataclass(slots=True)
@@ -57,10 +57,12 @@ class Record:
     number: int
     # Arrival of the request's last byte
     arrived: float
-    # The text of the last user message
+    # The text of the last user message, the words of a transcription, or the text to speak
     question: str
     # Of the whole request
     bytes: int
+    # chat | words | sound
+    kind: str = "chat"
     # Of the picture; 0 without one
     width: int = 0
     height: int = 0
@@ -84,22 +86,22 @@ class Asked(NamedTuple):
     writer: asyncio.StreamWriter
 
 
-class Numbered(Protocol):
-    """A record of a request: a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    number: int
-
-
 class StandInModel:
     """The server; its fields may be changed while it runs. Times are seconds."""
 
     def __init__(
-        self, *, first_token: float = 0.05, between: float = 0.01, pieces: int = 8
+        self,
+        *,
+        first_token: float = 0.05,
+        between: float = 0.01,
+        pieces: int = 8,
+        shared: bool = False,
     ) -> None:
         self.first_token = first_token
         self.between = between
         self.pieces = pieces
+        self.factor = 1.0
+        self._reading = asyncio.Lock() if shared else None
         self.max_model_len = 8192
         self.records: deque[Record] = deque(maxlen=RECORDS_KEPT)
         self.running = 0
@@ -109,7 +111,6 @@ class StandInModel:
         # Decoding happens while the first token is waited for, off the loop: arrivals are stamped
         # on time.
         self._pool = ThreadPoolExecutor(1, "look")
-        self._numbers = 0
 
     @property
     def base_url(self) -> str:
@@ -167,18 +168,36 @@ class StandInModel:
             case "GET", "/health":
                 write_json(writer, 200, {})
             case "GET", "/records":
-                write_records(writer, self.records, url.query)
+                since = int(parse_qs(url.query).get("since", ["0"])[0])
+                found = [asdict(one) for one in list(self.records) if one.number >= since]
+                write_json(writer, 200, found)
+            case "POST", "/factor":
+                factor = float(asked.body)
+                if not 0 < factor <= MOST_FACTOR:
+                    raise ValueError(f"a factor is above 0 and at most {MOST_FACTOR}, not {factor}")
+                self.factor = factor
+                write_json(writer, 200, {})
+            case "POST", "/v1/audio/transcriptions":
+                words = f"What is this, number {len(self.records)}?"
+                self._record(arrived, words, asked, "words")
+                write_json(writer, 200, {"text": words})
+            case "POST", "/v1/audio/speech":
+                text = str(json.loads(asked.body).get("input", ""))
+                await self._speak(self._record(arrived, text, asked, "sound"), writer)
             case _:
                 write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
         await writer.drain()
         return True
 
+    def _record(self, arrived: float, text: str, asked: Asked, kind: str = "chat") -> Record:
+        number = self.records[-1].number + 1 if self.records else 0
+        self.records.append(Record(number, arrived, text, len(asked.body), kind))
+        return self.records[-1]
+
     async def _chat(self, arrived: float, asked: Asked) -> bool:
         request = json.loads(asked.body)
         question, picture = _last_user(request["messages"])
-        record = Record(self._numbers, arrived, question, len(asked.body))
-        self._numbers += 1
-        self.records.append(record)
+        record = self._record(arrived, question, asked)
         self.running += 1
         looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
         # Reading on tells when the client hangs up; it sends nothing while it waits for an answer.
@@ -198,17 +217,25 @@ class StandInModel:
 
     def said(self, question: str, count: int) -> list[str]:
         """Return the pieces of the answer to a question, `count` at most."""
-        return [(" " if i else "") + ANSWER[i % len(ANSWER)] for i in range(count)]
+        words = ANSWER.split()
+        return [(" " if i else "") + words[i % len(words)] for i in range(count)]
 
     async def _stream(
         self, record: Record, request: dict[str, Any], writer: asyncio.StreamWriter
     ) -> None:
         streamed = bool(request.get("stream"))
-        wanted = request.get("max_completion_tokens") or request.get("max_tokens") or self.pieces
-        count = max(1, min(self.pieces, int(wanted)))
+        most = MANY_PIECES if AT_LENGTH in record.question else self.pieces
+        wanted = request.get("max_completion_tokens") or request.get("max_tokens") or most
+        count = max(1, min(most, int(wanted)))
         pieces = self.said(record.question, count)
         usage = {"prompt_tokens": 100, "completion_tokens": count, "total_tokens": 100 + count}
-        await asyncio.sleep(max(0.0, record.arrived + self.first_token - time.time()))
+        between = self.between
+        if self._reading is None:
+            await asyncio.sleep(max(0.0, record.arrived + self.first_token - time.time()))
+        else:
+            async with self._reading:
+                await asyncio.sleep(self.first_token * self.factor)
+            between *= self.factor * (1 + STEP_SHARE * (self.running - 1))
         if not streamed:
             message = {"role": "assistant", "content": "".join(pieces)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -216,13 +243,11 @@ class StandInModel:
             write_json(writer, 200, {"choices": [choice], "usage": usage})
             await writer.drain()
             return
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
+        _write_head(writer, "text/event-stream")
         _write_event(writer, _chunk({"role": "assistant", "content": ""}))
         for i, piece in enumerate(pieces):
             if i:
-                await asyncio.sleep(self.between)
+                await asyncio.sleep(between)
             else:
                 record.first_token = time.time()
             _write_event(writer, _chunk({"content": piece}))
@@ -234,27 +259,46 @@ class StandInModel:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
+    async def _speak(self, record: Record, writer: asyncio.StreamWriter) -> None:
+        _write_head(writer, f"audio/pcm;rate={RATE}")
+        sound = tone(len(record.question) * _CHARACTER).tobytes()
+        record.first_token = time.time()
+        # A tenth of a second at a time
+        for begin in range(0, len(sound), RATE // 5):
+            _write_chunk(writer, sound[begin : begin + RATE // 5])
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+
+def tone(seconds: float) -> NDArray[np.int16]:
+    """Return a tone of this length, `RATE`."""
+    times = np.arange(round(seconds * RATE)) / RATE
+    return (9000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
+
 
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return {"id": "x", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
 
 
+def _write_head(writer: asyncio.StreamWriter, kind: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+
+
+def _write_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
 def _write_event(writer: asyncio.StreamWriter, data: Any) -> None:
-    event = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
-    writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+    text = data if isinstance(data, str) else json.dumps(data)
+    _write_chunk(writer, f"data: {text}\n\n".encode())
 
 
 def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
     raw = json.dumps(body).encode()
     head = f"HTTP/1.1 {status} .\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
     writer.write(head.encode() + b"\r\n\r\n" + raw)
-
-
-def write_records(writer: asyncio.StreamWriter, records: Iterable[Numbered], query: str) -> None:
-    """Write the records from number `since` of a query on; without one all."""
-    since = int(parse_qs(query).get("since", ["0"])[0])
-    write_json(writer, 200, [asdict(one) for one in list(records) if one.number >= since])
 
 
 def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:
@@ -290,18 +334,22 @@ def _look(record: Record, picture: str) -> None:
     record.age_ms = None if shown is None else clock_code.age_ms(shown, record.arrived * 1000)
 
 
-async def serve_until_closed(kind: type[StandInModel], description: str) -> None:
-    """Run a stand-in with the options of its command line, until its standard input ends."""
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+async def main() -> None:
+    """Run a stand-in until its standard input ends."""
+    parser = command_line(__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--host", default="127.0.0.1", help="the address that it listens at")
     parser.add_argument("--first-token-ms", type=float, default=50)
     parser.add_argument("--between-ms", type=float, default=10)
     parser.add_argument("--pieces", type=int, default=8, help="words of every answer")
+    parser.add_argument("--shared", action="store_true", help="answers take longer beside others")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    model = kind(
-        first_token=args.first_token_ms / 1000, between=args.between_ms / 1000, pieces=args.pieces
+    model = StandInModel(
+        first_token=args.first_token_ms / 1000,
+        between=args.between_ms / 1000,
+        pieces=args.pieces,
+        shared=args.shared,
     )
     model.host = args.host
     await model.start(args.port)
@@ -315,4 +363,4 @@ async def serve_until_closed(kind: type[StandInModel], description: str) -> None
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    asyncio.run(serve_until_closed(StandInModel, __doc__ or ""))
+    asyncio.run(main())

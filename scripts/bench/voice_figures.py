@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from scripts.bench.report import Row, Spread, percentile, write_csv
+from scripts.bench.report import Row, Spread, percentile
 from scripts.bench.voice_peer import FRAME_SECONDS, Received
 
 # Targets hold for this silence, which ends a turn.
@@ -263,24 +262,22 @@ class VoiceFigures:
             "cores": self.cores,
         }
 
-    def write_turns(self, path: Path) -> Path:
-        """Write one line for each turn; its path. Raises OSError."""
-        steps = ("decided", "text", "model", "token", "pcm", "sound")
-        lines: list[list[Any]] = [
-            ["number", "spoken_s", *(f"{s}_ms" for s in steps), "cut", "error"]
-        ]
-        for turn in self.turns:
-            times = [turn.ms("end", step) for step in steps]
-            lines.append(
-                [
-                    turn.number,
-                    round(turn.end - turn.begin, 3),
-                    *(None if value is None else round(value, 1) for value in times),
-                    turn.cut,
-                    turn.error,
-                ]
-            )
-        return write_csv(path, lines)
+    def panels(self) -> dict[str, dict[str, list[float]]]:
+        """The values to draw: steps of the turns, and of speech over answers."""
+        steps = {
+            step: [value for turn in self.whole if (value := turn.ms("end", step)) is not None]
+            for step in ("decided", "text", "model", "sound")
+        }
+        over = {
+            what: [
+                1000 * (at - one.begin)
+                for one in self.interruptions
+                if (at := getattr(one, what)) is not None
+            ]
+            for what in ("lowered", "silent")
+        }
+        found = {"ms after the end of speech": steps, "ms after the first sound over it": over}
+        return {title: series for title, series in found.items() if any(series.values())}
 
 
 def cpu_rows(idle: float, more: dict[str, float]) -> list[Row]:

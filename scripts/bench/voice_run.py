@@ -21,10 +21,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,17 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
 from scripts.arguments import command_line, number, whole
-from scripts.bench import plots, program
+from scripts.bench import program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from scripts.bench.load_run import Stop, check_health
+from scripts.bench.load_run import check_health
 from scripts.bench.processes import ROOT, MeasurementError, ServerProcess, StandInProcess
-from scripts.bench.report import STAND_IN, Report
-from scripts.bench.stand_in_speech import PROGRAM
-from scripts.bench.voice_engine import LocalVoice
+from scripts.bench.program import say
+from scripts.bench.report import STAND_IN, Report, Row, Spread
 from scripts.bench.voice_figures import VoiceFigures
 from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import Speech, find_speech, hiss
 from scripts.bench.voice_talk import Talk
-from server.core import core_dumps
 
 PARTS = ("turns", "pauses", "interruptions", "noise", "cpu", "engine")
 # Pauses inside sentences, ms, and silences that end a turn
@@ -54,6 +53,13 @@ ROOM_DB = -60.0
 # A configured recogniser or voice may have to load its model.
 _READY_SECONDS = 30.0
 _LOAD_SECONDS = 600.0
+# A local voice's loading and compiling take minutes.
+_ENGINE_SECONDS = 1800.0
+# Its options in place of the configured ones, by the name of the row
+WAYS = {
+    "plain": "use_compile=off use_cuda_graphs=off",
+    "optimised": "use_compile=on use_cuda_graphs=on",
+}
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -86,9 +92,8 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--cpu-seconds", type=number(1, 3600), default=10, help="for each figure of the CPU (10)")
     add("--texts", type=whole(1, 1000), default=8, help="for a local voice alone (8)")
     add("--seed", type=int, default=1, help="of the camera's scene (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser, plots=True)
     add("--server-log", default="", help="log level of the started server (warning)")
-    add("--no-plots", action="store_true", help="draw nothing")
     add("--browser", action="store_true", help="through the page (--voice --browser --help)")
     args = parser.parse_args(arguments)
     if unknown := set(filter(None, args.only.split(","))) - set(PARTS):
@@ -110,51 +115,43 @@ class VoiceRun:
         )
         # A stand-in took the model's place.
         self.stand_in = False
-        self.cut_short = ""
         # Sentences about what was left out
         self.left_out: list[str] = []
         self._args = args
 
-    def wanted(self, part: str) -> bool:
+    def _wanted(self, part: str) -> bool:
         return not self._args.only or part in self._args.only.split(",")
 
-    async def measure(self) -> None:
-        """Measure. Figures from before SIGINT or SIGTERM count, too.
+    async def measure(self) -> bool:
+        """Measure; False when SIGINT or SIGTERM ended it early: the figures from before count, too.
 
         Raises MeasurementError, HttpError, OSError and asyncio.CancelledError.
         """
         speech = find_speech(self._args.wav)
         self.report.conditions["speech"] = speech.name
-        _say(f"speaking with {speech.name}")
+        say(f"speaking with {speech.name}")
         async with contextlib.AsyncExitStack() as stack:
-            stop = stack.enter_context(Stop())
-            stop.task = asyncio.create_task(self._all(stack, speech), name="voice")
             try:
-                await stop.task
+                return await program.uninterrupted(self._all(stack, speech))
             except (ConnectionClosed, InvalidHandshake) as error:
                 raise MeasurementError(f"the server closed the socket ({error})") from None
-            except asyncio.CancelledError:
-                if not stop.asked:
-                    raise
-                self.cut_short = "interrupted"
-            finally:
-                stop.task = None
 
     async def _all(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
-        if any(self.wanted(part) for part in PARTS if part != "engine"):
+        if any(self._wanted(part) for part in PARTS if part != "engine"):
             await self._with_server(stack, speech)
-        if self.wanted("engine"):
+        if self._wanted("engine"):
             await self._engine()
 
     async def _with_server(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
         args = self._args
         url, pid, stand_in = args.server_url, args.server_pid, None
         if url is None:
-            _say("starting a server and stand-ins")
-            stand_in = await stack.enter_async_context(StandInProcess(program=PROGRAM))
+            say("starting a server and stand-ins")
+            stand_in = await stack.enter_async_context(StandInProcess())
             self.stand_in = True
+            settings = _settings(args, stand_in.base_url)
             server = await stack.enter_async_context(
-                ServerProcess(**_environment(args, stand_in.base_url))
+                ServerProcess.before(stand_in, level=args.server_log, **settings)
             )
             await server.wait_for_engine()
             url, pid = server.url, server.pid
@@ -162,7 +159,7 @@ class VoiceRun:
         await _speech_ready(url, args)
         for wake in (True, False):
             # A question wakes the camera, whose frames would count as the microphone's.
-            parts = self._parts(args) if wake else self._cpu(args, pid)
+            parts = self._parts() if wake else self._cpu(pid)
             if not parts:
                 continue
             encoder = LiveEncoder(Scene(seed=args.seed))
@@ -173,42 +170,38 @@ class VoiceRun:
                         lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
                     )
                     peer.microphone.room = hiss(10, ROOM_DB)
-                    talk = Talk(peer, speech, self.figures, stand_in=stand_in, pid=pid, say=_say)
+                    talk = Talk(peer, speech, self.figures, stand_in=stand_in)
                     self._note(peer.ready)
                     for part in parts:
                         await part(talk)
             finally:
                 await encoder.close()
 
-    def _parts(self, args: argparse.Namespace) -> list[Callable[[Talk], Any]]:
-        parts: dict[str, Callable[[Talk], Any]] = {
+    def _parts(self) -> list[Callable[[Talk], Coroutine[Any, Any, None]]]:
+        args = self._args
+        parts: dict[str, Callable[[Talk], Coroutine[Any, Any, None]]] = {
             "turns": lambda talk: talk.turns(args.turns),
             "pauses": lambda talk: talk.pauses(args.pause_sentences, PAUSES, SILENCES),
-            "interruptions": partial(self._with_voice, lambda talk: talk.interruptions(args.interruptions)),
-            "noise": partial(self._with_voice, lambda talk: talk.noise(args.noise_minutes)),
-        }  # fmt: skip
-        return [part for name, part in parts.items() if self.wanted(name)]
+            "interruptions": lambda talk: talk.interruptions(args.interruptions),
+            "noise": lambda talk: talk.noise(args.noise_minutes),
+        }
+        return [part for name, part in parts.items() if self._wanted(name)]
 
-    def _cpu(self, args: argparse.Namespace, pid: int | None) -> list[Callable[[Talk], Any]]:
-        if not self.wanted("cpu"):
+    def _cpu(self, pid: int | None) -> list[Callable[[Talk], Coroutine[Any, Any, None]]]:
+        if not self._wanted("cpu"):
             return []
         if pid is None:
             self.left_out.append("The processor was not measured: --server-pid names its process.")
             return []
-        return [lambda talk: talk.cores(args.cpu_seconds)]
-
-    async def _with_voice(self, part: Callable[[Talk], Any], talk: Talk) -> None:
-        if talk.speaks:
-            await part(talk)
+        return [lambda talk: talk.cores(pid, self._args.cpu_seconds)]
 
     def _note(self, ready: dict[str, Any]) -> None:
         speech = {**ready["features"].get("voice_in", {}), **ready["features"].get("voice_out", {})}
         about = ("engine", "model", "recogniser", "voice", "microphone")
         self.report.conditions["engine"] = {key: (ready | speech).get(key) for key in about}
-        if not speech.get("voice"):
-            text = "The server has no voice (SPEECH_BASE_URL): nothing was heard or spoken over."
-            if text not in self.left_out:
-                self.left_out.append(text)
+        text = "The server has no voice (SPEECH_BASE_URL): nothing was heard or spoken over."
+        if not speech.get("voice") and text not in self.left_out:
+            self.left_out.append(text)
 
     async def _engine(self) -> None:
         try:
@@ -218,33 +211,80 @@ class VoiceRun:
             return
         if settings.speech_local_model is None:
             return
-        _say("measuring the local voice, plain and optimised")
-        voice = LocalVoice(
-            settings.speech_local_model,
-            str(settings.speech_python or settings.engine_python or sys.executable),
-            settings.speech_local_options,
-            settings.speech_voice,
-        )
-        self.figures.engine, found = await voice.measure(self._args.texts)
-        self.report.more["local_voice"] = found
+        say("measuring the local voice, plain and optimised")
+        found = self.report.more["local_voice"] = {}
+        for way, options in WAYS.items():
+            found[way] = one = await local_voice(settings, options, self._args.texts)
+            self.figures.engine += engine_rows(way, one)
 
 
-def _environment(args: argparse.Namespace, base_url: str) -> dict[str, str]:
-    environment = {"ENGINE": "vllm", "VLLM_BASE_URL": base_url, "MICROPHONE": "true"}
-    if not args.configured_speech:
-        environment |= {
-            "SPEECH_BASE_URL": base_url,
-            "SPEECH_MODEL": "stand-in",
-            "SPEECH_SOCKET": "false",
-            "SPEECH_LOCAL_MODEL": "",
-            "TRANSCRIPTION_BASE_URL": base_url,
-            "TRANSCRIPTION_MODEL": "stand-in",
-            "TRANSCRIPTION_REALTIME": "false",
-            "TRANSCRIPTION_LOCAL_MODEL": "",
-        }
-    if args.server_log:
-        environment["LOG_LEVEL"] = args.server_log
-    return environment
+async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]:
+    """Let the settings' local voice speak so many texts; what it measured of itself. Raises MeasurementError."""
+    process = await asyncio.create_subprocess_exec(
+        str(settings.speech_python or settings.engine_python or sys.executable),
+        *("-m", "server.features.voice_out.worker"),
+        *("--model", str(settings.speech_local_model), "--voice", settings.speech_voice),
+        *("--options", f"{settings.speech_local_options} {options}", "--measure", str(texts)),
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), _ENGINE_SECONDS)
+    except TimeoutError:
+        text = f"the local voice gave nothing in {_ENGINE_SECONDS:.0f} s"
+        raise MeasurementError(text) from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        words = err.decode(errors="replace").strip().splitlines()[-1:]
+        raise MeasurementError(f"the local voice failed: {' '.join(words)[:300]}")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
+    """Return the rows of what the worker measured of itself (voice_out/worker/measure.py)."""
+    texts, name = found["texts"], f"local voice, {way}"
+    first = Spread.of(text["first"] * 1000 for text in texts)
+    late = Spread.of(x * 1000 for text in texts for x in text["lateness"])
+    seconds, sound = (sum(text[of] for text in texts) for of in ("seconds", "sound"))
+    underruns = float(sum(text["underruns"] for text in texts))
+    early = "less than 0: it came before it was needed"
+    stages = sorted(found["stages"].items(), key=lambda pair: -pair[1])
+    total = sum(found["stages"].values())
+    return [
+        Row(f"{name}: text → first chunk", "ms", first, note="; ".join(found["notes"])),
+        Row(f"{name}: real-time factor", "", value=seconds / sound if sound else None),
+        Row(f"{name}: chunk against the end of the sound before it", "ms", late, note=early),
+        Row(f"{name}: underruns in {sound:.0f} s of sound", "", value=underruns),
+        *(
+            Row(f"{name}: {stage}", "% of its time", value=100 * value / total)
+            for stage, value in stages
+            if total
+        ),
+    ]
+
+
+def _settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
+    if args.configured_speech:
+        return {"MICROPHONE": "true"}
+    return {
+        "MICROPHONE": "true",
+        "SPEECH_BASE_URL": base_url,
+        "SPEECH_MODEL": "stand-in",
+        "SPEECH_SOCKET": "false",
+        "SPEECH_LOCAL_MODEL": "",
+        "TRANSCRIPTION_BASE_URL": base_url,
+        "TRANSCRIPTION_MODEL": "stand-in",
+        "TRANSCRIPTION_REALTIME": "false",
+        "TRANSCRIPTION_LOCAL_MODEL": "",
+    }
 
 
 async def _speech_ready(url: str, args: argparse.Namespace) -> None:
@@ -286,30 +326,18 @@ async def _speech_ready(url: str, args: argparse.Namespace) -> None:
         await asyncio.sleep(1)
 
 
-def _say(text: str) -> None:
-    print(f"... {text}", file=sys.stderr, flush=True)
-
-
 def measure(args: argparse.Namespace) -> int:
     run = VoiceRun(args)
-    asyncio.run(run.measure())
+    cut = not asyncio.run(run.measure())
     figures, report = run.figures, run.report
     if not figures.measured:
         print("Nothing was measured: nothing is written.", file=sys.stderr)
-        return 130 if run.cut_short else 1
+        return 130 if cut else 1
     report.rows += figures.rows()
-    report.more |= {"interrupted": run.cut_short, **figures.as_json()}
-    report.close()
+    report.more |= {"interrupted": "interrupted" if cut else "", **figures.as_json()}
     words = "\n".join([*run.left_out, *([STAND_IN] if run.stand_in else [])])
-    status = program.publish(
-        report,
-        "voice",
-        args,
-        words,
-        lambda stem: figures.write_turns(stem.with_name(f"{stem.name}-turns.csv")),
-        lambda stem: [plots.draw_voice(figures, stem.with_name(f"{stem.name}-latency.png"))],
-    )
-    if run.cut_short:
+    status = program.publish(report, "voice", args, words, figures.panels())
+    if cut:
         return status or 130
     return status if not figures.turns or figures.whole else 1
 
@@ -321,8 +349,3 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(error.message, file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main(sys.argv[1:]))

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from scripts.bench.chat_client import Arrived
-from scripts.bench.processes import MeasurementError, StandInProcess
-from scripts.bench.stand_in_speech import AT_LENGTH
+from scripts.bench.processes import StandInProcess
+from scripts.bench.program import say
+from scripts.bench.stand_in_model import AT_LENGTH
 from scripts.bench.usage import Usage
 from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
 from scripts.bench.voice_peer import VoicePeer
@@ -35,8 +36,7 @@ _LONGEST_SILENCE_MS = 2000
 class Talk:
     """One visitor's conversation; fills `figures`.
 
-    `stand_in`: what plays model, recogniser and voice; None with others. `pid`: the server's
-    process; None when it runs elsewhere.
+    `stand_in`: what plays model, recogniser and voice; None with others.
     """
 
     def __init__(
@@ -46,15 +46,11 @@ class Talk:
         figures: VoiceFigures,
         *,
         stand_in: StandInProcess | None,
-        pid: int | None,
-        say: Callable[[str], None],
     ) -> None:
         self._peer = peer
         self._speech = speech
         self._figures = figures
         self._stand_in = stand_in
-        self._pid = pid
-        self._say = say
         # The server has a voice.
         voice = peer.ready.get("features", {}).get("voice_out", {})
         self.speaks = bool(voice.get("voice"))
@@ -63,7 +59,7 @@ class Talk:
 
     async def turns(self, count: int) -> None:
         """Ask one question after the other, each when the answer before it has been heard."""
-        self._say(f"asking {count} spoken questions")
+        say(f"asking {count} spoken questions")
         await self._peer.listen(silence_ms=self._figures.silence_ms, speak=self.speaks)
         for number in range(count):
             self._figures.turns.append(await self._turn(number))
@@ -135,16 +131,14 @@ class Talk:
         asked = [one for one in records if one["arrived"] > turn.begin and words in one["question"]]
         if asked:
             turn.model, turn.age_ms = asked[0]["arrived"], asked[0]["age_ms"]
-        spoken = await stand_in.records(what="speech-records")
-        made = [
-            one["first"] for one in spoken if one["kind"] == "sound" and one["arrived"] > turn.begin
-        ]
+        spoken = await stand_in.records("sound")
+        made = [one["first_token"] for one in spoken if one["arrived"] > turn.begin]
         turn.pcm = min(made, default=None)
 
     async def pauses(self, count: int, lengths: list[int], silences: list[int]) -> None:
         """Say sentences with a pause inside, and count those that are cut there."""
         for wait in silences:
-            self._say(f"pausing inside sentences, with {wait} ms of silence")
+            say(f"pausing inside sentences, with {wait} ms of silence")
             await self._peer.listen(silence_ms=wait, speak=False)
             for length in lengths:
                 for number in range(count):
@@ -166,8 +160,10 @@ class Talk:
     # Speech over answers
 
     async def interruptions(self, count: int) -> None:
-        """Speak over long answers."""
-        self._say(f"speaking over {count} answers")
+        """Speak over long answers, of a server that has a voice."""
+        if not self.speaks:
+            return
+        say(f"speaking over {count} answers")
         await self._peer.listen(silence_ms=self._figures.silence_ms, speak=True)
         for number in range(count):
             await self._quiet()
@@ -197,8 +193,10 @@ class Talk:
         )
 
     async def noise(self, minutes: float) -> None:
-        """Let noise come over long answers."""
-        self._say(f"making noise over answers for {minutes:g} min")
+        """Let noise come over long answers, of a server that has a voice."""
+        if not self.speaks:
+            return
+        say(f"making noise over answers for {minutes:g} min")
         peer, seconds = self._peer, minutes * 60
         found = self._figures.noise = Noise(0.0)
         sounds = list(noises(_NOISE_SECONDS).values())
@@ -263,30 +261,35 @@ class Talk:
 
     # The processor's part
 
-    async def cores(self, seconds: float) -> None:
-        """Measure the server's processor time for a microphone and for a listener."""
-        if self._pid is None:
-            raise MeasurementError("the server's process is not known")
-        self._say(f"measuring the processor, 5 × {seconds:g} s")
+    async def cores(self, pid: int, seconds: float) -> None:
+        """Measure the processor time of the server, `pid`, for a microphone and for a listener."""
+
+        async def usage() -> float:
+            await asyncio.sleep(1.5)
+            before = Usage.of(pid)
+            await asyncio.sleep(seconds)
+            return Usage.of(pid).cores_since(before)
+
+        say(f"measuring the processor, 5 × {seconds:g} s")
         peer, figures = self._peer, self._figures
         room, peer.microphone.room = peer.microphone.room, None
-        idle = figures.idle_cores = await self._usage(seconds)
+        idle = figures.idle_cores = await usage()
         await peer.listen(silence_ms=_LONGEST_SILENCE_MS, speak=False)
-        silent = await self._usage(seconds)
+        silent = await usage()
         figures.cores["a silent microphone more"] = silent - idle
         peer.microphone.room = self._talk()
-        speaking = await self._usage(seconds)
+        speaking = await usage()
         figures.cores["a speaking microphone more"] = speaking - idle
         peer.microphone.room = None
         await peer.mute()
         await peer.send({"type": "cancel"})
         if self.speaks:
             await peer.send({"type": "settings", "speak": True})
-            figures.cores["a listener more, nothing said"] = await self._usage(seconds) - idle
+            figures.cores["a listener more, nothing said"] = await usage() - idle
             if await self._long_answer():
                 with contextlib.suppress(TimeoutError):
                     await self._first(peer.seen, lambda m: m["type"] == "response")
-                talking = await self._usage(seconds) - idle
+                talking = await usage() - idle
                 figures.cores["a listener more, while it talks"] = talking
             await self._quiet()
         peer.microphone.room = room
@@ -296,13 +299,6 @@ class Talk:
         parts = [self._speech.sentence(number) for number in range(8)]
         gap = silence(0.1)
         return np.concatenate([one for part in parts for one in (part, gap)])
-
-    async def _usage(self, seconds: float) -> float:
-        assert self._pid is not None
-        await asyncio.sleep(1.5)
-        before = Usage.of(self._pid)
-        await asyncio.sleep(seconds)
-        return Usage.of(self._pid).cores_since(before)
 
     # Messages
 

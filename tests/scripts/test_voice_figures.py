@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import pytest
 
 from scripts.bench.report import Row
@@ -141,10 +138,12 @@ def test_a_softer_packet_is_found_after_the_others() -> None:
     assert softer([*loud, *soft], 5.3) is soft[0]
 
 
-def test_each_turn_is_a_line(tmp_path: Path) -> None:
+def test_what_is_drawn_counts_from_the_end_of_speech_and_the_first_sound() -> None:
     figures = VoiceFigures(200)
     figures.turns = [turn(decided=12.3), turn(1, decided=11.0)]
-    with figures.write_turns(tmp_path / "turns.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert [line["decided_ms"] for line in lines] == ["300.0", "-1000.0"]
-    assert [line["cut"] for line in lines] == ["False", "True"]
+    figures.interruptions = [Interruption(10.0, 10.05, None, None, stopped=False)]
+    steps, over = figures.panels().values()
+    assert steps["decided"] == [pytest.approx(300)]
+    assert over == {"lowered": [pytest.approx(50)], "silent": []}
+    figures.interruptions = []
+    assert list(figures.panels()) == ["ms after the end of speech"]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from scripts.bench import voice_engine as measured
+from scripts.bench import voice_run as measured
 from server.features.voice_out.local_voice import LocalVoice
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
@@ -131,11 +132,16 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
 @pytest.mark.night
 async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain and optimised, each in a process of its own, as scripts/benchmark.py --voice does."""
-    monkeypatch.setitem(measured.WAYS, "optimised", "use_cuda_graphs=on")
     for name, value in local_voice.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    rows, found = await measured.LocalVoice(folder, str(PYTHON), "max_frames=24", "").measure(2)
-    assert found.keys() == {"plain", "optimised"}
+    settings = SimpleNamespace(
+        speech_local_model=folder,
+        speech_python=PYTHON,
+        speech_local_options="max_frames=24",
+        speech_voice="",
+    )
+    ways = {**measured.WAYS, "optimised": "use_cuda_graphs=on"}
+    found = {way: await measured.local_voice(settings, words, 2) for way, words in ways.items()}
     for one in found.values():
         assert [text["frames"] > 0 and text["first"] > 0 for text in one["texts"]] == [True, True]
         assert all(text["first"] < text["seconds"] for text in one["texts"])
@@ -145,6 +151,7 @@ async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.Mo
     assert stages["talker: code predictor"] > 0
     assert "decoder: transformer" not in found["optimised"]["stages"]
     assert any("use_cuda_graphs is off" in note for note in found["optimised"]["notes"])
+    rows = measured.engine_rows("plain", found["plain"])
     assert {"local voice, plain: real-time factor"} <= {row.what for row in rows}
 
 
