@@ -366,13 +366,11 @@ class Asked:
     # The time from which a live camera was there for it, and the gateway that got it last
     live: float | None = None
     gateway: str = ""
-    # The text of its error; the times of its answer as the server has them
+    # The text of its error
     why: str = ""
-    # Of a lost one: the longest times without a new picture of its encoder, and without one that its
-    # camera sent (seconds), shortly before its end; None without a camera
+    # Of a lost one: the longest time without a new picture of its encoder (seconds), shortly before its end; None without
+    # a camera
     unmade: float | None = None
-    unsent: float | None = None
-    timings: Message = field(default_factory=dict)
     # The session that it was sent in last, and what came there
     sent: tuple[FleetPeer, Answer] | None = None
 
@@ -496,7 +494,6 @@ class FleetVisitor:
             return
         since = max(now - BEFORE_SECONDS, peer.connected_at)
         asked.unmade = longest_pause(list(self.encoder.times), since, now)
-        asked.unsent = longest_pause(list(peer.track.times), since, now)
 
     async def _ready(self) -> FleetPeer:
         """Wait until the page would send a question."""
@@ -528,7 +525,6 @@ class FleetVisitor:
         if error is not None:
             asked.why = str(error.get("message", ""))
             return str(error["code"])
-        asked.timings = (answer.response or {}).get("timings") or {}
         return "ok"
 
     async def leave(self) -> None:

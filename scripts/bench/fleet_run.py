@@ -33,27 +33,28 @@ import asyncio
 import base64
 import contextlib
 import json
+import math
 import os
 import random
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script, Size
-from scripts.bench.fleet_figures import Span, figures, median_row, summary, table
 from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
+from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
-from scripts.bench.processes import ROOT, MeasurementError
+from scripts.bench.processes import MeasurementError
+from scripts.bench.program import say
 from scripts.bench.report import percentile
-from scripts.bench.usage import Machine, Since
+from scripts.bench.usage import PAUSE_SECONDS, Machine, Since
 
 # Frames a second of the shared encoders, and how many there are
 FRAME_RATE, ENCODERS = 5.0, 2
@@ -93,7 +94,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of an engine alone (50)")
     add("--between-ms", type=number(0, 1e6), default=20.0, help="between its tokens (20)")
     add("--seed", type=int, default=1, help="of who asks what when (1)")
-    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    program.add_output(parser)
     args = parser.parse_args(arguments)
     args.router = args.router or args.namespaces
     args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
@@ -107,60 +108,171 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 # Pairs of questions; of each the picture's bytes, as base64 has it in SECURITY.md's bounds and docs/figures/fleet.json
 COST_QUESTIONS = 200
 _PICTURE_BYTES = 150_000
-_ANSWER_SECONDS = 20.0
 
 
 async def cost(router: str, engine: str, questions: int) -> dict[str, Any]:
-    """Ask an engine directly and through the router, in turn; the times to the first event in ms.
+    """Ask an engine for one token directly and through the router, in turn; the times in ms.
 
     `router` and `engine` are base URLs.
     """
-    body = _question()
-    took: dict[str, list[float]] = {"direct": [], "router": []}
-    for turn in range(questions):
-        for way, url in (("direct", engine), ("router", router)):
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                took[way].append(1000 * await _first_event(url, body, f"cost-{turn % 8}"))
-    found: dict[str, Any] = {"questions": questions}
-    for way, times in took.items():
-        for q in (50, 95):
-            found[f"{way}_p{q}_ms"] = round(percentile(times, q), 1)
-    return found
-
-
-def _question() -> bytes:
     picture = base64.b64encode(os.urandom(_PICTURE_BYTES * 3 // 4)).decode()
     url = {"url": f"data:image/jpeg;base64,{picture}"}
     content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
     messages = [{"role": "user", "content": content}]
-    return json.dumps(
-        {"model": "stand-in", "messages": messages, "stream": True, "max_tokens": 1}
-    ).encode()
+    body = {"model": "stand-in", "messages": messages, "stream": True, "max_tokens": 1}
+    took: dict[str, list[float]] = {"direct": [], "router": []}
+    for turn in range(questions):
+        for way, base_url in (("direct", engine), ("router", router)):
+            begin = time.perf_counter()
+            session = {"X-Session-ID": f"cost-{turn % 8}"}
+            reply = await request("POST", f"{base_url}/chat/completions", body, headers=session)
+            if reply.status != 200:
+                raise MeasurementError(f"{base_url} refused a question")
+            took[way].append(1000 * (time.perf_counter() - begin))
+    return {"questions": questions} | {
+        f"{way}_p{q}_ms": round(percentile(times, q), 1)
+        for way, times in took.items()
+        for q in (50, 95)
+    }
 
 
-async def _first_event(base_url: str, body: bytes, session: str) -> float:
-    """Return the seconds from the request to its first event."""
-    parts = urlsplit(base_url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    try:
-        head = (
-            f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"X-Session-ID: {session}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+# Figures
+
+PHASES = ("before", "during", "after")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The times of a fault: its phases begin, and the last one ends. Monotonic seconds."""
+
+    before: float
+    during: float
+    after: float
+    end: float
+
+    def phase(self, at: float) -> str:
+        """Return the phase of a time; "" outside."""
+        if not self.before <= at < self.end:
+            return ""
+        return PHASES[(at >= self.during) + (at >= self.after)]
+
+
+def figures(
+    fault: str,
+    span: Span,
+    asked: Sequence[Asked],
+    aways: Sequence[Away],
+    people: tuple[int, int],
+    requests: Sequence[int],
+    machine: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Work out one fault's row. `people`: those there, and those of them whose camera is live at
+    the end; `requests`: those that each engine got since the fault began; `machine`: what `Since` has.
+    """
+    mine = [one for one in asked if span.phase(one.at)]
+    gone = [one for one in aways if span.phase(one.began)]
+    lost = [one for one in mine if one.end not in ("ok", "mid-answer", "")]
+    back = [one.seconds for one in gone if math.isfinite(one.seconds)]
+    due = [one for one in gone if one.before > 0 and one.live is not None]
+    first: dict[str, list[float]] = {phase: [] for phase in PHASES}
+    for one in mine:
+        if one.first is not None:
+            first[span.phase(one.at)].append(1000 * (one.first - one.at))
+    why = Counter(one.why for one in gone)
+    return {
+        "fault": fault,
+        "people": people[0],
+        "live_at_end": people[1],
+        "moved": why["moved"],
+        "cut_off": why["lost"],
+        "offered_again": why["camera"],
+        "away_p50_s": _rounded(percentile(back, 50), 2),
+        "away_max_s": _rounded(max(back, default=math.nan), 2),
+        "never_back": len(gone) - len(back),
+        "chats_due": len(due),
+        "chats_kept": sum(one.after >= one.before for one in due),
+        "questions": len(mine),
+        "asked_again": sum(one.again for one in mine),
+        "mid_answer": sum(one.end == "mid-answer" for one in mine),
+        "lost": len(lost),
+        # Their cameras had no pictures to send, since this process did not get its time.
+        "lost_unmade": sum((one.unmade or 0.0) > PAUSE_SECONDS for one in lost),
+        "lost_why": dict(Counter(one.end for one in lost).most_common()),
+        **{
+            f"first_token_p{q}_ms_{phase}": _rounded(percentile(times, q), 0)
+            for phase, times in first.items()
+            for q in (50, 95)
+        },
+        "requests": list(requests),
+        **(machine or {}),
+        # For those who look for the cause
+        "lost_questions": [asdict(replace(one, sent=None)) for one in lost],
+    }
+
+
+def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one row of the runs of one fault: sums of counts, medians of times, and the longest absence and pause."""
+    found: dict[str, Any] = {"fault": rows[0]["fault"], "runs": len(rows)}
+    for name, value in rows[0].items():
+        values = [row[name] for row in rows if row[name] is not None]
+        if name in ("away_max_s", "pause_max_ms"):
+            found[name] = max(values, default=None)
+        elif isinstance(value, dict):
+            found[name] = dict(sum(map(Counter, values), Counter()).most_common())
+        elif name == "requests":
+            found[name] = [sum(counts) for counts in zip(*values, strict=True)]
+        elif isinstance(value, int):
+            found[name] = sum(values)
+        elif isinstance(value, float | None):
+            found[name] = percentile(values, 50) if values else None
+    return found
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return None if math.isnan(value) else round(float(value), digits)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return one table of all faults, a line each, in Markdown."""
+    head = (
+        *("fault", "runs", "people, live at the end", "sessions moved, cut off; cameras offered again"),
+        *("away p50 / most; never back", "chats kept", "asked", "lost", "mid-answer", "asked again"),
+        *("first token p50/p95 before; during; after, ms", "engines' requests", "idle", "longest pause"),
+    )  # fmt: skip
+    lines = [head, ("---",) * len(head)]
+    for row in rows:
+        why = ", ".join(f"{code} {count}" for code, count in row["lost_why"].items())
+        first = "; ".join(
+            "/".join(_said(row[f"first_token_p{q}_ms_{phase}"]) for q in (50, 95))
+            for phase in PHASES
         )
-        begin = time.perf_counter()
-        writer.write(head.encode() + body)
-        await writer.drain()
-        if not (await reader.readline()).startswith(b"HTTP/1.1 200"):
-            raise MeasurementError(f"{parts.netloc} refused a question")
-        await reader.readuntil(b"data:")
-        took = time.perf_counter() - begin
-        await reader.readuntil(b"[DONE]")
-        return took
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        lines.append(
+            (
+                row["fault"],
+                str(row.get("runs", 1)),
+                f"{row['people']}, {row['live_at_end']}",
+                f"{row['moved']}, {row['cut_off']}; {row['offered_again']}",
+                f"{_said(row['away_p50_s'])} / {_said(row['away_max_s'])} s; {row['never_back']}",
+                f"{row['chats_kept']} of {row['chats_due']}",
+                str(row["questions"]),
+                f"{row['lost']}"
+                + (f" ({why}; {row['lost_unmade']} while no pictures were made)" if why else ""),
+                str(row["mid_answer"]),
+                str(row["asked_again"]),
+                first,
+                " / ".join(map(str, row["requests"])),
+                "-" if row.get("idle_share") is None else f"{row['idle_share']:.0%}",
+                f"{_said(row.get('pause_max_ms'))} ms",
+            )
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _said(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+# The run
 
 
 class Crowd:
@@ -264,13 +376,13 @@ class Crowd:
                 await asyncio.wait_for(encoder.close(), 3)
 
 
-async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run all faults, one after the other, as often as asked. Raises MeasurementError.
 
     Returns `runs`, a row for each, and `router`, what it costs.
     """
     rows = []
-    tell(f"starting {args.gateways} gateways and {args.engines} engines")
+    say(f"starting {args.gateways} gateways and {args.engines} engines")
     size = Size(
         args.gateways,
         args.engines,
@@ -283,14 +395,14 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> dict
     async with Fleet(size) as fleet:
         router = None
         if fleet.router is not None:
-            tell("asking directly and through the router")
+            say("asking directly and through the router")
             router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1", COST_QUESTIONS)
         crowd = Crowd(fleet.urls, args)
         machine = Machine()
         script = Script(fleet)
         around: list[asyncio.Task[None]] = []
         try:
-            tell(f"{args.cameras} people come")
+            say(f"{args.cameras} people come")
             await crowd.open()
             around = [
                 asyncio.create_task(machine.watch(), name="fleet-machine"),
@@ -299,10 +411,10 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> dict
             ]
             for run in range(args.repeat):
                 for fault in args.faults:
-                    tell(f"{fault}, {run + 1} of {args.repeat}")
+                    say(f"{fault}, {run + 1} of {args.repeat}")
                     since = machine.since()
                     rows.append(await _broken(fault, args.phase, fleet, crowd, script, since))
-                    tell(table(rows[-1:]))
+                    say(table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
                     raise MeasurementError(f"the people stopped: {error!r}")
@@ -311,7 +423,7 @@ async def measure(args: argparse.Namespace, tell: Callable[[str], None]) -> dict
                 task.cancel()
             await crowd.quiet(5)
             await crowd.close()
-            tell("ending the processes")
+            say("ending the processes")
     return {"runs": rows, "router": router}
 
 
@@ -359,7 +471,6 @@ def main(arguments: Sequence[str]) -> int:
     limit = threading.Timer(seconds, _give_up, (seconds,))
     limit.daemon = True
     limit.start()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = program.run(lambda: _run(args), args.output)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -377,7 +488,7 @@ def _run(args: argparse.Namespace) -> int:
     # Not asyncio.run, which waits for every task that was cancelled.
     loop = asyncio.new_event_loop()
     begin = time.time()
-    run = loop.create_task(measure(args, lambda text: print(text, file=sys.stderr, flush=True)))
+    run = loop.create_task(measure(args))
     try:
         found = loop.run_until_complete(run)
     except KeyboardInterrupt:
@@ -389,12 +500,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.repeat > 1:
         rows = [median_row([row for row in rows if row["fault"] == one]) for one in args.faults]
     print(table(rows), flush=True)
-    print(f"\n{summary(rows)}\n", flush=True)
     if (router := found["router"]) is not None:
-        print(
-            f"router\n  first event     p50/p95 in ms: direct {router['direct_p50_ms']:g}/"
-            f"{router['direct_p95_ms']:g}, through it {router['router_p50_ms']:g}/{router['router_p95_ms']:g}"
+        ways = {"direct": "direct", "router": "through the router"}
+        times = (
+            f"{said} {router[f'{way}_p50_ms']:g}/{router[f'{way}_p95_ms']:g}"
+            for way, said in ways.items()
         )
+        print(f"\nOne token, p50/p95 in ms: {', '.join(times)}")
     chosen = {name: value for name, value in vars(args).items() if name != "output"}
     path = args.output / f"fleet-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(begin))}.json"
     path.write_text(json.dumps({"options": chosen, "faults": rows, **found}, indent=1) + "\n")
