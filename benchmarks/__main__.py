@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace) -> int:
 async def _measured(args: argparse.Namespace) -> Report:
     # Only these two need Playwright.
     if args.way == "browser":
-        from benchmarks.browser_figures import run_browser
+        from benchmarks.live_page import run_browser
 
         return await run_browser(args)
     if args.way == "network":

@@ -2,6 +2,9 @@
 
     python3 scripts/benchmark.py --builtin                     both halves
     python3 scripts/benchmark.py --builtin --half tuning --tell   one, and each answer that is not right
+    python3 scripts/benchmark.py --builtin --labels            small print: 40 pictures of labels in four heights of letters,
+                                                               turned, softened and noisy by a seed, whose second look is
+                                                               at the part that the server chooses
 
 tests/features/builtin/photos/ has the photographs, their sources, and the questions with their accepted answers. Rules
 and thresholds are fitted to the half for tuning alone. It takes about four minutes.
@@ -13,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -25,17 +30,41 @@ from server.core import core_dumps
 
 try:
     from tests.features.builtin import score
+    from tests.features.pointing.labels import asked as looked_at
+    from tests.features.pointing.labels import built, labels
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
 HALVES = {"tuning": True, "held-out": False}
 
 
+async def second_looks() -> None:
+    """Ask about drawn labels, each looked at twice, and print a row for each height of letters."""
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    seconds = []
+    with built() as (engine, finder):
+        for label in labels():
+            begun = time.perf_counter()
+            response = await looked_at(engine, finder, label)
+            seconds.append(time.perf_counter() - begun)
+            told = response["text"].partition("\n\n")[0].replace(" ", "")
+            right = "right" if label.value.replace(" ", "") in told else "not right"
+            counts[label.height][f"{right}, {response['second_look']['result']}"] += 1
+    for height, found in counts.items():
+        print(f"letters of {height} px: {dict(sorted(found.items()))}")
+    print(f"all: {dict(sorted(sum(counts.values(), Counter()).items()))}")
+    print(f"seconds a question, median: {sorted(seconds)[len(seconds) // 2]:.1f}")
+
+
 def main() -> int:
     parser = command_line(__doc__, prog="benchmark.py --builtin")
     parser.add_argument("--half", choices=HALVES, help="this half alone")
     parser.add_argument("--tell", action="store_true", help="print the answers that are not right")
+    parser.add_argument("--labels", action="store_true", help="drawn labels, each looked at twice")
     args = parser.parse_args()
+    if args.labels:
+        asyncio.run(second_looks())
+        return 0
     took, mib = score.cost()
     took = [1000 * one for one in took]
     print(

@@ -1,13 +1,15 @@
-"""Act like a user on the page, and measure: start the camera, type or tap a question."""
+"""Act like a user on the page in headless Chromium, and measure: typed and tapped questions, an idle camera, small print."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+import wave
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,21 @@ from tempfile import TemporaryDirectory
 
 from playwright.async_api import Browser, Locator, Page
 
-from benchmarks.browser import chromium, socket_log, wait_for_message
-from benchmarks.microphones import chromium_arguments
+from benchmarks.browser import (
+    chromium,
+    outbound_video,
+    page_with_camera,
+    set_camera,
+    socket_log,
+    wait_for_message,
+)
 from benchmarks.questions import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
 from scripts.bench.processes import ServerProcess, StandInProcess
-from scripts.bench.report import Report
+from scripts.bench.program import say
+from scripts.bench.report import Report, Row, Spread
+from scripts.bench.usage import Usage
+from scripts.bench.voice_sounds import RATE, hiss
 
 # Longer than the page stays awake after the last key
 ASLEEP = 2.2
@@ -119,11 +130,6 @@ class BrowserRun:
     model: StandInProcess
     report: Report
 
-    @property
-    def microphone(self) -> bool:
-        microphone: bool = self.args.microphone
-        return microphone
-
     def wanted(self, part: str) -> bool:
         return not self.args.only or part in self.args.only.split(",")
 
@@ -131,7 +137,7 @@ class BrowserRun:
     async def server(self) -> AsyncIterator[ServerProcess]:
         """A server whose engine is the stand-in, once it has found it."""
         # Without a recogniser the page offers no microphone.
-        hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.microphone else {}
+        hears = {"TRANSCRIPTION_BASE_URL": self.model.base_url} if self.args.microphone else {}
         async with ServerProcess.before(self.model, **hears) as server:
             await server.wait_for_engine()
             yield server
@@ -148,3 +154,170 @@ async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[Bro
         report.conditions["browser"] = browser.version
         model = await stack.enter_async_context(StandInProcess(first_token_ms=args.first_token_ms))
         yield BrowserRun(args, browser, model, report)
+
+
+# Microphones that are on while something else is measured: they hear a quiet room, and nobody speaks.
+
+
+def chromium_arguments(folder: Path) -> list[str]:
+    """Write the room into a folder, and return the options that let Chromium hear it."""
+    path = folder / "room.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(hiss(10).tobytes())
+    return [f"--use-file-for-fake-audio-capture={path}"]
+
+
+async def talk(page: Page) -> None:
+    """Press Talk, and wait until the server listens. The page's context may use the microphone."""
+    await page.get_by_role("button", name="Talk").click()
+    await wait_for_message(page, 'way === "got" && m.type === "listening" && m.state === "waiting"')
+
+
+# The figures
+
+PRINT = (
+    "BEST BEFORE 14 MAR 2027 LOT 88213",
+    "Store below 25 degrees and keep dry",
+    "Contains wheat, milk and hazelnuts",
+    "Take one tablet twice a day with water",
+)
+
+
+async def idle_rows(
+    page: Page, pid: int | None, seconds: float, without: float, *, microphone: bool = False
+) -> list[Row]:
+    """Rows 6 and 7: an idle camera that nobody asks; with a microphone that is on, or without."""
+    await asyncio.sleep(ASLEEP + 1)
+    before, first = await outbound_video(page), Usage.of(pid) if pid else None
+    await asyncio.sleep(seconds)
+    last, after = Usage.of(pid) if pid else None, await outbound_video(page)
+    if before is None or after is None:
+        return [
+            Row("uplink of an idle camera", "kbit/s", note="the page sends no video", number="7")
+        ]
+    passed = (after["now"] - before["now"]) / 1000
+
+    def per_second(key: str) -> float:
+        change: float = after[key] - before[key]
+        return change / float(passed)
+
+    rows: list[Row] = []
+    frames = per_second("framesSent")
+    if first and last:
+        cores = last.cores_since(first)
+        rows.append(
+            Row(
+                f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s"
+                + (", and its microphone" if microphone else ""),
+                "core",
+                value=cores - without,
+                target=None if microphone else 0.007 if frames < 3 else 0.015,
+                note=f"one camera and its socket, {seconds:g} s; without {without:.4f} core",
+                number="6",
+            )
+        )
+    encodings = ((after.get("parameters") or {}).get("encodings") or [{}])[0]
+    rows.append(
+        Row(
+            "uplink of an idle camera (Chromium)",
+            "kbit/s",
+            value=8 * (per_second("pairBytesSent") - per_second("soundBytesSent")) / 1000,
+            target=140,
+            note=(
+                f"all that its transport sent but sound; video alone {8 * per_second('bytesSent') / 1000:.0f}; "
+                f"sound {8 * per_second('soundBytesSent') / 1000:.0f}; "
+                f"{frames:.2f} frames/s of {after.get('frameWidth')}×{after.get('frameHeight')}; sender: maxFramerate "
+                f"{encodings.get('maxFramerate')}, maxBitrate {encodings.get('maxBitrate')}; "
+                f"limited by {after.get('qualityLimitationReason')}"
+            ),
+            number="7",
+        )
+    )
+    return rows
+
+
+def likeness(wanted: str, got: str) -> float:
+    """Share of the characters of `wanted` (spaces aside) that are found in `got`, in order."""
+    a, b = "".join(wanted.split()), "".join(got.split())
+    blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / len(a)
+
+
+async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Random) -> list[Row]:
+    """Row 1, second half: print held in front of the camera, read by the built-in engine, asked
+    asleep and awake.
+    """
+    rows: list[Row] = []
+    async with ServerProcess(ENGINE="builtin") as server, page_with_camera(browser) as page:
+        await start_camera(page, server.url)
+        seconds: list[float] = []
+        for height in pixels:
+            for typed in (False, True):
+                shares: list[float] = []
+                for line in PRINT:
+                    await set_camera(page, mode=f"text:{line}", textPx=height, clock=False)
+                    await asyncio.sleep(1.2)
+                    answer = await ask(
+                        page, rng, typed=typed, text="Read this, please", tap="Read this"
+                    )
+                    shares.append(likeness(line, answer.text))
+                    if answer.response:
+                        seconds.append(float(answer.response["inference_time"]))
+                way = "typed (woken)" if typed else "tapped (idle)"
+                rows.append(
+                    Row(
+                        f"print with capitals {height} px high read by the built-in engine, {way}",
+                        "%",
+                        value=100 * sum(shares) / len(shares),
+                        target=95 if height == 14 else None,
+                        at_least=True,
+                        note=f"share of characters found, line by line: {[round(x, 2) for x in shares]}",
+                        number="1",
+                    )
+                )
+        rows.append(Row("built-in engine's own time for reading", "s", Spread.of(seconds)))
+    return rows
+
+
+async def run_browser(args: argparse.Namespace) -> Report:
+    """All of it; `args` are the benchmark's."""
+    rng = random.Random(args.seed)
+    title = "qwen-camera, headless Chromium through the page, canvas camera 1280×720 at 30/s"
+    if args.camera_apart:
+        title += ", drawn apart from the page's thread"
+    if args.microphone:
+        title += ", microphone on"
+    async with browser_run(args, title) as run, run.server() as server:
+        report = run.report
+        if run.wanted("questions") or run.wanted("idle"):
+            await asyncio.sleep(2)
+            begin = Usage.of(server.pid)
+            await asyncio.sleep(args.idle_seconds / 2)
+            without = Usage.of(server.pid).cores_since(begin)
+            options = {"permissions": ["microphone"]} if args.microphone else None
+            async with page_with_camera(
+                run.browser, apart=args.camera_apart, context_options=options
+            ) as page:
+                first = await start_camera(page, server.url)
+                if args.microphone:
+                    await talk(page)
+                if run.wanted("idle"):
+                    say("watching an idle camera")
+                    report.rows += await idle_rows(
+                        page, server.pid, args.idle_seconds, without, microphone=args.microphone
+                    )
+                if run.wanted("questions"):
+                    say("asking questions")
+                    await ask_and_measure(page, run.model, 4, rng)
+                    results = await ask_and_measure(page, run.model, args.num_requests, rng)
+                    report.rows = results.rows() + report.rows + results.whole_rows()
+            report.add(
+                Row("first frame, from the offer, local", "s", value=first, target=0.5, number="10")
+            )
+        if run.wanted("reading"):
+            say("reading print")
+            report.rows += await reading_rows(run.browser, (14, 10), rng)
+    return report

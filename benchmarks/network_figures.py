@@ -23,7 +23,7 @@ from benchmarks.browser import (
     socket_log,
     wait_for_message,
 )
-from benchmarks.link import Link, LinkRelay
+from benchmarks.link import Link, LinkRelay, TcpRelay
 from benchmarks.live_page import (
     BrowserRun,
     ask,
@@ -35,7 +35,6 @@ from benchmarks.live_page import (
     start_camera,
 )
 from benchmarks.questions import Asked, Results
-from benchmarks.tcp_relay import TcpRelay
 from scripts.bench.http_json import request
 from scripts.bench.processes import ServerProcess
 from scripts.bench.program import say

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from benchmarks.browser_figures import PRINT, likeness
+from benchmarks.live_page import PRINT, likeness
 from tests.browser.visitor import SHARP, Picture, Visit, Visitor, hurry, shown, started
 from tests.support.clients import metric
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen

@@ -19,8 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from benchmarks.browser import outbound_video, prefer_codec, put_link_between
-from benchmarks.link import Link, LinkRelay
-from benchmarks.tcp_relay import TcpRelay
+from benchmarks.link import Link, LinkRelay, TcpRelay
 from server.core.frames import Frame
 from server.media.camera import Camera
 from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry, started

@@ -270,7 +270,7 @@ def test_each_import_is_declared() -> None:
             files.append("requirements-models.txt")
         if parts[2:5] == ("voice_out", "worker", path.name):
             files.append("requirements-speech.txt")
-        if parts[0] == "benchmarks" or path.name == "plots.py":
+        if parts[0] == "benchmarks" or path.name == "report.py":
             files.append("requirements-dev.txt")
         declared = {canonicalize_name(line.name) for name in files for line in requirements(name)}
         for name, line in imports(path):
