@@ -23,41 +23,46 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.app.features import installed, settings_of, wanted
-from server.core import setting_problems
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
-from server.core.feature_settings import (
-    FeatureSettings,
-    flag,
-    list_of,
-    names,
-    number,
-    path,
-    ports,
-    secret,
-    text,
-    whole,
-)
 from server.core.frames import Role
-from server.core.setting_problems import (
-    MAKE_A_SECRET,
-    Problems,
-    secret_weakness,
-    sentences_of,
-    short_code,
-    unused_lines,
-    unused_variables,
-)
 from server.core.setting_text import (
     allowed_host,
+    authority_problems,
     base_urls,
     network,
     origin,
+    pair_problems,
     public_address,
     stun_url,
     turn_url,
 )
-from server.core.tls_files import authority_problems, pair_problems
+from server.core.settings import (
+    MAKE_A_SECRET,
+    FeatureSettings,
+    Problems,
+    access_doubts,
+    engine_doubts,
+    flag,
+    list_of,
+    log_problems,
+    names,
+    number,
+    operator_problems,
+    path,
+    ports,
+    secret,
+    secret_weakness,
+    sentences_of,
+    short_code,
+    signing_key_problems,
+    text,
+    transport_doubts,
+    turn_problems,
+    unused_lines,
+    unused_variables,
+    whole,
+)
 
 
 class ConfigError(OperatorError):
@@ -292,7 +297,7 @@ class Settings(BaseSettings):
         fields = type(self).model_fields
         problems = [
             *authority_problems(self.ca_cert_path),
-            *setting_problems.log(self.log_file, fields["log_file"].description),
+            *log_problems(self.log_file, fields["log_file"].description),
             *(sentence for kind in _brought(self) for sentence in kind.problems(self)),
         ]
         if self.https_enabled:
@@ -307,8 +312,8 @@ class Settings(BaseSettings):
         key = self.jwt_secret_key.get_secret_value()
         guarded = self.require_auth and bool(key or not self._made_access_code)
         operator = self.operator_token.get_secret_value()
-        problems += setting_problems.signing_key(key, guarded=guarded)
-        problems += setting_problems.operator(operator)
+        problems += signing_key_problems(key, guarded=guarded)
+        problems += operator_problems(operator)
         if (weakness := secret_weakness(key)) and not guarded:
             if key:
                 warnings.append(
@@ -317,7 +322,7 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
-        problems += setting_problems.turn(self.turn_urls, self.turn_secret.get_secret_value())
+        problems += turn_problems(self.turn_urls, self.turn_secret.get_secret_value())
         if problems:
             raise Problems(problems)
         self._warnings = (*warnings, *_doubts(self))
@@ -361,12 +366,12 @@ def _features(env_file: str | Path | None, given: object) -> tuple[str, ...]:
 def _doubts(settings: Settings) -> list[str]:
     code = settings.access_code.get_secret_value()
     return [
-        *setting_problems.access(
+        *access_doubts(
             code, settings.metrics_token.get_secret_value(), required=settings.require_auth
         ),
-        *setting_problems.engine(settings.response_max_tokens, settings.model_max_tokens),
+        *engine_doubts(settings.response_max_tokens, settings.model_max_tokens),
         *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),
-        *setting_problems.transport(
+        *transport_doubts(
             settings.turn_urls,
             settings.udp_port_range,
             settings.sessions_here,

@@ -1,49 +1,29 @@
-"""Credentials: session tokens, the access code, TURN credentials.
-
-Re-exports origins and addresses.
-"""
+"""Credentials and limits: session tokens, the codes, the operator's token, TURN credentials, counts of requests and guesses."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
 
-from server.core.addresses import AddressLimiter, client_address, is_secure, is_trusted
-from server.core.errors import Unauthorized
-from server.core.origins import OriginPolicy
-
-__all__ = [
-    "CLOCK_SKEW",
-    "DEFAULT_MAX_AGE",
-    "MAX_TOKEN_CHARS",
-    "AddressLimiter",
-    "Claims",
-    "Issued",
-    "OriginPolicy",
-    "Signer",
-    "TokenIssuer",
-    "TokenRefused",
-    "bearer",
-    "check_access_code",
-    "client_address",
-    "ice_servers",
-    "is_secure",
-    "is_trusted",
-    "new_session_id",
-    "same_secret",
-    "signing_key",
-    "turn_credentials",
-]
+from server.core.addresses import (
+    AddressLimiter,
+    Limiter,
+    limiter_key,
+)
+from server.core.errors import NotFound, RateLimited, Unauthorized
+from server.core.metrics import Metrics
 
 MAX_TOKEN_CHARS = 4096
 # Seconds after which a code is needed again
@@ -338,3 +318,234 @@ def ice_servers(
         username, credential = turn_credentials(turn_secret, ttl, user, now)
         servers.append({"urls": list(turn_urls), "username": username, "credential": credential})
     return servers
+
+
+# The limits on requests and on guesses, of this process or, where a feature shares them, of several; the operator's token.
+
+# Wrong ones at once per address, and over all addresses; each limit is refilled within WINDOW
+# seconds.
+FLOOR, BUDGET, WINDOW = 20, 120, 1200.0
+# Addresses that had a right one; the least recently used is dropped.
+MAX_KNOWN = 10_000
+
+
+class SharedCounts(Protocol):
+    """Counts that several processes share. `RequestLimiter` says what the first three are.
+
+    Those with a result return the seconds to wait, 0 to pass, and None without an answer: then the
+    process's own count decides.
+    """
+
+    async def anybody(self, address: str) -> float | None: ...
+    async def charge(self, address: str, more: int) -> None: ...
+    async def session(self, session_id: str, address: str, *, begun: bool) -> float | None: ...
+    async def guess(self, kind: str, most: int, seconds: float, *, count: bool) -> float | None:
+        """Count a guess at the secret `kind`, of `most` in so many seconds, or look only."""
+        ...
+
+
+# Cost of a wrong access code in requests.
+WRONG_CODE_COST = 3
+# An address's limit divided by a session's limit.
+SESSION_PART = 3
+
+
+class RequestLimiter:
+    """Limits requests for tokens and offers, so that a flood from one address does not block other
+    clients of it.
+
+    A client with a token has a limit of its own (by session) as soon as its session exists, and for
+    one request before that. All others share the limit of their address. The process's own counts
+    go on all along, and decide while it shares none with others.
+
+    Bounds of request counts: 10,000 addresses, 10,000 sessions; the least recently used is
+    dropped.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._addresses = AddressLimiter(per_minute)
+        self._sessions = Limiter(-(-per_minute // SESSION_PART))
+        # Set by a feature
+        self.shared: SharedCounts | None = None
+
+    @property
+    def forgotten(self) -> int:
+        return self._addresses.forgotten + self._sessions.forgotten
+
+    async def anybody(self, address: str, now: float) -> float | None:
+        """Count a request without a valid token; returns like `Limiter.take`."""
+        wait = await self.shared.anybody(address) if self.shared is not None else None
+        if wait:
+            return wait
+        own = self._addresses.take(address, now)
+        return own if wait is None else None
+
+    async def wrong_code(self, address: str, now: float) -> None:
+        """Raise the cost of a passed request that had a wrong access code to `WRONG_CODE_COST`."""
+        await self._charge(address, now, WRONG_CODE_COST - 1)
+
+    async def give_back(self, address: str, now: float) -> None:
+        """Give back a passed request that needs no limit."""
+        await self._charge(address, now, -1)
+
+    async def _charge(self, address: str, now: float, more: int) -> None:
+        self._addresses.charge(address, now, more)
+        if self.shared is not None:
+            await self.shared.charge(address, more)
+
+    async def session(
+        self, session_id: str, address: str, now: float, *, begun: bool
+    ) -> float | None:
+        """Count a request with a valid token; returns like `Limiter.take`.
+
+        `begun`: its session exists, here or in another process that shares counts.
+
+        Without an access code tokens are free, so a token without a session has a limit of its own
+        for only one request.
+        """
+        wait = None
+        if self.shared is not None:
+            wait = await self.shared.session(session_id, address, begun=begun)
+        if wait:
+            return wait
+        first = session_id not in self._sessions
+        own = self._sessions.take(session_id, now)
+        if own is None and not begun and not first:
+            own = self._addresses.take(address, now)
+        return own if wait is None else None
+
+
+class Guesses:
+    """Limits guesses at one secret: per address, and over all addresses.
+
+    The second limit is against attackers with many addresses. While it is exhausted, right codes
+    wait like wrong ones, except from an address that had a right one before. RATE_LIMIT_PER_MINUTE
+    changes neither limit.
+
+    Bounds of wrong codes and tokens, and addresses with right ones: 20 per address, 120 in all,
+    refilled within 20 minutes; 10,000 addresses each, the least recently used is dropped.
+    """
+
+    def __init__(
+        self, kind: str, *, floor: int = FLOOR, budget: int = BUDGET, window: float = WINDOW
+    ) -> None:
+        self._kind = kind
+        # Of the second limit; set by a feature
+        self.shared: SharedCounts | None = None
+        self._size = budget, window
+        self._addresses = AddressLimiter(floor, window=window)
+        self._all = Limiter(budget, window=window)
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    async def judge(self, right: bool, address: str, now: float) -> float | None:
+        """Return None when the result of a check may be sent to `address`, else the seconds to
+        wait.
+
+        A wrong one counts, unless it has to wait, because then the result is not revealed. A right
+        one costs nothing.
+        """
+        wait = self._addresses.take(address, now, count=not right)
+        if wait is not None:
+            return wait
+        key = limiter_key(address)
+        if key not in self._known:
+            wait = await self._budget(not right, now)
+            if wait is not None:
+                if not right:
+                    self._addresses.charge(address, now, -1)
+                return wait
+        if right:
+            self._known[key] = None
+            self._known.move_to_end(key)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        return None
+
+    async def _budget(self, count: bool, now: float) -> float | None:
+        own = self._all.take(self._kind, now, count=count)
+        if self.shared is None:
+            return own
+        wait = await self.shared.guess(self._kind, *self._size, count=count)
+        return own if wait is None else wait or None
+
+
+@dataclass(frozen=True, slots=True)
+class GuessLimits:
+    """The limits for each secret that strangers can guess."""
+
+    codes: Guesses = field(default_factory=lambda: Guesses("codes"))
+    pairing: Guesses = field(default_factory=lambda: Guesses("pairing"))
+    operator: Guesses = field(default_factory=lambda: Guesses("operator"))
+    metrics: Guesses = field(default_factory=lambda: Guesses("metrics"))
+
+    @property
+    def all(self) -> tuple[Guesses, ...]:
+        return self.codes, self.pairing, self.operator, self.metrics
+
+
+log = logging.getLogger(__name__)
+
+_OFF = "The operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again."
+
+
+class OperatorGuard:
+    """`token`: OPERATOR_TOKEN; empty: no access. Refusals are counted."""
+
+    def __init__(
+        self, token: str, limiter: RequestLimiter, guesses: Guesses, metrics: Metrics
+    ) -> None:
+        self._token = token
+        self._limiter = limiter
+        self._metrics = metrics
+        self._guesses = guesses
+        # True once the log has the reason why the functions are off.
+        self._logged = False
+
+    @property
+    def on(self) -> bool:
+        return bool(self._token)
+
+    async def check(self, given: str | None, address: str, *, also: str = "") -> None:
+        """Accept the operator token, and the token `also` if given; guesses at both share their
+        limits.
+
+        It counts against the rate limit of `address` like an access code: a wrong one costs more,
+        the right one nothing while requests are left.
+
+        Raises NotFound when no token is set, RateLimited before comparing, Unauthorized.
+        """
+        if not self._token and not also:
+            if not self._logged:
+                self._logged = True
+                log.warning(
+                    "the operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again"
+                )
+            raise NotFound(
+                _OFF,
+                visitors="This server has no operator functions. Its log says how to turn them on.",
+            )
+        now = time.monotonic()
+        # Compare both, so that the time does not reveal which one matched.
+        right = same_secret(given, self._token) | same_secret(given, also)
+        # Charged before and given back after, so that a guess has its cost, and an operator none.
+        wait = await self._limiter.anybody(address, now)
+        if wait is None and given is not None:
+            wait = await self._guesses.judge(right, address, now)
+        if wait is not None:
+            self._metrics.auth_failures.labels("rate").inc()
+            raise RateLimited(
+                "Too many requests or wrong operator tokens. Wait a moment and try again.",
+                retry_after=max(1.0, wait),
+            )
+        if right:
+            await self._limiter.give_back(address, now)
+            return
+        self._metrics.auth_failures.labels("operator").inc()
+        if given is None:
+            raise Unauthorized(
+                "This is for the operator: it needs the operator token, sent as Authorization: Bearer <token>."
+            )
+        await self._limiter.wrong_code(address, now)
+        raise Unauthorized(
+            "This operator token is wrong. The right one is in the server's settings."
+        )

@@ -28,7 +28,7 @@ from server.core import logs
 from server.core.aio import Deadline, Lookups
 
 if TYPE_CHECKING:
-    from server.app.program import Program
+    from server.app.app import Program
 
 log = logging.getLogger(__name__)
 

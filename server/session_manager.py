@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -9,13 +10,124 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.access.replicas import Replicas
-from server.access.revoked import Revoked
-from server.auth import DEFAULT_MAX_AGE, Claims
+from server.auth import DEFAULT_MAX_AGE, Claims, new_session_id
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import Busy, Close, Conflict, Draining, NotFound
 from server.core.redact import session_hash
 from server.session.session import Session, SessionState
+
+# The answer to a client whose session's process does not run
+GONE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
+
+
+class Replicas:
+    """One process, which shares nothing with others. A feature puts its own in place of it.
+
+    A session lives in one process, which its id names.
+    """
+
+    # Where sessions live
+
+    @property
+    def named(self) -> bool:
+        """True for one of several processes, which a balancer tells apart by their names."""
+        return False
+
+    def new_id(self) -> str:
+        """Make the id of a new session of this process."""
+        return new_session_id()
+
+    def choose_id(self) -> str:
+        """Make the id of a new session of the process that fits best."""
+        return self.new_id()
+
+    def is_home(self, session_id: str) -> bool:
+        """Find whether the session began here, or may begin here."""
+        return True
+
+    def can_take(self) -> bool:
+        """Find whether another process has space for this one's people."""
+        return False
+
+    # MAX_SESSIONS of all processes together
+
+    async def take(self, name: str) -> bool:
+        """Take a slot for a session or a further camera; True for one that has it. False when none is free."""
+        return True
+
+    async def leave(self, name: str) -> None:
+        """Give a slot back."""
+
+    # Ends that operators order
+
+    def hear(self) -> bool:
+        """Find whether other processes hear of ends now."""
+        return False
+
+    async def announce_end(self, name: str) -> bool:
+        """Tell the others that a session has ended, by its hash. Returns False when nobody hears."""
+        return False
+
+    async def announce_end_of_all(self, before: int) -> bool:
+        """Tell the others that all access ended that began by then (seconds since the epoch)."""
+        return False
+
+
+MAX_REVOKED = 10_000
+
+
+class Revoked:
+    """Names whose tokens are revoked, and a time before which all tokens are.
+
+    A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
+    its access. Beyond `most` names the one with the earliest access is dropped, and all access that
+    began no later is revoked: so a flood of ended names revives no token, but requires new ones.
+
+    Bounds of ids of ended sessions: until all their tokens have expired, 10,000; beyond, the one
+    with the oldest code is dropped, and all tokens of that age become invalid.
+    """
+
+    def __init__(self, life: int, most: int = MAX_REVOKED) -> None:
+        self._life = life
+        self._most = most
+        self._since: dict[str, int] = {}
+        # The same, earliest access first
+        self._order: list[tuple[int, str]] = []
+        self._before = 0
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def add(self, name: str, since: int, now: float) -> None:
+        """Revoke one name's access."""
+        if name not in self._since:
+            self._since[name] = since
+            heapq.heappush(self._order, (since, name))
+        while self._order and self._order[0][0] + self._life <= now:
+            self._forget_earliest()
+        while len(self._order) > self._most:
+            self._before = max(self._before, self._forget_earliest())
+
+    def add_all(self, before: int, now: float) -> None:
+        """Revoke all access that began at this time or earlier; none that begins after `now`."""
+        self._before = max(self._before, min(before, int(now)))
+
+    def refuses(self, name: str, since: int) -> bool:
+        return name in self._since or since <= self._before
+
+    def begin(self, now: float) -> int:
+        """Return the beginning of access granted now, which is later than all revoked ones, also
+        within the same second.
+        """
+        return max(int(now), self._before + 1)
+
+    def _forget_earliest(self) -> int:
+        since, name = heapq.heappop(self._order)
+        del self._since[name]
+        return since
+
+
+# Access that was taken back, and the other processes.
 
 # A session without socket and camera may make room for a new one after this long (seconds): a page
 # that reconnects is back by then.

@@ -74,7 +74,7 @@ class Sample:
     gaps: list[float] = field(default_factory=list)
     # A code of the server's, or timeout, connection_lost, unreachable; "" when it was answered
     error: str = ""
-    # The server's own, ms (server/core/messages/answers.py)
+    # The server's own, ms (server/core/messages/to_client.py)
     timings: dict[str, float | None] = field(default_factory=dict)
     frame_age_ms: float | None = None
     visual_tokens: int | None = None

@@ -11,14 +11,14 @@ from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline
-from server.core.alert import Alert
 from server.core.errors import QwenCameraError
 from server.core.messages.base import ClientMessage
-from server.web.http_errors import ErrorForm, add_error_form
+from server.session.part import Alert
+from server.web.middleware import ErrorForm, add_error_form
 
 if TYPE_CHECKING:
     from config import Settings
-    from server.app.program import Program
+    from server.app.app import Program
     from server.session.part import MakePart, OperatorPart
     from server.web.request_guard import WayIn
 

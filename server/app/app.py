@@ -5,17 +5,395 @@ For `python -m server.main`, tests, and other ASGI servers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+import logging
+import math
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
 
-from config import Settings
+from config import RoleSettings, Settings
 from server import __version__
-from server.app.program import Program
-from server.web.http_errors import install_error_handlers
-from server.web.middleware import guard_app
+from server.app import features
+from server.app.api import Api
+from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
+from server.core.errors import Close
+from server.core.frames import Role
+from server.core.messages import Parser
+from server.core.metrics import Metrics
+from server.inference import Inference
+from server.media.camera import FRAME_NOTICE_SECONDS
+from server.media.patches.gathering import Gathering
+from server.media.picture.planes import BufferPool
+from server.media.picture.prepare import PicturePreparer
+from server.media.picture.privacy import build_filters
+from server.models import order_words, routing
+from server.models.base import Engine
+from server.models.openai import library
+from server.models.openai.chat_client import Endpoint, SettingNames
+from server.models.openai.engine import OpenAIEngine, SessionKeys
+from server.models.openai.group import EngineGroup
+from server.models.openai.retry import Reason
+from server.models.selector import EngineSelector, MissingEngine
+from server.models.thinking import ThinkingLimits
+from server.session.part import Alert, SessionFeatures
+from server.session.request.parts import SessionLimits, SessionServices
+from server.session.session import Session
+from server.session_manager import SessionManager
+from server.web.health import Health, Limits, RelayWatch, add_gauges, add_network_gauges
+from server.web.middleware import guard_app, install_error_handlers
+from server.web.protocols import Connections
+from server.web.request_guard import Access, Services, WayIn
 from server.web.routes import create_router, create_session_router
+from server.web.serving import STOP_SECONDS, greeting
+from server.web.websocket import SocketServer
+from server.webrtc_server import WebRTCServer
+
+log = logging.getLogger(__name__)
+
+# The time for closing all parts together. Engines that need longer are ended by their keepers.
+CLOSE_SECONDS = 12.0
+# What features do while the server drains has so long after the last answer.
+LAST_SECONDS = 2.0
+# The words of questions and orders, which the first page does not need, are loaded so long after the start.
+LOAD_SECONDS = 1.0
+
+
+class Program:
+    """All the parts. Making it starts nothing; `async with` starts the parts, and closes them.
+
+    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # Before anything that would have to be closed: an enabled filter that cannot run stops the start.
+        filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
+        self.metrics = Metrics(__version__)
+        self.pools = Pools()
+        # The end of a stop that began with `drain`; None before it
+        self._deadline: Deadline | None = None
+        # Seconds that closing waits for threads that are at work; None: until they have ended
+        self.patience: float | None = None
+        # A thread or a task was left at work
+        self.unfinished = False
+        # What features add; see `server.app.api`
+        self.messages = Parser()
+        self.session_features = SessionFeatures()
+        self.routers: list[APIRouter] = []
+        self.routes: list[BaseRoute] = []
+        self.starts: list[Callable[[], None]] = []
+        self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
+        self.listening: list[Callable[[int], None]] = []
+        self.way_in = WayIn()
+        self.health_facts: list[Callable[[], Mapping[str, Any]]] = [
+            lambda: {
+                "sessions": len(self.sessions),
+                "cameras": len(self.webrtc),
+                "turn": self.relays.report(),
+            }
+        ]
+        self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
+        self.session_ended: list[Callable[[str], None]] = []
+        self.engine_changed: list[Callable[[], None]] = []
+        # Tells a text's language; None where it is not known
+        self.language_of: Callable[[str], str | None] = lambda _: None
+        self.engines = EngineSelector(
+            [first_engine(settings, self.metrics, self._engine_busy)], roles=self._role_engines()
+        )
+        self.inference = Inference(
+            self.engines,
+            max_concurrent=settings.max_concurrent_inferences,
+            max_queue=settings.max_queue,
+            metrics=self.metrics,
+        )
+        gathering = Gathering(
+            ports=settings.udp_port_range,
+            public=settings.public_addresses,
+            stun_url=next((url for url in settings.stun_urls if url.startswith("stun:")), None),
+        )
+        self.webrtc = WebRTCServer(
+            decode_pool=self.pools.decode, trim_pool=self.pools.heavy, gathering=gathering
+        )
+        self.relays = RelayWatch(
+            settings.turn_urls,
+            settings.turn_secret.get_secret_value(),
+            settings.turn_ttl,
+            gathering,
+        )
+        limits = SessionLimits(
+            sample_rate=settings.frame_sample_rate,
+            max_tokens=settings.response_max_tokens,
+            context_length=settings.model_max_tokens,
+            timeout=settings.session_timeout,
+            sensitivity=settings.change_sensitivity,
+            background_tokens_per_minute=settings.background_tokens_per_minute,
+        )
+        self.preparer = PicturePreparer(filters, settings.visual_token_budget)
+        self.access = Access(settings, self.metrics)
+        services = SessionServices(
+            inference=self.inference,
+            current_engine=lambda role=Role.ANSWERS: self.engines.of(role),
+            stands_in=self.engines.stands_in,
+            preparer=self.preparer,
+            prepare_pool=self.pools.prepare,
+            metrics=self.metrics,
+            scratch=BufferPool(),
+            language_of=lambda text: self.language_of(text),
+        )
+        # Those that tests and the routes use most
+        self.tokens = self.access.tokens
+        self.sessions = SessionManager(
+            lambda session_id: Session(session_id, limits, services, self.session_features),
+            max_sessions=settings.sessions_here,
+            timeout=settings.session_timeout,
+            on_end=self._session_ended,
+            max_age=settings.token_max_age,
+        )
+        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
+        self.sockets = SocketServer(
+            access=self.access,
+            sessions=self.sessions,
+            metrics=self.metrics,
+            messages=self.messages,
+        )
+        self.health = Health(
+            version=__version__,
+            engines=self.engines,
+            queue=self.inference.depth,
+            draining=lambda: self.sessions.closed,
+            facts=self.health_facts,
+        )
+        self._tasks = TaskSet("program")
+        # What features offer each other, by the feature's name
+        self.faces: dict[str, object] = {}
+        self.alert_takers: list[Callable[[Alert], None]] = []
+        features.register(
+            features.wanted(settings.features),
+            lambda name: Api(name, self),
+            self.session_features.on,
+        )
+        for own in settings.own_roles().values():
+            if own.urls:
+                self.engines.add(
+                    model_servers(own, settings, self.metrics, self._engine_busy), reserve=True
+                )
+        for role, name in self._role_engines().items():
+            if all(one.name != name for one in self.engines.engines):
+                # Its feature is off.
+                log.warning(
+                    "no engine has this name", extra={"engine": name, "field": f"{role}_base_url"}
+                )
+        self._open = self._opened()
+        add_gauges(
+            self.metrics,
+            Limits(settings.sessions_here, settings.max_queue, settings.max_connections),
+            sessions=self.sessions,
+            inference=self.inference,
+            engines=self.engines,
+            health=self.health,
+        )
+        add_network_gauges(self.metrics, self.connections, self.access.limiter, self.relays)
+
+    def _engine_busy(self, engine: Engine) -> None:
+        self.inference.engine_busy(engine)
+
+    def _role_engines(self) -> dict[Role, str]:
+        """Return the names of the engines that roles have for themselves."""
+        return {role: one.name for role, one in self.settings.own_roles().items()}
+
+    def _session_ended(self, session_id: str) -> None:
+        with ExitStack() as stack:
+            stack.callback(self.sockets.gate.forget, session_id)
+            for tell in self.session_ended:
+                stack.callback(tell, session_id)
+            for engine in self.engines.engines:
+                stack.callback(engine.forget, session_id)
+            self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+            # A session is a cycle of references; its camera's connection may have ended long before.
+            self.webrtc.trim_soon()
+
+    def feature(self, name: str) -> Any:
+        """Return what a feature offers; None where it is off, or offers nothing."""
+        return self.faces.get(name)
+
+    def services(self) -> Services:
+        return Services(
+            access=self.access,
+            sessions=self.sessions,
+            webrtc=self.webrtc,
+            health=self.health,
+            metrics=self.metrics,
+        )
+
+    def _opened(self) -> OpenParts:
+        """List the parts that have something to give back, the one that closes last first."""
+        parts = OpenParts()
+        parts.add("engines", self.engines.close)
+        for name, close in self.last_closes:
+            parts.add(name, close)
+        parts.add("tasks", self._tasks.close)
+        parts.add("cameras", self.webrtc.close)
+        parts.add("inference", self.inference.close)
+        parts.add("sessions", self.sessions.close)
+        for name, close in self.closes:
+            parts.add(name, close)
+        return parts
+
+    async def __aenter__(self) -> Program:
+        """Start; a start that fails half way gives back everything."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
+        # Closed before the engines: those that closing stops are no news.
+        self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
+        await self.engines.start()
+        self.sessions.start()
+        for start in self.starts:
+            start()
+        self._tasks.spawn(self.relays.run(), name="relays")
+        self._tasks.spawn(self._load(), name="load")
+        self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
+
+    async def _load(self) -> None:
+        await asyncio.sleep(LOAD_SECONDS)
+        for load in (routing.load, order_words.load):
+            await in_pool(self.pools.heavy, load)
+
+    def _engine_changed(self, engine: Engine) -> None:
+        log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        self.inference.engine_changed()
+        for session in self.sessions.all():
+            session.engine_changed()
+        for tell in self.engine_changed:
+            tell()
+
+    async def drain(self, deadline: Deadline | None = None) -> None:
+        """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
+
+        `deadline`: the end of the whole stop, `close` included; None for DRAIN_SECONDS and STOP_SECONDS from now.
+        """
+        if self.sessions.draining:
+            return
+        self.sessions.draining = True
+        drain_seconds = self.settings.drain_seconds
+        self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
+        log.info("draining")
+        last = Deadline(self._deadline.left(drain_seconds + LAST_SECONDS))
+        tasks = TaskSet("drain")
+        draining = [tasks.spawn(drain(last), name="drain") for drain in self.drains]
+        # Questions that were taken get into the queue first, if their frames come in the usual time.
+        frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
+        while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
+            await asyncio.sleep(0.01)
+        await self.inference.drain(self._deadline.left(drain_seconds))
+        if draining:
+            await asyncio.wait(draining, timeout=self._deadline.left(LAST_SECONDS))
+        await tasks.close()
+        self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
+        self.sockets.turn_away()
+        sockets = Deadline(self._deadline.left(2.0))
+        while self.sessions.sockets and sockets.left():
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
+        left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
+        well = await self._open.close(Deadline(left(CLOSE_SECONDS)))
+        ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
+        self.unfinished = not (well and ended)
+
+    def started(self, port: int) -> None:
+        """Write to the terminal where the server listens. Called on the event loop."""
+        sys.stderr.write(self.greeting(port))
+        for tell in self.listening:
+            tell(port)
+
+    def greeting(self, port: int) -> str:
+        settings = self.settings
+        engine = self.engines.current
+        return greeting(
+            scheme="https" if settings.https_enabled else "http",
+            host=settings.host,
+            port=port,
+            engine=engine,
+            better=settings.vllm_base_url if settings.engine == "auto" else None,
+            operator=self.access.guard.on,
+            roles={role: self.engines.of(role) for role in self.settings.own_roles()},
+        )
+
+
+# The engines that the settings name without a feature: model servers.
+
+
+def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[Engine], None]) -> Engine:
+    """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
+    if settings.engine not in ("auto", "vllm"):
+        return MissingEngine(settings.engine)
+    own = RoleSettings("vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key)
+    return model_servers(own, settings, metrics, on_busy, voice=settings.model_voice)
+
+
+def model_servers(
+    own: RoleSettings,
+    settings: Settings,
+    metrics: Metrics,
+    on_busy: Callable[[Engine], None],
+    *,
+    voice: str = "",
+) -> Engine:
+    """Make the engine of model servers, which alone get the sessions' names.
+
+    `on_busy` is called when one refuses a request since it has enough to do.
+    """
+    for url in own.urls:
+        library.load_for(url)
+    session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
+
+    def on_retry(reason: Reason) -> None:
+        metrics.engine_retries.labels(reason).inc()
+
+    def busy() -> None:
+        on_busy(engine)
+
+    members = [
+        OpenAIEngine(
+            own.name,
+            Endpoint(
+                url,
+                own.key,
+                own.model,
+                voice=voice,
+                thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+                names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
+            ),
+            session_key=session_key,
+            on_retry=on_retry,
+            on_busy=busy,
+        )
+        for url in own.urls
+    ]
+    engine: Engine = members[0]
+    if len(members) > 1:
+        engine = EngineGroup(
+            own.name, members, session_key=session_key, on_retry=on_retry, on_busy=busy
+        )
+    return engine
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from server.core.feature_settings import FeatureSettings
+from server.core.settings import FeatureSettings
 
 if TYPE_CHECKING:
     from server.app.api import Api

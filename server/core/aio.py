@@ -1,4 +1,4 @@
-"""Small asyncio tools: task sets, supervised loops, closing in time, wake-ups, thread pools."""
+"""Small tools: task sets, supervised loops, closing in time, wake-ups, thread pools; states with listed steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from typing import Any, TypeVar
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
 from server.core.errors import Busy
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+S = TypeVar("S", bound=StrEnum)
 
 # Failed steps of each supervised loop by its name since the process began; for /metrics.
 loop_failures: Counter[str] = Counter()
@@ -372,3 +374,18 @@ async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) 
     On cancellation waiting work is dropped, and a running result is ignored.
     """
     return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+
+class Steps(Generic[S]):
+    """One thing's state, `now`. A step that is not listed is a bug, and raises."""
+
+    def __init__(self, start: S, allowed: Mapping[S, Collection[S]]) -> None:
+        """`allowed`: the states that may follow each state; those that are not listed are final."""
+        self.now = start
+        self._allowed = allowed
+
+    def to(self, state: S) -> None:
+        """Take a step. Raises RuntimeError for one that is not listed."""
+        if state not in self._allowed.get(self.now, ()):
+            raise RuntimeError(f"{type(state).__name__}: {self.now} cannot become {state}")
+        self.now = state

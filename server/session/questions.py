@@ -35,6 +35,8 @@ from server.session.request.answers import (
     PendingQuestion,
     Shot,
     Spoken,
+    Toolbox,
+    WithTools,
 )
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import (
@@ -46,7 +48,6 @@ from server.session.request.parts import (
     View,
 )
 from server.session.request.picture_reuse import SentPictures
-from server.session.request.tools import Toolbox, WithTools
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
 # session's own, and for a part of the picture in time

@@ -8,28 +8,105 @@ with it.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
-from server.access.request_order import Attempts
 from server.core import messages as wire
-from server.core.aio import TaskSet
-from server.core.alert import Alert
-from server.core.errors import QwenCameraError
+from server.core.aio import Steps, TaskSet
+from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Detail, Role
-from server.core.states import Steps
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
-from server.session.part import Background, FeatureParts, SessionContext, SessionFeatures
+from server.session.part import Alert, Background, FeatureParts, SessionContext, SessionFeatures
 from server.session.questions import QuestionService
+from server.session.request.answers import Toolbox
 from server.session.request.builder import Allowance, RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
 from server.session.request.picture_reuse import PictureReuse, SentPictures
-from server.session.request.tools import Toolbox
+
+# Pages of one session whose newest attempt is stored; the least recently seen is dropped.
+MAX_PAGES = 8
+MAX_NUMBER = 2**31 - 1
+_PAGE = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The `number`th attempt of the page with id `page`."""
+
+    page: str
+    number: int
+
+    @classmethod
+    def read(cls, page: str | None, number: str | None) -> Attempt | None:
+        """Parse the query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
+        if page is None and number is None:
+            return None
+        if _PAGE.fullmatch(page or "") and _NUMBER.fullmatch(number or ""):
+            value = int(number or "")
+            if 1 <= value <= MAX_NUMBER:
+                return cls(page or "", value)
+        raise BadRequest(
+            "page and attempt go together: page is a name of up to 32 letters, digits, _ and - that the page gave itself,"
+            f" attempt a number from 1 to {MAX_NUMBER} that grows with each attempt. Give both or neither."
+        )
+
+
+class Attempts:
+    """The attempts of one kind (offers or sockets) in one session.
+
+    None, a client without numbers, always passes.
+
+    Bounds of newest attempts of a session's pages: 8 pages; the least recently seen is dropped.
+    """
+
+    def __init__(self) -> None:
+        # Page to the least number that is not late; last seen last.
+        self._least: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._least)
+
+    def take(self, attempt: Attempt | None) -> None:
+        """Begin an attempt: earlier ones are late from now on.
+
+        It may come twice, because browsers repeat requests.
+
+        Raises Conflict when it is late itself.
+        """
+        self.check(attempt)
+        if attempt is not None:
+            self._set(attempt.page, attempt.number)
+
+    def end(self, attempt: Attempt | None) -> None:
+        """End an attempt, which is late itself from now on.
+
+        Raises Conflict when a newer one has begun.
+        """
+        self.check(attempt)
+        if attempt is not None:
+            self._set(attempt.page, attempt.number + 1)
+
+    def check(self, attempt: Attempt | None) -> None:
+        """Raise Conflict for a late attempt."""
+        if attempt is not None and attempt.number < self._least.get(attempt.page, 0):
+            raise Conflict(
+                "This attempt comes late: its page has begun a newer one, or ended it. Nothing was changed."
+            )
+
+    def _set(self, page: str, least: int) -> None:
+        self._least[page] = least
+        self._least.move_to_end(page)
+        if len(self._least) > MAX_PAGES:
+            self._least.popitem(last=False)
+
 
 # The fields of a settings message that the core keeps
 _PREFERENCES = {field.name for field in fields(Preferences)}
@@ -41,17 +118,6 @@ class SessionState(StrEnum):
     NEW = "new"
     USED = "used"
     ENDED = "ended"
-
-
-def first_state() -> Steps[SessionState]:
-    """Return the state of a new session, with the steps that are allowed from it."""
-    return Steps(
-        SessionState.NEW,
-        {
-            SessionState.NEW: (SessionState.USED, SessionState.ENDED),
-            SessionState.USED: (SessionState.ENDED,),
-        },
-    )
 
 
 class Session:
@@ -68,7 +134,13 @@ class Session:
         self.last_activity = time.monotonic()
         # Seconds since the epoch
         self.began_at = time.time()
-        self._state = first_state()
+        self._state = Steps(
+            SessionState.NEW,
+            {
+                SessionState.NEW: (SessionState.USED, SessionState.ENDED),
+                SessionState.USED: (SessionState.ENDED,),
+            },
+        )
         self._limits, self._services = limits, services
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
         self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)

@@ -22,16 +22,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
-from server.access.request_order import Attempt
 from server.auth import Claims, Issued
 from server.core.addresses import parse_address
 from server.core.errors import BadRequest, NotFound, Unauthorized
 from server.media.picture import encode
 from server.media.sdp import MAX_CANDIDATE_CHARS
-from server.session.session import Session, SessionState
-from server.web.context import Access, Services
+from server.session.session import Attempt, Session, SessionState
 from server.web.middleware import MAX_BODY_BYTES
-from server.web.request_guard import RequestGuard, TokenBody, WayIn, for_operators, given_token
+from server.web.request_guard import (
+    Access,
+    RequestGuard,
+    Services,
+    TokenBody,
+    WayIn,
+    for_operators,
+    given_token,
+)
 from server.web.websocket import SocketServer
 
 log = logging.getLogger(__name__)

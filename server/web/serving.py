@@ -19,13 +19,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__
+from server.core.addresses import normalise_origin
 from server.core.aio import Deadline, Lookups
 from server.core.errors import BadRequest
 from server.core.messages import MAX_MESSAGE_BYTES, error_body
-from server.core.origins import normalise_origin
 from server.models.base import Engine
-from server.web import http_protocol, ws_protocol
-from server.web.connections import Connections
+from server.web.protocols import Connections, protocol_classes
 
 # The time for a client's TLS handshake; asyncio's own default is a minute, and uvicorn has no
 # setting for it.
@@ -49,14 +48,15 @@ def uvicorn_config(
     asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
     if connections is None:
         connections = Connections(MAX_CONNECTIONS)
+    http, ws = protocol_classes(connections)
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         # uvloop only once it was measured together with aiortc.
         loop="asyncio",
-        http=http_protocol.protocol_class(connections),
-        ws=ws_protocol.protocol_class(connections),
+        http=http,
+        ws=ws,
         ws_max_size=MAX_MESSAGE_BYTES,
         # Answers are short, and compressed messages would be one more way in.
         ws_per_message_deflate=False,

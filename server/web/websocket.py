@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from server.access.request_order import Attempt
 from server.auth import Claims, TokenRefused, bearer
 from server.core import messages as wire
 from server.core.addresses import Bucket
-from server.core.aio import cancel_and_wait
+from server.core.aio import Steps, cancel_and_wait
 from server.core.errors import (
     BadRequest,
     Busy,
@@ -32,16 +31,16 @@ from server.core.errors import (
     Unauthorized,
 )
 from server.core.metrics import Metrics
-from server.core.states import Steps
 from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
-from server.web.connections import PROVEN
+from server.session.session import Attempt
+from server.web.protocols import PROVEN
 from server.web.request_guard import ConnectionGuard
 
 if TYPE_CHECKING:
     from server.session.session import Session
     from server.session_manager import SessionManager
-    from server.web.context import Access
+    from server.web.request_guard import Access
 
 log = logging.getLogger(__name__)
 

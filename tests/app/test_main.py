@@ -25,8 +25,7 @@ from pydantic import SecretStr
 from config import load
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.app.app import create_app
-from server.app.program import Program
+from server.app.app import Program, create_app
 from server.core.aio import Deadline
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.impressions import Impression
@@ -254,7 +253,7 @@ async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
     peer = CameraPeer(process.base_url, encoder)
     try:
         await peer.connect()
-        run = cast(Running, SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
+        run = cast("Running", SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
         page = await open_page(run, peer.token, peer.session_id)
         await page.next("status", camera="live")
         yield peer, page
@@ -273,7 +272,7 @@ async def test_sigterm_under_load(tmp_path: Path) -> None:
     ):
         await process.read_greeting()
         async with asking(process) as (peer, page):
-            run = cast(Running, SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
+            run = cast("Running", SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
             fake.hold()
             await page.send(type="chat", content="What?", id="running")
             await page.next("delta", id="running")
@@ -381,8 +380,8 @@ async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
 STUBBORN = """
 import asyncio, sys
 from server import main
-from server.app import program
-start = program.Program.start
+from server.app import app
+start = app.Program.start
 async def stubborn():
     while True:
         try:
@@ -393,7 +392,7 @@ async def started(self):
     await start(self)
     self.kept = asyncio.create_task(stubborn())
     self._tasks.spawn(stubborn(), name="stubborn")
-program.Program.start = started
+app.Program.start = started
 program.CLOSE_SECONDS = 1.0
 sys.exit(main.main())
 """
@@ -453,8 +452,8 @@ def open_files() -> int:
             "server.session_manager.SessionManager.start",
         ),
         "a feature",
-        "server.web.turn_watch.RelayWatch.run",
-        "server.app.program.watch_lag",
+        "server.web.health.RelayWatch.run",
+        "server.app.app.watch_lag",
     ],
 )
 @pytest.mark.parametrize("redis", [False, True])
@@ -495,7 +494,7 @@ async def test_a_program_that_cannot_be_built_opens_nothing(
         raise ZeroDivisionError
 
     tasks, threads, files = asyncio.all_tasks(), set(threading.enumerate()), open_files()
-    monkeypatch.setattr("server.app.program.SocketServer", fail)
+    monkeypatch.setattr("server.app.app.SocketServer", fail)
     with pytest.raises(ZeroDivisionError):
         create_app(WITH_REDIS)
     assert asyncio.all_tasks() == tasks

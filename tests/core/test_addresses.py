@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from server.core.addresses import (
     UNKNOWN,
     AddressLimiter,
-    RequestLimiter,
     client_address,
     is_secure,
     is_trusted,
@@ -171,41 +170,3 @@ def test_bad_limits_are_refused() -> None:
         AddressLimiter(-1)
     with pytest.raises(ValueError):
         AddressLimiter(1, max_keys=0)
-
-
-def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
-    """Three requests for each; after a minute without any the whole allowance is back."""
-    limiter = RequestLimiter(12)
-    for _ in range(4):
-        assert limiter.anybody("192.0.2.1", 0.0) is None
-        limiter.wrong_code("192.0.2.1", 0.0)
-    assert limiter.anybody("192.0.2.1", 0.0) == pytest.approx(5.0)
-    for _ in range(50):
-        limiter.wrong_code("192.0.2.1", 0.0)
-    assert limiter.anybody("192.0.2.2", 0.0) is None
-    assert limiter.anybody("192.0.2.1", 5.01) is None
-    assert limiter.anybody("192.0.2.1", 5.02) is not None
-
-
-def test_a_session_has_its_own_allowance() -> None:
-    """A third of an address's; one that has not begun has one request of it and shares the
-    address's from then on.
-    """
-    limiter = RequestLimiter(9)
-    while limiter.anybody("192.0.2.1", 0.0) is None:
-        pass
-    asked = [limiter.session("a", "192.0.2.1", 0.0, begun=True) for _ in range(4)]
-    assert asked[:3] == [None] * 3
-    assert asked[3] is not None
-    assert limiter.session("b", "192.0.2.1", 0.0, begun=False) is None
-    assert limiter.session("b", "192.0.2.1", 0.0, begun=False) is not None
-    assert limiter.session("b", "192.0.2.1", 0.0, begun=True) is None
-
-
-def test_no_limit_for_sessions_either() -> None:
-    """0 is no limit for anybody."""
-    limiter = RequestLimiter(0)
-    assert all(limiter.session("a", "x", 0.0, begun=False) is None for _ in range(100))
-    assert all(limiter.anybody("x", 0.0) is None for _ in range(100))
-    limiter.wrong_code("x", 0.0)
-    assert limiter.forgotten == 0

@@ -26,7 +26,7 @@ from server.core.redact import redact, session_hash
 from server.media.patches.gathering import Gathering
 from server.media.turn_check import RelayProblem, RelayResult
 from server.media.video import decode
-from server.web.turn_watch import RelayWatch
+from server.web.health import RelayWatch
 
 CANARY = "canary-7f3a"
 SERVER = Path(__file__).parents[2] / "server"

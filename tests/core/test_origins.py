@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.origins import HostPolicy, OriginPolicy, normalise_origin
+from server.core.addresses import HostPolicy, OriginPolicy, normalise_origin
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import pytest
 
-from server.core.states import Steps
+from server.core.aio import Steps
 
 
 class Door(StrEnum):

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.core.tls_files import authority_der, authority_problems, pair_problems
+from server.core.setting_text import authority_der, authority_problems, pair_problems
 
 
 def made(folder: Path, name: str, *, authority: bool = False) -> tuple[Path, Path]:

@@ -262,7 +262,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
     home = installed / "opt/qwen-camera"
     (home / ".venv/marker").touch()
     (home / "mine.txt").write_text("mine")
-    (home / "server/access/limits.py").write_text("# changed\n")
+    (home / "server/auth.py").write_text("# changed\n")
     settings = (installed / "etc/qwen-camera/qwen-camera.env").read_text()
     done = install(newer, installed)
     assert done.returncode == 0, done.stderr
@@ -270,10 +270,8 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
     assert not (home / "server/web/serving.py").exists()
     assert (home / ".venv/marker").exists()
     assert (home / "mine.txt").read_text() == "mine"
-    assert (home / "server/access/limits.py").read_text() == (
-        ROOT / "server/access/limits.py"
-    ).read_text()
-    assert (home / "server/access/limits.py.changed-by-hand").read_text() == "# changed\n"
+    assert (home / "server/auth.py").read_text() == (ROOT / "server/auth.py").read_text()
+    assert (home / "server/auth.py.changed-by-hand").read_text() == "# changed\n"
     unit = installed / "usr/local/lib/systemd/system/qwen-webrtc.service"
     assert unit.read_text() == "# newer\n"
     assert (installed / "etc/qwen-camera/qwen-camera.env").read_text() == settings

@@ -57,7 +57,7 @@ from server.media.video.video_stream import READABLE
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.shared.watch_answers import read_answers
 from server.web.middleware import plain_path
-from server.web.ws_protocol import (
+from server.web.protocols import (
     CONTROL_BURST,
     CONTROL_RATE,
     FRAME_BURST,

@@ -11,7 +11,7 @@ from pydantic import SecretStr, ValidationError
 import config
 from config import ConfigError, Settings, load
 from server.core.frames import Role
-from server.core.setting_problems import MAKE_A_SECRET, secret_weakness
+from server.core.settings import MAKE_A_SECRET, secret_weakness
 from server.features.hosting.settings import HostingSettings
 
 GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"

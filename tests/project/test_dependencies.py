@@ -43,8 +43,8 @@ GUARDED: dict[str, dict[str, str]] = {
         "dotenv.parser:Binding": "94d68448dd24",
     },
     "scripts/models/hub.py": {"huggingface_hub.file_download:http_get": "b2d62dc88935"},
-    "server/web/http_protocol.py": {"uvicorn.protocols.http.h11_impl:H11Protocol": "c2573d455fed"},
-    "server/web/ws_protocol.py": {
+    "server/web/protocols.py": {
+        "uvicorn.protocols.http.h11_impl:H11Protocol": "c2573d455fed",
         "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol": "0bbcec989384",
         "websockets.protocol:Protocol.recv_frame": "4f83d3b90ea6",
         "websockets.protocol:Protocol.parse": "45aaf900644b",

@@ -28,7 +28,6 @@ ORDER = (
     "media.patches",
     "media.sound",
     "auth",
-    "access",
     "models",
     "models.openai",
     "media.camera",
@@ -56,7 +55,7 @@ HEADS = {
     "webrtc_server": "media",
     "inference": "models.scheduler",
     "session_manager": "session",
-    "auth": "access",
+    "auth": "web",
 }
 AIORTC = {"webrtc_server", "media.patches", "media.sound.section"}
 AIOICE = {"media.patches", "media.turn_check"}
@@ -68,7 +67,6 @@ PURE: dict[str, set[str]] = {
     "media.video": {"decode", "video_stream"},
     "media.sound": {"section"},
     "media.camera": {"camera"},
-    "access": set(),
     "models": {"selector"},
     "models.scheduler": {"job"},
     "shared": {"network"},

@@ -30,7 +30,7 @@ from scripts.local_certificate import (
     pem,
     read_pair,
 )
-from server.core.tls_files import read_secret
+from server.core.setting_text import read_secret
 from tests.support.programs import ran
 
 ROOT = Path(__file__).resolve().parents[2]

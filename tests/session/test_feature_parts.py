@@ -6,10 +6,16 @@ from typing import Literal
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict
 from server.core.messages.base import ClientMessage
-from server.session.part import FeatureParts, SessionContext, SessionFeatures, SessionPart
+from server.session.part import (
+    Alert,
+    AlertSource,
+    FeatureParts,
+    SessionContext,
+    SessionFeatures,
+    SessionPart,
+)
 from server.session.request.outbox import Outbox
 from tests.support.rooms import bare_context
 

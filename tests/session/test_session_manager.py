@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server import session_manager
-from server.access import revoked
 from server.auth import Claims
 from server.core.aio import Pools
-from server.core.errors import Busy, Draining, NotFound
+from server.core.errors import BadRequest, Busy, Conflict, Draining, NotFound
 from server.core.redact import session_hash
 from server.features.cameras.cameras import cameras_of
-from server.session.session import Session
-from server.session_manager import SessionManager
+from server.session.session import MAX_NUMBER, MAX_PAGES, Attempt, Attempts, Session
+from server.session_manager import Revoked, SessionManager
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, make_frame, make_services, settings, with_features
@@ -167,7 +168,7 @@ async def test_an_ended_session_never_comes_back() -> None:
 async def test_a_flood_of_ended_sessions_brings_none_back() -> None:
     """Beyond what is remembered, access that began no later than what was forgotten is over, too; new access is not."""
     async with manager() as (sessions, _):
-        sessions.revoked = revoked.Revoked(86_400, 2)
+        sessions.revoked = Revoked(86_400, 2)
         began = int(time.time()) - 100
         for number, id in enumerate("abcde"):
             sessions.open(id, began + number)
@@ -382,3 +383,148 @@ async def test_close_ends_all() -> None:
         assert len(sessions) == 0
         await asyncio.sleep(0)
         assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("sessions/")]
+
+
+# Access that was taken back.
+
+
+LIFE = 100
+
+
+def test_a_name_is_refused_until_its_last_token_would_be_over() -> None:
+    """Then it is forgotten, without touching anybody else's access."""
+    revoked = Revoked(LIFE)
+    revoked.add("a", 1000, 1050)
+    assert revoked.refuses("a", 1000)
+    assert not revoked.refuses("b", 1000)
+    revoked.add("b", 1090, 1099)
+    assert revoked.refuses("a", 1000)
+    revoked.add("c", 1095, 1100)
+    assert len(revoked) == 2
+    assert not revoked.refuses("d", 1000)
+
+
+def test_adding_twice_is_adding_once() -> None:
+    """A name that is revoked again takes no second entry."""
+    revoked = Revoked(LIFE, 2)
+    for _ in range(5):
+        revoked.add("a", 1000, 1000)
+    assert len(revoked) == 1
+    assert not revoked.refuses("b", 1000)
+
+
+def test_all_at_once() -> None:
+    """Access that began by then is over; what is granted after, even in that second, is good."""
+    revoked = Revoked(LIFE)
+    revoked.add_all(1000, 1000.9)
+    assert revoked.refuses("a", 1000)
+    assert revoked.refuses("a", 7)
+    begins = revoked.begin(1000.9)
+    assert begins == 1001
+    assert not revoked.refuses("a", begins)
+    assert revoked.begin(2000.5) == 2000
+    revoked.add_all(500, 2000)
+    assert revoked.refuses("a", 1000)
+
+
+def test_nothing_ends_in_the_future() -> None:
+    """Access that begins later is good, whatever time was named, and begins now."""
+    revoked = Revoked(LIFE)
+    revoked.add_all(10**10, 1000.5)
+    assert revoked.refuses("a", 1000)
+    assert revoked.begin(1000.9) == 1001
+    assert revoked.begin(1002.0) == 1002
+    assert not revoked.refuses("a", 1001)
+
+
+@given(st.lists(st.integers(0, LIFE - 1), min_size=1, max_size=60), st.integers(1, 10))
+def test_no_flood_brings_one_back(ages: list[int], most: int) -> None:
+    """However access ends and however little is remembered, no token that could be good passes."""
+    revoked, now = Revoked(LIFE, most), 10_000
+    ended = [(f"n{number}", now - age) for number, age in enumerate(ages)]
+    for name, since in ended:
+        revoked.add(name, since, now)
+        assert len(revoked) <= most
+    assert all(revoked.refuses(name, since) for name, since in ended)
+    assert not revoked.refuses("new", revoked.begin(now + 1))
+
+
+# Attempts that come late.
+
+
+def test_an_older_attempt_is_late_and_a_repeated_one_is_not() -> None:
+    """A newer number makes older ones late; one may come twice, as browsers repeat requests."""
+    attempts = Attempts()
+    attempts.take(Attempt("a", 2))
+    attempts.take(Attempt("a", 2))
+    attempts.take(Attempt("a", 4))
+    with pytest.raises(Conflict):
+        attempts.take(Attempt("a", 3))
+    attempts.check(Attempt("a", 4))
+
+
+def test_pages_do_not_count_for_each_other() -> None:
+    """Another page begins at one, and who does not count passes."""
+    attempts = Attempts()
+    attempts.take(Attempt("a", 7))
+    attempts.take(Attempt("b", 1))
+    attempts.take(None)
+    with pytest.raises(Conflict):
+        attempts.take(Attempt("a", 6))
+
+
+def test_what_was_ended_does_not_come_back() -> None:
+    """An end makes its attempt late, and an end that comes after a newer attempt is late itself."""
+    attempts = Attempts()
+    attempts.take(Attempt("a", 1))
+    attempts.end(Attempt("a", 1))
+    with pytest.raises(Conflict):
+        attempts.take(Attempt("a", 1))
+    attempts.take(Attempt("a", 2))
+    with pytest.raises(Conflict):
+        attempts.end(Attempt("a", 1))
+    attempts.check(Attempt("a", 2))
+
+
+def test_pages_are_bounded() -> None:
+    """The page unheard of longest is forgotten, and no other."""
+    attempts = Attempts()
+    for number in range(MAX_PAGES):
+        attempts.take(Attempt(f"p{number}", 5))
+    attempts.take(Attempt("p0", 6))
+    attempts.take(Attempt("new", 1))
+    assert len(attempts) == MAX_PAGES
+    attempts.take(Attempt("p1", 1))
+    with pytest.raises(Conflict):
+        attempts.take(Attempt("p0", 5))
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [
+        ("", "1"),
+        ("a", None),
+        (None, "1"),
+        ("a" * 33, "1"),
+        ("a b", "1"),
+        ("ä", "1"),
+        ("a", "0"),
+        ("a", "-1"),
+        ("a", "1.5"),
+        ("a", "²"),
+        ("a", str(MAX_NUMBER + 1)),
+        ("a", "9" * 5000),
+    ],
+)
+def test_a_bad_attempt_is_refused_with_what_is_allowed(
+    page: str | None, number: str | None
+) -> None:
+    """Half of the pair, or a name or number out of bounds, is a clear error."""
+    with pytest.raises(BadRequest, match="go together"):
+        Attempt.read(page, number)
+
+
+def test_good_attempts_are_read() -> None:
+    """The bounds themselves are allowed, and nothing at all is nobody's attempt."""
+    assert Attempt.read(None, None) is None
+    assert Attempt.read("a" * 32, str(MAX_NUMBER)) == Attempt("a" * 32, MAX_NUMBER)

@@ -15,8 +15,7 @@ from starlette.websockets import WebSocket
 
 from server.core.errors import Busy, EngineRefused, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
-from server.web.http_errors import install_error_handlers
-from server.web.middleware import CONTENT_SECURITY_POLICY, guard_app
+from server.web.middleware import CONTENT_SECURITY_POLICY, guard_app, install_error_handlers
 
 CANARY = "canary-7f3a"
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from server.core import messages as wire
 from server.core.aio import Pools, TaskSet
-from server.core.alert import AlertSource
 from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted
@@ -46,7 +45,7 @@ from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
 from server.media.sound.line import VoiceLine
-from server.session.part import MakePart, SessionContext, SessionFeatures, Speaker
+from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, Speaker
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session

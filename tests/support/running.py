@@ -16,8 +16,7 @@ from unittest.mock import patch
 import uvicorn
 
 from config import Settings, load
-from server.app.app import create_app
-from server.app.program import Program
+from server.app.app import Program, create_app
 from server.features.builtin.reader import Reader
 from server.web.serving import uvicorn_config
 from tests.support.fakes_openai import FakeOpenAI

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from server.web.connections import Connections
+from server.web.protocols import Connections
 
 
 class Transport:

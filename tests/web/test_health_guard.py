@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from server.access.limits import FLOOR
+from server.auth import FLOOR
 from server.web import routes as health_guard
 from tests.support.clients import http, open_page, take_token
 from tests.support.running import Running, running

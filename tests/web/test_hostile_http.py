@@ -26,10 +26,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from server.auth import TokenIssuer, new_session_id, signing_key
-from tests.access.test_auth import HS256, forge, good_claims
 from tests.media.test_webrtc_server import CHROMIUM
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.running import Running, running
+from tests.web.test_auth import HS256, forge, good_claims
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

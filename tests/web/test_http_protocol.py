@@ -17,9 +17,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from scripts.bench.http_json import request
-from server.web import http_protocol
+from server.web import protocols
 from server.web import serving as serving_module
-from server.web.connections import Connections
+from server.web.protocols import Connections
 from server.web.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
 from tests.support.running import running, running_https, served
@@ -53,10 +53,10 @@ async def serving(connections: Connections, app: Any = answering) -> AsyncIterat
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of tenths of a second."""
-    assert (http_protocol.HEADER_SECONDS, http_protocol.TAKE_SECONDS) == (10.0, 15.0)
-    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(http_protocol, "TAKE_SECONDS", 0.3)
-    monkeypatch.setattr(http_protocol, "CHECK_SECONDS", 0.05)
+    assert (protocols.HEADER_SECONDS, protocols.TAKE_SECONDS) == (10.0, 15.0)
+    monkeypatch.setattr(protocols, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(protocols, "TAKE_SECONDS", 0.3)
+    monkeypatch.setattr(protocols, "CHECK_SECONDS", 0.05)
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -229,7 +229,7 @@ class Waiting:
         (GET, GET),
         (GET + GET[:9], GET[9:]),
         (GET, GET * 3),
-        (GET, b"x" * http_protocol.MAX_HEADERS),
+        (GET, b"x" * protocols.MAX_HEADERS),
     ],
     ids=["nothing", "with it", "behind it", "half and half", "several", "no request"],
 )

@@ -833,7 +833,7 @@ async def test_whose_forwarded_address_counts(
         body = {"sdp": sdp, "type": "offer"}
         found = []
         for path, json in (("/api/token", {}), (OFFER, body)):
-            run.program.access.requests._addresses._full_at.clear()
+            run.program.access.limiter._addresses._full_at.clear()
             for header in headers:
                 told = [("X-Forwarded-For", one) for one in header.split("|")]
                 reply = await client.post(path, json=json, headers=told)

@@ -15,8 +15,8 @@ import pytest
 
 from server.media.patches.gathering import Gathering
 from server.media.turn_check import RelayProblem, RelayResult
-from server.web import turn_watch
-from server.web.turn_watch import RelayWatch
+from server.web import health
+from server.web.health import RelayWatch
 from tests.support.timing import at_once
 
 SECRET = "the-secret-of-the-relay"
@@ -42,7 +42,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
         {"url": u, "ok": None, "problem": "", "why": "not checked yet"} for u in urls
     ]
     assert (relays.working(), relays.failing()) == (0, 0)
-    with caplog.at_level(logging.INFO, "server.web.turn_watch"):
+    with caplog.at_level(logging.INFO, "server.web.health"):
         await relays.check()
         await relays.check()
     report = relays.report()
@@ -59,7 +59,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
 async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """A relay that comes back, and one that goes, has a new line."""
     relays = watch("turn:a")
-    with caplog.at_level(logging.INFO, "server.web.turn_watch"):
+    with caplog.at_level(logging.INFO, "server.web.health"):
         for problem in (RelayProblem.NONE, RelayProblem.NONE, RelayProblem.CREDENTIALS):
             relays._learn(RelayResult("turn:a", problem, "", 0.1))
     assert [(r.levelname, r.message) for r in caplog.records] == [
@@ -74,9 +74,9 @@ async def test_a_failing_relay_is_looked_at_sooner(
     monkeypatch: pytest.MonkeyPatch, check: float, retry: float, looks: bool
 ) -> None:
     """After a failure the shorter pause holds."""
-    monkeypatch.setattr(turn_watch, "START_SECONDS", 0)
-    monkeypatch.setattr(turn_watch, "CHECK_SECONDS", check)
-    monkeypatch.setattr(turn_watch, "RETRY_SECONDS", retry)
+    monkeypatch.setattr(health, "START_SECONDS", 0)
+    monkeypatch.setattr(health, "CHECK_SECONDS", check)
+    monkeypatch.setattr(health, "RETRY_SECONDS", retry)
     relays = watch(f"turn:127.0.0.1:{closed_port()}?transport=tcp")
     seen: list[RelayResult] = []
     relays._learn = seen.append  # type: ignore[method-assign,assignment]

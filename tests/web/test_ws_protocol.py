@@ -14,7 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from server.web import ws_protocol
+from server.web import protocols
 from server.web.serving import uvicorn_config
 from tests.support.listening_child import child, listening
 from tests.support.running import served
@@ -102,7 +102,7 @@ async def test_the_code_waits_behind_what_was_sent() -> None:
 
 async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection and what waited for it are given back."""
-    monkeypatch.setattr(ws_protocol, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(protocols, "CLOSE_SECONDS", 0.2)
     async with slow_client() as (server, client):
         async with asyncio.timeout(5):
             while server.server_state.connections or server.server_state.tasks:
@@ -158,21 +158,21 @@ def test_frames_without_end_are_not_kept(name: str) -> None:
         assert server.work() < 0.25
 
 
-async def wait_for_frames(server: uvicorn.Server) -> ws_protocol.WebSocketProtocol:
+async def wait_for_frames(server: uvicorn.Server) -> protocols.WebSocketProtocol:
     connection = next(iter(server.server_state.connections))
-    assert isinstance(connection, ws_protocol.WebSocketProtocol)
+    assert isinstance(connection, protocols.WebSocketProtocol)
     return connection
 
 
-def size(connection: ws_protocol.WebSocketProtocol) -> int:
+def size(connection: protocols.WebSocketProtocol) -> int:
     written: int = connection.transport.get_write_buffer_size()
     return written
 
 
 async def test_nothing_is_read_while_nothing_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pongs of a client that does not read wait with the client, however many pings it may send."""
-    monkeypatch.setattr(ws_protocol, "CONTROL_BURST", 10**9)
-    monkeypatch.setattr(ws_protocol, "FRAME_BURST", 10**9)
+    monkeypatch.setattr(protocols, "CONTROL_BURST", 10**9)
+    monkeypatch.setattr(protocols, "FRAME_BURST", 10**9)
     async with serving(listening) as server:
         raw = await asyncio.to_thread(opened, port_of(server))
         raw.setblocking(False)
@@ -201,7 +201,7 @@ async def test_who_reads_nothing_is_gone_after_the_keepalive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Messages for a client that answers no ping are dropped after the keepalive."""
-    monkeypatch.setattr(ws_protocol, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(protocols, "CLOSE_SECONDS", 0.2)
     async with serving(writing) as server:
         server.config.ws_ping_interval = server.config.ws_ping_timeout = 0.2
         raw = await asyncio.to_thread(opened, port_of(server))
@@ -219,7 +219,7 @@ async def test_a_message_has_so_many_pieces_at_most() -> None:
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
         with suppress(ConnectionClosed):
             async with asyncio.timeout(5):
-                await client.send(["x"] * (ws_protocol.MAX_FRAGMENTS + 10))
+                await client.send(["x"] * (protocols.MAX_FRAGMENTS + 10))
                 await client.recv()
         assert client.close_code == 4429
 
@@ -238,7 +238,7 @@ async def test_pings_between_its_pieces_make_room_for_no_more_of_them() -> None:
 @pytest.mark.parametrize("opcode", [PING, PONG])
 async def test_so_many_pings_and_pongs_and_no_more(opcode: int) -> None:
     """They have a bound of their own, far below the one of all frames."""
-    most = ws_protocol.CONTROL_BURST
+    most = protocols.CONTROL_BURST
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
         client.transport.write(frame(opcode) * most)
         await asyncio.sleep(0.1)

@@ -16,11 +16,10 @@ from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, session_manager, webrtc_server
-from server.access import limits as guesses
-from server.core import addresses, messages
+from server.core import messages
 from server.core.errors import Close
 from server.core.messages import Error
-from server.core.setting_problems import MIN_OPERATOR_CHARS
+from server.core.settings import MIN_OPERATOR_CHARS
 from server.features.cameras import stills
 from server.features.hosting import hosting as operator_channel
 from server.media import sdp as offer
@@ -32,12 +31,10 @@ from server.media.video.video_stream import VideoStream
 from server.models.openai import chat_stream
 from server.session.request.outbox import MAX_BYTES
 from server.web import (
-    connections,
-    http_protocol,
     middleware,
+    protocols,
     serving,
     websocket,
-    ws_protocol,
 )
 from tests.breaks.promises import page
 from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
@@ -207,19 +204,19 @@ PROMISED = [
     ("Sockets: 8 a session a minute", websocket.SOCKETS_PER_MINUTE, 8),
     ("15 s to connect", webrtc_server.CONNECT_SECONDS, 15),
     ("5 s to bring a token", websocket.AUTH_SECONDS, 5),
-    ("10 s to send headers", http_protocol.HEADER_SECONDS, 10),
+    ("10 s to send headers", protocols.HEADER_SECONDS, 10),
     ("or shake hands for TLS", serving.TLS_SECONDS, 10),
     ("15 s to send a body", middleware.BODY_SECONDS, 15),
-    ("or to take any of an answer", http_protocol.TAKE_SECONDS, 15),
-    ("half of them from one address at most", connections.ADDRESS_PART, 2),
-    ("sockets without a token get an eighth of them", connections.UNPROVEN_PART, 8),
-    ("a quarter of those from one address", connections.UNPROVEN_ADDRESS_PART, 4),
-    ("64 pings at once", ws_protocol.CONTROL_BURST, 64),
-    ("and 8 a second on a socket", ws_protocol.CONTROL_RATE, 8),
-    ("1,024 frames at once", ws_protocol.FRAME_BURST, 1024),
-    ("and 128 a second", ws_protocol.FRAME_RATE, 128),
-    ("256 pieces a message", ws_protocol.MAX_FRAGMENTS, 256),
-    ("cut 10 s after closing began", ws_protocol.CLOSE_SECONDS, 10),
+    ("or to take any of an answer", protocols.TAKE_SECONDS, 15),
+    ("half of them from one address at most", protocols.ADDRESS_PART, 2),
+    ("sockets without a token get an eighth of them", protocols.UNPROVEN_PART, 8),
+    ("a quarter of those from one address", protocols.UNPROVEN_ADDRESS_PART, 4),
+    ("64 pings at once", protocols.CONTROL_BURST, 64),
+    ("and 8 a second on a socket", protocols.CONTROL_RATE, 8),
+    ("1,024 frames at once", protocols.FRAME_BURST, 1024),
+    ("and 128 a second", protocols.FRAME_RATE, 128),
+    ("256 pieces a message", protocols.MAX_FRAGMENTS, 256),
+    ("cut 10 s after closing began", protocols.CLOSE_SECONDS, 10),
     ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
     ("600 units a frame", h264.MAX_UNITS, 600),
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
@@ -238,14 +235,14 @@ PROMISED = [
     ("without a camera for three minutes", session_manager.DARK_SECONDS, 180),
     ("200 lines of 300 characters", operator_channel.MAX_LINES, 200),
     ("lines of 300 characters wait", operator_channel.MAX_LINE_CHARS, 300),
-    ("a wrong code costs three requests", addresses.WRONG_CODE_COST, 3),
+    ("a wrong code costs three requests", auth.WRONG_CODE_COST, 3),
     ("at most one per second", stills.STILL_SECONDS, 1),
     ("640 px and", encode.STILL_SIDE, 640),
     ("and 36 KiB", encode.STILL_BYTES, 36 << 10),
     ("`OPERATOR_TOKEN` needs 16 characters", MIN_OPERATOR_CHARS, 16),
-    ("20 wrong ones per address", guesses.FLOOR, 20),
-    ("120 over all addresses", guesses.BUDGET, 120),
-    ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),
+    ("20 wrong ones per address", auth.FLOOR, 20),
+    ("120 over all addresses", auth.BUDGET, 120),
+    ("one more each minute", auth.WINDOW / auth.FLOOR, 60),
     ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
     ("one event has at most 256 KiB", chat_stream.MAX_EVENT_BYTES, 256 << 10),
 ]

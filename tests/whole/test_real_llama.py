@@ -28,7 +28,7 @@ from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
 from server.models.base import Delta, EngineRequest, Finished
-from server.session.request.tools import Toolbox
+from server.session.request.answers import Toolbox
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write

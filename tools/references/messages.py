@@ -17,7 +17,7 @@ from tools.references import fields
 from tools.references.source import docstring, line_of
 from tools.references.text import join, linked
 
-_CORE = ("from_client", "state", "answers")
+_CORE = ("from_client", "to_client")
 _INTRO = f"""# WebSocket messages
 
 Protocol {PROTOCOL}. Each is a JSON object with a `type`; one from a client has {MAX_MESSAGE_BYTES // 1024} KiB at most.

@@ -1,11 +1,10 @@
-"""WebSocket messages, by direction: `from_client` has those that the server reads; `state` and
-`answers` have those that it sends. `base` has what they share.
+"""WebSocket messages, by direction: `from_client` has those that the server reads, `to_client` those
+that it sends. `base` has what they share.
 
 All names are available here, as `messages.Chat`, and for the page in client/core/live/messages.d.ts.
 """
 
 # ruff: noqa: F403
-from server.core.messages.answers import *
 from server.core.messages.base import *
 from server.core.messages.from_client import *
-from server.core.messages.state import *
+from server.core.messages.to_client import *

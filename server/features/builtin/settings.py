@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from server.core.feature_settings import FeatureSettings, checksum, flag, path
+from server.core.settings import FeatureSettings, checksum, flag, path
 
 
 class BuiltinSettings(FeatureSettings):

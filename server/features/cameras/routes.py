@@ -19,7 +19,7 @@ from server.features.cameras.cameras import (
     read_code,
 )
 from server.features.cameras.whip import CameraGuard
-from server.web.context import Services
+from server.web.request_guard import Services
 
 PREFIX = "/api/cameras"
 # The page of a device that joins; its code is the fragment, which is in no request, log or Referer.

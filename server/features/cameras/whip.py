@@ -19,9 +19,8 @@ from server.core.errors import BadRequest, NotFound, RequestError, UnsupportedMe
 from server.features.cameras.cameras import admitted, cameras_of, connection_key, read_token
 from server.media.camera import Camera
 from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
-from server.web.context import Services
-from server.web.http_errors import MethodNotAllowed, error_response
-from server.web.request_guard import RequestGuard
+from server.web.middleware import MethodNotAllowed, error_response
+from server.web.request_guard import RequestGuard, Services
 from server.web.routes import connect_camera
 from server.webrtc_server import PeerConnection
 

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from server.access.replicas import Replicas
 from server.auth import new_session_id
 from server.core.aio import TaskSet
 from server.features.cluster.replicas import HomeProcess, Replica, ReplicaList
 from server.features.cluster.shared_limits import END_SECONDS, SharedEnds, SharedSlots
-from server.session_manager import SessionManager
+from server.session_manager import Replicas, SessionManager
 
 if TYPE_CHECKING:
     from server.features.cluster.redis_store import RedisStore

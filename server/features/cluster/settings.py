@@ -9,10 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 
-from server.core.feature_settings import FeatureSettings, checked_secret, secret, whole
-from server.core.setting_problems import MAKE_A_SECRET, secret_weakness
-from server.core.setting_text import HOST
-from server.core.tls_files import MIN_SECRET_CHARS
+from server.core.setting_text import HOST, MIN_SECRET_CHARS
+from server.core.settings import (
+    MAKE_A_SECRET,
+    FeatureSettings,
+    checked_secret,
+    secret,
+    secret_weakness,
+    whole,
+)
 
 _REDIS_URL = re.compile(
     rf"rediss?://(?:[^\s/?#@]{{0,400}}@)?{HOST}(?::(?P<port>\d{{1,5}}))?(?:/\d{{0,3}})?"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.access.revoked import MAX_REVOKED
-from server.auth import CLOCK_SKEW
-from server.core.addresses import SESSION_PART, limiter_key
+from server.auth import CLOCK_SKEW, SESSION_PART
+from server.core.addresses import limiter_key
+from server.session_manager import MAX_REVOKED
 
 # A session's slot outlives a process that was killed by this long at most (seconds).
 SLOT_SECONDS = 20
@@ -146,7 +146,7 @@ class Store(Protocol):
 
 
 class Counts:
-    """The counts of `server.access.limits` over all processes. No answer while the store has none."""
+    """The counts of `server.auth` over all processes. No answer while the store has none."""
 
     def __init__(self, store: Store, per_minute: int) -> None:
         """`per_minute`: RATE_LIMIT_PER_MINUTE; 0: requests are not counted."""

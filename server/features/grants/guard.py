@@ -12,15 +12,14 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.types import Receive
 
-from server.access.replicas import GONE
 from server.auth import TokenRefused, bearer
 from server.core.aio import cancel_and_wait
 from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
 from server.features.grants.grants import Grant, ended, read_token
 from server.features.grants.programs import Programs, programs_of
 from server.session.session import Session
-from server.web.context import Services
-from server.web.request_guard import RequestGuard
+from server.session_manager import GONE
+from server.web.request_guard import RequestGuard, Services
 
 _MISSING = (
     "This needs the access token that the person whose camera it is has given this program,"

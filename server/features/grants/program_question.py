@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from server.core import messages as wire
-from server.core.alert import PROGRAMS
 from server.core.errors import (
     BadRequest,
     Busy,
@@ -29,7 +28,7 @@ from server.models.base import Engine, EngineRequest
 from server.models.conversation import Conversation
 from server.models.routing import choose
 from server.models.scheduler.job import Job, Result
-from server.session.part import QuestionRoute, SessionContext
+from server.session.part import PROGRAMS, QuestionRoute, SessionContext
 from server.session.request.answers import (
     AnswerListener,
     AnswerPublisher,

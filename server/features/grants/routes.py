@@ -17,8 +17,7 @@ from server.features.grants.guard import ProgramGuard
 from server.features.grants.programs import programs_of
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.web.context import Services
-from server.web.request_guard import RequestGuard
+from server.web.request_guard import RequestGuard, Services
 
 if TYPE_CHECKING:
     from server.features.rtsp.fixed_cameras import FixedCameras

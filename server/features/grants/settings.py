@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.feature_settings import FeatureSettings, whole
+from server.core.settings import FeatureSettings, whole
 
 
 class GrantSettings(FeatureSettings):

@@ -26,7 +26,7 @@ from server.features.guidance.messages import (
 from server.features.guidance.scanning import Scanner, Scanning
 from server.models.order_words import Order
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.tools import Arguments, Tool
+from server.session.request.answers import Arguments, Tool
 from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)

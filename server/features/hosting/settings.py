@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from server.core.feature_settings import FeatureSettings, flag, path, text
 from server.core.setting_text import file_source, shown
+from server.core.settings import FeatureSettings, flag, path, text
 
 _CATALOGUE = "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
 

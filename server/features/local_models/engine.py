@@ -24,7 +24,6 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.sound import SoundUse
-from server.core.time_limits import Seconds
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.runtime import (
     MakeRuntime,
@@ -67,7 +66,7 @@ class _SoundRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits(Seconds):
+class TimeLimits:
     """Seconds; without a GPU a large model's first word takes tens of them."""
 
     load: float = 1800.0

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.core.aio import TaskSet, supervise
-from server.core.alert import Alert
 from server.core.errors import QwenCameraError
-from server.core.feature_settings import ListedCamera
 from server.core.metrics import Metrics
+from server.core.settings import ListedCamera
 from server.features.mqtt.discovery import Device, Seen, Topics, configs
 from server.features.mqtt.incoming import HOME, PROGRAM, Incoming, Kind, Looked, look
 from server.features.mqtt.link import Link
@@ -20,6 +19,7 @@ from server.features.mqtt.outgoing import Message, MqttMetrics
 from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.states import States
 from server.features.mqtt.visitors import Visitors
+from server.session.part import Alert
 from server.session.session import Session
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from server.core.feature_settings import FeatureSettings, checked_secret, flag, path, secret, word
-from server.core.setting_text import shown
-from server.core.tls_files import authority_reason
+from server.core.setting_text import authority_reason, shown
+from server.core.settings import FeatureSettings, checked_secret, flag, path, secret, word
 
 # The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
 

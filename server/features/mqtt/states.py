@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from server.core.alert import Alert, time_text
 from server.features.mqtt.discovery import (
     OFF,
     OFFLINE,
@@ -21,6 +20,7 @@ from server.features.mqtt.discovery import (
 )
 from server.features.mqtt.incoming import Looked
 from server.features.mqtt.outgoing import Message
+from server.session.part import Alert, time_text
 
 # The longest that the state of a watch waits for the alert that has its picture
 PICTURE_SECONDS = 10.0

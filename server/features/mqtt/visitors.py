@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.core.addresses import Bucket
-from server.core.alert import PROGRAMS, TOOLS, Alert
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.features.mqtt.discovery import VISITOR, Device, Seen, Topics, configs, one_line
@@ -19,7 +18,7 @@ from server.features.mqtt.incoming import Incoming
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.outgoing import Message, MqttMetrics
 from server.features.mqtt.states import States
-from server.session.part import SessionContext, SessionPart
+from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
 
 # Devices at a time; one more is refused and counted.

@@ -18,14 +18,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from server.access.revoked import Revoked
 from server.auth import Claims, Signer, TokenRefused
 from server.core.errors import BadRequest, Forbidden, Unauthorized
 from server.core.redact import session_hash
-from server.session_manager import SessionManager
-from server.web.context import Services
-from server.web.http_errors import error_response
-from server.web.request_guard import ASK, Device, RequestGuard, TokenBody, WayIn
+from server.session_manager import Revoked, SessionManager
+from server.web.middleware import error_response
+from server.web.request_guard import ASK, Device, RequestGuard, Services, TokenBody, WayIn
 
 log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0

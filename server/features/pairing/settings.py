@@ -9,10 +9,9 @@ from typing import Annotated, Any
 from pydantic_settings import NoDecode
 
 from server.auth import signing_key
-from server.core.feature_settings import FeatureSettings, list_of, names, path
-from server.core.origins import normalise_origin
-from server.core.setting_text import host_name
-from server.core.tls_files import read_secret, unreadable
+from server.core.addresses import normalise_origin
+from server.core.setting_text import host_name, read_secret, unreadable
+from server.core.settings import FeatureSettings, list_of, names, path
 
 
 class PairingSettings(FeatureSettings):

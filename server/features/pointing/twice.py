@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Kind, Picture, Region
-from server.core.messages.answers import SecondLook
+from server.core.messages.to_client import SecondLook
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.claims import Verdict, compare, differing, numbers_in

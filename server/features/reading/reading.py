@@ -18,9 +18,8 @@ from server.models import prompts
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import AnswerPublisher, PendingQuestion
+from server.session.request.answers import AnswerPublisher, PendingQuestion, Tool
 from server.session.request.parts import Prepared, RequestOptions, View
-from server.session.request.tools import Tool
 from server.shared.aim import advise_reading
 from server.shared.attention.attention import Attention
 

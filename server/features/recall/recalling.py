@@ -26,9 +26,8 @@ from server.models.base import Capabilities, EarlierPicture
 from server.models.prompts import captions
 from server.models.routing import Span, span_ago, span_in
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import PendingQuestion
+from server.session.request.answers import Arguments, PendingQuestion, Tool
 from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View
-from server.session.request.tools import Arguments, Tool
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.feature_settings import FeatureSettings, number, whole
+from server.core.settings import FeatureSettings, number, whole
 
 
 class RecallSettings(FeatureSettings):

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from server.core.aio import log_failure
-from server.core.alert import Alert
 from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.features.rtsp.reader import AWAKE_FPS, FixedCameraState, Reader
 from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.trouble import Trouble
+from server.session.part import Alert
 from server.session.session import Session
 from server.session_manager import SessionManager
 

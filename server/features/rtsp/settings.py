@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.feature_settings import FeatureSettings, path
-from server.core.tls_files import unreadable
+from server.core.setting_text import unreadable
+from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
 
 

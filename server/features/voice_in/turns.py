@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.core.states import Steps
+from server.core.aio import Steps
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk
 from server.features.voice_in.foreground import Voice
 

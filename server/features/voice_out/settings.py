@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from server.core.feature_settings import BaseUrl, FeatureSettings, flag, path, secret, text
+from server.core.settings import BaseUrl, FeatureSettings, flag, path, secret, text
 
 
 class VoiceOutSettings(FeatureSettings):

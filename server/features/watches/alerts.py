@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from server.core.aio import Pulse
-from server.core.alert import Alert, AlertSource
 from server.features.watches import messages
 from server.features.watches.rule import Firing
 from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
+from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 
 # Alerts that are kept, with a picture of 36 KiB each; the oldest is dropped.

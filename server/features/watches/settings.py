@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.feature_settings import FeatureSettings, flag
+from server.core.settings import FeatureSettings, flag
 
 
 class WatchingSettings(FeatureSettings):

@@ -34,8 +34,8 @@ from server.models.base import Capabilities, EarlierPicture
 from server.models.order_words import Order as Spoken
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
+from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import RequestOptions, View
-from server.session.request.tools import Arguments, Tool
 from server.shared.attention.attention import Attention
 from server.shared.attention.gate import Change, scene_change
 from server.shared.watch_answers import (

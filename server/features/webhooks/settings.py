@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.feature_settings import FeatureSettings, path
-from server.core.setting_text import shown
-from server.core.tls_files import unreadable
+from server.core.setting_text import shown, unreadable
+from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_port, read_tables
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from server.core.alert import Alert
+from server.session.part import Alert
 
 # Alerts that wait for one receiver; of one camera among them, and of all visitors
 MOST_WAITING, MOST_OF_A_SOURCE, MOST_OF_VISITORS = 64, 16, 32

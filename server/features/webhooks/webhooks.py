@@ -21,7 +21,6 @@ from fastapi import Response
 
 from server.app.api import Api
 from server.core.aio import TaskSet, log_failure, supervise
-from server.core.alert import TOOLS, Alert, time_text
 from server.core.errors import BadRequest, NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
@@ -29,7 +28,7 @@ from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffe
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Verdict, Waiting
-from server.session.part import SessionContext, SessionPart
+from server.session.part import TOOLS, Alert, SessionContext, SessionPart, time_text
 
 log = logging.getLogger(__name__)
 # For operators, who can mend it

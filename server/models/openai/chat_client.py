@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from server.core.time_limits import Seconds
 from server.models.openai import library, upstream
 from server.models.openai.bounded_http import (
     STREAM_BYTES,
@@ -42,7 +41,7 @@ _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits(Seconds):
+class TimeLimits:
     """Seconds.
 
     All but `connect` count data events only: keep-alive comments go on when a model server is dead.

@@ -20,7 +20,7 @@ from server.core.errors import (
     QwenCameraError,
 )
 from server.core.frames import Kind, Role
-from server.core.messages.answers import SecondLook
+from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import (

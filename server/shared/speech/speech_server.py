@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx2
 
-from server.core.time_limits import Seconds
 from server.media.sound.pcm import NotPcm
 from server.models.openai import upstream
 from server.models.openai.bounded_http import (
@@ -182,7 +181,7 @@ def _seconds(header: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechLimits(Seconds):
+class SpeechLimits:
     """Seconds; the defaults are those of a recogniser."""
 
     connect: float = 3.0

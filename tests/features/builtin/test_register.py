@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config import ConfigError, load
-from server.app.program import Program
+from server.app.app import Program
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.reader import Finder

@@ -18,9 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from server.access.limits import AccessLimiter, Guesses
-from server.access.replicas import Replicas
-from server.core.addresses import RequestLimiter
+from server.auth import Guesses, RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
 from server.features.cameras.cameras import cameras_of, invite
@@ -35,8 +33,7 @@ from server.features.cluster.shared_limits import (
     SharedSlots,
 )
 from server.session.session import Session
-from server.session_manager import SessionManager
-from tests.access.test_limits import looked_at
+from server.session_manager import Replicas, SessionManager
 from tests.features.cluster.gateways import SECRET
 from tests.support.clients import bearer
 from tests.support.fakes import FakeEngine
@@ -45,6 +42,7 @@ from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.rooms import LIMITS, make_services, with_features
 from tests.support.timing import AT_ONCE_SECONDS
+from tests.web.test_limits import looked_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("patience")]
 
@@ -101,14 +99,14 @@ async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[Redi
             await store.close()
 
 
-def shared_limiter(store: RedisStore, per_minute: int) -> AccessLimiter:
+def shared_limiter(store: RedisStore, per_minute: int) -> RequestLimiter:
     """The limiter of one process."""
-    made = AccessLimiter(RequestLimiter(per_minute))
+    made = RequestLimiter(per_minute)
     made.shared = Counts(store, per_minute)
     return made
 
 
-def limiters(stores: list[RedisStore], per_minute: int) -> list[AccessLimiter]:
+def limiters(stores: list[RedisStore], per_minute: int) -> list[RequestLimiter]:
     return [shared_limiter(store, per_minute) for store in stores]
 
 

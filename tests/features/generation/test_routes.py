@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from config import load
 from server.app.api import Api
-from server.app.program import Program
+from server.app.app import Program
 from server.core.errors import FrameWithheld, WrongModel
 from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob
@@ -28,8 +28,7 @@ from server.features.hosting.manager import EngineManager
 from server.features.hosting.routes import PREFIX
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import Bgr, PrivacyFilter
-from server.web.http_errors import install_error_handlers
-from server.web.middleware import guard_app
+from server.web.middleware import guard_app, install_error_handlers
 from tests.features.generation.test_job import generator
 from tests.support.rooms import make_frame
 
@@ -83,7 +82,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
     api = Api("generation", program)
     router = api.operator_router(PREFIX)
-    add_routes(router, api, making, cast(EngineManager, Manager(model)))
+    add_routes(router, api, making, cast("EngineManager", Manager(model)))
     app.include_router(router)
     guard_app(app, https=False)
     transport = httpx.ASGITransport(app)

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from config import load
-from server.app.program import Program
+from server.app.app import Program
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command

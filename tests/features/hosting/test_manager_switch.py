@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from config import load
-from server.app.program import Program
+from server.app.app import Program
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import command

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.link import Link
@@ -16,6 +15,7 @@ from server.features.mqtt.outgoing import Message
 from server.features.mqtt.states import DOUBT_SECONDS, PICTURE_SECONDS
 from server.features.rtsp.fixed_cameras import CameraReport, FixedCameras
 from server.features.rtsp.settings import FixedCamera
+from server.session.part import Alert, AlertSource
 
 TOPICS = Topics("p", "homeassistant")
 DOOR = FixedCamera("door", "/dev/video0", mqtt=True, describe=True, watches=("a dog",))
@@ -43,9 +43,9 @@ class House:
         self.now = 0.0
         self.wire = Wire()
         plan = MqttPlan(None, "", TOPICS)
-        cameras = cast(FixedCameras, None)
+        cameras = cast("FixedCameras", None)
         self.mqtt = Mqtt(plan, (DOOR, YARD), cameras, Metrics("0"), clock=lambda: self.now)
-        self.mqtt._link = cast(Link, self.wire)
+        self.mqtt._link = cast("Link", self.wire)
 
     def tells(self, holds: bool | None, described: str = "") -> None:
         self.mqtt._see(CameraReport(DOOR, True, described, {"a dog": holds}))

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest, Conflict
 from server.core.messages import Parser
 from server.features.mqtt.messages import SetHomeAssistant
 from server.features.mqtt.visitors import HomeAssistantDevice, Visitors
+from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from tests.support.rooms import bare_context
 
@@ -42,7 +42,7 @@ class FakeVisitors:
 
 
 def part(visitors: FakeVisitors, outbox: Outbox) -> HomeAssistantDevice:
-    return HomeAssistantDevice(bare_context(outbox), cast(Visitors, visitors), "home:1883")
+    return HomeAssistantDevice(bare_context(outbox), cast("Visitors", visitors), "home:1883")
 
 
 def choose(one: HomeAssistantDevice, on: bool) -> None:

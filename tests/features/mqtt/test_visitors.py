@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.alert import Alert, AlertSource
 from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
@@ -26,6 +25,7 @@ from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.visitors import CHANGES_AT_ONCE, MOST_VISITORS, Visitors
 from server.features.rtsp.fixed_cameras import FixedCameras
 from server.features.watches.messages import WatchInfo
+from server.session.part import Alert, AlertSource
 from server.session.session import Session
 from tests.support.clients import metric, page_of, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -68,7 +68,7 @@ class Person:
                 "describe": SimpleNamespace(on=self.describing, text=self.described),
             }.get,
         )
-        return cast(Session, seen)
+        return cast("Session", seen)
 
 
 class Wire:
@@ -102,9 +102,9 @@ class House:
         }
         self.wire, self.metrics = Wire(), Metrics("0")
         plan = MqttPlan(MqttAddress("home", 1883, False), "", TOPICS, **{"visitors": True, **more})
-        cameras = cast(FixedCameras, None)
+        cameras = cast("FixedCameras", None)
         self.mqtt = Mqtt(plan, (), cameras, self.metrics, find=self.find, clock=lambda: self.now)
-        self.mqtt._link = cast(Link, self.wire)
+        self.mqtt._link = cast("Link", self.wire)
 
     def find(self, id: str) -> Session | None:
         return self.people[id].session if id in self.people else None

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from server.core.alert import Alert, AlertSource
 from server.features.webhooks.webhooks import MOST_CHARACTERS, Link, body, headers, signature
+from server.session.part import Alert, AlertSource
 from tests.features.webhooks.receiver import SECRET
 
 RING = Alert(

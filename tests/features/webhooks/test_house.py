@@ -15,11 +15,11 @@ import httpx
 import numpy as np
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.features.webhooks.sender import Sender
 from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import Trouble
 from server.features.webhooks.webhooks import body, headers
+from server.session.part import Alert, AlertSource
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import metric, soon

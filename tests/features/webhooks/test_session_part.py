@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.features.webhooks.messages import Forward
 from server.features.webhooks.settings import Webhook, WebhookList
 from server.features.webhooks.webhooks import Forwarding, Webhooks
+from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from tests.features.webhooks.receiver import SECRET, Receiver, receiving
 from tests.support.clients import soon

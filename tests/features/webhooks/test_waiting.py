@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.features.webhooks.waiting import (
     LEAST_SHARE,
     MOST_ASKED,
@@ -26,6 +25,7 @@ from server.features.webhooks.waiting import (
     trouble,
     verdict,
 )
+from server.session.part import Alert, AlertSource
 
 numbers = itertools.count()
 

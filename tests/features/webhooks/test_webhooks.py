@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
@@ -20,6 +19,7 @@ from server.features.webhooks.sender import Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
 from server.features.webhooks.webhooks import Webhooks
+from server.session.part import Alert, AlertSource
 from tests.features.webhooks.receiver import OK, SECRET, Heard, Receiver, Script, receiving
 from tests.support.clients import sample, soon
 

@@ -27,7 +27,7 @@ from server.core.errors import (
 from server.core.frames import BoxUnit, Geometry
 from server.models.base import Delta, EngineState, Finished, Turn, Usage
 from server.models.openai import retry
-from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
+from server.models.openai.chat_client import Endpoint, SettingNames
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from tests.models.asking import JPEG, PATIENT, QUICK, Build, collect, partial, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -566,13 +566,6 @@ async def test_a_redirect_is_not_followed(build: Build) -> None:
 def test_an_address_that_is_none_stops_the_start(url: str) -> None:
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8001/v1"):
         OpenAIEngine("vllm", Endpoint(url))
-
-
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_time_limits_must_be_positive(value: float) -> None:
-    """A limit that never or always strikes is a mistake."""
-    with pytest.raises(ValueError, match="between_tokens"):
-        TimeLimits(between_tokens=value)
 
 
 async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI, build: Build) -> None:

@@ -1,4 +1,4 @@
-"""Problems that keep the server from starting: a function for each subject.
+"""The settings that a feature brings, which `config` adds to the core's; problems and doubts of the core's.
 
 The sentences never have a secret's text.
 """
@@ -6,20 +6,158 @@ The sentences never have a secret's text.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Protocol, Self
 
 from dotenv.parser import parse_stream
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from server.core.setting_text import shown
-from server.core.tls_files import MIN_SECRET_CHARS
+from server.core.setting_text import MIN_SECRET_CHARS, base_url, port_range, shown
 
 
-def signing_key(key: str, *, guarded: bool) -> list[str]:
+class ListedCamera(Protocol):
+    """A fixed camera that an operator has listed."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def mqtt(self) -> bool:
+        """It is told of over MQTT."""
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """Conditions that it is watched for, in words"""
+
+    @property
+    def describe(self) -> bool:
+        """It is described all the time."""
+
+
+class FeatureSettings(BaseModel):
+    """A feature's settings: fields as in `config.Settings`, each a key of env.example."""
+
+    @classmethod
+    def of(cls, settings: object) -> Self:
+        """Return the program's settings as this feature's. Raises TypeError when they lack them."""
+        if not isinstance(settings, cls):
+            raise TypeError(f"{cls.__name__} are not among the settings")
+        return settings
+
+    def core(self, name: str) -> Any:
+        """Return one of the core's settings, which these are composed with."""
+        return getattr(self, name)
+
+    def problems(self) -> Iterable[str]:
+        """Return a sentence for each problem that keeps the server from starting."""
+        return ()
+
+    def doubts(self) -> Iterable[str]:
+        """Return sentences on what is allowed but probably not meant; without secrets."""
+        return ()
+
+    def needs_code(self) -> bool:
+        """Find whether nobody may get in without a code: one is made where ACCESS_CODE is empty."""
+        return False
+
+    def most_sessions(self) -> float:
+        """Return how many of MAX_SESSIONS this process takes at most."""
+        return math.inf
+
+    def listed_cameras(self) -> Sequence[ListedCamera]:
+        """Return the fixed cameras of an operator's list. Raises OSError, ValueError."""
+        return ()
+
+
+# The kinds of a setting: each makes a pydantic field, whose description is what is allowed.
+
+
+def list_of(one: Callable[[str], Any]) -> BeforeValidator:
+    """Read a comma-separated list; `one` reads an entry and raises ValueError. Repeated entries count once."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
+
+    return BeforeValidator(read)
+
+
+def ports(value: object) -> object:
+    return port_range(value) if isinstance(value, str) else value
+
+
+def whole(default: int, low: int, high: int, unit: str = "") -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
+    )
+
+
+def number(default: float, low: float, high: float) -> Any:
+    return Field(default=default, ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+
+
+def flag(default: bool = False) -> Any:
+    return Field(default=default, description="true or false")
+
+
+def text(default: str = "", allowed: str = "text of at most 1000 characters") -> Any:
+    return Field(default=default, max_length=1000, description=allowed)
+
+
+def secret(allowed: str = "text of at most 1000 characters, or empty") -> Any:
+    return Field(default=SecretStr(""), max_length=1000, description=allowed)
+
+
+def checked_secret(one: Callable[[str], str]) -> AfterValidator:
+    """Check a secret; `one` returns it, and raises ValueError."""
+    return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
+
+
+BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
+
+
+def word(default: str) -> Any:
+    return Field(
+        default=default,
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="1 to 32 letters, digits, - and _",
+    )
+
+
+def names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
+    return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")
+
+
+def path(allowed: str) -> Any:
+    return Field(default=None, description=allowed)
+
+
+def checksum() -> Any:
+    return Field(
+        default="",
+        pattern=r"^([0-9a-fA-F]{64})?$",
+        description="a file's SHA-256, 64 hexadecimal digits, or empty",
+    )
+
+
+def short_name() -> Any:
+    return Field(
+        default="",
+        pattern=r"^[a-z0-9]{0,16}$",
+        description="at most 16 characters of a to z and 0 to 9, or empty",
+    )
+
+
+# Problems that keep the server from starting.
+
+
+def signing_key_problems(key: str, *, guarded: bool) -> list[str]:
     """`guarded`: a token is required."""
     weakness = secret_weakness(key)
     if weakness and guarded:
@@ -30,7 +168,7 @@ def signing_key(key: str, *, guarded: bool) -> list[str]:
     return []
 
 
-def operator(token: str) -> list[str]:
+def operator_problems(token: str) -> list[str]:
     if not token or len(token) >= MIN_OPERATOR_CHARS:
         return []
     return [
@@ -39,7 +177,7 @@ def operator(token: str) -> list[str]:
     ]
 
 
-def turn(urls: Sequence[str], secret: str) -> list[str]:
+def turn_problems(urls: Sequence[str], secret: str) -> list[str]:
     if not urls or secret:
         return []
     return [
@@ -47,7 +185,7 @@ def turn(urls: Sequence[str], secret: str) -> list[str]:
     ]
 
 
-def log(path: Path | None, allowed: str | None) -> list[str]:
+def log_problems(path: Path | None, allowed: str | None) -> list[str]:
     if path is None or (path.parent.is_dir() and not path.is_dir()):
         return []
     return [f"LOG_FILE is {shown(path)}. Allowed: {allowed}."]
@@ -90,9 +228,6 @@ def unused_variables(
     return [f"{key} is set, and is of a feature that FEATURES leaves out." for key in off]
 
 
-# One sentence for each setting that cannot be used; never with a secret's text.
-
-
 class Problems(ValueError):
     """Problems between settings that are each right alone; `sentences` has one for each.
 
@@ -126,11 +261,10 @@ def sentences_of(
     return list(sentences)
 
 
-# Doubts about settings that are allowed but probably not meant: a function for each subject.
-# Pure. The sentences never have a secret's text.
+# Doubts about settings that are allowed but probably not meant.
 
 
-def access(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
+def access_doubts(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
     """`required`: REQUIRE_AUTH."""
     if required and not code:
         yield "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
@@ -143,7 +277,7 @@ def access(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
         )
 
 
-def engine(answer_tokens: int, context: int) -> Iterator[str]:
+def engine_doubts(answer_tokens: int, context: int) -> Iterator[str]:
     """`answer_tokens`: RESPONSE_MAX_TOKENS; `context`: MODEL_MAX_TOKENS."""
     if answer_tokens >= context // 2:
         yield (
@@ -152,7 +286,7 @@ def engine(answer_tokens: int, context: int) -> Iterator[str]:
         )
 
 
-def transport(
+def transport_doubts(
     turn_urls: Sequence[str], ports: tuple[int, int] | None, sessions: int, *, turn_secret: bool
 ) -> Iterator[str]:
     """`ports`: UDP_PORT_RANGE; `sessions`: MAX_SESSIONS; `turn_secret`: TURN_SECRET is set."""

@@ -6,9 +6,7 @@ import time
 
 import pytest
 
-from server.access.limits import FLOOR, AccessLimiter, Guesses
-from server.access.operator_guard import OperatorGuard
-from server.core.addresses import RequestLimiter
+from server.auth import FLOOR, Guesses, OperatorGuard, RequestLimiter
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 
@@ -22,7 +20,7 @@ class Door:
 
     def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
         self._metrics = Metrics("test")
-        self.limiter = AccessLimiter(RequestLimiter(per_minute))
+        self.limiter = RequestLimiter(per_minute)
         self.guard = OperatorGuard(token, self.limiter, Guesses("operator"), self._metrics)
 
     async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:

@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
-from server.access import limits
-from server.access.limits import BUDGET, FLOOR, WINDOW, Guesses
+from server import auth
+from server.auth import BUDGET, FLOOR, WINDOW, Guesses, RequestLimiter
 from tests.support.clients import http, metric
 from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
@@ -84,7 +84,7 @@ async def test_a_right_one_that_had_to_wait_makes_nobody_known() -> None:
 
 async def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one unheard of for longest is forgotten."""
-    monkeypatch.setattr(limits, "MAX_KNOWN", 2)
+    monkeypatch.setattr(auth, "MAX_KNOWN", 2)
     one = Guesses("codes")
     for last in (1, 2, 1, 3):
         assert await one.judge(True, f"203.0.113.{last}", 0.0) is None
@@ -224,3 +224,42 @@ async def test_a_short_code_is_not_found_by_trying() -> None:
         assert statuses.count(401) == FLOOR
         assert 200 not in statuses
         assert (await client.post("/api/token", json={})).status_code == 401
+
+
+async def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
+    """Three requests for each; after a minute without any the whole allowance is back."""
+    limiter = RequestLimiter(12)
+    for _ in range(4):
+        assert await limiter.anybody("192.0.2.1", 0.0) is None
+        await limiter.wrong_code("192.0.2.1", 0.0)
+    assert await limiter.anybody("192.0.2.1", 0.0) == pytest.approx(5.0)
+    for _ in range(50):
+        await limiter.wrong_code("192.0.2.1", 0.0)
+    assert await limiter.anybody("192.0.2.2", 0.0) is None
+    assert await limiter.anybody("192.0.2.1", 5.01) is None
+    assert await limiter.anybody("192.0.2.1", 5.02) is not None
+
+
+async def test_a_session_has_its_own_allowance() -> None:
+    """A third of an address's; one that has not begun has one request of it and shares the
+    address's from then on.
+    """
+    limiter = RequestLimiter(9)
+    while await limiter.anybody("192.0.2.1", 0.0) is None:
+        pass
+    asked = [await limiter.session("a", "192.0.2.1", 0.0, begun=True) for _ in range(4)]
+    assert asked[:3] == [None] * 3
+    assert asked[3] is not None
+    assert await limiter.session("b", "192.0.2.1", 0.0, begun=False) is None
+    assert await limiter.session("b", "192.0.2.1", 0.0, begun=False) is not None
+    assert await limiter.session("b", "192.0.2.1", 0.0, begun=True) is None
+
+
+async def test_no_limit_for_sessions_either() -> None:
+    """0 is no limit for anybody."""
+    limiter = RequestLimiter(0)
+    for _ in range(100):
+        assert await limiter.session("a", "x", 0.0, begun=False) is None
+        assert await limiter.anybody("x", 0.0) is None
+    await limiter.wrong_code("x", 0.0)
+    assert limiter.forgotten == 0
