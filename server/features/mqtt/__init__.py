@@ -13,30 +13,23 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Tell the broker of MQTT_URL of cameras: fixed ones that are to, and visitors' who agree."""
-    from server.features.mqtt.discovery import Topics
     from server.features.mqtt.messages import SetHomeAssistant
-    from server.features.mqtt.mqtt import Mqtt, MqttPlan
+    from server.features.mqtt.mqtt import HomeAssistantDevice, Mqtt
     from server.features.mqtt.settings import MqttSettings
-    from server.features.mqtt.visitors import HomeAssistantDevice
 
     settings = MqttSettings.of(api.settings)
     broker = settings.mqtt_broker
-    plan = MqttPlan(
-        broker,
-        str(settings.mqtt_ca or ""),
-        Topics(settings.mqtt_prefix, settings.mqtt_discovery_prefix),
-        settings.mqtt_visitors,
-    )
     mqtt = Mqtt(
-        plan, settings.listed_cameras(), api.find("rtsp"), api.metrics, find=api.sessions.get
+        settings, settings.listed_cameras(), api.find("rtsp"), api.metrics, find=api.sessions.get
     )
     api.offer(mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
     api.on_alert(mqtt.alerted)
     api.on_session_ended(mqtt.left)
-    if broker is not None and (visitors := mqtt.visitors) is not None:
+    if broker is not None and settings.mqtt_visitors:
         api.session_part(
-            lambda context: HomeAssistantDevice(context, visitors, broker.place), SetHomeAssistant
+            lambda context: HomeAssistantDevice(context, mqtt.visitors, broker.place),
+            SetHomeAssistant,
         )
 
     @api.operator_router("/api/operator/mqtt").get("")

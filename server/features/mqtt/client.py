@@ -16,8 +16,15 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from server.features.mqtt.incoming import MOST_BESIDE, MOST_PACKET, Flood, beside
-from server.features.mqtt.outgoing import Message, Trouble, refusal
+from server.features.mqtt.link import (
+    MOST_BESIDE,
+    MOST_PACKET,
+    Flood,
+    Message,
+    Trouble,
+    beside,
+    refusal,
+)
 from server.features.mqtt.settings import MqttAddress
 
 __all__ = ["BrokerClient", "MqttError"]

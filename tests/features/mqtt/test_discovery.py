@@ -1,18 +1,26 @@
-"""The entities of a camera, against the schemas that Home Assistant publishes, and their names."""
+"""The entities of a camera, against the schemas that Home Assistant publishes, their names, and words as states."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt.discovery import Device, Topics, configs, watch_key
-from server.features.mqtt.mqtt import Mqtt, MqttPlan
-from server.features.rtsp.fixed_cameras import FixedCameras
+from server.features.mqtt.discovery import (
+    MOST_STATE,
+    Device,
+    Topics,
+    configs,
+    one_line,
+    shorten,
+    watch_key,
+)
+from server.features.mqtt.mqtt import Mqtt
+from server.features.mqtt.settings import MqttSettings
 from server.features.rtsp.settings import FixedCamera
 
 SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))
@@ -30,8 +38,7 @@ CAMERA = FixedCamera(
     watches=WATCHES,
 )
 # As the program makes them
-MADE = Mqtt(MqttPlan(None, "", TOPICS), (CAMERA,), cast(FixedCameras, None), Metrics("0"))
-FOUND = MADE._configs
+FOUND = Mqtt(MqttSettings(), (CAMERA,), None, Metrics("0"))._configs
 BY_TOPIC = pytest.mark.parametrize("topic", FOUND)
 
 
@@ -140,3 +147,31 @@ def test_topics_are_different() -> None:
 def test_a_watch_is_named_by_its_words() -> None:
     assert watch_key("a dog") == watch_key("a dog") != watch_key("a dog ")
     assert watch_key("+/#").isalnum()
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("A red car.", "A red car."),
+        ("", ""),
+        ("two\nlines\tand\u2028more\x00\u202e", "two lines and more"),
+        # Whole sentences that fit
+        ("A" * 150 + ". " + "B" * 200 + ".", "A" * 150 + "."),
+        ("甲" * 200 + "。" + "乙" * 200, "甲" * 200 + "。"),
+        # Too little of one; no end of a sentence: 3.5
+        ("A dog. " + "x" * 300, "A dog. " + "x" * 247 + "…"),
+        ("y" * 120 + " 3.5 " + "z" * 300, "y" * 120 + " 3.5 " + "z" * 129 + "…"),
+        # Whole words else
+        ("word " * 100, "word " * 49 + "word…"),
+        ("x" * 999, "x" * 254 + "…"),
+    ],
+)
+def test_shorten(text: str, short: str) -> None:
+    found = shorten(text)
+    assert found == short
+    assert len(found) <= MOST_STATE
+
+
+def test_one_line_is_bounded() -> None:
+    """Of an endless text only a part is looked at."""
+    assert len(one_line("a b " * 1_000_000)) <= 4000

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from server.features.mqtt import incoming, mqtt, outgoing
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.features.mqtt import link as linking
+from server.features.mqtt import mqtt
 from server.features.mqtt.discovery import Topics, watch_key
-from server.features.mqtt.outgoing import Trouble
+from server.features.mqtt.link import Trouble
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
 from tests.features.webhooks.test_house import is_red
-from tests.support.clients import metric, soon
+from tests.support.clients import metric, page_of, soon, visitor
+from tests.support.fakes_openai import FakeOpenAI
 from tests.support.mosquitto import PASSWORD, USER, broker, listening, no_mosquitto
 from tests.support.running import running
 from tests.support.turn_server import make_certificate
+from tests.whole.test_watches import sees_white
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,6 +30,7 @@ pytestmark = [
 
 TOPICS = Topics("qwen-camera", "homeassistant")
 RED = watch_key("you see red")
+WHITE = "the paper is white"
 WATCH = TOPICS.watch("door", RED)
 PICTURE = TOPICS.evidence("door", RED)
 ANSWER = TOPICS.answer("door")
@@ -116,7 +121,7 @@ async def test_the_broker_goes_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It knows nothing any more, and gets all of it anew. Home Assistant's beginning has the states sent again."""
-    monkeypatch.setattr(outgoing, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(linking, "FIRST_PAUSE", 0.1)
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
         lines = at(port, 'watches = ["you see red"]', "mqtt = true")
         async with house(tmp_path, {"mqtt_url": one.url}, door=lines) as (run, _):
@@ -197,4 +202,84 @@ async def test_pressed_a_thousand_times(tmp_path: Path) -> None:
                 return metric(run, "programs_total", what="made")
 
             await soon(lambda: dropped() + made() == 300, 60)
-            assert 1 <= made() <= incoming.LOOKS_AT_ONCE + 2
+            assert 1 <= made() <= linking.LOOKS_AT_ONCE + 2
+
+
+async def test_a_visitors_camera_at_a_true_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing before the person agrees; then a device, an alert with its picture, a look that the page sees; and
+    nothing is left after the switch, the session's end, and the server's.
+    """
+    monkeypatch.setattr(mqtt, "STEP_SECONDS", 0.02)
+    scene = Scene(640, 360)
+    scene.moving = scene.clock = False
+    encoder = LiveEncoder(scene, rate=10)
+    async with (
+        FakeOpenAI(answer_for=sees_white) as model,
+        broker(tmp_path) as one,
+        listening(one, "#") as other,
+        running(
+            engine="vllm",
+            vllm_base_url=model.base_url,
+            rate_limit_per_minute=0,
+            mqtt_url=one.url,
+            mqtt_visitors=True,
+        ) as run,
+    ):
+        model.card = {"owned_by": "vllm"}
+        try:
+            async with visitor(run, encoder) as guest:
+                page = guest.page
+                offer = await page.next("home_assistant")
+                assert (offer["host"], offer["on"]) == (f"localhost:{one.port}", False)
+                await page.send(type="watch", id="white", condition=WHITE, repeat=True)
+                await model.wait_for(2, timeout=30)
+                await soon(lambda: metric(run, "mqtt_connected") == 1, 30)
+                assert {topic for topic, _, _ in one.heard} == {TOPICS.status}
+
+                await page.send(type="home_assistant", on=True)
+                assert (await page.next("home_assistant", timeout=15))["on"] is True
+
+                def key() -> str:
+                    """The name in topics of the newest one that was heard of."""
+                    topics = [topic for topic, _, _ in one.heard if "/visitor_" in topic]
+                    known = [topic for topic in topics if topic.endswith("/status")]
+                    return known[-1].split("/")[1] if known else ""
+
+                await soon(lambda: bool(key()), 30)
+                state = TOPICS.watch(key(), watch_key(WHITE))
+                await soon(lambda: one.last(TOPICS.camera(key())) == b"online", 30)
+                await soon(lambda: one.last(state) == b"OFF", 30)
+                scene.text, scene.text_px = "WHITE", 20
+                await soon(lambda: one.last(state) == b"ON", 30)
+                (picture,) = one.all(TOPICS.evidence(key(), watch_key(WHITE)))
+                assert picture.startswith(b"\xff\xd8")
+                await other.publish(TOPICS.look(key()), b"PRESS", qos=1)
+                look = await page.next("look", timeout=15)
+                assert (look["name"], look["tool"]) == ("Home Assistant", "look")
+                await soon(lambda: one.last(TOPICS.answer(key())) is not None, 30)
+                kept = await one.retained()
+                assert sorted(topic.split("/")[1] for topic in kept) == sorted(
+                    ["binary_sensor", "image", "sensor", "button", "status", key()]
+                )
+
+                await page.send(type="home_assistant", on=False)
+                assert (await page.next("home_assistant", timeout=15))["on"] is False
+                await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
+                assert set(await one.retained()) == {TOPICS.status}
+
+                await page.send(type="home_assistant", on=True)
+                await soon(lambda: one.last(TOPICS.camera(key())) == b"online", 30)
+                await run.program.sessions.end(guest.session_id, "of this test")
+                await soon(lambda: one.last(TOPICS.camera(key())) == b"", 30)
+                assert set(await one.retained()) == {TOPICS.status}
+            # Another person, who is there when the server stops
+            async with page_of(run) as page:
+                await page.send(type="home_assistant", on=True)
+                await soon(lambda: metric(run, "mqtt_visitors") == 1, 15)
+                await soon(lambda: one.last(TOPICS.camera(key())) == b"offline", 15)
+                await run.program.feature("mqtt").close()
+                assert await one.retained() == {TOPICS.status: b"offline"}
+        finally:
+            await encoder.close()

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt import client, incoming, outgoing
+from server.features.mqtt import client
+from server.features.mqtt import link as linking
 from server.features.mqtt.discovery import Topics
-from server.features.mqtt.link import Link
-from server.features.mqtt.outgoing import Message, MqttMetrics, Trouble
+from server.features.mqtt.link import Link, Message, MqttMetrics, Trouble
 from server.features.mqtt.settings import MqttAddress
 from tests.features.mqtt.scripted import packet, publish, scripted, taken, welcome
 from tests.support.clients import sample, soon
@@ -24,8 +24,8 @@ LOOK = TOPICS.look("door")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(outgoing, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(linking, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(linking, "LAST_PAUSE", 0.05)
 
 
 class Ears:
@@ -115,7 +115,7 @@ async def test_a_flood_ends_the_connection() -> None:
         await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.FLOOD) >= 1, 30)
         # The connection that may have come since is heard before it counts as up.
         heard, connections = len(ears.heard), ears.ups + 1
-        assert 0 < heard < (incoming.PACKETS_AT_ONCE + 500) * connections
+        assert 0 < heard < (linking.PACKETS_AT_ONCE + 500) * connections
 
 
 async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
 
     async with scripted(script) as address, linked(address) as (link, _, __):
         await soon(lambda: link.trouble is trouble, 20)
-        assert link.seen()["detail"] == outgoing.SENTENCES[trouble]
+        assert link.seen()["detail"] == linking.SENTENCES[trouble]
 
 
 async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
