@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
-    from server.features.rtsp.fixed_cameras import FixedCameras
-    from server.features.rtsp.routes import add_routes
+    from server.features.rtsp.fixed_cameras import FixedCameras, add_routes
     from server.features.rtsp.settings import RtspSettings
 
     listed = RtspSettings.of(api.settings).listed_cameras()

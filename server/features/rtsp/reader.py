@@ -19,7 +19,7 @@ from prometheus_client import Counter
 from server.core.aio import TaskSet, supervise
 from server.core.frames import Frame
 from server.features.rtsp.settings import FixedCamera
-from server.features.rtsp.worker.trouble import Trouble
+from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Camera, CameraConnection
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message

@@ -15,7 +15,7 @@ from server.features.rtsp.reader import (
     FixedCameraState,
     Reconnect,
 )
-from server.features.rtsp.worker.trouble import Trouble
+from server.features.rtsp.worker.rtsp import Trouble
 
 
 def test_pauses_grow_to_a_bound() -> None:

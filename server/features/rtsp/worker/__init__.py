@@ -1,5 +1,4 @@
 """One standing camera's process: connects to it, takes its stream apart, decodes what is wanted.
 
-Everything here reads untrusted input. It has no settings and knows one camera. `rtsp`, `rtp`,
-`h265`, `mjpeg` and `auth` are pure.
+Everything here reads untrusted input. It has no settings and knows one camera.
 """

@@ -18,9 +18,8 @@ import av.logging
 
 from server.core import core_dumps
 from server.features.rtsp.worker.pictures import DecodedPicture, Pictures, bound_memory
-from server.features.rtsp.worker.rtp import Unit
+from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
 from server.features.rtsp.worker.sources import Address, read
-from server.features.rtsp.worker.trouble import SourceFailed, Trouble
 from server.shared.processes.wire import Message, WireError
 from server.shared.processes.wire import read as read_message
 from server.shared.processes.worker_side import Channel, claim_input, claim_output, leave

@@ -15,8 +15,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from server.features.rtsp.worker.rtp import Unit
-from server.features.rtsp.worker.trouble import SourceFailed, Trouble
+from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
 from server.media.video.decode import CheckedFrames
 from server.media.video.h264 import Bits, FormatRefused, TooLarge
 
