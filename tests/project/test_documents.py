@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import config
-from server.features.cameras import whip
+from server.features.cameras import routes as whip
 from server.features.openai_api import routes as chat_routes
 from server.web import routes as server_routes
 from tests.support.documents import DOCUMENTS, PROMISES, ROOT, anchors, links, quotes, read

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Let cameras publish by WHIP, and join sessions."""
     from server.core.aio import TaskSet
-    from server.features.cameras.cameras import OWN, Cameras, connection_key
+    from server.features.cameras.cameras import OWN, Cameras, connection_key, counter
     from server.features.cameras.messages import CameraSettings
-    from server.features.cameras.routes import add_cameras
-    from server.features.cameras.stills import counter
-    from server.features.cameras.whip import CameraGuard, add_whip
+    from server.features.cameras.routes import CameraGuard, add_cameras, add_whip
 
     services, sessions = api.services, api.sessions
     tasks = TaskSet("cameras")

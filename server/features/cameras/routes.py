@@ -1,25 +1,292 @@
-"""Further cameras over HTTP: their session's page invites, names and ends them; a device joins with a code."""
+"""Other devices as cameras over HTTP. By WHIP (RFC 9725) those that are not the page, such as OBS, GStreamer or go2rtc,
+publish with one request; a session's page invites, names and ends further ones, which join with a code.
+
+The bearer token is a session's, from POST /api/token, or that of one camera of a session, from
+POST /api/cameras; the session's page shows stills and asks.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import segno
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.auth import Claims
-from server.core.errors import Unauthorized
+from server.auth import Claims, TokenRefused, bearer
+from server.core.errors import (
+    BadRequest,
+    NotFound,
+    RequestError,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 from server.features.cameras.cameras import (
     INVITED_SECONDS,
     MAX_CHARS,
     Cameras,
+    admitted,
     cameras_of,
+    connection_key,
     invite,
     read_code,
+    read_token,
 )
-from server.features.cameras.whip import CameraGuard
-from server.web.request_guard import Services
+from server.media.camera import Camera
+from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
+from server.web.context import Services
+from server.web.http_errors import MethodNotAllowed, error_response
+from server.web.request_guard import RequestGuard
+from server.web.routes import connect_camera
+from server.webrtc_server import PeerConnection
+
+ENDPOINT = "/api/whip"
+SDP = "application/sdp"
+_ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
+
+
+class PreconditionFailed(RequestError):
+    """WHIP: an old `ETag`."""
+
+    code = "precondition_failed"
+    status = 412
+
+
+class PreconditionRequired(RequestError):
+    """WHIP: no `If-Match`."""
+
+    code = "precondition_required"
+    status = 428
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender of a camera by WHIP: with a session's token, or with that of an invited one, which has `camera`."""
+
+    session_id: str
+    # The key of its connection
+    key: str
+    # Of a session's token
+    claims: Claims | None = None
+    camera: Camera | None = None
+    # Raises when the invited camera has ended
+    check: Callable[[], None] = lambda: None
+
+
+class CameraGuard(RequestGuard):
+    """The checks of routes that also take an invited camera's token."""
+
+    def session_of(self, request: Request) -> str | None:
+        token = _token(request)
+        if (camera := admitted(self._services.sessions, token)) is not None:
+            return camera[0].id
+        return super().session_of(request)
+
+    async def home(self, request: Request) -> None:
+        # Only that session's process can check the token.
+        secret = read_token(_token(request))
+        if secret is not None:
+            self.at_home(request, secret.session_id)
+        else:
+            await super().home(request)
+
+    def sender(self, request: Request) -> Sender:
+        """Find whose camera a WHIP client's token sends. Raises Unauthorized."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+        except TokenRefused as error:
+            self._metrics.auth_failures.labels(error.reason).inc()
+            raise
+        secret = read_token(token)
+        if secret is None:
+            claims = self.verify(token)
+            return Sender(claims.session_id, claims.session_id, claims=claims)
+        camera = admitted(self._services.sessions, token)
+        if camera is None:
+            self._metrics.auth_failures.labels("ended").inc()
+            raise TokenRefused("camera_ended")
+        session, admission = camera
+        cameras, id = cameras_of(session), admission.invitation.camera
+        return Sender(
+            session.id,
+            connection_key(session.id, id),
+            camera=cameras.camera(id),
+            check=lambda: cameras.check(admission, secret),
+        )
+
+    async def wrong_code(self, request: Request) -> None:
+        """Count a wrong one-time code. Raises RateLimited."""
+        await self.guess(self._services.access.guesses.pairing, False, request)
+        self._metrics.auth_failures.labels("bad_code").inc()
+
+
+def _token(request: Request) -> str:
+    try:
+        return bearer(request.headers.get("authorization"))
+    except TokenRefused:
+        return ""
+
+
+def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
+
+    # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
+    async def publish(request: Request, sender: Sender = Depends(guard.sender)) -> Response:
+        """Publish a camera: an SDP offer (`application/sdp`). 201 with the SDP answer, `Location`,
+        `ETag`, `Accept-Patch`, and a `Link` for each ICE server. 422: the offer cannot be used.
+        """
+        sdp = await _text(request, SDP, "the SDP offer")
+        session_id = sender.session_id
+        answer = await _connect(services, sender, sdp)
+        connection = services.webrtc.get(sender.key)
+        response = Response(answer, 201, media_type=SDP)
+        # The session's id is no credential; a balancer hashes it.
+        response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
+        response.headers["ETag"] = f'"{connection.ice_tag}"'
+        response.headers["Accept-Patch"] = MEDIA_TYPE
+        for link in ice_links(services.access.ice_servers(session_id)):
+            response.headers.append("Link", link)
+        return response
+
+    @router.patch(ENDPOINT + "/{name}", dependencies=at_home)
+    async def patch(
+        name: str, request: Request, sender: Sender = Depends(guard.sender)
+    ) -> Response:
+        """Add candidates, or restart ICE (`application/trickle-ice-sdpfrag`).
+
+        With `If-Match: <ETag>` and candidates: 204. With `If-Match: *`, a new `ice-ufrag` and a new
+        `ice-pwd`: 200 with the server's fragment and a new `ETag`. 404: the WHIP session has ended,
+        or a newer offer replaced it; 409: the connection is not up; 412: `If-Match` or the user
+        name is of an older ICE session; 428: `If-Match` is missing.
+        """
+        connection = _connection(services, sender, name)
+        fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
+        credentials = connection.credentials(fragment)
+        if not _matches(request, connection):
+            if credentials.ufrag != connection.remote_ufrags[0]:
+                await guard.limit(request)
+                return await _restart(connection, fragment)
+        elif credentials.ufrag not in ("", *connection.remote_ufrags):
+            raise PreconditionFailed(
+                "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
+            )
+        await services.webrtc.add_candidates(sender.key, list(fragment.candidates))
+        return Response(status_code=204)
+
+    @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
+    async def end(name: str, sender: Sender = Depends(guard.sender)) -> Response:
+        """End the WHIP session: 200."""
+        _connection(services, sender, name)
+        await services.webrtc.disconnect(sender.key)
+        return Response(status_code=200)
+
+    def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
+        """Answer OPTIONS, and refuse the methods that RFC 9725 section 4.1 reserves."""
+        headers = {"Allow": allowed, **accepts}
+
+        @router.options(path, include_in_schema=False)
+        async def options() -> Response:
+            """204 with `Allow`, and `Accept-Post` or `Accept-Patch`."""
+            return Response(status_code=204, headers=headers)
+
+        @router.api_route(
+            path,
+            methods=sorted(
+                {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} - {*allowed.split(", ")}
+            ),
+            include_in_schema=False,
+        )
+        async def refused() -> Response:
+            """405 with `Allow`."""
+            error = MethodNotAllowed(
+                f"This is a WHIP address: it takes {allowed}. A camera is published with POST {ENDPOINT}."
+            )
+            services.metrics.errors.labels(error.code).inc()
+            return error_response(error, headers)
+
+    other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
+    other_methods(ENDPOINT + "/{name}", "PATCH, DELETE, OPTIONS", {"Accept-Patch": MEDIA_TYPE})
+
+
+async def _text(request: Request, media_type: str, what: str) -> str:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise UnsupportedMediaType(f"Send {what} with Content-Type: {media_type}.")
+    try:
+        return (await request.body()).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"The body is no UTF-8 text. Send {what} as it was made.") from None
+
+
+async def _connect(services: Services, sender: Sender, sdp: str) -> str:
+    """Answer an offer with a session's token, or with an invited camera's, which begins no session."""
+    if sender.claims is not None:
+        _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
+        return answer
+    assert sender.camera is not None
+    return await services.webrtc.connect(
+        sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
+    )
+
+
+def _connection(services: Services, sender: Sender, name: str) -> PeerConnection:
+    """Return the sender's connection. Raises NotFound when it has another name."""
+    connection = services.webrtc.get(sender.key)
+    if connection.name != name:
+        raise NotFound("This WHIP session has ended, or a newer offer has taken its place.")
+    return connection
+
+
+def _matches(request: Request, connection: PeerConnection) -> bool:
+    """Return True when If-Match names the present ICE session; False for "*", which requests a new
+    one.
+
+    Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE
+    session.
+    """
+    given = request.headers.get("if-match")
+    if given is None:
+        raise PreconditionRequired(
+            "Send If-Match with the ETag of the answer to POST, or If-Match: * for an ICE restart."
+        )
+    # RFC 9725 writes it in quotes in its text, RFC 9110 without.
+    if given.strip() in ("*", '"*"'):
+        return False
+    if connection.ice_tag not in _ENTITY_TAG.findall(given[:1000]):
+        raise PreconditionFailed(
+            "If-Match names an ICE session that is over. Send the newest ETag, or If-Match: * for an ICE restart."
+        )
+    return True
+
+
+async def _restart(connection: PeerConnection, fragment: Fragment) -> Response:
+    """Restart ICE with the fragment's credentials. Raises BadRequest, Conflict."""
+    credentials = connection.credentials(fragment)
+    if not credentials.ufrag or not credentials.pwd:
+        raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
+    ours = await connection.restart_ice(credentials.ufrag, credentials.pwd)
+    await connection.add_candidates(list(fragment.candidates))
+    return Response(ours, 200, headers={"ETag": f'"{connection.ice_tag}"'}, media_type=MEDIA_TYPE)
+
+
+def ice_links(servers: list[dict[str, Any]]) -> list[str]:
+    """`Link` headers for ICE servers (RFC 9725 section 4.6), one for each URL."""
+    links = []
+    for server in servers:
+        extra = ""
+        if "username" in server:
+            extra = (
+                f'; username="{server["username"]}"; credential="{server["credential"]}"'
+                '; credential-type="password"'
+            )
+        links += [f'<{url}>; rel="ice-server"{extra}' for url in server["urls"]]
+    return links
+
 
 PREFIX = "/api/cameras"
 # The page of a device that joins; its code is the fragment, which is in no request, log or Referer.

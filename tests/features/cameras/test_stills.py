@@ -11,7 +11,7 @@ import pytest
 
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame
-from server.features.cameras import stills
+from server.features.cameras import cameras as stills
 from server.features.cameras.messages import CameraSettings, Still
 from server.media.picture.encode import STILL_BYTES, STILL_SIDE
 from server.media.picture.prepare import PicturePreparer

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.features.cameras.whip import ice_links
+from server.features.cameras.routes import ice_links
 from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
 from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
