@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Speak the answers of sessions that want it."""
     from server.features.voice_out.messages import SpeakSettings, SpeechProgress
-    from server.features.voice_out.service import VoiceService, add_routes
     from server.features.voice_out.settings import VoiceOutSettings
     from server.features.voice_out.speaking import Speaking, SpeechMetrics
+    from server.features.voice_out.voices import VoiceService, add_routes
 
     service = VoiceService(VoiceOutSettings.of(api.settings), api.settings.engine_python)
     api.run("voice", start=service.start, close=service.close, last=True)

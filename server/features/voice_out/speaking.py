@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,11 +46,6 @@ class Voice(Protocol):
     """A way from words to sound. It raises SpeechErrors and nothing else."""
 
     @property
-    def name(self) -> str:
-        """Bounded, so that it may label a metric."""
-        ...
-
-    @property
     def ready(self) -> bool:
         """True while a text can be given to it, as far as is known without a request."""
         ...
@@ -66,8 +61,6 @@ class Voice(Protocol):
         Closing the generator (`aclose`) or cancelling its consumer stops the work at once.
         """
         ...
-
-    async def close(self) -> None: ...
 
 
 class SpeechMetrics:
@@ -215,7 +208,7 @@ class Speaking(SessionPart, Speaker):
         player = self._line.player
         before = player.waiting
         player.play(chunk.samples, chunk.rate)
-        now.sound(player.waiting - before)
+        now.sounded += player.waiting - before
 
     def finish(self, id: str) -> None:
         """Note that the answer is complete; speak the rest."""
@@ -407,15 +400,8 @@ class Speaking(SessionPart, Speaker):
         assert self._now is not None
         self._state = state
         piece = self._now.spoken_at(self._line.player.played)
-        self._outbox.put(
-            SpeakingState(
-                id=self._now.id,
-                state=state,
-                text=piece.text if piece is not None else "",
-                start=piece.start if piece is not None else 0,
-                end=piece.end if piece is not None else 0,
-            )
-        )
+        heard = {} if piece is None else asdict(piece)
+        self._outbox.put(SpeakingState(id=self._now.id, state=state, **heard))
 
     def _end(self, state: str) -> None:
         now, self._now = self._now, None
@@ -487,10 +473,6 @@ class Utterance:
         if not self.whole:
             self.whole = True
             self._take(self._sentences.end())
-
-    def sound(self, seconds: float) -> None:
-        """Note that so much sound came from the engine."""
-        self.sounded += seconds
 
     def begin_piece(self, piece: Piece, at: float) -> None:
         """Note that a piece's sound begins `at` these seconds."""

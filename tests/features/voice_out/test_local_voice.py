@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from scripts.bench import voice_run as measured
-from server.features.voice_out.local_voice import LocalVoice
+from scripts.bench import voice_engine as measured
+from server.features.voice_out.voices import LocalVoice
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from config import ConfigError, load
-from server.features.voice_out.local_voice import LocalVoice
-from server.features.voice_out.service import VoiceService
 from server.features.voice_out.settings import VoiceOutSettings
+from server.features.voice_out.voices import LocalVoice, VoiceService
 from tests.support.clients import http, soon
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.features.voice_out import local_voice
-from server.features.voice_out.local_voice import LocalVoice
+from server.features.voice_out import voices
+from server.features.voice_out.voices import LocalVoice
 from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
 from tests.support.clients import soon
 
@@ -81,7 +81,7 @@ async def test_one_that_ends_or_says_nothing(
 ) -> None:
     """The text fails; one whose process has ended is not ready any more."""
     if error is SpeechTimeout:
-        monkeypatch.setattr(local_voice, "CHUNK_SECONDS", 0.2)
+        monkeypatch.setattr(voices, "CHUNK_SECONDS", 0.2)
     async with speaking(tmp_path) as voice:
         with pytest.raises(error):
             await spoken(voice, text)

@@ -14,80 +14,70 @@ import argparse
 import json
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from server.core import core_dumps
-from server.features.voice_out.worker.measure import measure
 from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
 from server.features.voice_out.worker.streaming import StreamOptions
 from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
 
 
-class Worker:
-    """Reads in one thread, speaks in the main one."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.jobs = Jobs(channel, "speak", busy={"message": "Too many texts wait."})
-
-    def work(self, speaker: Speaker) -> None:
-        """Speak for ever."""
-        while True:
-            message, stop = self.jobs.next()
-            self._speak(speaker, message.header, stop)
-
-    def _speak(self, speaker: Speaker, header: dict[str, Any], stop: threading.Event) -> None:
-        id = header["id"]
+def work(speaker: Speaker, channel: Channel, jobs: Jobs) -> NoReturn:
+    """Speak for ever."""
+    while True:
+        message, stop = jobs.next()
+        id = message.header["id"]
         if stop.is_set():
-            self.jobs.ended(id, "end", frames=0)
-            return
+            jobs.ended(id, "end", frames=0)
+            continue
         try:
             frames = speaker.speak(
-                header["text"],
-                language=header["language"],
+                message.header["text"],
+                language=message.header["language"],
                 stop=stop,
-                emit=lambda pcm: self._channel.send("chunk", pcm, id=id),
+                emit=partial(channel.send, "chunk", id=id),
             )
         except SpeakError as error:
-            self.jobs.ended(id, "error", message=str(error))
+            jobs.ended(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
             # Libraries raise anything: one answer is not spoken, and the next may be.
-            sys.stderr.write(f"speaking failed: {origin(error)}\n")
-            self.jobs.ended(id, "error", message=f"The model failed ({type(error).__name__}).")
+            print(f"speaking failed: {origin(error)}", file=sys.stderr)
+            jobs.ended(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
-            self.jobs.ended(id, "end", frames=frames)
+            jobs.ended(id, "end", frames=frames)
 
 
-def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, worker: Worker) -> int:
+def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs: Jobs) -> int:
     """Load and work; the exit status when it cannot."""
     if not (folder / "config.json").is_file():
-        channel.send("failed", message=f"There is no model in {folder}: config.json is missing.")
-        return 1
-    try:
-        speaker = load(folder, options, voice, lambda text: channel.send("note", text=text))
-        # A model that cannot speak says so now; the first text is quick then.
-        speaker.speak("Hi.", language=None, stop=_AfterAsking(2), emit=lambda _pcm: None)
-    except SpeakError as error:
-        channel.send("failed", message=str(error))
-        return 1
-    except ImportError as error:
-        channel.send(
-            "failed",
-            message=f"{sys.executable} cannot load qwen-tts ({error}). Install it there (pip install qwen-tts), or set "
-            "SPEECH_PYTHON to a Python that has it.",
-        )
-        return 1
-    except Exception as error:  # noqa: BLE001
-        # Broken files fail in any way; nobody has asked anything yet.
-        words = " ".join(str(error).split())[:300]
-        channel.send(
-            "failed", message=f"The model could not be loaded ({type(error).__name__}: {words})."
-        )
-        return 1
-    channel.send("ready", rate=speaker.rate, voices=speaker.voices)
-    worker.work(speaker)
-    return 0
+        failed = f"There is no model in {folder}: config.json is missing."
+    else:
+        try:
+            speaker = load(folder, options, voice, lambda text: channel.send("note", text=text))
+            # A model that cannot speak says so now; the first text is quick then.
+            speaker.speak("Hi.", language=None, stop=_AfterAsking(2), emit=lambda _: None)
+        except SpeakError as error:
+            failed = str(error)
+        except ImportError as error:
+            failed = (
+                f"{sys.executable} cannot load qwen-tts ({error}). Install it there (pip install qwen-tts), or set"
+                " SPEECH_PYTHON to a Python that has it."
+            )
+        except Exception as error:  # noqa: BLE001
+            # Broken files fail in any way; nobody has asked anything yet.
+            words = " ".join(str(error).split())[:300]
+            failed = f"The model could not be loaded ({type(error).__name__}: {words})."
+        else:
+            channel.send("ready", rate=speaker.rate, voices=speaker.voices)
+            work(speaker, channel, jobs)
+    channel.send("failed", message=failed)
+    return 1
 
 
 def run_measurement(
@@ -98,7 +88,7 @@ def run_measurement(
     try:
         speaker = load(folder, options, voice, notes.append)
         # The first text warms everything up.
-        speaker.speak("Hi.", language=None, stop=threading.Event(), emit=lambda _pcm: None)
+        speaker.speak("Hi.", language=None, stop=threading.Event(), emit=lambda _: None)
         found = measure(speaker, texts, notes, inside=not options.quick_decoder)
     except (SpeakError, ImportError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -118,6 +108,131 @@ class _AfterAsking(threading.Event):
     def is_set(self) -> bool:
         self._times -= 1
         return self._times < 0
+
+
+# Sentences as answers have them
+TEXTS = (
+    "I see a red cup on a wooden table, next to a newspaper.",
+    "The label says: best before the fourteenth of March.",
+    "There are three people near the door, and one of them is waving.",
+    "Yes, the light is green.",
+)
+_PREDICTOR = "talker: code predictor"
+
+
+def measure(speaker: Any, texts: int, notes: list[str], *, inside: bool) -> dict[str, Any]:
+    """Speak so many texts and return what each took; then one more, for the seconds of each stage.
+
+    `inside`: the decoder's own stages, too; a compiled one has none.
+    """
+    spoken = [_one(speaker, text) for text in islice(cycle(TEXTS), texts)]
+    stages: dict[str, float] = {}
+    with _timed(speaker, stages, inside):
+        # Apart from the others: to wait for each stage takes time itself.
+        total = _one(speaker, TEXTS[0])["seconds"]
+    return {"rate": speaker.rate, "notes": notes, "texts": spoken, "stages": apart(stages, total)}
+
+
+def _one(speaker: Any, text: str) -> dict[str, Any]:
+    chunks: list[tuple[float, float]] = []
+    begin = time.perf_counter()
+    frames = speaker.speak(
+        text,
+        language="en",
+        stop=threading.Event(),
+        emit=lambda pcm: chunks.append((time.perf_counter() - begin, len(pcm) / 2 / speaker.rate)),
+    )
+    seconds = time.perf_counter() - begin
+    lateness, underruns = lateness_of(chunks)
+    return {
+        "frames": frames,
+        "seconds": seconds,
+        "sound": sum(length for _, length in chunks),
+        "first": chunks[0][0] if chunks else seconds,
+        "chunks": [at for at, _ in chunks],
+        "lateness": lateness,
+        "underruns": underruns,
+    }
+
+
+def lateness_of(chunks: list[tuple[float, float]]) -> tuple[list[float], int]:
+    """Return by how much each chunk came after the sound before it was heard (less than 0: before),
+    and how often that left a hole.
+
+    `chunks`: seconds of arrival and of sound; somebody listens from the first one on.
+    """
+    lateness: list[float] = []
+    underruns, due = 0, 0.0
+    for number, (at, length) in enumerate(chunks):
+        if number:
+            lateness.append(at - due)
+            underruns += at > due
+        due = max(due, at) + length
+    return lateness, underruns
+
+
+@contextmanager
+def _timed(speaker: Any, stages: dict[str, float], inside: bool) -> Iterator[None]:
+    """Add up the time of the model's parts while they run. On a GPU each waits for its end."""
+
+    def add(name: str, began: float) -> None:
+        stages[name] = stages.get(name, 0.0) + _now() - began
+
+    with ExitStack() as stack:
+
+        def watch(name: str, part: Any) -> None:
+            began: list[float] = []
+            stack.callback(part.register_forward_pre_hook(lambda *_: began.append(_now())).remove)
+            stack.callback(part.register_forward_hook(lambda *_: add(name, began.pop())).remove)
+
+        def count(owner: Any, method: str, name: str) -> None:
+            whole = getattr(owner, method)
+
+            def counted(codes: Any) -> Any:
+                began = _now()
+                try:
+                    return whole(codes)
+                finally:
+                    add(name, began)
+
+            stack.callback(setattr, owner, method, whole)
+            setattr(owner, method, counted)
+
+        watch("talker", speaker.talker)
+        watch(_PREDICTOR, speaker.talker.code_predictor)
+        count(speaker, "decode", "decoder")
+        if inside:
+            decoder = speaker.decoder
+            count(decoder.quantizer, "decode", "decoder: codes to vectors")
+            watch("decoder: first convolution", decoder.pre_conv)
+            watch("decoder: transformer", decoder.pre_transformer)
+            for blocks in decoder.upsample:
+                for block in blocks:
+                    watch("decoder: upsampling", block)
+            for number, block in enumerate(decoder.decoder):
+                watch(f"decoder: block {number}", block)
+        yield
+
+
+def _now() -> float:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def apart(stages: dict[str, float], total: float) -> dict[str, float]:
+    """Return the seconds of each stage without those inside it, and of the rest."""
+    inside = sum(value for name, value in stages.items() if name.startswith("decoder: "))
+    decoder, talker = stages.get("decoder", 0.0), stages.get("talker", 0.0)
+    predictor = stages.get(_PREDICTOR, 0.0)
+    return {
+        **{name: value for name, value in stages.items() if ": " in name},
+        "decoder: the rest" if inside else "decoder": max(0.0, decoder - inside),
+        "talker: the rest": max(0.0, talker - predictor),
+        "all else": max(0.0, total - decoder - talker),
+    }
 
 
 def main() -> int:
@@ -149,9 +264,9 @@ def main() -> int:
             arguments.model, options, arguments.voice, arguments.measure, channel.stream
         )
     else:
-        worker = Worker(channel)
-        worker.jobs.listen(sys.stdin.buffer)
-        status = run(arguments.model, options, arguments.voice, channel, worker)
+        jobs = Jobs(channel, "speak", busy={"message": "Too many texts wait."})
+        jobs.listen(sys.stdin.buffer)
+        status = run(arguments.model, options, arguments.voice, channel, jobs)
     return leave(status)
 
 

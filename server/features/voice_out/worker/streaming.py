@@ -6,7 +6,6 @@ of the options are those that Qwen3-TTS's streaming is known by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -93,11 +92,6 @@ class StreamOptions:
                 )
             given[name] = _value(name, value, kinds[name])
         return replace(cls(), **given) if given else cls()
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Make the options of a message."""
-        return cls(**values)
 
 
 def _value(name: str, value: str, kind: type) -> int | bool | str:

@@ -1,4 +1,6 @@
-"""A voice on an OpenAI-compatible server: over vLLM-Omni's socket where that is wanted, else over HTTP."""
+"""The voices of answers: one on an OpenAI-compatible server, over vLLM-Omni's socket where that is wanted, else over
+HTTP; or a local model in a process of this program (see `worker`). The settings name one.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +8,45 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-from pydantic import SecretStr
+import numpy as np
 from websockets.exceptions import ConnectionClosed
 
+from server.core.aio import TaskSet, supervise
+from server.features.voice_out.settings import VoiceOutSettings
+from server.features.voice_out.worker.streaming import StreamOptions
 from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
+from server.shared.processes.wire import Message
 from server.shared.speech.bounded_socket import BoundedSocket, NotOffered, SocketBounds
-from server.shared.speech.errors import SpeechTimeout, SpeechUnavailable
-from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
+from server.shared.speech.errors import (
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
+from server.shared.speech.local_worker import SpeechWorker, models_python
+from server.shared.speech.speech_server import (
+    Refusals,
+    SpeechHttp,
+    SpeechLimits,
+    SpeechServer,
+    described,
+)
 
+if TYPE_CHECKING:
+    from server.app.api import Api
+
+log = logging.getLogger(__name__)
 # Seconds between two looks at a server that answers, and at one that does not
 PROBE_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
@@ -50,16 +74,15 @@ class ServerVoice(SpeechServer):
         self,
         *,
         base_url: str,
-        api_key: SecretStr | str = "",
+        api_key: str = "",
         model: str = "",
         voice: str = "",
         socket: bool = False,
     ) -> None:
         limits = VoiceLimits()
-        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         address = address_of(base_url)
-        self._http = Synthesis(address, key, voice, limits)
-        self._socket = SynthesisSocket(address, key, voice, limits)
+        self._http = Synthesis(address, api_key, voice, limits)
+        self._socket = SynthesisSocket(address, api_key, voice, limits)
         super().__init__(self._http.http, model=model, socket=socket)
 
     async def probe(self) -> float:
@@ -68,29 +91,20 @@ class ServerVoice(SpeechServer):
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
+        ways = (self._socket, self._http) if self.tries_socket else (self._http,)
         try:
-            async with aclosing(self._speak(text, language)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            for way in ways:
+                try:
+                    speaking = way.speak(text, model=self.model, language=language)
+                    async with aclosing(speaking) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    return
+                except NotOffered as exc:
+                    self.socket_failed(exc)
         except (SpeechUnavailable, SpeechTimeout) as error:
             self.failed(error.message)
             raise
-
-    async def _speak(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        model = self.model
-        if self.tries_socket:
-            try:
-                asking = self._socket.speak(text, model=model, language=language)
-                async with aclosing(asking) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-                return
-            except NotOffered as exc:
-                self.socket_failed(exc)
-        asking = self._http.speak(text, model=model, language=language)
-        async with aclosing(asking) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
 
 # Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
@@ -294,3 +308,140 @@ class _Events:
         if not self._stream.done:
             raise self._refusals.broken()
         return None
+
+
+# Large weights come from slow disks, and compiling takes minutes.
+LOAD_SECONDS = 1800.0
+# To the first sound, and between two chunks: a CPU takes seconds.
+CHUNK_SECONDS = 60.0
+
+
+class LocalVoice(SpeechWorker):
+    """One model in one worker, one text at a time. `start` loads it beside everything else.
+
+    Bounds of a local voice's process: one text at a time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        python: str,
+        *,
+        options: str = "",
+        voice: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`options`: see `StreamOptions.read`; `voice`: its name, or a description of it."""
+        self._options = options
+        super().__init__(
+            "voice",
+            (
+                *(python, "-m", "server.features.voice_out.worker"),
+                *("--model", str(folder), "--options", options, "--voice", voice),
+            ),
+            env or {},
+            load_seconds=LOAD_SECONDS,
+            remedy="Set SPEECH_PYTHON to a Python that has qwen-tts.",
+        )
+        self._rate = 0
+        # The names of its voices
+        self.voices: tuple[str, ...] = ()
+        # Deviations from the options
+        self.notes: list[str] = []
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        try:
+            StreamOptions.read(self._options)
+        except ValueError as error:
+            self.failed(f"{error} Set SPEECH_LOCAL_OPTIONS.")
+            return
+        super().start()
+
+    async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
+        """See `Voice.speak`."""
+        now = asyncio.get_running_loop().time
+        asked = {"type": "speak", "text": text, "language": language}
+        try:
+            async with self.job(asked) as job:
+                while True:
+                    message = await job.next(now() + CHUNK_SECONDS)
+                    if message is None:
+                        raise SpeechFailed("The voice's process ended while it spoke.")
+                    if message.type == "error":
+                        raise SpeechRefused(str(message.header["message"]))
+                    if message.type == "end":
+                        return
+                    samples = np.frombuffer(message.payload, "<i2").astype(np.int16)
+                    if len(samples):
+                        yield VoiceChunk(samples, self._rate)
+        except TimeoutError:
+            raise SpeechTimeout(
+                f"The local voice made no sound for {CHUNK_SECONDS:g} s. Choose a smaller model, or a GPU."
+            ) from None
+
+    def on_loaded(self, header: Mapping[str, Any]) -> None:
+        self._rate, self.voices = int(header["rate"]), tuple(header["voices"])
+
+    def on_message(self, message: Message) -> None:
+        if message.type == "note":
+            note = str(message.header["text"])
+            self.notes.append(note)
+            log.warning("local voice", extra={"reason": note})
+
+
+class VoiceService:
+    """Owner of the voice of all sessions. `python`: that of the models' environment."""
+
+    def __init__(self, settings: VoiceOutSettings, python: Path | None) -> None:
+        # Speaks answers; without one pages do
+        self.voice: ServerVoice | LocalVoice | None = None
+        self._tasks = TaskSet("voice")
+        if settings.speech_local_model is not None:
+            self.voice = LocalVoice(
+                settings.speech_local_model,
+                models_python(settings.speech_python or python),
+                options=settings.speech_local_options,
+                voice=settings.speech_voice,
+            )
+        elif settings.speech_base_url:
+            self.voice = ServerVoice(
+                base_url=settings.speech_base_url,
+                api_key=settings.speech_api_key.get_secret_value(),
+                model=settings.speech_model,
+                voice=settings.speech_voice,
+                socket=settings.speech_socket,
+            )
+
+    def seen(self) -> dict[str, Any]:
+        """Return what operators see of it."""
+        return {"voice": described(self.voice)}
+
+    def start(self) -> None:
+        """Load it, or probe its server from now on."""
+        if isinstance(self.voice, LocalVoice):
+            self.voice.start()
+        elif self.voice is not None:
+            self._tasks.spawn(supervise(self.voice.probe, name="voice"), name="voice")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+        if self.voice is not None:
+            await self.voice.close()
+
+
+def add_routes(api: Api, service: VoiceService) -> None:
+    router = api.operator_router("/api/operator/speech")
+
+    @router.get("")
+    async def seen() -> dict[str, Any]:
+        """The models that make words of sound, and sound of words.
+
+        `recogniser` and `voice` of the settings (`name`, `state`: `ready`, `unreachable`, or
+        `loading` of a local one, `detail`: a sentence; `null` without one), and `chosen`, a local
+        recogniser (`folder`: its name, `state`, `detail`; `null` without one).
+        """
+        found = {"recogniser": None, "chosen": None} | service.seen()
+        if (other := api.find("voice_in")) is not None:
+            found |= other.seen()
+        return found
