@@ -17,7 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, find_shell, page_with_camera
-from server.features.voice_in.server_recogniser import WordTime
+from server.features.voice_in.recogniser import WordTime
 from tests.browser.conftest import SMALL_CAMERA
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded

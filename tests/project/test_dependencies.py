@@ -263,7 +263,8 @@ def test_each_import_is_declared() -> None:
         files = ["requirements.txt"]
         parts = path.relative_to(ROOT).parts
         if (
-            any(part.endswith("worker") for part in parts[:-1])
+            path.stem == "worker"
+            or any(part.endswith("worker") for part in parts[:-1])
             or parts[:2] == ("scripts", "models")
             or path.name == "convert_model.py"
         ):

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 
 from server.core.sound import Sound
-from server.features.voice_in.server_recogniser import Words, WordTime
+from server.features.voice_in.recogniser import Words, WordTime
 from tests.support.sounds import Samples
 
 

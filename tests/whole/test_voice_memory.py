@@ -22,7 +22,7 @@ from server.core.aio import Pools
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
-from server.features.voice_in.server_recogniser import Words
+from server.features.voice_in.recogniser import Words
 from server.media.sound.line import FRAME, RATE
 from server.media.sound.microphone import MicrophoneStream, OpusEncoder
 from server.session.part import SessionFeatures

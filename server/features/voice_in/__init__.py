@@ -1,6 +1,6 @@
 """The microphone and spoken questions: speech in its sound, turns, their words, and what is said over answers.
 
-Recognisers are a speech server or a local model, whose `worker/` runs in the models' environment.
+Recognisers are a speech server or a local model, whose `worker` runs in the models' environment.
 Without one that is ready questions can be spoken to an engine that hears. `models/` has the model
 that finds speech, with its licence.
 """

@@ -230,11 +230,7 @@ class BargeIn:
 
     def __init__(self) -> None:
         self._heard: deque[Voice] = deque(maxlen=_WINDOW)
-        self._now = Loudness.FULL
-
-    @property
-    def now(self) -> Loudness:
-        return self._now
+        self.now = Loudness.FULL
 
     def hear(self, chunk: Chunk, voice: Voice, *, talking: bool) -> Loudness | None:
         """Return how the answer is to be played from now on, or None for no change.
@@ -244,7 +240,7 @@ class BargeIn:
         if not talking:
             self.reset()
             return None
-        if self._now is Loudness.STOPPED:
+        if self.now is Loudness.STOPPED:
             return None
         self._heard.append(voice)
         sure = sum(one is Voice.PERSON for one in self._heard)
@@ -257,12 +253,12 @@ class BargeIn:
         else:
             wanted = Loudness.LOWERED if any(self._heard) else Loudness.FULL
         # Softer only, until nothing is heard any more
-        if wanted is self._now or (wanted < self._now and wanted is not Loudness.FULL):
+        if wanted is self.now or (wanted < self.now and wanted is not Loudness.FULL):
             return None
-        self._now = wanted
+        self.now = wanted
         return wanted
 
     def reset(self) -> None:
         """Begin with the next answer."""
         self._heard.clear()
-        self._now = Loudness.FULL
+        self.now = Loudness.FULL

@@ -24,7 +24,7 @@ from server.features.voice_in import messages
 from server.features.voice_in.detector import CHUNK, Chunk, Detector, Onset, SpeechModel
 from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
 from server.features.voice_in.messages import ListeningState, MicrophoneSettings, PushToTalk
-from server.features.voice_in.server_recogniser import Recogniser
+from server.features.voice_in.recogniser import Recogniser
 from server.features.voice_in.spoken_questions import Recognising, SoundRing, SpokenQuestions
 from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECONDS, TurnJudge
 from server.features.voice_in.turns import (
@@ -44,6 +44,7 @@ from server.features.voice_in.turns import (
 )
 from server.session.part import SessionContext, SessionPart, Speaker
 
+log = logging.getLogger(__name__)
 # Kept of a microphone: the longest turn
 RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 # Presses of a button, a second and at once: each may open a connection to a recogniser.
@@ -59,7 +60,7 @@ class _Stretch:
     detection: SpeechDetection
     foreground: Foreground
     turns: Turns
-    interruption: AnswerInterruption
+    barge_in: BargeIn
     onset: Onset
     # None without a model for the end of turns
     checks: TurnChecks | None
@@ -174,7 +175,8 @@ class Listening(SessionPart):
         now = time.monotonic()
         if message.down:
             if not stretch.turns.held and self._presses.take(now):
-                stretch.interruption.stop()
+                if self._speaker.talking:
+                    self._speaker.interrupt()
                 stretch.detection.renew()
                 self._apply(stretch.turns.press(now))
         elif stretch.turns.held:
@@ -214,7 +216,7 @@ class Listening(SessionPart):
             detection,
             Foreground(),
             Turns(EndOfTurn() if judge is not None else None),
-            AnswerInterruption(self._speaker),
+            BargeIn(),
             Onset(),
             TurnChecks(judge, self._judged) if judge is not None else None,
         )
@@ -225,7 +227,7 @@ class Listening(SessionPart):
     def _stop(self) -> None:
         self._line.on_sound = self._line.on_microphone = None
         if self._stretch is not None:
-            self._stretch.interruption.end()
+            self._go_on(self._stretch.barge_in)
             self._stretch.detection.close()
             self._forget_check()
         self._stretch = None
@@ -240,7 +242,7 @@ class Listening(SessionPart):
         if not sending and self._stretch is not None:
             self._apply(self._stretch.turns.give_up())
             self._stretch.detection.renew()
-            self._stretch.interruption.end()
+            self._go_on(self._stretch.barge_in)
             self._ring.clear()
         self._report()
 
@@ -277,15 +279,35 @@ class Listening(SessionPart):
             voice = Voice.PERSON if chunk.speech >= 0.5 else Voice.NOBODY
         else:
             talk = stretch.foreground.background
-            voice = stretch.foreground.hears(chunk, answering=stretch.interruption.answering)
+            voice = stretch.foreground.hears(chunk, answering=self._speaker.talking)
             if stretch.foreground.background and not talk and stretch.turns.unsure:
                 # It was talk in the room.
                 self._apply(stretch.turns.give_up())
-            stretch.interruption.hear(chunk, voice)
+            change = stretch.barge_in.hear(chunk, voice, talking=self._speaker.talking)
+            if change is not None:
+                self._sound_at(change)
             if stretch.onset.hears(chunk):
                 self._sounded(chunk.at)
         self._spoken.show()
         self._apply(stretch.turns.hear(chunk, voice))
+
+    def _sound_at(self, loudness: Loudness) -> None:
+        """Play the answer as loud, or stop it."""
+        match loudness:
+            case Loudness.FULL:
+                self._speaker.restore()
+            case Loudness.LOWERED:
+                self._speaker.lower()
+            case Loudness.HUSHED:
+                self._speaker.hush()
+            case Loudness.STOPPED:
+                self._speaker.interrupt()
+
+    def _go_on(self, barge_in: BargeIn) -> None:
+        """Let an answer that was lowered go on: nobody is heard over it any more."""
+        if barge_in.now is not Loudness.FULL:
+            self._speaker.restore()
+        barge_in.reset()
 
     def _released(self) -> None:
         self._release = None
@@ -356,53 +378,6 @@ class Listening(SessionPart):
         return "recognising" if self._spoken.before is not None else "waiting"
 
 
-# Lower, pause and stop the spoken answer when somebody speaks over it.
-
-
-class AnswerInterruption:
-    """Owns the state of one interruption."""
-
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
-        self._barge_in = BargeIn()
-
-    @property
-    def answering(self) -> bool:
-        """True while an answer is heard, or about to be."""
-        return self._speaker.talking
-
-    def hear(self, chunk: Chunk, voice: Voice) -> None:
-        """Take the next chunk of the microphone's sound, and who speaks in it."""
-        change = self._barge_in.hear(chunk, voice, talking=self.answering)
-        if change is not None:
-            self._set(change)
-
-    def stop(self) -> None:
-        """Stop an answer at once."""
-        if self._speaker.talking:
-            self._speaker.interrupt()
-
-    def end(self) -> None:
-        """Let an answer that was lowered go on: nobody is heard over it any more."""
-        if self._barge_in.now is not Loudness.FULL:
-            self._set(Loudness.FULL)
-        self._barge_in.reset()
-
-    def _set(self, loudness: Loudness) -> None:
-        match loudness:
-            case Loudness.FULL:
-                self._speaker.restore()
-            case Loudness.LOWERED:
-                self._speaker.lower()
-            case Loudness.HUSHED:
-                self._speaker.hush()
-            case Loudness.STOPPED:
-                self._speaker.interrupt()
-
-
-# The sound of one microphone on its way through the speech detector, which runs in a thread.
-
-log = logging.getLogger(__name__)
 # Sound that may wait for the detector; beyond, all of it is dropped
 _MOST_WAITING_SECONDS = 2.0
 
@@ -497,9 +472,6 @@ class SpeechDetection:
             return
         self._on_chunks(done.result())
         self._detect()
-
-
-# One microphone's checks for the end of a turn: one at a time, each with an answer in time.
 
 
 class TurnChecks:

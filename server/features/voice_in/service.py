@@ -14,8 +14,7 @@ from server.core.errors import BadRequest
 from server.core.metrics import Metrics
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
-from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
-from server.features.voice_in.server_recogniser import ServerRecogniser
+from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelTrouble, ModelUnusable
@@ -51,7 +50,7 @@ class ListeningService:
         if settings.transcription_base_url:
             self.recogniser = ServerRecogniser(
                 base_url=settings.transcription_base_url,
-                api_key=settings.transcription_api_key,
+                api_key=settings.transcription_api_key.get_secret_value(),
                 model=settings.transcription_model,
                 realtime=settings.transcription_realtime,
             )
@@ -86,19 +85,16 @@ class ListeningService:
         if self._turn_path is None:
             return None
         try:
-            judge = TurnJudge(
-                TurnModel(self._turn_path, self._settings.end_of_turn_sha256), pools.judge, metrics
-            )
+            model = TurnModel(self._turn_path, self._settings.end_of_turn_sha256)
         except ModelUnusable as error:
             self._turn_trouble = error.trouble
-        if self._turn_trouble is not None:
             log.warning(
                 "END_OF_TURN_MODEL is not used: silence alone ends turns",
-                extra={"reason": str(self._turn_trouble)},
+                extra={"reason": str(error.trouble)},
             )
             return None
         log.info("END_OF_TURN_MODEL is loaded")
-        return judge
+        return TurnJudge(model, pools.judge, metrics)
 
     @property
     def _turn_path(self) -> Path | None:
@@ -114,9 +110,7 @@ class ListeningService:
 
     def report(self) -> dict[str, Any]:
         """Describe those that answer, for operators."""
-        chosen = self.asr.chosen[1] if self.asr.chosen is not None else None
-        answers = chosen if chosen is not None and chosen.ready else self.recogniser
-        return {"recogniser": described(answers), "end_of_turn": self._turn_model()}
+        return {"recogniser": described(self.asr.now), "end_of_turn": self._turn_model()}
 
     def seen(self) -> dict[str, Any]:
         """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""

@@ -20,7 +20,7 @@ from server.core.aio import TaskSet
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.server_recogniser import Recogniser, Words, WordTime
+from server.features.voice_in.recogniser import Recogniser, Words, WordTime
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
 from server.models.order_words import order_in
@@ -183,9 +183,13 @@ class SpokenQuestions:
             log.error("recognising failed", extra={"error": type(exc).__name__})
             self._failed(turn, SpeechFailed("A recogniser failed with an error of its own."))
         finally:
-            if self.before is turn:
-                self.before = None
-                self._on_change()
+            self._asked(turn)
+
+    def _asked(self, turn: SpokenTurn) -> None:
+        """Note that no more words of a turn come."""
+        if self.before is turn:
+            self.before = None
+            self._on_change()
 
     async def _words(self, turn: SpokenTurn) -> Words:
         """Send the words as they come, and return the last. Raises SpeechError."""
@@ -215,9 +219,7 @@ class SpokenQuestions:
         try:
             await self._ask(turn, "", None)
         finally:
-            if self.before is turn:
-                self.before = None
-                self._on_change()
+            self._asked(turn)
 
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
         # A recogniser may have its words before the person has ended; the frame is not known then.
@@ -257,9 +259,6 @@ class SpokenQuestions:
         self._reuse.cancel_ahead()
 
 
-# One spoken turn on its way to a question: its sound for the recogniser, and the frames of its
-# time.
-
 # Pieces of sound that wait for the recogniser: those of a turn of 30 s, and what comes before it
 _MOST_PIECES = 2000
 # Frames of one turn: so far apart, so many, and so many bytes of them (as 4:2:0)
@@ -280,7 +279,6 @@ class SpokenTurn:
         """`since`: the beginning of its sound, monotonic seconds. `over_answer`: an answer was heard then."""
         # That of the question which becomes of it
         self.id = f"v{secrets.token_hex(6)}"
-        self.since = since
         self.over_answer = over_answer
         # It may be somebody else's in the room: only words that are meant for us count.
         self.doubtful = False
@@ -364,9 +362,6 @@ class SpokenTurn:
             self.after = None
 
 
-# The words of what a person said: the one way on which a session's sound goes to the recogniser.
-
-
 class Recognising:
     """One session's use of the server's recogniser."""
 
@@ -435,8 +430,6 @@ def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
             return Pointing(bare, (one.begin + one.end) / 2)
     return None
 
-
-# The last seconds of a microphone's sound, in RAM, aligned with the frames in time.
 
 # A piece that begins this much earlier or later than the end of the one before belongs to another
 # stretch of sound; less is the clocks' drift.

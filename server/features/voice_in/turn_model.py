@@ -136,8 +136,6 @@ def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mels < _BREAK_MEL, mels * _EVEN_HZ, loud)
 
 
-# The checks of all microphones: one thread, a bound, a count of how each ended.
-
 # Checks under way in all sessions: as many as one thread makes within `ANSWER_SECONDS`
 MOST_CHECKS = 3
 # An answer that takes longer counts as none.
@@ -187,13 +185,8 @@ class TurnJudge:
             self._troubled = False
         elif result != "unused" and not self._troubled:
             self._troubled = True
-            if error is not None:
-                log.warning(
-                    "the end-of-turn model failed: silence alone ends turns until it answers",
-                    extra={"error": type(error).__name__},
-                )
-            else:
-                log.warning(
-                    "the end-of-turn model has no time: silence alone ends turns until it answers",
-                    extra={"reason": result},
-                )
+            what = "has no time" if error is None else "failed"
+            log.warning(
+                f"the end-of-turn model {what}: silence alone ends turns until it answers",
+                extra={"reason": result} if error is None else {"error": type(error).__name__},
+            )

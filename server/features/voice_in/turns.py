@@ -109,8 +109,8 @@ class Turns:
         self._sure = 0
         # The end of the newest chunk
         self._heard = 0.0
-        # The button is held, or was until `_released`.
-        self._held = False
+        # The button is held; after that, the time at which it was released
+        self.held = False
         self._released: float | None = None
 
     @property
@@ -118,14 +118,9 @@ class Turns:
         return self._state.now
 
     @property
-    def held(self) -> bool:
-        """True while the button is held."""
-        return self._held
-
-    @property
     def unsure(self) -> bool:
         """True for a turn that may be somebody else's in the room."""
-        return not self._held and self._released is None and self._sure < _SURE_SHARE * self._speech
+        return not self.held and self._released is None and self._sure < _SURE_SHARE * self._speech
 
     @property
     def patience(self) -> int:
@@ -186,14 +181,14 @@ class Turns:
         events: list[TurnEvent] = []
         if self.state is not TurnState.WAITING:
             events.append(self._drop())
-        self._held = True
+        self.held = True
         self._begin(now - PRE_ROLL_SECONDS, speech=0, said=now)
         return [*events, Began(self._since)]
 
     def release(self, now: float) -> None:
         """The button is released: the turn ends with the sound of this time."""
-        if self._held:
-            self._held = False
+        if self.held:
+            self.held = False
             self._released = now
 
     def expire(self, now: float) -> list[TurnEvent]:
@@ -233,7 +228,7 @@ class Turns:
 
     def _check(self, chunk: Chunk) -> int | None:
         """Return the number of the check to make after a chunk, None for none."""
-        if self._rule is None or self._held or self._released is not None:
+        if self._rule is None or self.held or self._released is not None:
             return None
         if self.state is not TurnState.SILENCE:
             return None
@@ -244,7 +239,7 @@ class Turns:
             return True
         if self._released is not None:
             return chunk.end >= self._released
-        if self._held:
+        if self.held:
             return False
         silence = chunk.end - self._said
         if self._rule is not None:
@@ -260,7 +255,7 @@ class Turns:
 
     def _drop(self) -> Dropped:
         self._state.to(TurnState.WAITING)
-        self._held, self._released = False, None
+        self.held, self._released = False, None
         if self._rule is not None:
             self._rule.begin()
         return Dropped()

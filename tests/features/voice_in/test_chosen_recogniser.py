@@ -12,8 +12,7 @@ import pytest
 
 from server.core.errors import Draining
 from server.core.sound import Sound
-from server.features.voice_in.local_recogniser import ChosenRecogniser, LocalRecogniser
-from server.features.voice_in.server_recogniser import Words
+from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, Words
 from server.shared.speech.errors import SpeechUnavailable
 
 SOUND = Sound(np.zeros(16_000, np.int16), 0.0)
@@ -47,7 +46,9 @@ class Rig:
     def __init__(self, settled: Fake | None) -> None:
         self.made: list[Fake] = []
         self.changes = 0
-        self.ear = ChosenRecogniser(settled, self._make, self._changed)
+        self.ear = ChosenRecogniser(
+            cast(LocalRecogniser | None, settled), self._make, self._changed
+        )
 
     def _make(self, folder: Path) -> LocalRecogniser:
         self.made.append(Fake(folder.name))
@@ -70,10 +71,10 @@ async def test_the_chosen_one_answers_once_it_is_loaded() -> None:
     (one,) = rig.made
     assert one.started == 1
     assert await rig.words() == ["server de"]
-    assert (rig.ear.name, rig.ear.elsewhere) == ("server", "speech.example.org")
+    assert rig.ear.elsewhere == "speech.example.org"
     one.ready = True
     assert await rig.words() == ["whisper de"]
-    assert (rig.ear.name, rig.ear.elsewhere, rig.ear.ready) == ("whisper", "", True)
+    assert (rig.ear.elsewhere, rig.ear.ready) == ("", True)
     one.ready = False
     assert await rig.words() == ["server de"]
     await rig.ear.forget()

@@ -22,7 +22,7 @@ from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
 from server.features.voice_in.listening import RING_SECONDS, Listening, ListeningTools
 from server.features.voice_in.messages import PushToTalk
-from server.features.voice_in.server_recogniser import Words, WordTime
+from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
 from server.session.part import Speaker

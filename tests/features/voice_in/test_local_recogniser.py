@@ -18,8 +18,7 @@ import pytest
 import pytest_asyncio
 
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.local_recogniser import LocalRecogniser
-from server.features.voice_in.server_recogniser import Words
+from server.features.voice_in.recogniser import LocalRecogniser, Words
 from server.shared.speech.errors import SpeechFailed, SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import Sound
-from server.features.voice_in.server_recogniser import Pieces, Realtime, Words
+from server.features.voice_in.recogniser import Pieces, Realtime, Words
 from server.shared.speech.bounded_socket import NotOffered
 from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
 from server.shared.speech.speech_server import SpeechLimits

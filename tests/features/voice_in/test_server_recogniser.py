@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.server_recogniser import (
+from server.features.voice_in.recogniser import (
     MOST_SOUND_SECONDS,
     Pieces,
     Recogniser,

@@ -17,8 +17,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.voice_peer import VoicePeer
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import listening as turn_checks
-from server.features.voice_in.local_recogniser import LocalRecogniser
-from server.features.voice_in.server_recogniser import ServerRecogniser
+from server.features.voice_in.recogniser import LocalRecogniser, ServerRecogniser
 from server.features.voice_in.service import ListeningService
 from server.features.voice_in.settings import VoiceInSettings
 from server.shared.speech.errors import SpeechUnavailable
@@ -373,7 +372,7 @@ async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> Non
         assert found["folder"] == tmp_path.name
         assert "ENGINE_PYTHON" in found["detail"]
         # A folder that the settings do not name
-        assert (ear.name, ear.ready) == ("transcriptions", True)
+        assert (ear.now.name, ear.ready) == ("transcriptions", True)
         assert [words.text async for words in ear.recognise(SOUND, language=None)][-1].strip()
         left = (await client.delete(f"{PATH}/recogniser")).json()
         assert (left["chosen"], left["recogniser"]["state"]) == (None, "ready")

@@ -16,7 +16,7 @@ from server.core.messages import Confirm, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import spoken_questions as spoken_turn
 from server.features.voice_in.listening import ListeningTools
-from server.features.voice_in.server_recogniser import Words, WordTime
+from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.spoken_questions import (
     Pointing,
     Recognising,

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from server.core.sound import Sound
-from server.features.voice_in.server_recogniser import (
+from server.features.voice_in.recogniser import (
     MOST_WORDS_CHARS,
     Transcriptions,
     Words,

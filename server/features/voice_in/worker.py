@@ -1,5 +1,5 @@
-"""The recogniser's process: loads one speech model, then transcribes the sounds from standard input
-until it ends.
+"""The process of a local recogniser, in the models' environment: loads one speech model, then transcribes the sounds
+from standard input until it ends. Of the server it imports only what needs no library.
 
 Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
 kHz), `cancel` (id). Out: `ready` or `failed` (message); then `end` (id, text, times: lists of word,

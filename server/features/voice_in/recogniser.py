@@ -1,27 +1,144 @@
-"""A recogniser on an OpenAI-compatible server: over the realtime socket where that is offered, else over HTTP."""
+"""The recognisers, which make words of sound: one on an OpenAI-compatible server, over the realtime socket where that is
+offered, else over HTTP; or a local model in a process of this program (see `worker`), also one that an operator chose.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
+from server.core.errors import Draining
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.pcm import wav
 from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.speech.bounded_socket import BoundedSocket, Exchange, NotOffered, SocketBounds
-from server.shared.speech.errors import SpeechError, SpeechRefused
+from server.shared.speech.errors import (
+    SpeechError,
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
+from server.shared.speech.local_worker import SpeechWorker
 from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
+
+# The longest sound that a recogniser takes, in seconds
+MOST_SOUND_SECONDS = 60.0
+# The longest text that it returns
+MOST_WORDS_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class WordTime:
+    """A word, and its place in the sound in seconds from the beginning."""
+
+    word: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The whole text understood so far."""
+
+    text: str
+    # True: nothing follows
+    final: bool
+    # In order; empty where the recogniser gives none
+    times: tuple[WordTime, ...] = ()
+
+
+class Recogniser(Protocol):
+    """A way from sound to words. It raises SpeechErrors and nothing else."""
+
+    @property
+    def ready(self) -> bool:
+        """True while sound can be given to it, as far as is known without a request."""
+        ...
+
+    @property
+    def elsewhere(self) -> str:
+        """The other machine that sound goes to; "" while it stays on this one."""
+        ...
+
+    def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        """Stream the text so far, then the whole text once with `final`.
+
+        `sound`: all of it, or its pieces while it is spoken; the text of nothing said is empty.
+        `language`: BCP 47; None lets the recogniser decide. Closing the generator (`aclose`) or
+        cancelling its consumer stops the work at once.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Pieces:
+    """Pass sound on, and keep what was passed on: at most `MOST_SOUND_SECONDS`.
+
+    Iterating again goes on after the last piece. Raises SpeechRefused for more.
+
+    Bounds of sound on its way to a recogniser: 60 s, 1.9 MB; more is refused. The words' stream 4
+    MiB, 4,096 messages of 64 KiB on the socket, and 4,000 characters of words.
+    """
+
+    def __init__(self, sound: AsyncIterator[Sound] | Sound) -> None:
+        self._source = _once(sound) if isinstance(sound, Sound) else sound
+        self._kept: list[Sound] = []
+        self._samples = 0
+        # More came than may.
+        self.too_long = False
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> Sound:
+        while True:
+            piece = await anext(self._source)
+            if len(piece.samples):
+                break
+        self._samples += len(piece.samples)
+        if self._samples > MOST_SOUND_SECONDS * SOUND_RATE:
+            self.too_long = True
+            raise _refusal()
+        self._kept.append(piece)
+        return piece
+
+    async def rest(self) -> Sound | None:
+        """Take what is still to come, and return everything as one; None for no sound at all."""
+        async for _ in self:
+            pass
+        if not self._kept:
+            return None
+        if len(self._kept) == 1:
+            return self._kept[0]
+        return Sound(
+            np.concatenate([piece.samples for piece in self._kept]), self._kept[0].captured
+        )
+
+
+def _refusal() -> SpeechError:
+    return SpeechRefused(
+        f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
+        visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
+    )
+
+
+async def _once(sound: Sound) -> AsyncIterator[Sound]:
+    yield sound
 
 
 class ServerRecogniser(SpeechServer):
@@ -35,16 +152,15 @@ class ServerRecogniser(SpeechServer):
         self,
         *,
         base_url: str,
-        api_key: SecretStr | str = "",
+        api_key: str = "",
         model: str = "",
         realtime: bool = False,
     ) -> None:
         limits = SpeechLimits()
-        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         address = address_of(base_url)
         self.name = "realtime" if realtime else "transcriptions"
-        self._http = Transcriptions(address, key, limits)
-        self._socket = Realtime(address, key, limits)
+        self._http = Transcriptions(address, api_key, limits)
+        self._socket = Realtime(address, api_key, limits)
         super().__init__(self._http.http, model=model, socket=realtime)
 
     async def recognise(
@@ -324,116 +440,154 @@ def _seconds(value: object) -> float | None:
     return float(value)
 
 
-# The protocols of speech: a recogniser makes words of sound, a voice makes sound of words.
-
-# The longest sound that a recogniser takes, in seconds
-MOST_SOUND_SECONDS = 60.0
-# The longest text that it returns
-MOST_WORDS_CHARS = 4000
+# Large weights come from slow disks.
+LOAD_SECONDS = 600.0
+# From the end of the sound to its words
+WORDS_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class WordTime:
-    """A word, and its place in the sound in seconds from the beginning."""
+class LocalRecogniser(SpeechWorker):
+    """One model in one worker, one sound at a time; see `Recogniser`. `start` loads it beside everything
+    else.
 
-    word: str
-    begin: float
-    end: float
+    `chosen`: an operator chose it, and the settings do not name it.
+
+    Bounds of a local recogniser's worker: one sound at a time, 60 s each for sound and words; its
+    log like an engine's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        python: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        chosen: bool = False,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(
+            "recogniser",
+            (python, "-m", "server.features.voice_in.worker", "--model", str(folder)),
+            env or {},
+            load_seconds=LOAD_SECONDS,
+            remedy="Set ENGINE_PYTHON to a Python with torch and transformers.",
+            again=(
+                "Load it again in the operator's panel." if chosen else "Start the server again."
+            ),
+            on_change=on_change,
+        )
+        self._folder, self._chosen = folder, chosen
+
+    def cannot_load(self, reason: str) -> str:
+        remedy = (
+            "Load another one in the operator's panel."
+            if self._chosen
+            else "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+        )
+        return f"The speech model {self._folder.name} could not be loaded ({reason}). {remedy}"
+
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`. The words come after the end of the sound."""
+        whole = await Pieces(sound).rest()
+        if whole is None:
+            yield Words("", True)
+            return
+        header = {"type": "recognise", "language": language}
+        async with self.job(header, whole.samples.tobytes()) as job:
+            try:
+                message = await job.next(asyncio.get_running_loop().time() + WORDS_SECONDS)
+            except TimeoutError:
+                raise SpeechTimeout(
+                    f"The local recogniser did not finish within {WORDS_SECONDS:g} s. Choose a smaller model, or a GPU."
+                ) from None
+        if message is None:
+            raise SpeechFailed("The local recogniser's process ended while it worked.")
+        if message.type == "error":
+            raise SpeechFailed("The local recogniser failed. The log has the error's name.")
+        found = message.header
+        times = tuple(WordTime(str(w), float(b), float(e)) for w, b, e in found["times"])
+        yield Words(str(found["text"])[:MOST_WORDS_CHARS], True, times)
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """The whole text understood so far."""
+class ChosenRecogniser:
+    """See `Recogniser`. Owner of the chosen one, which answers once it is loaded.
 
-    text: str
-    # True: nothing follows
-    final: bool
-    # In order; empty where the recogniser gives none
-    times: tuple[WordTime, ...] = ()
+    Until then, and when it fails, the one of the settings answers.
 
+    Bounds of the recogniser that an operator chose: one; another one replaces it when its process
+    has ended. That of the settings stays, and answers until the chosen one is loaded.
+    """
 
-class Recogniser(Protocol):
-    """A way from sound to words. It raises SpeechErrors and nothing else."""
+    def __init__(
+        self,
+        settled: ServerRecogniser | LocalRecogniser | None,
+        make: Callable[[Path], LocalRecogniser],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`settled`: that of the settings; `make(folder)`: a local one, not started yet."""
+        self.settled = settled
+        self._make = make
+        self._on_change = on_change
+        # The chosen one with the name of its folder; None without one
+        self.chosen: tuple[str, LocalRecogniser] | None = None
+        self._choosing = asyncio.Lock()
+        self._closed = False
 
     @property
-    def name(self) -> str:
-        """One of "transcriptions", "realtime" and "local": bounded, so that it may label a metric."""
-        ...
+    def now(self) -> ServerRecogniser | LocalRecogniser | None:
+        """The one that answers; None without any."""
+        if self.chosen is not None and self.chosen[1].ready:
+            return self.chosen[1]
+        return self.settled
 
     @property
     def ready(self) -> bool:
-        """True while sound can be given to it, as far as is known without a request."""
-        ...
+        return self.now is not None and self.now.ready
 
     @property
     def elsewhere(self) -> str:
-        """The other machine that sound goes to; "" while it stays on this one."""
-        ...
+        return self.now.elsewhere if self.now is not None else ""
 
-    def recognise(
+    async def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        """Stream the text so far, then the whole text once with `final`.
+        """See `Recogniser.recognise`."""
+        now = self.now
+        if now is None:
+            raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
+        async with aclosing(now.recognise(sound, language=language)) as found:
+            async for words in found:
+                yield words
 
-        `sound`: all of it, or its pieces while it is spoken; the text of nothing said is empty.
-        `language`: BCP 47; None lets the recogniser decide. Closing the generator (`aclose`) or
-        cancelling its consumer stops the work at once.
-        """
-        ...
+    async def choose(self, folder: Path) -> None:
+        """Begin to load the model of a folder, in place of the one chosen before. Raises Draining."""
+        async with self._choosing:
+            await self._end()
+            if self._closed:
+                raise Draining("The server is about to stop and loads nothing any more.")
+            chosen = self._make(folder)
+            self.chosen = folder.name, chosen
+            chosen.start()
 
-    async def close(self) -> None: ...
+    async def forget(self) -> None:
+        """End the chosen one and its memory."""
+        async with self._choosing:
+            await self._end()
 
+    async def _end(self) -> None:
+        if self.chosen is not None:
+            # Whoever comes next ends it, should this be cancelled meanwhile.
+            await self.chosen[1].close()
+            self.chosen = None
+            if not self._closed:
+                self._on_change()
 
-class Pieces:
-    """Pass sound on, and keep what was passed on: at most `MOST_SOUND_SECONDS`.
-
-    Iterating again goes on after the last piece. Raises SpeechRefused for more.
-
-    Bounds of sound on its way to a recogniser: 60 s, 1.9 MB; more is refused. The words' stream 4
-    MiB, 4,096 messages of 64 KiB on the socket, and 4,000 characters of words.
-    """
-
-    def __init__(self, sound: AsyncIterator[Sound] | Sound) -> None:
-        self._source = _once(sound) if isinstance(sound, Sound) else sound
-        self._kept: list[Sound] = []
-        self._samples = 0
-        # More came than may.
-        self.too_long = False
-
-    def __aiter__(self) -> Pieces:
-        return self
-
-    async def __anext__(self) -> Sound:
-        while True:
-            piece = await anext(self._source)
-            if len(piece.samples):
-                break
-        self._samples += len(piece.samples)
-        if self._samples > MOST_SOUND_SECONDS * SOUND_RATE:
-            self.too_long = True
-            raise _refusal()
-        self._kept.append(piece)
-        return piece
-
-    async def rest(self) -> Sound | None:
-        """Take what is still to come, and return everything as one; None for no sound at all."""
-        async for _ in self:
-            pass
-        if not self._kept:
-            return None
-        if len(self._kept) == 1:
-            return self._kept[0]
-        return Sound(
-            np.concatenate([piece.samples for piece in self._kept]), self._kept[0].captured
-        )
-
-
-def _refusal() -> SpeechError:
-    return SpeechRefused(
-        f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
-        visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
-    )
-
-
-async def _once(sound: Sound) -> AsyncIterator[Sound]:
-    yield sound
+    async def close(self) -> None:
+        """End both; nothing is loaded after it. Safe to call twice."""
+        self._closed = True
+        async with AsyncExitStack() as stack:
+            if self.settled is not None:
+                stack.push_async_callback(self.settled.close)
+            stack.push_async_callback(self.forget)
