@@ -682,7 +682,7 @@ export interface Alert {
   /** JPEG data URL, at most 640 px, and 36 KiB before base64; absent when a filter withheld it, and with newer words */
   image?: string;
   /** Where it is: left, top, right and bottom as shares of the picture; absent: the whole one */
-  region?: Array<number>;
+  region?: [number, number, number, number];
   /** A client has shown it before. */
   acked: boolean;
 }

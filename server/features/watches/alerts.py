@@ -45,7 +45,6 @@ class KeptAlert:
     acked: bool = False
 
     def message(self) -> messages.Alert:
-        box = self.region
         return messages.Alert(
             id=self.id,
             watch=self.watch,
@@ -56,17 +55,12 @@ class KeptAlert:
             model=self.model or None,
             frame=self.firing.frame_id,
             image=data_url(self.jpeg) if self.jpeg is not None else None,
-            region=(
-                [round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2)]
-                if box is not None
-                else None
-            ),
+            region=_rounded(self.region),
             acked=self.acked,
         )
 
     def alert(self, source: AlertSource) -> Alert:
         """The alert as webhooks get it."""
-        box = self.region
         return Alert(
             self.at,
             source,
@@ -74,13 +68,15 @@ class KeptAlert:
             condition=self.firing.condition,
             reason=self.firing.reason,
             confidence=self.firing.confidence,
-            region=(
-                tuple(round(side, 4) for side in (box.x1, box.y1, box.x2, box.y2))
-                if box is not None
-                else None
-            ),
+            region=_rounded(self.region),
             jpeg=self.jpeg,
         )
+
+
+def _rounded(box: Box | None) -> tuple[float, float, float, float] | None:
+    if box is None:
+        return None
+    return round(box.x1, 4), round(box.y1, 4), round(box.x2, 4), round(box.y2, 4)
 
 
 class KeptAlerts:

@@ -148,6 +148,6 @@ class Alert(ServerMessage):
     # with newer words
     image: str | None = None
     # Where it is: left, top, right and bottom as shares of the picture; absent: the whole one
-    region: list[float] | None = None
+    region: tuple[float, float, float, float] | None = None
     # A client has shown it before.
     acked: bool = False

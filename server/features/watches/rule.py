@@ -59,15 +59,17 @@ class Ask:
 class Status:
     """One watch as a person reads it."""
 
-    id: str
-    condition: str
+    order: Order
     state: WatchState
     reason: str
+    began: float
     looked_at: float | None
     # It knows how things are at its beginning: a change from now on alerts.
     armed: bool
     # It never alerts again.
     finished: bool
+    # The confidence that an answer needs, which each `wrong` raises
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,18 +292,6 @@ class Watches:
         """Take a request without an answer; return the requests that waited for its end."""
         return self.answered(ask, {}, now, minute).asks
 
-    def threshold(self, watch_id: str) -> float:
-        """Return the confidence that an answer about a watch needs, which each `wrong` raises."""
-        return self._watches[watch_id].threshold
-
-    def ended(self, watch_id: str, now: float) -> bool:
-        """Return True when a watch alerts no more."""
-        return self._watches[watch_id].finished(now)
-
-    def began(self, watch_id: str) -> float:
-        """Return the time at which a watch began."""
-        return self._watches[watch_id].since
-
     def doubts(self, watch_id: str) -> bool:
         """Return True while a yes about a watch waits for its second look."""
         watch = self._watches.get(watch_id)
@@ -363,15 +353,16 @@ class Watches:
         """Return all watches in the order of their beginning."""
         return [
             Status(
-                name,
-                watch.order.condition,
+                watch.order,
                 watch.state(now, minute),
                 watch.paused(now, minute) or watch.reason,
+                watch.since,
                 watch.looked_at,
                 watch.armed,
                 watch.finished(now),
+                watch.threshold,
             )
-            for name, watch in self._watches.items()
+            for watch in self._watches.values()
         ]
 
     def _ask(
@@ -446,43 +437,29 @@ class Watches:
         return [ask] if ask else []
 
 
-# One watch: the state of its condition, and the decision to alert. Pure: `now` is an argument.
-# yes                    yes, and the box lies in   what changed     CLEAR ───────────────▶
-# DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ alert       ▲
-# ◀──────────────────────┘ no, or elsewhere                               │
-# └─────────────────────────────────────────────────────────────────────────┘ three noes, then a
-# cooldown  A condition that holds when the watch begins also leads to HOLDS, without an alert.
+# One watch: the state of its condition, and the decision to alert.
+#
+# CLEAR ─ yes ─▶ DOUBTED ─ yes, and the box lies in what changed ─▶ HOLDS ─▶ alert
+#   ▲ ◀─────────────┘ no, or elsewhere                                │
+#   └──────────────────────────────── three noes, then a cooldown ────┘
+#
+# A condition that holds when the watch begins also leads to HOLDS, without an alert.
 
 # A change that stays after two noes is asked about again, so many seconds after the last answer.
 AGAIN_SECONDS = (2.0, 3.0, 10.0)
-
-
 # Successive noes after which a condition that held is over
 CLEARED_AFTER = 3
-
-
 # Requests of one watch: this many at once, and as many again within a day
 WAKES_A_DAY = 150
-
 _DAY = 86_400.0
-
-
 # Seconds after which a look of the detector that changes nothing is noted again: its time, and a no's frame
 _NOTED_SECONDS = 30.0
-
-
 # The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
 _THRESHOLD = 0.5
-
 _DOUBT_LEFT = 0.6
-
 _MAX_THRESHOLD = 0.95
-
-
 # Most second looks where nobody knows which part changed; two that agree decide.
 _VOTES = 3
-
-
 # Share of the smaller of both by which a box has to overlap the change
 _MIN_OVERLAP = 0.2
 

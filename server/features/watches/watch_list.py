@@ -14,15 +14,12 @@ from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, 
 from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
-from server.media.camera import Camera
 from server.media.picture.grounding import Box, beyond, to_frame
 from server.media.picture.luma import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.routing import wants_detail
 from server.models.scheduler.job import Result
-from server.session.request.builder import RequestBuilder
-from server.session.request.outbox import Outbox
-from server.session.request.parts import SessionServices
+from server.session.part import SessionContext
 from server.shared.attention.gate import WHOLE, Change
 from server.shared.attention.gate import Region as Part
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
@@ -59,18 +56,15 @@ class WatchList:
     def __init__(
         self,
         rule: Watches,
-        outbox: Outbox,
-        camera: Camera,
-        requests: RequestBuilder,
-        services: SessionServices,
+        context: SessionContext,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._rule = rule
-        self._outbox = outbox
-        self._camera = camera
-        self._requests = requests
-        self._services = services
+        self._outbox = context.outbox
+        self._camera = context.camera
+        self._requests = context.requests
+        self._services = context.services
         self._clock = clock
         self._wall = wall
         # The client's ids by the rule's, which are short, since models repeat them
@@ -145,7 +139,7 @@ class WatchList:
         """Remove the oldest watch that has ended."""
         for one in self._states():
             if one.finished:
-                self.remove(self._ids[one.id])
+                self.remove(self._ids[one.order.id])
                 return
 
     # States
@@ -155,7 +149,7 @@ class WatchList:
         return day_minute(self._wall(), self._zone, self.zone)
 
     def reason(self, name: str) -> str:
-        return next((one.reason for one in self._states() if one.id == name), "")
+        return next((one.reason for one in self._states() if one.order.id == name), "")
 
     @property
     def active(self) -> bool:
@@ -222,13 +216,10 @@ class WatchList:
 
     def report(self, *, anew: bool = False) -> None:
         """Send the list if it has changed; with `anew` in any case."""
-        message = self._message()
+        message = messages.WatchList(watches=self.infos(), most=MAX_WATCHES)
         if anew or (message != self._sent and (message.watches or self._sent is not None)):
             self._sent = message
             self._outbox.put(message)
-
-    def _message(self) -> messages.WatchList:
-        return messages.WatchList(watches=self.infos(), most=MAX_WATCHES)
 
     def infos(self) -> list[messages.WatchInfo]:
         """Return all watches as a person reads them, oldest first."""
@@ -236,30 +227,27 @@ class WatchList:
         return [self._info(one, trouble) for one in self._states()]
 
     def _info(self, one: Status, trouble: str) -> messages.WatchInfo:
-        order = self._rule.order(one.id)
-        assert order is not None
-        state, reason = str(one.state), one.reason
+        order, state, reason = one.order, str(one.state), one.reason
         answers = self._services.current_engine(Role.ANSWERS)
-        beyond = not one.finished and self.beyond(one.condition)
-        why = "" if one.finished or beyond else self._unable(one.condition)
+        beyond = not one.finished and self.beyond(order.condition)
+        why = "" if one.finished or beyond else self._unable(order.condition)
         if beyond and not self._requests.consent.given(answers):
             why = _DISCLOSURE
         why = why or ("" if one.finished else trouble)
         if why and one.state is not WatchState.PAUSED:
             state, reason = _CANNOT, why
-        began = self._rule.began(one.id)
         return messages.WatchInfo(
-            id=self._ids[one.id],
-            condition=one.condition,
+            id=self._ids[order.id],
+            condition=order.condition,
             repeat=order.repeat,
             state=state,
-            ended=self._rule.ended(one.id, self._clock()),
+            ended=one.finished,
             reason=reason,
             looked_at=self._epoch(one.looked_at),
             armed=one.armed,
-            expires_at=self._epoch(began + order.expires_s if order.expires_s else None),
+            expires_at=self._epoch(one.began + order.expires_s if order.expires_s else None),
             hours=order.hours,
-            threshold=round(self._rule.threshold(one.id), 3),
+            threshold=round(one.threshold, 3),
             model=answers.status.model_name if beyond else None,
         )
 
@@ -274,21 +262,12 @@ class WatchList:
         self._sent = None
 
 
-# One request of a session's watches: its question and pictures, and its answers in the frame's
-# pixels.
-
 # Tokens of an answer: of each condition, and of what is around them
 _ENTRY_TOKENS = 80
-
 _FORM_TOKENS = 40
-
-
 # A second look's crop is so much larger than the box that it shows, and at least so many pixels a side.
 _CROP_GROWTH = 1.6
-
 _LEAST_CROP = 224
-
-
 # The last field of an entry: everything before it is there once it begins.
 _LAST_FIELD = '"why"'
 

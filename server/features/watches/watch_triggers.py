@@ -279,13 +279,9 @@ class WatchTriggers:
         self._attention.forget()
 
 
-# The frames of a session's watches, by id: while requests need them, and as crops of the past.
-
 # Frames at once: of the request that runs, of the change that waits, of second looks, and of noes
 # that are being encoded. More are dropped, the oldest first.
 MAX_FRAMES = 6
-
-
 # A larger picture of a verified no is not kept; second looks do without it.
 MAX_BEFORE_BYTES = 2_000_000
 

@@ -110,9 +110,7 @@ class Watching(BackgroundPart):
         self._rule = Watches(place=lambda condition: self._list.place(condition))
         self._frames = WatchFrames(services, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
-        self._list = WatchList(
-            self._rule, context.outbox, context.camera, context.requests, services, self._now, wall
-        )
+        self._list = WatchList(self._rule, context, self._now, wall)
         self._wakes = WatchTriggers(
             attention=Attention(services.scratch, sensitivity=context.limits.sensitivity),
             rule=self._rule,
@@ -439,13 +437,9 @@ class Watching(BackgroundPart):
         self._context.alerted(event.alert(self._context.source()))
 
 
-# The requests of a session's watches: one at a time, and again when one was stopped.
-
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
 _AGAIN_SECONDS = 0.5
-
 _MOST_ATTEMPTS = 3
-
 _PASSING = (Busy, EngineError)
 
 

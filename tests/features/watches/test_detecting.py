@@ -13,7 +13,6 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import Picture
-from server.features.watches import watching as watch_queue
 from server.features.watches.detecting import Sightings
 from server.features.watches.rule import overlaps
 from server.features.watches.watching import Watching
@@ -32,12 +31,6 @@ THING: list[float] = [375, 375, 625, 625]
 COMES, GOES, OTHER = "a thing comes", "the thing leaves", "somebody laughs"
 NEVER = "another thing comes"
 NO, YES = Answer(False, 0.8, None, "No."), Answer(True, 0.8, PLACE, "A thing.")
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are made again at once."""
-    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
 
 
 class Eye:

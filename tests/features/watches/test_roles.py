@@ -11,7 +11,6 @@ import pytest
 
 from server.core.errors import EngineUnavailable
 from server.core.frames import BoxUnit, Kind, Role
-from server.features.watches import watching as watch_queue
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities
 from server.shared.watch_answers import conditions_in
@@ -22,12 +21,6 @@ from tests.support.rooms import room, settings
 
 FAR = "large.example"
 BOX: list[float] = [*THING]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are made again at once."""
-    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
 
 
 class Pair(Guard):

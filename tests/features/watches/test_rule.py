@@ -1,15 +1,25 @@
-"""The rule: when a session's watches are asked about, and when they alert."""
+"""The rule: when a session's watches are asked about, when they alert, and which orders can be watched."""
 
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from benchmarks.watch_minutes import Minutes, run
 from benchmarks.watch_rule import Model, measure
 from benchmarks.watch_scenes import Model as Errs
-from server.features.watches.rule import MAX_WATCHES, Ask, Firing, Look, Order, Watches, WatchState
+from server.features.watches.rule import (
+    MAX_WATCHES,
+    Ask,
+    Firing,
+    Look,
+    Order,
+    Watches,
+    WatchState,
+    overlaps,
+)
 from server.media.picture.grounding import Box
 from server.shared.watch_answers import Answer
 
@@ -315,7 +325,7 @@ def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
 def test_a_watch_begins_with_the_bar_that_it_had(brought: float, expected: float) -> None:
     """A raised bar comes along from an earlier session; nobody lowers a new watch's, or shuts it."""
     bench = Bench(Order("w1", "it boils", threshold=brought)).calm()
-    assert bench.rule.threshold("w1") == expected
+    assert bench.rule.status(bench.now, 0)[0].threshold == expected
     below, above = (Answer(True, expected + more, INSIDE, "") for more in (-0.01, 0.01))
     assert bench.twice(below, below) == []
     assert bench.twice(above, above)
@@ -517,3 +527,29 @@ def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> N
     settled = rule.settled("f3", None, 3.0, 600)
     assert settled is not None
     assert settled.watch_ids == ("r",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"id": ""}, "needs an id"),
+        ({"condition": " \n"}, "needs an id and a condition"),
+        ({"cooldown_s": -1}, "a cooldown of -1 s was given"),
+        ({"cooldown_s": float("nan")}, "a cooldown of nan s was given"),
+        ({"expires_s": 0}, "an expiry of 0 s was given"),
+        ({"hours": (0, 1440)}, "minutes from 0 to 1439"),
+        ({"hours": (60, 60)}, "another minute"),
+    ],
+)
+def test_what_cannot_be_watched_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Order(**{"id": "w1", "condition": "it boils", **changes})
+
+
+def test_a_place_lies_in_what_changed_by_a_fifth_of_the_smaller() -> None:
+    changed = Box(0, 0, 100, 100)
+    assert overlaps(Box(10, 10, 20, 20), changed)
+    assert overlaps(Box(79, 0, 179, 100), changed)
+    assert not overlaps(Box(81, 0, 181, 100), changed)
+    assert not overlaps(Box(100, 0, 200, 100), changed)
+    assert overlaps(Box(0, 0, 1000, 1000), changed)

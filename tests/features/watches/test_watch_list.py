@@ -1,10 +1,13 @@
-"""The list of watches: the person's time of day, and each reason for which nothing is watched."""
+"""The list of watches: the time of day, each reason for which nothing is watched; and the parts of one request."""
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.core.errors import (
     Busy,
@@ -14,18 +17,22 @@ from server.core.errors import (
     QwenCameraError,
     RateLimited,
 )
-from server.features.watches import watching as watch_queue
-from server.features.watches.watch_list import day_minute, zone_of
-from server.models.base import EngineRequest, EngineState
-from tests.features.watches.test_watching import ABLE, THING, Guard, reply
-from tests.support.fakes import FakeEngine
-from tests.support.rooms import room
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are made again at once."""
-    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
+from server.core.frames import BoxUnit, Region
+from server.features.watches.watch_list import (
+    answer_tokens,
+    crop_region,
+    day_minute,
+    early_answer,
+    in_frame,
+    unit_of,
+    zone_of,
+)
+from server.media.picture.grounding import Box
+from server.models.base import Capabilities, EngineRequest, EngineState
+from server.shared.watch_answers import Answer
+from tests.features.watches.test_watching import THING, Guard, reply
+from tests.support.fakes import make_picture, make_request
+from tests.support.rooms import make_frame
 
 
 @pytest.mark.parametrize(
@@ -69,23 +76,21 @@ async def goes_on(guard: Guard) -> None:
         (EngineState.MISCONFIGURED, "The model is not available right now."),
     ],
 )
-async def test_an_engine_that_does_not_answer_is_said(state: EngineState, words: str) -> None:
+async def test_an_engine_that_does_not_answer_is_said(
+    watched: Guard, state: EngineState, words: str
+) -> None:
     """At once, without a request; and it goes on when the engine is back."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        asked = len(one.engine.requests)
-        one.engine.state = state
-        one.session.engine_changed()
-        await guard.show(3)
-        (watch,) = guard.listed()
-        assert watch["state"] == "cannot"
-        assert watch["reason"].startswith(words)
-        assert len(one.engine.requests) == asked
-        one.engine.state = None
-        one.session.engine_changed()
-        await goes_on(guard)
+    asked = len(watched.engine.requests)
+    watched.engine.state = state
+    watched.one.session.engine_changed()
+    await watched.show(3)
+    (watch,) = watched.listed()
+    assert watch["state"] == "cannot"
+    assert watch["reason"].startswith(words)
+    assert len(watched.engine.requests) == asked
+    watched.engine.state = None
+    watched.one.session.engine_changed()
+    await goes_on(watched)
 
 
 @pytest.mark.parametrize(
@@ -100,73 +105,131 @@ async def test_an_engine_that_does_not_answer_is_said(state: EngineState, words:
     ],
 )
 async def test_a_request_that_fails_is_said_until_one_succeeds(
-    error: Exception, words: str
+    watched: Guard, error: Exception, words: str
 ) -> None:
     """In the words for visitors, which name no address."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        one.engine.fail_at, one.engine.fail_with = 0, error
-        await guard.show(3, times=4)
-        (watch,) = guard.listed()
-        assert watch["state"] == "cannot"
-        if isinstance(error, QwenCameraError):
-            assert watch["reason"] == error.visitor_message
-        assert words in watch["reason"]
-        assert "10.0.0.7" not in watch["reason"]
-        one.engine.fail_at = None
-        await goes_on(guard)
+    watched.engine.fail_at, watched.engine.fail_with = 0, error
+    await watched.show(3, times=4)
+    (watch,) = watched.listed()
+    assert watch["state"] == "cannot"
+    if isinstance(error, QwenCameraError):
+        assert watch["reason"] == error.visitor_message
+    assert words in watch["reason"]
+    assert "10.0.0.7" not in watch["reason"]
+    watched.engine.fail_at = None
+    await goes_on(watched)
 
 
-async def test_a_settled_scene_whose_look_failed_is_looked_at_again() -> None:
+async def test_a_settled_scene_whose_look_failed_is_looked_at_again(guard: Guard) -> None:
     """It may never change again, and the watch would say for ever that it cannot watch."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        guard.engine.chunks = reply(False)
-        await guard.show(3)
-        one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It broke.")
-        await guard.show(3, times=4)
-        assert guard.listed()[0]["state"] == "cannot"
-        one.engine.fail_at = None
-        await goes_on(guard)
+    guard.watch()
+    guard.engine.chunks = reply(False)
+    await guard.show(3)
+    guard.engine.fail_at, guard.engine.fail_with = 0, EngineFailed("It broke.")
+    await guard.show(3, times=4)
+    assert guard.listed()[0]["state"] == "cannot"
+    guard.engine.fail_at = None
+    await goes_on(guard)
 
 
-async def test_a_second_look_that_failed_is_made_up_for() -> None:
+async def test_a_second_look_that_failed_is_made_up_for(watched: Guard) -> None:
     """The thing is still there: it alerts with the next request."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        yes = reply(True, where=list(map(float, THING)))
+    yes = reply(True, where=list(map(float, THING)))
 
-        def chunks(request: EngineRequest) -> list[str]:
-            one.engine.fail_at = 0 if "Which of these" not in request.question else None
-            return yes(request)
+    def chunks(request: EngineRequest) -> list[str]:
+        watched.engine.fail_at = 0 if "Which of these" not in request.question else None
+        return yes(request)
 
-        one.engine.chunks, one.engine.fail_with = chunks, EngineFailed("It broke.")
-        await guard.show(mark=True, times=2)
-        assert guard.alerts() == []
-        one.engine.fail_at, one.engine.chunks = None, yes
-        await guard.show(mark=True, times=8)
-        assert len(guard.alerts()) == 1
+    watched.engine.chunks, watched.engine.fail_with = chunks, EngineFailed("It broke.")
+    await watched.show(mark=True, times=2)
+    assert watched.alerts() == []
+    watched.engine.fail_at, watched.engine.chunks = None, yes
+    await watched.show(mark=True, times=8)
+    assert len(watched.alerts()) == 1
 
 
-async def test_a_session_that_used_its_share_says_so() -> None:
+async def test_a_session_that_used_its_share_says_so(watched: Guard) -> None:
     """Not for a moment's wait, which is no news."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        allowance = one.session.allowance
-        allowance._left = -allowance._rate
-        await guard.show(3)
-        assert guard.listed()[0]["state"] == "looking"
-        allowance._left = -60 * allowance._rate
-        await guard.show(3)
-        (watch,) = guard.listed()
-        assert watch["state"] == "cannot"
-        assert "It goes on by itself." in watch["reason"]
-        allowance._left = allowance._most
-        await goes_on(guard)
+    allowance = watched.one.session.allowance
+    allowance._left = -allowance._rate
+    await watched.show(3)
+    assert watched.listed()[0]["state"] == "looking"
+    allowance._left = -60 * allowance._rate
+    await watched.show(3)
+    (watch,) = watched.listed()
+    assert watch["state"] == "cannot"
+    assert "It goes on by itself." in watch["reason"]
+    allowance._left = allowance._most
+    await goes_on(watched)
+
+
+FRAME = make_frame(width=1280, height=720)
+
+
+def request(width: int, height: int) -> EngineRequest:
+    picture = dataclasses.replace(make_picture(), width=width, height=height)
+    return dataclasses.replace(make_request(), picture=picture)
+
+
+@given(st.floats(0, 1279), st.floats(0, 719), st.floats(1, 1280), st.floats(1, 720))
+def test_a_crop_shows_its_place_and_lies_in_the_frame(
+    x: float, y: float, wide: float, high: float
+) -> None:
+    """With something around it, and at least 224 pixels a side."""
+    box = Box(x, y, min(1280.0, x + wide), min(720.0, y + high))
+    region = crop_region(box, FRAME)
+    if region is None:
+        return
+    assert 0 <= region.left <= box.x1 <= box.x2 <= region.right <= 1280
+    assert 0 <= region.top <= box.y1 <= box.y2 <= region.bottom <= 720
+    assert min(region.width, region.height) >= 224
+
+
+def test_the_whole_frame_needs_no_crop() -> None:
+    assert crop_region(None, FRAME) is None
+    assert crop_region(Box(0, 0, 1280, 720), FRAME) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "box"),
+    [
+        (BoxUnit.THOUSANDTHS, Box(250, 500, 500, 1000)),
+        (BoxUnit.THOUSANDTHS_Y_FIRST, Box(500, 250, 1000, 500)),
+        (BoxUnit.PIXELS, Box(56, 112, 112, 224)),
+    ],
+)
+def test_a_place_in_a_crop_is_one_in_the_frame(unit: BoxUnit, box: Box) -> None:
+    """Exact in each unit."""
+    region = Region(400, 200, 800, 600)
+    answer = Answer(True, 0.9, box, "")
+    found = in_frame(answer, request(224, 224), unit, region)
+    assert found.where == Box(500, 400, 600, 600)
+    assert in_frame(answer, request(224, 224), None, region).where is None
+
+
+def test_units_by_the_engines_abilities() -> None:
+    assert unit_of(Capabilities(boxes=BoxUnit.THOUSANDTHS)) is BoxUnit.THOUSANDTHS
+    assert unit_of(Capabilities(wants_pixels=True)) is BoxUnit.PIXELS
+    assert unit_of(Capabilities(grounding=True)) is None
+
+
+WHOLE = (
+    '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
+)
+
+
+def test_an_answer_is_known_before_its_reason() -> None:
+    """And not before anything else of it; with a wrong id never."""
+    early = WHOLE.index('"why"')
+    for end in range(len(WHOLE)):
+        found = early_answer(WHOLE[:end], "w1")
+        assert (found is not None) == (end >= early + len('"why"')), end
+        if found is not None:
+            assert (found.seen, found.confidence, found.where) == (True, 0.8, Box(1, 2, 3, 4))
+    assert early_answer(WHOLE, "w2") is None
+    assert early_answer('"why"', "w1") is None
+    assert early_answer('{"id": "w1", "seen": tr, "why"', "w1") is None
+
+
+def test_an_answer_has_tokens_for_each_condition() -> None:
+    assert answer_tokens(8) - answer_tokens(1) >= 7 * 60

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import cast
 
 import av
 import pytest
+import pytest_asyncio
 
 from server.core.errors import EngineFailed
 from server.core.frames import Frame
 from server.features.builtin.engine import BuiltinEngine
-from server.features.watches import watching as watch_queue
 from server.features.watches.rule import Order, Watches
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.planes import BufferPool
@@ -26,12 +26,6 @@ from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, Room, room
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are made again at once."""
-    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
 
 
 class Lamp(Guard):
@@ -65,97 +59,93 @@ def dark_is(wanted: bool) -> Callable[[EngineRequest], list[str]]:
     return chunks
 
 
-@pytest.mark.parametrize("black", [False, True])
-async def test_the_light_that_goes_out_alerts_once_with_a_dark_frame(black: bool) -> None:
-    """One request and its second look, beside a light picture; then it rests, and says that it is too dark."""
+@pytest_asyncio.fixture
+async def lamp() -> AsyncIterator[Lamp]:
     async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.watch(condition="the light goes out", repeat=True)
-        await lamp.light(times=4)
-        asked = lamp.asked
-        await lamp.night(times=4, black=black)
-        (alert,) = lamp.alerts()
-        assert picture(alert["image"]).mean() < 25
-        assert lamp.asked == asked + 2
-        (before,) = one.engine.requests[-1].earlier
-        assert decoded(before.picture.jpeg or b"").mean() > 60
-        await lamp.night(times=20, black=black)
-        assert lamp.asked == asked + 2
-        assert lamp.listed()[0]["reason"] == "It is too dark to see anything."
-        await lamp.light()
-        assert lamp.asked == asked + 3
-        assert len(lamp.alerts()) == 1
+        yield Lamp(one)
+
+
+@pytest.mark.parametrize("black", [False, True])
+async def test_the_light_that_goes_out_alerts_once_with_a_dark_frame(
+    lamp: Lamp, black: bool
+) -> None:
+    """One request and its second look, beside a light picture; then it rests, and says that it is too dark."""
+    lamp.watch(condition="the light goes out", repeat=True)
+    await lamp.light(times=4)
+    asked = lamp.asked
+    await lamp.night(times=4, black=black)
+    (alert,) = lamp.alerts()
+    assert picture(alert["image"]).mean() < 25
+    assert lamp.asked == asked + 2
+    (before,) = lamp.engine.requests[-1].earlier
+    assert decoded(before.picture.jpeg or b"").mean() > 60
+    await lamp.night(times=20, black=black)
+    assert lamp.asked == asked + 2
+    assert lamp.listed()[0]["reason"] == "It is too dark to see anything."
+    await lamp.light()
+    assert lamp.asked == asked + 3
+    assert len(lamp.alerts()) == 1
 
 
 @pytest.mark.parametrize("looks", [1, 2])
-async def test_a_hand_that_passes_is_no_darkness(looks: int) -> None:
+async def test_a_hand_that_passes_is_no_darkness(lamp: Lamp, looks: int) -> None:
     """Nothing is asked about a picture that is dark for less than a second, nor about the light after it."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.watch(condition="the light goes out", repeat=True)
-        await lamp.light(times=4)
-        asked = lamp.asked
-        for _ in range(5):
-            await lamp.night(times=looks, black=True)
-            await lamp.light(times=3)
-        assert lamp.asked == asked
-        assert lamp.alerts() == []
+    lamp.watch(condition="the light goes out", repeat=True)
+    await lamp.light(times=4)
+    asked = lamp.asked
+    for _ in range(5):
+        await lamp.night(times=looks, black=True)
+        await lamp.light(times=3)
+    assert lamp.asked == asked
+    assert lamp.alerts() == []
 
 
-async def test_the_light_that_comes_on_alerts() -> None:
+async def test_the_light_that_comes_on_alerts(lamp: Lamp) -> None:
     """The dark at the beginning is a state like any other."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.engine.chunks = dark_is(False)
-        lamp.watch(condition="the light comes on")
-        await lamp.night(times=8)
-        assert lamp.asked == 2
-        await lamp.light(times=2)
-        (alert,) = lamp.alerts()
-        assert picture(alert["image"]).mean() > 60
+    lamp.engine.chunks = dark_is(False)
+    lamp.watch(condition="the light comes on")
+    await lamp.night(times=8)
+    assert lamp.asked == 2
+    await lamp.light(times=2)
+    (alert,) = lamp.alerts()
+    assert picture(alert["image"]).mean() > 60
 
 
-async def test_dark_pictures_are_asked_about_once() -> None:
+async def test_dark_pictures_are_asked_about_once(lamp: Lamp) -> None:
     """A no has its look at the settled scene; then nothing is asked until the light is on."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.engine.chunks = reply(False)
-        lamp.watch(condition="a cat comes in")
-        await lamp.light(times=4)
-        asked = lamp.asked
-        await lamp.night(times=30)
-        assert lamp.asked == asked + 2
-        # Motion in the dark looks like noise.
-        await lamp.show(1, mark=True, dim=True, times=4)
-        assert lamp.asked == asked + 2
-        await lamp.light(times=6)
-        assert lamp.asked == asked + 4
-        assert lamp.alerts() == []
+    lamp.engine.chunks = reply(False)
+    lamp.watch(condition="a cat comes in")
+    await lamp.light(times=4)
+    asked = lamp.asked
+    await lamp.night(times=30)
+    assert lamp.asked == asked + 2
+    # Motion in the dark looks like noise.
+    await lamp.show(1, mark=True, dim=True, times=4)
+    assert lamp.asked == asked + 2
+    await lamp.light(times=6)
+    assert lamp.asked == asked + 4
+    assert lamp.alerts() == []
 
 
-async def test_a_thing_in_the_light_still_needs_its_place() -> None:
+async def test_a_thing_in_the_light_still_needs_its_place(lamp: Lamp) -> None:
     """Only the light that goes out or comes on is everywhere."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.engine.chunks = reply(False)
-        lamp.watch()
-        await lamp.light(times=4)
-        lamp.engine.chunks = reply(True, where=None)
-        await lamp.show(1, mark=True, times=2)
-        assert lamp.alerts() == []
+    lamp.engine.chunks = reply(False)
+    lamp.watch()
+    await lamp.light(times=4)
+    lamp.engine.chunks = reply(True, where=None)
+    await lamp.show(1, mark=True, times=2)
+    assert lamp.alerts() == []
 
 
-async def test_a_request_that_failed_in_the_dark_is_made_later() -> None:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        lamp = Lamp(one)
-        lamp.watch(condition="the light goes out")
-        await lamp.light(times=4)
-        one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It failed.", public=True)
-        await lamp.night(times=4)
-        assert lamp.alerts() == []
-        one.engine.fail_at = None
-        await lamp.night(times=8)
-        assert len(lamp.alerts()) == 1
+async def test_a_request_that_failed_in_the_dark_is_made_later(lamp: Lamp) -> None:
+    lamp.watch(condition="the light goes out")
+    await lamp.light(times=4)
+    lamp.engine.fail_at, lamp.engine.fail_with = 0, EngineFailed("It failed.", public=True)
+    await lamp.night(times=4)
+    assert lamp.alerts() == []
+    lamp.engine.fail_at = None
+    await lamp.night(times=8)
+    assert len(lamp.alerts()) == 1
 
 
 async def test_without_a_model_the_light_is_watched_too() -> None:
@@ -172,24 +162,20 @@ async def test_without_a_model_the_light_is_watched_too() -> None:
             assert [alert["watch"] for alert in lamp.alerts()] == ["out"]
 
 
-async def test_each_comparison_is_reported_to_whom_wants_it() -> None:
+async def test_each_comparison_is_reported_to_whom_wants_it(watched: Guard) -> None:
     """Its strength, its place and whether the engine is asked; nothing without the wish."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        assert not [m for m in guard.heard if m["type"] == "change"]
-        guard.say(type="settings", watch_changes=True)
-        await guard.show()
-        await guard.show(mark=True)
-        calm, found, *_ = [m for m in guard.heard if m["type"] == "change"]
-        assert {calm["about"], found["about"]} == {"watches"}
-        assert (calm["why"], calm["asks"], calm.get("region")) == ("same", False, None)
-        assert (found["why"], found["asks"]) == ("object", True)
-        assert found["value"] >= 1 > calm["value"]
-        left, top, right, bottom = found["region"]
-        assert 0.3 < left < 0.5 < right < 0.7
-        assert 0.3 < top < 0.5 < bottom < 0.7
+    assert not [m for m in watched.heard if m["type"] == "change"]
+    watched.say(type="settings", watch_changes=True)
+    await watched.show()
+    await watched.show(mark=True)
+    calm, found, *_ = [m for m in watched.heard if m["type"] == "change"]
+    assert {calm["about"], found["about"]} == {"watches"}
+    assert (calm["why"], calm["asks"], calm.get("region")) == ("same", False, None)
+    assert (found["why"], found["asks"]) == ("object", True)
+    assert found["value"] >= 1 > calm["value"]
+    left, top, right, bottom = found["region"]
+    assert 0.3 < left < 0.5 < right < 0.7
+    assert 0.3 < top < 0.5 < bottom < 0.7
 
 
 async def test_a_person_sets_what_counts_as_a_change() -> None:
@@ -206,15 +192,11 @@ async def test_a_person_sets_what_counts_as_a_change() -> None:
         assert len(one.engine.requests) > asked
 
 
-async def test_what_appears_while_something_larger_goes_alerts() -> None:
+async def test_what_appears_while_something_larger_goes_alerts(watched: Guard) -> None:
     """Both have changed, and the smaller one is what is watched for: its place counts as changed."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        one.engine.chunks = reply(True, where=[390, 390, 610, 610])
-        await guard.show(mark=True, beside=True, times=2)
-        assert len(guard.alerts()) == 1
+    watched.engine.chunks = reply(True, where=[390, 390, 610, 610])
+    await watched.show(mark=True, beside=True, times=2)
+    assert len(watched.alerts()) == 1
 
 
 class Noted(Attention):

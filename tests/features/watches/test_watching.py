@@ -17,7 +17,6 @@ import pytest
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
 from server.core.sound import SOUND_RATE, Sound
-from server.features.watches import watching as watch_queue
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
 from server.media.picture.privacy import ClosedFilter
@@ -33,12 +32,6 @@ from tests.support.rooms import LIMITS, Room, make_frame, parser, room
 THING = [375, 375, 625, 625]
 SHARES = [0.375, 0.375, 0.625, 0.625]
 ABLE = Capabilities(grounding=True, boxes=BoxUnit.THOUSANDTHS, json_schema=True)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are made again at once."""
-    monkeypatch.setattr(watch_queue, "_AGAIN_SECONDS", 0.0)
 
 
 Where = list[float] | Callable[[EngineRequest], list[float]] | None
@@ -130,35 +123,33 @@ def picture(url: str) -> Any:
     return decoded(base64.b64decode(url.removeprefix("data:image/jpeg;base64,")))
 
 
-async def test_a_thing_that_appears_alerts_once_with_the_frame_that_shows_it() -> None:
+async def test_a_thing_that_appears_alerts_once_with_the_frame_that_shows_it(
+    watched: Guard,
+) -> None:
     """One request about the change, one second look, one alert; while nothing changes, nothing is asked."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        assert [request.kind for request in one.engine.requests] == [Kind.WATCH] * 2
-        await guard.show(times=20)
-        assert len(one.engine.requests) == 2
-        # The second look's picture is the thing enlarged, so its place there is another one.
-        await guard.alarm(where=[250, 250, 750, 750])
-        (alert,) = guard.alerts()
-        assert (alert["watch"], alert["condition"], alert["confidence"]) == (
-            "k",
-            "a thing appears",
-            0.9,
-        )
-        assert alert["reason"] == "So."
-        assert abs(alert["at"] / 1000 - time.time()) < 600
-        shown = picture(alert["image"])
-        assert shown.shape[:2] == (240, 320)
-        assert shown[110:130, 150:170].mean() > 235
-        # The first look's box is 160x120, so the crop is 256x224 in the middle, and the box its half.
-        assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=1e-3)
-        assert guard.listed()[0]["state"] == "seen"
-        # Once is once.
-        await guard.show(times=3)
-        await guard.show(mark=True, times=3)
-        assert len(guard.alerts()) == 1
+    assert [request.kind for request in watched.engine.requests] == [Kind.WATCH] * 2
+    await watched.show(times=20)
+    assert len(watched.engine.requests) == 2
+    # The second look's picture is the thing enlarged, so its place there is another one.
+    await watched.alarm(where=[250, 250, 750, 750])
+    (alert,) = watched.alerts()
+    assert (alert["watch"], alert["condition"], alert["confidence"]) == (
+        "k",
+        "a thing appears",
+        0.9,
+    )
+    assert alert["reason"] == "So."
+    assert abs(alert["at"] / 1000 - time.time()) < 600
+    shown = picture(alert["image"])
+    assert shown.shape[:2] == (240, 320)
+    assert shown[110:130, 150:170].mean() > 235
+    # The first look's box is 160x120, so the crop is 256x224 in the middle, and the box its half.
+    assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=1e-3)
+    assert watched.listed()[0]["state"] == "seen"
+    # Once is once.
+    await watched.show(times=3)
+    await watched.show(mark=True, times=3)
+    assert len(watched.alerts()) == 1
 
 
 async def test_tell_me_when_the_dog_barks() -> None:
@@ -272,51 +263,43 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-async def test_only_a_confirmed_yes_ends_the_pauses(confirmed: bool) -> None:
+async def test_only_a_confirmed_yes_ends_the_pauses(watched: Guard, confirmed: bool) -> None:
     """With many watches some model's yes is wrong now and then; pauses grow on beside it."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        pace = one.session.part("watches")._wakes._attention._pace
-        assert pace._pause == 0
+    pace = watched.one.session.part("watches")._wakes._attention._pace
+    assert pace._pause == 0
 
-        def answers(request: EngineRequest) -> list[str]:
-            second = "between" in request.question or "enlarged" in request.question
-            return reply(confirmed or not second, where=[*THING])(request)
+    def answers(request: EngineRequest) -> list[str]:
+        second = "between" in request.question or "enlarged" in request.question
+        return reply(confirmed or not second, where=[*THING])(request)
 
-        guard.engine.chunks = answers
-        asked = len(one.engine.requests)
-        await guard.show(mark=True, times=1)
-        assert len(one.engine.requests) == asked + 2
-        assert (one.session.part("watches")._wakes._attention._pace._pause == 0) is confirmed
+    watched.engine.chunks = answers
+    asked = len(watched.engine.requests)
+    await watched.show(mark=True, times=1)
+    assert len(watched.engine.requests) == asked + 2
+    assert (watched.one.session.part("watches")._wakes._attention._pace._pause == 0) is confirmed
 
 
-async def test_the_second_look_has_the_crop_and_that_of_the_last_no() -> None:
+async def test_the_second_look_has_the_crop_and_that_of_the_last_no(watched: Guard) -> None:
     """At the camera's own pixels, in other words, with a schema where the engine takes one."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        await guard.alarm()
-        first, second = one.engine.requests[-2:]
-        assert "Which of these" in first.question
-        assert first.detail is Detail.LOW
-        assert first.earlier == ()
-        assert "did this begin between the two" in second.question
-        assert second.schema is not None
-        assert second.detail is Detail.HIGH
-        (before,) = second.earlier
-        assert before.caption.startswith("Before")
-        sizes = {(shown.width, shown.height) for shown in (before.picture, second.picture)}
-        assert len(sizes) == 1
-        crops = [decoded(shown.jpeg or b"") for shown in (before.picture, second.picture)]
-        high, wide = crops[1].shape[:2]
-        spots = [shown[high // 2, wide // 2].mean() for shown in crops]
-        assert spots[1] > 235
-        assert spots[0] < 215
-        # The crop is 224 of 320 pixels wide.
-        assert second.picture.width / second.picture.height < 1.1
+    await watched.alarm()
+    first, second = watched.engine.requests[-2:]
+    assert "Which of these" in first.question
+    assert first.detail is Detail.LOW
+    assert first.earlier == ()
+    assert "did this begin between the two" in second.question
+    assert second.schema is not None
+    assert second.detail is Detail.HIGH
+    (before,) = second.earlier
+    assert before.caption.startswith("Before")
+    sizes = {(shown.width, shown.height) for shown in (before.picture, second.picture)}
+    assert len(sizes) == 1
+    crops = [decoded(shown.jpeg or b"") for shown in (before.picture, second.picture)]
+    high, wide = crops[1].shape[:2]
+    spots = [shown[high // 2, wide // 2].mean() for shown in crops]
+    assert spots[1] > 235
+    assert spots[0] < 215
+    # The crop is 224 of 320 pixels wide.
+    assert second.picture.width / second.picture.height < 1.1
 
 
 @pytest.mark.parametrize("max_pictures", [1, None])
@@ -369,114 +352,98 @@ async def test_places_are_asked_for_in_the_models_own_order(
         assert len(guard.alerts()) == 1
 
 
-async def test_what_the_model_missed_twice_is_asked_about_while_it_stays() -> None:
+async def test_what_the_model_missed_twice_is_asked_about_while_it_stays(guard: Guard) -> None:
     """Not once it went; and no more than three times."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch(repeat=True, cooldown=0)
-        await guard.calm()
-        await guard.show(mark=True, times=3)
-        asked = len(one.engine.requests)
-        assert guard.alerts() == []
-        guard.engine.chunks = reply(True, where=[float(side) for side in THING])
-        await guard.show(mark=True, times=6)
-        assert len(one.engine.requests) == asked + 2
-        assert len(guard.alerts()) == 1
+    guard.watch(repeat=True, cooldown=0)
+    await guard.calm()
+    await guard.show(mark=True, times=3)
+    asked = len(guard.engine.requests)
+    assert guard.alerts() == []
+    guard.engine.chunks = reply(True, where=[float(side) for side in THING])
+    await guard.show(mark=True, times=6)
+    assert len(guard.engine.requests) == asked + 2
+    assert len(guard.alerts()) == 1
 
+    guard.engine.chunks = reply(False)
+    await guard.show(times=12)
+    await guard.show(mark=True, times=60)
+    asked = len(guard.engine.requests)
+    await guard.show(mark=True, times=60)
+    assert len(guard.engine.requests) == asked
+
+
+async def test_a_place_where_nothing_has_changed_does_not_alert(watched: Guard) -> None:
+    await watched.alarm(where=[0, 0, 60, 60])
+    assert watched.alerts() == []
+
+
+async def test_what_holds_at_the_beginning_is_a_state_and_no_alert(guard: Guard) -> None:
+    guard.watch()
+    await guard.alarm()
+    assert guard.alerts() == []
+    assert guard.listed()[0]["state"] == "seen"
+
+
+async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once(guard: Guard) -> None:
+    """The status of a new watch needs no change of the scene."""
+    for number in range(3):
+        guard.watch(f"k{number}", f"thing {number}")
+    await guard.calm()
+    assert set(conditions_in(guard.engine.requests[0].question).values()) == {
+        *("thing 0", "thing 1", "thing 2")
+    }
+    guard.watch("late", "a cat")
+    await guard.show()
+    assert list(conditions_in(guard.engine.requests[-1].question).values()) == ["a cat"]
+
+
+async def test_every_time_alerts_again_once_it_was_over(guard: Guard) -> None:
+    """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
+    guard.watch(repeat=True, cooldown=0)
+    await guard.calm()
+    for round in (1, 2):
+        await guard.alarm()
+        assert len(guard.alerts()) == round
         guard.engine.chunks = reply(False)
         await guard.show(times=12)
-        await guard.show(mark=True, times=60)
-        asked = len(one.engine.requests)
-        await guard.show(mark=True, times=60)
-        assert len(one.engine.requests) == asked
+        assert guard.listed()[0]["state"] == "looking"
 
 
-async def test_a_place_where_nothing_has_changed_does_not_alert() -> None:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        await guard.alarm(where=[0, 0, 60, 60])
-        assert guard.alerts() == []
-
-
-async def test_what_holds_at_the_beginning_is_a_state_and_no_alert() -> None:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.alarm()
-        assert guard.alerts() == []
-        assert guard.listed()[0]["state"] == "seen"
-
-
-async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once() -> None:
-    """The status of a new watch needs no change of the scene."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        for number in range(3):
-            guard.watch(f"k{number}", f"thing {number}")
-        await guard.calm()
-        assert set(conditions_in(one.engine.requests[0].question).values()) == {
-            *("thing 0", "thing 1", "thing 2")
-        }
-        guard.watch("late", "a cat")
-        await guard.show()
-        assert list(conditions_in(one.engine.requests[-1].question).values()) == ["a cat"]
-
-
-async def test_every_time_alerts_again_once_it_was_over() -> None:
-    """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch(repeat=True, cooldown=0)
-        await guard.calm()
-        for round in (1, 2):
-            await guard.alarm()
-            assert len(guard.alerts()) == round
-            guard.engine.chunks = reply(False)
-            await guard.show(times=12)
-            assert guard.listed()[0]["state"] == "looking"
-
-
-async def test_errors_lose_nothing() -> None:
+async def test_errors_lose_nothing(guard: Guard) -> None:
     """A ninth watch, one that is too long or empty, unknown ids: each says so with its id, and the eight stay."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        for number in range(8):
-            guard.watch(f"k{number}", f"thing {number}")
-        guard.watch("ninth")
-        guard.watch("k1", "x" * 201)
-        guard.watch("k2", "  ")
-        guard.say(type="unwatch", id="nobody")
-        guard.say(type="false_alarm", id="r9")
-        guard.say(type="ack", id="r9")
-        await guard.quiet()
-        assert guard.errors() == [
-            ("ninth", "conflict"),
-            ("k1", "too_long"),
-            ("k2", "bad_request"),
-            ("nobody", "not_found"),
-            ("r9", "not_found"),
-        ]
-        assert [one["condition"] for one in guard.listed()] == [f"thing {n}" for n in range(8)]
-        guard.say(type="unwatch", id="k0")
-        guard.watch("ninth")
-        await guard.quiet()
-        assert [one["id"] for one in guard.listed()][-1] == "ninth"
+    for number in range(8):
+        guard.watch(f"k{number}", f"thing {number}")
+    guard.watch("ninth")
+    guard.watch("k1", "x" * 201)
+    guard.watch("k2", "  ")
+    guard.say(type="unwatch", id="nobody")
+    guard.say(type="false_alarm", id="r9")
+    guard.say(type="ack", id="r9")
+    await guard.quiet()
+    assert guard.errors() == [
+        ("ninth", "conflict"),
+        ("k1", "too_long"),
+        ("k2", "bad_request"),
+        ("nobody", "not_found"),
+        ("r9", "not_found"),
+    ]
+    assert [one["condition"] for one in guard.listed()] == [f"thing {n}" for n in range(8)]
+    guard.say(type="unwatch", id="k0")
+    guard.watch("ninth")
+    await guard.quiet()
+    assert [one["id"] for one in guard.listed()][-1] == "ninth"
 
 
-async def test_a_watch_that_rang_makes_room_for_a_ninth() -> None:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        for number in range(8):
-            guard.watch(f"k{number}", f"thing {number}")
-        await guard.calm()
-        await guard.alarm()
-        assert len(guard.alerts()) == 8
-        guard.watch("ninth")
-        await guard.quiet()
-        assert guard.errors() == []
-        assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
+async def test_a_watch_that_rang_makes_room_for_a_ninth(guard: Guard) -> None:
+    for number in range(8):
+        guard.watch(f"k{number}", f"thing {number}")
+    await guard.calm()
+    await guard.alarm()
+    assert len(guard.alerts()) == 8
+    guard.watch("ninth")
+    await guard.quiet()
+    assert guard.errors() == []
+    assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
 
 
 async def test_a_wrong_alert_raises_the_bar() -> None:
@@ -507,120 +474,106 @@ async def test_a_wrong_alert_raises_the_bar() -> None:
         assert guard.errors() == [(alert["id"], "not_found")]
 
 
-async def test_a_page_that_was_away_gets_what_it_missed_once() -> None:
+async def test_a_page_that_was_away_gets_what_it_missed_once(watched: Guard) -> None:
     """The watch goes on without a socket; the alert waits, and comes again until a page has shown it."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
+    one = watched.one
+    one.session.socket_closed()
+    await watched.alarm()
+    assert watched.alerts() == []
+    one.session.socket_opened()
+    one.session.greet()
+    await watched.quiet()
+    (alert,) = watched.alerts()
+    assert not alert["acked"]
+    assert watched.listed()[0]["state"] == "seen"
+    watched.say(type="ack", id=alert["id"])
+    one.session.socket_closed()
+    one.session.socket_opened()
+    await watched.quiet()
+    assert [(one["id"], one["acked"]) for one in watched.alerts()] == [
+        (alert["id"], False),
+        (alert["id"], True),
+    ]
+
+
+async def test_many_alerts_are_bounded_and_sent_two_at_a_time(guard: Guard) -> None:
+    """The newest 16 are kept, and the outbox never holds more than two of them."""
+    one = guard.one
+    one.session.socket_closed()
+    for part in range(3):
+        for number in range(8):
+            guard.watch(f"k{part}{number}", f"thing {part}{number}")
         await guard.calm()
-        one.session.socket_closed()
         await guard.alarm()
-        assert guard.alerts() == []
-        one.session.socket_opened()
-        one.session.greet()
+    one.session.socket_opened()
+    await guard.quiet()
+    assert len(guard.alerts()) == 2
+    seen = 0
+    while seen < len(guard.alerts()):
+        guard.say(type="ack", id=guard.alerts()[seen]["id"])
+        seen += 1
         await guard.quiet()
-        (alert,) = guard.alerts()
-        assert not alert["acked"]
-        assert guard.listed()[0]["state"] == "seen"
-        guard.say(type="ack", id=alert["id"])
-        one.session.socket_closed()
-        one.session.socket_opened()
-        await guard.quiet()
-        assert [(one["id"], one["acked"]) for one in guard.alerts()] == [
-            (alert["id"], False),
-            (alert["id"], True),
+    # Those of one answer come as their pictures are ready.
+    watches = [alert["watch"] for alert in guard.alerts()]
+    assert sorted(watches[:8]) == [f"k1{number}" for number in range(8)]
+    assert sorted(watches[8:]) == [f"k2{number}" for number in range(8)]
+    assert seen == MAX_ALERTS
+    text = one.services.metrics.render().decode()
+    assert "qwen_camera_alerts_dropped_total 8.0" in text
+
+
+async def test_the_words_of_an_alarm_come_after_it(watched: Guard) -> None:
+    """It goes out as soon as the answer says yes; its reason follows under the same id."""
+
+    def chunks(request: EngineRequest) -> list[str]:
+        if "Which of these" in request.question:
+            return reply(True, where=list(map(float, THING)), why="It is bright.")(request)
+        watched.engine.hold(at=1)
+        return [
+            '{"watches": [{"id": "w1", "seen": true, "sure": 0.9, "where": [375, 375, 625, 625], "why": "',
+            'A bright thing came."}]}',
         ]
 
-
-async def test_many_alerts_are_bounded_and_sent_two_at_a_time() -> None:
-    """The newest 16 are kept, and the outbox never holds more than two of them."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        one.session.socket_closed()
-        for part in range(3):
-            for number in range(8):
-                guard.watch(f"k{part}{number}", f"thing {part}{number}")
-            await guard.calm()
-            await guard.alarm()
-        one.session.socket_opened()
-        await guard.quiet()
-        assert len(guard.alerts()) == 2
-        seen = 0
-        while seen < len(guard.alerts()):
-            guard.say(type="ack", id=guard.alerts()[seen]["id"])
-            seen += 1
-            await guard.quiet()
-        # Those of one answer come as their pictures are ready.
-        watches = [alert["watch"] for alert in guard.alerts()]
-        assert sorted(watches[:8]) == [f"k1{number}" for number in range(8)]
-        assert sorted(watches[8:]) == [f"k2{number}" for number in range(8)]
-        assert seen == MAX_ALERTS
-        text = one.services.metrics.render().decode()
-        assert "qwen_camera_alerts_dropped_total 8.0" in text
+    watched.engine.chunks = chunks
+    watched.stage.show(1, mark=True)
+    alarm = await watched.one.until(lambda m: m["type"] == "alert")
+    assert alarm["reason"] == "It is bright."
+    assert alarm["image"]
+    watched.engine.release()
+    words = await watched.one.until(lambda m: m["type"] == "alert")
+    assert "image" not in words
+    assert (words["id"], words["reason"]) == (alarm["id"], "A bright thing came.")
+    await watched.quiet()
 
 
-async def test_the_words_of_an_alarm_come_after_it() -> None:
-    """It goes out as soon as the answer says yes; its reason follows under the same id."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-
-        def chunks(request: EngineRequest) -> list[str]:
-            if "Which of these" in request.question:
-                return reply(True, where=list(map(float, THING)), why="It is bright.")(request)
-            one.engine.hold(at=1)
-            return [
-                '{"watches": [{"id": "w1", "seen": true, "sure": 0.9, "where": [375, 375, 625, 625], "why": "',
-                'A bright thing came."}]}',
-            ]
-
-        one.engine.chunks = chunks
-        guard.stage.show(1, mark=True)
-        alarm = await one.until(lambda m: m["type"] == "alert")
-        assert alarm["reason"] == "It is bright."
-        assert alarm["image"]
-        one.engine.release()
-        words = await one.until(lambda m: m["type"] == "alert")
-        assert "image" not in words
-        assert (words["id"], words["reason"]) == (alarm["id"], "A bright thing came.")
-        await guard.quiet()
-
-
-async def test_an_engine_that_fails_is_said_and_asked_again() -> None:
+async def test_an_engine_that_fails_is_said_and_asked_again(guard: Guard) -> None:
     """Three times about the same frame, then about a newer one; the watch stays."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        one.engine.fail_at, one.engine.fail_with = 0, EngineFailed("It failed.", public=True)
-        await guard.show()
-        assert len(one.engine.requests) == 3
-        assert guard.listed()[0]["state"] == "cannot"
-        assert guard.listed()[0]["reason"] == "It failed."
-        one.engine.fail_at = None
-        one.engine.chunks = reply(False)
-        await guard.show(times=8)
-        assert guard.listed()[0]["state"] == "looking"
-        await guard.alarm()
-        assert len(guard.alerts()) == 1
+    guard.watch()
+    guard.engine.fail_at, guard.engine.fail_with = 0, EngineFailed("It failed.", public=True)
+    await guard.show()
+    assert len(guard.engine.requests) == 3
+    assert guard.listed()[0]["state"] == "cannot"
+    assert guard.listed()[0]["reason"] == "It failed."
+    guard.engine.fail_at = None
+    guard.engine.chunks = reply(False)
+    await guard.show(times=8)
+    assert guard.listed()[0]["state"] == "looking"
+    await guard.alarm()
+    assert len(guard.alerts()) == 1
 
 
-async def test_a_question_that_takes_the_slot_loses_no_alarm() -> None:
+async def test_a_question_that_takes_the_slot_loses_no_alarm(watched: Guard) -> None:
     """The stopped request is made again about the same frame."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        one.engine.chunks = reply(True, where=list(map(float, THING)))
-        one.engine.hold()
-        guard.stage.show(1, mark=True)
-        await until(lambda: one.engine.open == 1)
-        one.services.inference.cancel_background("s", "preempted")
-        one.engine.release()
-        await guard.show(mark=True)
-        assert len(guard.alerts()) == 1
-        asked = [request.picture.frame_id for request in one.engine.requests[2:]]
-        assert len(set(asked)) == 1
+    watched.engine.chunks = reply(True, where=list(map(float, THING)))
+    watched.engine.hold()
+    watched.stage.show(1, mark=True)
+    await until(lambda: watched.engine.open == 1)
+    watched.one.services.inference.cancel_background("s", "preempted")
+    watched.engine.release()
+    await watched.show(mark=True)
+    assert len(watched.alerts()) == 1
+    asked = [request.picture.frame_id for request in watched.engine.requests[2:]]
+    assert len(set(asked)) == 1
 
 
 async def test_it_says_why_it_cannot_watch() -> None:
@@ -650,52 +603,44 @@ async def test_it_says_why_it_cannot_watch() -> None:
         assert "not available" in guard.listed()[0]["reason"]
 
 
-async def test_boxes_beyond_the_picture_are_cut_and_counted() -> None:
+async def test_boxes_beyond_the_picture_are_cut_and_counted(watched: Guard) -> None:
     """Of whole answers, once each; what is cut alerts, and what lies outside has no place."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
 
-        def counted(result: str) -> float:
-            wanted = f'qwen_camera_boxes_beyond_total{{result="{result}"}} '
-            lines = one.services.metrics.render().decode().splitlines()
-            return sum(float(text.removeprefix(wanted)) for text in lines if wanted in text)
+    def counted(result: str) -> float:
+        wanted = f'qwen_camera_boxes_beyond_total{{result="{result}"}} '
+        lines = watched.one.services.metrics.render().decode().splitlines()
+        return sum(float(text.removeprefix(wanted)) for text in lines if wanted in text)
 
-        assert (counted("clamped"), counted("dropped")) == (0, 0)
-        one.engine.chunks = reply(True, where=[300, 300, 1020, 1200])
-        asked = len(one.engine.requests)
-        await guard.show(mark=True)
-        assert (counted("clamped"), counted("dropped")) == (len(one.engine.requests) - asked, 0)
-        (alert,) = guard.alerts()
-        assert alert["region"][2:] == [1, 1]
-        guard.watch("other", "another thing")
-        one.engine.chunks = reply(False, where=[1100, 1100, 1200, 1200])
-        await guard.show(2)
-        assert counted("dropped") >= 1
+    assert (counted("clamped"), counted("dropped")) == (0, 0)
+    watched.engine.chunks = reply(True, where=[300, 300, 1020, 1200])
+    asked = len(watched.engine.requests)
+    await watched.show(mark=True)
+    assert (counted("clamped"), counted("dropped")) == (len(watched.engine.requests) - asked, 0)
+    (alert,) = watched.alerts()
+    assert alert["region"][2:] == [1, 1]
+    watched.watch("other", "another thing")
+    watched.engine.chunks = reply(False, where=[1100, 1100, 1200, 1200])
+    await watched.show(2)
+    assert counted("dropped") >= 1
 
 
-async def test_too_dark_is_said_and_hardly_anything_is_asked() -> None:
+async def test_too_dark_is_said_and_hardly_anything_is_asked(watched: Guard) -> None:
     """Once, and once more when the dark has settled: it may be what is watched for."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        asked = len(one.engine.requests)
-        for _ in range(6):
-            guard.stage.show(1, dark=True)
-            await guard.quiet()
-        assert guard.listed()[0]["reason"] == "It is too dark to see anything."
-        assert len(one.engine.requests) == asked + 2
-        # Nobody lights a screen: black says nothing of it.
-        guard.say(type="settings", screen=True)
-        guard.stage.show(1, dark=True)
-        await guard.quiet()
-        assert guard.listed()[0]["state"] == "looking"
-        guard.say(type="settings", screen=False)
-        guard.stage.show(1, dark=True)
-        await guard.quiet()
-        assert guard.listed()[0]["reason"] == "It is too dark to see anything."
+    asked = len(watched.engine.requests)
+    for _ in range(6):
+        watched.stage.show(1, dark=True)
+        await watched.quiet()
+    assert watched.listed()[0]["reason"] == "It is too dark to see anything."
+    assert len(watched.engine.requests) == asked + 2
+    # Nobody lights a screen: black says nothing of it.
+    watched.say(type="settings", screen=True)
+    watched.stage.show(1, dark=True)
+    await watched.quiet()
+    assert watched.listed()[0]["state"] == "looking"
+    watched.say(type="settings", screen=False)
+    watched.stage.show(1, dark=True)
+    await watched.quiet()
+    assert watched.listed()[0]["reason"] == "It is too dark to see anything."
 
 
 async def test_what_an_engine_cannot_watch_is_said_when_it_is_added() -> None:
@@ -742,98 +687,86 @@ async def test_evidence_is_filtered() -> None:
                 assert decoded(shown.jpeg or b"").max() < 10
 
 
-async def test_nothing_is_left_after_the_session() -> None:
+async def test_nothing_is_left_after_the_session(guard: Guard) -> None:
     """Frames, pictures, alerts, orders: all gone, and no task with them."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch(repeat=True)
-        await guard.calm()
-        await guard.alarm()
-        runner = one.session.part("watches")
-        assert len(runner.alerts) == 1
-        assert len(runner._frames) > 0
-        await one.session.close("session_ended")
-        assert len(runner.alerts) == len(runner._frames) == len(runner._rule) == 0
-        assert runner._queue._again is None
+    guard.watch(repeat=True)
+    await guard.calm()
+    await guard.alarm()
+    runner = guard.one.session.part("watches")
+    assert len(runner.alerts) == 1
+    assert len(runner._frames) > 0
+    await guard.one.session.close("session_ended")
+    assert len(runner.alerts) == len(runner._frames) == len(runner._rule) == 0
+    assert runner._queue._again is None
 
 
-async def test_frames_are_bounded() -> None:
+async def test_frames_are_bounded(guard: Guard) -> None:
     """A request that never ends, and a scene that always changes: a handful of frames is kept."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        one.engine.hold()
-        for scene in range(40):
-            guard.stage.show(scene)
-            await asyncio.sleep(0)
-        assert len(one.session.part("watches")._frames) <= 3
-        one.engine.release()
-        one.engine.chunks = reply(False)
-        await guard.quiet()
+    guard.watch()
+    guard.engine.hold()
+    for scene in range(40):
+        guard.stage.show(scene)
+        await asyncio.sleep(0)
+    assert len(guard.one.session.part("watches")._frames) <= 3
+    guard.engine.release()
+    guard.engine.chunks = reply(False)
+    await guard.quiet()
 
 
-async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_beginning() -> None:
+async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_beginning(
+    guard: Guard,
+) -> None:
     """The gate finds some changes in the second look only. So the settled scene is the frame before
     a look without a change.
     """
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        guard.engine.chunks = reply(False)
-        await guard.show()
-        wakes = one.session.part("watches")._wakes
-        same = Change(Why.SAME, 0.0, None, 0.0)
-        late = guard.stage.show(1)
-        await guard.quiet()
-        at = wakes._asked_at
-        wakes._last = None
-        assert wakes._settled(same, dataclasses.replace(late, captured=at + 5)) is None
-        wakes._last = late
-        assert wakes._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
-        assert wakes._settled(same, dataclasses.replace(late, captured=at + 1)) is late
-        found = Change(Why.COLOR, 3.0, None, 0.0)
-        assert wakes._settled(found, dataclasses.replace(late, captured=at + 5)) is None
+    guard.watch()
+    guard.engine.chunks = reply(False)
+    await guard.show()
+    wakes = guard.one.session.part("watches")._wakes
+    same = Change(Why.SAME, 0.0, None, 0.0)
+    late = guard.stage.show(1)
+    await guard.quiet()
+    at = wakes._asked_at
+    wakes._last = None
+    assert wakes._settled(same, dataclasses.replace(late, captured=at + 5)) is None
+    wakes._last = late
+    assert wakes._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
+    assert wakes._settled(same, dataclasses.replace(late, captured=at + 1)) is late
+    found = Change(Why.COLOR, 3.0, None, 0.0)
+    assert wakes._settled(found, dataclasses.replace(late, captured=at + 5)) is None
 
 
-async def test_watches_that_come_and_go_leave_nothing_behind() -> None:
+async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> None:
     """However many a session has had."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.engine.chunks = reply(False)
-        runner = one.session.part("watches")
-        for number in range(12):
-            guard.watch(f"k{number}", "a cat")
-            await guard.show(number)
-            guard.say(type="unwatch", id=f"k{number}")
-        await guard.quiet()
-        assert len(runner._wakes._last_answers) <= 1
-        assert len(runner._frames) == 0
-        assert len(runner._rule) == 0
-        assert one.session.camera.on_sample is None
+    guard.engine.chunks = reply(False)
+    runner = guard.one.session.part("watches")
+    for number in range(12):
+        guard.watch(f"k{number}", "a cat")
+        await guard.show(number)
+        guard.say(type="unwatch", id=f"k{number}")
+    await guard.quiet()
+    assert len(runner._wakes._last_answers) <= 1
+    assert len(runner._frames) == 0
+    assert len(runner._rule) == 0
+    assert guard.one.session.camera.on_sample is None
 
 
-async def test_a_session_that_used_its_tokens_asks_nothing() -> None:
+async def test_a_session_that_used_its_tokens_asks_nothing(guard: Guard) -> None:
     """Neither about a new watch, nor about the settled scene, nor about a change."""
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        allowance = one.session.allowance
-        guard.engine.chunks = reply(False)
-        allowance._left = -1e9
-        guard.watch()
-        await guard.show(times=4)
-        await guard.show(mark=True, times=2)
-        assert one.engine.requests == []
-        allowance._left = 1.0
-        await guard.show(mark=True)
-        assert len(one.engine.requests) == 1
+    allowance = guard.one.session.allowance
+    guard.engine.chunks = reply(False)
+    allowance._left = -1e9
+    guard.watch()
+    await guard.show(times=4)
+    await guard.show(mark=True, times=2)
+    assert guard.engine.requests == []
+    allowance._left = 1.0
+    await guard.show(mark=True)
+    assert len(guard.engine.requests) == 1
 
 
-async def test_another_camera_is_not_compared_with_the_one_before() -> None:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        frames = one.session.part("watches")._frames
-        assert len(frames) == 1
-        one.session.camera.open_connection()
-        assert len(frames) == 0
+async def test_another_camera_is_not_compared_with_the_one_before(watched: Guard) -> None:
+    frames = watched.one.session.part("watches")._frames
+    assert len(frames) == 1
+    watched.one.session.camera.open_connection()
+    assert len(frames) == 0
