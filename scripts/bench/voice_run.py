@@ -250,7 +250,7 @@ async def local_voice(settings: Any, options: str, texts: int) -> dict[str, Any]
 
 
 def engine_rows(way: str, found: dict[str, Any]) -> list[Row]:
-    """Return the rows of what the worker measured of itself (voice_out/worker/measure.py)."""
+    """Return the rows of what the worker measured of itself (voice_out/worker)."""
     texts, name = found["texts"], f"local voice, {way}"
     first = Spread.of(text["first"] * 1000 for text in texts)
     late = Spread.of(x * 1000 for text in texts for x in text["lateness"])

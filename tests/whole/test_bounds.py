@@ -19,7 +19,7 @@ from server import auth, session_manager, webrtc_server
 from server.core import messages
 from server.core.errors import Close
 from server.core.messages import Error
-from server.core.setting_problems import MIN_OPERATOR_CHARS
+from server.core.settings import MIN_OPERATOR_CHARS
 from server.features.cameras import cameras as stills
 from server.features.hosting import hosting as operator_channel
 from server.media import sdp as offer

@@ -37,9 +37,8 @@ from server.features.cameras.cameras import (
 )
 from server.media.camera import Camera
 from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
-from server.web.context import Services
-from server.web.http_errors import MethodNotAllowed, error_response
-from server.web.request_guard import RequestGuard
+from server.web.middleware import MethodNotAllowed, error_response
+from server.web.request_guard import RequestGuard, Services
 from server.web.routes import connect_camera
 from server.webrtc_server import PeerConnection
 

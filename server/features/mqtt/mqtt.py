@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from server.core.addresses import Bucket
 from server.core.aio import TaskSet, supervise
-from server.core.alert import PROGRAMS, TOOLS, Alert, time_text
 from server.core.errors import Conflict, QwenCameraError, RateLimited
-from server.core.feature_settings import ListedCamera
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
+from server.core.settings import ListedCamera
 from server.features.mqtt.discovery import (
     OFF,
     OFFLINE,
@@ -37,7 +36,7 @@ from server.features.mqtt.discovery import (
 from server.features.mqtt.link import Incoming, Kind, Link, Message, MqttMetrics
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.settings import MqttSettings
-from server.session.part import SessionContext, SessionPart
+from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart, time_text
 from server.session.session import Session
 
 if TYPE_CHECKING:

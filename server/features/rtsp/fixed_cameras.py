@@ -15,7 +15,6 @@ from fastapi import Response
 from server.app.api import Api
 from server.core import messages as wire
 from server.core.aio import in_pool, log_failure
-from server.core.alert import Alert
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout, NotFound, QwenCameraError
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
@@ -23,6 +22,7 @@ from server.features.rtsp.reader import AWAKE_FPS, FixedCameraState, Reader
 from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Asked
+from server.session.part import Alert
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
 from server.session_manager import SessionManager

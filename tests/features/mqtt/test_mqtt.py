@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 
-from server.core.alert import Alert, AlertSource
 from server.core.errors import BadRequest, Conflict, RateLimited
 from server.core.frames import CameraState
 from server.core.messages import Parser
@@ -30,6 +29,7 @@ from server.features.mqtt.settings import MqttSettings
 from server.features.rtsp.fixed_cameras import CameraReport
 from server.features.rtsp.settings import FixedCamera
 from server.features.watches.messages import WatchInfo
+from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from server.session.session import Session
 from tests.support.rooms import bare_context

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from scripts.bench import voice_engine as measured
+from scripts.bench import voice_run as measured
 from server.features.voice_out.voices import LocalVoice
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
