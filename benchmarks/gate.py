@@ -13,7 +13,7 @@ import cv2
 from server.core import core_dumps
 from server.media.picture.luma import SceneReader
 from server.media.picture.planes import BufferPool
-from server.shared.attention.gate import ChangeGate, Why
+from server.shared.attention.attention import ChangeGate, Why
 from tests.shared.attention.clip_classes import (
     busy_clips,
     color_clip,

@@ -31,13 +31,11 @@ from server.media.patches.gathering import Gathering
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
-from server.models import order_words, routing
+from server.models import routing
 from server.models.base import Engine
-from server.models.openai import library
-from server.models.openai.chat_client import Endpoint, SettingNames
-from server.models.openai.engine import OpenAIEngine, SessionKeys
-from server.models.openai.group import EngineGroup
-from server.models.openai.retry import Reason
+from server.models.openai.chat_client import Endpoint, SettingNames, load_library_for
+from server.models.openai.engine import EngineGroup, OpenAIEngine, SessionKeys
+from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
 from server.session.part import Alert, SessionFeatures
@@ -272,8 +270,7 @@ class Program:
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
-        for load in (routing.load, order_words.load):
-            await in_pool(self.pools.heavy, load)
+        await in_pool(self.pools.heavy, routing.load)
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
@@ -362,7 +359,7 @@ def model_servers(
     `on_busy` is called when one refuses a request since it has enough to do.
     """
     for url in own.urls:
-        library.load_for(url)
+        load_library_for(url)
     session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
 
     def on_retry(reason: Reason) -> None:

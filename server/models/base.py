@@ -21,7 +21,6 @@ from server.core.frames import (
 from server.core.sound import Sound, SoundUse
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
-from server.models.conversation import Conversation, ToolCall
 
 
 class EngineState(StrEnum):
@@ -151,6 +150,72 @@ class EarlierPicture:
     number: int = 0
     # The name of its camera, in a question about several; else ""
     camera: str = ""
+
+
+class Speaker(StrEnum):
+    """The author of a message, as chat interfaces name it."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of the request, by its distance to the last one: 0 is `EngineRequest.picture`, 1 the newest of
+    `EngineRequest.earlier`; None for one that is not shown any more.
+    """
+
+    back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of one of the program's tools, which the model asks for."""
+
+    id: str
+    name: str
+    # JSON, as the model wrote it
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; its pictures stand in the order of the request's."""
+
+    speaker: Speaker
+    parts: tuple[Words | Shown, ...]
+    # The tools that an assistant's message called
+    calls: tuple[ToolCall, ...] = ()
+    # Id of the call that a tool's message answers
+    answers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages of a program, and the form of answer that it wants."""
+
+    messages: tuple[Message, ...]
+    # Its system and developer texts
+    instructions: str = ""
+    # Fields of OpenAI's chat interface that go to a model server as they are: tools and the choice among them, the form
+    # of the answer, the fields of sampling
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    form: Mapping[str, Any] | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All fields for a model server beside the messages."""
+        form = {"response_format": self.form} if self.form is not None else {}
+        return {**self.tools, **form, **self.sampling}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models import control_tokens
-from server.models.base import Chunk, Delta, Finished, Thought, Usage
+from server.models.base import Chunk, Delta, Finished, Thought, ToolCall, Usage
 from server.models.control_tokens import ControlTokens, Remainder
-from server.models.conversation import ToolCall
 from server.models.thinking import CLOSE, OPEN, Mode, Thinking
 
 log = logging.getLogger(__name__)

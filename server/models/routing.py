@@ -1,8 +1,8 @@
 """Choose the way of a question from its words: the present picture, its detail, two looks at it, the
-recent past, a spot in it, or its text over several pictures. Pure.
+recent past, a spot in it, or its text over several pictures; and find orders in place of a question. Pure.
 
-The words of all languages are in `routing.toml`. Their patterns are made when they are first needed, which takes
-some 50 ms: `load` does it ahead.
+The words of all languages are in TOML files here. Their patterns are made when they are first needed, which takes
+some 70 ms: `load` does it ahead.
 """
 
 from __future__ import annotations
@@ -323,7 +323,114 @@ def is_stop(question: str) -> bool:
     return bare(question) in _STOP
 
 
+# Orders that somebody says in place of a question. An order is all that they say, with courtesies; in a longer sentence the
+# same words are a question.
+
+# No order but that of a watch is longer.
+_MOST_ORDER = 80
+# Longest name of a thing
+_MOST_THING = 80
+# "Camera off?" asks whether it is.
+_QUESTION = re.compile("[?？؟]")
+
+
+class Order(StrEnum):
+    """An order that the page carries out."""
+
+    # The last answer once more
+    AGAIN = "again"
+    # A running description, and its end
+    DESCRIBE = "describe"
+    DESCRIBE_OFF = "describe_off"
+    # What somebody who carries the camera would want to know, again and again
+    NOTABLE = "notable"
+    # A watch, with its condition, and the end of all
+    WATCH = "watch"
+    WATCH_OFF = "watch_off"
+    # The picture of now is kept for the next questions, and let go
+    HOLD = "hold"
+    RELEASE = "release"
+    # Hints how to move the camera
+    GUIDE = "guide"
+    GUIDE_OFF = "guide_off"
+    # The way to a thing, which is its condition
+    GUIDE_TO = "guide_to"
+    # What is around somebody who turns, and the direction of a thing that was
+    SCAN = "scan"
+    WHERE_WAS = "where_was"
+    # The end of what runs, see `is_stop`
+    STOP = "stop"
+    # One step of the length of answers
+    SHORTER = "shorter"
+    LONGER = "longer"
+    # The end of the visit: nothing is heard any more
+    CAMERA_OFF = "camera_off"
+
+
+# Orders that are questions where no feature takes them
+OF_FEATURES = frozenset(
+    {Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WATCH_OFF, Order.WHERE_WAS}
+)
+_ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
+_FORMS = _ORDER_WORDS.pop("forms")
+# The words of each order that has no condition, but "stop", by language
+ORDERS: dict[Order, dict[str, str]] = {Order(name): words for name, words in _ORDER_WORDS.items()}
+
+
+@cache
+def _orders() -> dict[str, Order]:
+    return {
+        bare(phrase): order
+        for order, words in ORDERS.items()
+        for phrases in words.values()
+        for phrase in phrases.split(",")
+    }
+
+
+@cache
+def _forms(kind: str) -> list[re.Pattern[str]]:
+    """Return the forms of an order in all languages."""
+    end = _FORMS[kind].get("end", "")
+    return [re.compile(form + end, re.IGNORECASE) for form in _FORMS[kind]["patterns"]]
+
+
+def _form_of(kind: str, text: str) -> re.Match[str] | None:
+    """Return the match of the first form that a text begins with."""
+    return next((found for one in _forms(kind) if (found := one.match(text))), None)
+
+
+def order_in(said: str) -> tuple[Order, str] | None:
+    """Return the order that somebody says, and a watch's condition or the thing that it is about, else ""; None for a question."""
+    text = said.strip()
+    if _form_of("asks", text):
+        return None
+    if found := _form_of("watch", text):
+        condition = text[found.end() :].rstrip(" .!。！")
+        return (Order.WATCH, condition) if condition else None
+    if after := _form_of("watch_after", text):
+        return Order.WATCH, after["condition"]
+    for of_thing, kind in ((Order.GUIDE_TO, "lead"), (Order.WHERE_WAS, "where")):
+        if (thing := _thing_in(text, kind)) and bare(text) not in _orders():
+            return of_thing, thing
+    order = _orders().get(bare(text)) if len(text) <= _MOST_ORDER else None
+    if order is Order.CAMERA_OFF and _QUESTION.search(text):
+        return None
+    return (order, "") if order is not None else None
+
+
+def _thing_in(text: str, kind: str) -> str:
+    """Return the thing of "guide me to ..." and the like; "" for other words."""
+    if len(text) > 2 * _MOST_THING:
+        return ""
+    if found := _form_of(kind, text):
+        thing = text[found.end() :].rstrip(" .!。！?？؟")
+        return thing if len(thing) <= _MOST_THING else ""
+    after = _form_of(f"{kind}_after", text)
+    return after["thing"] if after else ""
+
+
 def load() -> None:
     """Make all patterns."""
     choose("", Detail.AUTO, None)
     is_stop("")
+    order_in("")

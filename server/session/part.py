@@ -19,7 +19,7 @@ from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
-from server.models.order_words import Order
+from server.models.routing import Order
 from server.session.request.answers import PendingQuestion, Shot, Spoken, Tool
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox

@@ -23,9 +23,8 @@ from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
-from server.models.camera_words import captions
-from server.models.order_words import OF_FEATURES, Order, order_in
-from server.models.routing import choose, is_stop, way_in
+from server.models.prompts import camera_captions
+from server.models.routing import OF_FEATURES, Order, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
 from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
 from server.session.request.answers import (
@@ -702,7 +701,7 @@ def _with_others(
     options: RequestOptions, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
 ) -> RequestOptions:
     """Add the pictures of all cameras but the last one, whose picture is the request's own."""
-    words = captions([shot.name for shot in taken])
+    words = camera_captions([shot.name for shot in taken])
     before = list(zip(taken[:-1], words, strict=False))
     own = taken[-1].name
 

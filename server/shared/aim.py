@@ -30,8 +30,6 @@ MOST_LINES = 100
 _LOOKS = 2
 # Seconds between two looks: while nothing changes, and while the next hint is not certain yet
 STEADY_SECONDS, UNSURE_SECONDS = 1.0, 0.4
-
-
 _EDGES = (Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.UPPER_EDGE, Hint.LOWER_EDGE)
 
 

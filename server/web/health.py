@@ -23,7 +23,7 @@ from server.media.patches import datagrams
 from server.media.patches.gathering import Gathering, own_addresses
 from server.media.turn_check import RelayProblem, RelayResult, check_relay
 from server.models.base import Engine, EngineState
-from server.models.openai.group import EngineGroup
+from server.models.openai.engine import EngineGroup
 
 if TYPE_CHECKING:
     from server.auth import RequestLimiter

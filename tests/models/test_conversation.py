@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from server.models.conversation import (
-    SYSTEM,
+from dataclasses import replace
+
+from server.models.base import (
     Conversation,
     Message,
     Shown,
     Speaker,
     ToolCall,
     Words,
-    messages,
 )
+from server.models.prompts import PROGRAM_SYSTEM as SYSTEM
+from server.models.prompts import conversation_messages as messages
+from server.models.prompts import conversation_tokens, estimate_tokens
 
 URLS, CAPTIONS = ["one", "two", "three"], ["[1]", "", ""]
 
@@ -59,12 +62,10 @@ def test_the_programs_words_come_after_ours_and_without_marks() -> None:
 
 def test_its_text_is_counted_whole() -> None:
     """Of tools and forms, too: they stand in the prompt."""
-    chat = Conversation(
-        (Message(Speaker.USER, (Words("question"),), (ToolCall("c", "lamp", "{}"),)),),
-        instructions="instructions",
-        tools={"tools": [{"name": "of a tool"}]},
-        form={"type": "of a form"},
-    )
-    for part in ("question", "lamp", "instructions", "of a tool", "of a form", SYSTEM):
-        assert part in chat.text
-    assert chat.marks > 0
+    parts = (Words("question"),)
+    chat = Conversation((Message(Speaker.USER, parts, (ToolCall("c", "lamp", "{}"),)),))
+    least = estimate_tokens("\n".join((SYSTEM, "question", "lamp{}", "[1]")))
+    whole = conversation_tokens(chat, ["[1]"])
+    assert whole > least
+    for more in ({"instructions": "more words"}, {"tools": {"a": "tool"}}, {"form": {"a": "form"}}):
+        assert conversation_tokens(replace(chat, **more), ["[1]"]) > whole, more

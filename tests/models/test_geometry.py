@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.models import geometry
+from server.models import families
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from server.models import geometry
         (
             {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12845056},
             {},
-            geometry.QWEN2_VL,
+            families.QWEN2_VL,
         ),
-        ({}, {"model_type": "qwen3_vl"}, geometry.QWEN3_VL),
-        ({}, {"vision_config": {"patch_size": 16, "spatial_merge_size": 2}}, geometry.QWEN3_VL),
+        ({}, {"model_type": "qwen3_vl"}, families.QWEN3_VL),
+        ({}, {"vision_config": {"patch_size": 16, "spatial_merge_size": 2}}, families.QWEN3_VL),
         (
             {"max_pixels": 9408},
             {
@@ -43,7 +43,7 @@ from server.models import geometry
         (
             {"patch_size": 14, "merge_size": 2, "size": {"longest_edge": 1540}},
             {},
-            geometry.QWEN2_VL,
+            families.QWEN2_VL,
         ),
         # A smallest picture below one patch is one patch.
         ({"patch_size": 14, "merge_size": 2, "min_pixels": 1}, {}, Geometry(28, 784, 12845056)),
@@ -51,7 +51,7 @@ from server.models import geometry
         (
             {"patch_size": 14, "merge_size": 2, "min_pixels": 9000, "max_pixels": 800},
             {},
-            geometry.QWEN2_VL,
+            families.QWEN2_VL,
         ),
         ({"patch_size": "14", "merge_size": True}, {"vision_config": [1]}, None),
         ({}, {"model_type": "llava"}, None),
@@ -63,22 +63,22 @@ def test_a_folder_tells_its_geometry(
     """Older and newer names of the limits, with the model's type as what is not said."""
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert geometry.from_folder(tmp_path) == expected
+    assert families.folder_geometry(tmp_path) == expected
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "nul", "[" * 100_000])
 def test_broken_files_tell_nothing(tmp_path: Path, content: str) -> None:
     """Nothing in the folder stops the server."""
     (tmp_path / "config.json").write_text(content)
-    assert geometry.from_folder(tmp_path) is None
-    assert geometry.from_folder(tmp_path / "missing") is None
+    assert families.folder_geometry(tmp_path) is None
+    assert families.folder_geometry(tmp_path / "missing") is None
 
 
 def test_a_factor_gives_known_limits_where_they_are_known() -> None:
     """28 and 32 are Qwen's; another one gets its own smallest picture."""
-    assert geometry.from_factor(28) == geometry.QWEN2_VL
-    assert geometry.from_factor(32) == geometry.QWEN3_VL
-    assert geometry.from_factor(16).min_pixels == 256
+    assert families.factor_geometry(28) == families.QWEN2_VL
+    assert families.factor_geometry(32) == families.QWEN3_VL
+    assert families.factor_geometry(16).min_pixels == 256
 
 
 def test_the_newer_processor_file_counts_when_the_older_is_not_there(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_the_newer_processor_file_counts_when_the_older_is_not_there(tmp_path: P
     size = {"shortest_edge": 784, "longest_edge": 50176}
     part = {"patch_size": 14, "merge_size": 2, "size": size}
     newer.write_text(json.dumps({"image_processor": part}))
-    assert geometry.from_folder(tmp_path) == Geometry(28, 784, 50176)
+    assert families.folder_geometry(tmp_path) == Geometry(28, 784, 50176)
     newer.write_text(json.dumps({"image_processor": [part]}))
-    assert geometry.from_folder(tmp_path) is None
+    assert families.folder_geometry(tmp_path) is None
     newer.write_text(json.dumps({"image_processor": part}))
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 16, "merge_size": 2}')
-    assert geometry.from_folder(tmp_path) == geometry.QWEN3_VL
+    assert families.folder_geometry(tmp_path) == families.QWEN3_VL

@@ -11,24 +11,23 @@ import pytest
 
 from server.core.messages import Transcript
 from server.features.builtin.seeking import sought, things_in
-from server.models.order_words import WORDS, Order, order_in
-from server.models.routing import bare, is_stop, plain, wants_reading
+from server.models.routing import ORDERS, Order, bare, is_stop, order_in, plain, wants_reading
 from tests.support.languages import LANGUAGES
 from tests.support.words import CLIENT, say
 
-ORDERS = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))["orders"]
+SPOKEN = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))["orders"]
 
 
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
     without = {Order.WATCH, Order.GUIDE_TO, Order.WHERE_WAS, Order.STOP}
-    assert WORDS.keys() == {*Order} - without
-    assert all(words.keys() == LANGUAGES for words in WORDS.values())
+    assert ORDERS.keys() == {*Order} - without
+    assert all(words.keys() == LANGUAGES for words in ORDERS.values())
 
 
 def test_no_words_stand_twice() -> None:
     """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
-    for order, words in WORDS.items():
+    for order, words in ORDERS.items():
         for language, phrases in words.items():
             found = [bare(phrase) for phrase in phrases.split(",")]
             assert sorted(found) == sorted(set(found)), (order, language)
@@ -47,7 +46,7 @@ def test_the_page_hears_of_each() -> None:
 def test_no_words_are_those_of_two_orders() -> None:
     """In any language: nobody says in which one he speaks."""
     found: dict[str, Order] = {}
-    for order, words in WORDS.items():
+    for order, words in ORDERS.items():
         for phrase in ",".join(words.values()).split(","):
             assert found.setdefault(bare(phrase), order) is order, phrase
             assert not wants_reading(plain(phrase)), phrase
@@ -65,27 +64,27 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
-@pytest.mark.parametrize("order", sorted(WORDS))
+@pytest.mark.parametrize("order", sorted(ORDERS))
 def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
     """And nothing else; also with a mark at its end."""
-    for phrase in WORDS[order][language].split(","):
+    for phrase in ORDERS[order][language].split(","):
         assert order_in(phrase) == (order, ""), phrase
         assert order_in(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
         assert not is_stop(phrase)
 
 
-@pytest.mark.parametrize(("said", "order"), ORDERS["courteous"])
+@pytest.mark.parametrize(("said", "order"), SPOKEN["courteous"])
 def test_courtesies_change_no_order(said: str, order: str) -> None:
     """Before, within and after it, also where they are written without a space."""
     assert order_in(said) == (Order(order), "")
 
 
-@pytest.mark.parametrize(("said", "condition"), ORDERS["watches"])
+@pytest.mark.parametrize(("said", "condition"), SPOKEN["watches"])
 def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) -> None:
     assert order_in(said) == (Order.WATCH, condition)
 
 
-WAYS = ORDERS["ways"]
+WAYS = SPOKEN["ways"]
 
 
 @pytest.mark.parametrize(("language", "said", "words", "thing"), WAYS)
@@ -101,14 +100,14 @@ def test_each_language_orders_the_way_to_a_thing() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [*ORDERS["none"], "", "Guide me to " + "the door " * 30, "again " * 1000]
+    "said", [*SPOKEN["none"], "", "Guide me to " + "the door " * 30, "again " * 1000]
 )
 def test_a_question_is_no_order(said: str) -> None:
     """The words of an order within a longer sentence are a part of it."""
     assert order_in(said) is None
 
 
-PLACES = ORDERS["places"]
+PLACES = SPOKEN["places"]
 
 
 @pytest.mark.parametrize(("language", "said", "words", "thing"), PLACES)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from server.core.frames import Detail, Route
 from server.models import routing
-from server.models.order_words import order_in
 from server.models.routing import (
     STOP_WORDS,
     WORDS,
     Span,
     choose,
     is_stop,
+    order_in,
     plain,
     route_of,
     span_in,

@@ -48,7 +48,7 @@ ORDER = (
     "shared.speech",
 )
 # The modules with an entry of their own: folders beside them use them.
-MODULES = {"media.camera", "session.part", "session.questions"}
+MODULES = {"media.camera", "session.part", "session.questions", "shared.speech"}
 # Each file at the top of server/ is the head of a folder.
 HEADS = {
     "main": "app",
@@ -74,7 +74,7 @@ PURE: dict[str, set[str]] = {
 }
 # Pure modules of other folders
 PURE_MODULES = {
-    *("features.hosting.lifecycle", "features.describe.notices"),
+    "features.hosting.lifecycle",
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
     *("features.pointing.boxes", "features.pointing.claims", "features.reading.text"),
     *("features.voice_in.detector", "features.voice_in.foreground", "features.voice_in.turns"),
@@ -275,7 +275,6 @@ def test_workers_know_nothing_of_the_server() -> None:
     bare = {
         *(
             "shared.processes.wire",
-            "shared.processes.worker_side",
             "features.hosting.control_groups",
         ),
         *("models.weights", "models.thinking", "core.core_dumps", "core.errors"),
@@ -297,7 +296,7 @@ ALONE = {
     *("core.core_dumps", "shared.network"),
 }
 # What is known of models before any is asked
-MODELS = {"models.families", "models.geometry", "models.weights"}
+MODELS = {"models.families", "models.weights"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
     *("features.hosting.host", "features.hosting.vllm_help", "features.hosting.settings"),
@@ -317,7 +316,7 @@ MEASURED = {
         *("features.builtin.surroundings", "features.builtin.thing_words"),
         *("features.guidance.messages", "features.guidance.scanning"),
     },
-    "gate.py": {"shared.attention.gate", "media.picture.planes", "media.picture.luma"},
+    "gate.py": {"shared.attention.attention", "media.picture.planes", "media.picture.luma"},
     "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.routing"),

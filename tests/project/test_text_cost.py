@@ -17,7 +17,7 @@ from server.features.builtin import conditions, intents
 from server.features.builtin.conditions import watch_words
 from server.features.builtin.language import LANGUAGES, language
 from server.media.picture import grounding
-from server.models import order_words, routing
+from server.models import routing
 from server.shared import watch_answers
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS
@@ -39,9 +39,9 @@ ANCHORED = {
     "server.models.control_tokens._PIPED",
     "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
-    *(f"server.models.order_words._WATCH_AFTER._patterns[{at}]" for at in range(6)),
-    *(f"server.models.order_words._LEAD_AFTER._patterns[{at}]" for at in range(4)),
-    *(f"server.models.order_words._WHERE_AFTER._patterns[{at}]" for at in range(6)),
+    *(f"server.models.routing._forms[watch_after][{at}]" for at in range(6)),
+    *(f"server.models.routing._forms[lead_after][{at}]" for at in range(4)),
+    *(f"server.models.routing._forms[where_after][{at}]" for at in range(6)),
 }
 
 
@@ -87,7 +87,6 @@ def patterns() -> dict[str, re.Pattern[Any]]:
 
     # Else made when first needed
     routing.load()
-    order_words.load()
     for code in LANGUAGES:
         visit(f"language {code}", language(code), 0)
         visit(f"words of conditions {code}", watch_words(code), 0)

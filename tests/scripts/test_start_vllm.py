@@ -31,7 +31,7 @@ from server.features.hosting.catalogue.vllm import Vllm, listed_flags
 from server.features.hosting.gpu import Gpu
 from server.features.hosting.vllm_help import ask
 from server.media.picture import prepare as resize
-from server.models import geometry
+from server.models import families
 from server.shared.processes.environment import child_environment
 from tests.support.fakes_server import free_port
 from tests.support.programs import ran
@@ -202,8 +202,8 @@ def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
     for tokens in (budget, resize.HIGH_TOKENS):
         for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
-            most = resize.budget_pixels(tokens, geometry.QWEN2_VL)
-            ours = resize.smart_resize(height, width, geometry.QWEN2_VL, most)
+            most = resize.budget_pixels(tokens, families.QWEN2_VL)
+            ours = resize.smart_resize(height, width, families.QWEN2_VL, most)
             assert resize.smart_resize(*ours, theirs) == ours
 
 

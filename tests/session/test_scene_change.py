@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.shared.attention.gate import Change, Region, Why, scene_change
+from server.shared.attention.attention import Change, Region, Why, scene_change
 
 
 def test_a_change_as_the_client_gets_it() -> None:

@@ -13,7 +13,7 @@ from server.features.builtin import intents
 from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
 from server.features.voice_out.sentences import Sentences, spoken
-from server.models import control_tokens, order_words, prompts, routing
+from server.models import control_tokens, prompts, routing
 from server.models.reply import SLICE_CHARS, AnswerText
 from server.shared import watch_answers
 
@@ -45,7 +45,7 @@ def address(text: str) -> None:
 
 # Readers of others' text, with the most characters that they get at once
 READERS: dict[str, tuple[Callable[[str], object], int]] = {
-    "a question's order": (order_words.order_in, MAX_QUESTION_CHARS),
+    "a question's order": (routing.order_in, MAX_QUESTION_CHARS),
     "a question's detail": (routing.wants_detail, MAX_QUESTION_CHARS),
     "a question's route": (
         lambda text: routing.choose(text, Detail.AUTO, None),

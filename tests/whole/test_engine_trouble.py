@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.models.openai import retry
+from server.models.openai import upstream
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.shared.attention import attention as pace
@@ -42,7 +42,7 @@ def impatient(run: Running, limits: TimeLimits = QUICK) -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between repeats, between descriptions that fail, and behind a whole answer."""
-    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
     monkeypatch.setattr(pace, "FIRST_PAUSE", 0.2)
     monkeypatch.setattr("server.models.openai.engine.TAIL_SECONDS", 0.2)
 

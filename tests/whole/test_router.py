@@ -18,7 +18,7 @@ from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
-from server.models.openai.retry import Reason
+from server.models.openai.upstream import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.programs import ran
 from tests.support.real_router import RealRouter, real_router

@@ -11,7 +11,7 @@ from server.features.builtin.language import Language, language, without_control
 from server.features.builtin.speaker import Answer, Facts, Speaker
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
-from server.models.camera_words import number_of
+from server.models.prompts import number_of
 
 # Things whose places are in the answer; further ones are only shown.
 _SAID = 4

@@ -16,8 +16,7 @@ from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
-from server.models.order_words import Order, order_in
-from server.models.routing import WORD_MARKS, ends, plain
+from server.models.routing import WORD_MARKS, Order, ends, order_in, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = "Without a model: words, colours, things, motion."

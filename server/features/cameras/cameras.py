@@ -31,7 +31,7 @@ from server.features.cameras.messages import CameraInfo, CameraList, CameraSetti
 from server.media.camera import Asked, Camera, CameraConnection
 from server.media.picture.encode import data_url
 from server.models.base import Capabilities
-from server.models.camera_words import unnamed
+from server.models.prompts import unnamed
 from server.session.part import OwnFrame, SessionContext, SessionPart
 from server.session.request.answers import PendingQuestion, Shot
 from server.session.request.builder import too_many_pictures

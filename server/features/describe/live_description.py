@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,18 +14,61 @@ from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Length, Role, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Unchanged
-from server.features.describe.notices import Notices
 from server.media.picture.luma import Hindrance, hindrance
 from server.models.base import Told
-from server.models.order_words import Order
 from server.models.prompts import begins_unchanged, describing, is_unchanged, noticing
+from server.models.routing import Order
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning
 from server.session.request.outbox import Outbox
 from server.session.request.parts import RequestOptions, View
-from server.shared.attention.attention import Attention
-from server.shared.attention.gate import Change, Why, scene_change
+from server.shared.attention.attention import Attention, Change, Why, scene_change
+
+# Least seconds after something was said, and after a look that found nothing new: in these the scene is not asked about
+NEWS_SECONDS, LOOK_SECONDS = 5.0, 1.0
+# What was said so long ago may be said again.
+_SAID_SECONDS = 60.0
+_MOST_SAID = 8
+
+
+class Notices:
+    """One session's notices since a stream began. `now` is in monotonic seconds.
+
+    Bounds of what was said of what matters: the last 8 texts, of one minute; another stream, camera or socket drops
+    them.
+    """
+
+    def __init__(self, *, first: bool) -> None:
+        """`first`: nothing was told since the person has switched it on."""
+        self.first = first
+        self._until: float | None = None
+        self._next = -math.inf
+        self._said: deque[tuple[float, str]] = deque(maxlen=_MOST_SAID)
+
+    def anew(self) -> Notices:
+        """Return those of another stream: nothing of this one is known there, and the pause goes on."""
+        found = Notices(first=self.first)
+        found._next = self._next
+        return found
+
+    def due(self, now: float) -> bool:
+        """Find whether the scene may be asked about."""
+        return now >= self._next
+
+    def told(self, now: float) -> Told:
+        """Return what the person knows."""
+        recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
+        return Told(self.first, self._until, recent)
+
+    def answered(self, now: float, captured: float, text: str) -> None:
+        """Note an answer that counts, about a frame of this capture time. `text`: "" where it had nothing new."""
+        self.first = False
+        self._until = captured
+        self._next = now + (NEWS_SECONDS if text else LOOK_SECONDS)
+        if text:
+            self._said.append((now, text))
+
 
 # Characters beyond the last description's that an answer with the same meaning may have
 _LONGER = 64

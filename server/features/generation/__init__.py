@@ -7,21 +7,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from server.app.api import Api
     from server.features.hosting.hosting import Hosting
+    from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 
 # It loads the models.
 NEEDS = ("hosting",)
 
 
 def register(api: Api) -> None:
-    """Run models that make videos or sound, and let operators use them."""
+    """Run models that make videos or sound, here or on another server, and let operators use them."""
+    from server.features.generation.generator import Generator
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import add_routes
-    from server.features.generation.runtime import make_runtime
+    from server.features.generation.videos_api import VideosApi
+    from server.features.hosting.catalogue.entry import RunMode
     from server.features.hosting.routes import PREFIX
+
+    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        launch, model = plan.launch, plan.model
+        assert model is not None
+        if plan.choice.mode is RunMode.REMOTE:
+            return VideosApi(model, launch.base_url, key, pool=api.pools.heavy)
+        return Generator(model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
     hosting: Hosting = api.find("hosting")
-    hosting.runtimes["generation"] = make_runtime(api.pools.heavy)
+    hosting.runtimes["generation"] = make
     # A video in work ends before its model, at once.
     api.run("generation", close=job.close)
     add_routes(api.operator_router(PREFIX), api, job, hosting.manager)

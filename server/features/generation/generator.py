@@ -10,15 +10,44 @@ from typing import Any
 
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.features.generation.mute import Mute
 from server.features.generation.rules import Rules
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
-from server.models.base import Engine
-from server.shared.processes.model_worker import Job, ModelWorker, NotLoaded, WorkerEnded
+from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
+
+
+class Mute:
+    """The engine of a model that makes videos or sound: it is never chosen, and refuses each question."""
+
+    name = "local"
+
+    def __init__(self, model: Model) -> None:
+        self._why = (
+            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. That needs a model that answers "
+            "questions about pictures: an operator can start one in the engine panel, and it takes the place of this one."
+        )
+        # Ready would say that it can be asked, unreachable that it is to be started again.
+        self.status = EngineStatus(
+            EngineState.BUSY, self._why, model.id, Capabilities(images=False, streaming=False)
+        )
+
+    async def probe(self) -> EngineStatus:
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        raise EngineRefused(self._why)
+        yield
+
+    def forget(self, session_id: str) -> None:
+        """It remembers nothing."""
+
+    async def close(self) -> None:
+        """It has nothing to give back."""
+
 
 log = logging.getLogger(__name__)
 _PHASES = {"starting": "starting", "weights": "loading weights"}

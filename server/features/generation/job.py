@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import secrets
 import time
@@ -11,7 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from numpy.typing import NDArray
 
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import Busy, EngineFailed, Internal, NotFound, QwenCameraError
@@ -23,12 +31,129 @@ from server.features.generation.bounds import (
     SoundRequest,
     VideoRequest,
 )
-from server.features.generation.files import Made, Mp4Writer, TooManyBytes
-from server.features.generation.runtime import MediaModel
+from server.features.generation.generator import Generator
+from server.features.generation.videos_api import VideosApi
 from server.media.sound.pcm import SAMPLE_BYTES, wav
 from server.shared.processes.wire import Message
 
 log = logging.getLogger(__name__)
+
+# A loaded model that makes something. `make` gives `step`, then `frame`s, `sound` or a whole `file` with
+# what it is; closing it stops the work.
+MediaModel = Generator | VideosApi
+# An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has 16-bit PCM.
+
+# Visually clean, about a tenth of a bit a pixel (x264's scale).
+CRF = "18"
+# The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own
+# way of putting it in front ("faststart") reads the file again by its name, which one in memory has
+# not: room is kept for it instead.
+_INDEX_BYTES = 4096
+_INDEX_BYTES_A_FRAME = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file, in memory."""
+
+    data: bytes
+    media_type: str
+
+
+class TooManyBytes(Exception):
+    """The file got too large. Outside the tree of errors: its callers say what that means."""
+
+
+class _Bounded(io.BytesIO):
+    """Refuses to grow beyond `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self.full = False
+
+    def write(self, data: object) -> int:
+        # Python before 3.12 has no name for the type of what has a buffer.
+        size = memoryview(data).nbytes  # type: ignore[arg-type]
+        if self.tell() + size > self._most:
+            self.full = True
+            raise TooManyBytes
+        return super().write(data)  # type: ignore[arg-type]
+
+
+class Mp4Writer:
+    """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
+
+    def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
+        """`width`, `height`: pixels, even; `frames`: how many, for the size of the index."""
+        self._file = _Bounded(most_bytes)
+        index = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
+        self._container = av.open(
+            self._file, "w", format="mp4", options={"moov_size": str(index), "fflags": "+bitexact"}
+        )
+        stream = self._container.add_stream("libx264", rate=fps, options={"crf": CRF})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = Colorspace.ITU709.value
+        context.color_range = ColorRange.MPEG.value
+        context.color_primaries = ColorPrimaries.BT709.value
+        context.color_trc = ColorTrc.BT709.value
+        self._stream = stream
+        self._shape = (height, width, 3)
+        self._time_base = Fraction(1, fps)
+        self._count = 0
+
+    def add(self, rgb: bytes | memoryview) -> None:
+        """The next frame: height * width * 3 bytes. Raises TooManyBytes, ValueError."""
+        pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p",
+            src_colorspace=Colorspace.DEFAULT,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.pts, frame.time_base = self._count, self._time_base
+        self._count += 1
+        self._encode(frame)
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except av.FFmpegError:
+            if self._file.full:
+                raise TooManyBytes from None
+            raise
+
+    def finish(self) -> bytes:
+        """The file. Raises TooManyBytes."""
+        self._encode(None)
+        try:
+            self._container.close()
+        except av.FFmpegError:
+            if self._file.full:
+                raise TooManyBytes from None
+            raise
+        return self._file.getvalue()
+
+    def discard(self) -> None:
+        """Give everything back; nothing is made."""
+        self._file.close()
+
+
+def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
+    """Return RGB of `width` * `height` pixels: the largest part around the middle of that ratio."""
+    rows, columns = bgr.shape[:2]
+    part_rows = min(rows, max(1, round(columns * height / width)))
+    part_columns = min(columns, max(1, round(rows * width / height)))
+    top, left = (rows - part_rows) // 2, (columns - part_columns) // 2
+    part = bgr[top : top + part_rows, left : left + part_columns]
+    shrinks = width * height < part_rows * part_columns
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    sized = cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=how)
+    return np.ascontiguousarray(sized[..., ::-1]).tobytes()
+
+
 # A minute of 1080p at the encoder's quality is about a third of it.
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 # A result that nobody has taken goes.

@@ -15,9 +15,7 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
-from server.features.generation.files import Made, cover
-from server.features.generation.job import GenerationJob
-from server.features.generation.runtime import MediaModel
+from server.features.generation.job import GenerationJob, Made, MediaModel, cover
 from server.features.hosting.catalogue.entry import Ability
 from server.models.base import Capabilities
 

@@ -22,7 +22,7 @@ import httpx2
 from server.core.aio import in_pool
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.features.generation.bounds import MAX_FRAMES, MAX_PIXELS
-from server.features.generation.mute import Mute
+from server.features.generation.generator import Mute
 from server.features.generation.rules import Rules
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.runtime import StartFailed

@@ -24,8 +24,7 @@ from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
-from server.models.base import Engine, EngineRequest
-from server.models.conversation import Conversation
+from server.models.base import Conversation, Engine, EngineRequest
 from server.models.routing import choose
 from server.models.scheduler.job import Job, Result
 from server.session.part import PROGRAMS, QuestionRoute, SessionContext

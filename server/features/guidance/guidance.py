@@ -24,7 +24,7 @@ from server.features.guidance.messages import (
     WhereWas,
 )
 from server.features.guidance.scanning import Scanner, Scanning
-from server.models.order_words import Order
+from server.models.routing import Order
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.shared.aim import Aim, Found

@@ -29,8 +29,6 @@ LOOK_SECONDS, MOST_CORE = 0.25, 0.1
 _SLACK = 0.04
 _PIXELS = Capabilities(wants_pixels=True)
 FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -11,10 +11,19 @@ from server.core.metrics import Metrics
 from server.features.builtin.seeking import things_in
 from server.features.builtin.surroundings import Around, Extra
 from server.features.builtin.thing_words import words_of
-from server.features.guidance.heading import Gaze, Heading
 from server.features.guidance.looks import InTurn, Looks, Part, square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
-from server.features.guidance.scan import THINGS, End, Kind, Placed, Sight, Turn, beside
+from server.features.guidance.scan import (
+    THINGS,
+    End,
+    Gaze,
+    Heading,
+    Kind,
+    Placed,
+    Sight,
+    Turn,
+    beside,
+)
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import MAX_LABEL_CHARS, Box
 from server.media.picture.luma import luma_plane

@@ -38,9 +38,8 @@ from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus
 from server.features.hosting.visitors import Pace, Visitors, coming
 from server.models.base import Engine, EngineState
-from server.models.openai.engine import OpenAIEngine
-from server.models.openai.group import EngineGroup
-from server.models.openai.own_machine import Whereabouts
+from server.models.openai.engine import EngineGroup, OpenAIEngine
+from server.models.openai.known_server import Whereabouts
 from server.models.thinking import ThinkingLimits
 from server.session.request.outbox import Outbox
 

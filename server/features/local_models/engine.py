@@ -33,7 +33,7 @@ from server.features.hosting.runtime import (
     Runtime,
     StartFailed,
 )
-from server.models import control_tokens, families, geometry, prompts
+from server.models import control_tokens, families, prompts
 from server.models.base import (
     Capabilities,
     Chunk,
@@ -48,9 +48,9 @@ from server.models.base import (
 from server.models.prompts import checked, without_sound
 from server.models.reply import Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking, ThinkingLimits
-from server.shared.processes.model_worker import Job, ModelWorker, NotLoaded, WorkerEnded
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
 
 log = logging.getLogger(__name__)
 # Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
@@ -410,8 +410,8 @@ def progress_of(header: Mapping[str, Any]) -> LoadProgress:
 def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     """Read a message of type `ready`, of the model in `folder`."""
     # The worker cuts a picture into no more tiles than it fills.
-    found = geometry.from_folder(folder, filled=True)
-    found = found or geometry.from_model_type(header["model_type"])
+    found = families.folder_geometry(folder, filled=True)
+    found = found or families.type_geometry(header["model_type"])
     family = families.known(header["model_type"])
     boxes = family.boxes if family is not None else None
     return Capabilities(
@@ -419,7 +419,7 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
         video=header["video"] and family is not None and family.paired_frames,
         grounding=boxes is not None,
         boxes=boxes,
-        geometry=found or geometry.DEFAULT,
+        geometry=found or families.DEFAULT_GEOMETRY,
         context_length=header["context"],
         max_concurrency=1,
     )

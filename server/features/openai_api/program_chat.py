@@ -22,8 +22,7 @@ from server.features.grants.program_question import (
 from server.features.grants.programs import Programs
 from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
-from server.models.base import Capabilities, EarlierPicture
-from server.models.conversation import ToolCall
+from server.models.base import Capabilities, EarlierPicture, ToolCall
 from server.models.routing import wants_detail
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart

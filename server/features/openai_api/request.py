@@ -15,7 +15,7 @@ from server.features.openai_api import fields
 from server.features.openai_api.errors import PictureRefused, Refused
 from server.features.openai_api.schema import fault, schema_fault
 from server.models import control_tokens
-from server.models.conversation import (
+from server.models.base import (
     Conversation,
     Message,
     Shown,

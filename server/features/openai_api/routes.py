@@ -12,8 +12,7 @@ from fastapi import APIRouter, Request, Response
 from server.core.aio import BoundedPool
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass, ProgramGuard
-from server.features.openai_api.answer import MODEL, model, models
-from server.features.openai_api.chat_response import ChatResponse
+from server.features.openai_api.answer import MODEL, ChatResponse, model, models
 from server.features.openai_api.errors import ModelUnknown
 from server.features.openai_api.request import read
 

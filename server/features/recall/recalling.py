@@ -28,8 +28,7 @@ from server.models.routing import Span, span_ago, span_in
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, PendingQuestion, Tool
 from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View
-from server.shared.attention.attention import Attention
-from server.shared.attention.gate import Change
+from server.shared.attention.attention import Attention, Change
 
 # Pause after the pictures were cleared, in seconds
 _CLEARED_PAUSE = 1.0

@@ -22,16 +22,22 @@ from server.media.sound.pcm import wav
 from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
-from server.shared.speech.bounded_socket import BoundedSocket, Exchange, NotOffered, SocketBounds
-from server.shared.speech.errors import (
+from server.shared.speech import (
+    BoundedSocket,
+    Exchange,
+    NotOffered,
+    Refusals,
+    SocketBounds,
     SpeechError,
     SpeechFailed,
+    SpeechHttp,
+    SpeechLimits,
     SpeechRefused,
+    SpeechServer,
     SpeechTimeout,
     SpeechUnavailable,
+    SpeechWorker,
 )
-from server.shared.speech.local_worker import SpeechWorker
-from server.shared.speech.speech_server import Refusals, SpeechHttp, SpeechLimits, SpeechServer
 
 # The longest sound that a recogniser takes, in seconds
 MOST_SOUND_SECONDS = 60.0

@@ -18,8 +18,7 @@ from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecognise
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelTrouble, ModelUnusable
-from server.shared.speech.local_worker import models_python
-from server.shared.speech.speech_server import described
+from server.shared.speech import described, models_python
 
 if TYPE_CHECKING:
     from server.app.api import Api

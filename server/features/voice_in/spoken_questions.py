@@ -23,12 +23,11 @@ from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import Recogniser, Words, WordTime
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
-from server.models.order_words import order_in
-from server.models.routing import is_stop
+from server.models.routing import is_stop, order_in
 from server.session.part import SessionContext
 from server.session.request.answers import Spoken
 from server.session.request.builder import RequestBuilder
-from server.shared.speech.errors import SpeechFailed, SpeechTimeout, SpeechUnavailable
+from server.shared.speech import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)
 # After the end of a turn its words come within this time.

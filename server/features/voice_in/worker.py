@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core import core_dumps
-from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, Jobs, claim_output, leave, origin
 
 RATE = 16_000
 _MOST_TIMES = 1000

@@ -25,7 +25,7 @@ from server.features.voice_out.sentences import Piece, Sentences, heard
 from server.media.sound.line import RATE
 from server.media.sound.pcm import VoiceChunk
 from server.session.part import SessionContext, SessionPart, Speaker
-from server.shared.speech.errors import SpeechError
+from server.shared.speech import SpeechError
 
 log = logging.getLogger(__name__)
 # Loudness of a lowered answer

@@ -27,20 +27,21 @@ from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.processes.wire import Message
-from server.shared.speech.bounded_socket import BoundedSocket, NotOffered, SocketBounds
-from server.shared.speech.errors import (
-    SpeechFailed,
-    SpeechRefused,
-    SpeechTimeout,
-    SpeechUnavailable,
-)
-from server.shared.speech.local_worker import SpeechWorker, models_python
-from server.shared.speech.speech_server import (
+from server.shared.speech import (
+    BoundedSocket,
+    NotOffered,
     Refusals,
+    SocketBounds,
+    SpeechFailed,
     SpeechHttp,
     SpeechLimits,
+    SpeechRefused,
     SpeechServer,
+    SpeechTimeout,
+    SpeechUnavailable,
+    SpeechWorker,
     described,
+    models_python,
 )
 
 if TYPE_CHECKING:

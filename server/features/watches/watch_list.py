@@ -20,8 +20,8 @@ from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.routing import wants_detail
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext
-from server.shared.attention.gate import WHOLE, Change
-from server.shared.attention.gate import Region as Part
+from server.shared.attention.attention import WHOLE, Change
+from server.shared.attention.attention import Region as Part
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
 
 # The state of a watch that could look, but for something around it

@@ -15,8 +15,7 @@ from server.media.picture.luma import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance
 from server.session.request.parts import SessionServices
-from server.shared.attention.attention import Attention
-from server.shared.attention.gate import WHOLE, Change, Why
+from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import Answer
 
 # A scene without a change for this long after a request is settled.

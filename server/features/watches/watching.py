@@ -31,13 +31,12 @@ from server.features.watches.watch_list import (
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EarlierPicture
-from server.models.order_words import Order as Spoken
+from server.models.routing import Order as Spoken
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import RequestOptions, View
-from server.shared.attention.attention import Attention
-from server.shared.attention.gate import Change, scene_change
+from server.shared.attention.attention import Attention, Change, scene_change
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import math
+import socket
+import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from pydantic import SecretStr
 
-from server.models.openai import library, upstream
+from server.models.openai import upstream
 from server.models.openai.bounded_http import (
     STREAM_BYTES,
     AnswerRefused,
@@ -27,8 +30,52 @@ from server.models.openai.chat_stream import (
     ChatStream,
     read_event,
 )
-from server.models.openai.library import openai
 from server.models.thinking import ThinkingLimits
+
+# The library is imported when it is first needed: that takes a third of a second.
+if TYPE_CHECKING:
+    import openai as openai
+else:
+
+    class _Library:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module("openai"), name)
+
+    openai = _Library()
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def is_loaded() -> bool:
+    return "openai" in sys.modules
+
+
+def load_library() -> None:
+    """Import `openai`. Blocks."""
+    importlib.import_module("openai")
+
+
+def load_library_for(url: str) -> None:
+    """Import it before a start, so that the first probe need not. Blocks.
+
+    Not where nothing listens on this machine, as without a model server.
+    """
+    if is_loaded():
+        return
+    host, port = place(url)
+    if host in _LOOPBACK:
+        try:
+            socket.create_connection((host, port), timeout=0.2).close()
+        except OSError:
+            return
+    load_library()
+
+
+def place(url: str) -> tuple[str, int]:
+    """Return the host and the port of a URL."""
+    parsed = httpx2.URL(url)
+    return parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
+
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
@@ -157,10 +204,10 @@ class ChatClient:
         Raises Unreachable.
         """
         if self._made is None:
-            if not library.is_loaded():
+            if not is_loaded():
                 if self._on_network:
                     await self._is_there()
-                await asyncio.to_thread(library.load)
+                await asyncio.to_thread(load_library)
             omit: Any = openai.omit
             self._made = openai.AsyncOpenAI(
                 # vLLM's own placeholder for "no key".
@@ -177,7 +224,7 @@ class ChatClient:
         """Open a connection and close it. Raises Unreachable when it is refused."""
         try:
             async with asyncio.timeout(self._limits.connect):
-                _, writer = await asyncio.open_connection(*library.place(self._base_url))
+                _, writer = await asyncio.open_connection(*place(self._base_url))
         except TimeoutError:
             # The request will say so.
             return

@@ -1,6 +1,5 @@
-"""Read a model server's answers about itself: its model, its context length and its geometry.
-
-Pure.
+"""Read a model server's answers about itself: its models, which of them takes pictures, its context length, its geometry,
+and whether it speaks. Pure.
 """
 
 from __future__ import annotations
@@ -8,20 +7,334 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 
 from server.core.frames import Geometry
-from server.models import control_tokens, families, geometry
+from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
-from server.models.openai import model_choice, upstream
+from server.models.openai import upstream
 from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import SettingNames
-from server.models.openai.model_choice import NOTHING_TOLD, Told
-from server.models.openai.spoken_answer import SpeechOut
+
+_PICTURES = frozenset(("image", "images", "vision", "multimodal"))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model of a server's list.
+
+    `sees`: None when unknown. `why`: the source of `sees`, the end of a sentence. `loaded`: None when
+    the server does not say.
+    """
+
+    name: str
+    sees: bool | None = None
+    why: str = ""
+    loaded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The things that a server tells of a model beside its list.
+
+    `by`: the path that was asked; "" for none. `kind`: its architecture or its file, for its family. `slots`: answers
+    at a time. `calls`: it calls tools.
+    """
+
+    by: str = ""
+    sees: bool | None = None
+    hears: bool = False
+    thinks: bool = False
+    kind: str = ""
+    context: int | None = None
+    slots: int | None = None
+    calls: bool | None = None
+
+    @property
+    def words(self) -> str:
+        """The same for operators; "" for nothing."""
+        found = [
+            {True: "takes pictures", False: "takes no pictures", None: ""}[self.sees],
+            "hears" if self.hears else "",
+            "has a switch for thinking" if self.thinks else "",
+            f"a context of {self.context:,} tokens" if self.context else "",
+            f"{self.slots} at a time" if self.slots else "",
+            "calls tools" if self.calls else "",
+        ]
+        said = ", ".join(one for one in found if one)
+        return f"{said} (by {self.by})" if said else ""
+
+
+NOTHING_TOLD = Told()
+
+
+def _count(value: object, most: int = 10**9) -> int | None:
+    return value if type(value) is int and 0 < value <= most else None
+
+
+def of_props(props: Mapping[str, Any]) -> Told:
+    """Read llama.cpp's answer to /props."""
+    modalities, settings = props.get("modalities"), props.get("default_generation_settings")
+    modalities = modalities if isinstance(modalities, dict) else {}
+    settings = settings if isinstance(settings, dict) else {}
+    sees, template = modalities.get("vision"), props.get("chat_template")
+    return Told(
+        "/props",
+        sees if isinstance(sees, bool) else None,
+        hears=modalities.get("audio") is True,
+        thinks="enable_thinking" in str(template),
+        kind=str(props.get("model_path") or ""),
+        context=_count(settings.get("n_ctx")),
+        slots=_count(props.get("total_slots"), 1_000),
+        calls="tools" in str(template) if template else None,
+    )
+
+
+def of_show(shown: Mapping[str, Any]) -> Told:
+    """Read Ollama's answer to /api/show. The context is the one of its parameters; else the server's settings decide."""
+    capabilities, info = shown.get("capabilities"), shown.get("model_info")
+    named = capabilities if isinstance(capabilities, list) else []
+    words = str(shown.get("parameters")).split()
+    context = words[words.index("num_ctx") + 1 :][:1] if "num_ctx" in words else []
+    return Told(
+        "/api/show",
+        _takes_pictures(shown),
+        hears="audio" in named,
+        thinks="thinking" in named,
+        kind=str(info.get("general.architecture") or "") if isinstance(info, dict) else "",
+        context=_count(int(context[0][:10])) if context and context[0].isdecimal() else None,
+        calls="tools" in named if named else None,
+    )
+
+
+def of_v0(data: Mapping[str, Any], name: str) -> Told:
+    """Read a model of LM Studio's list (/api/v0/models)."""
+    card = _own_list(data).get(name, {})
+    lengths = (card.get("loaded_context_length"), card.get("max_context_length"))
+    abilities = card.get("capabilities")
+    return Told(
+        "/api/v0/models",
+        _takes_pictures(card),
+        kind=str(card.get("arch") or ""),
+        context=next((one for one in map(_count, lengths) if one), None),
+        calls="tool_use" in abilities if isinstance(abilities, list) else None,
+    )
+
+
+def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
+    """Read a list of models, and the abilities that it or the name states.
+
+    `cards`: the valid entries of its `data`.
+    """
+    # llama.cpp has a second list beside it, by file names.
+    others = data.get("models")
+    details = {
+        str(one.get("name")): one
+        for one in (others if isinstance(others, list) else [])
+        if isinstance(one, dict)
+    }
+    found = []
+    for card in cards:
+        name = str(card["id"])
+        sees = _takes_pictures(card)
+        if sees is None and name in details:
+            sees = _takes_pictures(details[name])
+        found.append(_known(name, sees, _loaded(card)))
+    return found
+
+
+def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
+    if sees is not None:
+        return Listed(name, sees, "its server says so", loaded)
+    sees = families.sees(name)
+    return Listed(name, sees, "by its name" if sees is not None else "", loaded)
+
+
+def takes_sound(card: Mapping[str, Any]) -> bool:
+    """Find whether a card says that the model takes sound. Nothing said means no."""
+    capabilities = card.get("capabilities")
+    if isinstance(capabilities, dict):
+        capabilities = [name for name in ("audio",) if capabilities.get(name) is True]
+    named = modalities(card, "input")
+    if isinstance(capabilities, list):
+        named.append(capabilities)
+    return names_sound(named)
+
+
+def names_sound(lists: Iterable[Iterable[object]]) -> bool:
+    return any(isinstance(one, str) and one.lower() == "audio" for names in lists for one in names)
+
+
+def modalities(card: Mapping[str, Any], way: str) -> list[list[object]]:
+    """Return the lists of a card that name what a model takes (`way`: input) or gives (output)."""
+    parts = [card.get(part) for part in ("architecture", "modalities")]
+    inner = [part for part in parts if isinstance(part, dict)]
+    found = [part.get(key) for part in inner for key in (f"{way}_modalities", way)]
+    found.append(card.get(f"{way}_modalities"))
+    return [one for one in found if isinstance(one, list)]
+
+
+def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
+    """Find whether a card says that the model takes pictures; None when it says nothing."""
+    capabilities = card.get("capabilities")
+    if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
+        return bool(capabilities["vision"])
+    # LM Studio, whose list of capabilities is about other things
+    kind = {"vlm": True, "llm": False, "embeddings": False, "embedding": False}.get(
+        str(card.get("type"))
+    )
+    if isinstance(capabilities, list) and capabilities and kind is None:
+        return _names_pictures(capabilities)
+    named = modalities(card, "input")
+    return _names_pictures(named[0]) if named else kind
+
+
+def _names_pictures(names: Iterable[object]) -> bool:
+    return any(isinstance(name, str) and name.lower() in _PICTURES for name in names)
+
+
+def _loaded(card: Mapping[str, Any]) -> bool | None:
+    state = card.get("state")
+    status = card.get("status")
+    if isinstance(status, dict):
+        # llama.cpp with several models
+        state = status.get("value")
+    if isinstance(card.get("loaded_instances"), list):
+        return bool(card["loaded_instances"])
+    return state == "loaded" if isinstance(state, str) else None
+
+
+def _own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return LM Studio's own list, by names."""
+    cards = data.get("data")
+    return {
+        one["id"]: one
+        for one in (cards if isinstance(cards, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("id"), str)
+    }
+
+
+def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
+    """Add the details of LM Studio's own list (/api/v0/models)."""
+    details = _own_list(data)
+    return [
+        (
+            _known(one.name, _takes_pictures(details[one.name]), _loaded(details[one.name]))
+            if one.name in details
+            else one
+        )
+        for one in before
+    ]
+
+
+def of_ollama(
+    shown: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], before: list[Listed]
+) -> list[Listed]:
+    """Add Ollama's details of each model (/api/show), and the loaded ones (/api/ps)."""
+    models = running.get("models")
+    loaded = {
+        one.get("name")
+        for one in (models if isinstance(models, list) else [])
+        if isinstance(one, dict)
+    }
+    found = []
+    for one in before:
+        sees = _takes_pictures(shown[one.name]) if one.name in shown else None
+        known = _known(one.name, sees, one.name in loaded)
+        found.append(known if sees is not None else replace(one, loaded=one.name in loaded))
+    return found
+
+
+def of_llama_cpp(told: Told, before: Listed) -> Listed:
+    """Add llama.cpp's own word (/props): older ones do not list what a model takes."""
+    return before if told.sees is None else _known(before.name, told.sees, before.loaded)
+
+
+def to_ask(models: list[Listed]) -> list[str]:
+    """List the models to show a picture, best first; none where one is known to take them."""
+    if any(one.sees for one in models):
+        return []
+    unknown = [one for one in models if one.sees is None]
+    return [one.name for one in sorted(unknown, key=lambda one: not one.loaded)]
+
+
+def choose(models: list[Listed], current: str) -> Listed | None:
+    """Choose a model that takes pictures, else an unknown one; loaded ones first, then `current`."""
+    able = [one for one in models if one.sees is not False]
+    # Stable: the server's own order decides between equals.
+    able.sort(key=lambda one: (not one.sees, not one.loaded, one.name != current))
+    return able[0] if able else None
+
+
+def words(one: Listed, count: int) -> str:
+    """Give the reason of the choice, for operators."""
+    sees = {True: "takes pictures", False: "takes no pictures", None: "may take pictures"}[one.sees]
+    known = f" ({one.why})" if one.why else ""
+    loaded = ", is loaded" if one.loaded else ""
+    among = f"one of {count} listed" if count > 1 else "the only one listed"
+    return f"{among}; {sees}{known}{loaded}"
+
+
+# Paths of servers whose models speak in their answers: plain vLLM has none of them.
+_SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
+
+
+class SpeechOut:
+    """The knowledge of whether a server's model speaks its answers itself."""
+
+    def __init__(self) -> None:
+        # The model can, by its files or its name; None before a model is known
+        self._able = False
+        # The server's interface has speech; None while it was not asked
+        self._offered: bool | None = None
+        # Its card says so.
+        self._named = False
+        # It sent sound that nobody asked for: it speaks unless it is asked for text alone.
+        self.heard = False
+        # It spoke when it was asked to, and did not.
+        self.spoke = self.mute = False
+        # It does not take the field `modalities`.
+        self.unasked = False
+
+    def of_model(self, able: bool) -> None:
+        """Start again with another model."""
+        self._able, self._offered = able, None
+        self.heard = self.mute = self.spoke = self.unasked = False
+
+    @property
+    def asks(self) -> bool:
+        """True when the server's interface would tell."""
+        return self._able and self._offered is None
+
+    def offered(self, paths: Iterable[str]) -> None:
+        """Learn the paths of the server's interface; none where it does not show them."""
+        self._offered = not _SPEAKING_PATHS.isdisjoint(paths)
+
+    def silent(self) -> None:
+        """Note an answer without sound: one that has spoken before has had nothing to say."""
+        self.mute = self.mute or not self.spoke
+
+    def of_card(self, card: Mapping[str, Any]) -> bool:
+        """Read the model's card, as the server lists it, where nothing said means no; return `speaks`."""
+        self._named = names_sound(modalities(card, "output"))
+        return self.speaks
+
+    @property
+    def speaks(self) -> bool:
+        """True when the model speaks its answers if it is asked to."""
+        return self.states and not self.mute
+
+    @property
+    def states(self) -> bool:
+        """True when each request states what is wanted: a model that speaks does it unasked."""
+        known = self.heard or self._named or (self._able and self._offered is True)
+        return known and not self.unasked
+
 
 # The status of a server that cannot list its models, and perhaps answers questions all the same
 _LISTING_FAILS = (500, 501)
@@ -176,7 +489,7 @@ class Discovery:
         capabilities = Capabilities(
             # vLLM takes the frames as JPEGs; of other servers it is not known.
             video=known.paired_frames and card.get("owned_by") == "vllm",
-            audio_in=hears or told.hears or model_choice.takes_sound(card),
+            audio_in=hears or told.hears or takes_sound(card),
             speech_out=self.speech_out.of_card(card),
             grounding=known.boxes is not None,
             boxes=known.boxes,
@@ -223,20 +536,20 @@ class Discovery:
         if key != self._card or self._geometry is None:
             names = (name for name in dict.fromkeys((key[1], model)) if name.startswith("/"))
             folders = [Path(name) for name in names]
-            model_type = _first(geometry.model_type(folder) for folder in folders)
+            model_type = _first(families.folder_type(folder) for folder in folders)
             self.family = families.known(model_type or card.get("model_type"), key[1], model, kind)
             known = self.family or families.NONE
             self._geometry = (
-                _first(geometry.from_folder(folder) for folder in folders)
+                _first(families.folder_geometry(folder) for folder in folders)
                 or known.geometry
-                or geometry.DEFAULT
+                or families.DEFAULT_GEOMETRY
             )
             self._learned = {}
             self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
         if self._factor is not None:
-            return geometry.from_factor(self._factor)
+            return families.factor_geometry(self._factor)
         return self._geometry
 
 

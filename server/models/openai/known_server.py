@@ -4,31 +4,120 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import ifaddr
 import numpy as np
 
+from server.core.addresses import parse_address
 from server.core.errors import EngineError, EngineUnavailable
 from server.media.picture.encode import data_url, jpeg
 from server.models import families
 from server.models.base import EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
-from server.models.openai import model_choice, upstream
+from server.models.openai import discovery, upstream
 from server.models.openai.bounded_http import AnswerRefused, read_json
-from server.models.openai.chat_client import ChatClient, Endpoint, SettingNames, Unreachable
-from server.models.openai.discovery import Discovery, address_of
-from server.models.openai.library import openai
-from server.models.openai.model_choice import NOTHING_TOLD, Listed, Told
-from server.models.openai.own_machine import Whereabouts
-from server.models.openai.spoken_answer import SpeechOut
+from server.models.openai.chat_client import ChatClient, Endpoint, SettingNames, Unreachable, openai
+from server.models.openai.discovery import (
+    NOTHING_TOLD,
+    Discovery,
+    Listed,
+    SpeechOut,
+    Told,
+    address_of,
+    other_machine,
+)
 from server.models.thinking import OFF_FIELDS
 from server.models.weights import ModelFolderError
 from server.models.weights import read_json as read_file
+
+log = logging.getLogger(__name__)
+
+# Find whether an address leads to this machine. Of names only its own counts, and only while that resolves to own
+# addresses alone: others decide where any other name leads tomorrow.
+Address = IPv4Address | IPv6Address
+_RESOLVE_SECONDS = 2.0
+# A name server that does not answer holds a thread: it is not asked again for so long.
+_PAUSE_SECONDS = 60.0
+
+
+def own_addresses() -> frozenset[Address]:
+    """Return the addresses of all interfaces now. Blocking for about a millisecond."""
+    found = set()
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            found.add(ipaddress.ip_address(text.partition("%")[0]))
+    return frozenset(found)
+
+
+def own_names() -> frozenset[str]:
+    """Return the machine's own names, for DNS and for multicast DNS (RFC 6762); nothing is sent."""
+    name = socket.gethostname().strip().rstrip(".").lower()
+    first = name.partition(".")[0]
+    return frozenset({name, first, f"{first}.local"} - {"", "localhost", ".local"})
+
+
+def is_own(address: Address, own: Iterable[Address]) -> bool:
+    return address.is_loopback or address.is_unspecified or address in own
+
+
+class Whereabouts:
+    """The machine behind one engine's address; looked up each time, because networks change."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        addresses: Callable[[], frozenset[Address]] = own_addresses,
+        names: Callable[[], frozenset[str]] = own_names,
+    ) -> None:
+        # The other machine as people know it, "" for none; before `find` it is read from the address
+        # alone.
+        self.other = self._host = other_machine(base_url)
+        self._addresses, self._names = addresses, names
+        self._not_before = 0.0
+
+    async def find(self) -> str:
+        """Look the machine up, without blocking the event loop; "" while it is this one."""
+        if self._host:
+            self.other = "" if await self._leads_here() else self._host
+        return self.other
+
+    async def _leads_here(self) -> bool:
+        loop = asyncio.get_running_loop()
+        literal = parse_address(f"[{self._host}]" if ":" in self._host else self._host)
+        if literal is not None:
+            return is_own(literal, await self._own())
+        if self._host not in self._names() or loop.time() < self._not_before:
+            return False
+        try:
+            async with asyncio.timeout(_RESOLVE_SECONDS):
+                found = await loop.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            self._not_before = loop.time() + _PAUSE_SECONDS
+            return False
+        except (OSError, UnicodeError):
+            return False
+        meant = {parse_address(str(one[4][0])) for one in found}
+        own = await self._own()
+        return bool(meant) and all(one is not None and is_own(one, own) for one in meant)
+
+    async def _own(self) -> frozenset[Address]:
+        try:
+            return await asyncio.to_thread(self._addresses)
+        except OSError:
+            # The system gives none: then no address is known to be ours.
+            return frozenset()
+
 
 # Find a server's models that take pictures: by its words, by their files, else by showing them one.
 
@@ -86,14 +175,14 @@ class Sight:
             for gone in set(kept) - names:
                 del kept[gone]
         self.blind &= names
-        models = model_choice.listed(data, cards)
+        models = discovery.listed(data, cards)
         if len(models) > 1 or any(one.sees is None for one in models):
             models = await self._with_details(cards, models)
         models = [self._by_files(one, card) for one, card in zip(models, cards, strict=True)]
         models = self._tried(models)
         if busy:
             return models
-        for name in model_choice.to_ask(models)[:_MOST_ASKED]:
+        for name in discovery.to_ask(models)[:_MOST_ASKED]:
             if name not in self._asked:
                 self._asked[name] = await self._client.takes_picture(name, _picture(), _ASK_SECONDS)
                 log.info(
@@ -122,14 +211,14 @@ class Sight:
         """Add what a server tells beside that list; the owner in the list names its kind."""
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
-            return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)
+            return discovery.of_lm_studio(await self._get("/api/v0/models"), models)
         if _is_ollama(cards):
             for one in models[:_MOST_SHOWN]:
                 if one.name not in self._shown:
                     self._shown[one.name] = await self._get("/api/show", {"model": one.name})
-            return model_choice.of_ollama(self._shown, await self._get("/api/ps"), models)
+            return discovery.of_ollama(self._shown, await self._get("/api/ps"), models)
         if "llamacpp" in owners and len(models) == 1:
-            return [model_choice.of_llama_cpp(await self.told(models[0].name, cards), models[0])]
+            return [discovery.of_llama_cpp(await self.told(models[0].name, cards), models[0])]
         return models
 
     async def told(self, name: str, cards: list[dict[str, Any]]) -> Told:
@@ -140,12 +229,12 @@ class Sight:
         if name not in self._told:
             told, owners = NOTHING_TOLD, {card.get("owned_by") for card in cards}
             if "llamacpp" in owners and len(cards) == 1:
-                told = model_choice.of_props(await self._get("/props"))
+                told = discovery.of_props(await self._get("/props"))
             elif _is_ollama(cards):
                 shown = self._shown.get(name)
-                told = model_choice.of_show(shown or await self._get("/api/show", {"model": name}))
+                told = discovery.of_show(shown or await self._get("/api/show", {"model": name}))
             elif "organization_owner" in owners:
-                told = model_choice.of_v0(await self._get("/api/v0/models"), name)
+                told = discovery.of_v0(await self._get("/api/v0/models"), name)
             self._told[name] = told
         return self._told[name]
 
@@ -212,9 +301,6 @@ def _picture() -> str:
     return data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
 
 
-log = logging.getLogger(__name__)
-
-
 class KnownServer:
     """Owner of a server's status.
 
@@ -277,7 +363,7 @@ class KnownServer:
             if not self._wanted:
                 # Within limits of its own: a server may have to load a model for it.
                 models = await self._sight.models(listing, busy=self._busy())
-            chosen = model_choice.choose(models, self.status.model)
+            chosen = discovery.choose(models, self.status.model)
             told = await self._told(listing, chosen)
             async with asyncio.timeout(self._seconds):
                 status = self._seeing(listing, models, chosen, told)
@@ -359,7 +445,7 @@ class KnownServer:
             names = [self._wanted] if wanted_blind else [one.name for one in models]
             return self._discovery.blind(names, status)
         if status.ready and chosen is not None and len(models) > 1:
-            why = model_choice.words(chosen, len(models))
+            why = discovery.words(chosen, len(models))
             if status.model != self.status.model:
                 log.info(
                     "a model was chosen",

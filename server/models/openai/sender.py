@@ -33,7 +33,7 @@ from server.models.openai.chat_client import (
 )
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
-from server.models.openai.retry import Fault, Reason
+from server.models.openai.upstream import Fault, Reason
 from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
 

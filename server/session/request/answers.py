@@ -20,8 +20,7 @@ from server.media.camera import Asked
 from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
 from server.models import prompts
-from server.models.base import EarlierPicture, Engine, EngineRequest
-from server.models.conversation import ToolCall
+from server.models.base import EarlierPicture, Engine, EngineRequest, ToolCall
 from server.models.prompts import cited
 from server.models.reply import MOST_ARGUMENT_CHARS
 from server.models.routing import Span

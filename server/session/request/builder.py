@@ -21,7 +21,7 @@ from server.models.prompts import (
     SCENE_SECONDS,
     audio_tokens,
     caption_of,
-    estimate_tokens,
+    conversation_tokens,
     fault,
     in_language,
     prompt_tokens,
@@ -483,8 +483,7 @@ def estimate(request: EngineRequest) -> int:
     """Estimate the tokens of a request's prompt without its turns."""
     captions = [one.caption for one in request.earlier]
     if (said := request.conversation) is not None:
-        words = "\n".join([said.text, *captions])
-        return request.visual_tokens + said.marks + estimate_tokens(words)
+        return request.visual_tokens + conversation_tokens(said, captions)
     captions = [video_caption(captions)] if request.video else captions
     captions += [caption] if (caption := caption_of(request)) else []
     shown = request.visual_tokens + audio_tokens(request.sound)

@@ -15,8 +15,7 @@ from server.inference import Inference
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.sound.pcm import VoiceChunk
-from server.models.base import Capabilities, EarlierPicture, Engine, Told, Turn
-from server.models.conversation import Conversation
+from server.models.base import Capabilities, Conversation, EarlierPicture, Engine, Told, Turn
 from server.models.prompts import estimate_tokens
 
 

@@ -281,28 +281,17 @@ class ChildProcess:
 # Lines that are kept; characters of one (no line that explains anything is longer); and of a
 # secret: a shorter one would match ordinary words.
 KEPT_LINES = 400
-
 LONGEST_LINE = 2000
-
 _LONGEST_BYTES = 4 * LONGEST_LINE
-
 _LEAST_SECRET = 6
-
-
 # Bytes of a line that is kept and not passed on
 _UNHEARD_BYTES = 500
-
-
 # Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
 # others.
 READ_A_SECOND = 2 * 1024 * 1024
-
-
 # Lines and bytes passed on a second. A model server writes less than a tenth of it while it starts.
 LINES_A_SECOND = 200
-
 BYTES_A_SECOND = 64 * 1024
-
 BEYOND = f"more than {LINES_A_SECOND} or {BYTES_A_SECOND // 1024} KiB a second"
 
 
@@ -458,8 +447,6 @@ def _until_a_word(line: bytes) -> bytes:
 
 # Between two checks, where there is a time limit
 _POLL_SECONDS = 0.02
-
-
 # macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
 _HAS_WAITID = hasattr(os, "waitid")
 

@@ -31,7 +31,7 @@ from server.features.builtin.notable import (
 )
 from server.features.builtin.reader import Reader
 from server.features.describe import live_description
-from server.features.describe.notices import LOOK_SECONDS, NEWS_SECONDS
+from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Chunk, EngineRequest, Told

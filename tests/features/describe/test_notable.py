@@ -14,7 +14,7 @@ import pytest
 
 from server.core.messages import Chat
 from server.features.describe import live_description
-from server.features.describe.notices import LOOK_SECONDS, NEWS_SECONDS, Notices
+from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS, Notices
 from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest, Told
 from server.models.prompts import UNCHANGED, noticing

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from server.features.generation.files import Mp4Writer, TooManyBytes, cover
+from server.features.generation.job import Mp4Writer, TooManyBytes, cover
 
 WIDTH, HEIGHT = 96, 64
 RED, BLUE = (200, 30, 30), (20, 40, 210)

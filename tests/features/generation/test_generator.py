@@ -26,14 +26,12 @@ from server.features.generation.bounds import (
     sound_request,
     video_request,
 )
-from server.features.generation.files import Made
 from server.features.generation.generator import Generator
-from server.features.generation.job import GenerationJob, JobState
+from server.features.generation.job import GenerationJob, JobState, Made
 from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
-from server.shared.processes.model_worker import Job
 from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import environment
+from server.shared.processes.worker_process import Job, environment
 from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
 from tests.support.engine_plans import WAN

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.core.errors import EngineRefused, WrongModel
-from server.features.generation.generator import Generator
-from server.features.generation.mute import Mute
+from server.features.generation.generator import Generator, Mute
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch

@@ -28,8 +28,7 @@ from starlette.routing import Route
 
 from server.core.metrics import Metrics
 from server.features.generation.bounds import MAX_FRAMES, video_request
-from server.features.generation.files import Mp4Writer
-from server.features.generation.job import GenerationJob, JobState
+from server.features.generation.job import GenerationJob, JobState, Mp4Writer
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import open_decoder

@@ -16,8 +16,8 @@ import pytest
 from server.core import messages as wire
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
-from server.features.guidance.asking import question
 from server.features.guidance.guidance import Guidance
+from server.features.guidance.leading import question
 from server.features.guidance.scanning import Scanner
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter

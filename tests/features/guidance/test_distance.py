@@ -7,8 +7,7 @@ import math
 import pytest
 
 from server.features.builtin.detector import classes
-from server.features.guidance.distance import metres
-from server.features.guidance.goal import Edges
+from server.features.guidance.goal import Edges, metres
 
 LYING, UPRIGHT = 9 / 16, 16 / 9
 

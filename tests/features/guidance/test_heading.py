@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.features.guidance.heading import Heading
+from server.features.guidance.scan import Heading
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 
 

@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from server.features.guidance.heading import Gaze, Heading
-from server.features.guidance.scan import End, Placed, Sight, Turn, beside
+from server.features.guidance.scan import End, Gaze, Heading, Placed, Sight, Turn, beside
 
 TANGENT = math.tan(math.radians(30))
 

@@ -21,7 +21,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
-from server.models.order_words import Order
+from server.models.routing import Order
 from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama

@@ -38,16 +38,20 @@ from server.features.local_models.engine import LocalEngine, TimeLimits
 from server.media.picture import encode
 from server.models.base import (
     Chunk,
+    Conversation,
     Delta,
     EarlierPicture,
     Engine,
     EngineRequest,
     EngineState,
     Finished,
+    Message,
+    Shown,
+    Speaker,
     Thought,
     Turn,
+    Words,
 )
-from server.models.conversation import Conversation, Message, Shown, Speaker, Words
 from server.models.prompts import system_text
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import reaper

@@ -26,7 +26,7 @@ from server.features.openai_api.errors import (
     error_body,
     error_headers,
 )
-from server.models.conversation import ToolCall
+from server.models.base import ToolCall
 from tests.features.openai_api.test_chat_response import end
 
 USAGE = UsageInfo(prompt_tokens=600, completion_tokens=4, cached_tokens=64)

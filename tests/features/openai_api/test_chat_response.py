@@ -12,8 +12,8 @@ from starlette.types import Message
 
 from server.core import messages as wire
 from server.core.errors import Busy, EngineFailed
-from server.features.openai_api import chat_response as module
-from server.features.openai_api.chat_response import ChatResponse
+from server.features.openai_api import answer as module
+from server.features.openai_api.answer import ChatResponse
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest, read
 

@@ -19,7 +19,7 @@ from server.features.openai_api.request import (
     read,
     read_url,
 )
-from server.models.conversation import Shown, Speaker, ToolCall, Words
+from server.models.base import Shown, Speaker, ToolCall, Words
 
 TOOL = {
     "type": "function",

@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.openai_api import routes as chat_routes
 from server.features.openai_api.request import ChatRequest, read
-from server.models.openai import retry
+from server.models.openai import upstream
 from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -470,7 +470,7 @@ async def test_a_model_server_in_trouble(
     desk: Desk, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenAI's client gets a status that it tries again; nothing of the server's own words."""
-    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
     desk.fake.behaviour = behaviour
     with pytest.raises(openai.InternalServerError) as failed:
         await desk.ask("What is it?")

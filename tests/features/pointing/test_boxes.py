@@ -21,7 +21,7 @@ from server.features.pointing.boxes import (
 )
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import smart_resize
-from server.models.geometry import QWEN2_VL, QWEN3_VL
+from server.models.families import QWEN2_VL, QWEN3_VL
 
 FRAME = (1280, 720)
 LIST = '[{"bbox_2d": [84, 56, 168, 112], "label": "spanner", "sure": 0.9}]'

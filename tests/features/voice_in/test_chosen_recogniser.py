@@ -13,7 +13,7 @@ import pytest
 from server.core.errors import Draining
 from server.core.sound import Sound
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, Words
-from server.shared.speech.errors import SpeechUnavailable
+from server.shared.speech import SpeechUnavailable
 
 SOUND = Sound(np.zeros(16_000, np.int16), 0.0)
 

@@ -27,7 +27,7 @@ from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
 from server.session.part import Speaker
 from server.session.session import Session
-from server.shared.speech.errors import SpeechFailed
+from server.shared.speech import SpeechFailed
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords

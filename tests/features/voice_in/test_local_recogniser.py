@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import LocalRecogniser, Words
-from server.shared.speech.errors import SpeechFailed, SpeechUnavailable
+from server.shared.speech import SpeechFailed, SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon
 

@@ -17,9 +17,14 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import Sound
 from server.features.voice_in.recogniser import Pieces, Realtime, Words
-from server.shared.speech.bounded_socket import NotOffered
-from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechTimeout, SpeechUnavailable
-from server.shared.speech.speech_server import SpeechLimits
+from server.shared.speech import (
+    NotOffered,
+    SpeechError,
+    SpeechFailed,
+    SpeechLimits,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
 from tests.support.transcription_server import TranscriptionServer
 
 LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)

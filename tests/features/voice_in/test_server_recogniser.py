@@ -16,7 +16,7 @@ from server.features.voice_in.recogniser import (
     ServerRecogniser,
     Words,
 )
-from server.shared.speech.errors import SpeechFailed, SpeechRefused
+from server.shared.speech import SpeechFailed, SpeechRefused
 from tests.support.transcription_server import TranscriptionServer
 
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)

@@ -20,7 +20,7 @@ from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.recogniser import LocalRecogniser, ServerRecogniser
 from server.features.voice_in.service import ListeningService
 from server.features.voice_in.settings import VoiceInSettings
-from server.shared.speech.errors import SpeechUnavailable
+from server.shared.speech import SpeechUnavailable
 from tests.project.test_config import read, refused
 from tests.real_model.server import PYTHON, run_module
 from tests.support import onnx_model

@@ -24,7 +24,7 @@ from server.features.voice_in.spoken_questions import (
     SpokenTurn,
     find_pointing,
 )
-from server.shared.speech.errors import SpeechUnavailable
+from server.shared.speech import SpeechUnavailable
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import make_frame, room
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scripts.bench import voice_run as measured
 from server.features.voice_out.voices import LocalVoice
 from server.media.sound.pcm import VoiceChunk
-from server.shared.speech.errors import SpeechFailed, SpeechRefused, SpeechUnavailable
+from server.shared.speech import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 

@@ -20,8 +20,8 @@ from server.features.voice_out.voices import (
     VoiceLimits,
 )
 from server.media.sound.pcm import VoiceChunk
-from server.shared.speech.bounded_socket import NotOffered
-from server.shared.speech.errors import (
+from server.shared.speech import (
+    NotOffered,
     SpeechError,
     SpeechFailed,
     SpeechRefused,

@@ -39,7 +39,7 @@ from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences
-from server.shared.speech.errors import SpeechFailed
+from server.shared.speech import SpeechFailed
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, bare_context, room

@@ -20,8 +20,7 @@ from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
 from server.session.request.builder import Allowance
 from server.session.request.parts import SessionServices
-from server.shared.attention.attention import Attention
-from server.shared.attention.gate import WHOLE, Change, Why
+from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
 from tests.support.fakes import FakeEngine

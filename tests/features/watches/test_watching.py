@@ -21,7 +21,7 @@ from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
 from server.media.picture.privacy import ClosedFilter
 from server.models.base import Capabilities, EngineRequest
-from server.shared.attention.gate import Change, Why
+from server.shared.attention.attention import Change, Why
 from server.shared.watch_answers import conditions_in
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.session.request.test_builder import FakeEar

@@ -22,7 +22,7 @@ from server.media.picture.grounding import (
     to_frame,
 )
 from server.media.picture.prepare import smart_resize
-from server.models.geometry import QWEN2_VL, QWEN3_VL
+from server.models.families import QWEN2_VL, QWEN3_VL
 
 CUP = Box(10, 20, 30, 40, "cup")
 

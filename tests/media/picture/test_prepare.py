@@ -19,7 +19,7 @@ from server.media.picture.encode import THUMBNAIL_BYTES
 from server.media.picture.luma import SceneReader
 from server.media.picture.prepare import PicturePreparer, stored_picture
 from server.models.base import Capabilities
-from server.models.geometry import QWEN2_VL, QWEN3_VL
+from server.models.families import QWEN2_VL, QWEN3_VL
 
 Bgr = NDArray[np.uint8]
 VLM = Capabilities(geometry=QWEN2_VL, context_length=8_192)

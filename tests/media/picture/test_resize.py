@@ -16,7 +16,7 @@ from server.media.picture.prepare import (
     smart_resize,
     visual_tokens,
 )
-from server.models.geometry import QWEN2_VL, QWEN3_VL, from_model_type
+from server.models.families import QWEN2_VL, QWEN3_VL, type_geometry
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_budget_of_512_tokens_at_720p() -> None:
 
 def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
     """Gemma 3 takes 256 tokens for each, however small the budget; none is larger than it uses."""
-    gemma = from_model_type("gemma3")
+    gemma = type_geometry("gemma3")
     assert gemma is not None
     size = smart_resize(720, 1280, gemma, budget_pixels(64, gemma))
     assert size == (672, 1176)

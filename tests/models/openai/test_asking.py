@@ -12,10 +12,10 @@ import pytest_asyncio
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest
-from server.models.openai import retry
+from server.models.openai import upstream
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
-from server.models.openai.retry import LONGEST_WAIT, Reason
+from server.models.openai.upstream import LONGEST_WAIT, Reason
 from server.models.reply import SLICE_CHARS
 from tests.models.asking import Build
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -27,8 +27,8 @@ QUESTION = EngineRequest("session", Kind.CHAT, "What is this?", PICTURE, id="471
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their own length: test_retry.py."""
-    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    """Their own length: test_upstream.py."""
+    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
 
 
 class Counting(FakeOpenAI):

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from server.models.openai import bounded_http, library
+from server.models.openai import bounded_http, chat_client
 from server.models.openai.chat_client import (
     ChatClient,
     Endpoint,
@@ -154,8 +154,8 @@ async def test_the_library_is_loaded_once_a_server_is_there(
 ) -> None:
     """Its load takes a third of a second, which a start without a model server need not wait for."""
     loads: list[bool] = []
-    monkeypatch.setattr(library, "is_loaded", lambda: bool(loads))
-    monkeypatch.setattr(library, "load", lambda: loads.append(True))
+    monkeypatch.setattr(chat_client, "is_loaded", lambda: bool(loads))
+    monkeypatch.setattr(chat_client, "load_library", lambda: loads.append(True))
     await fake.close()
     with pytest.raises(Unreachable):
         await client.models()

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
-from server.models.base import EarlierPicture, EngineRequest
-from server.models.conversation import Conversation, Message, Shown, Speaker, ToolCall, Words
+from server.models.base import (
+    Conversation,
+    EarlierPicture,
+    EngineRequest,
+    Message,
+    Shown,
+    Speaker,
+    ToolCall,
+    Words,
+)
 from server.models.openai.engine import OpenAIEngine
 from tests.models.asking import collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI

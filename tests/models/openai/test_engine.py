@@ -26,7 +26,7 @@ from server.core.errors import (
 )
 from server.core.frames import BoxUnit, Geometry
 from server.models.base import Delta, EngineState, Finished, Turn, Usage
-from server.models.openai import retry
+from server.models.openai import upstream
 from server.models.openai.chat_client import Endpoint, SettingNames
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from tests.models.asking import JPEG, PATIENT, QUICK, Build, collect, partial, request
@@ -297,7 +297,7 @@ async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
     fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
     """A server closes an unused connection, or every one after a failure, just when it is used."""
-    monkeypatch.setattr(retry, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
     engine = build(limits=None, transport=Dropping(drops))
     if drops < 3:
         assert len((await collect(engine))[0]) == 4

@@ -16,9 +16,14 @@ from server.core.errors import EngineError, EngineTimeout, EngineUnavailable
 from server.core.frames import Kind, Picture
 from server.models.base import Delta, EngineRequest, EngineState
 from server.models.openai.chat_client import Endpoint, TimeLimits
-from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
-from server.models.openai.group import EngineGroup, by_preference
-from server.models.openai.retry import Reason
+from server.models.openai.engine import (
+    SESSION_HEADER,
+    EngineGroup,
+    OpenAIEngine,
+    SessionKeys,
+    by_preference,
+)
+from server.models.openai.upstream import Reason
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS
 
@@ -151,7 +156,7 @@ async def test_a_silent_server_is_asked_last_for_a_while(monkeypatch: pytest.Mon
         hung.behaviour = Behaviour.SILENT
         with pytest.raises(EngineTimeout):
             await group.answer(mine[0])
-        monkeypatch.setattr("server.models.openai.group._REST_SECONDS", 0.0)
+        monkeypatch.setattr("server.models.openai.engine._REST_SECONDS", 0.0)
         asked = hung.count
         for session in mine:
             assert await group.answer(session) == "I see a cup."
@@ -271,7 +276,7 @@ async def test_a_change_of_a_servers_state_is_logged_once(
     """With its address and the reason."""
     lost = group.fakes[0]
     await lost.close()
-    with caplog.at_level(logging.INFO, "server.models.openai.group"):
+    with caplog.at_level(logging.INFO, "server.models.openai.engine"):
         await group.engine.probe()
         await group.engine.probe()
         await lost.start()

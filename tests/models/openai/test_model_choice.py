@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.models.openai.model_choice import Listed, choose, listed, to_ask, words
+from server.models.openai.discovery import Listed, choose, listed, to_ask, words
 
 
 def sees(name: str, **card: Any) -> bool | None:

@@ -13,7 +13,7 @@ from server.core.addresses import parse_address
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
-from server.models.openai.own_machine import Whereabouts, own_addresses, own_names
+from server.models.openai.known_server import Whereabouts, own_addresses, own_names
 from tests.support.fakes_openai import FakeOpenAI
 
 pytestmark = pytest.mark.asyncio
@@ -96,7 +96,7 @@ async def test_a_name_server_that_is_silent_is_waited_for_once(
     """Two seconds at most, then not again for a minute; the loop goes on meanwhile."""
     names = Names(monkeypatch, desk=(LAN,))
     names.answers.clear()
-    monkeypatch.setattr("server.models.openai.own_machine._RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr("server.models.openai.known_server._RESOLVE_SECONDS", 0.1)
     one = Whereabouts("http://desk/v1", addresses=lambda: OWN, names=lambda: NAMES)
     try:
         # It answers while the name server is silent, so the loop was never held up by it.

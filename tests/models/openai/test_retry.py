@@ -8,7 +8,7 @@ import pytest
 
 from server.core.errors import EngineFailed
 from server.core.frames import Kind
-from server.models.openai.retry import LONGEST_WAIT, Fault, Reason, Retries
+from server.models.openai.upstream import LONGEST_WAIT, Fault, Reason, Retries
 
 
 def fault(reason: Reason, wait: float | None = None) -> Fault:

@@ -15,8 +15,7 @@ import pytest_asyncio
 from server.core.sound import Sound
 from server.media.sound.pcm import VoiceChunk, wav
 from server.models.base import EngineRequest
-from server.models.openai.engine import OpenAIEngine
-from server.models.openai.spoken_answer import SpokenAnswer
+from server.models.openai.engine import OpenAIEngine, SpokenAnswer
 from tests.models.asking import Build
 from tests.models.asking import request as plain_request
 from tests.support.answers import answered

@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from server.media.picture.planes import BufferPool
-from server.shared.attention.attention import EarlyCheck, Pace
-from server.shared.attention.gate import Change, ChangeGate, Why
+from server.shared.attention.attention import Change, ChangeGate, EarlyCheck, Pace, Why
 from tests.shared.attention.clips import WARM_UP, Clip, Event, frames
 
 # After a wake an answer is made, about the frame that woke, and the gate rests so long.

@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from server.shared.processes import model_worker
-from server.shared.processes.model_worker import Job, ModelWorker, NotLoaded, WorkerEnded
+from server.shared.processes import worker_process
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
 from tests.support.clients import soon
 
 BEGIN = """
 import sys, time
-from server.shared.processes.worker_side import Channel, Jobs, claim_input, claim_output
+from server.shared.processes.wire import Channel, Jobs, claim_input, claim_output
 channel = claim_output()
 jobs = Jobs(channel, "work", busy={"code": "busy"})
 channel.send("loading", phase="weights")
@@ -118,7 +118,7 @@ async def test_a_cancelled_job_is_not_read_any_more() -> None:
 
 async def test_more_than_can_wait_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages that came are read, then an error says why; the worker goes on with the next one."""
-    monkeypatch.setattr(model_worker, "MOST_WAITING_BYTES", 64 * 1024)
+    monkeypatch.setattr(worker_process, "MOST_WAITING_BYTES", 64 * 1024)
     async with loaded() as one:
         job = one.begin({"type": "work", "what": "floods"})
         await job.ended.wait()

@@ -7,12 +7,11 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from server.shared.processes.wire import Message, encode, read
-from server.shared.processes.worker_side import MOST_WAITING, origin
+from server.shared.processes.wire import MOST_WAITING, Message, encode, origin, read
 
 WORKER = """
 import sys
-from server.shared.processes.worker_side import Jobs, claim_input, claim_output, leave
+from server.shared.processes.wire import Jobs, claim_input, claim_output, leave
 
 channel = claim_output()
 incoming = claim_input()

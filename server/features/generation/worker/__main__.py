@@ -26,10 +26,9 @@ import numpy as np
 from server.core import core_dumps
 from server.features.generation.rules import RulesError, is_pipeline, makes_sound, own_code
 from server.features.generation.worker import omni, pipelines, speech
-from server.features.generation.worker.backend import Backend, Loading, Refused, Task
-from server.features.generation.worker.stopping import Stop, Stopped
+from server.features.generation.worker.backend import Backend, Loading, Refused, Stop, Stopped, Task
 from server.shared.processes import wire
-from server.shared.processes.worker_side import (
+from server.shared.processes.wire import (
     Channel,
     Jobs,
     claim_input,

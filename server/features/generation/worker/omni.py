@@ -22,10 +22,10 @@ from server.features.generation.worker.backend import (
     OnStep,
     Refused,
     Sound,
+    Stop,
     Task,
     rgb_frames,
 )
-from server.features.generation.worker.stopping import Stop
 
 
 def installed() -> bool:

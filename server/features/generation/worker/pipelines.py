@@ -16,14 +16,15 @@ from server.features.generation.worker.backend import (
     OnStep,
     Refused,
     Sound,
+    Stop,
     Task,
     dtype_word,
     rgb_frames,
     sound_of,
     torch_device,
     torch_dtype,
+    watch,
 )
-from server.features.generation.worker.stopping import Stop, watch
 
 # The names of the pipelines' field for the length of a sound
 _LENGTHS = ("audio_length_in_s", "audio_end_in_s")

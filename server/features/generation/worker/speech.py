@@ -15,13 +15,14 @@ from server.features.generation.worker.backend import (
     OnStep,
     Refused,
     Sound,
+    Stop,
     Task,
     dtype_word,
     sound_of,
     torch_device,
     torch_dtype,
+    watch,
 )
-from server.features.generation.worker.stopping import Stop, watch
 
 # A sound of no given length, of a model that makes it token by token.
 _DEFAULT_SECONDS = 10.0

@@ -23,7 +23,7 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, cache_bytes, whole
-from server.models import families, geometry
+from server.models import families
 from server.models.families import Family
 from server.models.weights import (
     AGAIN,
@@ -210,7 +210,7 @@ def _transformers(folder: Path) -> Model:
         folder,
         family,
         architecture=kind,
-        geometry=geometry.from_folder(folder),
+        geometry=families.folder_geometry(folder),
         parameters=weights.parameters,
         weights_bytes=weights.size,
         memory_bytes=weights.size

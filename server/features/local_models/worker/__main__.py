@@ -21,8 +21,7 @@ from server.core import core_dumps
 from server.features.local_models.worker import capacity, weights
 from server.models.thinking import OPEN
 from server.models.weights import ModelFolderError
-from server.shared.processes.wire import Message
-from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, Jobs, Message, claim_output, leave, origin
 
 if TYPE_CHECKING:
     from server.features.local_models.worker.generating import Generator

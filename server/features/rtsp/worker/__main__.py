@@ -20,9 +20,15 @@ from server.core import core_dumps
 from server.features.rtsp.worker.pictures import DecodedPicture, Pictures, bound_memory
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
 from server.features.rtsp.worker.sources import Address, read
-from server.shared.processes.wire import Message, WireError
+from server.shared.processes.wire import (
+    Channel,
+    Message,
+    WireError,
+    claim_input,
+    claim_output,
+    leave,
+)
 from server.shared.processes.wire import read as read_message
-from server.shared.processes.worker_side import Channel, claim_input, claim_output, leave
 
 # Seconds between two `alive`
 ALIVE_SECONDS = 0.25

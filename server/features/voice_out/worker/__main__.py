@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from server.core import core_dumps
 from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
 from server.features.voice_out.worker.streaming import StreamOptions
-from server.shared.processes.worker_side import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, Jobs, claim_output, leave, origin
 
 
 def work(speaker: Speaker, channel: Channel, jobs: Jobs) -> NoReturn:

@@ -17,7 +17,7 @@ from server.features.hosting.catalogue.entry import (
     Model,
     ModelType,
 )
-from server.models import geometry
+from server.models import families
 from server.models.families import FAMILIES
 
 ENTRY = """
@@ -38,7 +38,7 @@ def test_ours_holds(model: Model) -> None:
     assert model.licence
     assert model.folder is None
     assert model.library.value in model.needs
-    assert model.geometry == geometry.from_model_type(model.architecture)
+    assert model.geometry == families.type_geometry(model.architecture)
     assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
     assert model.languages or not model.answers
     assert "memory_bytes" in model.estimates

@@ -22,7 +22,7 @@ from server.core.frames import BoxUnit
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Library, ModelType
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
-from server.models import geometry
+from server.models import families
 from server.models.weights import MAX_JSON_BYTES
 from tests.support.gguf_writer import write_projector, write_weights
 
@@ -96,7 +96,7 @@ def test_it_tells_what_it_is(folder: Path) -> None:
     assert (model.model_type, model.architecture) == (ModelType.VISION, "qwen2_5_vl")
     assert model.abilities == {Ability.IMAGES, Ability.VIDEO_IN, Ability.GROUNDING}
     assert model.boxes is BoxUnit.PIXELS
-    assert model.geometry == geometry.QWEN2_VL
+    assert model.geometry == families.QWEN2_VL
     assert (model.parameters, model.weights_bytes, model.dtype) == (40, size, "bfloat16")
     # Keys and values: 2 × 2 layers × 2 pairs × 16 wide × 2 bytes × 4,096 tokens.
     assert model.memory_bytes - size == 1_048_576 + 800_000_000
@@ -581,7 +581,7 @@ def test_a_gguf_model_is_read_from_its_two_files(pair: Path) -> None:
     assert (model.architecture, model.quantization) == ("qwen3_vl", "Q4_K_M")
     assert model.boxes is BoxUnit.THOUSANDTHS
     assert model.abilities == {Ability.IMAGES, Ability.GROUNDING}
-    assert model.geometry == geometry.from_model_type("qwen3_vl")
+    assert model.geometry == families.type_geometry("qwen3_vl")
     assert (model.parameters, model.context_length) == (2 * 4 * 256 + 4 * 64, 4096)
     assert model.weights_bytes == sum(path.stat().st_size for path in pair.glob("*.gguf"))
     # 24 layers, 2 pairs of heads of 128 numbers, keys and values, two bytes each

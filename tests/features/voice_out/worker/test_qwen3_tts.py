@@ -11,7 +11,7 @@ import pytest
 
 from server.features.voice_out.voices import LocalVoice
 from server.features.voice_out.worker.qwen3_tts import Recording, RecordingError
-from server.shared.speech.errors import SpeechUnavailable
+from server.shared.speech import SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
 

@@ -1,16 +1,27 @@
-"""One speech server: its state, requests over HTTP within bounds, and its refusals in our own words."""
+"""What recognisers and voices share: their errors, a local model in a process of its own, and a speech server, by HTTP and
+over a socket, within bounds.
+
+The features `voice_in` and `voice_out` use it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx2
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
+from server.core.aio import TaskSet
+from server.core.errors import QwenCameraError
 from server.media.sound.pcm import NotPcm
 from server.models.openai import upstream
 from server.models.openai.bounded_http import (
@@ -21,17 +32,208 @@ from server.models.openai.bounded_http import (
     read_json,
 )
 from server.models.openai.chat_stream import BrokenStream
-from server.models.openai.own_machine import Whereabouts
-from server.shared.speech.errors import (
-    SpeechError,
-    SpeechFailed,
-    SpeechRefused,
-    SpeechTimeout,
-    SpeechUnavailable,
-)
-from server.shared.speech.local_worker import SpeechWorker
+from server.models.openai.known_server import Whereabouts
+from server.shared.processes.process import ProcessFailed
+from server.shared.processes.wire import Message
+from server.shared.processes.worker_process import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
+
+
+class SpeechWorker:
+    """One model in one worker, with one job at a time: loaded once, and ready until its process ends.
+
+    A subclass asks by `job`, and says what the worker's other messages mean: `on_loaded`, `on_message`.
+    """
+
+    name = "local"
+    # Sound and texts stay on this machine.
+    elsewhere = ""
+
+    def __init__(
+        self,
+        what: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        load_seconds: float,
+        remedy: str,
+        again: str = "Start the server again.",
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`what`: "recogniser" or "voice"; `remedy`: for a process that cannot start; `again`: for one
+        that has ended. `on_change` is called whenever it has become ready or has failed.
+        """
+        self.on_change = on_change
+        self.ready = False
+        # The reason why it is not ready and the remedy, for operators; "" while it is
+        self.trouble = f"The local {what} is being loaded."
+        self._what = what
+        self._load_seconds = load_seconds
+        self._remedy = remedy
+        self._again = again
+        self._worker = ModelWorker(
+            argv, env, on_message=lambda message: self.on_message(message), on_exit=self._exited
+        )
+        self._tasks = TaskSet(what)
+        self._turn = asyncio.Lock()
+        # Set once it is known whether it works.
+        self._known = asyncio.Event()
+        self._closed = False
+
+    def cannot_load(self, reason: str) -> str:
+        """Word the worker's refusal to load the model."""
+        return reason
+
+    def on_loaded(self, header: Mapping[str, Any]) -> None:
+        """Take the worker's first message, just before it is ready."""
+
+    def on_message(self, message: Message) -> None:
+        """Take a message that is about no job."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None while there is none."""
+        return self._worker.pid
+
+    @property
+    def loading(self) -> bool:
+        """True until it is known whether it works."""
+        return not self._known.is_set()
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        self._tasks.spawn(self._load(), name="load")
+
+    async def wait(self) -> None:
+        """Wait until it is loaded. Raises SpeechUnavailable with the reason when it cannot be."""
+        await self._known.wait()
+        if not self.ready:
+            raise SpeechUnavailable(self.trouble)
+
+    @asynccontextmanager
+    async def job(self, header: Mapping[str, Any], payload: bytes = b"") -> AsyncIterator[Job]:
+        """Wait for its turn, and have the worker do a job, which is cancelled unless it has ended by then.
+
+        Raises SpeechUnavailable.
+        """
+        async with self._turn:
+            if not self.ready:
+                raise SpeechUnavailable(self.trouble)
+            job = self._worker.begin(header, payload)
+            try:
+                yield job
+            finally:
+                job.cancel()
+
+    def kill(self) -> None:
+        self._worker.process.kill()
+
+    def failed(self, trouble: str) -> None:
+        """Note that it does not work, and why."""
+        self.ready, self.trouble = False, trouble
+        log.error("a local speech model does not work", extra={"reason": trouble})
+        self._known.set()
+        self.on_change()
+
+    async def close(self) -> None:
+        """End the process and its memory. Safe to call twice."""
+        self._closed = True
+        self.ready = False
+        self.trouble = f"The local {self._what} was stopped."
+        await self._worker.stop()
+        await self._tasks.close()
+        self._known.set()
+
+    async def _load(self) -> None:
+        trouble, header = "", {}
+        try:
+            header = await self._worker.load(self._load_seconds)
+        except ProcessFailed as error:
+            trouble = f"{error.message} {self._remedy}"
+        except NotLoaded as error:
+            trouble = self.cannot_load(error.message)
+        except TimeoutError:
+            trouble = f"The local {self._what} was not loaded within {self._load_seconds:g} s."
+        except WorkerEnded:
+            trouble = self._how_it_ended()
+        if self._closed:
+            return  # It was loaded while it was being ended.
+        if trouble:
+            self.failed(trouble)
+            self.kill()
+            return
+        self.on_loaded(header)
+        self.ready, self.trouble = True, ""
+        log.info("a local speech model is loaded", extra={"engine": self._what})
+        self._known.set()
+        self.on_change()
+
+    def _exited(self) -> None:
+        if self.ready:
+            self.failed(self._how_it_ended())
+
+    def _how_it_ended(self) -> str:
+        return (
+            f"The local {self._what}'s process ended (status {self._worker.status}). {self._again}"
+        )
+
+
+def models_python(chosen: Path | None) -> str:
+    """Return the Python of the models' environment. `chosen`: one that the settings name."""
+    own = ROOT / ".venv-models" / "bin" / "python"
+    if chosen is not None:
+        return str(chosen)
+    return str(own) if own.is_file() else sys.executable
+
 
 log = logging.getLogger(__name__)
+
+
+class SpeechError(QwenCameraError):
+    """Speech could not be recognised, or an answer not spoken. `message` is for operators and the log.
+
+    `visitors`: the text for visitors in place of the usual one of its kind.
+    """
+
+    code = "speech_failed"
+    status = 503
+    retryable = True
+    for_visitors: ClassVar[str] = "Speech did not work this time. Say it again, or type it."
+
+    @property
+    def visitor_message(self) -> str:
+        return self._visitors or self.for_visitors
+
+
+class SpeechUnavailable(SpeechError):
+    """Nothing recognises or speaks now."""
+
+    code = "speech_unavailable"
+    for_visitors = "Speech is not available right now. Type your question, and read the answer."
+
+
+class SpeechTimeout(SpeechError):
+    """Recognising or speaking took too long."""
+
+    code = "speech_timeout"
+    for_visitors = "Speech took too long this time. Say it again, or type it."
+
+
+class SpeechRefused(SpeechError):
+    """The sound or the text was refused."""
+
+    code = "speech_refused"
+    retryable = False
+    for_visitors = (
+        "Speech does not work with this text or sound. Type your question, and read the answer."
+    )
+
+
+class SpeechFailed(SpeechError):
+    """Recognising or speaking failed."""
+
+    code = "speech_failed"
+
+
 # The socket is not tried again for so long after it was not offered or failed.
 _PAUSE_SECONDS = 60.0
 # A server lists some hundred models; their names are short.
@@ -343,3 +545,135 @@ def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
         return None
     state = "loading" if one.loading else "ready" if one.ready else "unreachable"
     return {"name": one.name, "state": state, "detail": one.trouble}
+
+
+# Messages between which other tasks have their turn
+_MESSAGES_AT_A_TIME = 64
+# A message costs time, however small it is: it counts for at least so many bytes.
+_LEAST_MESSAGE = 64
+# Statuses of servers without this address; uvicorn answers 403 to a socket at an unknown one.
+_NOT_OFFERED = (400, 403, 404, 405, 426, 501)
+
+
+class NotOffered(Exception):
+    """The server has no such address. Outside the tree of errors: HTTP is used then."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketBounds:
+    """The limits of one exchange: bytes of a message, messages, and bytes of all."""
+
+    message_bytes: int
+    messages: int
+    total_bytes: int
+
+
+class _Connect(connect):
+    """A connection to the configured address and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class BoundedSocket:
+    """One server's socket, at the address and path of `errors`."""
+
+    def __init__(
+        self, errors: Refusals, api_key: str, connect_seconds: float, bounds: SocketBounds
+    ) -> None:
+        self._errors = errors
+        self._connect_seconds = connect_seconds
+        self._bounds = bounds
+        self._url = errors.address.replace("http", "ws", 1) + errors.path
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # It logs messages at lower levels.
+        logging.getLogger("websockets.client").setLevel(logging.WARNING)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Exchange]:
+        """Connect. Raises NotOffered and the errors of `Refusals`."""
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                socket = await _Connect(
+                    self._url,
+                    additional_headers=self._headers,
+                    user_agent_header=None,
+                    compression=None,
+                    proxy=None,
+                    max_size=self._bounds.message_bytes,
+                    max_queue=16,
+                    open_timeout=None,
+                    ping_interval=None,
+                    close_timeout=1.0,
+                )
+        except InvalidStatus as exc:
+            if exc.response.status_code in _NOT_OFFERED:
+                raise NotOffered from None
+            raise self._errors.of_status(exc.response.status_code) from None
+        except InvalidHandshake:
+            raise NotOffered from None
+        except TimeoutError:
+            raise self._errors.too_slow() from None
+        except (OSError, WebSocketException):
+            raise self._errors.unreachable() from None
+        try:
+            yield Exchange(socket, self._errors, self._bounds)
+        finally:
+            # No closing handshake: it stops the work there at once, and holds nobody up.
+            socket.transport.abort()
+            await socket.wait_closed()
+
+
+class Exchange:
+    """The messages of one socket in both directions, within bounds."""
+
+    def __init__(self, socket: ClientConnection, errors: Refusals, bounds: SocketBounds) -> None:
+        self._socket = socket
+        self._errors = errors
+        self._bounds = bounds
+        self._count = 0
+        self._spent = 0
+
+    async def put(self, message: Mapping[str, Any]) -> None:
+        """Send a message as JSON. Raises ConnectionClosed."""
+        await self._socket.send(json.dumps(message, separators=(",", ":")))
+
+    async def next(self) -> dict[str, Any] | bytes:
+        """Return the next event, or the bytes of a binary message.
+
+        Raises the errors of `Refusals` for an event of an error, for what is no event, and for
+        too much of all; ConnectionClosed.
+        """
+        if self._count % _MESSAGES_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+        raw = await self._socket.recv()
+        self._count += 1
+        self._spent += max(len(raw), _LEAST_MESSAGE)
+        most = self._bounds
+        if self._count > most.messages:
+            raise self._errors.garbage(f"sends more than {most.messages:,} messages")
+        if self._spent > most.total_bytes:
+            raise self._errors.garbage(f"sends more than {most.total_bytes:,} bytes")
+        return raw if isinstance(raw, bytes) else self._event(raw)
+
+    async def event(self) -> dict[str, Any]:
+        """Return the next event as `next` does; a binary message is none."""
+        found = await self.next()
+        if isinstance(found, bytes):
+            raise self._errors.garbage()
+        return found
+
+    def abort(self) -> None:
+        """Break the connection; a reader that waits gets ConnectionClosed."""
+        self._socket.transport.abort()
+
+    def _event(self, raw: str) -> dict[str, Any]:
+        try:
+            event = read_json(raw)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise self._errors.garbage()
+        if event.get("type") == "error" or event.get("error"):
+            raise self._errors.of_status(upstream.event_status(event.get("error")))
+        return event

@@ -1,0 +1,494 @@
+"""What has changed between two looks, in brightness, color and print: marked blocks, the size and clarity of their patches,
+and the agreement of two looks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from server.media.picture.likeness import Pose, Reference, local_range
+from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool, Planes, clip
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The least size and strength that a patch of marked blocks needs to count."""
+
+    # Share of the picture
+    area: float
+    # Mean strength (difference by threshold)
+    strength: float = 1.0
+    # Area times mean strength
+    mass: float = 0.0
+
+    def scaled(self, sensitivity: float) -> Rule:
+        return Rule(self.area / sensitivity, self.strength, self.mass / sensitivity)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The evidence of the patch that fulfils a rule best."""
+
+    # 1 and more fulfils the rule.
+    value: float = 0.0
+    # left, top, right, bottom as shares of the plane, around all patches that fulfil the rule: of
+    # two things that change at once each may be the one that is watched for. Else around the best.
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+
+NO_PATCH = Patch()
+
+
+def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
+    """Find the patch of touching marks that fulfils a rule best. No `strength`: 1 everywhere."""
+    # Labels of the whole plane take as long as half a look.
+    left, top, width, height = cv2.boundingRect(marks)
+    if not width:
+        return NO_PATCH
+    part = slice(top, top + height), slice(left, left + width)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marks[part], connectivity=8)
+    blocks = stats[1:, cv2.CC_STAT_AREA]
+    area = blocks / marks.size
+    if strength is None:
+        mean = np.ones_like(area)
+    else:
+        mean = np.bincount(labels.ravel(), strength[part].ravel(), count)[1:] / blocks
+    value = np.zeros_like(area)
+    for rule in rules:
+        fit = np.minimum(area / rule.area, mean / rule.strength)
+        if rule.mass:
+            fit = np.minimum(fit, area * mean / rule.mass)
+        np.maximum(value, fit, out=value)
+    best = float(value.max())
+    across, down, wide, high = stats[1:, :4][value >= min(1.0, best)].T
+    rows, columns = marks.shape
+    box = (
+        float(left + across.min()) / columns,
+        float(top + down.min()) / rows,
+        float(left + (across + wide).max()) / columns,
+        float(top + (down + high).max()) / rows,
+    )
+    return Patch(best, box)
+
+
+class TwoLooks:
+    """The marks of the last look, since a weak change needs two looks that agree.
+
+    A byte a block; 0: none.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._last: U8 = np.zeros(shape, np.uint8)
+        self._both: U8 = np.zeros(shape, np.uint8)
+        self._there = False
+
+    def forget(self) -> None:
+        self._there = False
+
+    def agree(self, marks: U8) -> U8 | None:
+        """Return 1 for each block marked as in the last look, else 0; None without a last look."""
+        both = None
+        if self._there:
+            both = self._both
+            np.equal(marks, self._last, out=both.view(np.bool_))
+            np.logical_and(both, marks, out=both.view(np.bool_))
+        np.copyto(self._last, marks)
+        self._there = True
+        return both
+
+
+class Activity:
+    """The usual difference of each block between two looks, as of leaves and screens.
+
+    In grey levels; jumps count little.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], *, first: float, least: float, jump: float, seconds: float
+    ) -> None:
+        self.level: F32 = np.full(shape, first, np.float32)
+        self._last: F32 = np.zeros(shape, np.float32)
+        self._there = False
+        self._least = least
+        self._jump = jump
+        self._seconds = seconds
+
+    def restart(self) -> None:
+        """Begin with another reference: do not compare its first difference with the last one."""
+        self._there = False
+
+    def learn(self, difference: F32, passed: float, a: F32, b: F32) -> None:
+        """Learn from a look's difference. `passed`: seconds since the last look.
+
+        `a` and `b` are overwritten.
+        """
+        if self._there:
+            np.subtract(difference, self._last, out=a)
+            np.abs(a, out=a)
+            np.multiply(self.level, 2.5, out=b)
+            b += self._jump
+            np.minimum(a, b, out=a)
+            a -= self.level
+            a *= 1 - math.exp(-passed / self._seconds)
+            self.level += a
+            # Half the time of a maximum with a number
+            np.clip(self.level, self._least, math.inf, out=self.level)
+        np.copyto(self._last, difference)
+        self._there = True
+
+
+# Change of brightness: objects, people, lamps.
+
+# Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
+# tests/shared/attention/clips.py. Thresholds: so many learned deviations, within these bounds, and more
+# for a change of the light's gain of 1.
+_DEVIATIONS = 4.0
+_LEAST = 4.0
+_MOST = 80.0
+_LIGHT = 14.0
+# Share of the local contrast that misalignment explains: always, and for each block of shift
+_EDGE = 0.25 * 0.40
+_EDGE_SHIFT = 0.25 * 0.35
+# Levels from here on are those of a full sensor: there may have been more light.
+_FULL = 248.0
+# Time constant of learning
+_LEARN_SECONDS = 2.0
+# Bands of mains light: a gain for each row from differences up to this, until it hardly changes
+_ROW_CLIP = 6.0
+_ROW_ROUNDS = 4
+_ROW_STILL = 0.004
+# Wide shades count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
+_WIDE = (31, 23)
+# One look is enough for a patch of this kind; a weaker one or a spot (a lamp) needs two.
+_AT_ONCE = Rule(area=0.008, strength=1.6)
+_WEAK = Rule(area=0.003, mass=0.006)
+_SPOT = Rule(area=0.0006, strength=2.5)
+
+
+class LumaChange:
+    """One camera's changes of brightness against a reference. Holds 150 kB."""
+
+    def __init__(self) -> None:
+        self.activity = Activity(
+            (HEIGHT, WIDTH), first=1.0, least=0.4, jump=1.0, seconds=_LEARN_SECONDS
+        )
+        self._two_looks = TwoLooks((HEIGHT, WIDTH))
+        # Share of the blocks over their threshold
+        self.share = 0.0
+
+    def restart(self) -> None:
+        """Begin to compare with another reference."""
+        self.activity.restart()
+        self._two_looks.forget()
+
+    def busy(self, scratch: BufferPool) -> float:
+        """Return the share of blocks that always move, in which only a stronger change counts."""
+        marks = scratch.bytes_a
+        np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
+        return cv2.countNonZero(marks) / SIZE
+
+    def compare(
+        self,
+        reference: Reference,
+        warped: F32,
+        pose: Pose,
+        passed: float,
+        sensitivity: float,
+        scratch: BufferPool,
+    ) -> tuple[Patch, Patch]:
+        """Find the best patch of this look, and the best that the last look shares.
+
+        `warped`: the look, warped onto the reference (90, 160). `passed`: seconds since the last.
+        """
+        difference, strength = self._strength(reference, warped, pose, sensitivity, scratch)
+        hot = scratch.hot
+        self.activity.learn(difference, passed, scratch.a, scratch.b)
+        if self.share <= _SPOT.area / sensitivity:
+            self._two_looks.forget()
+            return Patch(self.share / _AT_ONCE.area * sensitivity), NO_PATCH
+        now = self._at_once(strength, sensitivity, scratch)
+        # 2: brighter, 1: darker
+        marks = scratch.bytes_a
+        np.greater(difference, 0, out=marks.view(np.bool_))
+        marks += hot
+        marks *= hot
+        both = self._two_looks.agree(marks)
+        if both is None or cv2.countNonZero(both) < _SPOT.area / sensitivity * SIZE:
+            return now, NO_PATCH
+        rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
+        return now, best_patch(both, strength, rules)
+
+    def glance(
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
+    ) -> Patch:
+        """Find the best patch of this look alone, and learn nothing from it."""
+        _, strength = self._strength(reference, warped, pose, sensitivity, scratch)
+        return self._at_once(strength, sensitivity, scratch)
+
+    def _strength(
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
+    ) -> tuple[F32, F32]:
+        """Return the differences and their ratio to the threshold; `share` is of those above it."""
+        difference = self._difference(reference, warped, pose, scratch)
+        strength = np.abs(difference, out=scratch.strength)
+        strength /= self._threshold(reference, warped, pose, sensitivity, scratch)
+        if edge := pose.margin:
+            strength[:edge] = strength[-edge:] = 0
+            strength[:, :edge] = strength[:, -edge:] = 0
+        np.greater(strength, 1, out=scratch.hot.view(np.bool_))
+        self.share = cv2.countNonZero(scratch.hot) / SIZE
+        return difference, strength
+
+    def _at_once(self, strength: F32, sensitivity: float, scratch: BufferPool) -> Patch:
+        """Return the best patch for which one look is enough."""
+        if self.share < _AT_ONCE.area / sensitivity:
+            return Patch(self.share / _AT_ONCE.area * sensitivity)
+        return best_patch(scratch.hot, strength, (_AT_ONCE.scaled(sensitivity),))
+
+    def _difference(
+        self, reference: Reference, warped: F32, pose: Pose, scratch: BufferPool
+    ) -> F32:
+        """Return the grey-level difference without motion, light, bands and wide shades."""
+        lit, work = scratch.a, scratch.b
+        reference.lit(pose, lit, work)
+        np.subtract(warped, lit, out=work)
+        # What was full is at least so bright in another light, and what is full would be brighter.
+        full = scratch.hot.view(np.bool_)
+        np.minimum(work, 0, out=work, where=np.greater_equal(reference.luma, _FULL, out=full))
+        np.maximum(work, 0, out=work, where=np.greater_equal(warped, _FULL, out=full))
+        difference = scratch.difference
+        cv2.boxFilter(work, -1, (3, 3), dst=difference)
+        for _ in range(_ROW_ROUNDS):
+            clipped = clip(difference, _ROW_CLIP, lit)
+            sums = np.einsum("ij,ij->i", clipped, reference.luma)[:, None]
+            gains = cv2.blur(sums / reference.row_squares, (1, 3))
+            np.multiply(reference.luma, gains, out=work)
+            difference -= work
+            if float(np.abs(gains).max()) < _ROW_STILL:
+                break
+        clipped = clip(difference, _LEAST, lit)
+        rows, columns = scratch.coarse.shape
+        cv2.resize(clipped, (columns, rows), dst=scratch.coarse, interpolation=cv2.INTER_AREA)
+        cv2.blur(scratch.coarse, _WIDE, dst=scratch.coarse_blurred)
+        cv2.resize(
+            scratch.coarse_blurred, (WIDTH, HEIGHT), dst=work, interpolation=cv2.INTER_LINEAR
+        )
+        difference -= work
+        return difference
+
+    def _threshold(
+        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
+    ) -> F32:
+        threshold = np.multiply(self.activity.level, _DEVIATIONS, out=scratch.threshold)
+        least = (_LEAST + _LIGHT * abs(pose.gain)) / sensitivity
+        np.clip(threshold, least, _MOST, out=threshold)
+        # An edge that is there in both
+        edges = scratch.a
+        local_range(warped, edges)
+        np.minimum(edges, reference.range, out=edges)
+        edges *= _EDGE + _EDGE_SHIFT * pose.shift
+        threshold += edges
+        return threshold
+
+
+# Change of color where brightness stays: a lamp from green to red, another cup of the same grey.
+
+# As for brightness, for the two chroma planes.
+_COLOR_LEAST = 6.0
+_COLOR_EDGE = 0.25 * 0.35
+# The light's color: a mean and a gain of each plane, from differences up to this
+_CLIP = 4.0
+_ROUNDS = 2
+_AREA = Rule(area=0.005)
+# One look is enough for a large, clear patch, which may be gone in the next one.
+_COLOR_AT_ONCE = Rule(area=0.01, strength=2.5)
+# A colored lamp
+_COLOR_SPOT = Rule(area=0.0018, strength=2.5)
+_SHAPE = (HEIGHT // 2, WIDTH // 2)
+
+
+class ChromaChange:
+    """One camera's changes of color against a reference. Holds 70 kB."""
+
+    def __init__(self) -> None:
+        self._activity = Activity(
+            (2, *_SHAPE), first=0.8, least=0.3, jump=0.5, seconds=_LEARN_SECONDS
+        )
+        self._two_looks = TwoLooks(_SHAPE)
+
+    def restart(self) -> None:
+        """Begin to compare with another reference."""
+        self._activity.restart()
+        self._two_looks.forget()
+
+    def compare(
+        self,
+        reference: Reference,
+        warped: F32,
+        pose: Pose,
+        passed: float,
+        sensitivity: float,
+        scratch: BufferPool,
+    ) -> Patch:
+        """Find the best patch of this look alone, or that this look and the last one share.
+
+        `warped`: (2, 45, 80).
+        """
+        work, other = scratch.chroma_a, scratch.chroma_b
+        np.subtract(warped, reference.chroma, out=work)
+        difference = scratch.chroma_difference
+        for plane, target in zip(work, difference, strict=True):
+            cv2.boxFilter(plane, -1, (3, 3), dst=target)
+        for _ in range(_ROUNDS):
+            clipped = clip(difference, _CLIP, work)
+            means = np.einsum("pij->p", clipped)[:, None, None] / np.float32(clipped[0].size)
+            sums = np.einsum("pij,pij->p", clipped, reference.chroma_deviation)
+            gains = (sums / reference.chroma_squares)[:, None, None]
+            np.multiply(reference.chroma_deviation, gains, out=other)
+            other += means
+            difference -= other
+        threshold = np.multiply(self._activity.level, _DEVIATIONS, out=scratch.chroma_threshold)
+        np.clip(threshold, _COLOR_LEAST / sensitivity, _MOST, out=threshold)
+        np.multiply(reference.chroma_range, _COLOR_EDGE + _EDGE_SHIFT * pose.shift, out=work)
+        threshold += work
+        strength = np.abs(difference, out=scratch.chroma_strength)
+        strength /= threshold
+        if edge := (pose.margin + 1) // 2:
+            strength[:, :edge] = strength[:, -edge:] = 0
+            strength[:, :, :edge] = strength[:, :, -edge:] = 0
+        self._activity.learn(difference, passed, work, other)
+        marks = _marks(strength, difference)
+        area, spot = _AREA.scaled(sensitivity), _COLOR_SPOT.scaled(sensitivity)
+        if cv2.countNonZero(marks) < spot.area * marks.size:
+            self._two_looks.forget()
+            return NO_PATCH
+        both = self._two_looks.agree(marks)
+        strongest = np.maximum(strength[0], strength[1], out=scratch.half)
+        at_once = _COLOR_AT_ONCE.scaled(sensitivity)
+        if cv2.countNonZero(marks) >= at_once.area * marks.size:
+            now = best_patch(marks, strongest, (at_once,))
+            if now.value >= 1:
+                return now
+        if both is None:
+            return NO_PATCH
+        return best_patch(both, strongest, (area, spot))
+
+
+def _marks(strength: F32, difference: F32) -> U8:
+    """Return a number for each combination of U and V over their thresholds; 0 for neither."""
+    hot = (strength > 1).view(np.uint8)
+    hot *= 1 + (difference > 0).view(np.uint8)
+    marks: U8 = hot[0] + 3 * hot[1]
+    return marks
+
+
+# Change of fine texture with the same mean: print, a display's digits. For a still camera.
+
+# Grey levels of deviation beyond the usual one, which follows within these seconds, and three
+# times its variation
+_BEYOND = 2.0
+_VARIES = 3.0
+_USUAL_SECONDS = 8.0
+_VARIES_SECONDS = 2.8
+# Looks that learn quickly, and looks at a reference before it is compared
+_FIRST_LOOKS = 10
+_NEW_LOOKS = 2
+_RULE = Rule(area=0.006)
+# A larger share of the picture is a change of focus, or shake.
+_TOO_WIDE = 0.12
+# A camera shakes while it moved by more than this many blocks; each look multiplies that by the
+# second figure. A change of the light's gain counts as so much shift.
+_STEADY = 0.10
+_DECAY = 0.85
+_LIGHT_SHIFT = 1.5
+
+
+class PrintChange:
+    """One camera's changes of print against a reference. Holds 60 kB."""
+
+    def __init__(self) -> None:
+        self._usual: F32 = np.full(_SHAPE, 1.5, np.float32)
+        self._varies = Activity(_SHAPE, first=0.5, least=0.2, jump=1.0, seconds=_VARIES_SECONDS)
+        self._two_looks = TwoLooks(_SHAPE)
+        # Looks that the usual deviation is learned from, and those since the reference
+        self._learned = 0
+        self._looks = 0
+        self._shaky = 1.0
+
+    def restart(self) -> None:
+        """Begin to compare with another reference."""
+        self._varies.restart()
+        self._two_looks.forget()
+        self._looks = 0
+
+    def steady(self, pose: Pose) -> bool:
+        """Find whether the camera has been still long enough. Call it with each look."""
+        self._shaky = max(pose.shift, _LIGHT_SHIFT * abs(pose.gain), self._shaky * _DECAY)
+        return self._shaky < _STEADY
+
+    def compare(
+        self,
+        reference: Reference,
+        planes: Planes,
+        pose: Pose,
+        passed: float,
+        sensitivity: float,
+        scratch: BufferPool,
+    ) -> Patch:
+        """Find the best patch that this look and the last one share."""
+        deviation = _deviation(reference, planes.fine, pose, scratch)
+        if edge := (pose.margin + 1) // 2:
+            deviation[:edge] = deviation[-edge:] = 0
+            deviation[:, :edge] = deviation[:, -edge:] = 0
+        limit = np.multiply(self._varies.level, _VARIES, out=scratch.limit)
+        limit += self._usual
+        limit *= 1 + pose.shift
+        limit += _BEYOND / sensitivity
+        over = (deviation > limit).view(np.uint8)
+        count = cv2.countNonZero(over)
+        wide = count > _TOO_WIDE * over.size
+        patch = NO_PATCH
+        if wide:
+            self._two_looks.forget()
+        elif self._looks >= _NEW_LOOKS or self._learned > _FIRST_LOOKS:
+            both = self._two_looks.agree(over)
+            rule = _RULE.scaled(sensitivity)
+            if both is not None and cv2.countNonZero(both) >= rule.area / 2 * over.size:
+                patch = best_patch(both, None, (rule,))
+        self._learn(deviation, passed, wide, scratch)
+        return patch
+
+    def _learn(self, deviation: F32, passed: float, wide: bool, scratch: BufferPool) -> None:
+        self._varies.learn(deviation, passed, scratch.limit, scratch.half)
+        self._looks += 1
+        if wide:
+            return
+        share = 1 - math.exp(-passed / _USUAL_SECONDS) if self._learned > _FIRST_LOOKS else 0.3
+        deviation -= self._usual
+        np.clip(deviation, -4, 2.5, out=deviation)
+        deviation *= share
+        self._usual += deviation
+        self._learned += 1
+
+
+def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: BufferPool) -> F32:
+    """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
+    if not pose.still:
+        pose.warp(fine, scratch.fine_warped)
+        fine = scratch.fine_warped
+    difference, square = scratch.fine_difference, scratch.fine_square
+    cv2.addWeighted(fine, 1, reference.fine, -(1 + pose.gain), 0, dst=difference, dtype=cv2.CV_32F)
+    np.multiply(difference, difference, out=square)
+    mean, deviation = scratch.mean, scratch.deviation
+    for plane, target in ((difference, mean), (square, deviation)):
+        # Two exact halves are twice as fast as one quarter.
+        cv2.resize(plane, (WIDTH, HEIGHT), dst=scratch.a, interpolation=cv2.INTER_AREA)
+        cv2.resize(scratch.a, _SHAPE[::-1], dst=target, interpolation=cv2.INTER_AREA)
+    mean *= mean
+    deviation -= mean
+    np.maximum(deviation, 0, out=deviation)
+    np.sqrt(deviation, out=deviation)
+    return deviation

@@ -1,0 +1,118 @@
+"""A speech server's refusals as errors of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from server.shared.speech import (
+    BoundedSocket,
+    Refusals,
+    SocketBounds,
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+    SpeechWorker,
+)
+from tests.core.test_error_texts import for_visitors
+from tests.support.clients import soon
+
+REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/speech")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (0, SpeechFailed, "log"),
+        (200, SpeechFailed, "log"),
+        (307, SpeechUnavailable, "SPEECH_BASE_URL"),
+        (400, SpeechRefused, "refused"),
+        (401, SpeechUnavailable, "SPEECH_API_KEY"),
+        (403, SpeechUnavailable, "SPEECH_API_KEY"),
+        (404, SpeechUnavailable, "SPEECH_MODEL"),
+        (422, SpeechRefused, "refused"),
+        (429, SpeechUnavailable, "no more requests"),
+        (500, SpeechFailed, "log"),
+        (503, SpeechUnavailable, "no more requests"),
+    ],
+)
+def test_a_status(status: int, kind: type[Exception], words: str) -> None:
+    """Operators read where, what and what to do; visitors read none of the names."""
+    error = REFUSALS.of_status(status, 3.0)
+    assert type(error) is kind
+    assert "http://10.1.2.3/v1" in error.message
+    assert words in error.message
+    assert for_visitors(error.visitor_message)
+
+
+def test_the_other_ways_to_fail() -> None:
+    """Each with its kind."""
+    assert isinstance(REFUSALS.unreachable(), SpeechUnavailable)
+    assert isinstance(REFUSALS.too_slow(), SpeechTimeout)
+    assert isinstance(REFUSALS.broken(), SpeechFailed)
+    assert isinstance(REFUSALS.garbage(), SpeechFailed)
+    assert "sends too much" in REFUSALS.garbage("sends too much").message
+
+
+READY_AT_ITS_END = """
+import sys
+from server.shared.processes.wire import encode
+sys.stdin.buffer.read()
+sys.stdout.buffer.write(encode({"type": "ready"}))
+sys.stdout.flush()
+"""
+
+
+async def test_one_that_is_loaded_while_it_is_ended_is_not_ready() -> None:
+    """Nobody hears of it, and nobody's sound goes to a process that is about to be gone."""
+    changes: list[bool] = []
+    worker = SpeechWorker(
+        "recogniser",
+        (sys.executable, "-c", READY_AT_ITS_END),
+        {},
+        load_seconds=60,
+        remedy="",
+        on_change=lambda: changes.append(worker.ready),
+    )
+    worker.start()
+    # Its input is open: closing it is the first way to end it.
+    await soon(lambda: worker._worker.process._stdin is not None)
+    await worker.close()
+    assert (changes, worker.ready) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("message", "bounds", "taken", "why"),
+    [
+        (b"\0" * 1000, SocketBounds(1000, 5, 100_000), 5, "more than 5 messages"),
+        (b"\0" * 1000, SocketBounds(1000, 100, 5000), 5, "more than 5,000 bytes"),
+        # However small it is, a message costs time.
+        (b"", SocketBounds(1000, 100, 320), 5, "more than 320 bytes"),
+    ],
+)
+async def test_a_server_without_an_end_is_left(
+    message: bytes, bounds: SocketBounds, taken: int, why: str
+) -> None:
+    """As soon as it has sent more messages, or more bytes, than the bounds allow."""
+
+    async def endless(socket: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.send(message)
+                await asyncio.sleep(0)
+
+    async with serve(endless, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        refusals = Refusals("speech server", "SPEECH", address, "/sound")
+        socket = BoundedSocket(refusals, "", 10.0, bounds)
+        async with socket.opened() as exchange:
+            for _ in range(taken):
+                assert await exchange.next() == message
+            with pytest.raises(SpeechFailed, match=why):
+                await exchange.next()
