@@ -37,7 +37,7 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.http_json import Reply
     from scripts.bench.live_encoder import LiveEncoder, Scene
-    from scripts.checks import local, media, speech, web
+    from scripts.checks import local, media, web
     from scripts.checks.finding import Finding, State, masked, table
 except ModuleNotFoundError as missing:
     go_on_inside(missing, install="bash scripts/run.sh")
@@ -78,8 +78,8 @@ async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding,
     for found in await local.check_role_servers(settings):
         yield found
     for check in (
-        *(local.check_local_model, speech.check_recogniser, speech.check_voice),
-        speech.check_end_of_turn,
+        *(local.check_local_model, local.check_recogniser, local.check_voice),
+        local.check_end_of_turn,
     ):
         if (one := await check(settings, health)) is not None:
             yield one

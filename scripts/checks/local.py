@@ -1,4 +1,6 @@
-"""Checks on the server's machine: settings, ports, local model, model server."""
+"""Checks on the server's machine: settings, ports, local model, model servers, what makes words of speech, hears where it
+ends, and speaks answers.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,18 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
-from dataclasses import replace
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from config import ConfigError, RoleSettings, Settings, load
+from scripts.bench.http_json import request
 from scripts.checks.finding import Finding, State
-from scripts.checks.model_list import Trouble, has, listed
 from server.features.hosting.catalogue.choice import CommandError, own_choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
@@ -184,3 +189,208 @@ async def _each_server(
         return Finding(id, title, State.OK, has(known))
 
     return await asyncio.gather(*map(check, own.urls))
+
+
+# Lists of models of OpenAI-compatible servers, and what is wrong when one gives none
+
+SECONDS = 5.0
+_MOST_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The fault of a server's list of models; fields as in `Finding`."""
+
+    text: str
+    cause: str
+    todo: str
+    # It answers, but lists no models.
+    unlisted: bool = False
+
+
+async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> list[str] | Trouble:
+    """Return the names of its models.
+
+    `prefix`: of its settings, as in "VLLM"; `start`: the command that starts it, if there is one.
+    """
+    url = f"{prefix}_BASE_URL"
+    try:
+        reply = await request(
+            "GET",
+            f"{base_url}/models",
+            token=key.get_secret_value() or None,
+            timeout=SECONDS,
+            tls=ssl.create_default_context(),
+        )
+    except ssl.SSLCertVerificationError as error:
+        return Trouble(
+            "Its TLS certificate is not trusted.",
+            f"{error.verify_message}.",
+            "Install its authority on this machine, or use a name that the certificate has.",
+        )
+    except TimeoutError:
+        return Trouble(
+            f"{url} does not answer within {SECONDS:g} s.",
+            "It hangs, or a firewall swallows the packets.",
+            f"See its log; check the address in {url}.",
+        )
+    except (OSError, EOFError, ValueError):
+        return Trouble(
+            f"Nothing answers at {url}.",
+            "It does not run, is still loading, or listens elsewhere.",
+            (f"Start it ({start}), or correct {url}." if start else f"Start it, or correct {url}."),
+        )
+    if reply.status in (401, 403):
+        return Trouble(
+            f"It refuses this key ({reply.status}).",
+            "It was started with another --api-key.",
+            f"Set {prefix}_API_KEY to the same.",
+        )
+    try:
+        if reply.status == 200:
+            return [_shown(str(model["id"])) for model in reply.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        pass
+    return Trouble(
+        f"No model list at {url}/models (status {reply.status}).",
+        "Another program answers there, or the path is wrong.",
+        f"{url} ends with /v1 as a rule.",
+        unlisted=reply.status in (404, 405, 501),
+    )
+
+
+def has(names: list[str]) -> str:
+    """Return the sentence about the models that a server has."""
+    if not names:
+        return "Its list of models is empty."
+    return f"It has {', '.join(names[:3])}."
+
+
+def _shown(name: str) -> str:
+    """Return a model's name as a terminal may show it: another program chose it."""
+    return "".join(char for char in name[:_MOST_NAME] if char.isprintable())
+
+
+# Speech
+
+_NO_MODEL = "The file is no model for the end of turns."
+
+
+async def check_recogniser(settings: Any, health: Any) -> Finding | None:
+    """Check the recogniser that the settings name; None without one, or its feature.
+
+    `health`: the body of /health, None without a server.
+    """
+    finding = partial(Finding, "recogniser", "Recogniser")
+    if not hasattr(settings, "transcription_base_url"):
+        return None
+    if settings.transcription_base_url:
+        return await _server(
+            *(finding, "TRANSCRIPTION"),
+            settings.transcription_base_url,
+            settings.transcription_api_key,
+            settings.transcription_model,
+            without="Spoken questions need an engine that hears; typing works.",
+        )
+    if settings.transcription_local_model is None:
+        return None
+    folder = settings.transcription_local_model
+    return _local(finding, "TRANSCRIPTION_LOCAL_MODEL", folder, _reported(health, "recogniser"))
+
+
+async def check_voice(settings: Any, health: Any) -> Finding | None:
+    """Check the voice that the settings name; None without one, or its feature. `health`: as above."""
+    finding = partial(Finding, "voice", "Voice")
+    if not hasattr(settings, "speech_base_url"):
+        return None
+    if settings.speech_local_model is not None:
+        folder = settings.speech_local_model
+        return _local(finding, "SPEECH_LOCAL_MODEL", folder, _reported(health, "voice"))
+    if not settings.speech_base_url:
+        return None
+    return await _server(
+        *(finding, "SPEECH"),
+        settings.speech_base_url,
+        settings.speech_api_key,
+        settings.speech_model,
+        without="Each browser reads answers with its own voice.",
+    )
+
+
+async def check_end_of_turn(settings: Any, health: Any) -> Finding | None:
+    """Check the end-of-turn model that the settings name; None without one. `health`: as above."""
+    path = getattr(settings, "end_of_turn_model", None)
+    if path is None or not settings.microphone:
+        return None
+    # The feature is there where it has settings.
+    from server.features.voice_in.turn_model import TurnModel
+    from server.shared.onnx_file import ModelTrouble, ModelUnusable
+
+    troubles = {
+        ModelTrouble.UNREADABLE: "The file cannot be read.",
+        ModelTrouble.OTHER_SHA256: "The file has another SHA-256 than END_OF_TURN_SHA256.",
+    }
+    finding, name = partial(Finding, "end_of_turn", "End of turn"), path.name
+    reported = _reported(health, "end_of_turn")
+    state = None if reported is None else reported.get("state")
+    if state == "ready":
+        return finding(State.OK, f"{name} is ready.")
+    todo = "Correct END_OF_TURN_MODEL or what the cause names, then start the server again."
+    without = "Until then silence alone ends spoken questions."
+    try:
+        await asyncio.to_thread(TurnModel, path, settings.end_of_turn_sha256)
+    except ModelUnusable as error:
+        text = "END_OF_TURN_MODEL cannot be loaded."
+        cause = f"{troubles.get(error.trouble, _NO_MODEL)} {without}"
+        return finding(State.WARN, text, cause, todo)
+    if state is not None:
+        # It was corrected after the start.
+        return finding(State.WARN, f"{name} is not ready.", without, todo)
+    return finding(State.OK, f"{name} can be loaded, as far as its files tell.")
+
+
+def _reported(health: Any, part: str) -> dict[str, Any] | None:
+    """Return what the server says of a part; None where it says nothing."""
+    reported = health.get(part) if isinstance(health, dict) else None
+    return reported if isinstance(reported, dict) else None
+
+
+async def _server(
+    finding: Callable[..., Finding],
+    prefix: str,
+    url: str,
+    key: SecretStr,
+    model: str,
+    *,
+    without: str,
+) -> Finding:
+    found = await listed(prefix, url, key, start="")
+    if isinstance(found, Trouble):
+        if found.unlisted:
+            return finding(State.OK, "It answers, and lists no models, as some do.")
+        return finding(State.WARN, found.text, f"{found.cause} {without}", found.todo)
+    if model and found and model not in found:
+        return finding(
+            State.WARN,
+            f"It does not have {prefix}_MODEL.",
+            f"{has(found)} {without}",
+            f"Set {prefix}_MODEL to one of these, or leave it empty.",
+        )
+    return finding(State.OK, has(found))
+
+
+def _local(
+    finding: Callable[..., Finding], setting: str, folder: Path, reported: dict[str, Any] | None
+) -> Finding:
+    if reported is not None and reported.get("state") == "ready":
+        return finding(State.OK, f"{folder.name} is ready.")
+    needed = {"config.json": "config.json", "weights (.safetensors)": "*.safetensors"}
+    missing = [name for name, files in needed.items() if not any(folder.glob(files))]
+    todo = f"Correct {setting} or what the cause names, then start the server again."
+    if missing:
+        text = f"{setting} cannot be loaded."
+        return finding(State.WARN, text, f"Its folder has no {missing[0]}.", todo)
+    if reported is not None:
+        cause = str(reported.get("detail") or "")
+        return finding(State.WARN, f"{folder.name} is not ready.", cause, todo)
+    return finding(State.OK, f"{folder.name} has its files.")

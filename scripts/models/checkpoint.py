@@ -1,4 +1,6 @@
-"""A folder with a model's weights as safetensors shards: configuration, index, required tensors."""
+"""A folder with a model's weights as safetensors shards: configuration, index, required tensors; and the quantised
+forms that can be made. Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -132,3 +134,30 @@ def _size(model: Checkpoint, name: str) -> int:
         f"{model.folder / 'config.json'} lacks the sizes of the text model ({name} is {json.dumps(found)[:40]})."
         " Download it again."
     )
+
+
+# The quantised forms that can be made
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form that vLLM loads. `name` ends the new folder's name."""
+
+    name: str
+    preset: str
+    # As compressed-tensors and vLLM call it
+    format: str
+    bits: int
+    # Columns that share a scale; None: a row does
+    group: int | None
+    # Dtypes of the stored weight in a safetensors header
+    stored: str
+
+
+# vLLM 0.32.0 loads them as CompressedTensorsW8A8Fp8, CompressedTensorsW8A8Int8 and
+# CompressedTensorsWNA16.
+FORMS = {
+    "fp8": Form("fp8", "FP8_DYNAMIC", "float-quantized", 8, None, "F8_E4M3"),
+    "int8": Form("w8a8", "W8A8", "int-quantized", 8, None, "I8"),
+    "int4": Form("w4a16", "W4A16", "pack-quantized", 4, 128, "I32"),
+}

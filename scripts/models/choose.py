@@ -184,13 +184,13 @@ def _look_at_hub(choice: Choice) -> None:
     # Before its library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_space(choice.folder, choice.model.weights_bytes - there, choice.model.name)
-    from scripts.models import hub, kept
+    from scripts.models import download, hub
 
     try:
         say(f"Looking for {choice.model.id} at {hub.where()}.")
         model = choice.model
         repository = hub.look_up(model.id, model.revision or None, model.files)
-        kept.require_space(repository, choice.folder)
+        download.require_space(repository, choice.folder)
         disk.require_writable(choice.folder)
     except ModelError as error:
         raise ModelError(f"{error.message}\n{OTHERWISE}") from None

@@ -1,6 +1,9 @@
 """Quantise a model's folder, shard by shard: memory holds one shard, and a stopped run can go on.
 
-Tensors keep the names they have, so every vLLM that reads the original reads the result.
+Tensors keep the names they have, so every vLLM that reads the original reads the result. Weights are quantised with the
+compressed-tensors library (Apache-2.0, of the vLLM project, which loads the same form), data-free: a weight's scale comes
+from the weight alone, activations are scaled while the model runs, so no pictures or texts are needed. The vision tower,
+the embeddings and the last layer keep their precision, as in the published quantised Qwen-VL models.
 """
 
 from __future__ import annotations
@@ -9,19 +12,31 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import compressed_tensors
 import torch
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import (
+    QuantizationConfig,
+    QuantizationScheme,
+    preset_name_to_scheme,
+)
+from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from scripts.models import checkpoint, disk, record, schemes, verify
-from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint
-from scripts.models.forms import Form
+from scripts.models import checkpoint, disk, record, verify
+from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint, Form
 from scripts.models.trouble import ModelError
 
 PROGRESS = "progress.json"
+LIBRARY_VERSION = str(compressed_tensors.__version__)
+# The same names in transformers, in vLLM and in checkpoints old and new.
+IGNORED = ["re:.*visual.*", "re:.*lm_head"]
+GROUPS = (128, 64, 32)
 # Of another program or of the download, and no part of a model
 _LEFT_OUT = (".cache", ".git", record.NAME)
 
@@ -44,10 +59,10 @@ def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], 
             f"{out} is inside the model's own folder, which is copied to it. Choose one beside it with --out."
         )
     shapes = checkpoint.text_shapes(model)
-    fitting = schemes.fitted(form, {columns for _, columns in shapes.values()})
+    fitting = fitted(form, {columns for _, columns in shapes.values()})
     if fitting is None:
         raise ModelError(
-            f"{form.bits} bits need layers whose columns divide by {min(schemes.GROUPS)}; this model's do not."
+            f"{form.bits} bits need layers whose columns divide by {min(GROUPS)}; this model's do not."
             " Use --quantize 8."
         )
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
@@ -86,7 +101,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
         state = (model.folder / name).stat()
         files[name] = [state.st_size, state.st_mtime_ns]
     return {
-        "form": [form.name, form.group, schemes.LIBRARY_VERSION],
+        "form": [form.name, form.group, LIBRARY_VERSION],
         "source": str(model.folder.resolve()),
         "files": files,
     }
@@ -151,7 +166,7 @@ def _write_shards(
 
 
 def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
-    chosen = schemes.scheme(form)
+    chosen = scheme(form)
     shapes = checkpoint.text_shapes(model)
     tensors: dict[str, torch.Tensor] = {}
     try:
@@ -173,7 +188,7 @@ def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Ten
                         f"{name} in {shard} is {list(value.shape)}, by config.json it is"
                         f" {list(shapes[match['part']])}. Download the model again."
                     )
-                for part, made in schemes.quantized(value, chosen, form).items():
+                for part, made in quantized(value, chosen, form).items():
                     tensors[f"{layer}.{part}"] = made.contiguous()
     except SafetensorError as error:
         raise ModelError(
@@ -200,7 +215,7 @@ def _finish(
         total = sum(entry["size"] for entry in done.values())
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
         record.write_whole(work / INDEX, json.dumps(index, indent=2) + "\n")
-    config = {**model.config, "quantization_config": schemes.configuration(form)}
+    config = {**model.config, "quantization_config": configuration(form)}
     record.write_whole(work / "config.json", json.dumps(config, indent=2) + "\n")
     # Of a run that was killed while it wrote
     for path in work.glob("*.tmp"):
@@ -229,3 +244,49 @@ def _sync(folder: Path) -> None:
         os.fsync(place)
     finally:
         os.close(place)
+
+
+# Quantising
+
+
+def fitted(form: Form, columns: set[int]) -> Form | None:
+    """The form with the largest group that divides every weight's columns; None when there is none."""
+    if form.group is None:
+        return form
+    for group in GROUPS:
+        if all(count % group == 0 for count in columns):
+            return replace(form, group=group)
+    return None
+
+
+def scheme(form: Form) -> QuantizationScheme:
+    chosen = preset_name_to_scheme(form.preset, ["Linear"])
+    if form.group is not None:
+        chosen.weights.group_size = form.group
+    return chosen
+
+
+def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
+    """Return the stored tensors of a rows by columns weight, by the last part of their names."""
+    if form.group is None:
+        low, high = torch.aminmax(weight, dim=1, keepdim=True)
+    else:
+        low, high = torch.aminmax(weight.unflatten(-1, (-1, form.group)), dim=-1)
+    scale, _ = calculate_qparams(low, high, chosen.weights)
+    compressor = BaseCompressor.get_value_from_registry(form.format)
+    return dict(compressor.compress({"weight": weight, "weight_scale": scale}, chosen))
+
+
+def configuration(form: Form) -> dict[str, Any]:
+    """`quantization_config` of the new config.json."""
+    chosen = scheme(form)
+    # Also read by the library's release in vLLM 0.9.2 (0.10.2), which knows the format only at the
+    # top.
+    whole = QuantizationConfig(
+        config_groups={"group_0": chosen},
+        ignore=IGNORED,
+        format=form.format,
+        quantization_status="compressed",
+    )
+    plain: dict[str, Any] = json.loads(whole.model_dump_json(exclude_none=True))
+    return {**plain, "quant_method": "compressed-tensors", "version": LIBRARY_VERSION}

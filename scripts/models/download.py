@@ -25,11 +25,13 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from config import ConfigError, load  # noqa: E402
 from scripts.arguments import settings_file  # noqa: E402
-from scripts.models import disk, hub, kept  # noqa: E402
+from scripts.models import checkpoint, disk, hub, record  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 from server.core import core_dumps  # noqa: E402
+from server.features.hosting.catalogue.files import inside  # noqa: E402
+from server.shared.network import FetchError  # noqa: E402
 
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024
@@ -120,6 +122,137 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes + 1} min"
 
 
+# The folder that a model is fetched to: its whole files, missing files, and files of another revision or model
+
+PIPELINE = "model_index.json"
+WEIGHTS = (".safetensors", ".gguf")
+# Beside the files: index, record, what the file system takes
+SPARE = 16 * 1024 * 1024
+
+
+def missing(repository: Repository, folder: Path) -> list[HubFile]:
+    """Files whose size is not yet right; those with the right size are checked later."""
+    return [
+        file
+        for file in repository.files
+        if not (folder / file.name).is_file() or (folder / file.name).stat().st_size != file.size
+    ]
+
+
+def begun(files: Sequence[HubFile], folder: Path) -> int:
+    """Bytes of these that need not be fetched: whole files, and first parts."""
+    sizes = 0
+    for file in files:
+        for name in (file.name, f"{file.name}.part"):
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                continue
+            # Another size under its own name is of another revision, and makes way only when this
+            # one is whole.
+            if size == file.size or (name != file.name and size < file.size):
+                sizes += size
+                break
+    return sizes
+
+
+def strangers(repository: Repository, folder: Path) -> list[Path]:
+    """An earlier revision's files, which would be read as this one's; ModelError where another
+    model's files are.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
+    known = record.read(folder) if folder.is_dir() else None
+    source = record.unfinished(folder) if known is None else known["source"]
+    ours_begun = known is None and source.get("repository") == repository.name
+    if source and source.get("repository") != repository.name:
+        other = str(source.get("repository") or "a converted model")[:100]
+        raise ModelError(
+            f"{folder} holds {other}. Choose another folder with --to, or remove that one."
+        )
+    ours = {file.name for file in repository.files}
+    weights = (path for form in WEIGHTS for path in folder.glob(f"*{form}"))
+    found = {path for path in weights if path.name not in ours}
+    earlier = set() if known is None else _recorded(folder, set(known["files"]) - ours)
+    if found - earlier and not ours_begun:
+        names = sorted(path.name for path in found - earlier)
+        raise ModelError(
+            f"{folder} has weights of something else ({', '.join(names[:3])}). Choose another folder with --to, or remove"
+            " them."
+        )
+    return sorted(found | earlier)
+
+
+def _recorded(folder: Path, names: set[str]) -> set[Path]:
+    """Return those of the names that are files within the folder."""
+    found = set()
+    for name in names:
+        try:
+            inside(folder, name)
+        except FetchError:
+            continue
+        if (folder / name).is_file():
+            found.add(folder / name)
+    return found
+
+
+def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
+    """Return the missing files of `folder` and their bytes.
+
+    Raises ModelError when they cannot be written there.
+    """
+    strangers(repository, folder)
+    files = missing(repository, folder)
+    needed = sum(file.size for file in files) - begun(files, folder)
+    if files:
+        disk.require_space(folder, needed + SPARE, "what is to be fetched")
+    return files, needed
+
+
+def begin(repository: Repository, folder: Path) -> None:
+    """Remove files of another revision that are in the way. Raises ModelError, OSError."""
+    source = {"repository": repository.name, "commit": repository.commit}
+    old = strangers(repository, folder)
+    if record.unfinished(folder) not in ({}, source):
+        # Of another revision, whose files may go on otherwise.
+        old += folder.rglob("*.part")
+    known = record.read(folder)
+    if known is not None:
+        sums = {name: entry["sha256"] for name, entry in known["files"].items()}
+        old += [
+            folder / file.name
+            for file in repository.files
+            if file.sha256 not in (None, sums.get(file.name, file.sha256))
+        ]
+    for path in old:
+        path.unlink(missing_ok=True)
+    record.begin(folder, source)
+    if known is not None and known["source"] != source:
+        # Until all of this revision is there, the folder is neither the one nor the other.
+        (folder / record.NAME).unlink(missing_ok=True)
+
+
+def finish(repository: Repository, folder: Path) -> None:
+    """The record; what the index names has to be there. Raises ModelError."""
+    # A pipeline of several models (diffusers) has no index of its own, nor have GGUF files; they were
+    # all named by the hub, or to it.
+    names = {file.name for file in repository.files}
+    if PIPELINE not in names and not any(name.endswith(".gguf") for name in names):
+        model = checkpoint.read(folder)
+        lost = [name for name in model.shards if not (folder / name).is_file()]
+        if lost:
+            raise ModelError(
+                f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
+            )
+    files = {
+        file.name: {"size": file.size, "sha256": file.sha256 or record.sha256(folder / file.name)}
+        for file in repository.files
+    }
+    source = {"repository": repository.name, "commit": repository.commit}
+    record.write(folder, source, files)
+    (folder / record.BEGUN).unlink(missing_ok=True)
+
+
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
 AT_A_TIME = 4
 # A file whose content is wrong is fetched anew this often.
@@ -151,7 +284,7 @@ def fetch_all(
     """Some at a time. Raises ModelError, OSError: the first that comes."""
     if not files:
         return
-    here = kept.begun(files, folder)
+    here = begun(files, folder)
     progress = Progress("Fetching", sum(file.size for file in files), here, json=json)
     stall = Stall(here, time.monotonic())
     failed = threading.Event()
@@ -172,7 +305,7 @@ def fetch_all(
             done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
             for job in done:
                 job.result()
-            here = kept.begun(files, folder)
+            here = begun(files, folder)
             progress.show(here, last=not running)
             if not running:
                 break
@@ -215,7 +348,7 @@ def download(
     Raises ModelError, OSError.
     """
     repository = hub.look_up(name, revision, only)
-    files, needed = kept.require_space(repository, folder)
+    files, needed = require_space(repository, folder)
     say(
         f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
         f" {in_words(needed)} to fetch to {folder}, {in_words(disk.free_bytes(folder))} free there."
@@ -227,9 +360,9 @@ def download(
         return
     disk.make_folder(folder)
     with disk.alone_in(folder):
-        kept.begin(repository, folder)
+        begin(repository, folder)
         # Another run may have gone on with it since it was looked at.
-        files = kept.missing(repository, folder)
+        files = missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder, json)
             files = wrong(repository, folder, json)
@@ -244,7 +377,7 @@ def download(
                     " (a proxy, a mirror), or memory or disk fail. It was removed; the same command fetches it again."
                 )
             say(f"The content of {names} is not what the hub says: fetching it anew.")
-        kept.finish(repository, folder)
+        finish(repository, folder)
 
 
 def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:

@@ -16,15 +16,16 @@ from safetensors import SafetensorError, safe_open
 from scripts.models import record
 from scripts.models.checkpoint import (
     FAMILIES,
+    FORMS,
     INDEX,
     SINGLE,
     TEXT_LAYER,
     Checkpoint,
+    Form,
     text_layers,
     text_shapes,
 )
 from scripts.models.disk import in_words
-from scripts.models.forms import FORMS, Form
 from scripts.models.trouble import ModelError
 
 # As safetensors names them: what a weight that is not quantised may be stored in

@@ -157,7 +157,7 @@ GUARDED_FOR_MODELS: dict[str, dict[str, str]] = {
         "transformers.processing_utils:ProcessorMixin.check_argument_for_proper_class": "341a1b833fa1",
         "transformers.models.auto.video_processing_auto:AutoVideoProcessor.from_pretrained": "127289e5b495",
     },
-    "scripts/models/schemes.py": {
+    "scripts/models/convert.py": {
         "compressed_tensors.quantization.utils.helpers:calculate_qparams": "9c3d1a994ba4"
     },
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from scripts.models import disk, download, kept, record
+from scripts.models import disk, download, record
 from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.hub import Repository
 from scripts.models.trouble import ModelError, say
@@ -338,9 +338,9 @@ def test_what_another_run_fetched_is_not_fetched_again(hub: Hub, tmp_path: Path)
         for name in SHARDS:
             (there / name).write_bytes(files(3)[name])
 
-    kept_begin = kept.begin
+    kept_begin = download.begin
     with pytest.MonkeyPatch.context() as patch, pointed_at(hub.url):
-        patch.setattr(kept, "begin", meanwhile)
+        patch.setattr(download, "begin", meanwhile)
         download.download(NAME, None, folder)
     assert not {name for name, _ in gets(hub)} & set(SHARDS)
 
