@@ -24,8 +24,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 import aiomqtt
@@ -42,6 +43,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
 from scripts.bench.report import Report, Row, Spread, machine
+from scripts.bench.usage import Usage
 from server.core import core_dumps
 from tests.features.webhooks.receiver import OK, SECRET, Heard, receiving
 from tests.peers.processes import RTSP, no_rtsp, peer_process
@@ -242,14 +244,6 @@ class Run:
     phases: int = 0
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process, MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def descendants(pid: int) -> list[int]:
     """Return the child processes of a process, and theirs."""
     found: list[int] = []
@@ -261,12 +255,8 @@ def descendants(pid: int) -> list[int]:
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
     """Return the growth by least squares, in units an hour of seconds; 0 for fewer than two samples."""
-    if len(samples) < 2:
-        return 0.0
-    mid_x = sum(x for x, _ in samples) / len(samples)
-    mid_y = sum(y for _, y in samples) / len(samples)
-    spread = sum((x - mid_x) ** 2 for x, _ in samples)
-    return 3600 * sum((x - mid_x) * (y - mid_y) for x, y in samples) / spread if spread else 0.0
+    times, values = zip(*samples, strict=True) if samples else ((), ())
+    return 3600 * linear_regression(times, values).slope if len(set(times)) > 1 else 0.0
 
 
 # People
@@ -290,9 +280,10 @@ async def sample(pid: int, run: Run) -> None:
     began = time.monotonic()
     while True:
         now = time.monotonic() - began
-        run.memory.append((now, resident(pid)))
-        with contextlib.suppress(OSError):  # one has just ended
-            run.children.append((now, sum(map(resident, descendants(pid)))))
+        run.memory.append((now, Usage.of(pid).rss))
+        # One may just have ended.
+        with contextlib.suppress(OSError, StopIteration):
+            run.children.append((now, sum(Usage.of(one).rss for one in descendants(pid))))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
@@ -369,50 +360,29 @@ async def measure(args: argparse.Namespace) -> Run:
         ]
         house = await give(http, f"{CAMERAS}/grants", OPERATOR, "house")
         asks = {"question": "What is there?"}
-        above, within = Tally(limited=True), Tally(within=True)
-        programs = {
-            "assistant over MCP": (
-                await enter(assistant(server.url, made[0], **asks)),
-                EVERY,
-                replace(above),
-            ),
-            "script with OpenAI's client": (
-                await enter(script(server.url, made[1])),
-                EVERY,
-                replace(above),
-            ),
-            "script at the standing camera": (
-                await enter(script(server.url, house)),
-                EVERY,
-                replace(above),
-            ),
-            "assistant that takes pictures": (
-                await enter(assistant(server.url, more[0], "snapshot")),
+        looks = (
+            ("assistant over MCP", assistant(server.url, made[0], **asks), EVERY),
+            ("script with OpenAI's client", script(server.url, made[1]), EVERY),
+            ("script at the standing camera", script(server.url, house), EVERY),
+            (
+                "assistant that takes pictures",
+                assistant(server.url, more[0], "snapshot"),
                 EVERY / 2,
-                replace(above),
             ),
-            "assistant within its rate": (
-                await enter(assistant(server.url, more[1], **asks)),
-                SELDOM,
-                within,
-            ),
-            "this project's client": (
-                await enter(library(server.url, more[2])),
-                SELDOM,
-                Tally(within=True),
-            ),
-            "home over MQTT": (
-                await enter(home(house_broker.client(), LOOK, FACTS)),
-                SELDOM,
-                Tally(within=True),
-            ),
-            "operator asks the standing camera": (
-                posts(operator, f"{CAMERAS}/ask", {"content": "What is there?"}),
-                10.0,
-                Tally(),
-            ),
+            ("assistant within its rate", assistant(server.url, more[1], **asks), SELDOM),
+            ("this project's client", library(server.url, more[2]), SELDOM),
+            ("home over MQTT", home(house_broker.client(), LOOK, FACTS), SELDOM),
+        )
+        programs = {
+            name: (await enter(made_), every, Tally(limited=every <= EVERY, within=every > EVERY))
+            for name, made_, every in looks
+        }
+        ask_it = posts(operator, f"{CAMERAS}/ask", {"content": "What is there?"})
+        test = posts(operator, "/api/operator/webhooks/hall/test")
+        programs |= {
+            "operator asks the standing camera": (ask_it, 10.0, Tally()),
             "operator looks at its picture": (gets(operator, f"{CAMERAS}/picture"), 3.0, Tally()),
-            "webhooks": (posts(operator, "/api/operator/webhooks/hall/test"), 5.0, Tally()),
+            "webhooks": (test, 5.0, Tally()),
         }
         run.tallies = {name: tally for name, (*_, tally) in programs.items()}
         run.tallies["webhooks that arrived and verified"] = heard

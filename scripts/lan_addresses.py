@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import re
 import socket
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -108,21 +106,3 @@ def find_identity() -> Identity:
                 found.add(address)
     ordered = sorted(found, key=lambda a: (a != first, a.version, not a.is_private, int(a)))
     return Identity(host_names(socket.gethostname()), tuple(ordered[:MAX_ADDRESSES]))
-
-
-def main() -> int:
-    argparse.ArgumentParser(
-        prog="lan_addresses.py",
-        description="Print the names and addresses by which phones in the same network reach this machine, a line each.",
-    ).parse_args()
-    identity = find_identity()
-    print(*identity.names, *identity.addresses, sep="\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from server.core import core_dumps
-
-    core_dumps.forbid()
-    sys.exit(main())

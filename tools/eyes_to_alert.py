@@ -45,8 +45,17 @@ try:
     from scripts.bench.stand_in_model import StandInModel
     from scripts.bench.usage import Usage
     from server.shared.watch_answers import conditions_in
-    from tools.eyes_clips import Clip, NoClips, Playing, folder, made, streamingbench
-    from tools.eyes_score import HEAD, Alerted, Score
+    from tools.eyes_clips import (
+        HEAD,
+        Alerted,
+        Clip,
+        NoClips,
+        Playing,
+        Score,
+        folder,
+        made,
+        streamingbench,
+    )
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 

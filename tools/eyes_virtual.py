@@ -29,8 +29,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities
 from server.shared.attention.attention import EarlyCheck
 from server.shared.watch_answers import Answer, read_answers
-from tools.eyes_clips import HEIGHT, WIDTH, Clip
-from tools.eyes_score import Alerted, Score
+from tools.eyes_clips import HEIGHT, WIDTH, Alerted, Clip, Score
 
 _PIXELS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
 _BEGIN = 1000.0

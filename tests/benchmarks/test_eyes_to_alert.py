@@ -18,13 +18,15 @@ from tools.eyes_clips import (
     SHARES,
     STILL,
     WIDTH,
+    Alerted,
     Clip,
+    Event,
     NoClips,
+    Score,
     folder,
     made,
     streamingbench,
 )
-from tools.eyes_score import Alerted, Event, Score
 from tools.eyes_to_alert import StatedModel
 
 COMES, GOES = "a cat comes", "a dog comes"

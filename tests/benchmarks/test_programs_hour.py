@@ -17,7 +17,6 @@ from benchmarks.programs_hour import (
     descendants,
     limited,
     report,
-    resident,
     slope,
 )
 
@@ -31,7 +30,7 @@ def test_growth_is_a_slope() -> None:
 
 def test_the_report_says_what_is_beyond_its_target() -> None:
     """People who wait longer beside programs, and a program that looked more often than it may."""
-    run = Run(beside=30.0, phases=1, memory=[(0.0, 1.0), (10.0, resident(1) + 5)])
+    run = Run(beside=30.0, phases=1, memory=[(0.0, 1.0), (10.0, 6.0)])
     run.first[0].extend([0.1, 0.1])
     run.first[1].extend([0.13, 0.13])
     run.tallies = {
