@@ -21,8 +21,7 @@ from pathlib import Path
 # go_on_inside starts this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, number, whole
-from scripts.own_environment import go_on_inside
+from scripts.arguments import command_line, go_on_inside, number, whole
 from server.core import core_dumps
 
 try:

@@ -24,8 +24,7 @@ from statistics import median, quantiles
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line
-from scripts.own_environment import go_on_inside
+from scripts.arguments import command_line, go_on_inside
 from server.core import core_dumps
 
 try:

@@ -30,8 +30,7 @@ from typing import TYPE_CHECKING
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, number, whole
-from scripts.own_environment import go_on_inside
+from scripts.arguments import command_line, go_on_inside, number, whole
 from server.core import core_dumps
 
 try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 
@@ -73,3 +75,18 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def go_on_inside(
+    missing: ModuleNotFoundError,
+    environment: str = ".venv",
+    install: str = "bash scripts/run.sh --install",
+) -> NoReturn:
+    """Restart the running script in `environment`, once; then exit with the install command."""
+    own = ROOT / environment / "bin" / "python"
+    if own.exists() and Path(sys.prefix).resolve() != (ROOT / environment).resolve():
+        os.execv(own, [str(own), *sys.argv])
+    sys.exit(f"{missing.name} is not installed: run `{install}` first.")

@@ -48,8 +48,11 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import command_line, number  # noqa: E402
-from scripts.own_environment import go_on_inside  # noqa: E402
+from scripts.arguments import (  # noqa: E402
+    command_line,
+    go_on_inside,
+    number,
+)
 from server.core import core_dumps  # noqa: E402
 
 try:

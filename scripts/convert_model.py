@@ -21,12 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import command_line  # noqa: E402
+from scripts.arguments import command_line, go_on_inside  # noqa: E402
 from scripts.models import checkpoint  # noqa: E402
 from scripts.models.checkpoint import FORMS  # noqa: E402
 from scripts.models.disk import in_words, partial  # noqa: E402
 from scripts.models.trouble import ended, say  # noqa: E402
-from scripts.own_environment import go_on_inside  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
 

@@ -28,8 +28,11 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.arguments import command_line, settings_file  # noqa: E402
-from scripts.own_environment import go_on_inside  # noqa: E402
+from scripts.arguments import (  # noqa: E402
+    command_line,
+    go_on_inside,
+    settings_file,
+)
 from server.core import core_dumps  # noqa: E402
 
 try:

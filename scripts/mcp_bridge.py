@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.own_environment import go_on_inside
+from scripts.arguments import go_on_inside
 from server import __version__
 from server.core import core_dumps
 

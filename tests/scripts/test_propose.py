@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.models import disk, propose
+from scripts.models import choose, disk, propose
+from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
@@ -20,7 +21,7 @@ from server.features.hosting.catalogue.proposal import Proposal
 from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
-from tests.support.hub_stand_in import Hub, running_hub
+from tests.support.hub_stand_in import Hub, pointed_at, running_hub
 from tests.support.hub_stand_in import Model as Published
 
 HUGE = Host(
@@ -182,3 +183,43 @@ def test_the_first_word_is_told_with_what_it_was_measured_on() -> None:
     told = "\n".join(propose.describe(Proposal(models.require("qwen3.5-2b")), host, None, "x"))
     assert "First word" not in told
     assert "free on the disk" not in told
+
+
+# Before anything is installed or fetched
+
+
+def test_what_is_there_needs_no_room(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that is gone on with, whole shards and the parts of others; a folder that may not
+    be written to is reported.
+    """
+    model = Catalogue.read(CATALOGUE.format(revision=""), "").require("tiny")
+    large = model.model_copy(update={"weights_bytes": 10**12})
+    for name in ("old.safetensors", "model.safetensors.part"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(5 * 10**11)
+    (tmp_path / "model-files.json.begun").write_text('{"repository": "someone/tiny-vl"}')
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**8)
+    with pointed_at(hub.url):
+        _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
+        (tmp_path / "old.safetensors").unlink()
+        with pytest.raises(ModelError, match="There is no room at"):
+            _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
+        with pytest.raises(ModelError, match="/dev/null/tiny-vl cannot be written"):
+            _look_at_hub(Choice(model, Path("/dev/null/tiny-vl"), Catalogue.load()))
+
+
+def test_a_smaller_one_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of them; where none does, the built-in engine."""
+    ours = Catalogue.load()
+    choice = Choice(ours.require("small"), Path("/nowhere"), ours)
+    for there, says in (
+        (2_500_000_000, r"Take a smaller one \(qwen3\.5-0\.8b\)"),
+        (1_000_000_000, "Without --model the built-in engine answers"),
+    ):
+        monkeypatch.setattr(choose, "main_memory", lambda there=there: (there, there))
+        with pytest.raises(ModelError, match=says):
+            choose._require_memory(choice)
+    monkeypatch.setattr(choose, "main_memory", lambda: (4_000_000_000, 0))
+    choose._require_memory(choice)
