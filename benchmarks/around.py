@@ -1,16 +1,15 @@
-"""Let simulated people look around in a rendered room: python -m benchmarks.around [--runs 40] [--seed 1] [--speed 25].
+"""Let simulated people look around in a rendered room: python -m benchmarks.around.
 
 The room is that of benchmarks.guidance, with five to seven photographs at known places whose things the detector knows, two
 of them often of the same thing, and four others. The camera is a pinhole of 50 to 70 degrees (nobody tells the server which), 1280x720
 pixels, 12.5 times a second, in a hand that shakes and tilts; it blurs with the turn and has noise. The person turns to one
 side, not evenly, until they are told that it is over, then turns once more by some way and asks where a thing was. The server's own `Scanning` looks with the true detector,
-within its own bound on the processor. All but the times of looks follows from the seed.
+within its own bound on the processor. All but the times of looks follows from the seed; with --quiet they are those of a
+quiet machine, too. --speed: degrees a second.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import math
 import random
 import time
@@ -40,6 +39,7 @@ from benchmarks.guidance import (
     paste,
     shaken,
 )
+from scripts.arguments import call
 from scripts.bench.report import percentile
 from server.core import core_dumps
 from server.features.builtin.beside import Beside
@@ -315,21 +315,6 @@ def grade(room: Room, run: Run, ended: Scanned, looked: float) -> None:
     run.missed = [name for name, _ in left]
 
 
-async def measure(runs: int, seed: int, speed: float, quiet: bool) -> list[Run]:
-    finder = Finder(Reader(), Beside(ThingFinder()))
-    found = []
-    for number in range(runs):
-        run = await look_around(finder, seed + number, speed, quiet)
-        print(
-            f"{number} field {run.lens:.0f} {run.end} {run.seconds:.1f} s, {run.right} of {run.things}, double {run.doubles},"
-            f" invented {run.invented}, missed {run.missed}, error {[round(one) for one in run.errors]}, bearing {run.bearing},"
-            f" looks {run.looks}, core {(run.spent + run.followed) / run.seconds:.3f} ({run.followed / run.seconds:.3f})",
-            flush=True,
-        )
-        found.append(run)
-    return found
-
-
 def report(runs: list[Run]) -> str:
     errors = [one for run in runs for one in run.errors] or [math.nan]
     things, right = sum(run.things for run in runs), sum(run.right for run in runs)
@@ -348,18 +333,21 @@ def report(runs: list[Run]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=25.0, help="degrees a second")
-    parser.add_argument(
-        "--quiet", action="store_true", help="looks take as long as on a quiet machine, not as now"
-    )
-    given = parser.parse_args()
-    print(report(asyncio.run(measure(given.runs, given.seed, given.speed, given.quiet))))
+async def measure(runs: int = 40, seed: int = 1, speed: float = 25.0, quiet: bool = False) -> None:
+    finder = Finder(Reader(), Beside(ThingFinder()))
+    found = []
+    for number in range(runs):
+        run = await look_around(finder, seed + number, speed, quiet)
+        print(
+            f"{number} field {run.lens:.0f} {run.end} {run.seconds:.1f} s, {run.right} of {run.things}, double {run.doubles},"
+            f" invented {run.invented}, missed {run.missed}, error {[round(one) for one in run.errors]}, bearing {run.bearing},"
+            f" looks {run.looks}, core {(run.spent + run.followed) / run.seconds:.3f} ({run.followed / run.seconds:.3f})",
+            flush=True,
+        )
+        found.append(run)
+    print(report(found))
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

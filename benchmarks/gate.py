@@ -1,8 +1,10 @@
-"""The change gate's figures: false wakes, what it sees, and what a look costs."""
+"""The change gate's figures: false wakes, what it sees, and what a look costs. `python -m benchmarks.gate`
+
+--seconds: the length of a still clip; --glances: looks early at frames between, as watches do.
+"""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections import defaultdict
@@ -10,6 +12,7 @@ from collections.abc import Callable
 
 import cv2
 
+from scripts.arguments import call
 from server.core import core_dumps
 from server.media.picture.luma import SceneReader
 from server.media.picture.planes import BufferPool
@@ -129,25 +132,21 @@ def _figures(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} / {statistics.quantiles(values, n=20)[-1]:.2f}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["still", "seen", "cost", []], default=[])
-    parser.add_argument("--seconds", type=float, default=65.0, help="length of a still clip")
-    parser.add_argument("--fps", type=int, choices=[2, 10], default=2)
-    parser.add_argument(
-        "--glances", action="store_true", help="look early at frames between, as watches do"
-    )
-    parser.add_argument("--looks", type=int, default=300)
-    args = parser.parse_args()
-    parts = args.what or ["cost", "seen", "still"]
-    if "cost" in parts:
-        cost(args.looks)
-    if "seen" in parts:
+def measure(
+    only: tuple[str, ...] = ("cost", "seen", "still"),
+    seconds: float = 65.0,
+    fps: int = 2,
+    glances: bool = False,
+    looks: int = 300,
+) -> None:
+    if "cost" in only:
+        cost(looks)
+    if "seen" in only:
         seen()
-    if "still" in parts:
-        still(args.seconds, args.fps, args.glances)
+    if "still" in only:
+        still(seconds, fps, glances)
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

@@ -1,4 +1,4 @@
-"""Lead simulated people to things in a rendered room: python -m benchmarks.guidance [--runs 60] [--seed 1].
+"""Lead simulated people to things in a rendered room: python -m benchmarks.guidance.
 
 The room is a wall around the person, drawn from a seed, with photographs at known places. The camera sees 60° of it in
 1280x720 pixels, 12.5 times a second, from a hand that shakes; it blurs with the turn and has noise. The server's own
@@ -12,7 +12,6 @@ Six seeds in turn, one of each thing, are for tuning; the next six are held out.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -32,6 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.arguments import call
 from scripts.bench.report import percentile
 from server.core import core_dumps
 from server.core.frames import Frame, Picture
@@ -506,22 +506,6 @@ def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> 
     return (x - left) % ROUND <= right - left and top <= y <= bottom
 
 
-async def measure(runs: int, seed: int) -> list[Run]:
-    finder = Finder(Reader(), Beside(ThingFinder()))
-    page = Page()
-    try:
-        found = []
-        for number in range(seed, seed + runs):
-            run = await lead(finder, page, number)
-            seconds = [None if one is None else round(one, 2) for one in (run.middle, run.again)]
-            way = "right" if run.right_way else "wrong"
-            print(number, run.thing, way, *seconds, run.found, run.wrong, run.maybe, run.wrongly)
-            found.append(run)
-        return found
-    finally:
-        page.close()
-
-
 def figures(runs: list[Run]) -> dict[str, Any]:
     """Return what is compared with the targets. A person who never comes there takes infinitely long."""
     led = [one for one in runs if not one.absent]
@@ -561,14 +545,22 @@ def report(runs: list[Run]) -> dict[str, Any]:
     return {name: figures(half) for name, half in halves.items() if half} | {"all": figures(runs)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    print(json.dumps(report(asyncio.run(measure(given.runs, given.seed))), indent=1))
+async def measure(runs: int = 60, seed: int = 1) -> None:
+    finder = Finder(Reader(), Beside(ThingFinder()))
+    page = Page()
+    try:
+        found = []
+        for number in range(seed, seed + runs):
+            run = await lead(finder, page, number)
+            seconds = [None if one is None else round(one, 2) for one in (run.middle, run.again)]
+            way = "right" if run.right_way else "wrong"
+            print(number, run.thing, way, *seconds, run.found, run.wrong, run.maybe, run.wrongly)
+            found.append(run)
+        print(json.dumps(report(found), indent=1))
+    finally:
+        page.close()
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,73 +94,6 @@ class Flow(Protocol):
 
     def run(self, now: float, enqueue: Enqueue) -> None:
         """Send all that is sent before `now`."""
-
-
-class SteadyFlow:
-    """A flow at a fixed rate that ignores losses: a call, a live stream."""
-
-    def __init__(
-        self, rate: float, *, start: float = 0.0, stop: float = math.inf, size: int = 1200
-    ) -> None:
-        """Packets of `size` bytes from `start` to `stop`."""
-        self._next = start
-        self._stop = stop
-        self._size = size
-        self._gap = 8 * size / rate
-
-    def run(self, now: float, enqueue: Enqueue) -> None:
-        while self._next <= now and self._next < self._stop:
-            enqueue(self._next, self._size)
-            self._next += self._gap
-
-
-class GreedyFlow:
-    """A download that takes what it gets, as TCP does (RFC 5681: slow start, congestion avoidance,
-    fast recovery).
-    """
-
-    def __init__(
-        self, *, start: float = 0.0, stop: float = math.inf, rtt: float = 0.04, size: int = 1500
-    ) -> None:
-        """Send packets of `size` bytes from `start` to `stop`; `rtt`: its round trip unqueued."""
-        self.sent = 0
-        self.lost = 0
-        self._start = start
-        self._stop = stop
-        self._rtt = rtt
-        self._size = size
-        self._window = 10.0
-        self._threshold = math.inf
-        # Packets sent before this time are of the loss that was answered already.
-        self._recovered = start
-        # (when the sender hears of it, when it was sent, whether it arrived)
-        self._heard: list[tuple[float, float, bool]] = []
-        self._begun = False
-
-    def run(self, now: float, enqueue: Enqueue) -> None:
-        if not self._begun and now >= self._start:
-            self._begun = True
-            self._fill(self._start, enqueue)
-        while self._heard and self._heard[0][0] <= now:
-            at, sent_at, arrived = heapq.heappop(self._heard)
-            if arrived:
-                grown = 1.0 if self._window < self._threshold else 1 / self._window
-                self._window += grown
-            elif sent_at >= self._recovered:
-                self._recovered = at
-                self._threshold = self._window = max(2.0, self._window / 2)
-            self._fill(at, enqueue)
-
-    def _fill(self, at: float, enqueue: Enqueue) -> None:
-        while at < self._stop and len(self._heard) < self._window:
-            arrives = enqueue(at, self._size)
-            self.sent += 1
-            if arrives is None:
-                # The packets behind it show that.
-                self.lost += 1
-                heapq.heappush(self._heard, (at + 2 * self._rtt, at, False))
-            else:
-                heapq.heappush(self._heard, (arrives + self._rtt, at, True))
 
 
 Address = tuple[str, int]

@@ -2,18 +2,18 @@
 
 Clips go through a true VP8 encoder. Of each class three questions are asked in 8 s, again and again; the first one's
 picture is new. Then words, digits and things change, before a camera that stands and one that sways: the picture from before
-must not serve for a question after.
+must not serve for a question after. --seconds: the length of a still clip.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
 
-from scripts.arguments import command_line
+from scripts.arguments import call
 from server.core import core_dumps
 from server.media.picture.likeness import Likeness
 from server.media.picture.planes import BufferPool
@@ -109,15 +109,12 @@ def show_old() -> None:
         print(f"  {name:28} {still}/{events}; {swaying}/{events}", flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = command_line(__doc__, prog="python -m benchmarks.picture_reuse")
-    parser.add_argument("--seconds", type=float, default=41.0, help="length of a still clip")
-    given = parser.parse_args(arguments)
+def measure(seconds: float = 41.0) -> None:
     cv2.setNumThreads(1)
-    show_reuse(given.seconds)
+    show_reuse(seconds)
     show_old()
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

@@ -7,10 +7,8 @@ come at random: about what happened, and about the time at which an event was ("
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +16,7 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import HEIGHT, WIDTH, Happens, Stage
+from scripts.arguments import call
 from server.core import core_dumps
 from server.core.frames import Frame
 from server.features.recall.memory import Kept, Recall, before, during, grid_of
@@ -113,20 +112,15 @@ def _ask(recall: Recall, events: Sequence[Happens], now: float, result: Result) 
         found.timed += any(event.active(one.captured) for one in timed)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--only", default=",".join(CLASSES))
-    args = parser.parse_args(arguments)
+def measure(minutes: float = 20.0, seeds: int = 2, only: tuple[str, ...] = CLASSES) -> None:
     print(
         "| class | age to | events | held | among eight | asked with its time | bytes, median | pictures |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for kind in args.only.split(","):
+    for kind in only:
         result = Result()
-        for seed in range(args.seeds):
-            run(kind, args.minutes * 60, seed, result)
+        for seed in range(seeds):
+            run(kind, minutes * 60, seed, result)
         for age, found in result.by_age.items():
             share = [
                 f"{each / max(1, found.events):.0%}"
@@ -136,9 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"| {kind} | {age} s | {found.events} | {' | '.join(share)} | "
                 f"{statistics.median(result.shares):.0%} | {statistics.median(result.pictures):g} |"
             )
-    return 0
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    sys.exit(main())
+    call(measure, __doc__)

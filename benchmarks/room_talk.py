@@ -6,12 +6,11 @@ that were stopped, while one is heard all the time.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from scripts.arguments import call
 from server.core import core_dumps
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.detector import Detector, SpeechModel
@@ -140,9 +139,7 @@ def _p(values: list[float]) -> str:
     return f"{np.percentile(values, 50):.2f}/{np.percentile(values, 95):.2f}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.room_talk", description=__doc__)
-    parser.parse_args(arguments)
+def measure() -> None:
     model = SpeechModel()
     show_people(model)
     show_television(model)
@@ -150,4 +147,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
 
 import httpx
 
-from scripts.arguments import command_line
+from scripts.arguments import call
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core import core_dumps
@@ -112,7 +111,9 @@ async def one_round(run: Running, way: str, seed: int) -> tuple[float, int, int]
     )
 
 
-async def measure(url: str, rounds: int) -> None:
+async def measure(vllm: str, rounds: int = 10) -> None:
+    """`vllm`: its base URL, with /v1."""
+    url = vllm.rstrip("/")
     async with (
         httpx.AsyncClient(trust_env=False, timeout=120) as client,
         running(engine="vllm", vllm_base_url=url, response_max_tokens=16) as run,
@@ -145,14 +146,6 @@ async def measure(url: str, rounds: int) -> None:
     print(f"prefix cache: {hits:.0f} of {queries:.0f} tokens found")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = command_line(__doc__, prog="python -m benchmarks.still_scene")
-    parser.add_argument("--vllm", required=True, help="base URL, with /v1")
-    parser.add_argument("--rounds", type=int, default=10)
-    given = parser.parse_args(arguments)
-    asyncio.run(measure(given.vllm.rstrip("/"), given.rounds))
-
-
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(measure, __doc__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
-from scripts.arguments import command_line
+from scripts.arguments import call
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.features.watches.rule import Ask, Look, Order, Watches
@@ -161,32 +160,31 @@ def run(kind: str, seconds: float, seed: int, model: Model, conditions: int) -> 
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command_line(__doc__)
-    parser.add_argument("--minutes", type=float, default=2.0, help="of each class (2)")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", nargs="*", choices=CLASSES, default=CLASSES)
-    parser.add_argument("--conditions", type=int, default=8)
-    parser.add_argument("--false-yes", type=float, default=0.02)
-    parser.add_argument("--false-no", type=float, default=0.1)
-    parser.add_argument("--linked", type=float, default=0.5)
-    args = parser.parse_args(arguments)
+def measure(
+    minutes: float = 2.0,
+    seeds: int = 10,
+    only: tuple[str, ...] = CLASSES,
+    conditions: int = 8,
+    false_yes: float = 0.02,
+    false_no: float = 0.1,
+    linked: float = 0.5,
+) -> None:
+    """`minutes`: of each class."""
     print(
         "| class | 0.5 s | 2 s | 10 s | early | others alerted | in 14 minutes | requests a minute |"
     )
     print("|---|---|---|---|---|---|---|---|")
     total = Minutes()
-    for kind in args.only:
+    for kind in only:
         one = Minutes()
-        for seed in range(args.seeds):
-            model = Model(args.false_yes, args.false_no, args.linked, seed)
-            one.take(run(kind, args.minutes * 60, seed, model, args.conditions))
+        for seed in range(seeds):
+            model = Model(false_yes, false_no, linked, seed)
+            one.take(run(kind, minutes * 60, seed, model, conditions))
         print(one.line(kind), flush=True)
         total.take(one)
     print(total.line("all"))
-    return 0
 
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    sys.exit(main())
+    call(measure, __doc__)

@@ -1,5 +1,4 @@
-"""Simulate the watch rule on a model with stated errors: python -m benchmarks.watch_rule [--seeds
-5] [--days 400].
+"""Simulate the watch rule on a model with stated errors: python -m benchmarks.watch_rule.
 
 The gate wakes so many times a day; each wake is a situation. The plain look's errors follow a
 chain: the situation before repeats its error with half of `persistence`. Another frame of the same
@@ -11,10 +10,10 @@ answers. All of that is assumed; it has to be measured on the real model.
 
 from __future__ import annotations
 
-import argparse
 import random
 from dataclasses import dataclass
 
+from scripts.arguments import call
 from server.core import core_dumps
 from server.features.watches.rule import Ask, Look, Order, Outcome, Watches
 from server.media.picture.grounding import Box
@@ -151,21 +150,14 @@ def measure(model: Model, seed: int, *, days: int, events: int) -> Figures:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.watch_rule", description=__doc__.partition(":")[0]
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--days", type=int, default=400)
-    parser.add_argument("--events", type=int, default=6_000)
-    given = parser.parse_args()
+def show(seeds: int = 5, days: int = 400, events: int = 6_000) -> None:
     print(
         "| false yes, no | seed | false a day | premature | missed at first, in 3 | requests to alert | requests a wake |"
     )
     print("|---|---|---|---|---|---|---|")
     for model in (Model(), Model(linked=True), Model(0.05), Model(0.1, 0.2, 0.7)):
-        for seed in range(1, given.seeds + 1):
-            found = measure(model, seed, days=given.days, events=given.events)
+        for seed in range(1, seeds + 1):
+            found = measure(model, seed, days=days, events=events)
             print(
                 f"| {model.false_yes:.0%}, {model.false_no:.0%}{', linked' if model.linked else ''} | {seed} | {found.false_a_day:.2f} | {found.premature:.2%} |"
                 f" {found.missed_first:.1%}, {found.missed:.1%} | {found.requests_to_alert:.2f} |"
@@ -175,4 +167,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     core_dumps.forbid()
-    main()
+    call(show, __doc__)

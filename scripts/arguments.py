@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import inspect
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -18,6 +20,29 @@ def command_line(
     """Return a parser whose help shows the lines of the description as they are."""
     raw = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
+
+
+def call(
+    function: Callable[..., Any],
+    description: str | None,
+    arguments: Sequence[str] | None = None,
+) -> Any:
+    """Call a function, or run a coroutine, with the options of a command line: one for each parameter, by its name,
+    of the kind of its default; False makes a flag, a tuple several words.
+    """
+    parser = command_line(description)
+    for name, one in inspect.signature(function).parameters.items():
+        option, default = f"--{name.replace('_', '-')}", one.default
+        if default is False:
+            parser.add_argument(option, action="store_true")
+        elif isinstance(default, tuple):
+            parser.add_argument(option, nargs="*", choices=default, default=default)
+        elif default is one.empty:
+            parser.add_argument(option, required=True)
+        else:
+            parser.add_argument(option, type=type(default), default=default, help=f"({default})")
+    found = function(**vars(parser.parse_args(arguments)))
+    return asyncio.run(found) if inspect.iscoroutine(found) else found
 
 
 def address(text: str) -> str:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks import link
-from benchmarks.link import HEADERS, GreedyFlow, Link, LinkRelay, SteadyFlow, TcpRelay
+from benchmarks.link import HEADERS, Link, LinkRelay, TcpRelay
 from benchmarks.network_figures import FrameTimes
+from tests.support.path_simulation import GreedyFlow, SteadyFlow
 
 
 def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long() -> None:

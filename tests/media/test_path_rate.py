@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.link import GreedyFlow, Link, SteadyFlow
+from benchmarks.link import Link
 from server.media.path_rate import (
     CAP_FIRST,
     OVERHEAD,
@@ -21,7 +21,7 @@ from server.media.path_rate import (
     WindowMinimum,
     sender_plan,
 )
-from tests.support.path_simulation import Simulation, typing
+from tests.support.path_simulation import GreedyFlow, Simulation, SteadyFlow, typing
 
 # links
 
