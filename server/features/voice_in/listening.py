@@ -132,14 +132,10 @@ class Listening(SessionPart):
     # Switching
 
     def _configure(self, message: MicrophoneSettings) -> None:
+        """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
         if message.microphone is None and message.silence_ms is None:
             return
         mode = message.microphone if message.microphone is not None else self._mode
-        silence = message.silence_ms / 1000 if message.silence_ms is not None else self._silence
-        self.set(mode, silence)
-
-    def set(self, mode: MicrophoneMode, silence_seconds: float) -> None:
-        """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
         if mode is not MicrophoneMode.OFF and self._tools.speech_model is None:
             raise BadRequest(
                 "This server takes no microphone: it is switched off (MICROPHONE).",
@@ -149,9 +145,10 @@ class Listening(SessionPart):
         if mode is not self._mode:
             self._mode = mode
             self._stop()
-        self._silence = silence_seconds
+        if message.silence_ms is not None:
+            self._silence = message.silence_ms / 1000
         if self._stretch is not None:
-            self._stretch.turns.set_silence(silence_seconds)
+            self._stretch.turns.set_silence(self._silence)
         self._start()
         self._report()
 
@@ -260,10 +257,9 @@ class Listening(SessionPart):
 
     def _patience(self) -> int:
         """Return the number of chunks that may be heard together: over an answer each counts."""
-        push = self._mode is MicrophoneMode.PUSH
-        if self._stretch is None or self._speaker.talking or push:
+        if self._speaker.talking or self._mode is MicrophoneMode.PUSH:
             return 1
-        return self._stretch.turns.patience
+        return self._stretch.turns.patience if self._stretch is not None else 1
 
     def _on_chunks(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:

@@ -112,14 +112,15 @@ class Pieces:
         return self
 
     async def __anext__(self) -> Sound:
-        while True:
-            piece = await anext(self._source)
-            if len(piece.samples):
-                break
+        while not len((piece := await anext(self._source)).samples):
+            pass
         self._samples += len(piece.samples)
         if self._samples > MOST_SOUND_SECONDS * SOUND_RATE:
             self.too_long = True
-            raise _refusal()
+            raise SpeechRefused(
+                f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
+                visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
+            )
         self._kept.append(piece)
         return piece
 
@@ -127,20 +128,10 @@ class Pieces:
         """Take what is still to come, and return everything as one; None for no sound at all."""
         async for _ in self:
             pass
-        if not self._kept:
-            return None
-        if len(self._kept) == 1:
-            return self._kept[0]
-        return Sound(
-            np.concatenate([piece.samples for piece in self._kept]), self._kept[0].captured
-        )
-
-
-def _refusal() -> SpeechError:
-    return SpeechRefused(
-        f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
-        visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
-    )
+        if len(self._kept) < 2:
+            return self._kept[0] if self._kept else None
+        samples = np.concatenate([piece.samples for piece in self._kept])
+        return Sound(samples, self._kept[0].captured)
 
 
 async def _once(sound: Sound) -> AsyncIterator[Sound]:
@@ -485,11 +476,9 @@ class LocalRecogniser(SpeechWorker):
         self._folder, self._chosen = folder, chosen
 
     def cannot_load(self, reason: str) -> str:
-        remedy = (
-            "Load another one in the operator's panel."
-            if self._chosen
-            else "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
-        )
+        remedy = "Set TRANSCRIPTION_LOCAL_MODEL to the folder of another one."
+        if self._chosen:
+            remedy = "Load another one in the operator's panel."
         return f"The speech model {self._folder.name} could not be loaded ({reason}). {remedy}"
 
     async def recognise(

@@ -103,9 +103,9 @@ class ListeningService:
     def _turn_model(self) -> dict[str, str] | None:
         if self._turn_path is None:
             return None
-        state = "ready" if self._turn_trouble is None else "misconfigured"
-        detail = str(self._turn_trouble or "")
-        return {"name": self._turn_path.name, "state": state, "detail": detail}
+        trouble = self._turn_trouble
+        state = "ready" if trouble is None else "misconfigured"
+        return {"name": self._turn_path.name, "state": state, "detail": str(trouble or "")}
 
     def report(self) -> dict[str, Any]:
         """Describe those that answer, for operators."""
@@ -129,10 +129,6 @@ class ListeningService:
                 " path of one that has."
             )
         await self.asr.choose(path)
-
-    async def forget(self) -> None:
-        """End the chosen recogniser; that of the settings answers again."""
-        await self.asr.forget()
 
     def start(self) -> None:
         """Load that of this machine, or probe its server from now on."""
@@ -195,5 +191,5 @@ def add_routes(api: Api, service: ListeningService) -> None:
     @router.delete("/recogniser")
     async def forget() -> dict[str, Any]:
         """End the chosen one. The same."""
-        await service.forget()
+        await service.asr.forget()
         return all_seen()

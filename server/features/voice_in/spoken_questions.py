@@ -137,8 +137,13 @@ class SpokenQuestions:
         """Drop a turn, and the words of it that the client may have. `replaced`: it was a question."""
         turn.close()
         if turn.worded or replaced:
-            lost: Literal["replaced"] | None = "replaced" if replaced else None
-            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
+            self._no_words(turn, "replaced" if replaced else None)
+
+    def _no_words(
+        self, turn: SpokenTurn, lost: Literal["replaced", "unclear"] | None = None
+    ) -> None:
+        """Tell the client that a turn has no words, or none that count."""
+        self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
 
     def end(self, ended: Ended) -> None:
         """Ask the spoken question."""
@@ -207,8 +212,10 @@ class SpokenQuestions:
             raise SpeechTimeout("The recogniser did not end its words in time.") from None
         text = words.text.strip()
         turn.worded = bool(text)
-        lost: Literal["unclear"] | None = None if text else "unclear"
-        self._outbox.put(wire.Transcript(id=turn.id, text=text, final=True, lost=lost))
+        if text:
+            self._outbox.put(wire.Transcript(id=turn.id, text=text, final=True))
+        else:
+            self._no_words(turn, "unclear")
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
@@ -224,31 +231,23 @@ class SpokenQuestions:
         # A recogniser may have its words before the person has ended; the frame is not known then.
         await turn.over.wait()
         if turn.doubtful and not (is_stop(text) or order_in(text)):
-            self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
+            self._no_words(turn)
             self._reuse.cancel_ahead()
             return
-        frame = await self._frame_of(turn, pointing)
+        frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
+        if frame is None and turn.after is not None:
+            # None: the question waits for one itself, and says why not.
+            frame = await turn.after
         self._context.touch()
         # From here on its end comes from the question.
         turn.worded = False
-        spoken = Spoken(
-            frame=frame,
-            sound=turn.whole,
-            word=pointing.word if pointing is not None and frame is not None else None,
-        )
+        word = pointing.word if pointing is not None and frame is not None else None
+        spoken = Spoken(frame=frame, sound=turn.whole, word=word)
         self._context.ask(wire.Chat(type="chat", content=text, id=turn.id), spoken)
-
-    async def _frame_of(self, turn: SpokenTurn, pointing: Pointing | None) -> Frame | None:
-        """Return the frame of a turn; None: the question waits for one itself, and says why not."""
-        if pointing is not None:
-            frame = turn.nearest(turn.captured + pointing.at)
-            if frame is not None:
-                return frame
-        return await turn.after if turn.after is not None else None
 
     def _failed(self, turn: SpokenTurn, error: QwenCameraError) -> None:
         turn.forget_pause()
-        self._outbox.put(wire.Transcript(id=turn.id, text="", final=True))
+        self._no_words(turn)
         self._context.send_error(error, turn.id)
         if self.turn is turn:
             # It failed while the person still speaks: the rest becomes another turn.

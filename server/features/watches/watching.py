@@ -18,7 +18,7 @@ from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.detecting import Detecting, Detector
-from server.features.watches.rule import Ask, Firing, Look, Order, Watches
+from server.features.watches.rule import Ask, Firing, Look, Watches
 from server.features.watches.watch_list import (
     WatchList,
     WatchObserver,
@@ -106,28 +106,20 @@ class Watching(BackgroundPart):
         counters = WatchCounters(services.metrics)
         self._events, self._confirmations = counters.events, counters.confirmations
         self._confirm = confirm
-        self._rule = Watches(place=lambda condition: self._list.place(condition))
+        self.rule = Watches(place=lambda condition: self._list.place(condition))
         self._frames = WatchFrames(services, self._spawn, counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
-        self._list = WatchList(self._rule, context, self._now, wall)
+        self._list = WatchList(self.rule, context, self._now, wall)
         self._wakes = WatchTriggers(
             attention=Attention(services.scratch, sensitivity=context.limits.sensitivity),
-            rule=self._rule,
+            rule=self.rule,
             frames=self._frames,
             allowance=context.requests.allowance,
             services=services,
             minute=self._list.minute,
             clock=clock,
         )
-        self._queue = WatchQueue(
-            context,
-            self._frames,
-            role=self._role,
-            order=self._rule.order,
-            on_text=self._heard_of,
-            on_answer=self._answered,
-            on_error=self._failed,
-        )
+        self._queue = WatchQueue(self, context, self._frames)
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
@@ -144,7 +136,7 @@ class Watching(BackgroundPart):
         self._end_tool = Tool("unwatch", "End such a watch.", Condition, self._watched)
         self._detecting: Detecting | None = None
         if detector is not None:
-            self._detecting = Detecting(context, self._rule, detector, self._detected, self._now)
+            self._detecting = Detecting(context, self.rule, detector, self._detected, self._now)
         # An alert that went out before its reason was complete
         self._early: Firing | None = None
         self._listening = False
@@ -229,7 +221,7 @@ class Watching(BackgroundPart):
         if event is None:
             raise NotFound("There is no alert with this id. It may be too old.")
         firing = event.firing
-        if not self._rule.false_alarm(firing.watch_id, firing.frame_id, self._now()):
+        if not self.rule.false_alarm(firing.watch_id, firing.frame_id, self._now()):
             raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
         self.alerts.remove(id)
         self._update()
@@ -254,8 +246,8 @@ class Watching(BackgroundPart):
 
     def new_stream(self) -> None:
         self._wakes.new_stream()
-        self._rule.new_stream()
-        self._frames.settle(self._rule.asking, self._rule.compared)
+        self.rule.new_stream()
+        self._frames.settle(self.rule.asking, self.rule.compared)
 
     def retry(self) -> None:
         self._wakes.retry()
@@ -302,7 +294,7 @@ class Watching(BackgroundPart):
             self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
             self._queue.put([ask])
-        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._frames.settle(self.rule.asking, self.rule.compared)
         self._list.report()
 
     def _detected(self, frame: Frame, answers: Mapping[str, Answer]) -> None:
@@ -310,18 +302,18 @@ class Watching(BackgroundPart):
         if self._ended or self._list.blocked():
             return
         self._frames.keep(frame)
-        self._queue.put(self._rule.detected(frame.id, answers, self._now(), self._list.minute()))
-        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._queue.put(self.rule.detected(frame.id, answers, self._now(), self._list.minute()))
+        self._frames.settle(self.rule.asking, self.rule.compared)
         self._list.report()
 
     # Requests
 
     def _update(self) -> None:
-        self._frames.settle(self._rule.asking, self._rule.compared)
+        self._frames.settle(self.rule.asking, self.rule.compared)
         self._context.wants_changed()
         self._list.report()
 
-    def _heard_of(self, ask: Ask, sink: WatchObserver) -> None:
+    def heard_of(self, ask: Ask, sink: WatchObserver) -> None:
         """Alert for a second look as soon as all but its reason is there."""
         if ask.look is not Look.SECOND or ask.votes or self._early is not None:
             return
@@ -331,12 +323,12 @@ class Watching(BackgroundPart):
         (name,) = ask.watch_ids
         answer = replace(answer, why=self._list.reason(name))
         self._note_boxes(ask, sink)
-        outcome = self._rule.answered(ask, {name: answer}, self._now(), self._list.minute())
+        outcome = self.rule.answered(ask, {name: answer}, self._now(), self._list.minute())
         for firing in outcome.firings:
             self._early = firing
             self._fire(firing, ask, sink)
 
-    def _answered(
+    def answered(
         self, ask: Ask, sink: WatchObserver, answers: Mapping[str, Answer], result: Result
     ) -> None:
         if self._ended:
@@ -353,21 +345,21 @@ class Watching(BackgroundPart):
             if answer is not None and answer.why:
                 self.alerts.reword(early, answer.why)
         self._note_boxes(ask, sink if ask.look is Look.SECOND else None)
-        outcome = self._rule.answered(ask, answers, self._now(), self._list.minute())
+        outcome = self.rule.answered(ask, answers, self._now(), self._list.minute())
         self._wakes.answered(ask, answers)
         self._confirmed(ask, answered=bool(answers))
         for firing in outcome.firings:
             self._fire(firing, ask, sink)
         self._next(outcome.asks)
 
-    def _failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
+    def failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
         """Take a request without an answer. `again`: it is made once more."""
         self._early = None
         self._list.failed = error.visitor_message if error is not None else ""
         if again:
             self._list.report()
             return
-        asks = self._rule.failed(ask, self._now(), self._list.minute())
+        asks = self.rule.failed(ask, self._now(), self._list.minute())
         self._wakes.failed(ask)
         self._confirmed(ask, answered=False)
         self._next(asks)
@@ -377,16 +369,16 @@ class Watching(BackgroundPart):
         if ask.look is not Look.SECOND:
             return
         (name,) = ask.watch_ids
-        seen = self._rule.holds(name) if answered else None
+        seen = self.rule.holds(name) if answered else None
         detecting = self._detecting
         detected = detecting is not None and detecting.confirmed(name, ask.crop, seen)
         if detected or self._confirm:
             said = "failed" if seen is None else "yes" if seen else "no"
             self._confirmations.labels(said).inc()
 
-    def _role(self, ask: Ask, look: Look | None = None) -> Role:
+    def role(self, ask: Ask, look: Look | None = None) -> Role:
         """Return the role whose engine makes a request. `look`: of another one about the same watch."""
-        order = self._rule.order(ask.watch_ids[0])
+        order = self.rule.order(ask.watch_ids[0])
         if order is not None and self._list.beyond(order.condition):
             return Role.ANSWERS
         if (look or ask.look) is not Look.SECOND:
@@ -399,8 +391,8 @@ class Watching(BackgroundPart):
     def _note_boxes(self, ask: Ask, second: WatchObserver | None) -> None:
         """Tell the rule whether second looks give boxes: this one, or None for the next one of a request."""
         asked = second.asked if second is not None else None
-        engine = asked[0] if asked else self._services.current_engine(self._role(ask, Look.SECOND))
-        self._rule.boxes = unit_of(engine.status.capabilities) is not None
+        engine = asked[0] if asked else self._services.current_engine(self.role(ask, Look.SECOND))
+        self.rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[Ask]) -> None:
         self._wakes.follow(asks)
@@ -445,35 +437,16 @@ _PASSING = (Busy, EngineError)
 class WatchQueue:
     """Makes the requests, second looks before the next common one. Belongs to the event loop.
 
-    Each request ends in `on_answer`, or in `on_error` with False; after either, `go_on` is due.
+    Each request ends in the owner's `answered`, or in its `failed` with False; after either, `go_on` is due.
 
     Bounds of requests of its watches: one at a time; a stopped or failed one is made three times,
     then a newer change is waited for.
     """
 
-    def __init__(
-        self,
-        context: SessionContext,
-        frames: WatchFrames,
-        *,
-        role: Callable[[Ask], Role],
-        order: Callable[[str], Order | None],
-        on_text: Callable[[Ask, WatchObserver], None],
-        on_answer: Callable[[Ask, WatchObserver, Mapping[str, Answer], Result], None],
-        on_error: Callable[[Ask, QwenCameraError | None, bool], None],
-    ) -> None:
-        """`role`: whose engine makes a request; `order` finds the order of a watch;
-        `on_error` gets True when the request is made again.
-
-        The error is None for a request that was stopped, or cannot be made.
-        """
+    def __init__(self, owner: Watching, context: SessionContext, frames: WatchFrames) -> None:
+        self._owner = owner
         self._context = context
         self._frames = frames
-        self._role = role
-        self._order = order
-        self._on_text = on_text
-        self._on_answer = on_answer
-        self._on_error = on_error
         # Requests in the order in which they run
         self._asks: deque[Ask] = deque()
         self._running: Ask | None = None
@@ -511,7 +484,7 @@ class WatchQueue:
         """Make the request; a failure is taken like an answer."""
         self._attempts += 1
         frame = self._frames.get(ask.frame_id)
-        orders = {name: order for name in ask.watch_ids if (order := self._order(name))}
+        orders = {name: order for name in ask.watch_ids if (order := self._owner.rule.order(name))}
         if frame is None or not orders:
             self._failed(ask, None)
             return
@@ -519,7 +492,7 @@ class WatchQueue:
         conditions = {name: order.condition for name, order in orders.items()}
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
-        role = self._role(ask)
+        role = self._owner.role(ask)
         capabilities = self._context.services.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
@@ -543,7 +516,7 @@ class WatchQueue:
             tuple(conditions),
             region or Region(0, 0, frame.width, frame.height),
             on_text=lambda sink: self._heard_of(ask, sink),
-            on_answer=lambda sink, answers, result: self._on_answer(ask, sink, answers, result),
+            on_answer=lambda *found: self._owner.answered(ask, *found),
             on_error=lambda sink, error: self._failed(ask, error),
         )
         try:
@@ -566,19 +539,18 @@ class WatchQueue:
 
     def _heard_of(self, ask: Ask, sink: WatchObserver) -> None:
         if self._running is ask:
-            self._on_text(ask, sink)
+            self._owner.heard_of(ask, sink)
 
     def _failed(self, ask: Ask, error: QwenCameraError | None) -> None:
         """Take a request without an answer. `error`: None when it was stopped, or cannot be made."""
         if self._running is not ask:
             return
         passing = error is None or isinstance(error, _PASSING)
-        if passing and self._attempts < _MOST_ATTEMPTS and self._frames.get(ask.frame_id):
+        again = bool(passing and self._attempts < _MOST_ATTEMPTS and self._frames.get(ask.frame_id))
+        if again:
             loop = asyncio.get_running_loop()
             self._again = loop.call_later(_AGAIN_SECONDS, self._retry, ask)
-            self._on_error(ask, error, True)
-        else:
-            self._on_error(ask, error, False)
+        self._owner.failed(ask, error, again)
 
     def _retry(self, ask: Ask) -> None:
         self._again = None

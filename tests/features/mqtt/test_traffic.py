@@ -147,13 +147,17 @@ def test_it_is_bounded() -> None:
     assert queue.bytes <= MOST_BYTES
 
 
-def test_old_news_is_dropped() -> None:
+def test_old_news_is_dropped_and_states_go_with_a_new_connection() -> None:
     queue = Outgoing()
     queue.put(Message("state", b"ON"), 0)
     queue.put(Message("picture", b"jpeg", news=True), 0)
     assert queue.stale(STALE_SECONDS) == []
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
     assert len(queue) == 1
+    queue.put(Message("picture", b"jpeg", news=True), 0)
+    assert queue.keep_news() == ["replaced"]
+    assert queue.clear() == ["closed"]
+    assert (len(queue), queue.bytes) == (0, 0)
 
 
 def test_what_did_not_arrive_goes_again() -> None:
@@ -173,15 +177,6 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.next()
     queue.again()
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
-
-
-def test_states_go_with_a_new_connection() -> None:
-    queue = Outgoing()
-    queue.put(Message("state", b"ON"), 0)
-    queue.put(Message("picture", b"jpeg", news=True), 0)
-    assert queue.keep_news() == ["replaced"]
-    assert queue.clear() == ["closed"]
-    assert (len(queue), queue.bytes) == (0, 0)
 
 
 def test_pauses_grow_to_a_bound() -> None:

@@ -797,21 +797,16 @@ async def test_a_press_stops_the_answer_at_once() -> None:
         assert one.talker.done == ["stop"]
 
 
-async def test_a_muted_microphone_restores_the_answer() -> None:
-    """It was lowered, and nobody can speak over it any more."""
-    async with ear(talking=True) as one:
-        await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
-        assert one.talker.done
-        one.switch("off")
-        assert one.talker.done[-1] == "restore"
-
-
-async def test_a_microphone_that_is_lost_restores_the_answer() -> None:
-    """Its connection broke off when the answer was lowered: the answer does not stay paused."""
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_microphone_that_goes_restores_the_answer(lost: bool) -> None:
+    """It was lowered, and nobody can speak over it any more: the microphone is muted, or its connection broke off."""
     async with ear(talking=True) as one:
         await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
         assert one.talker.done[-1] in ("lower", "hush")
-        one.line.sends(one._connection, False)
+        if lost:
+            one.line.sends(one._connection, False)
+        else:
+            one.switch("off")
         assert one.talker.done[-1] == "restore"
 
 

@@ -90,23 +90,20 @@ def test_who_goes_on_resumes() -> None:
     assert ended.said == pytest.approx(26 * CHUNK_SECONDS)
 
 
-@pytest.mark.parametrize("wanted", [0.2, 0.35, 0.5, 1.0, 2.0])
-def test_silence_is_adjustable(wanted: float) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "had"),
+    [
+        *((0.2, 0.2), (0.35, 0.35), (0.5, 0.5), (1.0, 1.0), (2.0, 2.0)),
+        *((0.0, LEAST_SILENCE_SECONDS), (60.0, MOST_SILENCE_SECONDS)),
+    ],
+)
+def test_silence_is_adjustable_within_bounds(wanted: float, had: float) -> None:
     """To the nearest chunk; with 200 ms the pause is the end."""
     turns = Turns()
     turns.set_silence(wanted)
     found = run(turns, "##########" + "." * 80)
     assert kinds(found) == [Began, Paused, Ended]
-    assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(wanted, abs=CHUNK_SECONDS / 2)
-
-
-def test_silence_keeps_to_its_bounds() -> None:
-    """However it is set."""
-    for wanted, had in ((0.0, LEAST_SILENCE_SECONDS), (60.0, MOST_SILENCE_SECONDS)):
-        turns = Turns()
-        turns.set_silence(wanted)
-        found = run(turns, "##########" + "." * 80)
-        assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(had, abs=CHUNK_SECONDS / 2)
+    assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(had, abs=CHUNK_SECONDS / 2)
 
 
 @pytest.mark.parametrize("pattern", ["#", "#..#..#..#", "...#....#...."])
@@ -268,39 +265,29 @@ def heard(sound: Samples, silence_seconds: float = 0.2) -> list[tuple[float, Tur
 
 @pytest.mark.slow
 @needs_espeak
-def test_the_end_of_speech_is_known_in_time() -> None:
-    """With 200 ms of silence: decided within 335 ms of the last sound for 19 of 20 sentences."""
-    late = []
-    for voice in VOICES:
-        for text in SENTENCES:
-            sentence = spoken(text, voice)
-            sound = np.concatenate([silence(1), sentence, silence(1.5)])
-            found = heard(mixed(sound, hiss(len(sound) / 16_000)))
-            ended = [at for at, event in found if isinstance(event, Ended)]
-            assert ended, (voice, text)
-            late.append(ended[-1] - 1 - len(sentence) / 16_000)
-    p50, p95 = np.percentile(late, [50, 95])
-    assert p50 < 0.3
-    assert p95 <= 0.335
-
-
-@pytest.mark.slow
-@needs_espeak
-@pytest.mark.parametrize("noise", ["hiss", "rumble"])
-def test_the_end_of_speech_is_known_in_time_in_a_loud_room(noise: str) -> None:
-    """The same in noise 17 dB below the person: the detector alone takes 100 ms more."""
+@pytest.mark.parametrize("room", ["quiet", "hiss", "rumble"])
+def test_the_end_of_speech_is_known_in_time(room: str) -> None:
+    """With 200 ms of silence: decided within 335 ms of the last sound for 19 of 20 sentences. The same in noise 17 dB
+    below the person, where the detector alone takes 100 ms more.
+    """
     late = []
     for number, voice in enumerate(VOICES):
         for text in SENTENCES:
             sentence = spoken(text, voice)
             sound = np.concatenate([silence(1), sentence, silence(1.5)])
             seconds = len(sound) / 16_000
-            room = hiss(seconds, -40, number) if noise == "hiss" else rumble(seconds, -40, number)
-            found = heard(mixed(sound, room))
+            noise = {
+                "quiet": hiss(seconds),
+                "hiss": hiss(seconds, -40, number),
+                "rumble": rumble(seconds, -40, number),
+            }[room]
+            found = heard(mixed(sound, noise))
             ended = [at for at, event in found if isinstance(event, Ended)]
             assert ended, (voice, text)
             late.append(ended[-1] - 1 - len(sentence) / 16_000)
-    assert np.percentile(late, 95) <= 0.335
+    p50, p95 = np.percentile(late, [50, 95])
+    assert p95 <= 0.335
+    assert p50 < 0.3 or room != "quiet"
 
 
 @needs_espeak

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config import ConfigError, load
-from server.features.voice_out.settings import VoiceOutSettings
-from server.features.voice_out.voices import LocalVoice, VoiceService
+from config import ConfigError
+from server.features.voice_out import voices
+from server.features.voice_out.voices import LocalVoice
+from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
 from tests.support.clients import http, soon
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
@@ -53,23 +57,78 @@ async def test_no_voice_by_default() -> None:
         assert await health(run) is None
 
 
-async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
-    """Nobody reads that it does not work until that is known; afterwards they do."""
-    # In place of a worker that loads for long
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nexec sleep 600\n")
-    python.chmod(0o700)
-    settings = load(None, speech_local_model=tmp_path, speech_python=python)
-    one = VoiceService(VoiceOutSettings.of(settings), settings.engine_python)
-    local = one.voice
-    assert isinstance(local, LocalVoice)
+# A local voice's side of its process, with a small program in place of the model.
+
+ROOT = Path(__file__).parents[3]
+# Says each text in chunks of its characters; some texts are said otherwise.
+PROGRAM = """
+import os, sys
+sys.path.insert(0, {root!r})
+from server.shared.processes.worker_side import Jobs, claim_output
+channel = claim_output()
+jobs = Jobs(channel, "speak", busy={{"message": "Too many texts wait."}})
+channel.send("note", text="The decoder runs plain.")
+channel.send("ready", rate=24000, voices=["anna"])
+jobs.listen(sys.stdin.buffer)
+while True:
+    message, stop = jobs.next()
+    id, text = message.header["id"], message.header["text"]
+    if text == "ends":
+        os._exit(3)
+    if text == "refused":
+        jobs.ended(id, "error", message="The text is empty.")
+        continue
+    if text in ("endless", "silent"):
+        if text == "endless":
+            channel.send("chunk", b"ab", id=id)
+        stop.wait()
+    for char in text:
+        channel.send("chunk", char.encode() * 4, id=id)
+    jobs.ended(id, "end", frames=len(text))
+"""
+
+
+@asynccontextmanager
+async def speaking(tmp_path: Path) -> AsyncIterator[LocalVoice]:
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\n{PROGRAM.format(root=str(ROOT))}")
+    program.chmod(0o755)
+    voice = LocalVoice(tmp_path, str(program))
+    voice.start()
     try:
-        local.start()
-        await soon(lambda: local.pid is not None)
-        assert (one.seen()["voice"]["state"], one.seen()["voice"]["name"]) == ("loading", "local")
-        local.kill()
-        await soon(lambda: not local.loading)
-        assert one.seen()["voice"]["state"] == "unreachable"
-        assert "process ended" in one.seen()["voice"]["detail"]
+        await voice.wait()
+        yield voice
     finally:
-        await one.close()
+        await voice.close()
+
+
+async def spoken(voice: LocalVoice, text: str) -> list[bytes]:
+    return [chunk.samples.tobytes() async for chunk in voice.speak(text, language="en")]
+
+
+async def test_a_text_is_spoken_chunk_by_chunk(tmp_path: Path) -> None:
+    """Also behind one that was given up, and one that was refused; the notes are kept."""
+    async with speaking(tmp_path) as voice:
+        assert (voice.voices, voice.notes) == (("anna",), ["The decoder runs plain."])
+        assert await spoken(voice, "abc") == [b"aaaa", b"bbbb", b"cccc"]
+        endless = voice.speak("endless", language=None)
+        assert (await anext(endless)).rate == 24000
+        await endless.aclose()
+        with pytest.raises(SpeechRefused, match="The text is empty"):
+            await spoken(voice, "refused")
+        assert await spoken(voice, "d") == [b"dddd"]
+        assert voice.ready
+
+
+@pytest.mark.parametrize(("text", "error"), [("ends", SpeechFailed), ("silent", SpeechTimeout)])
+async def test_one_that_ends_or_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: type[SpeechError]
+) -> None:
+    """The text fails; one whose process has ended is not ready any more."""
+    if error is SpeechTimeout:
+        monkeypatch.setattr(voices, "CHUNK_SECONDS", 0.2)
+    async with speaking(tmp_path) as voice:
+        with pytest.raises(error):
+            await spoken(voice, text)
+        await soon(lambda: voice.ready is (error is SpeechTimeout))
+        assert voice.trouble == "" or "status 3" in voice.trouble

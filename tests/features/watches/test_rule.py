@@ -232,17 +232,6 @@ def test_what_holds_when_the_watch_begins_is_a_status() -> None:
     assert len(bench.twice(YES)) == 1
 
 
-def test_two_noes_begin_a_watch_on_a_scene_that_never_settles() -> None:
-    """After one alone a yes might have been there from the beginning."""
-    for noes, alerts in ((1, 0), (2, 1)):
-        bench = Bench(KETTLE)
-        for _ in range(noes):
-            bench.answer(bench.woken(), NO)
-        (status,) = bench.rule.status(bench.now, 0)
-        assert status.armed is bool(alerts)
-        assert len(bench.twice(YES)) == alerts
-
-
 def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
     """Nothing may change any more once it is over, so the settled scene is asked about."""
     bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=0)).calm()
@@ -267,13 +256,6 @@ def test_it_is_over_after_three_noes_and_alerts_again_after_the_cooldown() -> No
     assert bench.woken() is None
     assert bench.rule.status(bench.now, 0)[0].reason == "It pauses after what it has seen."
     assert len(bench.twice(YES)) == 1
-
-
-def test_once_is_once() -> None:
-    bench = Bench(ONCE).calm()
-    assert bench.twice(YES)
-    assert bench.woken() is None
-    assert bench.state() is WatchState.SEEN
 
 
 def test_it_expires_or_goes_on_until_it_is_stopped() -> None:

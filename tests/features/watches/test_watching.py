@@ -377,13 +377,6 @@ async def test_a_place_where_nothing_has_changed_does_not_alert(watched: Guard) 
     assert watched.alerts() == []
 
 
-async def test_what_holds_at_the_beginning_is_a_state_and_no_alert(guard: Guard) -> None:
-    guard.watch()
-    await guard.alarm()
-    assert guard.alerts() == []
-    assert guard.listed()[0]["state"] == "seen"
-
-
 async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once(guard: Guard) -> None:
     """The status of a new watch needs no change of the scene."""
     for number in range(3):
@@ -696,7 +689,7 @@ async def test_nothing_is_left_after_the_session(guard: Guard) -> None:
     assert len(runner.alerts) == 1
     assert len(runner._frames) > 0
     await guard.one.session.close("session_ended")
-    assert len(runner.alerts) == len(runner._frames) == len(runner._rule) == 0
+    assert len(runner.alerts) == len(runner._frames) == len(runner.rule) == 0
     assert runner._queue._again is None
 
 
@@ -747,7 +740,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> No
     await guard.quiet()
     assert len(runner._wakes._last_answers) <= 1
     assert len(runner._frames) == 0
-    assert len(runner._rule) == 0
+    assert len(runner.rule) == 0
     assert guard.one.session.camera.on_sample is None
 
 

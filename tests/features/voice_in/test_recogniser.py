@@ -1,0 +1,582 @@
+"""A recogniser on a server: its state, and the way that is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import wave
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from server.core.errors import Draining
+from server.core.sound import SOUND_RATE, Sound
+from server.features.voice_in.recogniser import (
+    MOST_SOUND_SECONDS,
+    MOST_WORDS_CHARS,
+    ChosenRecogniser,
+    LocalRecogniser,
+    Pieces,
+    Recogniser,
+    ServerRecogniser,
+    Transcriptions,
+    Words,
+    WordTime,
+)
+from server.shared.speech.errors import (
+    SpeechError,
+    SpeechFailed,
+    SpeechRefused,
+    SpeechTimeout,
+    SpeechUnavailable,
+)
+from server.shared.speech.speech_server import SpeechLimits
+from tests.support.transcription_server import TranscriptionServer
+
+WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)
+CREATED = {"type": "session.created"}
+
+
+async def pieces() -> AsyncIterator[Sound]:
+    yield Sound(WHOLE.samples[:320], 5.0)
+    yield Sound(WHOLE.samples[320:], 5.02)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[TranscriptionServer]:
+    async with TranscriptionServer() as one:
+        yield one
+
+
+async def said(recogniser: Recogniser, sound: AsyncIterator[Sound] | Sound) -> list[Words]:
+    return [one async for one in recogniser.recognise(sound, language="en")]
+
+
+async def test_a_probe_finds_state_and_model(server: TranscriptionServer) -> None:
+    """The first model listed, unless one is named; a server without a list is taken, too."""
+    recogniser = ServerRecogniser(base_url=server.base_url, api_key="k")
+    assert not recogniser.ready
+    server.models = ["whisper-large", "other"]
+    assert await recogniser.answers()
+    assert recogniser.ready
+    assert recogniser.elsewhere == ""
+    assert recogniser.name == "transcriptions"
+    await said(recogniser, WHOLE)
+    assert server.requests[-1].fields["model"] == "whisper-large"
+    server.models = None
+    assert await recogniser.answers()
+    server.key = "other"
+    assert not await recogniser.answers()
+    assert not recogniser.ready
+    await recogniser.close()
+    named = ServerRecogniser(base_url=server.base_url, api_key="other", model="mine")
+    assert await named.answers()
+    await said(named, WHOLE)
+    assert server.requests[-1].fields["model"] == "mine"
+    await named.close()
+
+
+async def test_a_server_that_is_gone_is_not_ready() -> None:
+    """Until it is back."""
+    async with TranscriptionServer() as server:
+        recogniser = ServerRecogniser(base_url=server.base_url)
+        assert await recogniser.answers()
+    assert not await recogniser.answers()
+    assert "api" not in repr(recogniser)
+    await recogniser.close()
+
+
+def test_another_machine_is_named() -> None:
+    """Before any probe; a wrong address is refused."""
+    assert ServerRecogniser(base_url="http://gpu.example.org/v1").elsewhere == "gpu.example.org"
+    with pytest.raises(ValueError, match="http"):
+        ServerRecogniser(base_url="gpu.example.org")
+
+
+async def test_pieces_go_over_http_as_one(server: TranscriptionServer) -> None:
+    """In their order; no sound is not sent."""
+    recogniser = ServerRecogniser(base_url=server.base_url)
+    assert await said(recogniser, pieces()) == [Words("What is this?", True)]
+    assert server.requests[0].file.endswith(WHOLE.samples.tobytes())
+    silence = Sound(np.empty(0, np.int16), 0.0)
+    assert await said(recogniser, silence) == [Words("", True)]
+    assert len(server.requests) == 1
+    await recogniser.close()
+
+
+async def test_the_socket_goes_first_where_it_is_wanted(server: TranscriptionServer) -> None:
+    """Its words are taken; without the setting it is not tried."""
+    server.upgrade = [CREATED, {"type": "transcription.done", "text": "by socket"}]
+    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
+    assert recogniser.name == "realtime"
+    assert await said(recogniser, pieces()) == [Words("by socket", True)]
+    assert server.requests == []
+    await recogniser.close()
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [404, 500, [], [{"type": "error", "error": "no"}], [CREATED, {"type": "error", "error": "no"}]],
+)
+async def test_http_takes_over_with_the_whole_sound(
+    server: TranscriptionServer, upgrade: int | list[object]
+) -> None:
+    """A socket that is not offered, or fails before any words, is not tried again for a while."""
+    server.upgrade = upgrade
+    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
+    for count in (1, 2):
+        assert await said(recogniser, pieces()) == [Words("What is this?", True)]
+        assert server.requests[-1].file.endswith(WHOLE.samples.tobytes())
+        assert (len(server.requests), server.upgrades) == (count, 1)
+    await recogniser.close()
+
+
+async def test_words_are_not_said_twice(server: TranscriptionServer) -> None:
+    """A socket that fails after its first words is the end."""
+    delta = {"type": "transcription.delta", "delta": "What"}
+    server.upgrade = [CREATED, delta, {"type": "error", "error": "no"}]
+    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
+    with pytest.raises(SpeechFailed):
+        await said(recogniser, pieces())
+    assert server.requests == []
+    await recogniser.close()
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+async def test_more_than_a_minute_is_refused(server: TranscriptionServer, realtime: bool) -> None:
+    """By either way, and nothing of it is sent over HTTP."""
+    server.upgrade = [CREATED]
+    recogniser = ServerRecogniser(base_url=server.base_url, realtime=realtime)
+    long = Sound(np.zeros(int(MOST_SOUND_SECONDS * SOUND_RATE) + 1, np.int16), 0.0)
+    with pytest.raises(SpeechRefused):
+        await said(recogniser, long)
+    assert server.requests == []
+    await recogniser.close()
+
+
+# Sound in parts, as one
+
+
+async def parts(*lengths: int) -> AsyncIterator[Sound]:
+    at = 0
+    for length in lengths:
+        yield Sound(np.arange(at, at + length).astype(np.int16), at / SOUND_RATE)
+        at += length
+
+
+async def test_pieces_become_one() -> None:
+    """Those taken one by one before count, too; empty ones are left out."""
+    found = Pieces(parts(3, 0, 4, 5))
+    assert len((await anext(found)).samples) == 3
+    whole = await found.rest()
+    assert whole is not None
+    assert whole.samples.tolist() == list(range(12))
+    assert whole.captured == 0.0
+
+
+async def test_one_sound_stays_as_it_is() -> None:
+    """Nothing is copied; no sound is None."""
+    sound = Sound(np.ones(5, np.int16), 1.0)
+    assert await Pieces(sound).rest() is sound
+    assert await Pieces(Sound(np.empty(0, np.int16), 1.0)).rest() is None
+    assert await Pieces(parts()).rest() is None
+
+
+async def test_too_long() -> None:
+    """A minute is taken, and no sample more; visitors read it in plain words."""
+    most = int(MOST_SOUND_SECONDS * SOUND_RATE)
+    whole = await Pieces(parts(most - 1, 1)).rest()
+    assert whole is not None
+    assert whole.seconds == MOST_SOUND_SECONDS
+    found = Pieces(parts(most, 1))
+    with pytest.raises(SpeechRefused) as raised:
+        await found.rest()
+    assert found.too_long
+    assert "60 seconds" in raised.value.visitor_message
+
+
+# A recogniser that an operator chooses: which of the two answers, and that each one ends.
+
+
+class Fake:
+    """A recogniser whose one word is its own name."""
+
+    def __init__(self, name: str, elsewhere: str = "") -> None:
+        self.name, self.elsewhere = name, elsewhere
+        self.ready = False
+        self.started = self.closed = 0
+        # Cleared: it takes its time to end
+        self.ends = asyncio.Event()
+        self.ends.set()
+
+    def start(self) -> None:
+        self.started += 1
+
+    async def recognise(
+        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+    ) -> AsyncGenerator[Words, None]:
+        yield Words(f"{self.name} {language}", True)
+
+    async def close(self) -> None:
+        await self.ends.wait()
+        self.closed += 1
+
+
+class Rig:
+    def __init__(self, settled: Fake | None) -> None:
+        self.made: list[Fake] = []
+        self.changes = 0
+        self.ear = ChosenRecogniser(
+            cast(LocalRecogniser | None, settled), self._make, self._changed
+        )
+
+    def _make(self, folder: Path) -> LocalRecogniser:
+        self.made.append(Fake(folder.name))
+        return cast(LocalRecogniser, self.made[-1])
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def words(self) -> list[str]:
+        return [one.text async for one in self.ear.recognise(WHOLE, language="de")]
+
+
+async def test_the_chosen_one_answers_once_it_is_loaded() -> None:
+    """And that of the settings before, and again when the chosen one has failed or gone."""
+    settled = Fake("server", "speech.example.org")
+    settled.ready = True
+    rig = Rig(settled)
+    assert await rig.words() == ["server de"]
+    await rig.ear.choose(Path("/models/whisper"))
+    (one,) = rig.made
+    assert one.started == 1
+    assert await rig.words() == ["server de"]
+    assert rig.ear.elsewhere == "speech.example.org"
+    one.ready = True
+    assert await rig.words() == ["whisper de"]
+    assert (rig.ear.elsewhere, rig.ear.ready) == ("", True)
+    one.ready = False
+    assert await rig.words() == ["server de"]
+    await rig.ear.forget()
+    assert (one.closed, rig.changes, rig.ear.chosen) == (1, 1, None)
+    await rig.ear.forget()
+    assert (one.closed, rig.changes) == (1, 1)
+
+
+async def test_another_choice_ends_the_one_before() -> None:
+    rig = Rig(None)
+    for name in ("one", "two"):
+        await rig.ear.choose(Path(f"/models/{name}"))
+    first, second = rig.made
+    assert (first.closed, second.closed) == (1, 0)
+    second.ready = True
+    assert await rig.words() == ["two de"]
+
+
+async def test_without_any_it_says_so() -> None:
+    rig = Rig(None)
+    assert not rig.ear.ready
+    assert rig.ear.elsewhere == ""
+    with pytest.raises(SpeechUnavailable, match="No recogniser is set"):
+        await rig.words()
+
+
+async def test_closing_ends_both() -> None:
+    settled = Fake("server")
+    rig = Rig(settled)
+    await rig.ear.choose(Path("/models/whisper"))
+    await rig.ear.close()
+    assert (settled.closed, rig.made[0].closed) == (1, 1)
+    assert rig.changes == 0
+
+
+async def test_nothing_is_loaded_after_the_end() -> None:
+    """Neither by a choice that still ended the one before, nor by a later one."""
+    rig = Rig(None)
+    await rig.ear.choose(Path("/models/one"))
+    (one,) = rig.made
+    one.ends.clear()
+    late = asyncio.create_task(rig.ear.choose(Path("/models/two")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(rig.ear.close())
+    await asyncio.sleep(0)
+    one.ends.set()
+    with pytest.raises(Draining):
+        await late
+    await closing
+    with pytest.raises(Draining):
+        await rig.ear.choose(Path("/models/three"))
+    assert rig.made == [one]
+    assert rig.ear.chosen is None
+
+
+async def test_one_whose_end_was_cancelled_is_ended_by_the_next() -> None:
+    """Its request was given up: its process would stay, with its memory."""
+    rig = Rig(None)
+    await rig.ear.choose(Path("/models/one"))
+    (one,) = rig.made
+    one.ends.clear()
+    ending = asyncio.create_task(rig.ear.forget())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert one.closed == 0
+    one.ends.set()
+    await rig.ear.close()
+    assert one.closed == 1
+
+
+async def test_choices_at_once_leave_one() -> None:
+    rig = Rig(None)
+    await asyncio.gather(*(rig.ear.choose(Path(f"/models/{n}")) for n in range(5)))
+    assert [one.closed for one in rig.made] == [1, 1, 1, 1, 0]
+    assert rig.ear.chosen is not None
+    assert rig.ear.chosen[0] == "4"
+
+
+# Sound to words over HTTP: both forms of a stream, whole answers, and servers that misbehave.
+
+RAMP = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)
+# Long enough for a busy machine; only the tests of a limit use shorter ones.
+LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
+
+
+async def transcribed(
+    server: TranscriptionServer,
+    *,
+    limits: SpeechLimits = LIMITS,
+    language: str | None = None,
+    model: str = "m",
+    key: str = "",
+) -> list[Words]:
+    client = Transcriptions(server.base_url, key, limits)
+    try:
+        words = client.recognise(RAMP, model=model, language=language)
+        return [one async for one in words]
+    finally:
+        await client.close()
+
+
+def events(*data: Any) -> list[str | bytes | float | None]:
+    return [f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n" for one in data]
+
+
+def vllm(text: str | None, finish: str | None = None) -> dict[str, Any]:
+    delta = {} if text is None else {"content": text}
+    choice = {"delta": delta, "finish_reason": finish}
+    return {"object": "transcription.chunk", "choices": [choice]}
+
+
+async def test_a_whole_answer(server: TranscriptionServer) -> None:
+    """The sound goes as a WAV file, with the model, the language and the key."""
+    server.key = "k"
+    assert await transcribed(server, language="de-AT", key="k") == [Words("What is this?", True)]
+    (heard,) = server.requests
+    assert heard.fields == {
+        "model": "m",
+        "language": "de",
+        "response_format": "json",
+        "stream": "true",
+        "temperature": "0",
+    }
+    with wave.open(io.BytesIO(heard.file)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        assert file.readframes(file.getnframes()) == RAMP.samples.tobytes()
+
+
+async def test_the_words_times(server: TranscriptionServer) -> None:
+    """Times are taken where the server gives them; a list that is not well-formed is none."""
+    good = [{"word": " this ", "start": 0, "end": 0.5}, {"word": "cup", "start": 0.5, "end": 1}]
+    server.answers = [json.dumps({"text": "this cup", "words": good})]
+    (words,) = await transcribed(server)
+    assert words.times == (WordTime("this", 0.0, 0.5), WordTime("cup", 0.5, 1.0))
+    for bad in ("x", [1], [{"word": 1}], [{"word": "a", "start": -1, "end": True}]):
+        server.answers = [json.dumps({"text": "this cup", "words": bad})]
+        assert (await transcribed(server)) == [Words("this cup", True)]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        events(
+            {"type": "transcript.text.delta", "delta": "What "},
+            {"type": "transcript.text.delta", "delta": "is this?"},
+            {"type": "something.new"},
+            {"type": "transcript.text.done", "text": "What is this?"},
+        ),
+        events(vllm("What"), vllm(" is this?"), vllm("", "stop"), vllm(None), "[DONE]"),
+        # Without [DONE], and the delta as a text
+        events(
+            {"choices": [{"delta": "What"}]}, {"choices": []}, vllm(" is this?"), vllm("", "stop")
+        ),
+    ],
+)
+async def test_both_forms_of_a_stream(
+    server: TranscriptionServer, stream: list[str | bytes | float | None]
+) -> None:
+    """Each piece gives the whole text so far; the last one is final."""
+    server.kind = "text/event-stream; charset=utf-8"
+    server.answers = stream
+    words = await transcribed(server)
+    assert [one.text for one in words] == ["What", "What is this?", "What is this?"]
+    assert [one.final for one in words] == [False, False, True]
+
+
+async def test_a_field_that_is_refused_is_left_out(server: TranscriptionServer) -> None:
+    """From then on, and for good."""
+    server.refused = {"stream", "temperature"}
+    client = Transcriptions(server.base_url, "", LIMITS)
+    try:
+        for _ in range(2):
+            words = client.recognise(RAMP, model="", language=None)
+            assert [one async for one in words] == [Words("What is this?", True)]
+    finally:
+        await client.close()
+    assert [sorted(one.fields) for one in server.requests] == [
+        ["response_format", "stream", "temperature"],
+        ["response_format", "temperature"],
+        ["response_format"],
+        ["response_format"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, SpeechRefused),
+        (401, SpeechUnavailable),
+        (404, SpeechUnavailable),
+        (413, SpeechRefused),
+        (429, SpeechUnavailable),
+        (302, SpeechUnavailable),
+        (500, SpeechFailed),
+        (503, SpeechUnavailable),
+    ],
+)
+async def test_refusals(server: TranscriptionServer, status: int, kind: type[SpeechError]) -> None:
+    """Each with our own sentence; visitors read no address and no setting, and nobody the server's text."""
+    server.status = status
+    server.extra = ["location: http://127.0.0.1:1/v1", "retry-after: 7"]
+    with pytest.raises(SpeechError) as raised:
+        await transcribed(server)
+    error = raised.value
+    assert type(error) is kind
+    assert str(server.port) in error.message
+    assert "secret" not in error.message
+    assert str(server.port) not in error.visitor_message
+    assert "TRANSCRIPTION" not in error.visitor_message
+    assert error.retry_after == (7.0 if status in (429, 503) else None)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("text/html", ["<html>"]),
+        ("application/json", ["[1]"]),
+        ("application/json", ['{"hello": 1}']),
+        ("application/json", ['{"text": 5}']),
+        ("application/json", ["{"]),
+        ("application/json", ['{"text": "' + "x" * 300_000 + '"}']),
+        ("application/json", ['{"error": {"message": "secret words"}}']),
+        ("application/json", [b"\xff\xfe"]),
+        ("text/event-stream", ["data: {\n\n"]),
+        ("text/event-stream", events([1])),
+        ("text/event-stream", events({"error": {"message": "secret words", "code": 500}})),
+        # It ends before it is whole.
+        ("text/event-stream", events(vllm("What"))),
+        ("text/event-stream", [*events(vllm("What")), None]),
+    ],
+)
+async def test_answers_that_are_none(
+    server: TranscriptionServer, kind: str, answers: list[str | bytes | float | None]
+) -> None:
+    """Malformed, of another kind, broken off: an error of ours, without the server's text."""
+    server.kind, server.answers = kind, answers
+    with pytest.raises(SpeechFailed) as raised:
+        await transcribed(server)
+    assert "secret" not in raised.value.message + raised.value.visitor_message
+
+
+@pytest.mark.parametrize("endless", [b"x" * 65536, b": no\n\n" * 8192, b"data: 1" * 8192])
+async def test_endless_answers_end(server: TranscriptionServer, endless: bytes) -> None:
+    """By their size, whatever they hold."""
+    server.kind, server.endless = "text/event-stream", endless
+    with pytest.raises(SpeechFailed):
+        await transcribed(server)
+
+
+async def test_more_words_than_a_question_may_have(server: TranscriptionServer) -> None:
+    """The text is cut there, and the rest is not waited for."""
+    server.kind = "text/event-stream"
+    server.answers, server.endless = (
+        [],
+        b"".join(one.encode() for one in events(vllm("word-" * 100)) if isinstance(one, str)),
+    )
+    words = await transcribed(server)
+    assert len(words[-1].text) == MOST_WORDS_CHARS
+    assert words[-1].final
+    server.kind, server.endless = "application/json", None
+    server.answers = [json.dumps({"text": "x" * 9000})]
+    assert len((await transcribed(server))[-1].text) == MOST_WORDS_CHARS
+
+
+@pytest.mark.parametrize("answers", [[60.0], [*events(vllm("What")), 60.0]])
+async def test_a_slow_server(
+    server: TranscriptionServer, answers: list[str | bytes | float | None]
+) -> None:
+    """Before its first piece and after it."""
+    server.kind, server.answers = "text/event-stream", answers
+    with pytest.raises(SpeechTimeout):
+        await transcribed(server, limits=SpeechLimits(first=0.2, between=0.2))
+
+
+async def test_a_server_that_does_not_answer_at_all(server: TranscriptionServer) -> None:
+    """The limit counts from the request, not from the answer's headers."""
+    server.wait = 60.0
+    with pytest.raises(SpeechTimeout):
+        await transcribed(server, limits=SpeechLimits(first=0.2))
+
+
+async def test_keep_alive_comments_are_no_words(server: TranscriptionServer) -> None:
+    """They do not hold the limits off."""
+    server.kind = "text/event-stream"
+    server.answers = [part for _ in range(100) for part in (": alive\n\n", 0.05)]
+    with pytest.raises(SpeechTimeout):
+        await transcribed(server, limits=SpeechLimits(first=0.3))
+
+
+async def test_nobody_there() -> None:
+    """A server that is down."""
+    async with TranscriptionServer() as server:
+        pass
+    with pytest.raises(SpeechUnavailable):
+        await transcribed(server)
+
+
+async def test_cancel_closes_the_connection(server: TranscriptionServer) -> None:
+    """At once: the server stops its work."""
+    server.kind, server.answers = "text/event-stream", [*events(vllm("What")), 60.0]
+    client = Transcriptions(server.base_url, "", LIMITS)
+    try:
+        async with aclosing(client.recognise(RAMP, model="m", language=None)) as words:
+            assert await anext(words) == Words("What", False)
+        async with asyncio.timeout(5):
+            await server.requests[0].done.wait()
+        assert server.requests[0].closed_early
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), -1.0])
+def test_limits_are_checked(value: float) -> None:
+    """A limit that is none."""
+    with pytest.raises(ValueError, match="more than 0"):
+        SpeechLimits(first=value)
