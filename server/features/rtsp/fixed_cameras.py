@@ -183,20 +183,17 @@ class FixedCameras:
 
     def reports(self, names: Sequence[str]) -> list[CameraReport]:
         """Describe cameras for other programs of the house."""
-        return [self._report(self._ones[name]) for name in names if name in self._ones]
-
-    def _report(self, one: _One) -> CameraReport:
-        watching: Watching | None = one.session.part("watches")
-        known = {info.id: info for info in watching.watches()} if watching is not None else {}
-        return CameraReport(
-            one.camera,
-            one.reader.life.state is FixedCameraState.LIVE,
-            _described(one.session),
-            {
+        found = []
+        for one in (self._ones[name] for name in names if name in self._ones):
+            watching: Watching | None = one.session.part("watches")
+            known = {info.id: info for info in watching.watches()} if watching is not None else {}
+            holds = {
                 condition: watch.holds if (watch := known.get(_watch_id(number))) else None
                 for number, condition in enumerate(one.camera.watches)
-            },
-        )
+            }
+            live = one.reader.life.state is FixedCameraState.LIVE
+            found.append(CameraReport(one.camera, live, _described(one.session), holds))
+        return found
 
     def find(self, name: str) -> Session:
         """Return the session of a camera, which somebody is about to use. Raises NotFound."""

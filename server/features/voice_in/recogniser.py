@@ -545,16 +545,13 @@ class ChosenRecogniser:
     def elsewhere(self) -> str:
         return self.now.elsewhere if self.now is not None else ""
 
-    async def recognise(
+    def recognise(
         self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`."""
-        now = self.now
-        if now is None:
+        if (now := self.now) is None:
             raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
-        async with aclosing(now.recognise(sound, language=language)) as found:
-            async for words in found:
-                yield words
+        return now.recognise(sound, language=language)
 
     async def choose(self, folder: Path) -> None:
         """Begin to load the model of a folder, in place of the one chosen before. Raises Draining."""

@@ -378,7 +378,7 @@ class Recognising:
         """The other machine that gets the sound; "" for none."""
         return self._recogniser.elsewhere if self._recogniser is not None else ""
 
-    async def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
+    def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`; in the language that the client has set.
 
         Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
@@ -386,10 +386,9 @@ class Recognising:
         if self._recogniser is None:
             raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
         self._consent.check()
-        language = self._requests.preferences.language or None
-        async with aclosing(self._recogniser.recognise(sound, language=language)) as found:
-            async for words in found:
-                yield words
+        return self._recogniser.recognise(
+            sound, language=self._requests.preferences.language or None
+        )
 
 
 # The words of a question that point at what is in front of the camera: "this", "hier". Pure.

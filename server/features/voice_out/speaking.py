@@ -222,23 +222,22 @@ class Speaking(SessionPart, Speaker):
 
     def lower(self) -> None:
         """Speak softly: somebody may want to say something."""
-        if self._now is not None:
-            self._line.player.lower(LOWERED)
-            self._line.player.pause(False)
-            self._report("lowered")
+        self._play("lowered", LOWERED)
 
     def hush(self) -> None:
         """Pause: somebody says something, and it is not sure yet that it is meant."""
-        if self._now is not None:
-            self._line.player.pause(True)
-            self._report("paused")
+        self._play("paused", None)
 
     def restore(self) -> None:
         """Go on where it was, as loud as before: it was a false alarm."""
+        self._play("speaking", 1.0)
+
+    def _play(self, state: str, loudness: float | None) -> None:
         if self._now is not None:
-            self._line.player.lower(1.0)
-            self._line.player.pause(False)
-            self._report("speaking")
+            if loudness is not None:
+                self._line.player.lower(loudness)
+            self._line.player.pause(loudness is None)
+            self._report(state)
 
     def interrupt(self, reason: str = "voice") -> str:
         """Stop at once, with the answer behind it. Return what was heard of it; "" without one.

@@ -17,13 +17,13 @@ def register(api: Api) -> None:
     from functools import partial
 
     from server.core.aio import in_pool
-    from server.features.watches.detecting import DetectorCounters
+    from server.features.watches.detecting import detector_looks
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
 
     WatchCounters(api.metrics)
-    DetectorCounters(api.metrics)
+    detector_looks(api.metrics)
     settings = WatchingSettings.of(api.settings)
     builtin = api.find("builtin")
     things = builtin.things if builtin is not None else None

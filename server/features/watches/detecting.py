@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from prometheus_client import Counter
+
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
@@ -119,14 +121,12 @@ def _same(one: Box | None, other: Box | None) -> bool:
     return one.overlap(other) >= _SAME
 
 
-class DetectorCounters:
-    """The counters of all sessions' looks by the detector."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        # result: done, busy, failed
-        self.looks = metrics.counter(
-            "watch_detector_looks_total", "Looks of the detector for watches", "result"
-        )
+def detector_looks(metrics: Metrics) -> Counter:
+    """Return the counter of all sessions' looks by the detector."""
+    # result: done, busy, failed
+    return metrics.counter(
+        "watch_detector_looks_total", "Looks of the detector for watches", "result"
+    )
 
 
 class Detecting:
@@ -150,7 +150,7 @@ class Detecting:
         self._detector: Detector | None = detector
         self._saw = saw
         self._clock = clock
-        self._count = DetectorCounters(context.services.metrics)
+        self._looks = detector_looks(context.services.metrics)
         # By the rule's names; those that the detector does not know have None
         self._sightings: dict[str, Sightings | None] = {}
         # The same, with the condition that each had
@@ -191,7 +191,7 @@ class Detecting:
         if frame.captured < self._due:
             return
         if self._task is not None:
-            self._count.looks.labels("busy").inc()
+            self._looks.labels("busy").inc()
             return
         self._looked = frame.captured
         soon = frame.captured < self._stirred + STIRRED_SECONDS
@@ -235,10 +235,10 @@ class Detecting:
         finally:
             self._task = None
         if found is None:
-            self._count.looks.labels("failed").inc()
+            self._looks.labels("failed").inc()
             self._detector = None
             return
-        self._count.looks.labels("done").inc()
+        self._looks.labels("done").inc()
         now, agreed = self._clock(), dict[str, Answer]()
         for name, answers in found.items():
             if self._conditions.get(name) != conditions[name]:

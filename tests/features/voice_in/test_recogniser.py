@@ -573,10 +573,3 @@ async def test_cancel_closes_the_connection(server: TranscriptionServer) -> None
         assert server.requests[0].closed_early
     finally:
         await client.close()
-
-
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), -1.0])
-def test_limits_are_checked(value: float) -> None:
-    """A limit that is none."""
-    with pytest.raises(ValueError, match="more than 0"):
-        SpeechLimits(first=value)

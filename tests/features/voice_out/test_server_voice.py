@@ -337,11 +337,6 @@ async def test_nobody_there() -> None:
         await anext(socket.speak(TEXT, model="", language=None))
 
 
-async def test_limits_are_finite() -> None:
-    with pytest.raises(ValueError, match="first"):
-        VoiceLimits(first=float("inf"))
-
-
 # Words to sound over vLLM-Omni's socket: its messages, and servers that misbehave.
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import av.logging
 
@@ -72,15 +72,8 @@ class Worker:
             )
 
     def _send(self, shot: DecodedPicture) -> None:
-        self._channel.send(
-            "frame",
-            shot.data,
-            width=shot.width,
-            height=shot.height,
-            at=shot.at,
-            colorspace=shot.colorspace,
-            color_range=shot.color_range,
-        )
+        fields = asdict(shot)
+        self._channel.send("frame", fields.pop("data"), **fields)
 
     def received(self, message: Message) -> None:
         """Act on a message of the server, on the listening thread."""

@@ -115,7 +115,8 @@ class Speaker:
         SpeakError; returns early when `stop` is set.
         """
         _check(text)
-        whole = self._options.whole_text
+        whole = bytearray()
+        out = whole.extend if self._options.whole_text else emit
         windows = Windows(self._options, len(self._before))
         overlap = Overlap(self._options.overlap_samples)
         frames = list(self._before)
@@ -128,8 +129,8 @@ class Speaker:
                 return  # the prompt
             frames.append(codes[0])
             window = windows.add()
-            if window is not None and not whole:
-                emit(pcm(overlap.add(*self._sound(frames, window))))
+            if window is not None:
+                out(pcm(overlap.add(*self._sound(frames, window))))
 
         hook = self.talker.register_forward_hook(made)
         try:
@@ -138,15 +139,14 @@ class Speaker:
             return windows.frames
         finally:
             hook.remove()
-        if whole:
-            emit(pcm(self._whole(frames)))
-            return windows.frames
         window = windows.end()
         if window is not None:
-            emit(pcm(overlap.add(*self._sound(frames, window))))
+            out(pcm(overlap.add(*self._sound(frames, window))))
         rest = overlap.end()
         if len(rest):
-            emit(pcm(rest))
+            out(pcm(rest))
+        if whole:
+            emit(bytes(whole))
         return windows.frames
 
     def _generate(self, text: str, language: str | None) -> None:
@@ -178,19 +178,6 @@ class Speaker:
         # (1, groups, frames)
         codes = torch.stack(frames[window.begin : window.end], dim=-1)[None]
         return self.decode(codes), window.new * self._upsample
-
-    def _whole(self, frames: list[Any]) -> Floats:
-        """Decode all frames, window by window, so that memory does not grow with the text."""
-        windows, parts = Windows(self._options, len(self._before)), []
-        for _ in frames[len(self._before) :]:
-            window = windows.add()
-            if window is not None:
-                sound, new = self._sound(frames, window)
-                parts.append(sound[len(sound) - new :])
-        if (window := windows.end()) is not None:
-            sound, new = self._sound(frames, window)
-            parts.append(sound[len(sound) - new :])
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _check(text: object) -> None:
