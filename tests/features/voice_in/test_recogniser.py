@@ -29,14 +29,14 @@ from server.features.voice_in.recogniser import (
     Words,
     WordTime,
 )
-from server.shared.speech.errors import (
+from server.shared.speech import (
     SpeechError,
     SpeechFailed,
+    SpeechLimits,
     SpeechRefused,
     SpeechTimeout,
     SpeechUnavailable,
 )
-from server.shared.speech.speech_server import SpeechLimits
 from tests.support.transcription_server import TranscriptionServer
 
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)

@@ -13,7 +13,7 @@ import pytest
 from config import ConfigError
 from server.features.voice_out import voices
 from server.features.voice_out.voices import LocalVoice
-from server.shared.speech.errors import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
+from server.shared.speech import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
 from tests.support.clients import http, soon
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
@@ -64,7 +64,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {root!r})
-from server.shared.processes.worker_side import Jobs, claim_output
+from server.shared.processes.wire import Jobs, claim_output
 channel = claim_output()
 jobs = Jobs(channel, "speak", busy={{"message": "Too many texts wait."}})
 channel.send("note", text="The decoder runs plain.")
