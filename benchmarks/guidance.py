@@ -355,7 +355,7 @@ class Looked:
         none = SimpleNamespace
         no_model = none(status=none(ready=False))
         self.context: Any = none(
-            tools=none(metrics=Metrics("test"), current_engine=lambda role: no_model),
+            services=none(metrics=Metrics("test"), current_engine=lambda *role: no_model),
             requests=none(preferences=Preferences(), prepare=self._prepare),
             camera=none(scene=None, wake=lambda: None),
             outbox=none(put=self.told.append, discard=lambda kind: None),

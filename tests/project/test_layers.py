@@ -352,7 +352,7 @@ MEASURED = {
 }
 # Pure modules with which scripts read a file or a setting as the server does
 READ = {
-    "speech.py": {"features.voice_in.turn_model", "shared.onnx_file"},
+    "local.py": {"features.voice_in.turn_model", "shared.onnx_file"},
     "bare_settings.py": {"core.setting_text"},
 }
 
