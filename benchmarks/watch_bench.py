@@ -39,11 +39,9 @@ try:
 
     from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
     from scripts.bench import program
-    from scripts.bench.camera_peer import CameraPeer
-    from scripts.bench.chat_client import Arrived
-    from scripts.bench.live_encoder import LiveEncoder
     from scripts.bench.processes import MeasurementError, ServerProcess
     from scripts.bench.report import Report
+    from tools.eyes_to_alert import watching
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
@@ -78,43 +76,25 @@ BASELINES = ("a frame a second", "10 s chunk", "model chooses the pause")
 SETTLES = 3.0
 
 
-class Watcher(CameraPeer):
-    """A camera with its session, and the alerts that it got: (seconds since the epoch of the frame, of its arrival) by id."""
-
-    def __init__(self, url: str, encoder: LiveEncoder) -> None:
-        super().__init__(url, encoder, wake=True)
-        self.alerts: dict[str, tuple[float, float]] = {}
-
-    def take(self, arrived: Arrived) -> None:
-        super().take(arrived)
-        message = arrived.message
-        if message["type"] == "alert":
-            self.alerts.setdefault(message["id"], (message["at"] / 1000, arrived.at))
-
-
 async def watched(
     kind: str, seconds: float, seed: int, model: Model, args: argparse.Namespace, score: Score
 ) -> None:
     """Watch scenes of one class through a simulated camera."""
     stage = staged(kind, seconds, seed)
-    encoder = LiveEncoder(stage, rate=2.0)
-    try:
-        async with served(model, args.first_token) as server, Watcher(server.url, encoder) as one:
-            for index, condition in enumerate(CONDITIONS[: args.conditions]):
-                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
-                await one.send({"type": "watch", **order})
-            await asyncio.sleep(SETTLES)
-            stage.begin = begin = time.time()
-            before = replace(model.usage)
-            await asyncio.sleep(seconds)
-            found = [
-                (at - begin, alerted - begin)
-                for at, alerted in one.alerts.values()
-                if alerted > begin
-            ]
-            usage = model.usage.since(before)
-    finally:
-        await encoder.close()
+    async with (
+        served(model, args.first_token) as server,
+        watching(server.url, stage, CONDITIONS[: args.conditions]) as one,
+    ):
+        await asyncio.sleep(SETTLES)
+        stage.begin = begin = time.time()
+        before = replace(model.usage)
+        await asyncio.sleep(seconds)
+        found = [
+            (at - begin, alerted - begin)
+            for _, at, alerted in one.alerts.values()
+            if alerted > begin
+        ]
+        usage = model.usage.since(before)
     score.take(stage, found, seconds, [at - begin for at in model.blind])
     score.usage.take(usage)
 

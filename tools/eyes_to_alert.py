@@ -38,7 +38,7 @@ try:
     from scripts.bench.camera_peer import CameraPeer
     from scripts.bench.chat_client import Arrived
     from scripts.bench.http_json import request
-    from scripts.bench.live_encoder import LiveEncoder
+    from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.bench.processes import ServerProcess
     from scripts.bench.report import Report
     from scripts.bench.stand_in_model import StandInModel
@@ -83,6 +83,23 @@ class Watcher(CameraPeer):
             self.armed = bool(message["watches"]) and all(
                 one["armed"] for one in message["watches"]
             )
+
+
+@asynccontextmanager
+async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIterator[Watcher]:
+    """A camera that shows a scene, with a watch for each condition, which knows how things are."""
+    encoder = LiveEncoder(scene, rate=2.0)
+    try:
+        async with Watcher(url, encoder) as one:
+            for index, condition in enumerate(conditions):
+                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
+                await one.send({"type": "watch", **order})
+            settled = time.monotonic() + SETTLES
+            while not one.armed and time.monotonic() < settled:
+                await asyncio.sleep(0.1)
+            yield one
+    finally:
+        await encoder.close()
 
 
 class StatedModel(StandInModel):
@@ -155,27 +172,17 @@ async def played(clip: Clip, server: ServerProcess, stated: StatedModel) -> Scor
     """Play one clip, with a watch for each of its conditions."""
     scene = Playing(clip)
     stated.truth = lambda condition: clip.holds(condition, time.time() - scene.begin)
-    encoder = LiveEncoder(scene, rate=2.0)
-    try:
-        async with Watcher(server.url, encoder) as one:
-            for index, condition in enumerate(clip.conditions):
-                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
-                await one.send({"type": "watch", **order})
-            settled = time.monotonic() + SETTLES
-            while not one.armed and time.monotonic() < settled:
-                await asyncio.sleep(0.1)
-            before = await Counts.of(server)
-            scene.begin = begin = time.time()
-            await asyncio.sleep(clip.seconds)
-            after = await Counts.of(server)
-            await asyncio.sleep(ON_ITS_WAY)
-            alerts = [
-                Alerted(condition, at - begin, came - begin)
-                for condition, at, came in one.alerts.values()
-                if at > begin
-            ]
-    finally:
-        await encoder.close()
+    async with watching(server.url, scene, clip.conditions) as one:
+        before = await Counts.of(server)
+        scene.begin = begin = time.time()
+        await asyncio.sleep(clip.seconds)
+        after = await Counts.of(server)
+        await asyncio.sleep(ON_ITS_WAY)
+        alerts = [
+            Alerted(condition, at - begin, came - begin)
+            for condition, at, came in one.alerts.values()
+            if at > begin
+        ]
     score = Score(clip.kind)
     score.take(clip.events, alerts, clip.seconds, clip.early)
     for name in ("requests", "visual_tokens", "looks", "cpu"):
