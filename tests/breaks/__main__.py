@@ -7,8 +7,16 @@ import random
 import sys
 from pathlib import Path
 
-from tests.breaks.promises import Break, breaks, page, promises
-from tests.breaks.runner import Outcome, copied_tree, try_break, try_unbroken
+from tests.breaks.promises import (
+    Break,
+    Outcome,
+    breaks,
+    copied_tree,
+    page,
+    promises,
+    try_break,
+    try_unbroken,
+)
 
 _WORDS = {promise.id: " ".join(promise.promise.split()) for promise in promises()}
 

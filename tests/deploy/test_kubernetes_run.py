@@ -5,31 +5,38 @@ this machine, and nginx before gateways that it finds by name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
+import functools
+import io
 import json
+import os
+import re
 import shutil
 import signal
 import socket
 import ssl
 import struct
+import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, Self, cast
 
 import pytest
+import yaml
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import Reply, json_request
+from scripts.bench.http_json import Reply, json_request, request
 from scripts.bench.http_json import request as http
 from tests.support import real_router
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import free_ports
 from tests.support.kubernetes import KUBERNETES, TEMPLATE, Manifest, identity, pods, rendered
 from tests.support.nginx import SECRET, check, make_certificate, require_nginx, write
-from tests.support.podman_pods import Podman
-from tests.support.workloads import Workload
 
 pytestmark = pytest.mark.slow
 CODE = "a-code-of-an-operator"
@@ -353,3 +360,269 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
         process.terminate()
         await process.wait()
         transport.close()
+
+
+# Pods of podman
+
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "localhost/qwen-camera-empty:1"
+# crun takes no cgroups of both versions side by side, and podman asks for more open files than a
+# machine without that right may give.
+CONF = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+{runtime}
+"""
+
+
+class Podman:
+    """podman with its images, containers and settings in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        runtime = 'runtime = "runc"' if shutil.which("runc") else ""
+        (folder / "containers.conf").write_text(CONF.format(runtime=runtime))
+        self.folder = folder
+        self._environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
+
+    def run(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """One command; a minute at most."""
+        own = ("--root", str(self.folder / "store"), "--runroot", str(self.folder / "run"))
+        return subprocess.run(
+            ["podman", *own, "--storage-driver", "vfs", *words],
+            input=stdin,
+            env=self._environment,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def why_not(self) -> str:
+        """Make the image; the reason why no pod runs here, or ""."""
+        made = self.run("import", "-", IMAGE, stdin=_empty())
+        if made.returncode:
+            return f"podman takes no image: {_last(made)}"
+        pod = {"image": IMAGE, "command": ["/usr/bin/true"], "name": "try"}
+        with self._file({"containers": [pod], "hostNetwork": True}, "try") as path:
+            done = self.run("kube", "play", str(path))
+            self.run("kube", "play", "--down", str(path))
+        return f"podman plays no pod: {_last(done)}" if done.returncode else ""
+
+    @contextmanager
+    def playing(
+        self, name: str, spec: Manifest, environment: Mapping[str, str], *folders: Path
+    ) -> Iterator[None]:
+        """A pod as its manifest has it, but for image, network and this machine's folders.
+
+        `environment`: goes before what the container has; `folders`: mounted besides.
+        """
+        with self._file(spec, name, environment, *folders) as path:
+            try:
+                done = self.run("kube", "play", str(path))
+                assert done.returncode == 0, done.stderr.decode()
+                yield
+            finally:
+                self.run("kube", "play", "--down", str(path))
+
+    def log(self, name: str, container: str) -> str:
+        """The text that it printed."""
+        done = self.run("logs", f"{name}-{container}")
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    @contextmanager
+    def _file(
+        self,
+        spec: Manifest,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        *folders: Path,
+    ) -> Iterator[Path]:
+        pod = copy.deepcopy(spec)
+        pod["hostNetwork"] = True
+        # Beyond podman's kinds of volumes, and what there is no scheduler for
+        volumes = [one for one in pod.get("volumes", ()) if "emptyDir" in one]
+        kept = {one["name"] for one in volumes}
+        for one in volumes:
+            one["emptyDir"] = {}
+        mounts = []
+        for number, place in enumerate([*_system(), *folders]):
+            volumes.append({"name": f"host{number}", "hostPath": {"path": str(place)}})
+            mounts.append({"name": f"host{number}", "mountPath": str(place), "readOnly": True})
+        for container in pod["containers"]:
+            container["image"], container["imagePullPolicy"] = IMAGE, "Never"
+            container["workingDir"] = str(ROOT)
+            own = {one["name"]: one for one in container.get("env", ()) if "value" in one}
+            own |= {key: {"name": key, "value": text} for key, text in (environment or {}).items()}
+            container["env"] = list(own.values())
+            container.pop("envFrom", None)
+            container.pop("ports", None)
+            container.pop("resources", None)
+            mounted = [one for one in container.get("volumeMounts", ()) if one["name"] in kept]
+            container["volumeMounts"] = mounted + mounts
+        pod["volumes"] = volumes
+        for key in ("topologySpreadConstraints", "tolerations"):
+            pod.pop(key, None)
+        path = self.folder / f"{name}.yaml"
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod}
+        path.write_text(yaml.safe_dump(whole))
+        yield path
+
+
+@functools.cache
+def _system() -> tuple[Path, ...]:
+    """Folders that programs of this machine and the project are in."""
+    python = Path(sys.base_prefix).resolve()
+    found = [Path("/usr"), ROOT, Path(sys.prefix), Path(sys.prefix).resolve(), python]
+    found += [(ROOT / ".venv-router").resolve()]
+    outside = [one for one in dict.fromkeys(found) if one.is_dir()]
+    return tuple(
+        one
+        for one in outside
+        if not any(one != other and other in one.parents for other in outside)
+    )
+
+
+def _empty() -> bytes:
+    """A root file system of folders, and of the links that /usr has had beside it."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for name in ("tmp", "proc", "sys", "dev", "etc", "run", "usr"):
+            entry = tarfile.TarInfo(name)
+            # A volume there begins with its rights; Kubernetes' own are open to every user.
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(entry)
+        for name in ("bin", "lib", "lib64", "sbin"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            tar.addfile(entry)
+    return raw.getvalue()
+
+
+def _last(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else f"status {done.returncode}"
+
+
+# Workloads
+
+
+ROOT = Path(__file__).resolve().parents[2]
+# The most that a probe waits in a test (seconds): a busy machine is slow to start things.
+PATIENCE = 60.0
+
+
+class Workload:
+    """One container's process.
+
+    `places`: what stands in the manifest's command and environment, to what it is here. `fields`:
+    values of the pod that variables take (`fieldRef`, by its path). `secrets`: by the name of the
+    variable. `programs`: folder that goes before the PATH.
+    """
+
+    def __init__(
+        self,
+        container: Manifest,
+        config: Mapping[str, str],
+        *,
+        places: Mapping[str, str],
+        port: int,
+        fields: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        programs: Path | None = None,
+    ) -> None:
+        self.container, self.port = container, port
+        self._places = places
+        path = os.environ["PATH"]
+        self._environment = {
+            "PATH": f"{programs}:{path}" if programs else path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **{name: self.place(value) for name, value in config.items()},
+            **(secrets or {}),
+        }
+        for one in container.get("env", ()):
+            value = one.get("value")
+            if value is None:
+                value = (fields or {})[one["valueFrom"]["fieldRef"]["fieldPath"]]
+            # $(NAME) is what stands before it in the list.
+            value = re.sub(r"\$\((\w+)\)", lambda m: self._environment[m[1]], value)
+            self._environment[one["name"]] = self.place(value)
+        self.output = bytearray()
+        self.process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    def place(self, text: str) -> str:
+        """With this machine's addresses."""
+        for old, new in self._places.items():
+            text = text.replace(old, new)
+        return text
+
+    @property
+    def command(self) -> Sequence[str]:
+        """The image's `python` is the one that runs the tests."""
+        words = [*self.container["command"], *self.container.get("args", ())]
+        words = [self.place(word) for word in words]
+        return [sys.executable, *words[1:]] if words[0] == "python" else words
+
+    async def __aenter__(self) -> Self:
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reader = asyncio.create_task(self._read(self.process), name="workload-output")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(30):
+                    await self.process.wait()
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while data := await process.stdout.read(65536):
+            self.output += data
+
+    async def probe(self, name: str) -> bool:
+        """Probe once, as the kubelet would."""
+        spec: dict[str, Any] = self.container[name]
+        if (get := spec.get("httpGet")) is not None:
+            try:
+                reply = await request("GET", f"http://127.0.0.1:{self.port}{get['path']}")
+            except (OSError, EOFError):
+                return False
+            return 200 <= reply.status < 400
+        if (run := spec.get("exec")) is not None:
+            words = [self.place(word) for word in run["command"]]
+            done = await asyncio.create_subprocess_exec(
+                *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            )
+            return await done.wait() == 0
+        assert "tcpSocket" in spec
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def becomes(self, name: str, wanted: bool = True) -> None:
+        """Raises TimeoutError, and AssertionError when the process ends meanwhile."""
+        assert self.process is not None
+        async with asyncio.timeout(PATIENCE):
+            while await self.probe(name) is not wanted:
+                ended = self.process.returncode is not None
+                assert not ended, self.output.decode(errors="replace")
+                await asyncio.sleep(0.1)

@@ -6,9 +6,17 @@ import ast
 
 import pytest
 
-from tests.breaks.patterns import Misfit, replace
-from tests.breaks.promises import ROOT, breaks, has_test, page, promises
-from tests.breaks.runner import Result, judge
+from tests.breaks.promises import (
+    ROOT,
+    Misfit,
+    Result,
+    breaks,
+    has_test,
+    judge,
+    page,
+    promises,
+    replace,
+)
 
 
 def test_every_promise_has_a_break() -> None:
