@@ -20,8 +20,7 @@ from aiortc.sdp import candidate_from_sdp
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.media.camera import Camera, CameraConnection
-from server.media.patches.gathering import Gathering
-from server.media.patches.ice_restart import IceRestart
+from server.media.patches.ice import Gathering, IceRestart
 from server.media.patches.receiver import CameraReceiver, install
 from server.media.sdp import (
     DECODABLE,

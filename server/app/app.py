@@ -27,7 +27,7 @@ from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
-from server.media.patches.gathering import Gathering
+from server.media.patches.ice import Gathering
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
@@ -137,7 +137,7 @@ class Program:
         self.access = Access(settings, self.metrics)
         services = SessionServices(
             inference=self.inference,
-            current_engine=lambda role=Role.ANSWERS: self.engines.of(role),
+            current_engine=self.engines.of,
             stands_in=self.engines.stands_in,
             preparer=self.preparer,
             prepare_pool=self.pools.prepare,

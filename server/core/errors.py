@@ -1,41 +1,5 @@
 """The errors a client may see. Those of one feature stand with it.
 
-    QwenCameraError
-    ├── RequestError                 the client's error: 4xx, not to be repeated unchanged
-    │   ├── BadRequest               400 bad_request
-    │   ├── TooLong                  400 too_long
-    │   ├── UnknownType              400 unknown_type
-    │   ├── Unauthorized             401 unauthorized
-    │   ├── Forbidden                403 forbidden
-    │   ├── UploadRefused            403 upload_refused
-    │   ├── NotFound                 404 not_found
-    │   ├── Conflict                 409 conflict
-    │   ├── WrongModel               409 wrong_model
-    │   ├── TooLarge                 413 too_large
-    │   ├── UnsupportedMediaType     415 unsupported_media_type
-    │   ├── UnusableOffer            422 unusable_offer
-    │   └── RateLimited              429 rate_limited (retryable)
-    ├── CameraError                  503, retryable
-    │   ├── NoCamera                 no_camera
-    │   ├── CameraStalled            camera_stalled
-    │   ├── CameraFrozen             camera_frozen
-    │   ├── PictureBlack             picture_black
-    │   └── FrameWithheld            frame_withheld
-    ├── EngineError                  503
-    │   ├── EngineUnavailable        engine_unavailable (retryable)
-    │   ├── EngineLoading            engine_loading (retryable)
-    │   ├── EngineTimeout            engine_timeout (retryable)
-    │   ├── EngineRefused            engine_refused
-    │   ├── TooManyCameras           too_many_cameras
-    │   └── EngineFailed             engine_failed (retryable)
-    ├── OperatorError                500 internal: a part of this machine; see the class
-    ├── Elsewhere                    307 elsewhere (retryable)
-    ├── NotConfirmed                 409 not_confirmed (retryable)
-    ├── Busy                         503 busy (retryable)
-    ├── PortsExhausted               503 ports_exhausted (retryable)
-    ├── Draining                     503 draining (retryable)
-    └── Internal                     500 internal
-
 `too_long` is for words that a person can make shorter; other fields out of their bounds are `bad_request`.
 `conflict` is for a limit that waiting does not lift, `rate_limited` for one that it does.
 
@@ -84,21 +48,18 @@ class BadRequest(RequestError):
     """Malformed JSON, or a field out of bounds."""
 
     code = "bad_request"
-    status = 400
 
 
 class TooLong(RequestError):
     """A question over 4000 characters, or a condition over 200."""
 
     code = "too_long"
-    status = 400
 
 
 class UnknownType(RequestError):
     """An unknown message type."""
 
     code = "unknown_type"
-    status = 400
 
 
 class Unauthorized(RequestError):
@@ -338,7 +299,6 @@ class Internal(QwenCameraError):
     """A fault of the server."""
 
     code = "internal"
-    status = 500
 
 
 class Close(IntEnum):

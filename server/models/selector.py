@@ -168,7 +168,7 @@ class EngineSelector:
         """The engine that answers."""
         return self._choices[Role.ANSWERS].now
 
-    def of(self, role: Role) -> Engine:
+    def of(self, role: Role = Role.ANSWERS) -> Engine:
         """Return the engine that does a role's work now."""
         return self._choices[role].now
 

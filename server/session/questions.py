@@ -35,7 +35,6 @@ from server.session.request.answers import (
     Shot,
     Spoken,
     Toolbox,
-    WithTools,
 )
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import (
@@ -102,8 +101,6 @@ class QuestionService:
         self._send_error = context.send_error
         self._touch = context.touch
         self._hold = Hold(context)
-        self.learn = context.requests.learn
-        self.keep = sent.keep
         # Speaks the answers
         self.speaker = Speaker()
         self._pictures = sent
@@ -375,9 +372,9 @@ class QuestionService:
             await route.run(pending, view, prepared, options)
         else:
             options = replace(options, tools=pending.calls is None)
-            sink = WithTools(pending.sink, lambda result: self._called(pending, view, result))
+            pending.sink.called = lambda result: self._called(pending, view, result)
             pending.job = self._requests.submit(
-                pending.question, Kind.CHAT, view, sink, prepared, options
+                pending.question, Kind.CHAT, view, pending.sink, prepared, options
             )
 
     def _waited(self, pending: PendingQuestion) -> float:
@@ -487,17 +484,6 @@ class QuestionService:
             return pending.spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
-    # What a question's answer tells
-
-    def sent(self, pending: PendingQuestion, request: EngineRequest) -> None:
-        self._reuse.started(request)
-        pending.by_engine = request.speak
-
-    def broke(self, pending: PendingQuestion, error: QwenCameraError) -> None:
-        # The engine may not have got its picture.
-        self._reuse.forget()
-        self._failed(pending, error)
-
     def _not_asked(self, pending: PendingQuestion, error: QwenCameraError) -> None:
         if self._pending is pending:
             self._pending = None
@@ -507,10 +493,6 @@ class QuestionService:
     def _failed(self, pending: PendingQuestion, error: QwenCameraError) -> None:
         self._send_error(error, pending.id)
         self._remember_end(pending, wire.Error.of(error, pending.id))
-
-    def speak(self, pending: PendingQuestion) -> None:
-        self._voiced = pending
-        self.speaker.begin(pending.id, by_engine=pending.by_engine)
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
@@ -523,23 +505,6 @@ class QuestionService:
             pending.turn = self._history.add(pending.words, heard, id) if heard else None
         if self._pending is pending:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
-
-    def answered(self, pending: PendingQuestion, text: str, whole: bool) -> None:
-        self._touch()
-        pending.drop_sound()
-        if pending.heard is not None:
-            text, whole = pending.heard, True
-        elif whole or not text:
-            # One that failed is spoken as far as it came.
-            self.speaker.finish(pending.id)
-        else:
-            self.speaker.drop()
-        if whole and (said := f"{text} {pending.note}".strip()):
-            pending.turn = self._history.add(pending.words, said, pending.id)
-        if pending.sink is not None:
-            self._remember_end(pending, pending.sink.response)
-        if self._pending is pending:
-            self._pending = None
 
     def cancel(self, id: str | None, reason: str) -> None:
         """Stop the running question, if it has this id; None: in any case."""
@@ -589,32 +554,51 @@ class QuestionService:
 
 
 class _Progress(AnswerListener):
-    """Takes the news of one question's answer to its service."""
+    """What a service does while one of its questions is answered."""
 
     def __init__(self, service: QuestionService, pending: PendingQuestion) -> None:
         self._service = service
         self._pending = pending
 
     def on_sent(self, request: EngineRequest) -> None:
-        self._service.sent(self._pending, request)
+        self._service._reuse.started(request)
+        self._pending.by_engine = request.speak
 
     def on_started(self) -> None:
-        self._service.speak(self._pending)
+        self._service._voiced = self._pending
+        self._service.speaker.begin(self._pending.id, by_engine=self._pending.by_engine)
 
     def on_text(self, text: str) -> None:
         self._service.speaker.write(self._pending.id, text)
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
-        self._service.learn(engine, request, result)
+        self._service._requests.learn(engine, request, result)
 
     def on_end(self, text: str, whole: bool) -> None:
-        self._service.answered(self._pending, text, whole)
+        service, pending = self._service, self._pending
+        service._touch()
+        pending.drop_sound()
+        if pending.heard is not None:
+            text, whole = pending.heard, True
+        elif whole or not text:
+            # One that failed is spoken as far as it came.
+            service.speaker.finish(pending.id)
+        else:
+            service.speaker.drop()
+        if whole and (said := f"{text} {pending.note}".strip()):
+            pending.turn = service._history.add(pending.words, said, pending.id)
+        if pending.sink is not None:
+            service._remember_end(pending, pending.sink.response)
+        if service._pending is pending:
+            service._pending = None
 
     def on_error(self, error: QwenCameraError) -> None:
-        self._service.broke(self._pending, error)
+        # The engine may not have got its picture.
+        self._service._reuse.forget()
+        self._service._failed(self._pending, error)
 
     def keep(self, id: str, picture: Picture) -> str | None:
-        return self._service.keep(id, picture)
+        return self._service._pictures.keep(id, picture)
 
 
 # The held frame of a session: the sharpest one since somebody held the picture.

@@ -296,7 +296,7 @@ class Session:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
 
     def _pass_on(self, message: wire.ClientMessage) -> None:
-        """Have the questions act on a message, or the feature that knows it."""
+        """Have the questions act on a message, or the feature that knows it; a `cancel` is for all."""
         if isinstance(message, wire.Cancel):
             for part in self.features:
                 part.cancel(message.id)

@@ -20,7 +20,7 @@ from server.core import aio
 from server.core.aio import supervise
 from server.core.frames import Kind, Role
 from server.media.patches import datagrams
-from server.media.patches.gathering import Gathering, own_addresses
+from server.media.patches.ice import Gathering, own_addresses
 from server.media.turn_check import RelayProblem, RelayResult, check_relay
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import EngineGroup

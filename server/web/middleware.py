@@ -468,7 +468,7 @@ class LastResort(_Refusing):
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, watched if scope["type"] == "http" else send)
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
             where = traceback.extract_tb(exc.__traceback__)[-1:]
             log.error(

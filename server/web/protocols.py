@@ -22,7 +22,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from server.core.addresses import UNKNOWN, Bucket, Network, is_trusted, limiter_key
+from server.core.addresses import UNKNOWN, Network, is_trusted, limiter_key
+from server.core.aio import Bucket
 from server.core.errors import BadRequest, Busy, Close, QwenCameraError
 from server.core.messages import error_body
 

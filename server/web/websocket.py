@@ -15,8 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.auth import Claims, TokenRefused, bearer
 from server.core import messages as wire
-from server.core.addresses import Bucket
-from server.core.aio import Steps, cancel_and_wait
+from server.core.aio import Bucket, Steps, cancel_and_wait
 from server.core.errors import (
     BadRequest,
     Busy,

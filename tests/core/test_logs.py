@@ -23,7 +23,7 @@ from config import load
 from server.auth import TokenIssuer
 from server.core import logs
 from server.core.redact import redact, session_hash
-from server.media.patches.gathering import Gathering
+from server.media.patches.ice import Gathering
 from server.media.turn_check import RelayProblem, RelayResult
 from server.media.video import decode
 from server.web.health import RelayWatch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.addresses import Bucket, take_all
+from server.core.aio import Bucket, take_all
 
 
 def test_bucket_refills_with_time() -> None:

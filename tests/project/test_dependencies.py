@@ -105,7 +105,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiortc.rtp:HeaderExtensionsMap": "b2094056d6bc",
         "aiortc.rtp:unpack_header_extensions": "d78a8585d2b6",
     },
-    "server/media/patches/ice_restart.py": {
+    "server/media/patches/ice.py": {
         "aiortc.rtcicetransport:RTCIceTransport.__init__": "b11403aba1c3",
         "aiortc.rtcicetransport:RTCIceTransport.addRemoteCandidate": "16d24c05bd36",
         "aiortc.rtcicetransport:RTCIceTransport.stop": "21ec0a44c16c",
@@ -117,8 +117,6 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.ice:Connection.get_event": "c6b498f52ee9",
         "aioice.ice:Connection._emit_event": "aa9ce9ddf2a5",
         "aioice.ice:Connection.data_received": "5631b17fab71",
-    },
-    "server/media/patches/gathering.py": {
         "aioice.ice:Connection.get_component_candidates": "118597a9fcb7",
         "aioice.ice:Connection.gather_candidates": "d33db28d4d1e",
         "aioice.ice:Connection.close": "25dcfac536f5",

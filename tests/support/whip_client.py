@@ -10,7 +10,7 @@ import httpx
 from aiortc.sdp import candidate_from_sdp
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.media.patches.ice_restart import IceRestart
+from server.media.patches.ice import IceRestart
 from server.media.sdp import MEDIA_TYPE, make_fragment, parse_fragment
 from tests.support.clients import Page, bearer, http, open_page, take_token
 from tests.support.fakes_rtc import Peer, camera_peer

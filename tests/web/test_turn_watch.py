@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from server.media.patches.gathering import Gathering
+from server.media.patches.ice import Gathering
 from server.media.turn_check import RelayProblem, RelayResult
 from server.web import health
 from server.web.health import RelayWatch

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.core.addresses import Bucket, take_all
+from server.core.aio import Bucket, take_all
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
 
 MAX_GRANTS = 8

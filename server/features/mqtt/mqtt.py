@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from server.core.addresses import Bucket
+from server.core.aio import Bucket
 from server.core.aio import TaskSet, supervise
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.frames import CameraState

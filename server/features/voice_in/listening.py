@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from server.core.addresses import Bucket
+from server.core.aio import Bucket
 from server.core.errors import BadRequest
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in import messages

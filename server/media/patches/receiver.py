@@ -46,8 +46,8 @@ from aiortc.rtp import (
 from server.core.aio import TaskSet
 from server.media.patches import datagrams
 from server.media.path_rate import PathRate
-from server.media.video import color_space
 from server.media.video.decode import DecodePool
+from server.media.video.payload import COLOR_SPACE_URI
 from server.media.video.video_stream import FrameSink, VideoStream
 
 log = logging.getLogger(__name__)
@@ -362,10 +362,10 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
 
 def _know_color_space() -> None:
     known = HEADER_EXTENSIONS["video"]
-    if all(extension.uri != color_space.URI for extension in known):
+    if all(extension.uri != COLOR_SPACE_URI for extension in known):
         # An answer uses the offer's id.
         free = 1 + max(extension.id for extension in known)
-        known.append(RTCRtpHeaderExtensionParameters(id=free, uri=color_space.URI))
+        known.append(RTCRtpHeaderExtensionParameters(id=free, uri=COLOR_SPACE_URI))
 
 
 def install() -> None:
@@ -398,7 +398,7 @@ class ColoredMap(HeaderExtensionsMap):
     def configure(self, parameters: RTCRtpParameters) -> None:
         super().configure(parameters)
         for extension in parameters.headerExtensions:
-            if extension.uri == color_space.URI:
+            if extension.uri == COLOR_SPACE_URI:
                 self._color_space = extension.id
 
     def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:

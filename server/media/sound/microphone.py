@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.addresses import Bucket
+from server.core.aio import Bucket
 from server.core.sound import SOUND_RATE, Sound
 from server.media.path_rate import WindowMinimum
 

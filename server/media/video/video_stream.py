@@ -14,13 +14,12 @@ from typing import Protocol
 import av
 
 from server.core.frames import Frame
-from server.media.video import color_space, payload
+from server.media.video import payload
 from server.media.video.assemble import Assembler
 from server.media.video.camera_state import Silence
 from server.media.video.capture_clock import CaptureClock
-from server.media.video.color_space import ColorSpace
 from server.media.video.decode import DecodeLane, DecodePool
-from server.media.video.payload import EncodedFrame, Packet, newer
+from server.media.video.payload import ColorSpace, EncodedFrame, Packet, newer
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
 # refused before decoding.
@@ -141,7 +140,7 @@ class VideoStream:
             self._timer = None
 
     def _learn_colors(self, value: bytes, timestamp: int) -> None:
-        colors = color_space.parse(value)
+        colors = payload.parse_color_space(value)
         coming = self._new_colors
         # Most key frames repeat the known colour space.
         if colors and colors != (coming[1] if coming else self._colors):

@@ -126,6 +126,9 @@ class PendingQuestion:
         """Forget the sound of a question that has ended: its frame is enough to correct its words, which a typed one
         does not need.
         """
+        if self.sink is not None:
+            # It holds the view.
+            self.sink.called = None
         if self.spoken is None:
             self.frame = None
         else:
@@ -224,6 +227,8 @@ class AnswerPublisher:
         self._prepare_seconds = 0.0
         # The tools that the model called
         self.calls: Sequence[wire.CalledTool] = ()
+        # Takes what a request that offers tools brought; True: it is asked once more, so this is not the end
+        self.called: Callable[[Result], bool] | None = None
         self._text: list[str] = []
         # The response without the picture; None before the end.
         self.response: wire.Response | None = None
@@ -306,7 +311,13 @@ class AnswerPublisher:
             self._outbox.put(wire.Thinking(id=self.id, text=text))
 
     def finished(self, result: Result) -> None:
-        if self._asked is not None and result.cancel_reason is None:
+        whole = result.cancel_reason is None
+        offered = self._asked is not None and bool(self._asked[1].tools)
+        if self.called is not None and offered and whole and self.called(result):
+            return
+        if result.finish_reason == "tool_calls":
+            result = replace(result, finish_reason="stop")
+        if self._asked is not None and whole:
             self._listener.on_counted(*self._asked, result)
         # A description that was replaced or stopped before it began is not reported.
         if self.frame is not None or self._kind is Kind.CHAT:
@@ -595,34 +606,6 @@ def _read(tool: Tool, given: str) -> Call | None:
     except QwenCameraError:
         return Call(tool, arguments, wire.CalledTool(name=tool.name, refused=True))
     return Call(tool, arguments, wire.CalledTool(name=tool.name, about=about or None))
-
-
-class WithTools:
-    """Sink of a question whose answer may call tools. `called` returns True when the question is asked once more."""
-
-    def __init__(self, answer: AnswerPublisher, called: Callable[[Result], bool]) -> None:
-        self.id = answer.id
-        self._answer = answer
-        self._called = called
-        self._given = False
-
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        self._given = bool(request.tools)
-        self._answer.started(engine, request, queue_seconds)
-
-    def delta(self, text: str) -> None:
-        self._answer.delta(text)
-
-    def thought(self, text: str) -> None:
-        self._answer.thought(text)
-
-    def failed(self, error: QwenCameraError) -> None:
-        self._answer.failed(error)
-
-    def finished(self, result: Result) -> None:
-        if not (self._given and result.cancel_reason is None and self._called(result)):
-            stopped = result.finish_reason == "tool_calls"
-            self._answer.finished(replace(result, finish_reason="stop") if stopped else result)
 
 
 # The tools of the core: the held picture, and a closer look.

@@ -14,8 +14,8 @@ import aioice.ice
 import pytest
 
 from server.core.errors import PortsExhausted
-from server.media.patches import gathering as module
-from server.media.patches.gathering import Gathering, own_addresses
+from server.media.patches import ice as module
+from server.media.patches.ice import Gathering, own_addresses
 from tests.support.clients import http, metric
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side

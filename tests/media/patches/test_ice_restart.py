@@ -9,7 +9,7 @@ import aioice
 import pytest
 
 from server.core.errors import Conflict
-from server.media.patches.ice_restart import IceRestart
+from server.media.patches.ice import IceRestart
 from tests.media.test_webrtc_server import CHROMIUM, join
 from tests.support.fakes_rtc import Side, camera_peer, live_encoder, webrtc_side
 

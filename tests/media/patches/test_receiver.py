@@ -16,7 +16,7 @@ from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
 from server.media.patches import receiver as header_extensions
 from server.media.patches import receiver as ours
 from server.media.patches.receiver import CameraReceiver
-from server.media.video import color_space
+from server.media.video.payload import COLOR_SPACE_URI
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
 
 
@@ -98,7 +98,7 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
     colored = transport._rtp_header_extensions_map
     packet = RtpPacket.parse(on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), colored)
     assert header_extensions.color_space_of(packet) == b""
-    colored.configure(parameters((7, color_space.URI)))
+    colored.configure(parameters((7, COLOR_SPACE_URI)))
     for data, value in [
         (on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), BT709_FULL),
         (on_the_wire((7, BT601_LIMITED), (3, b"\0\0\1")), BT601_LIMITED),

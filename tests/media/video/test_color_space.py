@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from server.media.video.color_space import FULL, LIMITED, ColorSpace, parse
 from server.media.video.decode import DecodePool
+from server.media.video.payload import FULL, LIMITED, ColorSpace, parse_color_space
 from server.media.video.video_stream import VideoStream
 from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 
@@ -39,7 +39,7 @@ BT601_LIMITED = bytes([6, 6, 6, 0x15])
 )
 def test_the_extension_says_matrix_and_range(value: bytes, found: ColorSpace | None) -> None:
     """Anything that is not both, or that the scaler does not know, says nothing."""
-    assert parse(value) == found
+    assert parse_color_space(value) == found
 
 
 async def test_frames_are_tagged_from_the_one_on_that_said_so() -> None:

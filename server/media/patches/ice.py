@@ -1,8 +1,8 @@
-"""Choose a camera connection's sockets and announced addresses, in place of aioice 0.13.0.
+"""ICE of a camera's connection: its sockets and announced addresses, in place of aioice 0.13.0, and its restart.
 
 A connection takes one UDP port on each address of this machine that it uses, except loopback,
-whatever else its offer contains. `tests/project/test_dependencies.py` fails when the replaced
-functions change.
+whatever else its offer contains. This uses private names of aioice and of aiortc's RTCIceTransport:
+`tests/project/test_dependencies.py` fails when what is replaced or used changes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
+import aioice
 import aioice.ice
 import aioice.stun
 import aioice.turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
-from server.core.errors import PortsExhausted
+from server.core.aio import TaskSet, cancel_and_wait
+from server.core.errors import Conflict, PortsExhausted
 
 log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
@@ -267,3 +271,152 @@ def _host_and_port(stun_url: str) -> tuple[str, int]:
     if not host or port.endswith("]"):
         host, port = stun_url.partition(":")[2], ""
     return host.strip("[]"), int(port or 3478)
+
+
+# ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not offer.
+# A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue,
+# so that DTLS and SRTP continue to read it; sending moves to the new connection once that has a pair.
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IceParameters:
+    """Our credentials and candidates of a new ICE session.
+
+    `candidates`: SDP values without "candidate:".
+    """
+
+    ufrag: str
+    pwd: str
+    candidates: tuple[str, ...]
+
+
+class IceRestart:
+    """Restarts one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
+
+    def __init__(
+        self,
+        transport: Any,
+        seconds: float,
+        prepare: Callable[[aioice.Connection], None] = lambda connection: None,
+    ) -> None:
+        """`seconds`: time for a restart before the old path is restored.
+
+        `prepare` is called with each new connection before it gathers.
+        """
+        self._transport = transport
+        self._prepare = prepare
+        self._seconds = seconds
+        self._tasks = TaskSet("ice-restart")
+        self._task: asyncio.Task[None] | None = None
+        # Held while one begins: a connection that another one does not know would stay open.
+        self._beginning = asyncio.Lock()
+        self._closed = False
+        # The old and the new connection while a restart is undecided.
+        self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
+
+    async def begin(self, ufrag: str, pwd: str) -> IceParameters:
+        """Start a restart with the peer's new credentials, and return ours with our candidates.
+
+        Checks begin at once.
+
+        Candidates added to the transport from now on belong to the new session.
+
+        Raises Conflict when the transport was closed meanwhile.
+        """
+        async with self._beginning:
+            return await self._begin(ufrag, pwd)
+
+    async def _begin(self, ufrag: str, pwd: str) -> IceParameters:
+        await self._give_up()
+        transport = self._transport
+        old: aioice.Connection = transport._connection
+        new = aioice.Connection(
+            ice_controlling=old.ice_controlling,
+            stun_server=old.stun_server,
+            turn_server=old.turn_server,
+            turn_username=old.turn_username,
+            turn_password=old.turn_password,
+            turn_ssl=old.turn_ssl,
+            turn_transport=old.turn_transport,
+            use_ipv4=old._use_ipv4,
+            use_ipv6=old._use_ipv6,
+            transport_policy=old._transport_policy,
+        )
+        new.remote_is_lite = old.remote_is_lite
+        new.remote_username = ufrag
+        new.remote_password = pwd
+        new._queue = old._queue
+        self._prepare(new)
+        try:
+            if not self._closed:
+                await new.gather_candidates()
+            if self._closed:
+                raise Conflict("This connection has ended. Offer anew.")
+        except BaseException:
+            await _close_alone(new)
+            raise
+        _swap(transport, old, new)
+        transport.iceGatherer._remote_candidates_end = False
+        # The old path may be dead, hence the restart: its silence must not close the connection.
+        if old._query_consent_task is not None:
+            old._query_consent_task.cancel()
+        self._beside = old, new
+        self._task = self._tasks.spawn(self._connect(old, new), name="ice-restart")
+        return IceParameters(
+            new.local_username,
+            new.local_password,
+            tuple(candidate.to_sdp() for candidate in new.local_candidates),
+        )
+
+    async def _connect(self, old: aioice.Connection, new: aioice.Connection) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await new.connect()
+        except (TimeoutError, ConnectionError) as exc:
+            log.info("ice restart failed", extra={"error": type(exc).__name__})
+            await self._undo()
+            return
+        self._beside = None
+        self._transport._send, self._transport._recv = new.send, new.recv
+        await _close_alone(old)
+
+    async def _undo(self) -> None:
+        """Restore the old connection, or close both when the transport is closed."""
+        if self._beside is None:
+            return
+        (old, new), self._beside = self._beside, None
+        if self._transport.state == "closed":
+            # It closed the one that it had then; closing twice does no harm.
+            await _close_alone(old)
+            await _close_alone(new)
+            return
+        _swap(self._transport, new, old)
+        await _close_alone(new)
+        if not old._closed:
+            old._query_consent_task = asyncio.create_task(old.query_consent())
+
+    async def _give_up(self) -> None:
+        """Cancel a running restart, if any."""
+        if self._task is not None:
+            await cancel_and_wait([self._task])
+        await self._undo()
+
+    async def close(self) -> None:
+        """Cancel a running restart and its tasks. Call it after the transport was stopped."""
+        self._closed = True
+        await self._give_up()
+        await self._tasks.close()
+
+
+def _swap(transport: Any, old: aioice.Connection, new: aioice.Connection) -> None:
+    """Make `new` the transport's connection, and move the transport's event waiter to it."""
+    transport._connection = transport.iceGatherer._connection = new
+    new._event_waiter, old._event_waiter = old._event_waiter, None
+
+
+async def _close_alone(connection: aioice.Connection) -> None:
+    """Close one connection without ending the queue that it shares with the other."""
+    connection._queue = asyncio.Queue()
+    await connection.close()
