@@ -14,7 +14,7 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [--fast] [--night] [pytest arguments]
 
-Runs all tests, or those that the arguments choose: bash scripts/test.sh tests/media/picture/test_resize.py -k ratio
+Runs all tests, or those that the arguments choose: bash scripts/test.sh tests/media/picture/test_prepare.py -k ratio
 
 First it installs what these tests need, once: into .venv; for those marked browser or slow also, with apt-get where
 that is allowed, Chromium, Firefox, GStreamer, strace, certutil, coturn, nginx, Redis, Mosquitto, Prometheus, podman,

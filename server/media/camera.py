@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from server.core.aio import Pulse
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
-from server.core.messages import RampStep, Sender, SenderProfile
+from server.core.messages import Sender
 from server.core.metrics import Metrics
-from server.media.path_rate import Limits, sender_plan
+from server.media.path_rate import sender_plan
 from server.media.picture.luma import Luma, SceneReader, unwritten
 from server.media.video.camera_state import CameraWatch
 from server.media.video.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
@@ -530,22 +530,12 @@ class Sending:
 
     def message(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
-        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
-        if self._alert:
-            bits = plan.idle.max_bitrate
-            rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
-            plan = sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits)
-        return Sender(
-            idle=_profile(plan.idle),
-            awake=_profile(plan.awake),
-            ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
-            settle=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.settle],
-            wake_ms=wake_ms,
-        )
-
-
-def _profile(limits: Limits) -> SenderProfile:
-    return SenderProfile(max_framerate=limits.max_framerate, max_bitrate=limits.max_bitrate)
+        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate, wake_ms=wake_ms)
+        if not self._alert:
+            return plan
+        bits = plan.idle.max_bitrate
+        rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
+        return sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits, wake_ms=wake_ms)
 
 
 # Select frames at a steady rate by their capture time. Pure.

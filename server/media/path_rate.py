@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+
+from server.core.messages import RampStep, Sender, SenderProfile
 
 # Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate
 # that makes a difference.
@@ -525,29 +526,6 @@ TOP = 2_500_000
 FPS_TOP = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of the browser's encoder."""
-
-    # Frames per second; whole, because Safari accepts no fractions.
-    max_framerate: int
-    # bit/s.
-    max_bitrate: int
-
-
-@dataclass(frozen=True, slots=True)
-class SenderPlan:
-    """Limits of the page's two states, and the steps between them."""
-
-    idle: Limits
-    awake: Limits
-    # (milliseconds after waking, bit/s from then on) at the awake frame rate; empty: without steps.
-    ramp: tuple[tuple[int, int], ...]
-    # (milliseconds after falling back to idle, bit/s from then on) at the idle frame rate, until
-    # `idle` holds.
-    settle: tuple[tuple[int, int], ...]
-
-
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
 # Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame,
 # because frames that come slightly early exceed the limit (measured with a 30/s camera: one frame
@@ -563,11 +541,11 @@ def sender_plan(
     cap: int,
     frame_rate: int,
     idle_frame_rate: float,
-    top: int = TOP,
     *,
     idle_bits: float | None = None,
-) -> SenderPlan:
-    """Compute the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
+    wake_ms: int | None = None,
+) -> Sender:
+    """Return the message with the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
 
     Idle frames may be 1.5 times as large as awake ones. The browser's encoder adapts to a raised frame rate within about
     1.7 s and until then makes too large frames, so the bit rate rises in steps: the ramp. After falling back it still
@@ -581,18 +559,23 @@ def sender_plan(
         idle_bits = min(
             max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
         )
-    ramp: tuple[tuple[int, int], ...] = ()
-    if cap < top:
-        ramp = tuple(
-            (at, int(frame_bits * min(frame_rate, 2 + 0.6 * frame_rate * at / 1000)))
-            for at in RAMP_AT_MS
-        )
-    settle = tuple(
-        (at, min(cap, int(idle_bits / idle_rate * _believed(frame_rate, idle_rate, at))))
-        for at in range(0, SETTLE_MS + 1, SETTLE_STEP_MS)
-    )
+    ramp = []
+    if cap < TOP:
+        for at in RAMP_AT_MS:
+            frames = min(frame_rate, 2 + 0.6 * frame_rate * at / 1000)
+            ramp.append(RampStep(at_ms=at, max_bitrate=int(frame_bits * frames)))
+    settle = []
+    for at in range(0, SETTLE_MS + 1, SETTLE_STEP_MS):
+        bits = int(idle_bits / idle_rate * _believed(frame_rate, idle_rate, at))
+        settle.append(RampStep(at_ms=at, max_bitrate=min(cap, bits)))
     awake_rate = frame_rate if frame_rate < FPS_TOP else NO_LIMIT_FPS
-    return SenderPlan(Limits(idle_rate, int(idle_bits)), Limits(awake_rate, cap), ramp, settle)
+    return Sender(
+        idle=SenderProfile(max_framerate=idle_rate, max_bitrate=int(idle_bits)),
+        awake=SenderProfile(max_framerate=awake_rate, max_bitrate=cap),
+        ramp=ramp,
+        settle=settle,
+        wake_ms=wake_ms,
+    )
 
 
 def _believed(before: int, now: int, ms: int) -> float:

@@ -272,7 +272,7 @@ class SessionPart:
         """Send the first messages: to a new socket, and again when the engine changes."""
 
     def reported(self) -> None:
-        """Send what goes with the session's state, which has just been sent."""
+        """Send what goes with the session's state, which has changed and was just sent."""
 
     def set_connected(self, connected: bool) -> None:
         """Note whether a socket of the session is open."""

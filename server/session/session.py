@@ -202,6 +202,8 @@ class Session:
             toolbox=toolbox,
         )
         self.features.make(context)
+        # The last status; None before the first to a socket
+        self._told: wire.Status | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         self.camera.on_status = self._status_changed
@@ -340,15 +342,19 @@ class Session:
         """Send the first messages of a socket; they are sent again when the engine changes."""
         self.outbox.put(self._ready())
         self._send_sender(None)
+        self._told = None
         self._status_changed()
         for part in self.features:
             part.greet()
 
     def _status_changed(self) -> None:
         """Send the state: when that of the camera changes, and after each hold."""
-        self.outbox.put(self._status())
-        for part in self.features:
-            part.reported()
+        before, self._told = self._told, self._status()
+        self.outbox.put(self._told)
+        measured = self._told.model_dump(include={"fps", "queue_depth"})
+        if before is None or before.model_copy(update=measured) != self._told:
+            for part in self.features:
+                part.reported()
 
     def _ready(self) -> wire.Ready:
         services, requests, consent = self._services, self.requests, self.requests.consent

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
+import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from server.app.features import FEATURES, wanted
 from server.core.frames import Role
 from server.core.logs import JSONFormatter
 from server.models.base import Finished
-from tests.support.clients import http
+from tests.support.clients import http, soon
 from tests.support.fakes import make_request, until
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.programs import ran
 from tests.support.running import Running, running
 
 # Nothing listens there.
@@ -134,3 +139,76 @@ async def test_an_engine_that_no_feature_brings() -> None:
         ready = (await client.get("/health/ready")).status_code
     assert (engine["name"], engine["state"], ready) == ("builtin", "misconfigured", 503)
     assert engine["detail"].startswith("ENGINE is builtin, but no feature that is on brings")
+
+
+# The memory of a session that has ended goes back to the system.
+
+
+async def test_an_ended_session_is_collected() -> None:
+    """Also one without a camera, whose connection would ask for it."""
+    async with running(engine="vllm", vllm_base_url="http://127.0.0.1:9/v1") as run:
+        run.program.webrtc._trim_seconds = 0.05
+        gc.disable()
+        try:
+            session = weakref.ref(await run.program.sessions.admit("somebody"))
+            await run.program.sessions.end("somebody", "over")
+            await soon(lambda: session() is None, 20)
+        finally:
+            gc.enable()
+
+
+# A start loads no library that only some need; the tests of what needs it have what it does.
+
+
+# Each takes a tenth of a second or more. Loaded for the first program, with the first connection to a broker, once a
+# model server is there, once a GPU or a picture is looked at, a second after the start.
+LATE = {
+    "mcp",
+    "aiomqtt",
+    "paho",
+    "openai",
+    "pynvml",
+    "rapidocr",
+    "onnxruntime",
+    "zxingcpp",
+    "redis",
+}
+
+
+@pytest.mark.slow
+def test_a_start_does_not_load_them() -> None:
+    code = (
+        "import sys, server.main; from config import load; from server.app.app import create_app\n"
+        "create_app(load(None))\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = ran([sys.executable, "-c", code], timeout=120)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "fastapi" in loaded
+    assert not loaded & LATE
+
+
+# The setting FEATURES: which features are on.
+
+
+@pytest.mark.parametrize(
+    ("setting", "chosen"),
+    [
+        ("", ()),
+        ("all", tuple(FEATURES)),
+        (" Watches,, recall ", ("watches", "recall")),
+        ("sample", ("sample",)),
+        ("All, sample", (*FEATURES, "sample")),
+        ("recall,all", tuple(FEATURES)),
+    ],
+)
+def test_names_and_all_are_chosen_in_the_order_of_their_start(
+    setting: str, chosen: tuple[str, ...]
+) -> None:
+    assert wanted(setting) == chosen
+
+
+def test_an_unknown_name_is_told_with_those_that_are_allowed() -> None:
+    with pytest.raises(ValueError, match=r"^FEATURES has watch\. Allowed: all, or .*, watches, "):
+        wanted("all,watch")

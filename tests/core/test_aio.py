@@ -11,22 +11,26 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import StrEnum
 
 import pytest
 
 from server.core import aio
 from server.core.aio import (
     BoundedPool,
+    Bucket,
     Deadline,
     Lookups,
     OpenParts,
     Pools,
     Pulse,
+    Steps,
     TaskSet,
     async_call,
     cancel_and_wait,
     in_pool,
     supervise,
+    take_all,
     watch_lag,
 )
 from server.core.errors import Busy
@@ -394,3 +398,62 @@ async def test_a_bounded_pool_keeps_none_for_long() -> None:
             except Busy:
                 await asyncio.sleep(0.001)
         assert not ran
+
+
+# The token bucket.
+
+
+def test_bucket_refills_with_time() -> None:
+    """A burst at once, then a message for each 1/rate seconds; the level never passes the burst."""
+    bucket = Bucket(rate=10, burst=3, now=0.0)
+    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
+    assert bucket.take(0.1)
+    assert not bucket.take(0.15)
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert bucket.refused == 3
+
+
+def test_one_that_refuses_costs_the_others_nothing() -> None:
+    own, shared = Bucket(rate=1, burst=2, now=0.0), Bucket(rate=1, burst=1, now=0.0)
+    assert take_all((own, shared), 0.0)
+    assert not any(take_all((own, shared), 0.0) for _ in range(9))
+    assert own.ready(0.0)
+    assert own.take(0.0)
+    assert not take_all((shared, own), 0.0)
+
+
+# States that change by listed steps only.
+
+
+class Door(StrEnum):
+    OPEN = "open"
+    SHUT = "shut"
+    GONE = "gone"
+
+
+STEPS = {Door.OPEN: (Door.SHUT,), Door.SHUT: (Door.OPEN, Door.GONE)}
+
+
+def test_listed_steps_are_taken() -> None:
+    """There and back, and to the end."""
+    door = Steps(Door.OPEN, STEPS)
+    for state in (Door.SHUT, Door.OPEN, Door.SHUT, Door.GONE):
+        door.to(state)
+        assert door.now is state
+
+
+@pytest.mark.parametrize(
+    ("start", "wrong"),
+    [
+        (Door.OPEN, Door.GONE),
+        (Door.OPEN, Door.OPEN),
+        (Door.GONE, Door.OPEN),
+        (Door.GONE, Door.GONE),
+    ],
+)
+def test_any_other_step_is_a_bug(start: Door, wrong: Door) -> None:
+    """It raises, names both, and changes nothing."""
+    door = Steps(start, STEPS)
+    with pytest.raises(RuntimeError, match=f"Door: {start} cannot become {wrong}"):
+        door.to(wrong)
+    assert door.now is start

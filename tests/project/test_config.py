@@ -350,7 +350,7 @@ def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_certificate_files_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only HTTPS_ENABLED asks for the server's pair; what is wrong with a file stops the start (core/test_tls_files.py)."""
+    """Only HTTPS_ENABLED asks for the server's pair; what is wrong with a file stops the start (core/test_setting_text.py)."""
     gone = str(tmp_path / "gone")
     assert read(monkeypatch, SSL_CERT_PATH=gone).ssl_cert_path == Path(gone)
     missing = refused(monkeypatch, HTTPS_ENABLED="true", CA_CERT_PATH=gone).splitlines()

@@ -433,7 +433,12 @@ OF_MODELS = "take more than a second, or need what is installed beside .venv"
 @pytest.mark.parametrize(
     ("arguments", "said", "code", "installs"),
     [
-        (["tests/media/picture/test_resize.py", "-k", "ratio"], "3 tests collected in 0.1s", 0, []),
+        (
+            ["tests/media/picture/test_prepare.py", "-k", "ratio"],
+            "3 tests collected in 0.1s",
+            0,
+            [],
+        ),
         (["tests/whole"], f"x\nLeft out: 9 that {OF_MODELS}.", 5, ["models", "router", "system"]),
         (["tests/browser"], "Left out: 9 that drive a browser.", 5, ["system"]),
         (["tests/new.py"], "1 error", 2, ["models", "router", "system"]),

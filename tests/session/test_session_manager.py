@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from server import session_manager
 from server.auth import Claims
 from server.core.aio import Pools
-from server.core.errors import BadRequest, Busy, Conflict, Draining, NotFound
+from server.core.errors import BadRequest, Busy, Conflict, NotFound
 from server.core.redact import session_hash
 from server.features.cameras.cameras import cameras_of
 from server.session.session import MAX_NUMBER, MAX_PAGES, Attempt, Attempts, Session
@@ -65,19 +65,6 @@ async def test_open_finds_or_begins() -> None:
         assert "a" in sessions
         assert len(sessions) == 1
         assert sessions.all() == [a]
-
-
-async def test_max_sessions() -> None:
-    """The last place is given, the next one is refused; whoever is inside stays; an end makes room."""
-    async with manager(max_sessions=2) as (sessions, _):
-        sessions.open("a")
-        sessions.open("b")
-        with pytest.raises(Busy) as refused:
-            sessions.open("c")
-        assert refused.value.retry_after
-        sessions.open("a")
-        await sessions.end("a", "over")
-        sessions.open("c")
 
 
 async def test_sessions_that_were_left_make_room() -> None:
@@ -338,35 +325,6 @@ async def test_the_newer_socket_wins() -> None:
         sessions.detach(session, new)
         assert sessions.sockets == 0
         assert session.camera.on_sample is None
-
-
-async def test_expiry() -> None:
-    """Without activity for the timeout a session ends, its socket with 4408; an active one stays."""
-    async with manager(timeout=0.5) as (sessions, ended):
-        sessions.start()
-        idle, active = Socket(), Socket()
-        sessions.attach(sessions.open("idle"), idle)
-        sessions.attach(sessions.open("active"), active)
-
-        def look() -> bool:
-            sessions.find("active").touch()
-            return "idle" not in sessions
-
-        await soon(look, 2.0)
-        await soon(lambda: ended == ["idle"])
-        assert idle.code == 4408
-        assert active.code is None
-
-
-async def test_draining_lets_nobody_new_in() -> None:
-    """Sessions that are there go on; new ones are refused with when to come back."""
-    async with manager() as (sessions, _):
-        sessions.open("a")
-        sessions.draining = True
-        sessions.open("a")
-        with pytest.raises(Draining) as refused:
-            sessions.open("b")
-        assert refused.value.retry_after
 
 
 async def test_close_ends_all() -> None:

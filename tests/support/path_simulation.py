@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.link import Enqueue, Link
-from server.media.path_rate import CAP_FIRST, TOP, PathRate, SenderPlan, sender_plan
+from server.core.messages import Sender
+from server.media.path_rate import CAP_FIRST, TOP, PathRate, sender_plan
 
 PROPAGATION_S = 0.02
 # Payload of a full packet, and its RTP header with extensions and SRTP tag, bytes.
@@ -81,7 +82,7 @@ class Simulation:
         pacer, sequence = 0.0, 65_000
         # Due time of the last frame by the frame rate; pictures arrive 30 times a second.
         last_due = -1.0
-        feedback: list[tuple[float, int, SenderPlan]] = []
+        feedback: list[tuple[float, int, Sender]] = []
         missing: dict[float, int] = {}
         while events:
             now, _, packet, arrives = heapq.heappop(events)
@@ -124,7 +125,7 @@ class Simulation:
         return self
 
     def _arrived(
-        self, now: float, packet: Packet, feedback: list[tuple[float, int, SenderPlan]]
+        self, now: float, packet: Packet, feedback: list[tuple[float, int, Sender]]
     ) -> None:
         path = self.path
         send_time = int(packet.sent * 2**18) & 0xFFFFFF if self.timed else None

@@ -15,13 +15,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from aiortc import RTCConfiguration, RTCPeerConnection
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from server.auth import TokenIssuer, new_session_id, signing_key
 from server.media.video.decode import DecodePool
 from server.webrtc_server import PeerConnection
-from tests.media.test_webrtc_server import only
 from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import Running, running
@@ -470,19 +467,6 @@ async def test_each_unusable_offer_has_its_own_sentence(
     assert len(run.program.sessions) == sessions
 
 
-@pytest.mark.parametrize("codec", ["AV1", "H265"])
-async def test_an_offer_of_one_codec_that_can_not_be_decoded(
-    client: httpx.AsyncClient, run: Running, codec: str
-) -> None:
-    """The sentence names what was offered and what can be decoded; no place is taken."""
-    sessions = len(run.program.sessions)
-    reply = await client.post(OFFER, json={"sdp": only(codec), "type": "offer"})
-    assert_error(reply, 422, "unusable_offer", retryable=False)
-    assert f"only {codec}." in reply.json()["detail"]
-    assert "H264, VP8" in reply.json()["detail"]
-    assert len(run.program.sessions) == sessions
-
-
 async def test_a_refused_offer_does_not_end_a_session(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
@@ -627,7 +611,8 @@ async def test_a_malformed_candidate_is_400(
         entry = {"candidate": text, "sdpMid": "0"}
         return await client.patch(OFFER, json={"candidates": [entry]}, headers=headers)
 
-    for text in ("candidate:secret-77", "candidate:1 1 udp x 192.0.2.1 5 typ host"):
+    ends = ("secret-77", "1 1 udp x 192.0.2.1 5 typ host", "1 1 udp 1 192.0.2.7 5 typ host rport x")
+    for text in (f"candidate:{end}" for end in ends):
         reply = await patch(text)
         assert_error(reply, 400, "bad_request", retryable=False)
         assert "secret-77" not in reply.text
@@ -637,63 +622,7 @@ async def test_a_malformed_candidate_is_400(
     await client.delete(OFFER, headers=headers)
 
 
-@settings(
-    max_examples=40,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(data=st.data())
-async def test_no_sdp_breaks_the_server(
-    run: Running, client: httpx.AsyncClient, sdp: str, data: st.DataObject
-) -> None:
-    """Lines dropped, doubled, cut, scrambled: an answer or 4xx, never 500, nothing left behind."""
-    lines = sdp.splitlines()
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(lines) - 1))
-        match data.draw(st.sampled_from(["drop", "double", "cut", "swap", "junk"])):
-            case "drop" if len(lines) > 1:
-                del lines[at]
-            case "double":
-                lines.insert(at, lines[at])
-            case "cut":
-                lines[at] = lines[at][: data.draw(st.integers(0, len(lines[at])))]
-            case "swap":
-                other = data.draw(st.integers(0, len(lines) - 1))
-                lines[at], lines[other] = lines[other], lines[at]
-            case "junk":
-                lines[at] = lines[at][:4] + data.draw(st.text(max_size=30))
-    sessions, cameras = len(run.program.sessions), len(run.program.webrtc)
-    text = "\r\n".join(lines)
-    reply = await client.post(OFFER, json={"sdp": text, "type": "offer"})
-    assert reply.status_code in (200, 413, 422), reply.text
-    if reply.status_code == 200:
-        await client.delete(OFFER, headers=bearer(reply.json()["token"]))
-        await run.program.sessions.end(reply.json()["session_id"], "over")
-    assert len(run.program.sessions) == sessions
-    assert len(run.program.webrtc) == cameras
-
-
 # Refusals that hold everywhere
-
-
-@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
-async def test_foreign_origins_are_403(
-    client: httpx.AsyncClient, run: Running, sdp: str, origin: str
-) -> None:
-    """Tokens, offers, candidates, ends are for this server's pages; its own page gets through."""
-    token = (await take_token(run))["token"]
-    for method, path, body in (
-        ("POST", "/api/token", {}),
-        ("POST", OFFER, {"sdp": sdp, "type": "offer"}),
-        ("PATCH", OFFER, {"candidates": []}),
-        ("DELETE", OFFER, None),
-    ):
-        reply = await client.request(
-            method, path, json=body, headers=bearer(token) | {"Origin": origin}
-        )
-        assert_error(reply, 403, "forbidden", retryable=False)
-    own = await client.post("/api/token", headers={"Origin": run.base_url})
-    assert own.status_code == 200
-    assert "access-control-allow-origin" not in own.headers
 
 
 async def test_a_name_made_to_lead_here_gets_no_token(

@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from server.media.sound.pcm import NotPcm, PcmReader, checked_rate, rate_of
+from server.media.sound.pcm import NotPcm, PcmReader, checked_rate, rate_of, wav
 
 SOUND = np.arange(-500, 500, dtype=np.int16)
 
@@ -22,7 +22,7 @@ def read(data: bytes, size: int) -> tuple[list[int], int]:
     return samples, reader.rate
 
 
-def wav(channels: int = 1, rate: int = 16_000, bytes_a_sample: int = 2) -> bytes:
+def wav_file(channels: int = 1, rate: int = 16_000, bytes_a_sample: int = 2) -> bytes:
     made = io.BytesIO()
     with wave.open(made, "wb") as file:
         file.setnchannels(channels)
@@ -40,15 +40,15 @@ def test_pieces_may_end_within_a_sample(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 5, 43, 4000])
 def test_a_wav_file_gives_its_rate(size: int) -> None:
     """Its header is not played; two channels become one."""
-    assert read(wav(), size) == (SOUND.tolist(), 16_000)
-    assert read(wav(channels=2, rate=48_000), size) == (SOUND.tolist(), 48_000)
+    assert read(wav_file(), size) == (SOUND.tolist(), 16_000)
+    assert read(wav_file(channels=2, rate=48_000), size) == (SOUND.tolist(), 48_000)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        wav(bytes_a_sample=1),
-        wav(rate=4000),
+        wav_file(bytes_a_sample=1),
+        wav_file(rate=4000),
         b"RIFF\0\0\0\0WAVE" + b"junk\xff\xff\xff\x7f" + bytes(100),
         b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 1000,
         b"ID3\4" + bytes(100),
@@ -110,3 +110,14 @@ def test_a_rate_that_changes_in_the_middle_is_refused() -> None:
     reader.set_rate(22_050)
     with pytest.raises(NotPcm):
         reader.set_rate(24_000)
+
+
+def test_what_goes_in_comes_out() -> None:
+    """Rate, channels and every sample, of mono and of stereo."""
+    pcm = bytes(range(256)) * 4
+    for rate, channels in ((24_000, 1), (44_100, 2)):
+        with wave.open(io.BytesIO(wav(pcm, rate, channels))) as read:
+            assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (
+                *(rate, channels, 2),
+            )
+            assert read.readframes(read.getnframes()) == pcm

@@ -15,7 +15,7 @@ from server.media.sound import section as sound_section
 from server.media.sound.line import FRAME, RATE, VoiceLine
 from server.media.sound.microphone import MOST_BURST, OpusDecoder
 from server.media.sound.section import SILENT_PACKETS, SoundSection
-from tests.media.sound.test_opus import packets
+from tests.media.sound.test_microphone import packets
 from tests.support.fakes import until
 
 SPEECH = packets(0.5)

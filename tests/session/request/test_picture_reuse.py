@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind, Role
-from server.core.messages import Chat, Confirm, Hold, Release, Settings, Typing
+from server.core.frames import Frame, Kind, Picture, Role
+from server.core.messages import (
+    Chat,
+    ClearRecall,
+    Confirm,
+    DeleteAnswer,
+    Hold,
+    Release,
+    Settings,
+    Typing,
+)
 from server.models.base import Capabilities, EngineRequest, Usage
 from server.models.prompts import messages
 from server.session.request import picture_reuse
 from server.session.request.parts import Prepared, View
+from server.session.request.picture_reuse import SentPictures
 from tests.support.fakes import FakeEngine, make_job, until
 from tests.support.rooms import Room, make_frame, room
 
@@ -395,3 +407,83 @@ async def test_a_question_in_detail_compares_small_print() -> None:
         assert coarse is not None
         assert fine.likeness.blocks == (120, 160)
         assert coarse.likeness.blocks == (60, 80)
+
+
+# The pictures that engines got, for people who want to see them: bounds, and when they go.
+
+
+def picture(size: int, *, pixels: bool = False) -> Picture:
+    return Picture(
+        frame_id="f1",
+        captured=0.0,
+        captured_sender=None,
+        source_width=640,
+        source_height=360,
+        width=640,
+        height=360,
+        visual_tokens=0,
+        jpeg=None if pixels else bytes(size),
+        bgr=np.zeros((1, size // 3, 3), np.uint8) if pixels else None,
+        thumbnail=None,
+        prepare_seconds=0.0,
+    )
+
+
+def test_number_and_bytes_are_bounded() -> None:
+    """Newer pictures take the room of older ones; pixels count as in memory; all of it counts."""
+    counts: Counter[str] = Counter()
+    sent = SentPictures(lambda what, number: counts.update({what: number}), most=3, most_bytes=100)
+    ids = [sent.keep("q", picture(30)) or "" for _ in range(4)]
+    assert len({*ids}) == 4
+    assert [sent.get(id) is None for id in ids] == [True, False, False, False]
+    assert sent.keep("q", picture(101)) is None
+    assert sent.keep("r", picture(90, pixels=True))
+    assert (len(sent), sent.size) == (1, 90)
+    sent.drop("q")
+    assert len(sent) == 1
+    sent.drop("r")
+    assert (len(sent), sent.size) == (0, 0)
+    assert counts == {"kept": 5, "full": 4, "large": 1, "dropped": 1}
+
+
+async def asked(one: Room, id: str) -> str:
+    """Ask, and return the id of the picture that the answer names."""
+    one.session.handle(Chat(type="chat", id=id, content="What is this?"))
+    one.frame()
+    response = await one.next("response", "error")
+    assert response["type"] == "response", response
+    name: str = response["frame"]["picture"]
+    return name
+
+
+@pytest.mark.parametrize("how", ["drop one", "drop all", "forget", "session ends"])
+async def test_what_an_engine_got_is_kept_until_somebody_drops_it(how: str) -> None:
+    """The very bytes, by the id in the answer; they go with the answer, on request, and with
+    the session. A dropped answer leaves the history, and no other does.
+    """
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        session = one.session
+        first, second = await asked(one, "q1"), await asked(one, "q2")
+        for name, request in zip((first, second), engine.requests, strict=True):
+            sent = session.sent_pictures.get(name)
+            assert sent is not None
+            assert sent.jpeg is not None
+            assert sent.jpeg == request.picture.jpeg
+        if how == "drop one":
+            session.handle(DeleteAnswer(type="delete_answer", id="q1"))
+        elif how == "drop all":
+            session.handle(DeleteAnswer(type="delete_answer"))
+        elif how == "forget":
+            session.handle(ClearRecall(type="clear_recall"))
+        else:
+            await session.close("session_ended")
+        gone = [session.sent_pictures.get(name) is None for name in (first, second)]
+        assert gone == [True, how != "drop one"]
+        left = {"drop one": 1, "drop all": 0, "forget": 2, "session ends": 0}[how]
+        assert len(session.history) == left
+        assert (session.sent_pictures.size > 0) == (how == "drop one")
+        if how == "drop one":
+            await asked(one, "q3")
+            assert len(engine.requests[-1].turns) == 1
