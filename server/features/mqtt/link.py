@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from server.core.aio import Bucket, take_all
-from server.core.aio import TaskSet, cancel_and_wait, supervise
+from server.core.aio import Bucket, TaskSet, cancel_and_wait, supervise, take_all
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import OFFLINE, ONLINE, PRESS, Topics
 from server.features.mqtt.settings import MqttAddress

@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from server.core.aio import Bucket
-from server.core.aio import TaskSet, supervise
+from server.core.aio import Bucket, TaskSet, supervise
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.frames import CameraState
 from server.core.metrics import Metrics
