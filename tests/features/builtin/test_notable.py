@@ -38,7 +38,7 @@ from server.models.base import Chunk, EngineRequest, Told
 from server.models.prompts import UNCHANGED
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
-from tests.features.describe.test_notable import Clock
+from tests.features.describe.test_live_description import Clock
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, room, settings
 

@@ -17,8 +17,6 @@ from server.session.part import SessionContext
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room
 
-pytestmark = pytest.mark.asyncio
-
 ASKED = "Where is the cup?"
 SIZES = {"width": 640, "height": 360}
 

@@ -20,8 +20,6 @@ from server.session.part import MakePart
 from tests.support.fakes import until
 from tests.support.rooms import parser, room, settings
 
-pytestmark = pytest.mark.asyncio
-
 SIZES: dict[str, Any] = {"width": 640, "height": 360}
 CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))
 NAMELESS = Spot("thing", Box(-5, 0, 700, 360))

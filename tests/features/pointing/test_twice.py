@@ -22,8 +22,6 @@ from server.session.part import MakePart, SessionContext
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room, settings
 
-pytestmark = pytest.mark.asyncio
-
 ASKED = "What is the dose?"
 SIZES = {"width": 640, "height": 360}
 PLAIN = Capabilities(geometry=Geometry(20, 400, 10**8))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.core.addresses import parse_address
 from server.core.errors import EngineUnavailable
 from server.models.base import EngineState
+from server.models.openai.chat_client import Endpoint
+from server.models.openai.discovery import Listed, choose, listed, other_machine, to_ask, words
 from server.models.openai.engine import OpenAIEngine
+from server.models.openai.known_server import Whereabouts, own_addresses, own_names
 from server.models.selector import EngineSelector
+from server.models.thinking import OFF_FIELDS
 from tests.models.asking import PATIENT, Build, collect
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
@@ -241,3 +249,449 @@ async def test_rubbish_about_models_is_no_error(fake: FakeOpenAI, engine: OpenAI
     fake.behaviour = Behaviour.NOT_OPENAI
     assert (await engine.probe()).state is EngineState.MISCONFIGURED
     assert dataclasses.is_dataclass(engine.status)
+
+
+def sees(name: str, **card: Any) -> bool | None:
+    return listed({}, [{"id": name, **card}])[0].sees
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("qwen2.5vl:7b", "Qwen/Qwen3-VL-8B-Instruct", "llava:13b", "llama3.2-vision:11b"),
+        *("gemma3:4b", "google/gemma-3-27b-it", "pixtral-12b", "OpenGVLab/InternVL3-8B"),
+        *("moondream2", "minicpm-v:8b", "gpt-4o-mini", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
+        *("mistral-small3.2:24b", "zai-org/GLM-4.1V-9B-Thinking", "Qwen2.5-Omni-7B", "fake-vl"),
+    ],
+)
+def test_names_of_families_that_see(name: str) -> None:
+    """However servers write them."""
+    assert sees(name) is True
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nomic-embed-text", "bge-m3", "whisper-large-v3", "Qwen3-VL-Embedding-2B", "llama-guard-3"],
+)
+def test_names_that_answer_no_questions(name: str) -> None:
+    """Embeddings, speech and guards, also those of families that see."""
+    assert sees(name) is False
+
+
+@pytest.mark.parametrize(
+    "name", ["llama3.1:8b", "gemma3:1b", "mistral", "novel-writer", "/models/x"]
+)
+def test_other_names_say_nothing(name: str) -> None:
+    """They may see or not."""
+    assert sees(name) is None
+
+
+def test_what_is_told_goes_before_the_name() -> None:
+    """A card, or llama.cpp's second list, knows better."""
+    assert sees("some-vl", capabilities=["completion"]) is False
+    assert sees("mistral", modalities={"input": ["text", "image"]}) is True
+    data = {"models": [{"name": "x.gguf", "capabilities": ["completion", "multimodal"]}]}
+    assert listed(data, [{"id": "x.gguf"}])[0].sees is True
+
+
+def test_order_of_choice() -> None:
+    """Sees before unknown, loaded before not, the one asked now, then the server's order."""
+    a, b = Listed("a"), Listed("b")
+    c, d = Listed("c", True), Listed("d", True, loaded=True)
+    blind = Listed("e", False, loaded=True)
+    assert choose([blind, a, c, d], "") == d
+    assert choose([blind, a, c], "a") == c
+    assert choose([a, b], "b") == b
+    assert choose([a, b], "gone") == a
+    assert choose([blind], "e") is None
+    assert choose([], "") is None
+
+
+def test_who_is_shown_a_picture() -> None:
+    """Those of whom nobody knows, loaded ones first; nobody where one is known to see."""
+    models = [Listed("a"), Listed("b", loaded=True), Listed("c", False)]
+    assert to_ask(models) == ["b", "a"]
+    assert to_ask([*models, Listed("d", True)]) == []
+
+
+def test_words_for_operators() -> None:
+    one = Listed("a", True, "by its name", True)
+    assert words(one, 3) == "one of 3 listed; takes pictures (by its name), is loaded"
+    assert words(Listed("a"), 1) == "the only one listed; may take pictures"
+
+
+LAN, ELSEWHERE = "192.0.2.7", "198.51.100.9"
+OWN = frozenset(a for a in map(parse_address, ("127.0.0.1", LAN, "2001:db8::7")) if a is not None)
+NAMES = frozenset({"desk", "desk.local"})
+
+
+class Names:
+    """A resolver that knows these names; it notes which thread asked it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **known: tuple[str, ...]) -> None:
+        self.known = known
+        self.asked: list[tuple[str, int]] = []
+        # Answers wait for it.
+        self.answers = threading.Event()
+        self.answers.set()
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str, *given: Any, **more: Any) -> list[Any]:
+        self.asked.append((host, threading.get_ident()))
+        assert self.answers.wait(20)
+        if host not in self.known:
+            raise socket.gaierror("not known")
+        return [(socket.AF_INET, 1, 6, "", (address, 0)) for address in self.known[host]]
+
+
+async def look(url: str) -> str:
+    return await Whereabouts(url, addresses=lambda: OWN, names=lambda: NAMES).find()
+
+
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [
+        ("127.0.0.1", ""),
+        ("localhost", ""),
+        (LAN, ""),
+        ("[2001:db8::7]", ""),
+        (f"[::ffff:{LAN}]", ""),
+        ("192.0.2.8", "192.0.2.8"),
+        ("[2001:db8::8]", "2001:db8::8"),
+        ("user:pw@192.0.2.8", "192.0.2.8"),
+        ("desk", ""),
+        ("DESK.", ""),
+        ("desk.local", "desk.local"),
+        ("gpu.example.org", "gpu.example.org"),
+    ],
+)
+async def test_own_addresses_and_names(
+    monkeypatch: pytest.MonkeyPatch, host: str, other: str
+) -> None:
+    """A literal is compared; of names only the own ones are asked about, off the event loop.
+
+    Those of others may lead here today and elsewhere tomorrow.
+    """
+    names = Names(
+        monkeypatch,
+        **{"desk": (LAN, "127.0.0.1"), "desk.local": (LAN, ELSEWHERE), "gpu.example.org": (LAN,)},
+    )
+    assert await look(f"http://{host}:8001/v1") == other
+    assert {name for name, _ in names.asked} <= {"desk", "desk.local"}
+    assert threading.get_ident() not in {thread for _, thread in names.asked}
+
+
+async def test_what_nobody_knows_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name without an address, and a system that does not tell its own addresses."""
+    Names(monkeypatch)
+    assert await look("http://desk/v1") == "desk"
+
+    def refuses() -> frozenset[Any]:
+        raise OSError("no netlink here")
+
+    assert await Whereabouts(f"http://{LAN}/v1", addresses=refuses).find() == LAN
+
+
+async def test_a_name_server_that_is_silent_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two seconds at most, then not again for a minute; the loop goes on meanwhile."""
+    names = Names(monkeypatch, desk=(LAN,))
+    names.answers.clear()
+    monkeypatch.setattr("server.models.openai.known_server._RESOLVE_SECONDS", 0.1)
+    one = Whereabouts("http://desk/v1", addresses=lambda: OWN, names=lambda: NAMES)
+    try:
+        # It answers while the name server is silent, so the loop was never held up by it.
+        async with asyncio.timeout(10):
+            assert (await one.find(), await one.find()) == ("desk", "desk")
+        assert len(names.asked) == 1
+    finally:
+        names.answers.set()
+
+
+async def test_another_network_is_noticed() -> None:
+    """The address that was ours has become somebody else's, and back."""
+    own = [OWN, frozenset[Any](), OWN]
+    one = Whereabouts(f"http://{LAN}/v1", addresses=lambda: own.pop(0))
+    assert one.other == LAN
+    assert [await one.find() for _ in range(3)] == ["", LAN, ""]
+
+
+async def test_this_machine_as_it_is() -> None:
+    """Its addresses are read for true; its own name is one, without asking anybody."""
+    own = own_addresses()
+    assert parse_address("127.0.0.1") in own
+    name = socket.gethostname().lower()
+    assert name in own_names() or name in ("", "localhost")
+    for address in own:
+        if not address.is_link_local:
+            host = f"[{address}]" if address.version == 6 else str(address)
+            assert await Whereabouts(f"http://{host}:1/v1").find() == ""
+
+
+async def test_an_engine_at_an_address_of_this_machine_is_no_other() -> None:
+    """Known from its first probe on; before it is taken for another, so that nothing goes unsaid."""
+    mine = [a for a in own_addresses() if a.version == 4 and not a.is_loopback]
+    if not mine:
+        pytest.skip("This machine has no address beyond loopback.")
+    async with FakeOpenAI(host="0.0.0.0") as server:
+        url = f"http://{mine[0]}:{server.port}/v1"
+        engine = OpenAIEngine("vllm", Endpoint(url))
+        try:
+            assert engine.status.elsewhere == other_machine(url) == str(mine[0])
+            assert (await engine.probe()).elsewhere == ""
+        finally:
+            await engine.close()
+
+
+QWEN_OFF = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"}
+
+
+def props(**more: Any) -> dict[str, Any]:
+    """Of llama.cpp's server."""
+    return {
+        "default_generation_settings": {"params": {"n_predict": -1, "stream": True}, "n_ctx": 4096},
+        "total_slots": 2,
+        "model_alias": "mine",
+        "model_ftype": "Q4_K - Medium",
+        "model_path": "/models/Qwen3-VL-4B-Instruct-Q4_K_M.gguf",
+        "modalities": {"vision": True, "video": True, "audio": False},
+        "media_marker": "<__media_YoNhud46VdDqbuFmKYEO9PY7A4ARzRfg__>",
+        "endpoint_slots": True,
+        "chat_template": "{%- for message in messages %}{{ message.content }}{%- endfor %}",
+        "chat_template_caps": {},
+        "build_info": "b9100-00dc8057",
+        "is_sleeping": False,
+        **more,
+    }
+
+
+def show(*capabilities: str, **more: Any) -> dict[str, Any]:
+    """Of Ollama."""
+    return {
+        "modelfile": '# Modelfile generated by "ollama show"',
+        "parameters": 'temperature                    1\nnum_ctx                        6144\nstop                           "x"',
+        "template": "{{ .Prompt }}",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": "qwen25vl",
+            "families": ["qwen25vl"],
+            "parameter_size": "8.3B",
+            "quantization_level": "Q4_K_M",
+        },
+        "model_info": {
+            "general.architecture": "qwen25vl",
+            "general.parameter_count": 8292166656,
+            "qwen25vl.context_length": 128000,
+            "tokenizer.ggml.tokens": [],
+        },
+        "capabilities": list(capabilities),
+        **more,
+    }
+
+
+V0 = {
+    "id": "mine",
+    "object": "model",
+    "type": "vlm",
+    "publisher": "mlx-community",
+    "arch": "qwen2_vl",
+    "compatibility_type": "mlx",
+    "quantization": "4bit",
+    "state": "not-loaded",
+    "max_context_length": 32768,
+}
+
+
+@pytest.fixture
+def told_engine(fake: FakeOpenAI, build: Build) -> OpenAIEngine:
+    fake.models, fake.max_model_len = ["mine"], None
+    return build(limits=PATIENT)
+
+
+def served(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.__dict__["reason"] for one in caplog.records if one.message == "a model is served"]
+
+
+async def test_llama_cpp_tells_by_its_props(
+    fake: FakeOpenAI, told_engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its slots bound the answers at a time, its file names the family; it is asked once, and the log has one line."""
+    caplog.set_level(logging.INFO)
+    fake.card, fake.others = {"owned_by": "llamacpp"}, {"/props": props()}
+    for _ in range(3):
+        capabilities = (await told_engine.probe()).capabilities
+    assert (capabilities.max_concurrency, capabilities.context_length) == (2, 4096)
+    assert (capabilities.geometry.factor, capabilities.grounding) == (32, True)
+    assert not capabilities.audio_in
+    assert (fake.count, fake.other_requests) == (0, ["/props"])
+    assert served(caplog) == [
+        "mine: of the family Qwen3-VL; takes pictures, a context of 4,096 tokens, 2 at a time (by /props)."
+    ]
+
+
+async def test_an_unknown_model_is_known_by_asking(
+    fake: FakeOpenAI, told_engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of no family: sound by its modalities, and thinking off from the first request, by its template."""
+    caplog.set_level(logging.INFO)
+    template = "{%- if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+    told = props(
+        model_path="/models/novel.gguf",
+        modalities={"vision": True, "audio": True},
+        chat_template=template,
+    )
+    fake.card, fake.others = {"owned_by": "llamacpp"}, {"/props": told}
+    assert (await told_engine.probe()).capabilities.audio_in
+    assert (await collect(told_engine))[0] == ["I ", "see ", "a ", "cup."]
+    assert fake.count == 1
+    assert {name: fake.last.body.get(name) for name in OFF_FIELDS} == OFF_FIELDS
+    assert (
+        "of no known family; takes pictures, hears, has a switch for thinking" in served(caplog)[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "path", "told", "calls"),
+    [
+        ("llamacpp", "/props", props(chat_template="{%- if tools %}{{ tools }}{% endif %}"), True),
+        ("llamacpp", "/props", props(), False),
+        ("library", "/api/show", show("completion", "vision", "tools"), True),
+        ("library", "/api/show", show("completion", "vision"), False),
+        (
+            "organization_owner",
+            "/api/v0/models",
+            {"data": [V0 | {"capabilities": ["tool_use"]}]},
+            True,
+        ),
+        ("organization_owner", "/api/v0/models", {"data": [V0]}, False),
+    ],
+)
+async def test_its_server_knows_best_whether_a_model_calls_tools(
+    fake: FakeOpenAI, told_engine: OpenAIEngine, card: str, path: str, told: Any, calls: bool
+) -> None:
+    """Whatever its family does, as with the first two, or is not known to do."""
+    fake.card = {"owned_by": card}
+    fake.others = {path: {"mine": told} if path == "/api/show" else told, "/api/ps": {"models": []}}
+    assert (await told_engine.probe()).capabilities.calls_tools is calls
+
+
+async def test_an_older_llama_cpp_without_eyes(fake: FakeOpenAI, told_engine: OpenAIEngine) -> None:
+    """Its list does not say what the model takes: nobody shows it a picture."""
+    fake.card = {"owned_by": "llamacpp", "meta": {"n_ctx_train": 131072}}
+    fake.others = {
+        "/props": {"total_slots": 1, "modalities": {"vision": False}, "chat_template": "..."}
+    }
+    assert (await told_engine.probe()).state is EngineState.MISCONFIGURED
+    assert fake.count == 0
+
+
+async def test_a_llama_cpp_with_several_models_is_not_asked(
+    fake: FakeOpenAI, told_engine: OpenAIEngine
+) -> None:
+    """It would load one for the question; its list says what each takes."""
+    sees = {"owned_by": "llamacpp", "architecture": {"input_modalities": ["text", "image"]}}
+    fake.models, fake.card, fake.others = ["a", "b"], sees, {"/props": props()}
+    assert (await told_engine.probe()).capabilities.max_concurrency is None
+    assert fake.other_requests == []
+
+
+@pytest.mark.parametrize("wanted", ["", "mine"])
+async def test_ollama_tells_by_show(
+    fake: FakeOpenAI, caplog: pytest.LogCaptureFixture, wanted: str, build: Build
+) -> None:
+    """Of a model with a name of somebody's own, which MODEL_NAME may name."""
+    caplog.set_level(logging.INFO)
+    fake.models, fake.max_model_len = ["mine"], None
+    shown = show("completion", "vision", "thinking")
+    fake.card = {"owned_by": "library"}
+    fake.others = {"/api/show": {"mine": shown}, "/api/ps": {"models": []}}
+    told_engine = build(model=wanted, limits=PATIENT)
+    for _ in range(2):
+        capabilities = (await told_engine.probe()).capabilities
+    assert (capabilities.geometry.factor, capabilities.context_length) == (28, 6144)
+    assert capabilities.max_concurrency is None
+    await collect(told_engine)
+    assert fake.last.body["reasoning_effort"] == "none"
+    assert fake.other_requests.count("/api/show") == 1
+    assert len(served(caplog)) == 1
+    assert "of the family Qwen2.5-VL; takes pictures, has a switch" in served(caplog)[0]
+
+
+async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI, build: Build) -> None:
+    """It names each model's owner by its namespace; another server's owners mean nothing."""
+    for name, owner, asked in (
+        ("openbmb/minicpm-v9:latest", "openbmb", True),
+        ("hf.co/somebody/novel-GGUF:Q4_K_M", "somebody", True),
+        ("somebody/novel", "somebody", False),
+        ("somebody/novel:free", "elsewhere", False),
+    ):
+        fake.models, fake.card = [name], {"owned_by": owner}
+        fake.others = {"/api/show": {name: show("completion", "vision")}, "/api/ps": {"models": []}}
+        fake.other_requests.clear()
+        told_engine = build(limits=PATIENT)
+        try:
+            await told_engine.probe()
+            assert ("/api/show" in fake.other_requests) is asked
+        finally:
+            await told_engine.close()
+
+
+async def test_lm_studio_tells_by_its_own_list(fake: FakeOpenAI, told_engine: OpenAIEngine) -> None:
+    """Its architecture is the family; a loaded model's context beats the largest."""
+    fake.card = {"owned_by": "organization_owner"}
+    fake.others = {"/api/v0/models": {"data": [V0]}}
+    capabilities = (await told_engine.probe()).capabilities
+    assert (capabilities.geometry.factor, capabilities.context_length) == (28, 32768)
+    assert fake.count == 0
+    await fake.close()
+    await told_engine.probe()
+    loaded = V0 | {"state": "loaded", "loaded_context_length": 4096}
+    fake.others["/api/v0/models"] = {"data": [loaded]}
+    await fake.start()
+    assert (await told_engine.probe()).capabilities.context_length == 4096
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [],
+        {"total_slots": 0, "default_generation_settings": [], "modalities": "vision"},
+        {"total_slots": "2", "default_generation_settings": {"n_ctx": -1}, "model_path": 3},
+        {"total_slots": 10**9, "modalities": {"vision": 1}, "chat_template": None},
+    ],
+)
+async def test_rubbish_tells_nothing(
+    fake: FakeOpenAI, told_engine: OpenAIEngine, told: object
+) -> None:
+    """The model is shown a picture, as any unknown one."""
+    fake.card, fake.others = {"owned_by": "llamacpp"}, {"/props": told}
+    capabilities = (await told_engine.probe()).capabilities
+    assert (capabilities.max_concurrency, capabilities.context_length) == (None, None)
+    assert told_engine.status.ready
+    assert fake.count == 1
+
+
+async def test_a_family_that_thinks_is_asked_not_to_from_the_first_request(
+    fake: FakeOpenAI, told_engine: OpenAIEngine
+) -> None:
+    """By its name alone; a field that the server refuses is left out from then on."""
+    fake.models, fake.thoughts = ["qwen3.5:4b"], ["Hm."]
+    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"reasoning_effort"}
+    assert (await collect(told_engine))[0] == ["I ", "see ", "a ", "cup."]
+    first, second = fake.requests
+    assert {name: first.body.get(name) for name in QWEN_OFF} == QWEN_OFF
+    assert "reasoning_effort" not in second.body
+    assert second.body["chat_template_kwargs"] == {"enable_thinking": False}
+    await collect(told_engine)
+    assert fake.count == 3
+
+
+async def test_a_family_without_a_switch_is_asked_plainly(
+    fake: FakeOpenAI, told_engine: OpenAIEngine
+) -> None:
+    """Nothing is sent that it might refuse."""
+    fake.models = ["qwen2.5vl:7b"]
+    await collect(told_engine)
+    assert not OFF_FIELDS.keys() & fake.last.body.keys()
