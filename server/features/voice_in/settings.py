@@ -7,15 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from server.core.settings import (
-    BaseUrl,
-    FeatureSettings,
-    checksum,
-    flag,
-    path,
-    secret,
-    text,
-)
+from server.core.settings import BaseUrl, FeatureSettings, checksum, flag, path, secret, text
 
 
 class VoiceInSettings(FeatureSettings):

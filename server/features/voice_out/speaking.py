@@ -86,7 +86,7 @@ class SpeechMetrics:
 
 
 class Speaking(SessionPart, Speaker):
-    """The speech of one session's answers, one at a time. All methods are called on the event loop."""
+    """The speech of one session's answers, one at a time: see `Speaker`. All methods are called on the event loop."""
 
     def __init__(
         self, context: SessionContext, metrics: SpeechMetrics, voice: Voice | None
@@ -153,33 +153,27 @@ class Speaking(SessionPart, Speaker):
 
     @property
     def can_play(self) -> bool:
-        """True when speech is wanted, and a connection takes it."""
         return self._wanted and self._line.connected
 
     @property
     def id(self) -> str:
-        """The id of the question whose answer is spoken; "" without one."""
         return self._now.id if self._now is not None else ""
 
     @property
     def talking(self) -> bool:
-        """True while an answer is spoken, or about to be."""
         return self._now is not None
 
     @property
     def audible(self) -> bool:
-        """True when something of an answer was heard, and more is to come."""
         return self._now is not None and bool(self._now.heard(self._line.player.played))
 
     @property
     def behind(self) -> bool:
-        """True while some of what is written was not heard yet."""
         return self._now is not None and self._now.behind(self._line.player.played)
 
     # The answer
 
     def begin(self, id: str, *, by_engine: bool = False) -> None:
-        """Begin with an answer. `by_engine`: its sound comes from the engine, by `play`."""
         self.drop()
         if not self._wanted:
             self._unspoken = id
@@ -193,15 +187,12 @@ class Speaking(SessionPart, Speaker):
         self._task = self._tasks.spawn(self._speak(now), name="speaking")
 
     def write(self, id: str, text: str) -> None:
-        """Take a piece of its text."""
-        self._passed(id)
-        if self._now is not None and self._now.id == id:
-            self._now.write(text)
-            if self._now.waiting:
+        if (now := self._passed(id)) is not None:
+            now.write(text)
+            if now.waiting:
                 self._news.set()
 
     def play(self, id: str, chunk: VoiceChunk) -> None:
-        """Play a piece of the answer's sound."""
         now = self._now
         if now is None or now.id != id or not now.by_engine:
             return
@@ -211,25 +202,20 @@ class Speaking(SessionPart, Speaker):
         now.sounded += player.waiting - before
 
     def finish(self, id: str) -> None:
-        """Note that the answer is complete; speak the rest."""
-        self._passed(id)
-        if self._now is not None and self._now.id == id:
-            self._now.finish()
+        if (now := self._passed(id)) is not None:
+            now.finish()
             self._news.set()
             self._page_read_on()
 
     # Interruptions
 
     def lower(self) -> None:
-        """Speak softly: somebody may want to say something."""
         self._play("lowered", LOWERED)
 
     def hush(self) -> None:
-        """Pause: somebody says something, and it is not sure yet that it is meant."""
         self._play("paused", None)
 
     def restore(self) -> None:
-        """Go on where it was, as loud as before: it was a false alarm."""
         self._play("speaking", 1.0)
 
     def _play(self, state: str, loudness: float | None) -> None:
@@ -240,10 +226,6 @@ class Speaking(SessionPart, Speaker):
             self._report(state)
 
     def interrupt(self, reason: str = "voice") -> str:
-        """Stop at once, with the answer behind it. Return what was heard of it; "" without one.
-
-        `reason`: voice, user, typing or replaced.
-        """
         now = self._now
         if now is None:
             return ""
@@ -254,15 +236,15 @@ class Speaking(SessionPart, Speaker):
         return heard
 
     def drop(self) -> None:
-        """Speak no more of the answer; the history keeps all of it."""
         self._unspoken = ""
         if self._now is not None:
             self._end("stopped")
 
-    def _passed(self, id: str) -> None:
-        """Note that an answer is written, or over: it is too late to begin to speak it."""
+    def _passed(self, id: str) -> Utterance | None:
+        """Note that an answer is written, or over: too late to begin to speak it. Return it if it is spoken."""
         if self._unspoken == id:
             self._unspoken = ""
+        return self._now if self.id == id else None
 
     def page_read(self, message: SpeechProgress) -> None:
         """Note how far the page has read an answer with its own voice."""
@@ -271,9 +253,7 @@ class Speaking(SessionPart, Speaker):
             self._page_read_on()
 
     def stop(self) -> None:
-        self._wanted = False
-        if self._now is not None:
-            self._end("stopped")
+        self.wanted = False
 
     # The way of a piece
 

@@ -152,19 +152,8 @@ class Watching(BackgroundPart):
     def wanted(self) -> bool:
         return self._list.active
 
-    @property
-    def working(self) -> bool:
-        return True
-
-    @property
-    def alert(self) -> bool:
-        """True: an alert is worth as much as it is early."""
-        return True
-
-    @property
-    def unattended(self) -> bool:
-        """True: alerts wait for the next socket."""
-        return True
+    # An alert is worth as much as it is early, and waits for the next socket.
+    working = alert = unattended = True
 
     def fixed(self) -> bool:
         return True

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from server.core.aio import Pools
 from server.core.frames import Frame, Kind
@@ -181,55 +182,59 @@ async def ear(
         pools.close()
 
 
+@pytest_asyncio.fixture
+async def one() -> AsyncIterator[Ear]:
+    async with ear() as made:
+        yield made
+
+
 def said(text: str = SENTENCES[0], *, before: float = 1.0, after: float = 0.4) -> Samples:
     sound = np.concatenate([silence(before), spoken(text), silence(after)])
     return mixed(sound, hiss(len(sound) / 16_000))
 
 
-async def test_a_spoken_question_is_answered() -> None:
+async def test_a_spoken_question_is_answered(one: Ear) -> None:
     """Words as they come, then the question with the id of the words, and its answer."""
-    async with ear() as one:
-        asyncio.get_running_loop().call_soon(one.show)
-        began = await one.hear(said())
-        one.show()
-        answer = await one.one.next("response", "error")
-        assert answer["type"] == "response"
-        assert answer["text"] == "A cup."
-        assert one.one.engine.requests[-1].question == "What is this?"
-        # The recogniser got all of it, and some sound before it.
-        length = len(spoken(SENTENCES[0])) / 16_000
-        heard = len(one.words.heard[0]) / 16_000
-        assert length + 0.4 <= heard <= length + 0.9
-        assert began < time.monotonic()
+    asyncio.get_running_loop().call_soon(one.show)
+    began = await one.hear(said())
+    one.show()
+    answer = await one.one.next("response", "error")
+    assert answer["type"] == "response"
+    assert answer["text"] == "A cup."
+    assert one.one.engine.requests[-1].question == "What is this?"
+    # The recogniser got all of it, and some sound before it.
+    length = len(spoken(SENTENCES[0])) / 16_000
+    heard = len(one.words.heard[0]) / 16_000
+    assert length + 0.4 <= heard <= length + 0.9
+    assert began < time.monotonic()
 
 
-async def test_the_client_sees_each_step() -> None:
+async def test_the_client_sees_each_step(one: Ear) -> None:
     """The states of the microphone, the words, and the question with their id."""
-    async with ear() as one:
-        found = []
+    found = []
 
-        async def watch() -> None:
-            while True:
-                found.append(await one.one.next("listening", "transcript", "started", "response"))
+    async def watch() -> None:
+        while True:
+            found.append(await one.one.next("listening", "transcript", "started", "response"))
 
-        watching = asyncio.create_task(watch())
-        await one.hear(said())
-        one.show()
-        await until(lambda: any(one["type"] == "response" for one in found))
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        states = [one["state"] for one in found if one["type"] == "listening"]
-        assert [state for state in states if state != "silence"] == [
-            *("waiting", "speech", "recognising", "waiting")
-        ]
-        heard = [one for one in found if one["type"] == "transcript"]
-        assert [(one["text"], one["final"]) for one in heard] == [
-            ("What", False),
-            ("What is this?", True),
-        ]
-        ids = {one["id"] for one in found if one["type"] != "listening"}
-        assert len(ids) == 1
+    watching = asyncio.create_task(watch())
+    await one.hear(said())
+    one.show()
+    await until(lambda: any(one["type"] == "response" for one in found))
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    states = [one["state"] for one in found if one["type"] == "listening"]
+    assert [state for state in states if state != "silence"] == [
+        *("waiting", "speech", "recognising", "waiting")
+    ]
+    heard = [one for one in found if one["type"] == "transcript"]
+    assert [(one["text"], one["final"]) for one in heard] == [
+        ("What", False),
+        ("What is this?", True),
+    ]
+    ids = {one["id"] for one in found if one["type"] != "listening"}
+    assert len(ids) == 1
 
 
 async def test_the_frame_is_that_after_the_last_word() -> None:
@@ -406,14 +411,13 @@ async def test_muting_forgets_the_models_answer() -> None:
         assert len(end.heard[0]) / 16_000 < len(sound) / 16_000
 
 
-async def test_noise_asks_nothing() -> None:
+async def test_noise_asks_nothing(one: Ear) -> None:
     """A short sound that begins like speech is dropped with its words; the engine is not asked."""
-    async with ear() as one:
-        await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
-        await one.hear(hiss(3, -35))
-        assert one.one.engine.requests == []
-        assert one.words.heard == []
-        assert not [m for m in await one.messages("transcript") if m["text"]]
+    await one.hear(np.concatenate([silence(1), spoken("Oh")[:2200], silence(1)]))
+    await one.hear(hiss(3, -35))
+    assert one.one.engine.requests == []
+    assert one.words.heard == []
+    assert not [m for m in await one.messages("transcript") if m["text"]]
 
 
 async def test_nothing_understood_asks_nothing() -> None:
@@ -460,27 +464,25 @@ async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPa
         assert one.one.engine.questions() == ["What is this?"]
 
 
-async def test_a_failed_recogniser_is_reported() -> None:
+async def test_a_failed_recogniser_is_reported(one: Ear) -> None:
     """The words end empty, the error has their id, and the next question works."""
-    async with ear() as one:
-        one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
-        await one.hear(said())
-        last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
-        error = await one.one.next("error")
-        assert (last["text"], error["id"]) == ("", last["id"])
-        assert error["code"] == "speech_failed"
-        assert "10.0.0.7" not in str(error)
-        one.words.error = None
-        await one.hear(said())
-        await one.answered()
+    one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
+    await one.hear(said())
+    last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
+    error = await one.one.next("error")
+    assert (last["text"], error["id"]) == ("", last["id"])
+    assert error["code"] == "speech_failed"
+    assert "10.0.0.7" not in str(error)
+    one.words.error = None
+    await one.hear(said())
+    await one.answered()
 
 
-async def test_without_a_recogniser_it_says_so() -> None:
+async def test_without_a_recogniser_it_says_so(one: Ear) -> None:
     """Nothing can understand it."""
-    async with ear() as one:
-        one.words.ready = False
-        await one.hear(said())
-        assert (await one.one.next("error"))["code"] == "speech_unavailable"
+    one.words.ready = False
+    await one.hear(said())
+    assert (await one.one.next("error"))["code"] == "speech_unavailable"
 
 
 async def test_an_engine_that_hears_gets_the_sound() -> None:
@@ -582,31 +584,29 @@ async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) 
         assert len(noted) == 1
 
 
-async def test_muting_drops_what_is_being_said() -> None:
+async def test_muting_drops_what_is_being_said(one: Ear) -> None:
     """The sound goes, and so do the words that had come."""
-    async with ear() as one:
-        await one.hear(said(after=0.0))
-        assert one.listening._spoken.turn is not None
-        assert one.listening.recent.bytes > 0
-        one.switch("off")
-        assert one.listening._spoken.turn is None
-        assert one.listening.recent.bytes == 0
-        assert one.line.on_sound is None
-        await until(lambda: one.words.given_up == 1)
-        last = [m for m in await one.messages("transcript") if m["final"]]
-        assert [m["text"] for m in last] == [""]
+    await one.hear(said(after=0.0))
+    assert one.listening._spoken.turn is not None
+    assert one.listening.recent.bytes > 0
+    one.switch("off")
+    assert one.listening._spoken.turn is None
+    assert one.listening.recent.bytes == 0
+    assert one.line.on_sound is None
+    await until(lambda: one.words.given_up == 1)
+    last = [m for m in await one.messages("transcript") if m["final"]]
+    assert [m["text"] for m in last] == [""]
 
 
-async def test_a_microphone_that_stops_drops_the_turn() -> None:
+async def test_a_microphone_that_stops_drops_the_turn(one: Ear) -> None:
     """Its packets end: nothing is asked of half a sentence."""
-    async with ear() as one:
-        await one.hear(said(after=0.0))
-        one.line.sends(one._connection, False)
-        await until(lambda: one.words.given_up == 1)
-        assert (await one.messages("listening"))[-1]["state"] == "off"
-        one.line.sends(one._connection, True)
-        await one.hear(said())
-        await one.answered()
+    await one.hear(said(after=0.0))
+    one.line.sends(one._connection, False)
+    await until(lambda: one.words.given_up == 1)
+    assert (await one.messages("listening"))[-1]["state"] == "off"
+    one.line.sends(one._connection, True)
+    await one.hear(said())
+    await one.answered()
 
 
 async def test_a_microphone_is_off_at_first() -> None:
@@ -653,31 +653,27 @@ def _within(part: Samples, whole: Samples) -> bool:
     return part.astype(np.int16).tobytes() in whole.astype(np.int16).tobytes()
 
 
-async def test_nobody_listens_without_a_socket() -> None:
+async def test_nobody_listens_without_a_socket(one: Ear) -> None:
     """The page is gone: nothing is decoded, and its sound is forgotten; it is heard again later."""
-    async with ear() as one:
-        await one.hear(said(after=0.0))
-        one.session.socket_closed()
-        assert one.line.on_sound is None
-        assert one.listening.recent.bytes == 0
-        one.session.socket_opened()
-        await one.hear(said())
-        await one.answered()
+    await one.hear(said(after=0.0))
+    one.session.socket_closed()
+    assert one.line.on_sound is None
+    assert one.listening.recent.bytes == 0
+    one.session.socket_opened()
+    await one.hear(said())
+    await one.answered()
 
 
-async def test_a_cancelled_turn_is_not_asked() -> None:
+async def test_a_cancelled_turn_is_not_asked(one: Ear) -> None:
     """Whoever sees the wrong words stops it by its id."""
-    async with ear() as one:
-        one.words.hold = asyncio.Event()
-        await one.hear(said())
-        heard = await one.one.next("transcript")
-        one.session.handle(Cancel(type="cancel", id=heard["id"]))
-        await until(lambda: one.words.given_up == 1)
-        one.words.hold.set()
-        assert (await one.one.until(lambda m: m["type"] == "transcript" and m["final"]))[
-            "text"
-        ] == ""
-        assert one.one.engine.requests == []
+    one.words.hold = asyncio.Event()
+    await one.hear(said())
+    heard = await one.one.next("transcript")
+    one.session.handle(Cancel(type="cancel", id=heard["id"]))
+    await until(lambda: one.words.given_up == 1)
+    one.words.hold.set()
+    assert (await one.one.until(lambda m: m["type"] == "transcript" and m["final"]))["text"] == ""
+    assert one.one.engine.requests == []
 
 
 async def test_speech_over_an_answer_stops_it() -> None:
@@ -730,10 +726,9 @@ async def test_an_engine_that_hears_gets_no_talk_of_the_room() -> None:
         assert len(engine.requests) == 1
 
 
-async def test_a_question_from_afar_is_one_where_no_answer_is_heard() -> None:
-    async with ear() as one:
-        await one.hear(far())
-        await one.answered()
+async def test_a_question_from_afar_is_one_where_no_answer_is_heard(one: Ear) -> None:
+    await one.hear(far())
+    await one.answered()
 
 
 async def test_talk_that_goes_on_is_no_question() -> None:
@@ -770,15 +765,14 @@ async def test_an_order_is_carried_out_by_the_page(
         assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
 
 
-async def test_each_chunk_counts_over_an_answer() -> None:
+async def test_each_chunk_counts_over_an_answer(one: Ear) -> None:
     """It is lowered with the first one; while nothing is spoken, chunks wait for each other."""
-    async with ear() as one:
-        assert one.listening._patience() > 1
-        one.talker.talking = True
-        assert one.listening._patience() == 1
-        one.talker.talking = False
-        one.switch("push")
-        assert one.listening._patience() == 1
+    assert one.listening._patience() > 1
+    one.talker.talking = True
+    assert one.listening._patience() == 1
+    one.talker.talking = False
+    one.switch("push")
+    assert one.listening._patience() == 1
 
 
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
@@ -810,17 +804,16 @@ async def test_a_microphone_that_goes_restores_the_answer(lost: bool) -> None:
         assert one.talker.done[-1] == "restore"
 
 
-async def test_understood_words_that_are_cancelled_end_at_the_client() -> None:
+async def test_understood_words_that_are_cancelled_end_at_the_client(one: Ear) -> None:
     """The whole words came at once, and their question waits for its frame: it hears that none follows."""
-    async with ear() as one:
-        one.words.early = False
-        await one.hear(said())
-        await until(lambda: len(one.words.heard) == 1)
-        turn = one.listening._spoken.before
-        assert turn is not None
-        one.session.handle(Cancel(type="cancel", id=turn.id))
-        heard = [m["text"] for m in await one.messages("transcript") if m["final"]]
-        assert heard[-1] == ""
+    one.words.early = False
+    await one.hear(said())
+    await until(lambda: len(one.words.heard) == 1)
+    turn = one.listening._spoken.before
+    assert turn is not None
+    one.session.handle(Cancel(type="cancel", id=turn.id))
+    heard = [m["text"] for m in await one.messages("transcript") if m["final"]]
+    assert heard[-1] == ""
 
 
 async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -845,42 +838,40 @@ async def test_a_server_without_microphones_refuses() -> None:
         assert one.line.on_sound is None
 
 
-async def test_the_next_question_replaces_the_words_before_it() -> None:
+async def test_the_next_question_replaces_the_words_before_it(one: Ear) -> None:
     """Somebody asks again before the recogniser has answered: one of the two is asked."""
-    async with ear() as one:
-        one.words.hold = asyncio.Event()
-        await one.hear(said())
-        await one.hear(said(SENTENCES[1]))
-        lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
-        assert lost == ["replaced"]
-        one.words.hold.set()
-        await one.answered()
-        assert one.words.given_up == 1
-        assert len(one.one.engine.requests) == 1
+    one.words.hold = asyncio.Event()
+    await one.hear(said())
+    await one.hear(said(SENTENCES[1]))
+    lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
+    assert lost == ["replaced"]
+    one.words.hold.set()
+    await one.answered()
+    assert one.words.given_up == 1
+    assert len(one.one.engine.requests) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.night
-async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
+async def test_ten_minutes_of_speech_leave_memory_flat(one: Ear) -> None:
     """The ring, the frames and what waits stay within their bounds."""
-    async with ear() as one:
-        talk = np.concatenate([said(text, before=1.5, after=0.6) for text in SENTENCES])
-        began = time.monotonic() - 600
-        at, sizes = began, []
-        for _ in range(int(600 / (len(talk) / 16_000))):
-            for piece in pieces(talk, at, 1920):
-                one.line.sound(one._connection, piece)
-                await one.settle()
-            at += len(talk) / 16_000
-            one.show(at)
-            sizes.append(one.listening.recent.bytes)
-            await one.one.rest()
-            await until(lambda: len(one.listening._spoken._tasks) <= 4)
-        assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
-        assert one.listening._stretch is not None
-        # The end of the sound, shorter than the chunks that wait for each other
-        assert one.listening._stretch.detection.waiting <= 1
-        assert len(one.words.heard) > 100
+    talk = np.concatenate([said(text, before=1.5, after=0.6) for text in SENTENCES])
+    began = time.monotonic() - 600
+    at, sizes = began, []
+    for _ in range(int(600 / (len(talk) / 16_000))):
+        for piece in pieces(talk, at, 1920):
+            one.line.sound(one._connection, piece)
+            await one.settle()
+        at += len(talk) / 16_000
+        one.show(at)
+        sizes.append(one.listening.recent.bytes)
+        await one.one.rest()
+        await until(lambda: len(one.listening._spoken._tasks) <= 4)
+    assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
+    assert one.listening._stretch is not None
+    # The end of the sound, shorter than the chunks that wait for each other
+    assert one.listening._stretch.detection.waiting <= 1
+    assert len(one.words.heard) > 100
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from server.core.errors import EngineFailed
 from server.core.frames import Picture
@@ -78,36 +79,45 @@ async def guarded(
         yield Guard(one)
 
 
+@pytest.fixture
+def eye() -> Eye:
+    return Eye()
+
+
+@pytest_asyncio.fixture
+async def guard(eye: Eye) -> AsyncIterator[Guard]:
+    async with guarded(eye) as one:
+        yield one
+
+
 def counted(guard: Guard, name: str, result: str) -> float:
     wanted = f'qwen_camera_watch_{name}_total{{result="{result}"}} '
     lines = guard.one.services.metrics.render().decode().splitlines()
     return next((float(one.removeprefix(wanted)) for one in lines if one.startswith(wanted)), 0.0)
 
 
-async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts() -> None:
+async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(eye: Eye, guard: Guard) -> None:
     """Nothing is asked about an empty scene, nor about one that changes; the request shows what was seen."""
-    eye = Eye()
-    async with guarded(eye) as guard:
-        guard.watch(condition=COMES)
-        await guard.show(times=4)
-        for scene in range(2, 12):
-            await guard.show(scene)
-        assert guard.engine.requests == []
-        assert guard.listed()[0]["armed"]
-        # The crop is wider than the thing: its place there is another one.
-        guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
-        await guard.show(mark=True)
-        assert guard.engine.requests == []
-        await guard.show(mark=True, times=4)
-        (request,) = guard.engine.requests
-        assert request.picture.region is not None
-        # Beside it is the picture of before.
-        assert len(request.earlier) == 1
-        (alert,) = guard.alerts()
-        assert (alert["condition"], alert["reason"]) == (COMES, "So.")
-        assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=0.06)
-        assert counted(guard, "confirmations", "yes") == 1
-        assert counted(guard, "detector_looks", "done") == len(eye.looks) > 10
+    guard.watch(condition=COMES)
+    await guard.show(times=4)
+    for scene in range(2, 12):
+        await guard.show(scene)
+    assert guard.engine.requests == []
+    assert guard.listed()[0]["armed"]
+    # The crop is wider than the thing: its place there is another one.
+    guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
+    await guard.show(mark=True)
+    assert guard.engine.requests == []
+    await guard.show(mark=True, times=4)
+    (request,) = guard.engine.requests
+    assert request.picture.region is not None
+    # Beside it is the picture of before.
+    assert len(request.earlier) == 1
+    (alert,) = guard.alerts()
+    assert (alert["condition"], alert["reason"]) == (COMES, "So.")
+    assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=0.06)
+    assert counted(guard, "confirmations", "yes") == 1
+    assert counted(guard, "detector_looks", "done") == len(eye.looks) > 10
 
 
 async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
@@ -128,72 +138,66 @@ async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
     assert asked[1] > 10
 
 
-async def test_what_a_model_denies_stays_silent_for_longer_each_time() -> None:
+async def test_what_a_model_denies_stays_silent_for_longer_each_time(guard: Guard) -> None:
     """Asked again after 10, 20 and 40 s while the detector sees it all along; then a yes alerts."""
-    async with guarded(Eye()) as guard:
-        guard.watch(condition=COMES)
-        await guard.show(times=3)
-        guard.engine.chunks = reply(False)
-        asked = []
-        for _ in range(170):
-            await guard.show(mark=True)
-            asked.append(len(guard.engine.requests))
-        assert guard.alerts() == []
-        at = [asked.index(number) / 2 for number in (1, 2, 3, 4)]
-        apart = [round(later - sooner) for sooner, later in itertools.pairwise(at)]
-        assert apart == pytest.approx([10, 20, 40], abs=2)
-        assert counted(guard, "confirmations", "no") == 4
-        guard.engine.chunks = reply(True, where=THING)
-        await guard.show(mark=True, times=170)
-        assert len(guard.alerts()) == 1
+    guard.watch(condition=COMES)
+    await guard.show(times=3)
+    guard.engine.chunks = reply(False)
+    asked = []
+    for _ in range(170):
+        await guard.show(mark=True)
+        asked.append(len(guard.engine.requests))
+    assert guard.alerts() == []
+    at = [asked.index(number) / 2 for number in (1, 2, 3, 4)]
+    apart = [round(later - sooner) for sooner, later in itertools.pairwise(at)]
+    assert apart == pytest.approx([10, 20, 40], abs=2)
+    assert counted(guard, "confirmations", "no") == 4
+    guard.engine.chunks = reply(True, where=THING)
+    await guard.show(mark=True, times=170)
+    assert len(guard.alerts()) == 1
 
 
-async def test_it_leaves() -> None:
+async def test_it_leaves(guard: Guard) -> None:
     """Of what is gone nothing has a place, and none is asked for."""
-    async with guarded(Eye()) as guard:
-        guard.watch(condition=GOES)
-        await guard.show(mark=True, times=4)
-        assert guard.engine.requests == []
-        guard.engine.chunks = reply(True)
-        await guard.show(times=4)
-        (alert,) = guard.alerts()
-        assert (alert["condition"], len(guard.engine.requests)) == (GOES, 1)
+    guard.watch(condition=GOES)
+    await guard.show(mark=True, times=4)
+    assert guard.engine.requests == []
+    guard.engine.chunks = reply(True)
+    await guard.show(times=4)
+    (alert,) = guard.alerts()
+    assert (alert["condition"], len(guard.engine.requests)) == (GOES, 1)
 
 
-async def test_what_is_there_at_the_beginning_does_not_alert() -> None:
-    async with guarded(Eye()) as guard:
-        guard.engine.chunks = reply(True, where=THING)
-        guard.watch(condition=COMES, repeat=True, cooldown=0)
-        await guard.show(mark=True, times=6)
-        assert (len(guard.engine.requests), guard.alerts()) == (1, [])
-        # It goes, and comes anew.
-        await guard.show(times=8)
-        await guard.show(mark=True, times=3)
-        assert len(guard.alerts()) == 1
+async def test_what_is_there_at_the_beginning_does_not_alert(guard: Guard) -> None:
+    guard.engine.chunks = reply(True, where=THING)
+    guard.watch(condition=COMES, repeat=True, cooldown=0)
+    await guard.show(mark=True, times=6)
+    assert (len(guard.engine.requests), guard.alerts()) == (1, [])
+    # It goes, and comes anew.
+    await guard.show(times=8)
+    await guard.show(mark=True, times=3)
+    assert len(guard.alerts()) == 1
 
 
-async def test_conditions_that_it_does_not_know_go_on_as_ever() -> None:
+async def test_conditions_that_it_does_not_know_go_on_as_ever(guard: Guard) -> None:
     """Beside one that it knows, of which no common request speaks."""
-    async with guarded(Eye()) as guard:
-        guard.watch("a", OTHER)
-        guard.watch("b", COMES)
-        await guard.calm()
-        assert len(guard.engine.requests) == 2
-        assert all(OTHER in one.question for one in guard.engine.requests)
-        assert not any(COMES in one.question for one in guard.engine.requests)
+    guard.watch("a", OTHER)
+    guard.watch("b", COMES)
+    await guard.calm()
+    assert len(guard.engine.requests) == 2
+    assert all(OTHER in one.question for one in guard.engine.requests)
+    assert not any(COMES in one.question for one in guard.engine.requests)
 
 
-async def test_a_detector_that_cannot_look_is_given_up() -> None:
+async def test_a_detector_that_cannot_look_is_given_up(eye: Eye, guard: Guard) -> None:
     """And the model is asked as ever."""
-    eye = Eye()
     eye.blind = True
-    async with guarded(eye) as guard:
-        guard.watch(condition=COMES)
-        await guard.calm()
-        assert len(guard.engine.requests) == 2
-        await guard.alarm(where=[250, 250, 750, 750])
-        assert len(guard.alerts()) == 1
-        assert (len(eye.looks), counted(guard, "detector_looks", "failed")) == (1, 1)
+    guard.watch(condition=COMES)
+    await guard.calm()
+    assert len(guard.engine.requests) == 2
+    await guard.alarm(where=[250, 250, 750, 750])
+    assert len(guard.alerts()) == 1
+    assert (len(eye.looks), counted(guard, "detector_looks", "failed")) == (1, 1)
 
 
 async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> None:
@@ -212,17 +216,15 @@ async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> Non
             assert (len(eye.looks) > 1) is (capabilities is limited)
 
 
-async def test_with_another_engine_it_knows_anew_what_to_look_for() -> None:
-    eye = Eye()
+async def test_with_another_engine_it_knows_anew_what_to_look_for(eye: Eye, guard: Guard) -> None:
     eye.well = set()
-    async with guarded(eye) as guard:
-        guard.watch(condition=COMES)
-        await guard.show(times=4)
-        assert len(eye.looks) == 1
-        limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
-        guard.one.engines.current = FakeEngine(capabilities=limited)
-        await guard.show(times=4)
-        assert len(eye.looks) == 5
+    guard.watch(condition=COMES)
+    await guard.show(times=4)
+    assert len(eye.looks) == 1
+    limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
+    guard.one.engines.current = FakeEngine(capabilities=limited)
+    await guard.show(times=4)
+    assert len(eye.looks) == 5
 
 
 async def test_a_model_that_fails_is_asked_again_later() -> None:
@@ -276,16 +278,15 @@ async def test_nothing_is_looked_at_without_consent() -> None:
         assert (eye.looks, guard.alerts()) == ([], [])
 
 
-async def test_in_the_dark_it_sees_nothing_leave() -> None:
+async def test_in_the_dark_it_sees_nothing_leave(guard: Guard) -> None:
     """The light goes out over a thing: that is for the model, as ever."""
-    async with guarded(Eye()) as guard:
-        guard.engine.chunks = reply(False)
-        guard.watch(condition=GOES)
-        await guard.show(mark=True, times=4)
-        assert guard.engine.requests == []
-        await guard.show(dark=True, times=8)
-        assert guard.alerts() == []
-        assert counted(guard, "confirmations", "no") == 0
+    guard.engine.chunks = reply(False)
+    guard.watch(condition=GOES)
+    await guard.show(mark=True, times=4)
+    assert guard.engine.requests == []
+    await guard.show(dark=True, times=8)
+    assert guard.alerts() == []
+    assert counted(guard, "confirmations", "no") == 0
 
 
 async def looked_at(
@@ -302,47 +303,43 @@ async def looked_at(
     return found
 
 
-async def test_it_looks_twice_a_second_at_rest() -> None:
+async def test_it_looks_twice_a_second_at_rest(eye: Eye, guard: Guard) -> None:
     """However many frames come; sooner after a look that saw something new, since the next one decides."""
-    eye = Eye()
-    async with guarded(eye) as guard:
-        guard.watch(condition=COMES)
-        began = time.monotonic()
-        at = await looked_at(guard, eye, began, [number / 30 for number in range(90)])
-        assert at[:2] == pytest.approx([0, 0.2], abs=0.06)
-        apart = [later - sooner for sooner, later in itertools.pairwise(at[1:])]
-        assert apart == pytest.approx([0.5] * len(apart), abs=0.06)
-        guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
-        seconds = [number / 30 for number in range(90, 130)]
-        came = await looked_at(guard, eye, began, seconds, mark=True)
-        assert came[0] < at[-1] + 0.55
-        assert came[1] - came[0] == pytest.approx(0.2, abs=0.06)
-        assert len(guard.alerts()) == 1
+    guard.watch(condition=COMES)
+    began = time.monotonic()
+    at = await looked_at(guard, eye, began, [number / 30 for number in range(90)])
+    assert at[:2] == pytest.approx([0, 0.2], abs=0.06)
+    apart = [later - sooner for sooner, later in itertools.pairwise(at[1:])]
+    assert apart == pytest.approx([0.5] * len(apart), abs=0.06)
+    guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
+    seconds = [number / 30 for number in range(90, 130)]
+    came = await looked_at(guard, eye, began, seconds, mark=True)
+    assert came[0] < at[-1] + 0.55
+    assert came[1] - came[0] == pytest.approx(0.2, abs=0.06)
+    assert len(guard.alerts()) == 1
 
 
-async def test_a_change_between_two_samples_is_looked_at_at_once() -> None:
+async def test_a_change_between_two_samples_is_looked_at_at_once(eye: Eye, guard: Guard) -> None:
     """Where it is, and what follows five times a second, for a second."""
-    eye = Eye()
-    async with guarded(eye) as guard:
-        guard.watch(condition=NEVER)
-        began = time.monotonic()
-        watching, found = guard.one.session.part("watches"), []
-        await looked_at(guard, eye, began, [0, 0.5, 1, 1.5, 2])
-        assert not any(eye.places)
-        for number in range(1, 30):
-            looks = len(eye.looks)
-            captured = began + 2 + number / 12
-            watching.between(make_frame(scene=1, mark=number > 2, captured=captured))
-            await guard.quiet()
-            if len(eye.looks) > looks:
-                found.append(number / 12)
-        assert found[0] == pytest.approx(0.25, abs=0.01)
-        apart = [later - sooner for sooner, later in itertools.pairwise(found)]
-        assert apart[:4] == pytest.approx([0.2] * 4, abs=0.06)
-        assert apart[-1] == pytest.approx(0.5, abs=0.06)
-        place = next(one for one in eye.places if one is not None)
-        assert overlaps(place, PLACE)
-        assert eye.places[-1] is None
+    guard.watch(condition=NEVER)
+    began = time.monotonic()
+    watching, found = guard.one.session.part("watches"), []
+    await looked_at(guard, eye, began, [0, 0.5, 1, 1.5, 2])
+    assert not any(eye.places)
+    for number in range(1, 30):
+        looks = len(eye.looks)
+        captured = began + 2 + number / 12
+        watching.between(make_frame(scene=1, mark=number > 2, captured=captured))
+        await guard.quiet()
+        if len(eye.looks) > looks:
+            found.append(number / 12)
+    assert found[0] == pytest.approx(0.25, abs=0.01)
+    apart = [later - sooner for sooner, later in itertools.pairwise(found)]
+    assert apart[:4] == pytest.approx([0.2] * 4, abs=0.06)
+    assert apart[-1] == pytest.approx(0.5, abs=0.06)
+    place = next(one for one in eye.places if one is not None)
+    assert overlaps(place, PLACE)
+    assert eye.places[-1] is None
 
 
 # What was seen of one condition
