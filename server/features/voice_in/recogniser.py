@@ -1,5 +1,5 @@
-"""The recognisers, which make words of sound: one on an OpenAI-compatible server, over the realtime socket where that is
-offered, else over HTTP; or a local model in a process of this program (see `worker`), also one that an operator chose.
+"""The recognisers, which make words of sound: one on an OpenAI-compatible server, over the realtime socket where that
+is offered, else over HTTP; or a local model in a process of this program (see `worker`), also a chosen one.
 """
 
 from __future__ import annotations

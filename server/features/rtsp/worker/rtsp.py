@@ -1,5 +1,5 @@
-"""RTSP 1.0 (RFC 2326) as far as a camera's picture needs it: messages, SDP, addresses, and the packets of H.264 and H.265;
-and the reasons why a camera cannot be read. Pure.
+"""RTSP 1.0 (RFC 2326) as far as a camera's picture needs it: messages, SDP, addresses, packets of H.264 and H.265; and
+the reasons why a camera cannot be read. Pure.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import math
 import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -75,17 +77,13 @@ class Connection:
                     return data
             if len(self._held) > MAX_HEAD_BYTES:
                 raise SourceFailed(Trouble.MALFORMED)
-            if time.monotonic() > end:
-                raise SourceFailed(Trouble.SILENT)
-            self._fill()
+            self._fill(end)
 
     def exactly(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         end = time.monotonic() + CONNECT_SECONDS
         while len(self._held) < count:
-            if time.monotonic() > end:
-                raise SourceFailed(Trouble.SILENT)
-            self._fill()
+            self._fill(end)
         data = bytes(self._held[:count])
         del self._held[:count]
         return data
@@ -104,7 +102,9 @@ class Connection:
         self._held.clear()
         return data
 
-    def _fill(self) -> None:
+    def _fill(self, end: float = math.inf) -> None:
+        if time.monotonic() > end:
+            raise SourceFailed(Trouble.SILENT)
         try:
             data = self._socket.recv(_READ_BYTES)
         except TimeoutError:
@@ -375,11 +375,8 @@ class _Rtsp:
 
 
 def read_rtsp(address: Address, begin: Begin, take: Take) -> None:
-    connection = address.connect()
-    try:
+    with closing(address.connect()) as connection:
         _Rtsp(address, connection).play(begin, take)
-    finally:
-        connection.close()
 
 
 def read_http(address: Address, begin: Begin, take: Take) -> None:
@@ -387,8 +384,7 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
     parts = urlsplit(address.url)
     path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
     while True:
-        connection = address.connect()
-        try:
+        with closing(address.connect()) as connection:
             fields = {
                 "Host": parts.netloc,
                 "User-Agent": "qwen-camera",
@@ -403,8 +399,6 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
                 continue
             rtsp.check_status(head)
             _read_parts(connection, head, begin, take)
-        finally:
-            connection.close()
 
 
 def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Take) -> None:

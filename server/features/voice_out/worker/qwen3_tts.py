@@ -195,10 +195,7 @@ def _check(text: object) -> None:
 
 def _copied(model: Any, voice: str) -> Any:
     """Return what the package takes of a recording: the voice and, with its words, how it speaks."""
-    try:
-        recording = Recording.read(voice)
-    except RecordingError as error:
-        raise SpeakError(f"This Qwen3-TTS copies the voice of a recording. {error}") from None
+    recording = Recording.read(voice)
     return model.create_voice_clone_prompt(
         ref_audio=(recording.samples, recording.rate),
         ref_text=recording.words or None,
@@ -344,16 +341,10 @@ def _graph(run: Any, example: Any) -> Callable[[Any], Any]:
 LEAST_SECONDS, MOST_SECONDS = 1, 30
 _MOST_WORDS = 1000
 _WANTED = (
-    f"Set SPEECH_VOICE to a WAV file (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of somebody who agreed to it; with "
-    "its words in a text file of the same name beside it (anna.wav, anna.txt) the copy is closer."
+    "This Qwen3-TTS copies the voice of a recording. Set SPEECH_VOICE to a WAV file"
+    f" (16 bits, {LEAST_SECONDS} to {MOST_SECONDS} s) of somebody who agreed to it; with its words in a text file of"
+    " the same name beside it (anna.wav, anna.txt) the copy is closer."
 )
-
-
-class RecordingError(Exception):
-    """There is no recording that can be used; the message is for the operator's log.
-
-    Outside the server's tree of errors: it stays in the worker's process.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,29 +356,27 @@ class Recording:
 
     @classmethod
     def read(cls, voice: str) -> Self:
-        """Read the file and its words. Raises RecordingError."""
+        """Read the file and its words. Raises SpeakError."""
         if not voice:
-            raise RecordingError(_WANTED)
+            raise SpeakError(_WANTED)
         path = Path(voice)
         try:
             path = path.expanduser()
             with wave.open(str(path), "rb") as file:
                 rate, channels = file.getframerate(), file.getnchannels()
                 if file.getsampwidth() != 2 or channels not in (1, 2):
-                    raise RecordingError(
-                        f"{path} is no WAV file of 16 bits, mono or stereo. {_WANTED}"
-                    )
+                    raise SpeakError(f"{path} is no WAV file of 16 bits, mono or stereo. {_WANTED}")
                 seconds = file.getnframes() / rate
                 if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-                    raise RecordingError(f"{path} has {seconds:.1f} s. {_WANTED}")
+                    raise SpeakError(f"{path} has {seconds:.1f} s. {_WANTED}")
                 samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
             text = path.with_suffix(".txt")
             words = text.read_text("utf-8") if text.is_file() else ""
         except (OSError, EOFError, RuntimeError, ValueError, wave.Error) as error:
-            raise RecordingError(f"{path} cannot be read ({error}). {_WANTED}") from None
+            raise SpeakError(f"{path} cannot be read ({error}). {_WANTED}") from None
         words = " ".join(words.split())
         if len(words) > _MOST_WORDS:
-            raise RecordingError(
+            raise SpeakError(
                 f"{text} has {len(words):,} characters; at most {_MOST_WORDS:,} are used. {_WANTED}"
             )
         mono = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32768

@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 # Modes of torch.compile
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-_MOST_FRAMES = 100_000
-_MOST_OVERLAP = 4800
+# Whole numbers among the options: each with its least and its most
+_WHOLE = (
+    *(("emit_every_frames", 1, 1000), ("first_chunk_frames", 1, 1000)),
+    *(("decode_window_frames", 1, 2000), ("overlap_samples", 0, 4800)),
+    ("max_frames", 1, 100_000),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,10 @@ class StreamOptions:
         return self.use_optimized_decode and (self.use_compile or self.use_cuda_graphs)
 
     def __post_init__(self) -> None:
-        self._whole("emit_every_frames", 1, 1000)
-        self._whole("first_chunk_frames", 1, 1000)
-        self._whole("decode_window_frames", 1, 2000)
-        self._whole("overlap_samples", 0, _MOST_OVERLAP)
-        self._whole("max_frames", 1, _MOST_FRAMES)
+        for name, least, most in _WHOLE:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value}; {least:,} to {most:,} are possible.")
         if self.compile_mode not in COMPILE_MODES:
             raise ValueError(
                 f'compile_mode is "{str(self.compile_mode)[:40]}"; {", ".join(COMPILE_MODES)} are possible.'
@@ -70,11 +73,6 @@ class StreamOptions:
                 f"decode_window_frames is {self.decode_window_frames}, but a chunk has up to "
                 f"{max(self.emit_every_frames, self.first_chunk_frames)} new frames; the window has to hold them."
             )
-
-    def _whole(self, name: str, least: int, most: int) -> None:
-        value = getattr(self, name)
-        if not least <= value <= most:
-            raise ValueError(f"{name} is {value}; {least:,} to {most:,} are possible.")
 
     @classmethod
     def read(cls, text: str) -> Self:

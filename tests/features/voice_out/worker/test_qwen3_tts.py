@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.features.voice_out.voices import LocalVoice
-from server.features.voice_out.worker.qwen3_tts import Recording, RecordingError
+from server.features.voice_out.worker.qwen3_tts import Recording, SpeakError
 from server.shared.speech import SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
@@ -86,7 +86,7 @@ async def test_a_copying_model_asks_for_its_recording(
     model = LocalVoice(folder / "base", str(PYTHON), voice=voice, env=local_voice.ENVIRONMENT)
     model.start()
     try:
-        with pytest.raises(SpeechUnavailable, match=f"copies the voice of a recording. .*{words}"):
+        with pytest.raises(SpeechUnavailable, match=words):
             await model.wait()
     finally:
         await model.close()
@@ -152,7 +152,7 @@ def test_what_cannot_be_used_is_said(
     tmp_path: Path, seconds: float, width: int, words: str
 ) -> None:
     file = written(tmp_path / "anna.wav", seconds, width=width)
-    with pytest.raises(RecordingError, match=rf"anna\.wav.*{words}.*Set SPEECH_VOICE to a WAV"):
+    with pytest.raises(SpeakError, match=rf"anna\.wav.*{words}.*Set SPEECH_VOICE to a WAV"):
         Recording.read(str(file))
 
 
@@ -161,7 +161,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "anna.wav"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(SpeakError, match="cannot be read"):
         Recording.read(str(file))
 
 
@@ -169,7 +169,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
 def test_words_that_cannot_be_used_are_refused(tmp_path: Path, content: bytes) -> None:
     file = written(tmp_path / "anna.wav")
     (tmp_path / "anna.txt").write_bytes(content)
-    with pytest.raises(RecordingError, match=r"cannot be read|at most 1,000"):
+    with pytest.raises(SpeakError, match=r"cannot be read|at most 1,000"):
         Recording.read(str(file))
 
 
@@ -178,5 +178,5 @@ def test_words_that_cannot_be_used_are_refused(tmp_path: Path, content: bytes) -
 )
 def test_only_a_file_is_read(voice: str) -> None:
     """The package itself would fetch an address, too."""
-    with pytest.raises(RecordingError, match="Set SPEECH_VOICE to a WAV"):
+    with pytest.raises(SpeakError, match="Set SPEECH_VOICE to a WAV"):
         Recording.read(voice)
