@@ -1,16 +1,19 @@
-"""Decoding a camera: only pictures that somebody needs, and the newest one wins."""
+"""Decoding a camera: only pictures that somebody needs, and the newest one wins; H.265 and memory within bounds."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -27,7 +30,49 @@ from server.features.rtsp.worker.pictures import (
 )
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
 from server.media.video.h264 import FormatRefused, TooLarge
-from tests.features.rtsp.worker.streams import encoded
+
+_ENCODERS = {
+    "H264": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}),
+    "H265": (
+        "libx265",
+        {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "x265-params": "keyint=10:min-keyint=10:log-level=none:pools=none:frame-threads=1:repeat-headers=1",
+        },
+    ),
+    "JPEG": ("mjpeg", {}),
+}
+
+
+@functools.cache
+def encoded(
+    codec: str, frames: int, width: int = 64, height: int = 48, format: str = "yuv420p"
+) -> tuple[bytes, ...]:
+    """Encode `frames` pictures, whose luma is 16, 17 and so on, a key frame every ten."""
+    name, options = _ENCODERS[codec]
+    context = av.CodecContext.create(name, "w")
+    context.width, context.height = width, height  # type: ignore[attr-defined]
+    context.pix_fmt = "yuvj420p" if codec == "JPEG" else format  # type: ignore[attr-defined]
+    context.time_base = Fraction(1, 25)
+    context.framerate = Fraction(25, 1)  # type: ignore[attr-defined]
+    context.options = options
+    context.thread_count = 1
+    found: list[bytes] = []
+    for number in range(frames):
+        luma = np.full((height * 3 // 2, width), 128, np.uint8)
+        luma[:height] = 16 + number
+        if format == "yuv420p":
+            image = av.VideoFrame.from_ndarray(luma, format="yuv420p")
+        else:
+            image = av.VideoFrame(width, height, format)
+        if codec == "JPEG":
+            image = image.reformat(format="yuvj420p")
+        image.pts = number
+        found += [bytes(one) for one in context.encode(image)]  # type: ignore[attr-defined]
+    found += [bytes(one) for one in context.encode(None)]  # type: ignore[attr-defined]
+    assert len(found) == frames
+    return tuple(found)
 
 
 class Run:
