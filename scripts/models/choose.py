@@ -24,8 +24,6 @@ from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
 from server.core import core_dumps
-from server.features.hosting import llama_help
-from server.features.hosting.catalogue import files
 from server.features.hosting.catalogue.entry import (
     Catalogue,
     CatalogueError,
@@ -37,8 +35,9 @@ from server.features.hosting.catalogue.folder import ModelFolderError, read_mode
 from server.features.hosting.catalogue.gguf import SUFFIX
 from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.catalogue.modes import no_llama_server
-from server.features.hosting.catalogue.source import load_catalogue
+from server.features.hosting.catalogue.source import load_catalogue, relative
 from server.features.hosting.control_groups import main_memory
+from server.features.hosting.host import ask_llama, find_llama
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
@@ -117,7 +116,7 @@ def kept_at(model: Model) -> Path:
 
     Raises RuntimeError without a home directory.
     """
-    return KEPT.expanduser() / files.relative(model.id.rpartition("/")[2])
+    return KEPT.expanduser() / relative(model.id.rpartition("/")[2])
 
 
 def _unknown(name: str, catalogue: Catalogue) -> str:
@@ -229,7 +228,7 @@ def _require_memory(choice: Choice) -> None:
 
 def _llama_server(settings: Settings) -> str:
     """Return the path of llama.cpp's server. Raises ModelError with the way to get it."""
-    path, trouble = llama_help.find(HostingSettings.of(settings).llama_server)
+    path, trouble = find_llama(HostingSettings.of(settings).llama_server)
     if path is None:
         raise ModelError(f"{trouble}\n{OTHERWISE}")
     return path
@@ -237,7 +236,7 @@ def _llama_server(settings: Settings) -> str:
 
 def _require_llama_server(model: Model, settings: Settings) -> None:
     """Refuse one that does not run, or is too old for the model, before gigabytes are fetched for it."""
-    server, trouble = llama_help.ask(_llama_server(settings))
+    server, trouble = ask_llama(_llama_server(settings))
     if trouble := no_llama_server(model, Host(llama=server, llama_trouble=trouble)):
         raise ModelError(f"{trouble}\n{OTHERWISE}")
 

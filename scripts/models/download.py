@@ -30,7 +30,7 @@ from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 from server.core import core_dumps  # noqa: E402
-from server.features.hosting.catalogue.files import inside  # noqa: E402
+from server.features.hosting.catalogue.source import inside  # noqa: E402
 from server.shared.network import FetchError  # noqa: E402
 
 # Less than so much in so long is no download: 3.5 KB/s.

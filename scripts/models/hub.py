@@ -46,8 +46,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import record
 from scripts.models.trouble import ModelError
-from server.features.hosting.catalogue import files
-from server.features.hosting.catalogue.source import shown
+from server.features.hosting.catalogue.source import inside, relative, shown
 from server.shared import network
 from server.shared.network import FetchError, Network
 
@@ -360,7 +359,7 @@ def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[
     for one in siblings:
         try:
             # A name from the network becomes a path here.
-            path = files.relative(one.rfilename)
+            path = relative(one.rfilename)
         except FetchError as error:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
@@ -387,7 +386,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     try:
         if path.parent != folder:
             # A link there may lead anywhere.
-            files.inside(folder, path.parent.relative_to(folder).as_posix())
+            inside(folder, path.parent.relative_to(folder).as_posix())
     except FetchError as error:
         raise ModelError(error.message) from None
     part = path.with_name(f"{path.name}.part")

@@ -24,7 +24,7 @@ from scripts.models.trouble import ended, say
 from server.core import core_dumps
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import Host, described, gigabytes
-from server.features.hosting.catalogue.proposal import ASSUMED_SPEED, Proposal, minutes, propose
+from server.features.hosting.catalogue.modes import ASSUMED_SPEED, Proposal, minutes, propose
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue
 from server.features.hosting.host import HostProbe

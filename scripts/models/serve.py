@@ -26,13 +26,13 @@ from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from server.core import core_dumps  # noqa: E402
-from server.features.hosting import vllm_help  # noqa: E402
-from server.features.hosting.catalogue import batching, vllm_log  # noqa: E402
+from server.features.hosting.catalogue import engine_log  # noqa: E402
 from server.features.hosting.catalogue.launch import Launch  # noqa: E402
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
 from server.features.hosting.control_groups import main_memory  # noqa: E402
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader  # noqa: E402
+from server.features.hosting.host import ask_vllm  # noqa: E402
 from server.shared.processes.environment import child_environment  # noqa: E402
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
     used = cards[: gpus_of_a_copy(chosen.extra)]
     memory = sum(card.memory_total or 0 for card in used)
     share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
-    gpu_free_bytes = batching.free_bytes_of(memory, share, taken) if memory else None
+    gpu_free_bytes = int(memory * share) - taken if memory else None
     launch, batch = vllm_command.build(
         settings,
         model,
@@ -177,10 +177,10 @@ def _model(settings: Settings, chosen: argparse.Namespace) -> tuple[checkpoint.C
 def asked(program: str) -> Vllm:
     """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
-        return vllm_help.ask(program)
+        return ask_vllm(program)
     except VllmError as error:
-        if vllm_log.ON_CPU.search(error.output):
-            raise ModelError(f"`{program}` failed. {vllm_log.NO_GPU}") from None
+        if engine_log.ON_CPU.search(error.output):
+            raise ModelError(f"`{program}` failed. {engine_log.NO_GPU}") from None
         raise ModelError(error.message) from None
 
 
@@ -316,7 +316,7 @@ def explain(chosen: argparse.Namespace) -> int:
             lines.extend(line[:_LINE_CHARS].rstrip("\r\n") for line in log)
     except OSError as error:
         raise ModelError(f"{chosen.explain} cannot be read ({error.strerror}).") from None
-    reason = vllm_log.explanation(
+    reason = engine_log.vllm_explanation(
         lines,
         memory=f"GPU_MEMORY_UTILIZATION (now {settings.gpu_memory_utilization:g})",
         context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",

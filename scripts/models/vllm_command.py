@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
-from server.features.hosting.catalogue import batching
 from server.features.hosting.catalogue.launch import Launch, typed
-from server.features.hosting.catalogue.sizes import cache_bytes
+from server.features.hosting.catalogue.sizes import batch, cache_bytes
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -80,7 +79,7 @@ def build(
     host, port = _address(settings)
     limits = pixels(settings, model)
     cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
-    many = batching.batch(
+    many = batch(
         concurrent=settings.max_concurrent_inferences,
         free_bytes=gpu_free_bytes if cache is None else cache,
         token_bytes=kept_a_token(settings, model),

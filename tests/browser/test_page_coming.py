@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import ModelType, RunMode
-from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.manager import EngineManager
 from server.features.hosting.status import ManagerState, ManagerStatus
 from tests.browser.test_page_local import LOADS, picture_of
@@ -88,7 +88,7 @@ async def test_how_far_it_is_and_the_time_left(
     now = [loading]
     known: list[int | None] = [None]
     monkeypatch.setattr(EngineManager, "status", lambda _: now[0])
-    monkeypatch.setattr("server.features.hosting.visitors.Pace.left", lambda *_: known[0])
+    monkeypatch.setattr("server.features.hosting.status.Pace.left", lambda *_: known[0])
     async with running(engine="auto") as run:
         page = await started(visit, run.base_url, viewport=PHONE)
         await page.got('m.type === "model_coming"')

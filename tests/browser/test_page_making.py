@@ -41,7 +41,7 @@ async def run() -> AsyncIterator[Running]:
     """Let operators start the worker without a model, whose behaviour the model's name selects."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
         manager = one.program.feature("hosting").manager
-        manager._jobs.tools = dataclasses.replace(manager._jobs.tools, planner=plan, loader=load)
+        manager.tools = dataclasses.replace(manager.tools, planner=plan, loader=load)
         yield one
 
 

@@ -21,7 +21,7 @@ from config import known_keys, load
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.vllm_command import build
 from server.core.addresses import is_trusted
-from server.features.hosting.catalogue.containers import IMAGES
+from server.features.hosting.catalogue.command import IMAGES
 from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.media.picture.prepare import HIGH_TOKENS

@@ -151,7 +151,7 @@ GUARDED: dict[str, dict[str, str]] = {
 }
 # The same for packages of the models' environment, whose ranges are narrow.
 GUARDED_FOR_MODELS: dict[str, dict[str, str]] = {
-    "server/features/local_models/worker/chat.py": {
+    "server/features/local_models/worker/loading.py": {
         "transformers.processing_utils:ProcessorMixin.check_argument_for_proper_class": "341a1b833fa1",
         "transformers.models.auto.video_processing_auto:AutoVideoProcessor.from_pretrained": "127289e5b495",
     },

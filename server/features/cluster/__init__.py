@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Have this process share limits and sessions with the others that REDIS_URL joins."""
     from server.auth import signing_key
-    from server.features.cluster.cluster import Cluster
     from server.features.cluster.handover import HandingOver, Handovers, OperatorDrain, add_routes
     from server.features.cluster.messages import HandoverSettings, Resume
-    from server.features.cluster.replicas import HomeProcess, full_name
+    from server.features.cluster.replicas import Cluster, HomeProcess, full_name
     from server.features.cluster.settings import ClusterSettings
-    from server.features.cluster.shared_limits import Counts
+    from server.features.cluster.shared_limits import Counts, Store
 
     settings, sessions, access = api.settings, api.sessions, api.access
     own = ClusterSettings.of(settings)
@@ -30,7 +29,7 @@ def register(api: Api) -> None:
         "shared_limits_failures_total",
         "Times that Redis did not answer: limits hold for this process alone until it does",
     )
-    store = None
+    store = Store()
     if url := own.redis_url.get_secret_value():
         # Its library takes 0.1 s to load.
         from server.features.cluster.redis_store import RedisStore
@@ -60,7 +59,7 @@ def register(api: Api) -> None:
         "limits_shared",
         "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
         (),
-        lambda: {(): float(store is not None and store.answers)},
+        lambda: {(): float(store.answers)},
     )
     api.metrics.gauge(
         "gateways",

@@ -55,7 +55,6 @@ class HandoverRefused(RequestError):
 
 
 def refused(reason: str) -> HandoverRefused:
-    """Build the error for a hand-over that is not taken."""
     return HandoverRefused(
         "A new session began. It does not remember the earlier chat:"
         f" its hand-over {_REASONS[reason]}."
@@ -135,7 +134,6 @@ class Handovers:
 
 
 def _typed(turns: Any) -> Turns | None:
-    """Return turns as they were signed; None for anything else."""
     if not isinstance(turns, list) or len(turns) > MAX_TURNS:
         return None
     for turn in turns:
@@ -169,7 +167,6 @@ class HandingOver(SessionPart):
             self.send()
 
     def send(self) -> None:
-        """Give the page the chat as it is now."""
         if self._taking or not self.wanted:
             return
         turns = [(turn.question, turn.answer) for turn in self._history.all()]
@@ -276,7 +273,6 @@ class OperatorDrain:
         await self._tasks.close()
 
     def state(self) -> dict[str, Any]:
-        """Build the report for operators."""
         now = time.monotonic()
         own, others = self._replicas.own, self._replicas.others(now)
         ordered = self._from is not None
@@ -373,8 +369,6 @@ def _side(session: Session) -> HandingOver | None:
 
 
 def add_routes(router: APIRouter, drain: OperatorDrain) -> None:
-    """Add operators' routes for the drain: its state, order it, take it back."""
-
     @router.get("/drain")
     async def state() -> dict[str, Any]:
         """The drain of this gateway.

@@ -21,6 +21,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from server.core.aio import supervise
+from server.features.cluster.shared_limits import Store
 
 log = logging.getLogger(__name__)
 # Longest wait of a request for Redis, including connecting (seconds); on one machine it answers
@@ -33,7 +34,7 @@ PREFIX = "qwen-camera"
 NOT_ASKED = "not asked yet"
 
 
-class RedisStore:
+class RedisStore(Store):
     """Runs scripts in Redis, under keys that only this installation uses.
 
     `secret` is common to all processes of one installation.
@@ -142,7 +143,6 @@ class RedisStore:
         return TRY_SECONDS
 
     def report(self) -> dict[str, str | bool]:
-        """Return the state of the sharing, for /health."""
         if self.answers:
             return {"shared": True, "reason": ""}
         return {

@@ -12,11 +12,22 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from server.features.cluster.shared_limits import Store, text_of
+from server.auth import new_session_id
+from server.core.aio import TaskSet
+from server.features.cluster.shared_limits import (
+    END_SECONDS,
+    SharedEnds,
+    SharedSlots,
+    Store,
+    text_of,
+)
+from server.session_manager import Replicas, SessionManager
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +139,6 @@ class Replica:
         return 0 if self.draining else max(0, self.most - self.sessions)
 
     def seen(self) -> dict[str, str | int | bool]:
-        """Return it for reports to operators."""
         return {
             "name": self.name,
             "sessions": self.sessions,
@@ -158,7 +168,7 @@ class ReplicaList:
     def __init__(
         self,
         own: Callable[[], Replica],
-        store: Store | None,
+        store: Store,
         *,
         draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
@@ -184,14 +194,11 @@ class ReplicaList:
             self._take(await self._run(own.name, own.encode()), now)
 
     async def leave(self) -> None:
-        """Take this replica from the list."""
         own = self._own()
         if own.name:
             await self._run(own.name, "")
 
     async def _run(self, name: str, report: str) -> Any:
-        if self._store is None:
-            return None
         keys = [self._store.name("gateways"), self._store.name("gateway-reports")]
         return await self._store.run(REPORT, keys, name, report, REPORT_SECONDS, MOST_REPLICAS)
 
@@ -223,7 +230,6 @@ class ReplicaList:
         self._others = found
 
     def others(self, now: float) -> tuple[Replica, ...]:
-        """Return the other replicas as they were last read."""
         return tuple(one for one, at in self._others.values() if now - at < KNOWN_SECONDS)
 
     def states(self, now: float) -> dict[str, int]:
@@ -235,11 +241,9 @@ class ReplicaList:
 
     @property
     def own(self) -> Replica:
-        """This process as it reports itself."""
         return self._own()
 
     def can_take(self, now: float) -> bool:
-        """Find whether another replica has space for this one's people."""
         return any(one.free for one in self.others(now))
 
     def choose(self, now: float) -> str:
@@ -273,3 +277,99 @@ def _share(some: Sequence[Replica]) -> float:
 
 def _text(word: str | bytes) -> str:
     return text_of(word)[:_MOST_CHARS]
+
+
+# This process among those of its installation: where sessions live, and what all of them share
+
+
+class Cluster(Replicas):
+    def __init__(
+        self, home: HomeProcess, store: Store, sessions: SessionManager, *, here: int, most: int
+    ) -> None:
+        """`here`: sessions of this process, at most, of `most` in all."""
+        self.home = home
+        self.store = store
+        self._here = here
+        self._sessions = sessions
+        self.replicas = ReplicaList(self._report, store)
+        self._slots = SharedSlots(store, most, lambda: sessions.holders)
+        self._ends = SharedEnds(store, END_SECONDS)
+        # What ends something here that has ended at another process, by the kind before its name
+        self._enders: dict[str, Callable[[str], Awaitable[None]]] = {}
+
+    def _report(self) -> Replica:
+        sessions = self._sessions
+        return Replica(self.home.name, len(sessions), self._here, bool(sessions.closed))
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Ask the store once before anybody else does, then keep what is shared up to date."""
+        # It has its own time limit.
+        await self.store.probe()
+        await self._exchange()
+        tasks = TaskSet("cluster")
+        tasks.spawn(self.store.watch(self._keep), name="redis")
+        try:
+            yield
+        finally:
+            await tasks.close()
+
+    async def _keep(self) -> None:
+        await self._sessions.make_room(await self._slots.keep())
+        await self._exchange()
+
+    async def _exchange(self) -> None:
+        """Report this process, and end here what an operator ended at another one."""
+        await self.replicas.report(time.monotonic())
+        listed = await self._ends.read()
+        if listed is None:
+            return
+        for name in listed.names:
+            kind, _, rest = name.rpartition(" ")
+            if not kind:
+                await self._sessions.take_back(rest)
+            elif (end := self._enders.get(kind)) is not None:
+                await end(rest)
+        await self._sessions.take_all_back(listed.before)
+
+    def on_end(self, kind: str, end: Callable[[str], Awaitable[None]]) -> None:
+        """Have `end(name)` called for each `kind name` that another process announces."""
+        self._enders[kind] = end
+
+    def health(self) -> dict[str, Any]:
+        """Return what is shared, and the others as they last reported, for /health."""
+        others = self.replicas.others(time.monotonic())
+        return {"limits": self.store.report(), "gateways": [one.seen() for one in others]}
+
+    # Replicas
+
+    @property
+    def named(self) -> bool:
+        return bool(self.home.name)
+
+    def new_id(self) -> str:
+        return self.home.name_session(new_session_id)
+
+    def choose_id(self) -> str:
+        return self.home.name_session(new_session_id, self.replicas.choose(time.monotonic()))
+
+    def is_home(self, session_id: str) -> bool:
+        return self.home.is_home(session_id)
+
+    def can_take(self) -> bool:
+        return self.replicas.can_take(time.monotonic())
+
+    async def take(self, name: str) -> bool:
+        return await self._slots.take(name)
+
+    async def leave(self, name: str) -> None:
+        await self._slots.leave(name)
+
+    def hear(self) -> bool:
+        return self._ends.heard
+
+    async def announce_end(self, name: str) -> bool:
+        return await self._ends.announce_end(name)
+
+    async def announce_end_of_all(self, before: int) -> bool:
+        return await self._ends.announce_end_of_all(before)

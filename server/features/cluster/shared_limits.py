@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from server.auth import CLOCK_SKEW, SESSION_PART
 from server.core.addresses import limiter_key
 from server.session_manager import MAX_REVOKED
 
+log = logging.getLogger(__name__)
 # A session's slot outlives a process that was killed by this long at most (seconds).
 SLOT_SECONDS = 20
 # Ends are known for so long (seconds): TOKEN_MAX_AGE may be no longer.
@@ -136,13 +138,29 @@ return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0) or 0, names
 _AT_ONCE = 500
 
 
-class Store(Protocol):
-    """See `redis_store.RedisStore`."""
+class Store:
+    """What processes share: nothing here, where REDIS_URL is empty. See `redis_store.RedisStore`."""
 
-    def name(self, kind: str, text: str = "") -> str: ...
-    def member(self, text: str) -> str: ...
-    async def run(self, script: str, keys: list[str], *args: str | int | float) -> Any: ...
-    def report(self) -> dict[str, str | bool]: ...
+    answers = False
+
+    def name(self, kind: str, text: str = "") -> str:
+        return kind + text
+
+    def member(self, text: str) -> str:
+        return text
+
+    async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
+        return None
+
+    async def probe(self) -> None:
+        log.info("limits hold for this process alone: REDIS_URL is empty")
+
+    async def watch(self, on_answers: Callable[[], Any]) -> None:
+        pass
+
+    def report(self) -> dict[str, str | bool]:
+        reason = "REDIS_URL is empty: limits hold for each process alone"
+        return {"shared": False, "reason": reason}
 
 
 class Counts:
@@ -223,7 +241,6 @@ class SharedEnds:
         return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
 
     async def announce_end_of_all(self, before: int) -> bool:
-        """See `announce_end`. `before`: seconds since the epoch."""
         keys = [self._store.name("ended-before")]
         return bool(await self._store.run(END_ALL, keys, before, self._life))
 
@@ -251,7 +268,6 @@ def _is_later(name: str, latest: int) -> bool:
 
 
 def text_of(name: str | bytes) -> str:
-    """Read a word of Redis."""
     return name.decode("ascii", "replace") if isinstance(name, bytes) else name
 
 

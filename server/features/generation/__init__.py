@@ -20,7 +20,7 @@ def register(api: Api) -> None:
     from server.features.generation.routes import add_routes
     from server.features.generation.videos_api import VideosApi
     from server.features.hosting.catalogue.entry import RunMode
-    from server.features.hosting.routes import PREFIX
+    from server.features.hosting.hosting import PREFIX
 
     def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         launch, model = plan.launch, plan.model

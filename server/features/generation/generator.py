@@ -11,8 +11,8 @@ from typing import Any
 from server.core.aio import TaskSet, log_failure
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.features.generation.rules import Rules
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Model
-from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 from server.shared.processes.process import ProcessFailed

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Let people give programs access, and programs in over MCP."""
-    from server.features.grants.guard import ProgramGuard
-    from server.features.grants.mcp_endpoint import McpEndpoint
+    from server.features.grants.guard import McpEndpoint, ProgramGuard
     from server.features.grants.programs import Programs
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes
     from server.features.grants.settings import GrantSettings

@@ -57,8 +57,6 @@ class _Rates:
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """The access of one program."""
-
     id: str
     # The person's name for it
     name: str
@@ -226,7 +224,6 @@ class Grants:
         return self._rates
 
     def end(self, id: str) -> Grant | None:
-        """End a grant at once; None for one that is not there."""
         return self._grants.pop(id, None)
 
     def expire(self, now: float) -> list[Grant]:

@@ -26,7 +26,7 @@ from server.media.camera import Asked
 from server.media.picture.luma import WORDS, Hindrance, is_black
 from server.models.base import Conversation, Engine, EngineRequest
 from server.models.routing import choose
-from server.models.scheduler.job import Job, Result
+from server.models.scheduler.job import Result
 from server.session.part import PROGRAMS, QuestionRoute, SessionContext
 from server.session.request.answers import (
     AnswerListener,
@@ -68,8 +68,6 @@ class ChatForm:
 
 @dataclass(frozen=True, slots=True)
 class ProgramQuestion:
-    """The words of a program, and how it wants them answered."""
-
     words: str
     # look | find | recall | snapshot | chat: what the page says of it
     tool: str = "look"
@@ -87,7 +85,6 @@ class ProgramQuestion:
 
     @property
     def held(self) -> bool:
-        """True when it is about a held frame."""
         return self.chat.held if self.chat is not None else self.frame is not None
 
     def check(self) -> None:
@@ -159,7 +156,6 @@ class ProgramQuestions:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
         """
-        question.check()
         began = time.monotonic()
         route, detail = choose(question.words, question.detail, question.route)
         if route in (Route.READ, Route.TWICE):
@@ -238,7 +234,8 @@ class ProgramQuestions:
         except TimeoutError:
             raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
         finally:
-            self._stop(pending.job)
+            if pending.job is not None:
+                self._services.inference.cancel(pending.job, "user")
             begun = into.begun
             # They keep the error that this call raises, which keeps the view.
             del pending, sink, into
@@ -249,10 +246,6 @@ class ProgramQuestions:
                 "The person's own question came first. Ask again in a moment.", retry_after=2
             )
         return response
-
-    def _stop(self, job: Job | None) -> None:
-        if job is not None:
-            self._services.inference.cancel(job, "user")
 
 
 # The watches that programs begin in a session, and the alerts that they may hear of.
@@ -318,8 +311,17 @@ class ProgramWatches:
         Without any it waits for the next one, for `wait` seconds at most. Raises Unauthorized when the access ends
         meanwhile, and Conflict without watches.
         """
-        watching = self._watching
-        task = asyncio.create_task(self._next(watching, grant, after, wait), name="program/events")
+        kept = self._watching.alerts
+        deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)
+
+        async def next_ones() -> list[KeptAlert]:
+            while True:
+                all_of_them, since = kept.kept(), grant.made_at * 1000
+                found = [one for one in all_of_them if one.number > after and one.at >= since]
+                if found or not await kept.next(deadline):
+                    return found
+
+        task = asyncio.create_task(next_ones(), name="program/events")
         waits = self._waits.setdefault(grant.id, set())
         waits.add(task)
         try:
@@ -331,19 +333,6 @@ class ProgramWatches:
         if task.cancelled():
             raise ended()
         return task.result()
-
-    async def _next(
-        self, watching: Watching, grant: Grant, after: int, wait: float
-    ) -> list[KeptAlert]:
-        deadline = asyncio.get_running_loop().time() + min(max(0.0, wait), MOST_WAIT)
-        while True:
-            found = [
-                one
-                for one in watching.alerts.kept()
-                if one.number > after and one.at >= grant.made_at * 1000
-            ]
-            if found or not await watching.alerts.next(deadline):
-                return found
 
     def _living(self, grant: Grant) -> list[str]:
         """Return the watches of a program that are still there: a person may have ended some."""

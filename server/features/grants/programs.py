@@ -109,26 +109,12 @@ class Programs(SessionPart):
         return True
 
     def end_all(self) -> int:
-        """End the access of all programs; return their number."""
         return sum(self.end(grant.id) for grant in self._grants.all())
 
     def listed(self) -> messages.ProgramList:
-        """List the programs for the person's page."""
         self._expire()
-        now, wall = time.monotonic(), time.time()
         return messages.ProgramList(
-            programs=[
-                messages.ProgramInfo(
-                    id=grant.id,
-                    name=grant.name,
-                    scopes=sorted(grant.scopes),
-                    made_at=round(grant.made_at * 1000),
-                    expires_at=round((wall + grant.until - now) * 1000),
-                    last_used=None if grant.last_used is None else round(grant.last_used * 1000),
-                    looks=grant.looked,
-                )
-                for grant in self._grants.all()
-            ],
+            programs=[info_of(grant) for grant in self._grants.all()],
             most=MAX_GRANTS if self._grants.allowed else 0,
             looks_per_minute=self._grants.per_minute,
         )
@@ -224,7 +210,6 @@ class Programs(SessionPart):
 
     @property
     def model(self) -> str:
-        """The name of the model that answers now."""
         engine = self._services.current_engine()
         return engine.status.model_name or engine.name
 
@@ -349,7 +334,6 @@ class Programs(SessionPart):
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Count an error by its code."""
         try:
             yield
         except QwenCameraError as error:
@@ -379,8 +363,20 @@ class Programs(SessionPart):
             self.end(grant.id)
 
 
+def info_of(grant: Grant) -> messages.ProgramInfo:
+    left = grant.until - time.monotonic()
+    return messages.ProgramInfo(
+        id=grant.id,
+        name=grant.name,
+        scopes=sorted(grant.scopes),
+        made_at=round(grant.made_at * 1000),
+        expires_at=round((time.time() + left) * 1000),
+        last_used=None if grant.last_used is None else round(grant.last_used * 1000),
+        looks=grant.looked,
+    )
+
+
 def programs_of(session: Session) -> Programs:
-    """Return the programs of a session."""
     found = session.part("grants")
     assert isinstance(found, Programs)
     return found

@@ -14,7 +14,7 @@ from server.core.errors import NotFound
 from server.core.redact import session_hash
 from server.features.grants.grants import Scope
 from server.features.grants.guard import ProgramGuard
-from server.features.grants.programs import programs_of
+from server.features.grants.programs import info_of, programs_of
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.request_guard import RequestGuard, Services
@@ -57,10 +57,8 @@ def add_grant_routes(
         """Give a program access. 201 with it, its `token`, which no other answer has, and `mcp` and
         `openai`, the paths of its MCP server and of OpenAI's interface.
         """
-        programs = programs_of(session)
-        grant, token = programs.make(body.name, body.scopes, body.seconds)
-        (info,) = (one for one in programs.listed().programs if one.id == grant.id)
-        return info.model_dump() | {
+        grant, token = programs_of(session).make(body.name, body.scopes, body.seconds)
+        return info_of(grant).model_dump() | {
             "token": token,
             "mcp": f"/at/{session.id}/mcp",
             "openai": f"/at/{session.id}/v1",
@@ -103,8 +101,7 @@ def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) ->
         """A program's own access, as above; needs the program's token, which opens nothing else here."""
         entered = await programs.enter(request)
         entered.programs.use(entered.grant, None)
-        (info,) = (one for one in entered.programs.listed().programs if one.id == entered.grant.id)
-        return info.model_dump()
+        return info_of(entered.grant).model_dump()
 
 
 # Operators' routes about programs: those that people let look, and access to fixed cameras, which

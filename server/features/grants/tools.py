@@ -1,6 +1,6 @@
 """The MCP server (Model Context Protocol) and its tools: their names, words and arguments, and what each does.
 
-Loading its package takes a quarter of a second, so `mcp_endpoint` imports this for the first program.
+Loading its package takes a quarter of a second, so `guard` imports this for the first program.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from server.core.errors import BadRequest, Internal, QwenCameraError
 from server.core.frames import Detail, Route
 from server.core.messages.base import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
-from server.features.grants.guard import Pass
-from server.features.grants.mcp_endpoint import PASS
+from server.features.grants.guard import PASS, Pass
 from server.features.grants.program_question import MOST_WAIT, ProgramQuestion
 from server.features.grants.programs import PageClosed
 from server.shared.watch_answers import MAX_CONDITION_CHARS

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Let operators choose, load and stop models, and load LOCAL_MODEL."""
-    from server.features.hosting.hosting import Hosting
-    from server.features.hosting.routes import PREFIX, add_routes
+    from server.features.hosting.hosting import PREFIX, Hosting, add_routes
 
     hosting = Hosting(api)
     api.run("hosting", start=hosting.start, close=hosting.close, last=True)

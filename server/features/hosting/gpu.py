@@ -61,7 +61,10 @@ class GpuReader:
         ):
             try:
                 self._read = find()
+                if not self._read():
+                    raise GpuError("it lists no GPU")
             except GpuError as error:
+                self._read = list
                 reasons.append(f"{name}: {error}")
                 continue
             self.source = name
@@ -84,11 +87,8 @@ def _find_nvidia() -> Callable[[], list[Gpu]]:
         return _find_nvidia_smi()
     try:
         pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
         raise GpuError(str(error)) from None
-    if not count:
-        raise GpuError("the driver runs and has no GPU")
     return _read_nvidia
 
 
@@ -148,7 +148,6 @@ def _find_nvidia_smi() -> Callable[[], list[Gpu]]:
             found.append(Gpu(index, name, None, used, total, None, None))
         return found
 
-    _some(read())
     return read
 
 
@@ -163,7 +162,6 @@ def _find_amd_smi() -> Callable[[], list[Gpu]]:
     def read() -> list[Gpu]:
         return amd_smi_gpus(_run(command), names)
 
-    _some(read())
     return read
 
 
@@ -175,7 +173,6 @@ def _find_rocm_smi() -> Callable[[], list[Gpu]]:
     def read() -> list[Gpu]:
         return rocm_smi_gpus(_run(command))
 
-    _some(read())
     return read
 
 
@@ -268,11 +265,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _some(gpus: Sequence[Gpu]) -> None:
-    if not gpus:
-        raise GpuError("it lists no GPU")
 
 
 def _tool(name: str) -> str:

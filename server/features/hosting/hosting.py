@@ -1,28 +1,32 @@
-"""What operators do with models: see, preview, load and stop them; and the runtimes that load them."""
+"""What operators do with models, and their routes: see, preview, load and stop them; and the runtimes that load them."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fastapi import APIRouter
 from pydantic import SecretStr
 
 from server.core.aio import TaskSet, in_pool
 from server.core.frames import Role
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
-from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
+from server.features.hosting.catalogue.machine import Host, described
+from server.features.hosting.catalogue.modes import modes, propose
 from server.features.hosting.catalogue.source import CatalogueSource
 from server.features.hosting.host import HostProbe
-from server.features.hosting.manager import EngineManager
+from server.features.hosting.manager import EngineManager, Tools
 from server.features.hosting.messages import (
     Answering,
     EngineReport,
@@ -30,13 +34,11 @@ from server.features.hosting.messages import (
     LogLines,
 )
 from server.features.hosting.model_fetch import FetchStatus, ModelFetch
-from server.features.hosting.model_run import Tools
 from server.features.hosting.planner import Planner, Seen
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
-from server.features.hosting.status import ManagerStatus
-from server.features.hosting.visitors import Pace, Visitors, coming
+from server.features.hosting.status import ManagerStatus, Pace, Visitors, coming
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import EngineGroup, OpenAIEngine
 from server.models.openai.known_server import Whereabouts
@@ -46,6 +48,12 @@ from server.session.request.outbox import Outbox
 if TYPE_CHECKING:
     from server.app.api import Api
 
+log = logging.getLogger(__name__)
+PREFIX = "/api/engine"
+# Sentences about unusable folders; there may be many.
+MAX_TROUBLES = 6
+# Less than the 30 s that a proxy in front waits.
+STOP_SECONDS = 20.0
 # Fetched models, each in a folder of its own, as run.sh --model keeps them
 KEPT = Path(os.path.expanduser("~/models"))
 # Keys of remote servers that are kept; the one given longest ago goes.
@@ -124,7 +132,6 @@ class Hosting:
         await self.manager.begin(await in_pool(self._pool, own_choice, folder, dtype))
 
     async def close(self) -> None:
-        """Close all of it; a failure skips nothing."""
         async with AsyncExitStack() as stack:
             # The last one goes first.
             stack.callback(self.channel.close)
@@ -222,7 +229,6 @@ class Hosting:
         return given.get_secret_value()
 
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
-        """Create the runtime for a plan."""
         remote = plan.choice.mode is RunMode.REMOTE
         key = self.key_for(plan.choice) if remote else ""
         if feature := _feature_for(plan):
@@ -292,7 +298,6 @@ class OperatorChannel:
             outbox.discard(LogLines)
 
     def changed(self) -> None:
-        """Send the changed state."""
         if self._listeners:
             report = self._report()
             for outbox in self._listeners:
@@ -360,3 +365,142 @@ def report(
         answering=answering,
         why=why or None,
     )
+
+
+# Operators' routes
+
+
+def add_routes(router: APIRouter, hosting: Hosting) -> None:
+    def standing() -> dict[str, Any]:
+        return {"engine": hosting.report().model_dump(exclude_none=True)}
+
+    @router.get("")
+    async def engine() -> dict[str, Any]:
+        """The engines: `engine` (the fields of the message `engine`), `models`, `fetch`, `machine`,
+        `troubles`, `pending`.
+
+        `models`: a list of `id`, `name`, `aliases`, `type`, `abilities`, `weights_bytes`,
+        `memory_bytes`, `context_length`, `licence`, `note`, `here`, `recommended` (true for the one
+        that is proposed for this machine), `fetch` (the command; empty for one that is here), and
+        `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
+        `pending`: ask again soon.
+        """
+        seen = await hosting.probe()
+        free = await hosting.fetch.free()
+        best = propose(seen.models, seen.emptied, free).model
+        return {
+            **standing(),
+            # With the memory that unloading the current model would free.
+            "models": listed(seen.models, seen.emptied, hosting.fetch.command, best),
+            "fetch": await fetch_state(hosting.fetch),
+            "machine": described(seen.host),
+            "troubles": troubles(seen.models),
+            # The page should ask again soon
+            "pending": bool(seen.host.vllm_pending),
+        }
+
+    @router.get("/fetch")
+    async def fetching() -> dict[str, Any]:
+        """The download of a model.
+
+        `state` (`idle`, `fetching`, `checking`, `paused`, `failed`, `done`), `model`, `done_bytes`,
+        `total_bytes` (0: unknown), `free_bytes` (on the disk where models are kept; `null`:
+        unknown), `error`, `refused` (why nothing can be fetched from here).
+        """
+        return await fetch_state(hosting.fetch)
+
+    @router.post("/fetch", status_code=202)
+    async def fetch(body: dict[str, Any]) -> dict[str, Any]:
+        """Download `model` (`OWNER/NAME` of the catalogue), or go on with it: 202 and the same. 409
+        while another one is fetched, or without `ALLOW_MODEL_DOWNLOADS`.
+        """
+        await hosting.fetch.start(body.get("model"))
+        return await fetch_state(hosting.fetch)
+
+    @router.delete("/fetch")
+    async def pause_fetch() -> dict[str, Any]:
+        """Pause the download, and keep the part that came. The same."""
+        await hosting.fetch.pause()
+        return await fetch_state(hosting.fetch)
+
+    @router.post("/preview")
+    async def preview(body: dict[str, Any]) -> dict[str, Any]:
+        """The command that a choice would run. Body: `Choice`. Answers `command`, `elsewhere` (the
+        other machine that pictures would go to) and `warnings`.
+        """
+        return await hosting.preview(Choice.read(body))
+
+    @router.post("/start", status_code=202)
+    async def start(body: dict[str, Any]) -> dict[str, Any]:
+        """Start a model. Body: `Choice`. 202 with `engine`."""
+        choice = Choice.read(body)
+        await hosting.manager.start(choice)
+        log.info("the operator starts a model", extra={"kind": str(choice.mode)})
+        return standing()
+
+    @router.post("/stop")
+    async def stop() -> dict[str, Any]:
+        """Stop the model. Answers `engine`; after 20 s also while it still stops."""
+        log.info("the operator stops the model")
+        # If it takes longer, stopping continues, and the socket reports its end.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await hosting.manager.stop()
+        return standing()
+
+
+# What the panel shows
+
+
+async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
+    """Return what is being fetched, the room on the disk, and why nothing can be."""
+    free = await fetch.free()
+    status = fetch.status()
+    return {
+        "state": str(status.state),
+        "model": status.model,
+        "done_bytes": status.done,
+        "total_bytes": status.total,
+        "free_bytes": free,
+        "error": status.error,
+        "refused": fetch.refused,
+    }
+
+
+def listed(
+    models: Iterable[Model],
+    host: Host,
+    command: Callable[[Model], str] = lambda _: "",
+    best: Model | None = None,
+) -> list[dict[str, Any]]:
+    """List the models with their modes; `command` fetches one, `best` is the proposed one."""
+    return [
+        {
+            "id": model.id,
+            "name": model.name,
+            "aliases": list(model.aliases),
+            "type": str(model.model_type),
+            "abilities": sorted(model.abilities),
+            "weights_bytes": model.weights_bytes,
+            "memory_bytes": model.memory_bytes,
+            "context_length": model.context_length,
+            "licence": model.licence,
+            "note": model.note,
+            "here": model.folder is not None,
+            "recommended": model is best,
+            # The command that fetches it; empty for one that is here, or is no repository
+            "fetch": command(model) if model.folder is None and "/" in model.id else "",
+            "modes": [
+                {"mode": str(mode), "ok": possible.ok, "reason": possible.reason}
+                for mode, possible in modes(model, host).items()
+            ],
+        }
+        for model in models
+    ]
+
+
+def troubles(catalogue: Catalogue) -> list[str]:
+    """Return sentences about an unreadable catalogue and unusable model folders."""
+    shown = catalogue.troubles[:MAX_TROUBLES]
+    more = len(catalogue.troubles) - len(shown)
+    return [*shown, *([f"And {more} more folders that hold no model for this."] if more else [])]

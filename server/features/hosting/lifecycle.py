@@ -23,9 +23,10 @@ out the actions; at most one of them is a job, which replaces the job before it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from typing import NamedTuple
 
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.runtime import Plan
@@ -74,114 +75,88 @@ class Run:
 # Events: what an operator asks for, and what happens to a model
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Event(Enum):
+    """Those that tell nothing more."""
+
+    STOP = auto()
+    CLOSE = auto()
+    # The model answers.
+    LOADED = auto()
+    # The pause before it is loaded again is over.
+    WAITED = auto()
+    # Nothing is left of the models that had to go.
+    EMPTIED = auto()
+    # The runner's job raised something unforeseen.
+    BROKE = auto()
+
+
+class Start(NamedTuple):
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The model answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotLoaded:
+class NotLoaded(NamedTuple):
     """The model could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
 
     why: str
     port_taken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """The model was planned on another port."""
 
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A model that answered has ended or hangs. `calm`: it had run for long."""
 
     how: str
     calm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """The pause before it is loaded again is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Emptied:
-    """Nothing is left of the models that had to go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """The runner's job raised something unforeseen."""
-
-
-Event = Start | Stop | Close | Loaded | NotLoaded | Moved | Ended | Waited | Emptied | Broke
+AnyEvent = Event | Start | NotLoaded | Moved | Ended
 
 
 # Actions. Those of `Job` take time and end with an event.
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """Show that it is being loaded; without `beside` no model answers meanwhile."""
 
     order: Order
     beside: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     run: Run
     # Loaded again after a crash
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """Plan it on another port: Moved, else NotLoaded with `why`."""
 
     run: Run
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """Let it answer from now on."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(NamedTuple):
     """Let it finish its answers, then unload it; nothing waits for that."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Let nobody be answered by it from now on; answers under way end with `cut`."""
 
     state: EngineState
@@ -189,14 +164,12 @@ class Part:
     cut: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShowCrash:
+class ShowCrash(NamedTuple):
     run: Run
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(NamedTuple):
     """Unload what is left of it, show `why` and the phase, and wait."""
 
     run: Run
@@ -205,8 +178,7 @@ class Restart:
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class Empty:
+class Empty(NamedTuple):
     """Unload these. `shown`: the status shows that they stop; `silent`: it shows another model."""
 
     runs: tuple[Run, ...]
@@ -214,15 +186,13 @@ class Empty:
     silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Prefer:
+class Prefer(NamedTuple):
     """Let the model go before every other engine, or none."""
 
     yes: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ShowFailed:
+class ShowFailed(NamedTuple):
     run: Run
     why: str
 
@@ -280,63 +250,41 @@ class WrongEvent(RuntimeError):
     """An event that the drawing does not have then. A bug: outside the tree of errors."""
 
 
-_AFTER_FAILURE = {Phase.LOADING, Phase.READY, Phase.FAILED}
-# Start, Stop and Close come at any time.
-_NEXT: Mapping[tuple[Phase, type[Event]], set[Phase]] = {
-    (Phase.LOADING, Loaded): {Phase.READY},
-    (Phase.LOADING, NotLoaded): {Phase.MOVING, Phase.RESTARTING, Phase.STOPPING, *_AFTER_FAILURE},
-    (Phase.LOADING, Broke): {Phase.STOPPING},
-    (Phase.MOVING, Moved): {Phase.LOADING},
-    (Phase.MOVING, NotLoaded): {Phase.RESTARTING, Phase.STOPPING, *_AFTER_FAILURE},
-    (Phase.MOVING, Broke): {Phase.STOPPING},
-    (Phase.READY, Ended): {Phase.RESTARTING, Phase.STOPPING},
-    (Phase.READY, Broke): {Phase.STOPPING},
-    (Phase.RESTARTING, Waited): {Phase.LOADING},
-    (Phase.RESTARTING, Broke): {Phase.STOPPING},
-    (Phase.STOPPING, Emptied): {Phase.IDLE, Phase.CLOSED, Phase.STOPPING, *_AFTER_FAILURE},
-}
 # Phases in which the runner's job may have broken. While models are unloaded, that goes on.
-BREAKABLE = frozenset(phase for phase, event in _NEXT if event is Broke)
-_ASKED: Mapping[type[Event], set[Phase]] = {
-    Start: {Phase.LOADING, Phase.STOPPING},
-    Stop: {Phase.IDLE, Phase.STOPPING},
-    Close: {Phase.CLOSED, Phase.STOPPING},
+BREAKABLE = frozenset({Phase.LOADING, Phase.MOVING, Phase.READY, Phase.RESTARTING})
+# When an event may come. Start, Stop and Close come at any time.
+_COMES: Mapping[Event | type, Set[Phase]] = {
+    Event.LOADED: {Phase.LOADING},
+    NotLoaded: {Phase.LOADING, Phase.MOVING},
+    Moved: {Phase.MOVING},
+    Ended: {Phase.READY},
+    Event.WAITED: {Phase.RESTARTING},
+    Event.BROKE: BREAKABLE,
+    Event.EMPTIED: {Phase.STOPPING},
 }
 
 
-def step(state: State, event: Event) -> Step:
+def step(state: State, event: AnyEvent) -> Step:
     """Take an event. Raises WrongEvent for one that cannot come now."""
-    kind = type(event)
-    allowed = _ASKED.get(kind) or _NEXT.get((state.phase, kind), set())
-    if not allowed or state.phase is Phase.CLOSED:
-        raise WrongEvent(f"{kind.__name__} in {state.phase}")
-    after, actions = _take(state, event)
-    if after.phase not in allowed:
-        raise WrongEvent(f"{kind.__name__} in {state.phase} led to {after.phase}")
-    return after, actions
-
-
-def joined(*texts: str) -> str:
-    """Join sentences; one may end with a command."""
-    return " ".join(text if text.endswith(".") else f"{text}." for text in texts if text)
-
-
-def _take(state: State, event: Event) -> Step:
+    kind = event if isinstance(event, Event) else type(event)
+    if state.phase is Phase.CLOSED or state.phase not in _COMES.get(kind, Phase):
+        raise WrongEvent(f"{event} in {state.phase}")
     match event:
         case Start(order):
             # Do not go back to a model that an operator stopped.
             stopped = state.phase is Phase.STOPPING and not state.failing
             good = state.good if stopped else _worked(state)
             return _switch(replace(state, wanted=order, failing="", good=good))
-        case Stop():
+        case Event.STOP:
             return _switch(replace(state, wanted=None, failing="", good=None))
-        case Close():
+        case Event.CLOSE:
             return _switch(replace(state, wanted=None, failing="", good=None, closing=True))
-        case Emptied():
+        case Event.EMPTIED:
             return _emptied(state)
-    run = _the_run(state)
+    run = state.run
+    assert run is not None
     match event:
-        case Loaded():
+        case Event.LOADED:
             return _ready(state, run)
         case NotLoaded(why, port_taken):
             return _not_loaded(state, run, why, port_taken)
@@ -346,7 +294,7 @@ def _take(state: State, event: Event) -> Step:
             return replace(state, phase=Phase.LOADING, run=moved), (begin, Load(moved, again=True))
         case Ended(how, calm):
             return _ended(state, run, how, calm)
-        case Waited():
+        case Event.WAITED:
             return replace(state, phase=Phase.LOADING), (Load(run, again=True),)
         case _:
             part: tuple[Action, ...] = ()
@@ -354,6 +302,11 @@ def _take(state: State, event: Event) -> Step:
                 part = (Part(EngineState.UNREACHABLE, OUR_FAULT, OUR_FAULT),)
             stopping = replace(state, phase=Phase.STOPPING, failing=OUR_FAULT)
             return stopping, (*part, Empty((run,), silent=state.beside is not None))
+
+
+def joined(*texts: str) -> str:
+    """Join sentences; one may end with a command."""
+    return " ".join(text if text.endswith(".") else f"{text}." for text in texts if text)
 
 
 # Switching
@@ -487,9 +440,3 @@ def _again(state: State, run: Run, why: str) -> Step:
     phase = f"starting again in {delays[done]:g} s ({done + 1} of {len(delays)})"
     restarting = replace(state, phase=Phase.RESTARTING, run=replace(run, crashes=done + 1))
     return restarting, (Restart(run, why, delays[done], phase),)
-
-
-def _the_run(state: State) -> Run:
-    if state.run is None:
-        raise WrongEvent(f"no model in {state.phase}")
-    return state.run

@@ -1,157 +1,230 @@
-"""One model at a time: the runner of `lifecycle`, which carries out what an operator chose."""
+"""One model at a time: the runner of `lifecycle`, which carries out what an operator chose.
+
+A `ModelRun` is one run of one model: loaded, watched, unloaded with its memory given back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Set
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 
-from server.core.aio import cancel_and_wait, in_pool, supervise
+from server.core.aio import TaskSet, cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting import lifecycle
-from server.features.hosting.active_engine import ELSEWHERE, NOTHING_LOADED, STARTED_AGAIN
+from server.features.hosting.active_engine import (
+    ELSEWHERE,
+    NOTHING_LOADED,
+    STARTED_AGAIN,
+    ActiveEngine,
+)
 from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.lifecycle import Order, Phase, Run, State
-from server.features.hosting.log_progress import LoadProgress
-from server.features.hosting.model_run import ModelRun, Tools
+from server.features.hosting.lifecycle import Ended, Order, Phase, Run, State
+from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.planner import usable_port
-from server.features.hosting.runtime import Plan, Runtime, StartFailed, refined
-from server.features.hosting.status import ManagerState, ManagerStatus, loading_status, wrong_model
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed, refined
+from server.features.hosting.server_runtime import ServerRuntime
+from server.features.hosting.status import (
+    ManagerState,
+    ManagerStatus,
+    StatusStore,
+    loading_status,
+    wrong_model,
+)
 from server.models.base import EngineState
+from server.models.selector import EngineSelector
 
 log = logging.getLogger(__name__)
+# A model is restarted when it has not answered for this long.
+SILENT_SECONDS = 60.0
+# After so long a crash counts as the first again.
+_CALM_SECONDS = 300.0
+_WATCH_SECONDS = 2.0
+# The GPUs' memory is read in every one of so many turns.
+_GPU_TURNS = 5
+# Time for a GPU's memory to be freed after the end of its process.
+_RETURN_SECONDS = 15.0
+_RETURNED_SHARE = 0.95
+
+
+# Finds the model and builds the command; blocking. Raises BadRequest. Arguments: the choice, and the
+# bytes of main memory and of each GPU that unloading the current model will free.
+MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
+Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
+# Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
+GpuFree = Callable[[], Sequence[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The manager's own tools, which every run uses."""
+
+    active: ActiveEngine
+    engines: EngineSelector
+    # Threads for planning, which may take minutes, and for reading memory, which must not wait for
+    # that
+    planning: ThreadPoolExecutor
+    measuring: ThreadPoolExecutor
+    planner: MakePlan
+    loader: Loader
+    # Bytes of free memory of each GPU, None where there is none
+    gpu_free: GpuFree = lambda: None
+    silent_seconds: float = SILENT_SECONDS
+    return_seconds: float = _RETURN_SECONDS
+    store: StatusStore = field(default_factory=StatusStore)
+    tasks: TaskSet = field(default_factory=lambda: TaskSet("manager"))
+
+
+class ModelRun:
+    """Each method may be cancelled at any time; `unload` is due in any case."""
+
+    def __init__(self, run: Run, tools: Tools) -> None:
+        self.plan = run.order.plan
+        # None before loading
+        self.loaded: Runtime | None = None
+        # The GPU's memory is not waited for any more.
+        self.hurried = False
+        self._tools = tools
+        # Free memory of the GPUs before it was loaded
+        self._gpu_empty: Sequence[int] | None = None
+        # Its main memory and the GPUs' free memory at the beginning of stopping
+        self._held: tuple[int | None, Sequence[int] | None] | None = None
+
+    async def load(self, plan: Plan, *, again: bool) -> None:
+        """Return when it answers. Raises StartFailed."""
+        tools = self._tools
+        self.plan = plan
+        if not again:
+            self._gpu_empty = await self._gpu_free()
+        self.loaded = tools.loader(plan, tools.store.line, tools.store.progress)
+        async with self._sampled(self.loaded):
+            await self.loaded.start()
+
+    async def watch(self, on_turn: Callable[[], None] | None = None) -> Ended:
+        """Return when it has ended or hangs; with `on_turn`, called each time, it is elsewhere."""
+        loaded, tools = self.loaded, self._tools
+        if loaded is None:
+            raise RuntimeError("nothing is loaded")
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        hung = "did not answer any more and was ended."
+        async with self._sampled(loaded):
+            while not loaded.ended.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(_WATCH_SECONDS, tools.silent_seconds)):
+                        await loaded.ended.wait()
+                if on_turn is not None:
+                    on_turn()
+                elif tools.active.silent_seconds() > tools.silent_seconds:
+                    break
+                elif await self._stuck_seconds(loaded) > tools.silent_seconds:
+                    hung = "went on with an answer that nobody waited for, and was ended to free it for others."
+                    break
+        how = loaded.how_it_ended() if loaded.ended.is_set() else hung
+        return Ended(how, calm=clock() - began >= _CALM_SECONDS)
+
+    async def _stuck_seconds(self, loaded: Runtime) -> float:
+        if not isinstance(loaded, ServerRuntime):
+            return 0.0
+        return await loaded.stuck_seconds(self._tools.active.answering)
+
+    def gives_back(self, gpu_free: Sequence[int] | None) -> tuple[int, ...]:
+        """Return for each GPU the bytes that are free without it, beyond those that are free now."""
+        empty = self._gpu_empty
+        if gpu_free is None or empty is None or len(empty) != len(gpu_free):
+            return ()
+        return tuple(max(0, before - now) for before, now in zip(empty, gpu_free, strict=True))
+
+    async def unload(self, *, silently: bool = False) -> None:
+        """Stop what is there, wait for its memory, show how much came back.
+
+        May be cancelled and called again. `silently`: the status shows another model.
+        """
+        loaded, store = self.loaded, self._tools.store
+        if loaded is None:
+            return
+        if self._held is None:
+            self._held = await self._main_memory(loaded), await self._gpu_free()
+        held, gpu_before = self._held
+        await loaded.stop()
+        left = await self._main_memory(loaded)
+        gpu_after = await self._gpu_returned()
+        self.loaded = self._held = None
+        freed = None if held is None else max(0, held - (left or 0))
+        gpu = None
+        if gpu_before is not None and gpu_after is not None:
+            gpu = max(0, sum(gpu_after) - sum(gpu_before))
+        known = freed is not None or gpu is not None
+        released = ReleasedMemory(memory_bytes=freed, left_bytes=left, gpu_bytes=gpu)
+        status = replace(store.status, released=released if known else None)
+        store.show(status if silently else replace(status, memory_bytes=None, gpu_bytes=None))
+        if held:
+            store.line(f"{self.plan.name} freed {(freed or 0) / 1e6:.0f} MB of main memory.")
+        if gpu is not None:
+            store.line(f"{self.plan.name} freed {gpu / 1e6:.0f} MB of GPU memory.")
+
+    # Its memory
+
+    async def _gpu_returned(self) -> Sequence[int] | None:
+        """Return the free memory of each GPU once it is back, or after a while."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._tools.return_seconds
+        empty = self._gpu_empty
+        while True:
+            free = await self._gpu_free()
+            if free is None or empty is None or self.hurried:
+                return free
+            if all(
+                now >= before * _RETURNED_SHARE for now, before in zip(free, empty, strict=False)
+            ):
+                return free
+            if clock() > due:
+                log.warning("GPU memory was not given back in time")
+                return free
+            await asyncio.sleep(0.25)
+
+    @asynccontextmanager
+    async def _sampled(self, loaded: Runtime) -> AsyncIterator[None]:
+        """Show its memory in the status meanwhile."""
+        sampling = self._tools.tasks.spawn(self._sample(loaded), name="sample")
+        try:
+            yield
+        finally:
+            sampling.cancel()
+
+    async def _sample(self, loaded: Runtime) -> None:
+        store, was, turn = self._tools.store, None, 0
+
+        async def step() -> float:
+            nonlocal was, turn
+            held = await self._main_memory(loaded)
+            state, gpu = store.status.state, store.status.gpu_bytes
+            # Some GPUs are read by a program, which takes a second.
+            if turn % _GPU_TURNS == 0 or state is not was:
+                taken = self.gives_back(await self._gpu_free())
+                gpu, was = sum(taken) if taken else None, state
+            turn += 1
+            if self.loaded is loaded:
+                store.show(replace(store.status, memory_bytes=held, gpu_bytes=gpu))
+            return _WATCH_SECONDS
+
+        await supervise(step, name="model_memory", after_failure=_WATCH_SECONDS)
+
+    async def _main_memory(self, loaded: Runtime) -> int | None:
+        return await in_pool(self._tools.measuring, loaded.memory_bytes)
+
+    async def _gpu_free(self) -> Sequence[int] | None:
+        return await in_pool(self._tools.measuring, self._tools.gpu_free)
+
+
 # Time for the answers of a replaced model, when it did not have to be stopped first.
 _FINISH_SECONDS = 120.0
-
-
-class Jobs:
-    """The models that were begun, and the jobs with them: load, move, watch, start again, empty, retire.
-
-    It decides nothing; see `lifecycle`. All methods belong to the event loop.
-    """
-
-    def __init__(self, tools: Tools) -> None:
-        self.tools = tools
-        # By the number of their run
-        self._runs: dict[int, ModelRun] = {}
-        # Models that were replaced finish their answers here.
-        self._retiring: set[asyncio.Task[None]] = set()
-
-    def begun(self, run: Run | None) -> ModelRun | None:
-        return self._runs.get(run.id) if run is not None else None
-
-    def keep(self, in_use: Set[int]) -> None:
-        """Forget the runs that are neither in use nor loaded."""
-        self._runs = {
-            number: run
-            for number, run in self._runs.items()
-            if number in in_use or run.loaded is not None
-        }
-
-    def hurry(self) -> None:
-        for run in self._runs.values():
-            run.hurried = True
-
-    async def carry_out(self, job: lifecycle.Job, *, replacing: bool) -> lifecycle.Event:
-        """Do a job, and return how it went. `replacing`: another model goes on if this one fails."""
-        match job:
-            case lifecycle.Load(run, again):
-                return await self._load(run, again, replacing)
-            case lifecycle.Move(run, why):
-                return await self._move(run, why)
-            case lifecycle.Watch(run):
-                on_turn = (lambda: self._show_remote(run)) if run.remote else None
-                return await self._runs[run.id].watch(on_turn)
-            case lifecycle.Restart(run, why, seconds, phase):
-                await self._runs[run.id].unload()
-                status = loading_status(run.order.plan, None)
-                self.tools.store.show(replace(status, progress=LoadProgress(phase), error=why))
-                await asyncio.sleep(seconds)
-                return lifecycle.Waited()
-            case lifecycle.Empty():
-                return await self._empty(job)
-
-    async def _load(self, run: Run, again: bool, replacing: bool) -> lifecycle.Event:
-        plan = run.order.plan
-        if not again and not run.remote:
-            # It may need the memory that they hold.
-            await self.retire_now(f"{plan.name} takes its place. Ask again.")
-        model = self._runs.setdefault(run.id, ModelRun(run, self.tools))
-        try:
-            await model.load(plan, again=again)
-        except StartFailed as error:
-            await model.unload()
-            why = f"{plan.name} could not be started. {error.message}"
-            if replacing:
-                log.warning("a model could not be loaded", extra={"reason": why})
-            return lifecycle.NotLoaded(why, error.port_taken)
-        return lifecycle.Loaded()
-
-    async def _move(self, run: Run, why: str) -> lifecycle.Event:
-        tools, plan = self.tools, run.order.plan
-        if plan.launch.port is None:
-            return lifecycle.NotLoaded(why)
-        try:
-            choice = plan.choice.model_copy(update={"port": usable_port(None)})
-            return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
-        except BadRequest:
-            # The first reason is the one to show.
-            return lifecycle.NotLoaded(why)
-
-    async def _empty(self, job: lifecycle.Empty) -> lifecycle.Event:
-        store = self.tools.store
-        models = [self._runs[run.id] for run in job.runs if run.id in self._runs]
-        if job.shown and not job.silent and any(one.loaded is not None for one in models):
-            store.show(replace(store.status, state=ManagerState.STOPPING, progress=None))
-        for model in models:
-            await self._unload(model, job.silent)
-        return lifecycle.Emptied()
-
-    async def _unload(self, model: ModelRun, silently: bool) -> None:
-        try:
-            await model.unload(silently=silently)
-        except Exception as exc:  # noqa: BLE001
-            # A model that could not be stopped must not keep others from being started.
-            log.error("a model was not stopped", extra={"error": type(exc).__name__})
-            model.loaded = None
-
-    def _show_remote(self, run: Run) -> None:
-        """Show when a server elsewhere does not answer; it is used again when it does."""
-        model, store = self._runs[run.id], self.tools.store
-        silent = self.tools.active.silent_seconds() > 0
-        plan, note = run.order.plan, run.order.note
-        error = (
-            f"{plan.name} does not answer at the moment. The server keeps trying, and another engine answers meanwhile:"
-            f" start the server at {plan.choice.url}, or choose another model."
-        )
-        if silent and store.status.error == note:
-            log.warning("a remote model does not answer", extra={"reason": error})
-        found = model.loaded.engine.status.model if model.loaded is not None else ""
-        shown = replace(store.status, model=plan.shown_id(found), error=error if silent else note)
-        store.show(shown)
-
-    # Models that were replaced
-
-    def retire(self, run: Run) -> None:
-        """Let a model finish its answers, then unload it."""
-        task = self.tools.tasks.spawn(self._retire(self._runs[run.id]), name="retire")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
-
-    async def _retire(self, model: ModelRun) -> None:
-        if model.loaded is not None:
-            cut = f"{model.plan.name} was stopped by an operator in mid-answer. Ask again."
-            await self.tools.active.finish(model.loaded.engine, _FINISH_SECONDS, cut)
-        await self._unload(model, silently=True)
-
-    async def retire_now(self, cut: str) -> None:
-        """End all replaced models, and wait for it; their answers end with `cut`."""
-        self.tools.active.hurry(cut)
-        if self._retiring:
-            await asyncio.wait(self._retiring)
 
 
 # Seconds before a model that crashed is started again; after the last it has failed.
@@ -163,7 +236,7 @@ _RETRY_SECONDS = 1.0
 class EngineManager:
     """Everything on the event loop; what blocks runs in `planning` and `measuring`.
 
-    `close` ends all. `known`: models, for examples.
+    It decides nothing; see `lifecycle`. `close` ends all. `known`: models, for examples.
 
     Bounds of the model that an operator chose: one; another one replaces it when its memory is
     free, or, if one of the two runs on another machine, as soon as the new one answers. The old
@@ -181,7 +254,11 @@ class EngineManager:
         self._known = known
         self._store, self._tasks = tools.store, tools.tasks
         self.on_change, self.on_line = tools.store.on_change, tools.store.on_line
-        self._jobs = Jobs(tools)
+        self.tools = tools
+        # The models that were begun, by the number of their run
+        self._runs: dict[int, ModelRun] = {}
+        # Models that were replaced finish their answers here.
+        self._retiring: set[asyncio.Task[None]] = set()
         self._planning = asyncio.Lock()
         # Number of the last start or stop request, and of the last stop
         self._orders = self._last_stop = 0
@@ -213,14 +290,17 @@ class EngineManager:
             return model
         raise wrong_model(self._store.status, model, abilities, self._known())
 
+    def _begun(self, run: Run | None) -> ModelRun | None:
+        return self._runs.get(run.id) if run is not None else None
+
     @property
     def _run(self) -> ModelRun | None:
-        return self._jobs.begun(self._state.run)
+        return self._begun(self._state.run)
 
     @property
     def _answering(self) -> ModelRun | None:
         """The one that answers until the other one does, else the only one."""
-        return self._jobs.begun(self._state.beside) or self._run
+        return self._begun(self._state.beside) or self._run
 
     # Asking
 
@@ -230,7 +310,7 @@ class EngineManager:
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
         """Return the bytes of main memory and of each GPU that unloading would free."""
-        tools, run = self._jobs.tools, self._answering
+        tools, run = self.tools, self._answering
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
             gpus = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
@@ -280,7 +360,7 @@ class EngineManager:
         self._last_stop = self._orders
         self._engines.prefer(None)
         if not self._state.closing:
-            self._send(lifecycle.Stop())
+            self._send(lifecycle.Event.STOP)
         return await self.settled()
 
     async def settled(self) -> ManagerStatus:
@@ -290,15 +370,16 @@ class EngineManager:
 
     async def close(self) -> None:
         """Stop the running model. Safe to call twice."""
-        self._jobs.hurry()
+        for run in self._runs.values():
+            run.hurried = True
         if not self._state.closing:
-            self._send(lifecycle.Close())
+            self._send(lifecycle.Event.CLOSE)
         await self._settled.wait()
-        await self._jobs.retire_now("The server is about to stop. Ask again in a moment.")
+        await self._retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
 
     async def _planned(self, choice: Choice) -> Plan:
-        tools, run = self._jobs.tools, self._answering
+        tools, run = self.tools, self._answering
         held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             loaded = run is not None and run.loaded is not None
@@ -308,7 +389,7 @@ class EngineManager:
 
     # The machine's events and actions
 
-    def _send(self, event: lifecycle.Event) -> None:
+    def _send(self, event: lifecycle.AnyEvent) -> None:
         self._state, due = lifecycle.step(self._state, event)
         # The job first: it is due even if another action fails.
         for action in due:
@@ -341,7 +422,7 @@ class EngineManager:
             case lifecycle.Use(run):
                 self._use(run)
             case lifecycle.Retire(run):
-                self._jobs.retire(run)
+                self._retire(run)
             case lifecycle.Part(state, detail, cut):
                 active.leave(state, detail, cut)
                 self._engines.lost(active)
@@ -359,7 +440,7 @@ class EngineManager:
                 store.show(ManagerStatus(released=store.status.released))
 
     def _use(self, run: Run) -> None:
-        plan, model = run.order.plan, self._jobs.begun(run)
+        plan, model = run.order.plan, self._begun(run)
         loaded = model.loaded if model is not None else None
         if loaded is None:
             raise RuntimeError("nothing is loaded")
@@ -408,10 +489,7 @@ class EngineManager:
         if job is None:
             await self._changed.wait()
             return 0.0
-        working = self._tasks.spawn(
-            self._jobs.carry_out(job, replacing=self._state.good is not None),
-            name=type(job).__name__.lower(),
-        )
+        working = self._tasks.spawn(self._carry_out(job), name=type(job).__name__.lower())
         changed = self._tasks.spawn(self._changed.wait(), name="changed")
         try:
             await asyncio.wait((working, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -421,17 +499,121 @@ class EngineManager:
         if self._job is job and not working.cancelled():
             self._end(working)
         in_use = {run.id for run in (self._state.run, self._state.beside) if run is not None}
-        self._jobs.keep(in_use)
+        self._runs = {
+            number: run
+            for number, run in self._runs.items()
+            if number in in_use or run.loaded is not None
+        }
         return 0.0
 
-    def _end(self, job: asyncio.Task[lifecycle.Event]) -> None:
+    def _end(self, job: asyncio.Task[lifecycle.AnyEvent]) -> None:
         """Go on with a job's event, or with Broke: no job that ended is carried out again."""
         if job.exception() is not None:
-            self._send(lifecycle.Broke())
+            self._send(lifecycle.Event.BROKE)
             return
         try:
             self._send(job.result())
         except Exception:
             if self._state.phase in lifecycle.BREAKABLE:
-                self._send(lifecycle.Broke())
+                self._send(lifecycle.Event.BROKE)
             raise
+
+    # Jobs: each is done, and returns how that went
+
+    async def _carry_out(self, job: lifecycle.Job) -> lifecycle.AnyEvent:
+        match job:
+            case lifecycle.Load(run, again):
+                return await self._load(run, again)
+            case lifecycle.Move(run, why):
+                return await self._move(run, why)
+            case lifecycle.Watch(run):
+                on_turn = (lambda: self._show_remote(run)) if run.remote else None
+                return await self._runs[run.id].watch(on_turn)
+            case lifecycle.Restart(run, why, seconds, phase):
+                await self._runs[run.id].unload()
+                status = loading_status(run.order.plan, None)
+                self._store.show(replace(status, progress=LoadProgress(phase), error=why))
+                await asyncio.sleep(seconds)
+                return lifecycle.Event.WAITED
+            case lifecycle.Empty():
+                return await self._empty(job)
+
+    async def _load(self, run: Run, again: bool) -> lifecycle.AnyEvent:
+        # Another model goes on if this one fails.
+        plan, replacing = run.order.plan, self._state.good is not None
+        if not again and not run.remote:
+            # It may need the memory that they hold.
+            await self._retire_now(f"{plan.name} takes its place. Ask again.")
+        model = self._runs.setdefault(run.id, ModelRun(run, self.tools))
+        try:
+            await model.load(plan, again=again)
+        except StartFailed as error:
+            await model.unload()
+            why = f"{plan.name} could not be started. {error.message}"
+            if replacing:
+                log.warning("a model could not be loaded", extra={"reason": why})
+            return lifecycle.NotLoaded(why, error.port_taken)
+        return lifecycle.Event.LOADED
+
+    async def _move(self, run: Run, why: str) -> lifecycle.AnyEvent:
+        tools, plan = self.tools, run.order.plan
+        if plan.launch.port is None:
+            return lifecycle.NotLoaded(why)
+        try:
+            choice = plan.choice.model_copy(update={"port": usable_port(None)})
+            return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
+        except BadRequest:
+            # The first reason is the one to show.
+            return lifecycle.NotLoaded(why)
+
+    async def _empty(self, job: lifecycle.Empty) -> lifecycle.AnyEvent:
+        store = self._store
+        models = [self._runs[run.id] for run in job.runs if run.id in self._runs]
+        if job.shown and not job.silent and any(one.loaded is not None for one in models):
+            store.show(replace(store.status, state=ManagerState.STOPPING, progress=None))
+        for model in models:
+            await self._unload(model, job.silent)
+        return lifecycle.Event.EMPTIED
+
+    async def _unload(self, model: ModelRun, silently: bool) -> None:
+        try:
+            await model.unload(silently=silently)
+        except Exception as exc:  # noqa: BLE001
+            # A model that could not be stopped must not keep others from being started.
+            log.error("a model was not stopped", extra={"error": type(exc).__name__})
+            model.loaded = None
+
+    def _show_remote(self, run: Run) -> None:
+        """Show when a server elsewhere does not answer; it is used again when it does."""
+        model, store = self._runs[run.id], self._store
+        silent = self.active.silent_seconds() > 0
+        plan, note = run.order.plan, run.order.note
+        error = (
+            f"{plan.name} does not answer at the moment. The server keeps trying, and another engine answers meanwhile:"
+            f" start the server at {plan.choice.url}, or choose another model."
+        )
+        if silent and store.status.error == note:
+            log.warning("a remote model does not answer", extra={"reason": error})
+        found = model.loaded.engine.status.model if model.loaded is not None else ""
+        shown = replace(store.status, model=plan.shown_id(found), error=error if silent else note)
+        store.show(shown)
+
+    # Models that were replaced
+
+    def _retire(self, run: Run) -> None:
+        """Let a model finish its answers, then unload it."""
+        task = self._tasks.spawn(self._finish(self._runs[run.id]), name="retire")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _finish(self, model: ModelRun) -> None:
+        if model.loaded is not None:
+            cut = f"{model.plan.name} was stopped by an operator in mid-answer. Ask again."
+            await self.active.finish(model.loaded.engine, _FINISH_SECONDS, cut)
+        await self._unload(model, silently=True)
+
+    async def _retire_now(self, cut: str) -> None:
+        """End all replaced models, and wait for it; their answers end with `cut`."""
+        self.active.hurry(cut)
+        if self._retiring:
+            await asyncio.wait(self._retiring)

@@ -136,7 +136,6 @@ class ModelFetch:
         return looking.result() if done and not looking.cancelled() else None
 
     def folder(self, model: Model) -> Path:
-        """Return the folder that the model is fetched to."""
         return self._kept / model.id.rpartition("/")[2]
 
     def command(self, model: Model) -> str:

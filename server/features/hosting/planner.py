@@ -17,10 +17,10 @@ from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
 from server.features.hosting.catalogue.folder import find_models, read_model
 from server.features.hosting.catalogue.machine import Host
-from server.features.hosting.container import own_name
 from server.features.hosting.gpu import GpuError, GpuReader
 from server.features.hosting.host import HostProbe
 from server.features.hosting.runtime import Plan
+from server.features.hosting.server_runtime import own_name
 
 # Time to wait for vLLM's help.
 PROBE_SECONDS = 2.0
@@ -122,7 +122,6 @@ class Planner:
 
 
 def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
-    """Return the machine with this much more free memory."""
     found = host.gpus
     if len(gpus) == len(found):
         found = tuple(

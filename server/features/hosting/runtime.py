@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from server.core.errors import OperatorError
 from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Library, Model
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.log_progress import LoadProgress
 from server.models.base import Capabilities, Engine
 
 OnLine = Callable[[str], None]

@@ -1,21 +1,24 @@
-"""A model server: a process or container that is started here, or a server elsewhere."""
+"""A model server: a process or container that is started here, or a server elsewhere.
+
+docker and podman understand the same few commands here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from server.core.aio import cancel_and_wait
-from server.features.hosting import log_progress
-from server.features.hosting.catalogue import vllm, vllm_log
+from server.features.hosting.catalogue import engine_log, vllm
 from server.features.hosting.catalogue.entry import Library, RunMode
-from server.features.hosting.container import Container
-from server.features.hosting.log_progress import LoadingLog
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
 from server.models.openai.bounded_http import read_json
@@ -78,7 +81,7 @@ class ServerRuntime:
         self._choice, self._launch, self._model = plan.choice, launch, model
         self._wrong_seconds = wrong_seconds
         self._on_line, self._on_progress = on_line, on_progress
-        self._log = LoadingLog()
+        self._log = engine_log.LoadingLog()
         self._on_cpu = False
         self._environment = child_environment(
             os.environ, launch.env, fetches_images=bool(launch.container)
@@ -114,9 +117,12 @@ class ServerRuntime:
             thinking=thinking or ThinkingLimits(),
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
-        self._slots: Slots | None = None
+        # Asks llama.cpp's server for its slots
+        self._slots: ChatClient | None = None
         if self._is_llama:
-            self._slots = Slots(ChatClient(endpoint, TimeLimits(), transport=None), launch.base_url)
+            self._slots = ChatClient(endpoint, TimeLimits(), transport=None)
+        # Since when more slots are at work than there are answers; None while not
+        self._stuck_since: float | None = None
         self._memory = TreeMemory()
         # The process inside of the container, of which the tree is; None until it is known.
         self._inside: int | None = None
@@ -144,7 +150,7 @@ class ServerRuntime:
         wrong_since: float | None = None
         while True:
             if self._on_cpu:
-                raise StartFailed(f"It was stopped. {vllm_log.NO_GPU}")
+                raise StartFailed(f"It was stopped. {engine_log.NO_GPU}")
             state = await self._probed()
             if self.ended.is_set():
                 raise StartFailed(
@@ -192,7 +198,7 @@ class ServerRuntime:
         if found is not None:
             self._on_progress(found)
         if self._is_vllm and not self._launch.for_cpu:
-            self._on_cpu = self._on_cpu or vllm_log.ON_CPU.search(line) is not None
+            self._on_cpu = self._on_cpu or engine_log.ON_CPU.search(line) is not None
         now = asyncio.get_running_loop().time()
         if found is not None and found.percent not in (None, 100.0):
             if now - self._bar_at < _BAR_SECONDS:
@@ -201,10 +207,21 @@ class ServerRuntime:
         self._on_line(line)
 
     async def stuck_seconds(self, answering: int) -> float:
-        """Return for how long it has been at work on an answer that nobody waits for any more."""
-        if self._slots is None:
-            return 0.0
-        return await self._slots.stuck_seconds(answering, asyncio.get_running_loop().time())
+        """Return for how long it has been at work on an answer that nobody waits for any more. Raises nothing."""
+        busy = 0
+        # Any error means that nothing is known; probes find a server that is gone.
+        with contextlib.suppress(Exception):
+            if self._slots is not None:
+                async with asyncio.timeout(_SLOTS_SECONDS):
+                    url = f"{self._launch.base_url.removesuffix('/v1')}/slots"
+                    slots = read_json(await self._slots.get(url))
+                busy = sum(slot["is_processing"] is True for slot in slots)
+        now = asyncio.get_running_loop().time()
+        if busy <= answering:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        return now - self._stuck_since if self._stuck_since is not None else 0.0
 
     async def stop(self) -> None:
         await self._process.stop()
@@ -234,7 +251,7 @@ class ServerRuntime:
 
     def _why_not_started(self) -> str:
         """Return the reason by its log's first error: no question is in that yet."""
-        said = log_progress.first_error(self._process.lines)
+        said = engine_log.first_error(self._process.lines)
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 
     def _why(self) -> str:
@@ -248,13 +265,13 @@ class ServerRuntime:
         context = "the context" + (f" (now {choice.context})" if choice.context else "")
         path = self._model.folder if self._model is not None else ""
         if self._is_llama:
-            reason = log_progress.llama_explanation(self._process.lines, context=context, path=path)
+            reason = engine_log.llama_explanation(self._process.lines, context=context, path=path)
             if not reason and self._process.status == -signal.SIGILL:
                 return (
                     "This llama.cpp is built for another processor. Install the build for this one."
                 )
         else:
-            reason = log_progress.explanation(
+            reason = engine_log.explanation(
                 self._process.lines,
                 memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
                 context=context,
@@ -270,39 +287,6 @@ class ServerRuntime:
         if not reason and killed:
             return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
         return reason
-
-
-class Slots:
-    """The slots of llama.cpp's server: looked at for one at work though nobody waits for it."""
-
-    def __init__(self, client: ChatClient, base_url: str) -> None:
-        self._client = client
-        self._url = f"{base_url.removesuffix('/v1')}/slots"
-        # Since when more are at work than there are answers; None while not
-        self._since: float | None = None
-
-    async def stuck_seconds(self, answering: int, now: float) -> float:
-        """Return how long more of them have been at work than there were answers. Raises nothing."""
-        busy = await self._busy()
-        if busy is None or busy <= answering:
-            self._since = None
-            return 0.0
-        if self._since is None:
-            self._since = now
-        return now - self._since
-
-    async def _busy(self) -> int | None:
-        """Return how many are at work; None when the server does not tell."""
-        try:
-            async with asyncio.timeout(_SLOTS_SECONDS):
-                slots = read_json(await self._client.get(self._url))
-            return sum(slot["is_processing"] is True for slot in slots)
-        except Exception:  # noqa: BLE001
-            # Any error means that nothing is known; probes find a server that is gone.
-            return None
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 class RemoteRuntime:
@@ -372,3 +356,124 @@ class RemoteRuntime:
 
     def how_it_ended(self) -> str:
         return "is gone."
+
+
+# The container that a model runs in: its name, its process, and the removal of containers left over
+
+# For each command to docker or podman, which may wait for others
+_COMMAND_SECONDS = 20.0
+# Attempts and the pause between them: a container that is being removed is still listed, and its
+# name taken.
+_ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
+_MOST_LEFT = 20
+_PREFIX = "qwen-camera-engine-"
+# The machine and its numbering of processes, the program's process id, and when that process began
+_NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
+
+
+def own_name() -> str:
+    """Return the name of this program's one container; it shows whose process has to run."""
+    pid = os.getpid()
+    return f"{_PREFIX}{_here()}-{pid}-{_started(pid)}"
+
+
+def left_over(names: Iterable[str]) -> list[str]:
+    """List the containers of this machine's programs that no longer run; others are not known."""
+    found = []
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and match[1] == _here() and _started(int(match[2])) != int(match[3]):
+            found.append(name)
+    return found
+
+
+class Container:
+    """Manage the container `name` of `program` (docker or podman), with `environment`."""
+
+    def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
+        self._program, self._name = program, name
+        self._environment = dict(environment)
+
+    async def remove_left_over(self) -> None:
+        """Remove the container of this name, and those of programs that are gone."""
+        left = left_over(await self._names())[:_MOST_LEFT]
+        if left:
+            log.warning("containers that were left over are removed", extra={"count": len(left)})
+            await self._run("rm", "--force", "--volumes", *left)
+        await self.remove()
+
+    async def remove(self) -> None:
+        """Remove it with what it wrote; return when it is gone."""
+        for _ in range(_ATTEMPTS):
+            if self._name not in await self._names():
+                return
+            await self._run("rm", "--force", "--volumes", self._name)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        log.warning("a container cannot be removed")
+
+    def first_process(self) -> int | None:
+        """Return its first process by this machine's number. Blocking.
+
+        None where there is none yet, or where it runs in another machine (Docker Desktop's).
+        """
+        command = (self._program, "inspect", "--format", "{{.Id}} {{.State.Pid}}", self._name)
+        try:
+            done = subprocess.run(
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_COMMAND_SECONDS,
+                check=True,
+            )
+            identity, pid = done.stdout.split()
+            # A number of another machine may be any process here.
+            groups = Path(f"/proc/{int(pid)}/cgroup").read_text("ascii", "replace")
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return None
+        return int(pid) if identity in groups else None
+
+    async def _names(self) -> tuple[str, ...]:
+        """List our containers, running or not."""
+        return await self._run(
+            "ps", "--all", "--format", "{{.Names}}", "--filter", f"name={_PREFIX}"
+        )
+
+    async def _run(self, *words: str) -> tuple[str, ...]:
+        """Run a command; return the lines of its answer, none when it does not answer."""
+        process = ChildProcess((self._program, *words), self._environment, grace=1.0)
+        try:
+            process.start()
+        except ProcessFailed:
+            return ()
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS):
+                await process.ended.wait()
+        except TimeoutError:
+            log.warning("the container runtime does not answer: a container may be left over")
+        finally:
+            await process.stop()
+        return process.lines
+
+
+def _here() -> str:
+    """Identify this boot and namespace of process ids: elsewhere the numbers mean others."""
+    found = ""
+    with contextlib.suppress(OSError):
+        found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        found += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(found.encode()).hexdigest()[:8]
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, in ticks since boot (proc(5)); 0 when it is gone or that is
+    unknown.
+
+    Not by psutil, whose start time moves with the machine's clock; a name has to stay the same.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,19 +1,24 @@
-"""The manager's status, who hears of it, and the error about a model without an ability."""
+"""The manager's status, who hears of it, and the error about a model without an ability; for visitors the model on its way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Literal, TypeVar
+from weakref import WeakSet
 
 from server.core.errors import WrongModel
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.features.hosting.log_progress import LoadProgress
-from server.features.hosting.messages import ReleasedMemory
+from server.features.hosting.messages import ModelComing, ReleasedMemory
+from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.runtime import Plan
+from server.session.part import SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,7 +69,6 @@ _CAN = {
 
 
 def loading_status(plan: Plan, released: ReleasedMemory | None) -> ManagerStatus:
-    """Return the status at the beginning of loading."""
     return ManagerStatus(
         ManagerState.LOADING,
         plan.shown_id(),
@@ -114,7 +118,6 @@ class StatusStore:
         self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> None:
-        """Call `callback` with each new status."""
         self._listeners.append(callback)
 
     def on_line(self, callback: Callable[[str], None]) -> None:
@@ -156,7 +159,6 @@ class StatusStore:
         self._held = None
 
     def line(self, line: str) -> None:
-        """Send a line of an engine's or the manager's log."""
         for hear in self._hearers:
             _call(hear, line)
 
@@ -167,3 +169,137 @@ def _call(listener: Callable[[T], None], value: T) -> None:
     except Exception as exc:  # noqa: BLE001
         # An error of a listener must affect neither the others nor the model.
         log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
+
+
+# The model on its way, as everybody hears of it: its name, how far it is, and the time left
+
+# Seconds between two looks, and so between two messages to one client
+LOOK_SECONDS = 1.0
+# Seconds of progress that a time left is told from, at least and at most
+_LEAST_SECONDS, _MOST_SECONDS = 3.0, 60.0
+# A time left beyond this many seconds is a guess.
+_MOST_LEFT = 24 * 3600
+# Phases of loading whose share says how far it is; the shorter ones around them have none.
+_FETCHES = ("fetching files", "fetching the image")
+_MEASURED = "loading weights"
+_ANSWERS = (None, ModelType.VISION, ModelType.OMNI)
+Step = Literal["fetching", "loading"]
+
+
+class Pace:
+    """The time left of one step, by how its share has grown of late. Pure."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        # Seconds, and the share then; one a second
+        self._seen: deque[tuple[float, float]] = deque(maxlen=int(_MOST_SECONDS))
+
+    def left(self, step: str, share: float | None, now: float) -> int | None:
+        """Return the seconds left; None while there is no telling. `share`: 0 to 100."""
+        if step != self._step or share is None or (self._seen and share < self._seen[-1][1]):
+            self._step = step
+            self._seen.clear()
+        if share is None:
+            return None
+        self._seen.append((now, share))
+        began, first = self._seen[0]
+        passed, grown = now - began, share - first
+        if passed < _LEAST_SECONDS or grown <= 0:
+            return None
+        left = math.ceil((100 - share) * passed / grown)
+        return left if left <= _MOST_LEFT else None
+
+
+def coming(status: ManagerStatus, fetch: FetchStatus, pace: Pace, now: float) -> ModelComing:
+    """Build the message. Without a `model`: none is on its way."""
+    if status.state is ManagerState.LOADING and _tells(status):
+        progress = status.progress
+        fetches = progress is not None and progress.phase in _FETCHES
+        told = progress is not None and (fetches or progress.phase == _MEASURED)
+        share = progress.percent if progress is not None and told else None
+        return _message(status.model, "fetching" if fetches else "loading", share, pace, now)
+    if fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
+        # The share of checking begins anew.
+        known = fetch.state is FetchState.FETCHING and fetch.total > 0
+        share = 100 * fetch.done / fetch.total if known else None
+        return _message(fetch.model, "fetching", share, pace, now)
+    return ModelComing()
+
+
+def _tells(status: ManagerStatus) -> bool:
+    """True for a model that answers questions, on this machine: another's name may be its address."""
+    return status.model_type in _ANSWERS and status.mode is not RunMode.REMOTE
+
+
+def _message(model: str, step: Step, share: float | None, pace: Pace, now: float) -> ModelComing:
+    share = min(100.0, max(0.0, share)) if share is not None else None
+    return ModelComing(
+        model=model.rstrip("/").rpartition("/")[2],
+        step=step,
+        percent=int(share) if share is not None else None,
+        seconds_left=pace.left(f"{model} {step}", share, now),
+    )
+
+
+class Visitors:
+    """Tells all sessions, on the event loop. `look` builds the message at a time.
+
+    Bounds of a model's progress for visitors: one message a second.
+    """
+
+    def __init__(self, look: Callable[[float], ModelComing]) -> None:
+        self._look = look
+        self._parts: WeakSet[Coming] = WeakSet()
+        self._told = ModelComing()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def part(self, context: SessionContext) -> Coming:
+        part = Coming(context, self)
+        self._parts.add(part)
+        if self._timer is None:
+            self._tick()
+        return part
+
+    def remove(self, part: Coming) -> None:
+        self._parts.discard(part)
+
+    @property
+    def told(self) -> ModelComing:
+        return self._told
+
+    def _tick(self) -> None:
+        """Look, and tell what has changed; goes on while there are sessions."""
+        self._timer = None
+        if not self._parts:
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_SECONDS, self._tick)
+        message = self._look(loop.time())
+        if message != self._told:
+            self._told = message
+            for part in self._parts:
+                part.tell(message)
+
+    def close(self) -> None:
+        self._parts.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Coming(SessionPart):
+    """One session's part: tells its client, also a new socket while a model is on its way."""
+
+    def __init__(self, context: SessionContext, visitors: Visitors) -> None:
+        self._outbox = context.outbox
+        self._visitors = visitors
+
+    def tell(self, message: ModelComing) -> None:
+        self._outbox.put(message)
+
+    def greet(self) -> None:
+        if self._visitors.told.model:
+            self._outbox.put(self._visitors.told)
+
+    def stop(self) -> None:
+        self._visitors.remove(self)

@@ -24,7 +24,7 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.sound import SoundUse
-from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.runtime import (
     MakeRuntime,
     OnLine,
@@ -400,7 +400,6 @@ _PHASES = {
 
 
 def progress_of(header: Mapping[str, Any]) -> LoadProgress:
-    """Read a message of type `progress`."""
     phase = str(header["phase"])
     return LoadProgress(
         _PHASES.get(phase, phase), header["percent"], header["done"], header["total"]
@@ -449,7 +448,7 @@ def make_runtime(thinking: ThinkingLimits) -> MakeRuntime:
 
 
 def refusal(code: str, context_length: int | None) -> EngineError:
-    """The error for a code of the worker's (see `worker.chat.AnswerError`)."""
+    """The error for a code of the worker's (see `worker.generating.AnswerError`)."""
     match code:
         case "context":
             length = f" of {context_length:,} tokens" if context_length else ""

@@ -38,8 +38,6 @@ _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
 class Redeemed(StrEnum):
-    """The result of redeeming a code."""
-
     OK = "ok"
     USED = "used"
     EXPIRED = "expired"
@@ -229,8 +227,6 @@ class Pairing(WayIn):
         return count
 
     def add_routes(self, router: APIRouter) -> None:
-        """Add the route with which a device leaves."""
-
         @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(self._guard.origin)])
         async def forget_this_device(request: Request) -> Response:
             """Forget the device whose cookie this is; its page works until its session has ended.
@@ -245,8 +241,6 @@ class Pairing(WayIn):
             return _without_device(JSONResponse({"forgotten": device is not None}))
 
     def add_operator_routes(self, router: APIRouter) -> None:
-        """Add operators' routes for devices: list them, forget one or all."""
-
         @router.get("/devices")
         async def devices() -> dict[str, Any]:
             """The paired `devices`: a list of `name`, `kind`, `paired_seconds`, `seen_seconds`."""

@@ -159,19 +159,16 @@ class PairingTerminal:
         if not drawn:
             return ["  No QR code: this terminal cannot draw it. Type the address."]
 
-        def high(quiet: int, columns: int) -> int:
-            # Two modules per line, and one line for the cursor.
-            rest = sum(-(-len(line) // columns) for line in below)
-            return (qr_columns(url, quiet) + 1) // 2 + rest + 1
-
         for quiet in (QUIET, LEAST_QUIET):
-            wide = qr_columns(url, quiet)
-            if wide <= columns and high(quiet, columns) <= rows:
+            picture = qr_lines(url, quiet)
+            wide = len(picture[0])
+            # The lines below, and one for the cursor
+            high = len(picture) + sum(-(-len(line) // max(wide, columns)) for line in below) + 1
+            if wide <= columns and high <= rows:
                 indent = "  " if columns > wide + 2 else ""
-                return [f"{indent}{line}" for line in qr_lines(url, quiet)]
+                return [f"{indent}{_BLACK_ON_WHITE}{line}{_RESET}" for line in picture]
         return [
-            f"  No QR code: it needs {wide} columns and {high(LEAST_QUIET, max(wide, columns))} lines, and this"
-            f" terminal has {columns} and {rows}.",
+            f"  No QR code: it needs {wide} columns and {high} lines, and this terminal has {columns} and {rows}.",
             "  Make it larger and ask for a new code, or type the address.",
         ]
 
@@ -283,7 +280,7 @@ LEAST_QUIET = 2
 
 
 def qr_lines(text: str, quiet: int = QUIET) -> list[str]:
-    """Draw a QR code with half blocks, two rows per line: a URL of up to 78 characters takes 41
+    """Draw a QR code with half blocks, two rows per line, without colours: a URL of up to 78 characters takes 41
     columns and 21 lines.
     """
     code = segno.make(text, error="l", micro=False)
@@ -291,11 +288,6 @@ def qr_lines(text: str, quiet: int = QUIET) -> list[str]:
     # Lower half of the last line for an odd number of rows.
     rows += [[False] * len(rows[0])] * (len(rows) % 2)
     return [
-        _BLACK_ON_WHITE + "".join(_HALVES[pair] for pair in zip(upper, lower, strict=True)) + _RESET
+        "".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))
         for upper, lower in zip(rows[::2], rows[1::2], strict=True)
     ]
-
-
-def qr_columns(text: str, quiet: int = QUIET) -> int:
-    """Return the number of columns of `qr_lines`."""
-    return int(segno.make(text, error="l", micro=False).symbol_size(border=quiet)[0])

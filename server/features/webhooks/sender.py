@@ -14,7 +14,7 @@ from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.settings import Webhook
-from server.features.webhooks.waiting import Trouble, Verdict
+from server.features.webhooks.waiting import Trouble
 from server.shared import network
 
 # Seconds of an attempt in all
@@ -29,10 +29,8 @@ MOST_HEAD = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one attempt."""
-
-    verdict: Verdict
-    trouble: Trouble | None = None
+    # None: it was taken
+    trouble: Trouble | None
     status: int = 0
     # Seconds that the receiver asks for
     pause: float = 0.0
@@ -131,19 +129,19 @@ class Sender:
             async with asyncio.timeout(self.seconds):
                 return await self._ask(webhook, headers, body)
         except network.RefusedAddress:
-            return Outcome(Verdict.AGAIN, Trouble.ADDRESS)
+            return Outcome(Trouble.ADDRESS)
         except (TimeoutError, httpcore2.TimeoutException):
-            return Outcome(Verdict.AGAIN, Trouble.TIMEOUT)
+            return Outcome(Trouble.TIMEOUT)
         except (ssl.SSLError, network.FetchError):
-            return Outcome(Verdict.AGAIN, Trouble.CERTIFICATE)
+            return Outcome(Trouble.CERTIFICATE)
         except httpcore2.NetworkError as error:
             found = "CERTIFICATE" in str(error)
-            return Outcome(Verdict.AGAIN, Trouble.CERTIFICATE if found else Trouble.UNREACHABLE)
+            return Outcome(Trouble.CERTIFICATE if found else Trouble.UNREACHABLE)
         except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ValueError):
-            return Outcome(Verdict.AGAIN, Trouble.MALFORMED)
+            return Outcome(Trouble.MALFORMED)
         except OSError:
             # The connection, or the file with the authority of its certificate
-            return Outcome(Verdict.AGAIN, Trouble.UNREACHABLE)
+            return Outcome(Trouble.UNREACHABLE)
 
     async def _ask(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
         fixed = [
@@ -165,11 +163,8 @@ class Sender:
         ):
             status = answer.status
             asked = next((v for n, v in answer.headers if n.lower() == b"retry-after"), b"")
-        judged = retry.verdict(status)
-        if judged is Verdict.TAKEN:
-            return Outcome(judged, None, status)
         pause = retry.asked_pause(asked.decode("latin-1").strip())
-        return Outcome(judged, retry.trouble(status), status, pause)
+        return Outcome(retry.trouble(status), status, pause)
 
     async def _trust(self, webhook: Webhook) -> ssl.SSLContext:
         """Return the authorities that its certificate is checked with. Raises OSError, FetchError."""

@@ -69,8 +69,6 @@ _LISTS = ("cameras",)
 
 
 class Evidence(StrEnum):
-    """The way of an alert's picture."""
-
     INLINE = "inline"
     LINK = "link"
     NONE = "none"
@@ -78,8 +76,6 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One receiver of the list."""
-
     name: str
     # Its path and query may hold a secret of the receiver's.
     url: str = field(repr=False)

@@ -17,8 +17,6 @@ MOST_DEAD, MOST_DEAD_OF_A_SOURCE = 32, 8
 
 @dataclass(slots=True)
 class Delivery:
-    """One alert on its way to one receiver."""
-
     # The same for every attempt: the value of `webhook-id`
     id: str
     webhook: str
@@ -84,14 +82,12 @@ class Waiting:
         self._deliveries.remove(delivery)
 
     def end(self, source: str) -> int:
-        """Drop the alerts of a source; return their number."""
         ended = [one for one in self._deliveries if one.source == source]
         for one in ended:
             self._deliveries.remove(one)
         return len(ended)
 
     def clear(self) -> list[Delivery]:
-        """Take all of them out."""
         taken, self._deliveries = self._deliveries, []
         return taken
 
@@ -127,7 +123,6 @@ class DeadLetters:
         return self._letters.pop(id, None)
 
     def end(self, source: str, kept: Sequence[str] = ()) -> int:
-        """Drop the alerts of a source, but those for the webhooks `kept`; return their number."""
         ended = [
             id
             for id, one in self._letters.items()
@@ -148,37 +143,22 @@ LEAST_SHARE = 0.75
 MOST_ASKED = 900.0
 
 
-class Verdict(StrEnum):
-    """The end of one attempt."""
-
-    TAKEN = "taken"
-    AGAIN = "again"
-    # The receiver wants nothing from here any more.
-    GONE = "gone"
-
-
 class Trouble(StrEnum):
-    """The reason why an attempt failed."""
-
     ADDRESS = "address"
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
     REDIRECT = "redirect"
     STATUS = "status"
+    # The receiver wants nothing from here any more.
     GONE = "gone"
     MALFORMED = "malformed"
 
 
-def verdict(status: int) -> Verdict:
-    """Judge the status of an answer. A redirect is not followed: it is no success."""
+def trouble(status: int) -> Trouble | None:
+    """Name the trouble of an answer's status; None: it was taken. A redirect is not followed: it is no success."""
     if 200 <= status < 300:
-        return Verdict.TAKEN
-    return Verdict.GONE if status == 410 else Verdict.AGAIN
-
-
-def trouble(status: int) -> Trouble:
-    """Name the trouble of a status that is no success."""
+        return None
     if status == 410:
         return Trouble.GONE
     return Trouble.REDIRECT if 300 <= status < 400 else Trouble.STATUS

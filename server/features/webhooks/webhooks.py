@@ -27,7 +27,7 @@ from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
-from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Verdict, Waiting
+from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Waiting
 from server.session.part import TOOLS, Alert, SessionContext, SessionPart, time_text
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,6 @@ class Webhooks:
 
     @property
     def offered(self) -> tuple[Webhook, ...]:
-        """The receivers that visitors may choose."""
         return tuple(hook.webhook for hook in self._hooks.values() if hook.webhook.people)
 
     # Alerts in
@@ -217,20 +216,19 @@ class Webhooks:
         error = hook.task.exception()
         if error is not None:
             log_failure("webhook", error)
-            return Outcome(Verdict.AGAIN, Trouble.MALFORMED)
+            return Outcome(Trouble.MALFORMED)
         return hook.task.result()
 
     def _judge(self, hook: _Hook, delivery: Delivery, outcome: Outcome) -> None:
-        taken = outcome.verdict is Verdict.TAKEN
-        self._attempts.labels("taken" if taken else str(outcome.trouble)).inc()
+        self._attempts.labels(str(outcome.trouble or "taken")).inc()
         delivery.attempts += 1
         hook.trouble, hook.status = outcome.trouble, outcome.status
         delivery.trouble, delivery.status = outcome.trouble, outcome.status
-        if taken:
+        if outcome.trouble is None:
             hook.delivered += 1
             return
         hook.failed += 1
-        if outcome.verdict is Verdict.GONE:
+        if outcome.trouble is Trouble.GONE:
             hook.gone = True
             for one in (delivery, *hook.waiting.clear()):
                 self._give_up(one)
@@ -276,14 +274,12 @@ class Webhooks:
         self._queue(hook, delivery)
 
     def again_all(self) -> int:
-        """Send all dead letters again; return their number."""
         letters = self._dead.all()
         for letter in letters:
             self.again(letter.id)
         return len(letters)
 
     def forget(self, id: str) -> None:
-        """Drop a dead letter. Raises NotFound."""
         if self._dead.take(id) is None:
             raise NotFound("There is no such letter. It may be gone already.")
         self._drop("forgotten", 1)

@@ -134,7 +134,6 @@ async def test_an_order_that_was_a_mistake(
 async def test_without_room_elsewhere_people_stay(
     two: list[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until there is some."""
     monkeypatch.setattr(handover, "NOTICE_SECONDS", 0.0)
     one, other = two
     page, _ = await arrive(one)
@@ -155,7 +154,6 @@ async def test_without_room_elsewhere_people_stay(
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_only_the_operator(two: list[Running], method: str) -> None:
-    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page."""
     one, _ = two
     visitor = (await take_token(one))["token"]
     async with http(one) as client:

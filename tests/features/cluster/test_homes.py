@@ -25,7 +25,6 @@ def test_a_new_session_leads_back_to_its_process() -> None:
 
 
 def test_a_process_without_a_name_takes_every_session() -> None:
-    """Its ids are random alone."""
     alone = HomeProcess()
     assert len(alone.name_session(new_session_id)) == 22
     assert all(alone.is_home(one) for one in (new_session_id(), f"8010-{TAIL}", "x"))

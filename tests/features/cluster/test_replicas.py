@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from server.features.cluster import redis_store, replicas
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
+from server.features.cluster.shared_limits import Store
 from server.session_manager import LEFT_SECONDS
 from tests.features.cluster.gateways import SECRET, answering, gateways
 from tests.support.clients import bearer, http
@@ -22,22 +23,13 @@ from tests.support.redis_server import WAYS, RedisServer, redis_server
 from tests.support.running import running
 
 
-class Answers:
+class Answers(Store):
     """A store whose only script gives `reply`."""
 
     def __init__(self, reply: Any) -> None:
         self.reply = reply
 
-    def name(self, kind: str, text: str = "") -> str:
-        return kind + text
-
-    def member(self, text: str) -> str:
-        return text
-
-    def report(self) -> dict[str, str | bool]:
-        return {}
-
-    async def run(self, script: str, keys: list[str], *args: str | int | float) -> Any:
+    async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
         return self.reply
 
 
@@ -62,7 +54,6 @@ async def knowing(own: Replica, *others: Replica, draw: int = 0) -> ReplicaList:
     ],
 )
 async def test_a_new_session_goes_where_there_is_room(own: Replica, goes: str) -> None:
-    """At home while home has about as much room as the others."""
     made = await knowing(
         own,
         Replica("full", 50, 50),
@@ -83,7 +74,6 @@ async def test_without_room_anywhere_it_stays() -> None:
 
 
 async def test_newcomers_spread_by_room() -> None:
-    """Every free place of the others is drawn alike."""
     found = [
         (
             await knowing(
@@ -151,7 +141,6 @@ async def test_a_full_list_is_no_forgotten_one() -> None:
     ],
 )
 async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
-    """It is left out, and so is the own one."""
     made = ReplicaList(lambda: Replica("a", 9, 9), Answers(reply))
     await made.report(0)
     assert made.others(0) == ()
@@ -159,7 +148,6 @@ async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
 
 
 async def test_one_without_a_name_is_in_no_list() -> None:
-    """A single server behaves as before."""
     made = ReplicaList(lambda: Replica("", 9, 9), Answers(["b", "0 9 0"]))
     await made.report(0)
     assert made.others(0) == ()

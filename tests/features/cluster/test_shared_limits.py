@@ -111,7 +111,6 @@ def limiters(stores: list[RedisStore], per_minute: int) -> list[RequestLimiter]:
 
 
 async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
-    """The sixth of a minute passes anywhere, the seventh nowhere, and says when; a neighbour has its own."""
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -200,7 +199,6 @@ async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> Non
 
 
 async def test_no_limit_asks_nobody() -> None:
-    """RATE_LIMIT_PER_MINUTE=0."""
     store = RedisStore("redis://127.0.0.1:1/0", SECRET)
     limiter = shared_limiter(store, 0)
     for _ in range(100):
@@ -227,7 +225,6 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
 
 
 async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last slot is given, the next refused, anywhere; an ended one, or a killed process's, is free."""
     monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 3)
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: dict[str, float | None] = {}
@@ -253,7 +250,6 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
-    """The session that was left first goes first, and its process learns of it; one in use stays."""
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: dict[str, float | None] = {"used": None, "left": -70.0, "longer": -90.0}
         one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, dict)
@@ -289,7 +285,6 @@ async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
 
 
 async def test_sessions_take_slots(tmp_path: Path) -> None:
-    """MAX_SESSIONS holds for two managers together, who left makes room, an ended one's slot is free."""
     async with (
         redis_server(tmp_path) as server,
         stores(server) as both,
@@ -397,7 +392,6 @@ async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnecti
 
 
 async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
-    """By name, and all: told at the next look, kept for a process that starts later, and told once."""
     async with redis_server(tmp_path) as server, stores(server, 3) as three:
         one, other, later = [SharedEnds(store, 600) for store in three]
         assert one.heard

@@ -29,7 +29,7 @@ from server.features.generation.job import (
     TooManyBytes,
     cover,
 )
-from server.features.hosting.log_progress import LoadProgress
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.runtime import StartFailed
 from tests.support.children import alive
 from tests.support.clients import soon

@@ -24,8 +24,8 @@ from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob
 from server.features.generation.routes import add_routes
 from server.features.hosting.catalogue.entry import Ability, Model
+from server.features.hosting.hosting import PREFIX
 from server.features.hosting.manager import EngineManager
-from server.features.hosting.routes import PREFIX
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import Bgr, PrivacyFilter
 from server.web.middleware import guard_app, install_error_handlers

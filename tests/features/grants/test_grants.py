@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
+from typing import Any
 
 import pytest
 
@@ -11,14 +14,21 @@ from server.features.grants.grants import (
     CALL_BURST,
     MAX_GRANTS,
     MAX_NAME_CHARS,
+    MAX_TOKEN_CHARS,
     MESSAGE_BURST,
     MOST_SECONDS,
+    PREFIX,
     Grant,
     Grants,
     Scope,
+    digest,
+    new_token,
     read_token,
     readable,
 )
+from tests.support.clients import page_of, take_token
+from tests.support.guides import ROOT, out_of, text_of
+from tests.support.running import running
 
 WALL = 1_700_000_000.0
 
@@ -50,7 +60,6 @@ def test_a_token_opens_its_own_grant(grants: Grants) -> None:
 
 
 def test_only_what_was_allowed(grants: Grants) -> None:
-    """Each scope is needed by itself; a refused call is no use."""
     grant, _ = give(grants, Scope.LOOK)
     for scope in (Scope.WATCH, Scope.EVENTS):
         with pytest.raises(Forbidden, match=scope):
@@ -156,7 +165,6 @@ def test_what_was_not_allowed_is_a_call(grants: Grants) -> None:
 
 
 def test_messages_are_limited(grants: Grants) -> None:
-    """Of any kind; and there are none after the end."""
     grant, _ = give(grants)
     for _ in range(MESSAGE_BURST):
         grants.message(grant, 0)
@@ -185,7 +193,6 @@ def test_others_looks_cost_a_program_none_of_its_own(grants: Grants) -> None:
 
 
 def test_what_makes_no_grant(grants: Grants) -> None:
-    """Too many, without scopes, for too long, without a name; and where the operator allows none."""
     for scopes, seconds, name in (
         ((), 600, "Helper"),
         ((Scope.LOOK,), 59, "Helper"),
@@ -216,3 +223,84 @@ def test_a_grant_shows_no_secret(grants: Grants) -> None:
     grant, token = grants.make("Helper", [Scope.LOOK], 60, 0, WALL)
     assert repr(grant) == f"Grant(id='{grant.id}')"
     assert token.rpartition(".")[2] not in repr(vars(grants))
+
+
+# Tokens of programs: what is one, and what is kept of it
+
+
+SESSION = "h1_8010-AAAAAAAAAAAAAAAAAAAAAA"
+
+
+def test_a_token_leads_to_its_session() -> None:
+    token, kept = new_token(SESSION)
+    assert token.startswith(f"{PREFIX}{SESSION}.")
+    assert read_token(token) == (SESSION, kept)
+    assert new_token(SESSION)[0] != token
+    assert token.rpartition(".")[2].encode() not in kept
+
+
+def test_the_longest_token_is_read() -> None:
+    token, _ = new_token("a" * 64)
+    assert len(token) <= MAX_TOKEN_CHARS
+    assert read_token(token) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        PREFIX,
+        f"{PREFIX}{SESSION}",
+        f"{PREFIX}{SESSION}.short",
+        f"{PREFIX}.{'a' * 43}",
+        f"{PREFIX}{'a' * 65}.{'a' * 43}",
+        f"{PREFIX}{SESSION}.{'a' * 44}",
+        f"{PREFIX}{SESSION}.{'ä' * 43}",
+        f"{PREFIX}../{SESSION}.{'a' * 43}",
+        f"Bearer {PREFIX}{SESSION}.{'a' * 43}",
+        f"{PREFIX}{SESSION}.{'a' * 43}\n",
+        "a" * 10_000_000,
+        "eyJhbGciOiJIUzI1NiJ9.e30.xx",
+    ],
+)
+def test_other_texts_are_none(text: str) -> None:
+    assert read_token(text) is None
+
+
+def test_digests_differ() -> None:
+    assert digest("a") != digest("b")
+
+
+# server/features/grants/README.md, word for word: its commands run against a server, and its configurations can be read
+
+
+TEXT = text_of("server/features/grants/README.md")
+BLOCKS = re.findall(r"^(?: {4}.*\n)+", TEXT, re.MULTILINE)
+CONFIGURATIONS: list[Any] = [json.loads(block) for block in BLOCKS if '"mcpServers"' in block]
+COMMANDS = [block for block in BLOCKS if block.lstrip().startswith("curl ")]
+
+
+def test_its_configurations() -> None:
+    """One for an address and one for the bridge, which is there."""
+    remote, bridge = (one["mcpServers"]["camera"] for one in CONFIGURATIONS)
+    assert remote.keys() == {"type", "url", "headers"}
+    script = bridge["args"][0].removeprefix("<this folder>/")
+    assert (ROOT / script).is_file()
+    assert bridge["env"].keys() == {"QWEN_CAMERA_TOKEN"}
+
+
+async def test_its_commands_work() -> None:
+    give, own = COMMANDS
+    async with running() as run:
+        session = await take_token(run)
+        async with page_of(run, session["token"], session["session_id"]):
+
+            async def answer(command: str, **variables: str) -> Any:
+                command = command.replace("https://camera.example.org", run.base_url)
+                return json.loads(await out_of("bash", "-euc", command, **variables))
+
+            made = await answer(give, SESSION_TOKEN=session["token"])
+            assert (made["name"], made["scopes"]) == ("Kitchen script", ["look"])
+            seen = await answer(own, PROGRAM_TOKEN=made["token"])
+        assert seen["id"] == made["id"]
+        assert "token" not in seen

@@ -116,7 +116,6 @@ def facts_of(result: CallToolResult) -> dict[str, Any]:
 
 
 async def test_tools_say_when_to_use_them(access: Access) -> None:
-    """All eight, with their arguments, and how to treat what is seen."""
     async with access.client() as client:
         tools = (await client.list_tools()).tools
         assert {tool.name for tool in tools} == NAMES
@@ -133,7 +132,6 @@ async def test_tools_say_when_to_use_them(access: Access) -> None:
 async def test_a_look_is_answered_and_shown(
     short: bool, access: Access, run: Running, person: Visitor, fake: FakeOpenAI
 ) -> None:
-    """At both addresses; the page has the question, the answer and the picture."""
     path = f"{run.base_url}/mcp" if short else ""
     async with access.client(path) as client:
         result = await client.call_tool("look", {"question": "Is the door open?"})
@@ -160,7 +158,6 @@ async def test_a_snapshot_is_a_small_picture(access: Access, person: Visitor) ->
 
 
 async def test_places_and_the_past(access: Access, person: Visitor) -> None:
-    """A model without boxes says so by null; without a kept past there is a reason."""
     async with access.client() as client:
         found = await client.call_tool("find", {"what": "the cup"})
         assert not found.is_error
@@ -171,7 +168,6 @@ async def test_places_and_the_past(access: Access, person: Visitor) -> None:
 
 
 async def test_watches_and_events(access: Access) -> None:
-    """Added, listed, removed; and a wait for an event ends by itself."""
     async with access.client() as client:
         ids = []
         for number in range(MAX_WATCHES):
@@ -286,7 +282,6 @@ async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
 
 
 async def test_only_what_was_allowed(run: Running, person: Visitor) -> None:
-    """A call outside its scope is an error that a model can read, and nothing is looked at."""
     access = await given(run, person, "events")
     async with access.client() as client:
         for name, arguments in (
@@ -301,7 +296,6 @@ async def test_only_what_was_allowed(run: Running, person: Visitor) -> None:
 
 
 async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
-    """Unknown tools, fields, sizes: refused in words, and no model is asked."""
     before = fake.count
     async with access.client() as client:
         for name, arguments in (
@@ -322,7 +316,6 @@ async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
 
 
 async def test_rubbish_costs_the_rate(run: Running, alone: Visitor) -> None:
-    """Unknown tools and wrong arguments count as calls."""
     access = await given(run, alone)
     async with access.client() as client:
         results = [await client.call_tool("look", {}) for _ in range(40)]
@@ -362,7 +355,6 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
 
 
 async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> None:
-    """Each request needs the token, at its own session's address; a foreign page gets nothing."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     accept = {"Accept": "application/json, text/event-stream"}
     own = bearer(access.token)
@@ -422,7 +414,6 @@ async def test_a_program_that_leaves_is_not_answered(
 
 
 async def test_over_stdio(access: Access, run: Running, person: Visitor) -> None:
-    """The bridge has the same tools and answers; the token is in no argument."""
     bridge = StdioServerParameters(
         command=sys.executable,
         args=[str(BRIDGE), access.address],

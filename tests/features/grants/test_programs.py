@@ -77,7 +77,6 @@ async def frames_until(one: Room, over: asyncio.Task[Any] | Callable[[], object]
 
 
 async def test_a_look_is_answered_and_shown() -> None:
-    """Through the engine, with pieces as they come; the page has question, answer and picture."""
     pieces: list[str] = []
     async with looked_through() as one:
         grant = grant_in(one)
@@ -129,7 +128,6 @@ async def test_only_with_its_scope() -> None:
 
 
 async def test_nobody_looks_unseen() -> None:
-    """Without an open page there is no look, unless the camera is the house's own."""
     async with looked_through() as one:
         grant = grant_in(one)
         one.session.socket_closed()
@@ -259,7 +257,6 @@ async def test_the_persons_question_goes_first() -> None:
 
 
 async def test_looks_have_a_rate_and_a_line() -> None:
-    """The fifth look in a line is refused, and so is one beyond the rate."""
     engine = FakeEngine()
     engine.hold()
     async with looked_through(engine, rate=24) as one:
@@ -339,7 +336,6 @@ async def test_details_are_passed_on() -> None:
 
 
 async def test_the_list_empties_by_itself() -> None:
-    """The page hears of an expiry though nothing happens."""
     async with looked_through() as one:
         grant = grant_in(one)
         await one.rest()
@@ -350,7 +346,6 @@ async def test_the_list_empties_by_itself() -> None:
 
 
 async def test_a_program_has_watches_of_its_own() -> None:
-    """It neither sees nor ends the person's; they end with its access."""
     async with looked_through() as one:
         programs = programs_of(one.session)
         one.session.handle(Watch(type="watch", id="mine", condition="the person's own"))

@@ -71,7 +71,6 @@ async def give(client: httpx.AsyncClient, token: str, **body: Any) -> Message:
 async def test_access_is_given_listed_used_and_ended(
     client: httpx.AsyncClient, person: tuple[Page, Message]
 ) -> None:
-    """The page hears of each step; the token comes once."""
     page, issued = person
     own = bearer(issued["token"])
     made = await give(client, issued["token"])
@@ -133,7 +132,6 @@ async def test_a_programs_token_opens_nothing_else(
 async def test_nobody_gets_in_without_a_grant(
     run: Running, client: httpx.AsyncClient, person: tuple[Page, Message]
 ) -> None:
-    """Missing, malformed, another session's, made up."""
     _, issued = person
     made = await give(client, issued["token"])
     session, _, secret = made["token"].rpartition(".")
@@ -168,7 +166,6 @@ async def test_other_pages_get_none(
 
 
 async def test_what_makes_no_grant(client: httpx.AsyncClient, person: tuple[Page, Message]) -> None:
-    """Each with a sentence; a ninth has none to take the place of."""
     _, issued = person
     own = bearer(issued["token"])
     await client.delete("/api/grants", headers=own)

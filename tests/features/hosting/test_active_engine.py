@@ -31,7 +31,6 @@ def words(chunks: list[Chunk]) -> str:
 
 
 async def test_empty_it_says_how_to_load_one() -> None:
-    """Nobody mistakes it for an engine that is down."""
     place = ActiveEngine()
     assert (await place.probe()).state is EngineState.UNREACHABLE
     assert place.status.detail == NOTHING_LOADED
@@ -44,7 +43,6 @@ async def test_empty_it_says_how_to_load_one() -> None:
 
 
 async def test_loaded_it_is_that_engine() -> None:
-    """Answers, state and abilities are the engine's, the model's name is the manager's."""
     place, engine = ActiveEngine(), FakeEngine("vllm")
     place.use(engine, "a/model", lambda found: dataclasses.replace(found, context_length=77))
     assert (place.name, place.status.model) == ("local", "a/model")
@@ -91,7 +89,6 @@ async def test_an_answer_that_nobody_reads_on_ends_too() -> None:
 
 
 async def test_a_reader_that_goes_closes_the_stream() -> None:
-    """Closing the answer closes the engine's."""
     place, engine = ActiveEngine(), FakeEngine(between=60)
     place.use(engine, "m")
     answer = place.answer(make_request())

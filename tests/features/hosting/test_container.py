@@ -23,8 +23,8 @@ from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.launch import typed
-from server.features.hosting.container import Container, left_over, own_name
 from server.features.hosting.runtime import Plan
+from server.features.hosting.server_runtime import Container, left_over, own_name
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, EngineRequest
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
@@ -166,7 +166,6 @@ async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
 
 
 async def test_another_takes_its_place(program: str, tmp_path: Path) -> None:
-    """Back and forth; one that does not listen to SIGTERM while it loads is ended all the same."""
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         await load(one)
         await load(one)
@@ -178,7 +177,6 @@ async def test_another_takes_its_place(program: str, tmp_path: Path) -> None:
 
 
 async def test_one_that_is_killed_from_outside(program: str, tmp_path: Path) -> None:
-    """The answer ends at once with a sentence, and it is started again."""
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         await load(one)
         answer = await first_words(one)
@@ -200,7 +198,7 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from server.features.hosting.container import own_name\n"
+        "from server.features.hosting.server_runtime import own_name\n"
         "from tests.features.hosting.test_container import load, managing\n"
         "async def main():\n"
         "    async with managing(sys.argv[1], Path(sys.argv[2])) as one:\n"
@@ -273,7 +271,6 @@ async def test_a_port_that_is_taken_only_now_is_avoided(program: str, tmp_path: 
 
 
 async def test_what_can_not_be_is_a_sentence(program: str, tmp_path: Path) -> None:
-    """No such image and no registry; an image without vLLM; a folder that is gone."""
     nowhere = f"localhost:{free_port()}/none:1"
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         error = await failure(one, image=nowhere)

@@ -108,14 +108,12 @@ def test_rocm_smi() -> None:
     ],
 )
 def test_what_is_no_gpu_is_none(told: object) -> None:
-    """Both tools write N/A in any place, and lists of other things beside the cards."""
     assert amd_smi_gpus(told, {}) == []
     assert amd_smi_names(told) == {}
     assert rocm_smi_gpus(told) == []
 
 
 def test_figures_that_are_none() -> None:
-    """A part that is N/A as a whole, and numbers that are none."""
     entry = {"gpu": 2, "asic": "N/A", "usage": "N/A", "power": {"socket_power": {"value": "nan"}}}
     assert amd_smi_names([entry]) == {2: "AMD GPU"}
     assert amd_smi_gpus([entry], {}) == [Gpu(2, "AMD GPU", None, None, None, None, None)]
@@ -136,7 +134,6 @@ def test_amd_smi_is_preferred_and_warnings_before_its_json_are_skipped(
 
 
 def test_rocm_smi_where_amd_smi_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tool that is installed and does not work is as good as none."""
     tools(tmp_path, monkeypatch, amd_smi="echo broken >&2; exit 3", rocm_smi=printing(ROCM_SMI))
     reader = GpuReader()
     assert reader.source == "rocm-smi"
@@ -166,7 +163,6 @@ def test_nvidia_smi_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_gpu_is_said_with_every_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way that was tried, and why it led nowhere."""
     tools(tmp_path, monkeypatch, amd_smi="echo no driver >&2; exit 255", rocm_smi=printing({}))
     reader = GpuReader()
     if reader.source == "NVIDIA":

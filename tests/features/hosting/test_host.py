@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from server.features.hosting import control_groups, host, vllm_help
+from server.features.hosting import control_groups, host
 from server.features.hosting.catalogue.entry import Catalogue, Library
-from server.features.hosting.catalogue.machine import Vendor
+from server.features.hosting.catalogue.machine import Host, Vendor
 from server.features.hosting.host import ROOT, HostProbe, VllmProbe, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
@@ -65,13 +65,18 @@ class Machine:
         return self.tool("engine-python", f'PYTHONPATH={packages} exec "{sys.executable}" "$@"')
 
 
+def about(found: Host) -> tuple[str, str]:
+    """The program of its vLLM and its version."""
+    assert found.vllm is not None
+    return found.vllm.path, found.vllm.version
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
 def test_this_machine_is_looked_at() -> None:
-    """Memory is there; nothing raises."""
     found = HostProbe().probe()
     assert 0 < found.ram_free_bytes <= found.ram_total_bytes
     assert found.gpus or found.gpu_trouble
@@ -118,8 +123,9 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
     python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, "", []]\'')
     probe = HostProbe(engine_python=str(python))
     found = probe.probe()
-    assert (found.vllm, found.vllm_version) == (str(machine.bin / "vllm"), "0.32")
-    assert found.vllm_flags == set(recorded("0.32"))
+    assert about(found) == (str(machine.bin / "vllm"), "0.32")
+    assert found.vllm is not None
+    assert found.vllm.flags == set(recorded("0.32"))
     probe.probe()
     assert machine.calls.read_text() == "engine-python\n"
     os.utime(python, ns=(1, 10**19 // 2))
@@ -147,7 +153,6 @@ def test_what_failed_once_is_asked_again(
 def test_who_is_asked_learns_no_secret(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does it need any."""
     monkeypatch.setenv("JWT_SECRET_KEY", "secret")
     seen = tmp_path / "seen"
     for name in ("docker", "vllm", "engine-python"):
@@ -215,7 +220,6 @@ def test_cores_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
-    """A look for something else does without the seconds that it takes."""
     machine.tool("vllm", "exit 1")
     assert not HostProbe().probe(vllm=False).vllm_trouble
     assert not machine.calls.exists()
@@ -232,7 +236,6 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
     ],
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
-    """From none at all: there is something to mend."""
     assert not HostProbe().probe().vllm_trouble
     machine.tool("vllm", script)
     found = HostProbe().probe()
@@ -249,10 +252,10 @@ def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path
     environment.mkdir(parents=True)
     shutil.copy(python, environment / "python")
     probe = HostProbe(engine_python=str(environment / "python"))
-    assert probe.probe().vllm_version == "0.9.2"
+    assert about(probe.probe())[1] == "0.9.2"
     install(environment, "0.32")
     found = probe.probe()
-    assert (found.vllm, found.vllm_version) == (str(environment / "vllm"), "0.32")
+    assert about(found) == (str(environment / "vllm"), "0.32")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +276,9 @@ def test_a_vllm_for_the_cpu_is_known_by_its_installation(
     install(machine.bin, "0.32")
     packages = machine.bin.parent / "lib" / "python3.11" / "site-packages"
     (packages / installed).mkdir(parents=True)
-    assert HostProbe().probe().vllm_for_cpu is for_cpu
+    found = HostProbe().probe().vllm
+    assert found is not None
+    assert found.for_cpu is for_cpu
 
 
 @pytest.mark.parametrize(
@@ -295,7 +300,6 @@ def test_whether_containers_can_be_started(
     program: str | None,
     says: str,
 ) -> None:
-    """By asking the programs themselves; the one that can goes first."""
     for name, script in (("docker", docker), ("podman", podman)):
         if script is not None:
             machine.tool(name, script)
@@ -320,7 +324,6 @@ def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path)
 
 
 def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
-    """By its program."""
     machine.tool("docker", "echo 28.1")
     assert not HostProbe().probe().nvidia_containers
     machine.tool("nvidia-ctk", "")
@@ -378,7 +381,6 @@ LLAMA = f'[ "$1" = --version ] && echo "version: 9412 (0c1e570)" || cat {LLAMA_H
 
 
 def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
-    """In the PATH, or where LLAMA_SERVER says; again when another one is there."""
     path = machine.tool("llama-server", LLAMA)
     probe = HostProbe()
     for _ in range(2):
@@ -415,7 +417,6 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
 def test_what_is_wrong_with_llama_cpps_server_is_said(
     machine: Machine, setting: str, script: str | None, says: str
 ) -> None:
-    """One sentence, with what to do."""
     if script is not None:
         machine.tool("llama-server", script)
     found = HostProbe(llama_server=setting).probe()
@@ -462,15 +463,14 @@ def test_nobody_waits_for_one_that_takes_its_time(
     assert slow.asked == 1
     slow.speak()
     found = probe.probe()
-    assert (found.vllm, found.vllm_version) == (str(slow.program), "0.32")
+    assert about(found) == (str(slow.program), "0.32")
     assert found.vllm_pending == ""
     before = slow.asked
-    assert probe.probe(patience=0.0).vllm_version == "0.32"
+    assert about(probe.probe(patience=0.0))[1] == "0.32"
     assert slow.asked == before
 
 
 def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
-    """A program that has changed is asked again: the older one's answer is dropped."""
     probe, program = VllmProbe(), str(install(tmp_path, "0.9.2"))
     first = probe.probe(program, 1).vllm
     install(tmp_path, "0.32")
@@ -482,7 +482,6 @@ def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
 
 
 def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at once, for it may take its time to fail."""
     probe, program = VllmProbe(), tmp_path / "vllm"
     told = probe.probe(str(program), 1)
     assert told.vllm is None
@@ -494,12 +493,10 @@ def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who wait do not wait for ever."""
-
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(vllm_help, "ask", broken)
+    monkeypatch.setattr(host, "ask_vllm", broken)
     told = VllmProbe().probe("/bin/vllm", 1)
     assert (told.vllm, told.pending) == (None, False)
     assert "cannot be asked what it takes (RuntimeError)" in told.trouble

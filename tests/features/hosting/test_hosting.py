@@ -16,6 +16,7 @@ from server.app.app import Program
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor, described
@@ -25,11 +26,11 @@ from server.features.hosting.hosting import (
     MAX_LINES,
     Hosting,
     OperatorChannel,
+    listed,
     report,
+    troubles,
 )
-from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.messages import Answering, EngineReport, ReleasedMemory
-from server.features.hosting.routes import listed, troubles
 from server.features.hosting.runtime import Plan
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.session.request.outbox import MAX_BYTES, Outbox, Reader
@@ -68,7 +69,6 @@ async def test_what_another_feature_runs(
 async def test_a_preview_says_where_pictures_go(
     hosting: Hosting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exact command and its warnings."""
     choice = Choice(mode=RunMode.REMOTE, url="https://192.0.2.7/v1")
     near = Launch(
         RunMode.SUBPROCESS, ("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",)
@@ -115,7 +115,6 @@ async def told(reader: Reader, type: str) -> dict[str, Any]:
 
 
 async def test_who_joins_hears_how_it_stands_and_what_comes(place: Place) -> None:
-    """First the state and the last lines, then each change and each line."""
     place.channel.line("before")
     outbox = Outbox()
     place.channel.join(outbox)
@@ -188,13 +187,11 @@ GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
 
 def test_an_idle_manager_is_told_in_two_words() -> None:
-    """Unknown values are left out, not guessed."""
     told = report(ManagerStatus(), False).model_dump(exclude_none=True)
     assert told == {"type": "engine", "state": "idle", "answers": False}
 
 
 def test_loading_is_told_with_phase_percent_and_bytes() -> None:
-    """As they are; the percent with one digit behind the point."""
     progress = LoadProgress("loading weights", 41.6667, 5, 12)
     status = ManagerStatus(
         ManagerState.LOADING,
@@ -219,7 +216,6 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
 
 
 def test_memory_taken_and_given_back_is_told() -> None:
-    """Main memory and the GPUs'; of what is not known nothing."""
     back = ReleasedMemory(memory_bytes=90, left_bytes=10, gpu_bytes=4000)
     told = report(ManagerStatus(gpu_bytes=9, released=back), False).model_dump(exclude_none=True)
     assert told["gpu_bytes"] == 9
@@ -253,7 +249,6 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
 
 
 def test_troubles_are_few() -> None:
-    """A folder may hold many models for other things."""
     catalogue = Catalogue.load()
     assert troubles(catalogue) == []
     assert troubles(catalogue.with_troubles("One.")) == ["One."]
@@ -263,7 +258,6 @@ def test_troubles_are_few() -> None:
 
 
 def test_the_machine_in_a_sentence() -> None:
-    """It names the GPU, the free memory and the sandbox, on which models depend."""
     assert described(Host()) == "This machine: No GPU."
     host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
     assert described(host) == (
@@ -272,7 +266,6 @@ def test_the_machine_in_a_sentence() -> None:
 
 
 def test_what_answers_is_told() -> None:
-    """Beside what was loaded, and nothing is reported where nothing answers."""
     vllm = Answering(engine="vllm", model="Qwen", server="vLLM", where="192.0.2.7:8001")
     told = report(ManagerStatus(), False, vllm, "why").model_dump(exclude_none=True)
     assert told["answering"] == vllm.model_dump()

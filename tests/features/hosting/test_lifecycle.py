@@ -18,15 +18,12 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.lifecycle import (
     SETTLED,
     Action,
+    AnyEvent,
     Begin,
-    Broke,
-    Close,
-    Emptied,
     Empty,
     Ended,
     Event,
     Load,
-    Loaded,
     Move,
     Moved,
     NotLoaded,
@@ -41,9 +38,7 @@ from server.features.hosting.lifecycle import (
     ShowIdle,
     Start,
     State,
-    Stop,
     Use,
-    Waited,
     Watch,
     WrongEvent,
     step,
@@ -69,7 +64,7 @@ class Machine:
         self.state = State(delays)
         self.actions: tuple[Action, ...] = ()
 
-    def take(self, *events: Event) -> Machine:
+    def take(self, *events: AnyEvent) -> Machine:
         for event in events:
             self.state, self.actions = step(self.state, event)
         return self
@@ -92,19 +87,19 @@ class Machine:
 
 
 def ready(first: Order, *delays: float) -> Machine:
-    return Machine(*delays).take(Start(first), Loaded())
+    return Machine(*delays).take(Start(first), Event.LOADED)
 
 
 def test_a_model_is_loaded_used_and_stopped() -> None:
     one = Machine().take(Start(order("a")))
     assert (one.phase, one.kinds()) == (Phase.LOADING, ["Begin", "Load"])
     assert not one.only(Begin).beside
-    one.take(Loaded())
+    one.take(Event.LOADED)
     assert (one.phase, one.kinds()) == (Phase.READY, ["Use", "Watch"])
-    one.take(Stop())
+    one.take(Event.STOP)
     assert (one.phase, one.kinds()) == (Phase.STOPPING, ["Part", "Empty"])
     assert one.only(Part).detail == "a has been stopped."
-    one.take(Emptied())
+    one.take(Event.EMPTIED)
     assert (one.phase, one.actions) == (Phase.IDLE, (ShowIdle(),))
 
 
@@ -114,7 +109,7 @@ def test_one_here_goes_before_another_here_is_loaded() -> None:
     assert (one.phase, one.kinds()) == (Phase.STOPPING, ["Part", "Empty"])
     assert one.only(Part).state is EngineState.LOADING
     assert "a was stopped by an operator in mid-answer" in one.only(Part).cut
-    one.take(Emptied())
+    one.take(Event.EMPTIED)
     assert (one.phase, one.name) == (Phase.LOADING, "b")
 
 
@@ -125,7 +120,7 @@ def test_where_one_runs_elsewhere_the_old_answers_until_the_new_does(remote_firs
     one = ready(old).take(Start(new))
     assert (one.phase, one.kinds()) == (Phase.LOADING, ["Begin", "Load"])
     assert one.only(Begin).beside
-    one.take(Loaded())
+    one.take(Event.LOADED)
     assert one.kinds() == ["Use", "Retire", "Watch"]
     assert one.only(Retire).run.name == "a"
     assert (one.state.beside, one.state.good) == (None, None)
@@ -142,7 +137,7 @@ def test_one_that_stayed_answers_on_when_the_new_one_cannot_be_loaded() -> None:
 
 def test_one_that_had_to_go_is_loaded_again_once() -> None:
     """The error has both reasons when the old model fails as well."""
-    one = ready(order("a")).take(Start(order("b")), Emptied(), NotLoaded("b: no."))
+    one = ready(order("a")).take(Start(order("b")), Event.EMPTIED, NotLoaded("b: no."))
     assert (one.phase, one.name) == (Phase.LOADING, "a")
     assert one.only(Begin).order.note == "b: no. a, which worked before, is loaded again."
     one.take(NotLoaded("a: no."))
@@ -155,39 +150,40 @@ def test_one_that_had_to_go_is_loaded_again_once() -> None:
 
 def test_what_was_stopped_is_not_gone_back_to() -> None:
     """Nor what an operator stopped a moment before the next start."""
-    for events in ((Stop(), Emptied(), Start(order("b"))), (Stop(), Start(order("b")), Emptied())):
+    for events in (
+        (Event.STOP, Event.EMPTIED, Start(order("b"))),
+        (Event.STOP, Start(order("b")), Event.EMPTIED),
+    ):
         one = ready(order("a")).take(*events, NotLoaded("b: no."))
         assert one.phase is Phase.FAILED
 
 
 def test_a_model_that_never_answered_is_not_gone_back_to() -> None:
-    one = ready(order("a")).take(Start(order("b")), Emptied(), Start(order("c")), Emptied())
+    one = ready(order("a")).take(Start(order("b")), Event.EMPTIED, Start(order("c")), Event.EMPTIED)
     one.take(NotLoaded("c: no."))
     assert (one.phase, one.name) == (Phase.LOADING, "a")
 
 
 def test_the_last_wish_counts() -> None:
-    """While something stops, only what was asked for last is loaded."""
     one = ready(order("a")).take(Start(order("b")), Start(order("c")))
     assert one.kinds() == []
-    assert one.take(Emptied()).name == "c"
-    one.take(Start(order("d")), Stop(), Emptied())
+    assert one.take(Event.EMPTIED).name == "c"
+    one.take(Start(order("d")), Event.STOP, Event.EMPTIED)
     assert one.phase is Phase.IDLE
 
 
 def test_stopping_while_another_is_tried_stops_both() -> None:
-    one = ready(order("a")).take(Start(order("b", remote=True)), Stop())
+    one = ready(order("a")).take(Start(order("b", remote=True)), Event.STOP)
     assert {run.name for run in one.only(Empty).runs} == {"a", "b"}
     # Also when the second wish comes while the first of them stops
     one = ready(order("a")).take(Start(order("b", remote=True)), Start(order("c", remote=True)))
     assert [run.name for run in one.only(Empty).runs] == ["b"]
-    one.take(Stop(), Emptied())
+    one.take(Event.STOP, Event.EMPTIED)
     assert (one.phase, [run.name for run in one.only(Empty).runs]) == (Phase.STOPPING, ["a"])
-    assert one.take(Emptied()).phase is Phase.IDLE
+    assert one.take(Event.EMPTIED).phase is Phase.IDLE
 
 
 def test_a_taken_port_is_left_for_another() -> None:
-    """Three in all; the first reason holds where there is no other."""
     one = Machine().take(Start(order("a")))
     for _ in range(2):
         one.take(NotLoaded("a: port.", port_taken=True))
@@ -205,39 +201,39 @@ def test_one_that_crashes_is_loaded_again_after_longer_and_longer_pauses() -> No
     one = ready(order("a"), 1.0, 5.0).take(Ended("ended."))
     assert one.kinds() == ["Part", "ShowCrash", "Restart"]
     assert one.only(Restart).phase == "starting again in 1 s (1 of 2)"
-    one.take(Waited(), Loaded(), Ended("ended."))
+    one.take(Event.WAITED, Event.LOADED, Ended("ended."))
     assert one.only(Restart).seconds == 5.0
-    one.take(Waited(), Loaded(), Ended("ended.", calm=True))
+    one.take(Event.WAITED, Event.LOADED, Ended("ended.", calm=True))
     assert one.only(Restart).seconds == 1.0
     # One that cannot be loaded again counts as well.
-    one.take(Waited(), NotLoaded("a: no."))
+    one.take(Event.WAITED, NotLoaded("a: no."))
     assert (one.phase, one.only(Restart).seconds) == (Phase.RESTARTING, 5.0)
-    one.take(Waited(), Loaded(), Ended("ended."))
+    one.take(Event.WAITED, Event.LOADED, Ended("ended."))
     assert (one.phase, one.only(Part).state) == (Phase.STOPPING, EngineState.UNREACHABLE)
     assert "It is started again." not in one.only(ShowCrash).error
-    one.take(Emptied())
+    one.take(Event.EMPTIED)
     assert "a ended. It was started again 2 times without success" in one.only(ShowFailed).why
 
 
 def test_a_mistake_of_ours_fails_with_a_sentence_or_goes_back() -> None:
-    one = Machine().take(Start(order("a")), Broke())
+    one = Machine().take(Start(order("a")), Event.BROKE)
     assert (one.phase, one.kinds()) == (Phase.STOPPING, ["Empty"])
-    one.take(Emptied())
+    one.take(Event.EMPTIED)
     assert one.only(ShowFailed).why.startswith("Something went wrong inside this program")
     one = ready(order("a"))
-    one.take(Broke())
+    one.take(Event.BROKE)
     assert one.kinds() == ["Part", "Empty"]
-    assert one.take(Emptied()).phase is Phase.FAILED
-    one = ready(order("a")).take(Start(order("b", remote=True)), Broke(), Emptied())
+    assert one.take(Event.EMPTIED).phase is Phase.FAILED
+    one = ready(order("a")).take(Start(order("b", remote=True)), Event.BROKE, Event.EMPTIED)
     assert (one.phase, one.name) == (Phase.READY, "a")
 
 
 def test_closing_stops_all_and_nothing_comes_after() -> None:
-    one = ready(order("a")).take(Close())
+    one = ready(order("a")).take(Event.CLOSE)
     assert one.only(Part).detail == "The server is about to stop."
-    assert one.take(Emptied()).phase is Phase.CLOSED
-    assert Machine().take(Close()).phase is Phase.CLOSED
-    for event in (Start(order("b")), Stop(), Loaded()):
+    assert one.take(Event.EMPTIED).phase is Phase.CLOSED
+    assert Machine().take(Event.CLOSE).phase is Phase.CLOSED
+    for event in (Start(order("b")), Event.STOP, Event.LOADED):
         with pytest.raises(WrongEvent, match="in closed"):
             one.take(event)
 
@@ -245,13 +241,13 @@ def test_closing_stops_all_and_nothing_comes_after() -> None:
 @pytest.mark.parametrize(
     ("machine", "event"),
     [
-        (Machine(), Loaded()),
+        (Machine(), Event.LOADED),
         (Machine().take(Start(order("a"))), Ended("ended.")),
         (ready(order("a")), NotLoaded("no.")),
-        (ready(order("a")).take(Stop()), Loaded()),
+        (ready(order("a")).take(Event.STOP), Event.LOADED),
     ],
 )
-def test_what_the_drawing_does_not_have_is_refused(machine: Machine, event: Event) -> None:
+def test_what_the_drawing_does_not_have_is_refused(machine: Machine, event: AnyEvent) -> None:
     """An event of a job that has been replaced is a mistake of the runner's."""
     before = machine.state
     with pytest.raises(WrongEvent):
@@ -259,18 +255,18 @@ def test_what_the_drawing_does_not_have_is_refused(machine: Machine, event: Even
     assert machine.state == before
 
 
-def ends(job: object) -> list[Event]:
+def ends(job: object) -> list[AnyEvent]:
     """The events with which a job may end."""
     match job:
         case Load():
-            return [Loaded(), NotLoaded("no."), NotLoaded("port.", True), Broke()]
+            return [Event.LOADED, NotLoaded("no."), NotLoaded("port.", True), Event.BROKE]
         case Move():
-            return [Moved(order("moved").plan), NotLoaded("no."), Broke()]
+            return [Moved(order("moved").plan), NotLoaded("no."), Event.BROKE]
         case Watch():
-            return [Ended("ended."), Ended("ended.", calm=True), Broke()]
+            return [Ended("ended."), Ended("ended.", calm=True), Event.BROKE]
         case Restart():
-            return [Waited(), Broke()]
-    return [Emptied()]
+            return [Event.WAITED, Event.BROKE]
+    return [Event.EMPTIED]
 
 
 @given(st.lists(st.integers(0, 11), max_size=40))
@@ -280,25 +276,25 @@ def test_whatever_happens_it_comes_to_rest(choices: list[int]) -> None:
     job: object = None
     there: set[int] = set()
     for choice in [*choices, *[-1] * 8]:
-        asked: list[Event] = [
+        asked: list[AnyEvent] = [
             Start(order(f"m{next(names)}", remote=choice % 2 == 0)),
             Start(order(f"m{next(names)}")),
-            Stop(),
+            Event.STOP,
         ]
         possible = [*asked, *(ends(job) if job is not None else [])]
         if choice >= 0:
             event = possible[choice % len(possible)]
         elif one.state.closing:
-            event = Emptied()
+            event = Event.EMPTIED
         else:
-            event = Close()
+            event = Event.CLOSE
         if one.phase is Phase.CLOSED:
             break
         if isinstance(job, Load):
             there.add(job.run.id)
         if isinstance(event, NotLoaded) and isinstance(job, Load) and one.state.run is not None:
             there.discard(one.state.run.id)
-        if isinstance(event, Emptied) and isinstance(job, Empty):
+        if event is Event.EMPTIED and isinstance(job, Empty):
             there -= {run.id for run in job.runs}
         one.take(event)
         for action in one.actions:

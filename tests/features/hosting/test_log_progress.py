@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from server.features.hosting.log_progress import LoadingLog, LoadProgress, explanation, first_error
+from server.features.hosting.catalogue.engine_log import (
+    LoadingLog,
+    LoadProgress,
+    explanation,
+    first_error,
+)
 
 
 def read(*lines: str) -> list[LoadProgress]:
@@ -38,7 +43,6 @@ def test_transformers_serve() -> None:
 
 
 def test_vllm() -> None:
-    """The same of vLLM, in the same words."""
     found = read(
         "INFO 11-20 12:00:00 [gpu_model_runner.py:4721] Starting to load model /models/q...",
         "Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:02<00:06,  2.1s/it]",
@@ -60,7 +64,6 @@ def test_vllm() -> None:
 
 
 def test_vllm_on_the_cpu() -> None:
-    """As 0.32.0's build for the CPU wrote it; what it has switched off is no step."""
     found = read(
         "(APIServer pid=20251) INFO 11-20 22:46:36 [model.py:733] Resolved architecture: Qwen2_5_VLForConditionalGeneration",
         "(APIServer pid=20251) WARNING 11-20 22:46:37 [vllm.py:1703] Enforce eager set, disabling torch.compile, CUDAGraphs,"
@@ -85,7 +88,6 @@ def test_vllm_on_the_cpu() -> None:
 
 
 def test_a_download_counts_bytes() -> None:
-    """The hub's bars have both sizes."""
     (one,) = read("model.safetensors:  45%|####5     | 1.20G/2.70G [00:10<00:12, 120MB/s]")
     assert (one.phase, one.percent) == ("fetching files", 45.0)
     assert (one.done_bytes, one.total_bytes) == (1_200_000_000, 2_700_000_000)
@@ -113,7 +115,6 @@ def test_docker_pull() -> None:
 
 
 def test_podman_pull() -> None:
-    """Its words for the same."""
     found = read(
         "Trying to pull docker.io/vllm/vllm-openai:v0.32.0...",
         "Getting image source signatures",
@@ -129,7 +130,6 @@ def test_podman_pull() -> None:
 
 
 def test_layers_are_bounded() -> None:
-    """A log that names ever new layers is not kept count of for ever."""
     log = LoadingLog()
     for number in range(10_000):
         log.read(f"{number:012x}: Pulling fs layer")
@@ -137,7 +137,6 @@ def test_layers_are_bounded() -> None:
 
 
 def test_other_lines_say_nothing() -> None:
-    """Lines that are not about loading do not change the progress."""
     log = LoadingLog()
     before = log.progress
     for line in ("", "hello", "50%", "INFO 127.0.0.1 - GET /v1/models", "a | b", "%|[", "x" * 2000):
@@ -233,7 +232,6 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
     ],
 )
 def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
-    """Each known cause has its own sentence."""
     named = {"memory": "the share (now 0.9)", "context": "the context", "dtype": "auto"}
     settings: dict[str, Any] = {
         **named,

@@ -125,7 +125,6 @@ async def test_another_model_takes_its_place() -> None:
 
 
 async def test_starting_gives_up_what_is_being_loaded() -> None:
-    """Nobody waits for the slow one, and nothing of it stays."""
     async with managed() as one:
         await one.manager.start(choice("slow"))
         await soon(lambda: one.loaded() is not None and one.lines)
@@ -139,7 +138,6 @@ async def test_starting_gives_up_what_is_being_loaded() -> None:
 
 
 async def test_what_can_not_be_changes_nothing() -> None:
-    """A wrong folder is refused with its sentence, and what is loaded answers on."""
     async with managed() as one:
         await one.load("serve")
         with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
@@ -159,7 +157,6 @@ async def test_what_can_not_be_changes_nothing() -> None:
     ],
 )
 async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: str) -> None:
-    """The sentence ends with the engine that answers meanwhile."""
     async with managed() as one:
         failed = await one.load(choice(behaviour))
         assert failed.state is ManagerState.FAILED
@@ -210,7 +207,6 @@ async def test_kill_9_in_mid_answer() -> None:
 
 @pytest.mark.slow
 async def test_one_that_crashes_again_and_again_is_given_up() -> None:
-    """So many times with pauses between, then a sentence."""
     async with managed(delays=(0.02, 0.04)) as one:
         await one.manager.start(choice("dies"))
         async with asyncio.timeout(20):
@@ -227,7 +223,6 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
 
 @pytest.mark.slow
 async def test_one_that_answers_no_look_is_started_again() -> None:
-    """It runs and does not listen any more: it is ended and comes back."""
     async with managed(silent_seconds=0.3) as one:
         await one.load("mute")
         first = one.pid()
@@ -253,8 +248,6 @@ async def test_one_whose_slot_never_frees_is_started_again() -> None:
 
 
 async def test_a_mistake_of_ours_is_no_end() -> None:
-    """An unforeseen error fails the start with a sentence, and the next model is loaded."""
-
     class Broken(Exception): ...
 
     def broken(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
@@ -321,9 +314,7 @@ async def with_gpus(
 
     gpus = GpuStandIn(loaded, late=late)
     async with managed(gpu_free=gpus.free) as one:
-        one.manager._jobs.tools = dataclasses.replace(
-            one.manager._jobs.tools, return_seconds=return_seconds
-        )
+        one.manager.tools = dataclasses.replace(one.manager.tools, return_seconds=return_seconds)
         await one.manager.start(choice("serve"))
         # Before there is anything, whose memory that would be
         await soon(lambda: gpus.reads)
@@ -346,7 +337,7 @@ async def test_gpu_memory_is_waited_for() -> None:
 
 async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all GPUs together, as soon as it answers; nothing is told of what has gone."""
-    monkeypatch.setattr("server.features.hosting.model_run._WATCH_SECONDS", 0.05)
+    monkeypatch.setattr("server.features.hosting.manager._WATCH_SECONDS", 0.05)
     async with with_gpus(late=0) as (one, _):
         await soon(lambda: one.manager.status().gpu_bytes == 80 * GB)
         assert sum((await one.manager.gives_back())[1]) == 80 * GB
@@ -366,7 +357,6 @@ async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
 
 
 async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:
-    """The program that is about to end has no other model to make room for."""
     gone = with_gpus(late=NEVER_SECONDS, return_seconds=NEVER_SECONDS)
     async with gone as (one, _), at_once():
         await one.manager.close()
@@ -381,7 +371,7 @@ async def test_what_each_gpu_gives_back_is_planned_with() -> None:
         return plan(chosen)
 
     async with with_gpus(late=0) as (one, gpus):
-        one.manager._jobs.tools = dataclasses.replace(one.manager._jobs.tools, planner=planner)
+        one.manager.tools = dataclasses.replace(one.manager.tools, planner=planner)
         await one.manager.preview(choice("serve"))
         assert told == [gpus.holds]
         await one.manager.stop()
@@ -395,7 +385,6 @@ def patient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
 
 
 async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
-    """Another program took the port meanwhile, and answers like a model server."""
     async with FakeOpenAI() as stranger:
 
         def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
@@ -418,8 +407,6 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
 
 
 async def test_one_that_does_not_take_its_own_key() -> None:
-    """It answers, and never as it should: it has failed, and no other port is tried."""
-
     def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         started.append(chosen.launch.port)
         return stand_in(chosen, on_line, on_progress, wrong_seconds=0.3)
@@ -451,7 +438,6 @@ async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
 
 
 async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
-    """Stopped while the machine is looked at: refused, and nothing is loaded later."""
     go = threading.Event()
 
     def slowly(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
@@ -475,7 +461,6 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
 
 
 async def test_two_operators_at_once() -> None:
-    """The one who came last has it, and everybody hears the same."""
     async with managed() as one:
         await asyncio.gather(
             *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
@@ -513,7 +498,6 @@ class Held:
 
 
 async def test_stopping_in_the_moment_of_getting_ready() -> None:
-    """A stop ends in IDLE although the model becomes ready at that moment."""
     held = Held()
     async with managed(loader=lambda *_: held) as one:
         await one.manager.start(choice("serve"))
@@ -575,10 +559,9 @@ async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
 async def test_memory_that_cannot_be_read_once_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One error of a reading is counted, and the status shows the next one."""
     failures: Counter[str] = Counter()
     monkeypatch.setattr(aio, "loop_failures", failures)
-    monkeypatch.setattr("server.features.hosting.model_run._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("server.features.hosting.manager._WATCH_SECONDS", 0.01)
     readings: list[int] = []
 
     def reading() -> int:
@@ -630,7 +613,6 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
 
 
 async def test_an_operation_that_the_model_can_not_do() -> None:
-    """The error names what is loaded, what is needed, an example, and how to switch."""
     async with managed() as one:
         with pytest.raises(
             WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
@@ -657,7 +639,6 @@ async def test_an_operation_that_the_model_can_not_do() -> None:
 
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
 async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
-    """While it loads and while it answers; nothing is started afterwards."""
     async with managed() as one:
         await one.manager.start(choice(behaviour))
         await soon(lambda: one.lines)
@@ -670,7 +651,6 @@ async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
 
 
 async def test_a_listener_that_fails_stops_nobody() -> None:
-    """Others hear on, and the model is loaded."""
     async with managed() as one:
 
         def bad(_: object) -> None:
@@ -684,7 +664,6 @@ async def test_a_listener_that_fails_stops_nobody() -> None:
 
 @pytest.mark.slow
 async def test_switches_leave_nothing_behind() -> None:
-    """Descriptors, threads and processes are those of before."""
     async with managed() as one:
         await one.load("serve")
         await asyncio.sleep(0.05)

@@ -75,7 +75,6 @@ def words(chunks: list[Chunk]) -> int:
 
 
 async def test_a_refused_port_loses_nothing() -> None:
-    """It fails at once; the model here and its answer go on, and the state names it."""
     async with switching() as one:
         await ready_with(one, choice("brief"))
         pid = one.pid()
@@ -188,7 +187,6 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
 
 
 async def test_where_the_one_before_does_not_come_back_either() -> None:
-    """Both reasons are reported, and nobody tries for ever."""
     tries: list[str] = []
 
     def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
@@ -207,24 +205,7 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
         assert one.engines.current is one.spare
 
 
-@pytest.mark.slow
-async def test_an_operator_goes_before_going_back() -> None:
-    """An operator's start replaces the reload of the old model; a stop ends everything."""
-    async with switching() as one:
-        await ready_with(one, choice("serve"))
-        await one.manager.start(choice("oom"))
-        await soon(lambda: "is loaded again" in one.manager.status().error)
-        await ready_with(one, choice("dies-not"))
-        assert one.manager.status().model == "tests/dies-not"
-        assert not one.manager.status().error
-        await one.manager.start(choice("oom"))
-        await soon(lambda: "is loaded again" in one.manager.status().error)
-        assert (await one.manager.stop()).state is ManagerState.IDLE
-        assert one.loaded() is None
-
-
 async def test_stopping_while_another_is_tried_stops_both() -> None:
-    """Nothing is left of the one that answers, nor of the one that was to."""
     async with FakeOpenAI() as server, switching() as one:
         server.behaviour = Behaviour.LOADING
         await ready_with(one, choice("serve"))
@@ -238,7 +219,6 @@ async def test_stopping_while_another_is_tried_stops_both() -> None:
 
 
 async def test_three_things_that_may_be_wrong_are_three_sentences() -> None:
-    """The key, the model's name, and what answers there."""
     found: list[str] = []
     async with FakeOpenAI(api_key=KEY, model="their/model") as server, switching() as one:
         for chosen in (
@@ -289,7 +269,6 @@ async def test_a_key_is_given_and_never_shown(caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize("bad", ["two words", "line\nbreak", "kéy", "x" * 501, 7])
 def test_a_key_that_cannot_be_sent(bad: object) -> None:
-    """It is refused by its name, and not repeated."""
     with pytest.raises(CommandError) as caught:
         Choice.read({"mode": "remote", "url": "http://192.0.2.7/v1", "api_key": bad})
     assert caught.value.message.startswith("api_key is unusable; allowed is a key without spaces")
@@ -298,7 +277,6 @@ def test_a_key_that_cannot_be_sent(bad: object) -> None:
 
 
 def test_a_key_is_kept_for_its_server_alone() -> None:
-    """Given once, it is kept; another address gets none; the setting's goes to its own."""
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
     program = Program(settings)
     try:

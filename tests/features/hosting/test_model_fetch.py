@@ -80,7 +80,6 @@ async def until(fetch: ModelFetch, *states: FetchState) -> FetchStatus:
 
 
 async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
-    """With its progress; the loop runs on; afterwards it is here, and nothing is left over."""
     async with fetching(hub, tmp_path) as fetch:
         assert fetch.status() == FetchStatus()
         begun = await fetch.start(NAME)
@@ -94,7 +93,6 @@ async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
 
 
 async def test_a_paused_one_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
-    """All that came is kept; only the rest is asked for; one at a time."""
     hub.models[NAME].stalls["model.safetensors"] = 2_000_000
     part = tmp_path / "models" / "tiny-vl"
     async with fetching(hub, tmp_path) as fetch:
@@ -155,7 +153,6 @@ async def test_of_a_gguf_model_its_two_files_are_fetched(hub: Hub, tmp_path: Pat
 
 
 async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
-    """No other repository, no path, no option, nothing that is no name; nothing is asked for."""
     async with fetching(hub, tmp_path) as fetch:
         for name in (
             "someone/else",
@@ -176,7 +173,6 @@ async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
 
 
 async def test_only_where_it_is_allowed(hub: Hub, tmp_path: Path) -> None:
-    """By the settings, with the program at hand, and not while the server stops."""
     async with fetching(hub, tmp_path, allowed=False) as fetch:
         with pytest.raises(Conflict, match="ALLOW_MODEL_DOWNLOADS"):
             await fetch.start(NAME)
@@ -218,7 +214,6 @@ async def test_a_disk_that_hangs_holds_one_thread(
 async def test_the_disk_keeps_room(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first byte, and while it comes: it is stopped, and says what to do."""
     async with fetching(hub, tmp_path, free=lambda _: RESERVE_BYTES) as fetch:
         assert await fetch.free() == RESERVE_BYTES
         with pytest.raises(BadRequest, match="There is no room"):
@@ -236,7 +231,6 @@ async def test_the_disk_keeps_room(
 
 
 async def test_what_fails_says_why(hub: Hub, tmp_path: Path) -> None:
-    """A gated model, a hub that is gone: the sentence of the program, with its remedy, and no token."""
     hub.models[NAME].token = "hf_" + "s" * 30
     environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_" + "w" * 30, "HOME": str(tmp_path)}
     async with fetching(hub, tmp_path, environment=environment) as fetch:
@@ -247,7 +241,6 @@ async def test_what_fails_says_why(hub: Hub, tmp_path: Path) -> None:
 
 
 async def test_it_ends_with_the_server(hub: Hub, tmp_path: Path) -> None:
-    """Closing ends the process; nothing is left running."""
     hub.models[NAME].stalls["model.safetensors"] = 1000
     async with fetching(hub, tmp_path) as fetch:
         await fetch.start(NAME)
@@ -257,7 +250,6 @@ async def test_it_ends_with_the_server(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_progress() -> None:
-    """Whatever a line says: numbers stay within bounds, and nothing else is taken."""
     read = model_fetch._progress
     assert read('{"phase": "fetching", "done": 5, "total": 3}') == {
         "state": FetchState.FETCHING,

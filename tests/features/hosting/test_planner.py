@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.entry import CatalogueError, RunMode
 from server.features.hosting.catalogue.folder import ModelFolderError
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
+from server.features.hosting.catalogue.vllm import Vllm
 from server.features.hosting.host import HostProbe
 from server.features.hosting.planner import Planner
 from tests.features.hosting.catalogue.test_folder import QWEN, beside, safetensors, write
@@ -87,7 +87,6 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
 def test_what_can_not_be_is_a_sentence(
     folder: Path, choice: dict[str, object], error: type[Exception], what: str
 ) -> None:
-    """A wrong folder, an unknown model, no container runtime, too large a context."""
     with pytest.raises(error) as caught:
         planner(folder).plan(Choice.read({"mode": "subprocess", **choice}))
     assert what in getattr(caught.value, "message", "")
@@ -106,22 +105,7 @@ def test_the_context_is_the_settings_or_the_models_own(
     assert argv[argv.index("--context") + 1] == tokens
 
 
-def test_what_went_wrong_in_a_folder_is_told(folder: Path) -> None:
-    """A config that is no JSON, and a shard that is missing."""
-    choice = Choice(model=str(folder), mode=RunMode.IN_PROCESS)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelFolderError):
-        planner(folder).plan(choice)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ModelFolderError, match=r"config\.json"):
-        planner(folder).plan(choice)
-    shutil.rmtree(folder)
-    with pytest.raises(ModelFolderError, match="There is no folder"):
-        planner(folder).plan(choice)
-
-
 def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
-    """A model that fits only once the other has gone is not refused; without that it is."""
     choice = Choice(model="mine", mode=RunMode.IN_PROCESS)
     full = planner(folder, dataclasses.replace(PYTHON, ram_free_bytes=GB // 2))
     with pytest.raises(CommandError, match="memory"):
@@ -139,10 +123,7 @@ def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
     host = dataclasses.replace(
         PYTHON,
         gpus=(HostGpu(Vendor.NVIDIA, "card", 80 * GB, 80 * GB),),
-        vllm="/opt/vllm",
-        vllm_words=("/opt/vllm", "serve"),
-        vllm_version="0.32.0",
-        vllm_flags=flags,
+        vllm=Vllm("0.32.0", flags, words=("/opt/vllm", "serve")),
     )
     one = planner(folder, host)
     launches = [one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS)).launch for _ in range(2)]
@@ -164,7 +145,6 @@ def test_only_what_may_start_vllm_waits_for_its_help(folder: Path) -> None:
 
 
 def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
-    """The first that it lists is asked; its address is all that is needed."""
     choice = Choice(mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
     plan = planner(folder, Host()).plan(choice)
     assert (plan.model, plan.launch.base_url) == (None, "http://192.0.2.7:8001/v1")
@@ -182,15 +162,8 @@ def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
 
 
 def test_what_is_wrong_with_a_folder_is_told_beside_the_others(folder: Path) -> None:
-    """A broken neighbour hides nothing."""
     write(folder.parent / "broken" / "config.json", {"model_type": "qwen2_5_vl"})
     one = planner(folder)
     found = one.catalogue()
     assert found.find("mine") is not None
     assert [str(folder.parent / "broken") in trouble for trouble in found.troubles] == [True]
-
-
-def test_free_gpu_memory_where_there_is_none(folder: Path) -> None:
-    """Without a GPU there is nothing to wait for."""
-    free = planner(folder).gpu_free()
-    assert free is None or all(isinstance(one, int) for one in free)

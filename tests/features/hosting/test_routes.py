@@ -61,7 +61,6 @@ def message(reply: httpx.Response, status: int) -> str:
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_nobody_gets_in_without_the_token(run: Running, method: str, path: str) -> None:
-    """No token, a wrong one, a visitor's, another scheme: 401 with a sentence, counted."""
     visitor = (await take_token(run))["token"]
     before = metric(run, "auth_failures_total", reason="operator")
     given = ["", "Bearer wrong", f"Bearer {visitor}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"]
@@ -114,7 +113,6 @@ async def test_guesses_are_limited_like_access_codes() -> None:
 
 
 async def test_what_there_is(run: Running) -> None:
-    """The catalogue with each way to run and the reason for each no; the machine; nothing loaded."""
     async with http(run) as client:
         told = (await client.get("/api/engine", headers=RIGHT)).json()
     builtin = {"engine": "builtin", "model": "builtin", "server": "", "where": ""}
@@ -134,7 +132,6 @@ async def test_what_there_is(run: Running) -> None:
 
 
 async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
-    """The error names the field, the given value and the allowed ones; nothing is started."""
     cases: list[tuple[Any, str]] = [
         ({}, "mode is missing"),
         (
@@ -200,7 +197,6 @@ async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOp
 async def test_what_can_not_be_loaded_says_why_and_what_to_do(
     run: Running, model: FakeOpenAI
 ) -> None:
-    """The report keeps it until something else is chosen; visitors are answered as before."""
     body = {**remote(model), "model": "nobody/knows"}
     issued = await take_token(run)
     async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
@@ -322,7 +318,6 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 
 
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
-    """A file's models are listed; for an address that fails ours, with reason and remedy."""
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
     async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
@@ -339,7 +334,6 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
 
 
 async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) -> None:
-    """With its host; gone, the one that answers does, and the reason says so."""
     async with (
         FakeOpenAI(model="small-vl") as small,
         running(
@@ -366,7 +360,6 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
 
 @pytest.mark.slow
 async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
-    """The model server while it is there; then the built-in engine, and why."""
     async with (
         running(
             operator_token=TOKEN,
@@ -394,7 +387,6 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
 
 
 async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
-    """Each model that is not here has its command; nothing is fetched, and the panel shows why."""
     async with http(run) as client:
         listed = (await client.get("/api/engine", headers=RIGHT)).json()
         command = next(one["fetch"] for one in listed["models"] if not one["here"])
@@ -413,7 +405,6 @@ async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> 
 async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Started, seen, and here; another repository of the same hub is not."""
     catalogue = tmp_path / "models.toml"
     catalogue.write_bytes(TINY)
     name = "someone/tiny-vl"

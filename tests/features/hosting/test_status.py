@@ -7,12 +7,18 @@ from dataclasses import replace
 
 import pytest
 
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import ModelType, RunMode
-from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.messages import ModelComing
 from server.features.hosting.model_fetch import FetchState, FetchStatus
-from server.features.hosting.status import _SHOW_SECONDS, ManagerState, ManagerStatus, StatusStore
-from server.features.hosting.visitors import Pace, coming
+from server.features.hosting.status import (
+    _SHOW_SECONDS,
+    ManagerState,
+    ManagerStatus,
+    Pace,
+    StatusStore,
+    coming,
+)
 from tests.support.clients import page_of
 from tests.support.running import running
 
@@ -57,7 +63,6 @@ async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
 
 
 async def test_what_was_held_back_ends_with_its_loading() -> None:
-    """Neither a model that runs nor the next one that loads shows it."""
     one, heard = board()
     one.progress(LoadProgress("weights", 0.0))
     one.progress(LoadProgress("weights", 50.0))
@@ -132,7 +137,6 @@ def test_the_time_left_is_measured_or_absent() -> None:
 
 
 async def test_clients_hear_of_it_and_of_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that listens, and one that comes later; once a second at most."""
     async with running(features="builtin,hosting", engine="auto") as run, page_of(run) as page:
         store = run.program.feature("hosting").manager
         now = [LOADING]

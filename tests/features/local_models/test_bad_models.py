@@ -66,7 +66,6 @@ async def test_a_bad_local_model_says_why(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The built-in engine goes on; reason and remedy are in log, /health and doctor."""
     folder = whole(tmp_path)
     break_it(folder)
     settings = {"engine": "auto", "local_model": folder, "engine_python": python(tmp_path)}
@@ -113,7 +112,6 @@ async def test_a_model_that_ends_while_it_loads(
 
 @pytest.mark.slow
 async def test_what_is_not_set_is_not_looked_at(tmp_path: Path) -> None:
-    """No LOCAL_MODEL, and one that the chosen engine does not load."""
     async with running() as run:
         assert await local.check_local_model(run.program.settings, None) is None
     async with running(engine="builtin", local_model=tmp_path) as run:

@@ -30,8 +30,8 @@ from server.core.errors import (
 from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.core.sound import SOUND_RATE, Sound
 from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import RunMode
-from server.features.hosting.log_progress import LoadProgress
 from server.features.hosting.runtime import StartFailed
 from server.features.hosting.status import ManagerState
 from server.features.local_models.engine import LocalEngine, TimeLimits
@@ -160,7 +160,6 @@ async def begun(engine: LocalEngine, pieces: int = 20) -> AsyncGenerator[Chunk, 
 
 
 async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
-    """Ready, with its own files' geometry and context, one at a time, and its memory."""
     engine, _ = loaded
     status = await engine.probe()
     assert (status.state, status.model) == (EngineState.READY, "tiny")
@@ -172,7 +171,6 @@ async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
 
 
 async def test_loading_is_told_step_by_step(loaded: tuple[LocalEngine, Heard]) -> None:
-    """Phases in their order; weights with percent and bytes that only grow, up to all of them."""
     _, heard = loaded
     phases = list(dict.fromkeys(one.phase for one in heard.progress))
     assert phases == [
@@ -202,7 +200,6 @@ async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
 
 
 async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
-    """Each takes its tokens, behind its caption; their bytes are kept apart."""
     alone = request(ASK_COLOR, "red")
     earlier = tuple(
         EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
@@ -215,7 +212,6 @@ async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
 
 
 async def test_the_limit_ends_an_answer(engine: LocalEngine) -> None:
-    """max_tokens holds to the token, and the answer says that it was cut."""
     pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
     assert "".join(pieces) == " la" * 20
     assert (end.finish_reason, end.usage.completion_tokens) == ("length", 20)
@@ -248,7 +244,6 @@ async def test_a_cancelled_consumer_stops_it_before_the_first_word(engine: Local
 
 
 async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
-    """This answer fails with a sentence; the next question works."""
     broken = request(ASK_COLOR)
     object.__setattr__(broken.picture, "jpeg", b"\xff\xd8 not really a picture \xff\xd9")
     with pytest.raises(EngineFailed, match="picture"):
@@ -302,7 +297,6 @@ def _too_long(one: EngineRequest) -> EngineRequest:
 
 
 async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None:
-    """An answer that takes too long ends with a sentence and is stopped in the worker, too."""
     usual = engine._limits
     engine._limits = TimeLimits(total=0.3)
     try:
@@ -579,7 +573,6 @@ def cpu_of_children() -> float:
 
 
 async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Path) -> None:
-    """Told within a moment, without torch: folder, config, shard, format, Python."""
     begin = cpu_of_children()
     assert "is no folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"

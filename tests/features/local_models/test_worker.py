@@ -13,9 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from server.features.local_models.worker import capacity
 from server.features.local_models.worker.detokenize import Detokenizer
-from server.features.local_models.worker.weights import Weights, read
+from server.features.local_models.worker.weights import (
+    Weights,
+    choose_dtype,
+    fitting_context,
+    needed,
+    read,
+    token_bytes,
+)
 from server.models.weights import ModelFolderError
 
 ROOT = Path(__file__).parents[3]
@@ -136,7 +142,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_whole_folder_tells_its_size(folder: Path) -> None:
-    """Bytes and format from the shards' own headers, type and context from the config."""
     assert read(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
     shard(folder / "two.safetensors", "F8_E4M3", 1000)
     assert read(folder) == Weights(1016, "", 1, "some_vl", 4096)
@@ -146,7 +151,6 @@ def test_a_whole_folder_tells_its_size(folder: Path) -> None:
 
 
 def test_a_single_file_does(folder: Path) -> None:
-    """Small models have no index; a config may name no context."""
     (folder / "model.safetensors.index.json").unlink()
     shard(folder / "model.safetensors", "F32", 3)
     (folder / "config.json").write_text('{"model_type": "some_vl"}')
@@ -165,7 +169,6 @@ def test_a_single_file_does(folder: Path) -> None:
 def test_damage_is_a_sentence_with_what_to_do(
     folder: Path, damage: Callable[[Path], object], said: str
 ) -> None:
-    """Before anything is loaded; further damage is found as in the catalogue's folders."""
     damage(folder)
     with pytest.raises(ModelFolderError, match=said) as raised:
         read(folder)
@@ -197,22 +200,22 @@ def test_the_number_format(
     asked: str, stored: str, gpu: bool, bfloat16: bool, roomy: bool, chosen: str
 ) -> None:
     """A format holds, but for float16 on a CPU; "auto" is quick there, and fits."""
-    assert capacity.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
+    assert choose_dtype(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
 
 
 def test_what_a_model_needs_follows_its_format() -> None:
     """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for, of large ones no more
     than of others.
     """
-    half, whole = (capacity.needed(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
+    half, whole = (needed(15 * 10**9, 2, one) for one in ("bfloat16", "float32"))
     assert 16 * 10**9 < half < 18 * 10**9
     assert whole - half == 15 * 10**9
-    assert capacity.needed(10**9, 2, "bfloat16") < 1.4 * 10**9
+    assert needed(10**9, 2, "bfloat16") < 1.4 * 10**9
 
 
 def test_free_memory_knows_the_process_limit() -> None:
     """With a limit on its address space a process has no more free than is left of that."""
-    script = "from server.features.local_models.worker.capacity import free_ram; print(free_ram())"
+    script = "from server.features.local_models.worker.weights import free_ram; print(free_ram())"
     limit = 3 * 10**9
 
     def free(limited: bool) -> int:
@@ -239,12 +242,12 @@ def test_free_memory_knows_the_process_limit() -> None:
 )
 def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
     """The memory beside the weights bounds it, down to the need of a picture and a few words."""
-    assert capacity.context(wanted, free, 100_000) == held
+    assert fitting_context(wanted, free, 100_000) == held
 
 
 def test_what_a_token_takes() -> None:
     """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some more."""
-    each = capacity.token_bytes(
+    each = token_bytes(
         layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
     )
     assert 57_344 < each < 6 * 57_344

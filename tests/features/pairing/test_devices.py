@@ -45,7 +45,6 @@ async def test_a_device_is_known_by_what_it_keeps() -> None:
 
 @pytest.mark.parametrize("change", [{"jti": "a"}, {"jti": 7}, {"iat": True}, {"iat": "1"}])
 async def test_claims_have_their_type(change: dict[str, object]) -> None:
-    """Neither a session's token is one, nor one without a claim, be it signed with the right key."""
     now = int(time.time())
     good = {"jti": "x" * 22, "iat": now, "exp": now + 60}
     signer = Signer(KEY)
@@ -97,7 +96,6 @@ async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_kinds(agent: str, kind: str) -> None:
-    """One of a few words, whatever the browser says of itself."""
     assert kind_of(agent) == kind
 
 
@@ -237,7 +235,6 @@ async def test_no_other_site_uses_the_cookie(
 
 
 async def test_no_other_route_takes_it(run: Running) -> None:
-    """Copied to every other one, it opens nothing."""
     async with http(run) as client:
         cookie = await paired(run, client)
         given = own(run) | {"Cookie": f"{COOKIE}={cookie}"}
@@ -306,7 +303,6 @@ async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
 
 
 async def test_a_device_forgets_itself(run: Running) -> None:
-    """Its cookie goes, and a copy of it is of no use; without one nothing happens."""
     async with http(run) as client:
         nothing = await client.delete("/api/token/device", headers=own(run))
         assert (nothing.status_code, nothing.json()) == (200, {"forgotten": False})

@@ -40,7 +40,6 @@ def test_an_own_access_code_goes_before_a_made_one(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("hosts", ["a b", "https://vm.local", "vm_1", "-a", "fd00::g"])
 def test_pairing_hosts_are_names_and_addresses(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anything else would make an address that nobody can open."""
     assert refused(monkeypatch, PAIRING_HOSTS=hosts).startswith("PAIRING_HOSTS is ")
 
 

@@ -19,15 +19,23 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from server.features.pairing.pairing import Devices, PairingCodes, Redeemed
+from server.features.pairing.pairing import (
+    MAX_CODE_CHARS,
+    PAIRING_SECONDS,
+    Devices,
+    PairingCodes,
+    Redeemed,
+)
 from server.features.pairing.terminal import (
     LEAST_QUIET,
+    QUIET,
     PairingTerminal,
     device_command,
     page_urls,
     pairing_url,
-    qr_columns,
     qr_lines,
 )
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
@@ -94,7 +102,6 @@ async def test_it_shows_a_code_that_works() -> None:
 
 
 async def test_a_signal_brings_another_code() -> None:
-    """SIGUSR1 shows a new one, and the one before is over."""
     async with showing() as (codes, screen):
         os.kill(os.getpid(), signal.SIGUSR1)
         async with asyncio.timeout(5):
@@ -193,7 +200,6 @@ def test_there_is_always_an_address() -> None:
 
 
 def test_devices_are_listed_and_removed_by_typed_commands() -> None:
-    """One by its name, or all; a name that nobody has removes nothing."""
     devices, gone = Devices("k" * 32), list[str | None]()
 
     def answer(line: str) -> str:
@@ -255,29 +261,84 @@ def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "quiet", "columns", "lines"),
     [
-        "https://192.168.100.100:65535/#pair=abcdefghijklmnopqrstuv",
-        "https://[fd00:1234:5678:9abc:def0:1234:5678:9abc]:8000/#pair=abcdefghijklmnopqrstuv",
-        "https://a.local:1/#pair=x",
+        # Which leaves three of a screen of 24
+        ("https://192.168.100.100:65535/#pair=abcdefghijklmnopqrstuv", QUIET, 41, 21),
+        (f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv", LEAST_QUIET, 41, 21),
+        ("https://a.local:1/#pair=x", QUIET, 33, 17),
     ],
 )
-def test_it_reads_back(text: str) -> None:
-    """Drawn as the terminal draws it, a reader finds the very text, and it fits into 80 columns."""
-    lines = qr_lines(text)
-    assert read_qr("\n".join(lines)) == text
-    assert qr_columns(text) <= 60
+def test_it_reads_back(text: str, quiet: int, columns: int, lines: int) -> None:
+    """Drawn as the terminal draws it, a reader finds the very text."""
+    drawn = qr_lines(text, quiet)
+    assert ({len(line) for line in drawn}, len(drawn)) == ({columns}, lines)
+    assert read_qr("\n".join(f"\x1b[38;5;16;48;5;231m{line}\x1b[0m" for line in drawn)) == text
 
 
-def test_an_ordinary_address_fits_a_small_terminal() -> None:
-    """41 columns and 21 lines, which leaves three of a screen of 24."""
-    text = "https://192.168.100.100:65535/#pair=abcdefghijklmnopqrstuv"
-    assert (qr_columns(text), len(qr_lines(text))) == (41, 21)
+# One-time pairing codes: good once, for five minutes, one at a time
 
 
-def test_two_light_modules_around_it_are_enough() -> None:
-    """The longest for 24 lines reads back, and takes 41 columns and 21 lines."""
-    text = f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv"
-    lines = qr_lines(text, LEAST_QUIET)
-    assert read_qr("\n".join(lines)) == text
-    assert (len(text), qr_columns(text, LEAST_QUIET), len(lines)) == (106, 41, 21)
+def test_a_code_is_good_once() -> None:
+    redeemed: list[bool] = []
+    codes = PairingCodes(on_redeemed=lambda: redeemed.append(True))
+    code = codes.issue(0)
+    assert codes.redeem(code, 1) is Redeemed.OK
+    assert codes.redeem(code, 2) is Redeemed.USED
+    assert redeemed == [True]
+
+
+def test_a_code_is_good_for_five_minutes() -> None:
+    """To the moment, and used codes stay used when their time is over."""
+    codes = PairingCodes()
+    code = codes.issue(100)
+    assert codes.redeem(code, 100 + PAIRING_SECONDS) is Redeemed.EXPIRED
+    other = codes.issue(1000)
+    assert codes.redeem(other, 999.9 + PAIRING_SECONDS) is Redeemed.OK
+    assert codes.redeem(other, 5000) is Redeemed.USED
+    assert PAIRING_SECONDS == 300
+
+
+def test_a_new_code_ends_the_one_before() -> None:
+    """Whoever photographed the screen has nothing once the next one is shown."""
+    codes = PairingCodes()
+    first, second = codes.issue(0), codes.issue(1)
+    assert codes.redeem(first, 2) is Redeemed.EXPIRED
+    assert codes.redeem(second, 2) is Redeemed.OK
+
+
+def test_codes_are_long_and_all_different() -> None:
+    """128 random bits: 22 characters of the URL-safe alphabet, short enough for the request."""
+    codes = PairingCodes()
+    issued = {codes.issue(0) for _ in range(1000)}
+    assert len(issued) == 1000
+    assert {len(code) for code in issued} == {22}
+    assert MAX_CODE_CHARS >= 22
+
+
+def test_few_old_codes_are_remembered() -> None:
+    """However many are made, the oldest are forgotten and then no better than a guess."""
+    codes = PairingCodes()
+    first = codes.issue(0)
+    for _ in range(7):
+        codes.issue(0)
+    assert codes.redeem(first, 0) is Redeemed.EXPIRED
+    codes.issue(0)
+    assert codes.redeem(first, 0) is Redeemed.UNKNOWN
+
+
+def test_no_code_is_kept_in_the_clear() -> None:
+    """Memory holds a digest: no log, repr or debugger shows a code that works."""
+    codes = PairingCodes()
+    code = codes.issue(0)
+    assert code not in repr(vars(codes))
+
+
+@given(st.text(max_size=MAX_CODE_CHARS))
+def test_guesses_are_refused(guess: str) -> None:
+    """Any text, lone surrogates too, is just not a code; and it costs the right one nothing."""
+    codes = PairingCodes()
+    assert codes.redeem(guess, 0) is Redeemed.UNKNOWN
+    code = codes.issue(0)
+    assert codes.redeem(guess, 0) is Redeemed.UNKNOWN
+    assert codes.redeem(code, 0) is Redeemed.OK

@@ -33,7 +33,6 @@ def listed(folder: Path, url: str = "https://hooks.example.org/") -> str:
 
 
 async def test_only_an_operator(tmp_path: Path) -> None:
-    """Neither nobody nor a visitor sees, tries or sends anything."""
     async with (
         receiving() as receiver,
         running(

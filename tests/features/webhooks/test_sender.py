@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import socket
 import ssl
 import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks.webhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
 
 from scripts.local_certificate import LOOPBACK, general_names, make_authority, make_leaf, pem
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Webhook
-from server.features.webhooks.waiting import Trouble, Verdict
+from server.features.webhooks.waiting import Trouble
+from server.features.webhooks.webhooks import MOST_CHARACTERS, Link, body, headers, signature
+from server.session.part import Alert, AlertSource
 from server.shared import network
 from tests.features.webhooks.receiver import SECRET, receiving
 from tests.support.timing import at_once
@@ -31,7 +39,7 @@ async def test_a_post_arrives_whole() -> None:
     async with receiving() as receiver:
         body = b"x" * 100_000
         outcome = await Sender().post(hook(receiver.url + "?room=1"), HEADERS, body)
-        assert (outcome.verdict, outcome.status) == (Verdict.TAKEN, 204)
+        assert outcome == Outcome(None, 204)
         (heard,) = receiver.heard
         assert (heard.method, heard.path, heard.body) == ("POST", "/hook?room=1", body)
         assert heard.headers["content-type"] == "application/json"
@@ -45,7 +53,7 @@ async def test_this_machine_gets_nothing_unless_it_is_said(host: str) -> None:
     async with receiving() as receiver:
         url = f"http://{host}:{receiver.port}/hook"
         outcome = await Sender().post(hook(url, private=False), HEADERS, b"{}")
-        assert (outcome.verdict, outcome.trouble) == (Verdict.AGAIN, Trouble.ADDRESS)
+        assert outcome.trouble is Trouble.ADDRESS
         assert receiver.connections == 0
 
 
@@ -77,7 +85,7 @@ async def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
     async with receiving() as receiver:
         url = f"http://rebinding.test:{receiver.port}/hook"
         outcome = await Sender(resolve=resolve).post(hook(url), HEADERS, b"{}")
-        assert outcome.verdict is Verdict.TAKEN
+        assert outcome.trouble is None
         assert receiver.heard[0].headers["host"] == f"rebinding.test:{receiver.port}"
     # Before the connection, and the other end of it
     assert checked == ["127.0.0.1", "127.0.0.1"]
@@ -116,7 +124,7 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving() as proxy, receiving() as receiver:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).verdict is Verdict.TAKEN
+        assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is None
         assert proxy.connections == 0
 
 
@@ -134,23 +142,20 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_answers_that_are_none(reply: bytes | None, trouble: Trouble) -> None:
-    """Endless, malformed, none: each ends."""
     async with receiving(lambda heard: reply) as receiver, at_once():
         sender = Sender(seconds=0.5 if reply is None else 5.0)
         outcome = await sender.post(hook(receiver.url), HEADERS, b"{}")
-        assert (outcome.verdict, outcome.trouble) == (Verdict.AGAIN, trouble)
+        assert outcome.trouble is trouble
         assert outcome.pause == (77 if trouble is Trouble.STATUS else 0)
 
 
 async def test_a_body_without_an_end_is_not_read() -> None:
-    """The head of the answer is enough."""
-
     def endless(heard: Any) -> bytes:
         return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000
 
     async with receiving(endless) as receiver, at_once():
         outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
-        assert outcome.verdict is Verdict.TAKEN
+        assert outcome.trouble is None
 
 
 async def test_interim_answers_without_an_end_are_not_read() -> None:
@@ -199,7 +204,6 @@ async def test_nobody_there() -> None:
 
 
 async def test_certificates_are_checked(tmp_path: Path) -> None:
-    """By the system's authorities, or the one that the list names."""
     names = general_names(LOOPBACK)
     now = datetime.now(UTC)
     key, authority = make_authority(names, "test", now)
@@ -212,7 +216,7 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
         assert outcome.trouble is Trouble.CERTIFICATE
         assert receiver.heard == []
         trusting = hook(receiver.url, ca=str(tmp_path / "authority.pem"))
-        assert (await Sender().post(trusting, HEADERS, b"{}")).verdict is Verdict.TAKEN
+        assert (await Sender().post(trusting, HEADERS, b"{}")).trouble is None
 
 
 async def test_cancelled_it_sends_nothing_more() -> None:
@@ -243,3 +247,110 @@ async def test_cancelled_it_sends_nothing_more() -> None:
     await server.wait_closed()
     assert sending.cancelled()
     assert got < len(body)
+
+
+# The request for an alert: its body with the picture inline, as a link, or without, and its signature
+
+
+RING = Alert(
+    1_700_000_000_123.0,
+    AlertSource("session-id-canary", "front-door"),
+    watch="list-1",
+    condition="a parcel lies at the door",
+    reason="A box is there.",
+    confidence=0.934,
+    region=(0.1, 0.2, 0.5, 0.6),
+    jpeg=b"\xff\xd8jpeg",
+)
+
+
+def read(alert: Alert, **way: Any) -> dict[str, Any]:
+    return dict(json.loads(body(alert, **way)))
+
+
+def test_an_alert_with_its_picture() -> None:
+    said = read(RING, inline=True)
+    assert (said["type"], said["timestamp"]) == ("watch.alert", "2023-11-14T22:13:20.123Z")
+    assert said["data"] == {
+        "source": {"kind": "camera", "name": "front-door"},
+        "watch": "list-1",
+        "condition": "a parcel lies at the door",
+        "reason": "A box is there.",
+        "confidence": 0.93,
+        "region": [0.1, 0.2, 0.5, 0.6],
+        "evidence": {"type": "image/jpeg", "base64": base64.b64encode(b"\xff\xd8jpeg").decode()},
+    }
+
+
+def test_a_link_has_no_picture() -> None:
+    said = read(RING, link=Link("https://cam.example.org/at/id/evidence/w", 1_700_000_060.0))
+    assert said["data"]["evidence"] == {
+        "type": "image/jpeg",
+        "url": "https://cam.example.org/at/id/evidence/w",
+        "expires_at": "2023-11-14T22:14:20.000Z",
+    }
+    assert read(RING)["data"]["evidence"] is None
+
+
+def test_a_withheld_picture_is_none() -> None:
+    assert read(Alert(0, AlertSource("s", "door")), inline=True)["data"]["evidence"] is None
+
+
+def test_a_visitors_session_is_not_named() -> None:
+    """Nor in what a debugger or a log would show of an alert."""
+    said = body(Alert(0, AlertSource("session-id-canary"), condition="a dog"), inline=True)
+    assert json.loads(said)["data"]["source"] == {"kind": "visitor", "name": ""}
+    assert b"canary" not in said + body(RING, inline=True)
+    assert "canary" not in repr(RING)
+    assert "parcel" not in repr(RING)
+
+
+def test_words_are_bounded() -> None:
+    said = read(Alert(0, AlertSource("s"), condition="x" * 5000, reason="ü" * 5000))
+    assert len(said["data"]["condition"]) == len(said["data"]["reason"]) == MOST_CHARACTERS
+
+
+def test_words_that_are_no_unicode_are_sent_all_the_same() -> None:
+    assert read(replace(RING, reason="half of \ud83d"))["data"]["reason"] == "half of ?"
+
+
+def test_a_test_has_nothing_of_a_camera() -> None:
+    assert read(Alert(1000.0)) == {
+        "type": "webhook.test",
+        "timestamp": "1970-01-01T00:00:01.000Z",
+        "data": {},
+    }
+
+
+KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
+
+
+def test_the_published_example() -> None:
+    """Of the libraries of Standard Webhooks, which all have it in their tests."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    made = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_receiver_verifies() -> None:
+    made = dict(headers(KEY, "msg_1", int(time.time()), b'{"a":1}'))
+    assert Verifier(SECRET).verify(b'{"a":1}', made) == {"a": 1}
+    made["webhook-timestamp"] = str(int(time.time()) - 301)
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Verifier(SECRET).verify(b'{"a":1}', made)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": "msg_2"},
+        {"webhook-timestamp": str(int(time.time()) + 1)},
+        {"webhook-signature": "v1,"},
+    ],
+)
+def test_nothing_of_it_can_be_changed(change: dict[str, str]) -> None:
+    made = dict(headers(KEY, "msg_1", int(time.time()) - 1, b"{}"))
+    with pytest.raises(WebhookVerificationError):
+        Verifier(SECRET).verify(b"{}", made | change)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(SECRET).verify(b"{ }", made)

@@ -18,13 +18,12 @@ from server.features.webhooks.waiting import (
     DeadLetters,
     Delivery,
     Trouble,
-    Verdict,
     Waiting,
     asked_pause,
     pause,
     trouble,
-    verdict,
 )
+from server.features.webhooks.webhooks import LINK_SECONDS, MOST_LINKS, Links
 from server.session.part import Alert, AlertSource
 
 numbers = itertools.count()
@@ -58,7 +57,6 @@ def test_one_camera_takes_no_other_ones_place() -> None:
 
 
 def test_visitors_take_no_place_of_the_houses() -> None:
-    """However many of them there are."""
     waiting = Waiting()
     house = [delivery(f"h{n}", "door") for n in range(MOST_WAITING - MOST_OF_VISITORS)]
     for one in house:
@@ -90,7 +88,6 @@ def test_what_is_ended_goes() -> None:
 
 
 def test_dead_letters_are_bounded() -> None:
-    """The oldest goes, of one camera first."""
     dead = DeadLetters()
     first = delivery("first", "yard")
     assert dead.put(first) == 0
@@ -115,22 +112,20 @@ def test_dead_letters_end_with_their_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "wanted", "why"),
+    ("status", "why"),
     [
-        (200, Verdict.TAKEN, None),
-        (204, Verdict.TAKEN, None),
-        (301, Verdict.AGAIN, Trouble.REDIRECT),
-        (308, Verdict.AGAIN, Trouble.REDIRECT),
-        (400, Verdict.AGAIN, Trouble.STATUS),
-        (410, Verdict.GONE, Trouble.GONE),
-        (429, Verdict.AGAIN, Trouble.STATUS),
-        (503, Verdict.AGAIN, Trouble.STATUS),
+        (200, None),
+        (204, None),
+        (301, Trouble.REDIRECT),
+        (308, Trouble.REDIRECT),
+        (400, Trouble.STATUS),
+        (410, Trouble.GONE),
+        (429, Trouble.STATUS),
+        (503, Trouble.STATUS),
     ],
 )
-def test_what_an_answer_means(status: int, wanted: Verdict, why: Trouble | None) -> None:
-    assert verdict(status) is wanted
-    if why is not None:
-        assert trouble(status) is why
+def test_what_an_answer_means(status: int, why: Trouble | None) -> None:
+    assert trouble(status) is why
 
 
 def test_pauses_grow_and_end() -> None:
@@ -149,3 +144,45 @@ def test_a_receiver_may_ask_for_a_pause() -> None:
     assert pause(3, 1.0, asked_pause("1")) == PAUSES[2]
     for header in ("", "-1", "1.5", "9999999", "Wed, 21 Oct 2026 07:28:00 GMT", "²"):
         assert asked_pause(header) == 0
+
+
+# Links to pictures: a minute, nobody guesses them, and they end with their camera's consent
+
+
+def test_a_link_lives_a_minute() -> None:
+    links = Links()
+    word, _ = links.make(b"jpeg", "session", "hall", 100.0)
+    assert LINK_SECONDS == 60
+    assert links.get(word, 100.0) == links.get(word, 159.9) == b"jpeg"
+    assert links.get(word, 160.0) is None
+    assert len(links) == 0
+
+
+def test_each_is_another_word_of_256_bits() -> None:
+    links = Links()
+    words = {links.make(b"", "session", "hall", 0.0)[0] for _ in range(50)}
+    assert len(words) == 50
+    assert min(len(word) for word in words) == 43
+    assert links.get("", 0.0) is None
+
+
+def test_pictures_are_freed() -> None:
+    """Those whose time is over without anybody asking; the oldest beyond the most, which is reported."""
+    links = Links()
+    first, _ = links.make(b"", "session", "hall", 0.0)
+    dropped = [links.make(b"", "session", "hall", 1.0)[1] for _ in range(MOST_LINKS)]
+    assert dropped == [0] * (MOST_LINKS - 1) + [1]
+    assert len(links) == MOST_LINKS
+    assert links.get(first, 1.0) is None
+    links.expire(61.0)
+    assert len(links) == 0
+
+
+def test_they_end_with_their_camera() -> None:
+    links = Links()
+    mine, kept = links.make(b"1", "mine", "hall", 0)[0], links.make(b"2", "mine", "kept", 0)[0]
+    other, _ = links.make(b"3", "other", "hall", 0)
+    links.end("mine", ["kept"])
+    assert [links.get(word, 1) for word in (mine, kept, other)] == [None, b"2", b"3"]
+    links.clear()
+    assert links.get(other, 1) is None

@@ -83,7 +83,6 @@ def test_a_list(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(text: str, words: str, tmp_path: Path) -> None:
-    """Each with a sentence that says what is allowed, and without a secret."""
     with pytest.raises(ValueError, match=words) as refused:
         read_webhooks(written(tmp_path, text))
     assert SECRET not in str(refused.value)
@@ -100,7 +99,6 @@ def test_secrets_are_for_the_owner_alone(tmp_path: Path) -> None:
 
 
 def test_what_it_names_has_to_be_there(tmp_path: Path) -> None:
-    """Files, authorities, cameras of the other list."""
     with pytest.raises(ConfigError, match="WEBHOOKS"):
         load(env_file=None, webhooks=str(tmp_path / "none.toml"))
     path = written(tmp_path, ONE + 'ca = "/nowhere/ca.pem"\n')

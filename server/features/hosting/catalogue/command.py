@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from server.features.hosting.catalogue import batching, containers, llama_cpp, vllm
+from server.features.hosting.catalogue import llama_cpp, vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError, shown
-from server.features.hosting.catalogue.containers import LOOPBACK
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.catalogue.machine import Host, Vendor
@@ -19,11 +21,21 @@ from server.features.hosting.catalogue.modes import (
     offloads,
     subprocess_server,
 )
-from server.features.hosting.catalogue.sizes import before_requests, kept_a_token, needed
+from server.features.hosting.catalogue.sizes import batch, before_requests, kept_a_token, needed
 from server.models.families import pairs_frames, tool_parser
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
+LOOPBACK = "127.0.0.1"
+MOUNTED_AT = "/model"
+# Within the container
+_INNER_PORT = 8000
+# Images of the vLLM project, each pinned to the newest release whose tag was seen, by its digest where it is known.
+IMAGES = {
+    Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
+    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0"
+    "@sha256:749f6f3f944f12af49966ac523c1f8573e4b229594b541954bd5f879b4496b1f",
+}
 # Least tokens for question, history and answer
 ANSWER_TOKENS = 512
 
@@ -114,16 +126,32 @@ def _subprocess(
     )
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     env |= _visible(where, host)
+    # Where vLLM is broken, this runs in its place.
+    instead = "`transformers serve` is started in place of vLLM, which answers several at a time: "
+    warnings = [f"{instead}{host.vllm_trouble}"] if host.vllm_trouble else []
+    # It names a model by the path that it was given.
+    return _served(choice, argv, env, str(folder), warnings)
+
+
+def _served(
+    choice: Choice,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    name: str,
+    warnings: Iterable[str],
+    **more: Any,
+) -> Launch:
+    """Return the launch of a server on loopback. `name`: the model's in requests."""
     return Launch(
-        RunMode.SUBPROCESS,
-        argv,
+        choice.mode,
+        tuple(argv),
         env,
-        typed(argv, env),
+        typed(tuple(argv), env),
         port=choice.port,
-        base_url=_base(choice.port),
-        # It names a model by the path that it was given.
-        served_name=str(folder),
-        warnings=_instead_of_vllm(host),
+        base_url=f"http://{LOOPBACK}:{choice.port}/v1",
+        served_name=name,
+        warnings=tuple(warnings),
+        **more,
     )
 
 
@@ -155,19 +183,7 @@ def _llama_cpp(
     )
     argv = llama_cpp.serve_arguments(host.llama, serving)
     env = {llama_cpp.KEY: api_key} if api_key else {}
-    warnings = []
-    if context < choice.images * choice.visual_tokens + ANSWER_TOKENS:
-        warnings.append(_small_context(context, choice))
-    return Launch(
-        RunMode.SUBPROCESS,
-        argv,
-        env,
-        typed(argv, env),
-        port=choice.port,
-        base_url=_base(choice.port),
-        served_name=model.id,
-        warnings=tuple(warnings),
-    )
+    return _served(choice, argv, env, model.id, _small_context(context, choice))
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
@@ -179,38 +195,20 @@ def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
     return max(1, min(model.geometry.min_pixels // token, most)), most
 
 
-def _instead_of_vllm(host: Host) -> tuple[str, ...]:
-    """Warn where vLLM is broken, and so `transformers serve` runs in its place."""
-    if not host.vllm_trouble:
-        return ()
-    return (
-        f"`transformers serve` is started in place of vLLM, which answers several at a time: {host.vllm_trouble}",
-    )
-
-
 def _vllm(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
-    found = vllm.Vllm(host.vllm_version, host.vllm_flags, host.vllm_for_cpu, host.vllm_words)
-    serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
+    found = host.vllm
+    assert found is not None
+    serving = _serving(choice, model, host, str(folder))
     if found.for_cpu:
         free_bytes = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
-    many = _batch(serving, choice, model, host, concurrent)
-    serving = dataclasses.replace(serving, sequences=many.sequences)
+    serving, doubts = _batched(serving, choice, model, host, concurrent)
     arguments, warnings = vllm.serve_arguments(found.words, serving, found)
     env = {**vllm.environment(serving, found), **_key(api_key)}
-    return Launch(
-        RunMode.SUBPROCESS,
-        tuple(arguments),
-        env,
-        typed(tuple(arguments), env),
-        port=choice.port,
-        base_url=_base(choice.port),
-        served_name=serving.name,
-        for_cpu=found.for_cpu,
-        warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice, many)),
-    )
+    warnings += [*vllm.doubts(found), *doubts]
+    return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
 
 
 def _container(
@@ -218,24 +216,22 @@ def _container(
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
     env = {**vllm.ENVIRONMENT, **rocm, **_key(api_key)}
-    words, inside = containers.words(choice, folder, host, name, env)
-    serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
-    many = _batch(serving, choice, model, host, concurrent)
-    serving = dataclasses.replace(serving, sequences=many.sequences)
+    words, inside = _container_words(choice, folder, host, name, env)
+    serving = dataclasses.replace(
+        _serving(choice, model, host, inside), host="0.0.0.0", port=_INNER_PORT
+    )
+    serving, doubts = _batched(serving, choice, model, host, concurrent)
     found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), vllm.IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
-    argv = tuple(arguments)
-    return Launch(
-        RunMode.CONTAINER,
-        argv,
+    cleanup = (words[0], "rm", "--force", "--volumes", name)
+    return _served(
+        choice,
+        arguments,
         env,
-        typed(argv, env),
-        port=choice.port,
-        base_url=_base(choice.port),
-        served_name=serving.name,
+        serving.name,
+        [*warnings, *doubts],
         container=name,
-        cleanup=(words[0], "rm", "--force", "--volumes", name),
-        warnings=(*warnings, *_doubts(serving, choice, many)),
+        cleanup=cleanup,
     )
 
 
@@ -289,9 +285,7 @@ def _making(choice: Choice, model: Model) -> list[str]:
     return [*shift, *(name for name, on in flags.items() if on)]
 
 
-def _serving(
-    choice: Choice, model: Model, machine: Host, folder: str, host: str, port: int
-) -> vllm.Serving:
+def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Serving:
     inputs = {"image": choice.images}
     if Ability.VIDEO_IN in model.abilities:
         inputs["video"] = 0
@@ -307,8 +301,8 @@ def _serving(
     return vllm.Serving(
         folder=folder,
         name=model.id,
-        host=host,
-        port=port,
+        host=LOOPBACK,
+        port=choice.port,
         dtype=choice.dtype,
         memory=choice.gpu_memory_utilization,
         context=choice.context or DEFAULT_CONTEXT,
@@ -316,8 +310,8 @@ def _serving(
         tool_parser=tool_parser(model.architecture),
         video=video,
         pixels=pixels,
-        gpus=_gpus(choice, model, machine),
-        amd=_is_amd(machine),
+        gpus=_gpus(choice, model, host),
+        amd=_is_amd(host),
         trust_remote_code=model.remote_code,
     )
 
@@ -343,41 +337,127 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     return count
 
 
-def _batch(
+def _batched(
     serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
-) -> batching.Batch:
-    """Compute the answers at a time that fit into the used GPUs' or the main memory."""
+) -> tuple[vllm.Serving, list[str]]:
+    """Have it give as many answers at a time as fit into the used GPUs' or the main memory; return warnings, too."""
     gpu = serving.cpu_cache_bytes is None
     left = serving.cpu_cache_bytes
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]
     if gpu and totals and None not in totals:
-        taken = before_requests(model, choice.dtype, gpu=True)
-        left = batching.free_bytes_of(sum(total or 0 for total in totals), serving.memory, taken)
-    return batching.batch(
+        left = int(sum(total or 0 for total in totals) * serving.memory)
+        left -= before_requests(model, choice.dtype, gpu=True)
+    many = batch(
         concurrent=concurrent,
         free_bytes=left,
         token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
         context=serving.context,
     )
-
-
-def _doubts(serving: vllm.Serving, choice: Choice, many: batching.Batch) -> list[str]:
     tight = [many.reason] if many.tight else []
-    if serving.context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
-        return tight
-    return [*tight, _small_context(serving.context, choice)]
+    doubts = [*tight, *_small_context(serving.context, choice)]
+    return dataclasses.replace(serving, sequences=many.sequences), doubts
 
 
-def _small_context(context: int, choice: Choice) -> str:
-    return (
+def _small_context(context: int, choice: Choice) -> list[str]:
+    if context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
+        return []
+    return [
         f"The context of {context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and an"
         " answer: such questions will be refused."
-    )
-
-
-def _base(port: int) -> str:
-    return f"http://{LOOPBACK}:{port}/v1"
+    ]
 
 
 def _key(api_key: str) -> dict[str, str]:
     return {vllm.KEY: api_key} if api_key else {}
+
+
+# The command line of a container: its image, its GPUs, and the folder to mount
+
+
+def _container_words(
+    choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
+) -> tuple[tuple[str, ...], str]:
+    """Return the arguments up to `serve`, and the model's path in the container.
+
+    Raises CommandError. `variables`: names of the environment variables that are passed to the
+    container.
+    """
+    program = host.container_program or ""
+    podman = program == host.podman
+    mounted, inside = mount(folder)
+    amd = host.gpus[0].vendor is Vendor.AMD
+    if amd:
+        groups = "keep-groups" if podman else "video"
+        gpu: tuple[str, ...] = (
+            *("--device", "/dev/kfd", "--device", "/dev/dri"),
+            *("--group-add", groups),
+        )
+    else:
+        gpu = ("--device", "nvidia.com/gpu=all") if podman else ("--gpus", "all")
+    return (
+        *(program, "run", "--rm", "--name", name),
+        *gpu,
+        # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too
+        # small.
+        *("--ipc=private", "--shm-size=8g"),
+        *_no_swap(host.ram_total_bytes),
+        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        # Otherwise SELinux hides the folder, or requires relabelling it.
+        *("--security-opt", "label=disable"),
+        *("--ulimit", "core=0", "--log-driver", "none"),
+        # A proxy's URL may contain a password, and the container downloads nothing.
+        *(("--http-proxy=false",) if podman else ()),
+        # Removal waits for this time; the server has already been asked to stop.
+        *(("--stop-timeout", "1") if podman else ()),
+        *("--mount", f"type=bind,src={mounted},dst={MOUNTED_AT},readonly"),
+        *("--publish", f"{LOOPBACK}:{choice.port}:{_INNER_PORT}"),
+        # Names only, so that the values do not appear in the process list.
+        *(word for key in variables for word in ("--env", key)),
+        *("--entrypoint", "vllm"),
+        choice.image or IMAGES[host.gpus[0].vendor],
+        "serve",
+    ), inside
+
+
+def _no_swap(ram_bytes: int) -> tuple[str, ...]:
+    """Return flags that keep pictures and questions out of swap; none where the machine's memory is
+    unknown.
+
+    Memory and swap together may be as large as memory alone, which leaves no swap. The bound itself
+    is the whole machine.
+    """
+    return (f"--memory={ram_bytes}b", f"--memory-swap={ram_bytes}b") if ram_bytes else ()
+
+
+def mount(folder: Path) -> tuple[Path, str]:
+    """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container.
+
+    Raises CommandError. The folder is the model's own, or for a hub's cache the one that also
+    contains the files its links lead to.
+    """
+    inside, seen = MOUNTED_AT, folder
+    if outside := _leads_out(folder, folder):
+        # The hub's cache: snapshots/COMMIT holds links to ../../blobs.
+        seen = folder.parents[1] if folder.parent.name == "snapshots" else folder
+        inside = f"{MOUNTED_AT}/{folder.relative_to(seen)}"
+        if outside := _leads_out(folder, seen):
+            raise CommandError(
+                f"{shown(outside)} in the model's folder is a link that leads out of it, and would lead nowhere in a container."
+                f" Make a copy without links (cp -rL {shlex.quote(str(folder))} COPY), or choose another way."
+            )
+    if any(char in str(seen) for char in ',"\n'):
+        raise CommandError(
+            f"The folder {shown(str(seen))} cannot be mounted: its path has a comma, a quote or a line's end. Rename it."
+        )
+    return seen, inside
+
+
+def _leads_out(folder: Path, seen: Path) -> str:
+    """Return the name of a file in `folder` whose link leads out of `seen`; "" without one."""
+    within = seen.resolve()
+    try:
+        links = [path for path in folder.rglob("*") if path.is_symlink()]
+        return next((one.name for one in links if not one.resolve().is_relative_to(within)), "")
+    except (OSError, RuntimeError):
+        # Missing, unreadable, or a link to itself: loading the model reports it.
+        return ""

@@ -173,25 +173,9 @@ class Catalogue:
                 self._by_name[name] = model
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Catalogue:
-        """Read our catalogue, or the file at `path`. Raises CatalogueError."""
-        source = OURS if path is None else path
-        try:
-            if source.stat().st_size > MAX_FILE_BYTES:
-                raise CatalogueError(
-                    f"The catalogue {source} is larger than {MAX_FILE_BYTES // 1024} KiB, the largest size allowed."
-                )
-            text = source.read_text("utf-8")
-        except OSError as error:
-            raise CatalogueError(
-                f"The catalogue {source} cannot be read ({error.strerror}). Name a readable file in CATALOGUE, or"
-                " leave it empty for ours."
-            ) from None
-        except UnicodeDecodeError:
-            raise CatalogueError(
-                f"The catalogue {source} is not UTF-8 text. It has to be TOML, like ours."
-            ) from None
-        return cls.read(text, str(source))
+    def load(cls) -> Catalogue:
+        """Read ours."""
+        return cls.read(OURS.read_text("utf-8"), str(OURS))
 
     @classmethod
     def read(cls, text: str, source: str) -> Catalogue:

@@ -113,7 +113,6 @@ def read_model(folder: Path) -> Model:
 
 
 def _a_file(path: Path) -> str:
-    """Return the error text for a file in place of a folder."""
     return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
 
 
@@ -473,5 +472,4 @@ def _source(folder: Path) -> tuple[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name as an id."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.features.hosting.catalogue.llama_cpp import LlamaServer
+from server.features.hosting.catalogue.vllm import Vllm
 
 GB = 1_000_000_000
 
@@ -65,15 +66,8 @@ class Host:
     # model_types that its transformers has for answers about pictures and for speech; empty:
     # unknown
     model_types: frozenset[str] = frozenset()
-    # The program, its version and the flags in its help; None: not installed or not usable, with
-    # the reason in the trouble
-    vllm: str | None = None
-    vllm_version: str = ""
-    vllm_flags: frozenset[str] = frozenset()
-    # Beginning of its command line, before the model's folder
-    vllm_words: tuple[str, ...] = ("vllm", "serve")
-    # True: a build for the CPU
-    vllm_for_cpu: bool = False
+    # None: not installed or not usable, with the reason in the trouble
+    vllm: Vllm | None = None
     vllm_trouble: str = ""
     # The program whose help is being read, which may take minutes; empty: none
     vllm_pending: str = ""

@@ -1,14 +1,22 @@
-"""The modes in which a model can run on a machine; for each other one reason and remedy."""
+"""The modes in which a model can run on a machine, for each other one reason and remedy; the model proposed for a machine."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.features.hosting.catalogue.llama_cpp import how_to_get
-from server.features.hosting.catalogue.machine import GB, Host, Vendor, at_least, gigabytes
+from server.features.hosting.catalogue.machine import (
+    GB,
+    Host,
+    MachineClass,
+    Vendor,
+    at_least,
+    gigabytes,
+)
 from server.features.hosting.catalogue.sizes import QUANTISED, needed
 
 # Main memory reserved for the system and this server
@@ -132,7 +140,8 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
         if no := large(model, host, dtype) or _not_here(model):
             return Possible(False, no)
         where = "" if host.gpus else f" on the CPU{_slow(model, host, dtype)}"
-        return Possible(True, f"vLLM {host.vllm_version}".strip() + f"{where}.{_maybe(model)}")
+        version = host.vllm.version if host.vllm is not None else ""
+        return Possible(True, f"vLLM {version}".strip() + f"{where}.{_maybe(model)}")
     # Missing files last, because they are the easiest to fix.
     if no := _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
@@ -262,13 +271,15 @@ def _no_vllm(model: Model, host: Host) -> str:
             or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU)."
         )
     wanted = model.needs["vllm"]
-    if not at_least(host.vllm_version, wanted):
-        return f"It needs vLLM {wanted} or newer, and {host.vllm_version} is installed."
-    if host.gpus and host.vllm_for_cpu:
-        return f"{host.vllm} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
-    if not host.gpus and not host.vllm_for_cpu:
+    if not at_least(host.vllm.version, wanted):
+        return f"It needs vLLM {wanted} or newer, and {host.vllm.version} is installed."
+    if host.gpus and host.vllm.for_cpu:
+        return (
+            f"{host.vllm.path} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
+        )
+    if not host.gpus and not host.vllm.for_cpu:
         why = host.gpu_trouble or "No GPU was found."
-        return f"{why} {host.vllm} needs one: only vLLM's build for the CPU runs without."
+        return f"{why} {host.vllm.path} needs one: only vLLM's build for the CPU runs without."
     return ""
 
 
@@ -378,4 +389,97 @@ def _maybe(model: Model) -> str:
         return ""
     return (
         f" The version of vLLM that takes {model.architecture} is not known; its log will show it."
+    )
+
+
+# The model of the catalogue that is proposed for a machine
+
+# Bytes that are left free on a disk
+ROOM_LEFT = 2 * 1024**3
+# Bytes a second that a download is assumed to have: 50 Mbit/s
+ASSUMED_SPEED = 50_000_000 / 8
+# On such machines a model for a processor alone would be a poor one.
+_LARGE = (MachineClass.GPU_24G, MachineClass.MI300X)
+_BY_VLLM = "Or serve it with vLLM: the profile gpu-24g of deploy/docker-compose.yml (DEPLOY.md)."
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    # None: none can be had here
+    model: Model | None
+    # Why better ones that this machine has the memory for are passed over: sentences, best first
+    passed: tuple[str, ...] = ()
+
+    @property
+    def served(self) -> bool:
+        """True when vLLM serves it, which is started by itself."""
+        model = self.model
+        if model is None or model.library is not Library.TRANSFORMERS:
+            return False
+        return model.default_for not in (None, MachineClass.CPU)
+
+
+def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
+    """Choose the default of the largest class of machines that fits; without one, for a catalogue
+    of one's own, the largest model that does. None for a large GPU that only lacks llama.cpp's server.
+
+    `free`: bytes on the disk for models; None: unknown.
+    """
+    fitting = [model for model in _ranked(models) if _fits(model, host)]
+    passed = []
+    told = False
+    for model in fitting:
+        if model.library is Library.LLAMA_CPP and (trouble := no_llama_server(model, host)):
+            if not told:
+                passed.append(f"{model.name} would fit. {trouble}")
+            told = True
+            if model.default_for in _LARGE:
+                nvidia = any(gpu.vendor is Vendor.NVIDIA for gpu in host.gpus)
+                return Proposal(None, (*passed, _BY_VLLM) if nvidia else tuple(passed))
+            continue
+        if not (trouble := _no_room(model, free)):
+            return Proposal(model, tuple(passed))
+        passed.append(trouble)
+    return Proposal(None, tuple(passed))
+
+
+def minutes(size: int) -> int:
+    """Return the minutes that a download of so many bytes takes at the assumed speed, at least 1."""
+    return max(1, round(size / ASSUMED_SPEED / 60))
+
+
+def _ranked(models: Iterable[Model]) -> list[Model]:
+    """Return the defaults, those for the largest machines first; without any, all that answer."""
+    answering = [model for model in models if model.answers and model.memory_bytes]
+    order = list(MachineClass)
+    defaults = [model for model in answering if model.default_for is not None]
+    if not defaults:
+        return sorted(answering, key=lambda model: model.memory_bytes, reverse=True)
+    return sorted(
+        defaults,
+        key=lambda model: order.index(model.default_for) if model.default_for else 0,
+        reverse=True,
+    )
+
+
+def _fits(model: Model, host: Host) -> bool:
+    if model.remote_code and not host.trust_remote_code:
+        return False
+    total = host.gpu_total_bytes if host.gpus else None
+    need = needed(model, gpu=True)
+    if total and need <= total * GPU_SHARE:
+        return True
+    if model.library is Library.LLAMA_CPP and 0 < need <= host.unified_bytes:
+        return True
+    # Without a GPU the larger ones would answer, too, after minutes.
+    small = model.default_for in (None, MachineClass.CPU)
+    return small and needed(model, gpu=False) + RAM_LEFT <= host.ram_total_bytes
+
+
+def _no_room(model: Model, free: int | None) -> str:
+    if model.folder is not None or free is None or model.weights_bytes + ROOM_LEFT <= free:
+        return ""
+    return (
+        f"{model.name} needs {gigabytes(model.weights_bytes)} on the disk and"
+        f" {gigabytes(ROOM_LEFT)} beside it; {gigabytes(free)} are free."
     )

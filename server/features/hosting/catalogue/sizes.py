@@ -1,10 +1,12 @@
-"""Memory that a model needs, and the libraries for its quantised weights. Pure."""
+"""Memory that a model needs, the answers at a time that it leaves room for, and the libraries for quantised weights. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from server.features.hosting.catalogue.machine import gigabytes
 
 if TYPE_CHECKING:
     from server.features.hosting.catalogue.entry import Model
@@ -126,3 +128,45 @@ def before_requests(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
 
 def _counted_tokens(model: Model) -> int:
     return min(model.context_length or CONTEXT, CONTEXT)
+
+
+# Answers at a time
+
+# vLLM's default of --max-num-seqs in most of its versions
+MOST = 256
+
+
+class Batch(NamedTuple):
+    # Concurrent answers (--max-num-seqs)
+    sequences: int
+    # A sentence with the reason for this number
+    reason: str
+    # True: the memory holds fewer than this server requests at a time
+    tight: bool = False
+
+
+def batch(*, concurrent: int, free_bytes: int | None, token_bytes: int, context: int) -> Batch:
+    """Choose `--max-num-seqs`.
+
+    `concurrent`: MAX_CONCURRENT_INFERENCES; 0: as many as the memory holds. `free_bytes`: memory beside the weights, None if
+    unknown. `token_bytes`: bytes of one token's keys and values, 0 if unknown. `context`: most
+    tokens of one answer.
+    """
+    most = max(concurrent, MOST)
+    if free_bytes is None or token_bytes <= 0:
+        return Batch(most, f"{most} answers at a time: the size of the memory is not known.")
+    left = max(0, free_bytes)
+    held = left // (token_bytes * context)
+    if held < concurrent:
+        why = (
+            f"MAX_CONCURRENT_INFERENCES is {concurrent}, but the {gigabytes(left)} that the weights leave hold {held} answers of"
+            f" {context} tokens ({token_bytes:,} bytes a token): when all are that long, some wait or are computed twice. Lower"
+            " it or the context, or take a smaller model."
+        )
+        return Batch(concurrent, why, tight=True)
+    sequences = max(1, min(held, most))
+    return Batch(
+        sequences,
+        f"{sequences} answers at a time: the {gigabytes(left)} that the weights leave hold {held} of {context} tokens"
+        f" ({token_bytes:,} bytes a token).",
+    )

@@ -1,22 +1,22 @@
-"""The catalogue of models that the setting CATALOGUE names: ours, a file's, or one at an https URL."""
+"""The catalogue of models that the setting CATALOGUE names: ours, a file's, or one at an https URL; paths in a folder."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import ssl
+import stat
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import httpcore2
 import httpx2
 
-from server.features.hosting.catalogue import files
 from server.features.hosting.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
 from server.shared import network
 from server.shared.network import FetchError, Network
@@ -26,28 +26,23 @@ from server.shared.network import FetchError, Network
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+# For one connection with its TLS
+_CONNECT_SECONDS = 10.0
 # Compressed, few bytes could become many.
 _HEADERS = [("Accept-Encoding", "identity"), ("User-Agent", "qwen-camera"), ("Accept", "*/*")]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    # Bytes of the content
-    max_bytes: int
-    # From the first look-up to the last byte, with redirects
-    seconds: float = 60.0
-    # For one connection with its TLS
-    connect_seconds: float = 10.0
-    # Without any byte
-    read_seconds: float = 15.0
-    redirects: int = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
     """`refused` and `resolve` as `Network` has them; `ssl_context` None is the system's trust."""
 
-    limits: Limits
+    # Bytes of the content
+    max_bytes: int
+    # From the first look-up to the last byte, with redirects
+    seconds: float = 20.0
+    # Without any byte
+    read_seconds: float = 15.0
     refused: Callable[[str], str | None] = network.refused
     resolve: network.Resolve = network.resolve
     ssl_context: ssl.SSLContext | None = None
@@ -61,17 +56,12 @@ class Fetcher:
         named = shown(start)
         if sha256 and SHA256.fullmatch(sha256) is None:
             raise FetchError(f"The checksum for {named} is no SHA-256: 64 hexadecimal digits are.")
-        digest = hashlib.sha256()
-        pieces: list[bytes] = []
         try:
-            with closing(self._content(start)) as content:
-                for piece in content:
-                    digest.update(piece)
-                    pieces.append(piece)
+            content = b"".join(self._content(start))
         except httpcore2.TimeoutException:
             raise FetchError(
-                f"{named} took too long: {self.limits.seconds:g} s are allowed in all,"
-                f" {self.limits.read_seconds:g} s without a byte. Try again, or fetch it by other means and give the path."
+                f"{named} took too long: {self.seconds:g} s are allowed in all,"
+                f" {self.read_seconds:g} s without a byte. Try again, or fetch it by other means and give the path."
             ) from None
         except (
             httpcore2.NetworkError,
@@ -82,52 +72,39 @@ class Fetcher:
                 f"{named} cannot be reached, or the connection broke ({network.reason(error)}). Check the name and the"
                 " network (a proxy is not used), or fetch it by other means and give the path."
             ) from None
-        if sha256 and digest.hexdigest() != sha256.lower():
+        found = hashlib.sha256(content).hexdigest()
+        if sha256 and found != sha256.lower():
             raise FetchError(
-                f"{named} is not what was asked for: its SHA-256 is {digest.hexdigest()}, not {sha256.lower()}."
+                f"{named} is not what was asked for: its SHA-256 is {found}, not {sha256.lower()}."
                 " Nothing of it is used. Ask whoever publishes it for the new checksum."
             )
-        return b"".join(pieces)
+        return content
 
-    def _content(self, url: httpx2.URL) -> Generator[bytes, None, None]:
+    def _content(self, url: httpx2.URL) -> Iterator[bytes]:
         """Yield the content, after the redirects. Raises FetchError, and httpcore2's errors."""
-        limits = self.limits
-        backend = Network(seconds=limits.seconds, refused=self.refused, resolve=self.resolve)
-        context = self.ssl_context or network.trusted()
+        backend = Network(seconds=self.seconds, refused=self.refused, resolve=self.resolve)
+        context, named = self.ssl_context or network.trusted(), shown(url)
+        times = dict.fromkeys(("connect", "pool"), _CONNECT_SECONDS)
+        times |= dict.fromkeys(("read", "write"), self.read_seconds)
         with httpcore2.ConnectionPool(ssl_context=context, network_backend=backend) as pool:
-            named = shown(url)
-            for _ in range(limits.redirects + 1):
-                with self._asked(pool, url) as answer:
+            for _ in range(_MOST_REDIRECTS + 1):
+                target = httpcore2.URL(
+                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                )
+                headers = [("Host", url.netloc.decode("ascii")), *_HEADERS]
+                with pool.stream(
+                    "GET", target, headers=headers, extensions={"timeout": times}
+                ) as answer:
                     if answer.status not in _REDIRECTS:
                         yield from self._body(answer, shown(url))
                         return
                     url = parsed(_header(answer, b"location"), after=url)
             raise FetchError(
-                f"{named} leads on and on: {limits.redirects} redirects are followed. Give the last address itself."
+                f"{named} leads on and on: {_MOST_REDIRECTS} redirects are followed. Give the last address itself."
             )
 
-    @contextmanager
-    def _asked(
-        self, pool: httpcore2.ConnectionPool, url: httpx2.URL
-    ) -> Iterator[httpcore2.Response]:
-        limits = self.limits
-        target = httpcore2.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        )
-        host = url.netloc.decode("ascii")
-        times = {
-            "connect": limits.connect_seconds,
-            "read": limits.read_seconds,
-            "write": limits.read_seconds,
-            "pool": limits.connect_seconds,
-        }
-        with pool.stream(
-            "GET", target, headers=[("Host", host), *_HEADERS], extensions={"timeout": times}
-        ) as answer:
-            yield answer
-
     def _body(self, answer: httpcore2.Response, named: str) -> Iterator[bytes]:
-        most = self.limits.max_bytes
+        most = self.max_bytes
         if answer.status != 200:
             raise FetchError(
                 f"{named} answers with status {answer.status}. Check the address, or fetch it by other means and give the"
@@ -192,7 +169,6 @@ def _header(answer: httpcore2.Response, name: bytes) -> str:
 log = logging.getLogger(__name__)
 # Seconds after a failure before an address is tried again, so that nobody waits for it each time
 RETRY_SECONDS = 60.0
-LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
 _PIN = "#sha256="
 _EMPTY = " Leave it empty for our own."
 
@@ -211,11 +187,11 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
             if _PIN in source and not checksum:
                 raise FetchError("The checksum after #sha256= is missing.")
             named = shown(parsed(url))
-            content = (fetcher or Fetcher(LIMITS)).read(url, sha256=checksum)
+            content = (fetcher or Fetcher(MAX_FILE_BYTES)).read(url, sha256=checksum)
         else:
             path = Path(source).expanduser()
             named = str(path)
-            content = files.read(path, MAX_FILE_BYTES)
+            content = read(path, MAX_FILE_BYTES)
         text = content.decode("utf-8")
     except FetchError as error:
         raise CatalogueError(f"CATALOGUE: {error.message}{_EMPTY}") from None
@@ -283,3 +259,66 @@ class CatalogueSource:
         elif self._trouble and not trouble:
             log.info("the catalogue that CATALOGUE names is there again")
         self._trouble = trouble
+
+
+# Paths stay inside their folder, also through links, and files are read up to a limit.
+
+
+def relative(name: str) -> PurePosixPath:
+    """Check that `name` (with /) stays within a folder, whatever is there. Raises FetchError."""
+    parts = PurePosixPath(name)
+    plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
+    if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        raise FetchError(
+            f"{_short(name)} is no name within a folder: it is empty, too long, absolute, or leads out of it."
+        )
+    return parts
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Find `name` in `folder`, links followed. Raises FetchError for a path elsewhere.
+
+    The file need not exist yet; the folder itself may be a link.
+    """
+    parts = relative(name)
+    try:
+        root = folder.resolve()
+        path = (root / parts).resolve()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "links go round in a circle"
+        raise FetchError(f"{_short(name)} in {folder} cannot be followed ({reason}).") from None
+    if path == root or not path.is_relative_to(root):
+        raise FetchError(
+            f"{_short(name)} in {folder} is a link that leads out of it. Remove the link."
+        )
+    return path
+
+
+def read(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file. Raises FetchError; never waits for a pipe or a device."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise FetchError(f"{path} cannot be read ({_reason(error)}).") from None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise FetchError(f"{path} is no regular file.")
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise FetchError(f"{path} cannot be read ({_reason(error)}).") from None
+    finally:
+        os.close(file)
+    if len(content) > max_bytes:
+        raise FetchError(
+            f"{path} is larger than {max_bytes} bytes, and no more is taken. Is it the right file?"
+        )
+    return content
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "no path"
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:80]}...")

@@ -72,6 +72,8 @@ class Vllm:
     for_cpu: bool = False
     # Beginning of its command line, before the model's folder
     words: tuple[str, ...] = ("vllm", "serve")
+    # The program
+    path: str = "vllm"
 
     @property
     def numbers(self) -> tuple[int, int] | None:

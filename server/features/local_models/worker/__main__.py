@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.core import core_dumps
-from server.features.local_models.worker import capacity, weights
+from server.features.local_models.worker import weights
 from server.models.thinking import OPEN
 from server.models.weights import ModelFolderError
 from server.shared.processes.wire import Channel, Jobs, Message, claim_output, leave, origin
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The exit status after a fault that the GPU does not recover from within a process.
 _GPU_FAULT = 3
 # Reasons why a loaded model does not answer its trial question, by the code of
-# `chat.AnswerError`
+# `generating.AnswerError`
 _TRIED = {
     "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
     " smaller model.",
@@ -64,7 +64,7 @@ class Worker:
             self._answer(generator, message, stop)
 
     def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
-        from server.features.local_models.worker.chat import (
+        from server.features.local_models.worker.generating import (
             AnswerError,
             Prompt,
             decode,
@@ -135,9 +135,9 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
 
     report("checking")
     try:
-        if arguments.dtype not in capacity.DTYPES:
+        if arguments.dtype not in weights.DTYPES:
             raise ModelFolderError(
-                f"The number format is {arguments.dtype[:20]}; {', '.join(capacity.DTYPES)} are allowed."
+                f"The number format is {arguments.dtype[:20]}; {', '.join(weights.DTYPES)} are allowed."
             )
         found = weights.read(Path(arguments.model))
     except ModelFolderError as error:
@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     report("importing")
     try:
         # They take seconds, and may be broken.
-        from server.features.local_models.worker import chat, generating, loading
+        from server.features.local_models.worker import generating, loading
     except Exception as error:  # noqa: BLE001
         # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
         # asked anything yet.
@@ -171,17 +171,17 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         report("warming")
         # In the form of a question: a template that does not take it fails now.
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
-        say: chat.Messages = [
+        say: generating.Messages = [
             {"role": "system", "content": "Answer."},
             {"role": "user", "content": asked},
         ]
         trial: list[str] = []
-        prompt = chat.Prompt(say, [loading.grey()])
+        prompt = generating.Prompt(say, [loading.grey()])
         generator.answer(prompt, 2, threading.Event(), trial.append)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1
-    except chat.AnswerError as error:
+    except generating.AnswerError as error:
         channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
         return 1
     except Exception as error:  # noqa: BLE001

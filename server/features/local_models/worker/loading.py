@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from PIL import Image
-from transformers.utils import logging
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils import PushToHubMixin, logging
 
 from server.features.hosting.control_groups import cores
-from server.features.local_models.worker import capacity
-from server.features.local_models.worker.chat import do_without_video, missing_video_libraries
-from server.features.local_models.worker.weights import Weights
+from server.features.local_models.worker.weights import (
+    Weights,
+    choose_dtype,
+    fitting_context,
+    free_ram,
+    gigabytes,
+    needed,
+    token_bytes,
+)
 
 # phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
 Report = Callable[[str, float | None, int | None, int | None], None]
@@ -135,7 +144,7 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
     heads = size("num_attention_heads")
     if not (heads and size("hidden_size")):
         return wanted
-    each = capacity.token_bytes(
+    each = token_bytes(
         layers=size("num_hidden_layers"),
         hidden=size("hidden_size"),
         inner=size("intermediate_size"),
@@ -145,8 +154,8 @@ def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
         dtype=dtype,
     )
     gpus = {part.device for part in model.parameters() if part.device.type == "cuda"}
-    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else capacity.free_ram()
-    found = capacity.context(wanted, free, each)
+    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else free_ram()
+    found = fitting_context(wanted, free, each)
     if found < wanted:
         sys.stderr.write(
             f"The context is limited to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
@@ -180,9 +189,9 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
         quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
         quick = _quick_bfloat16()
-    free = capacity.free_ram()
-    wide = capacity.needed(weights.bytes, weights.bytes_each, "float32")
-    return capacity.choose(
+    free = free_ram()
+    wide = needed(weights.bytes, weights.bytes_each, "float32")
+    return choose_dtype(
         options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
     )
 
@@ -196,9 +205,9 @@ def _quick_bfloat16() -> bool:
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
     """`device_map`: the processor, the GPU with the most room, or all. Raises LoadError."""
-    need = capacity.needed(weights.bytes, weights.bytes_each, dtype)
+    need = needed(weights.bytes, weights.bytes_each, dtype)
     if not gpu:
-        free = capacity.free_ram()
+        free = free_ram()
         if free is not None and need > free:
             raise _no_memory(weights, dtype, free)
         return None
@@ -268,8 +277,8 @@ class _Counted:
 def _no_memory(
     weights: Weights, dtype: str, free: int | None = None, on: str = "this machine"
 ) -> LoadError:
-    need = capacity.gigabytes(capacity.needed(weights.bytes, weights.bytes_each, dtype))
-    there = f", and {on} has {capacity.gigabytes(free)} free" if free is not None else ""
+    need = gigabytes(needed(weights.bytes, weights.bytes_each, dtype))
+    there = f", and {on} has {gigabytes(free)} free" if free is not None else ""
     return LoadError(
         "memory",
         f"There is not enough memory: the model needs about {need} in {dtype}{there}."
@@ -327,7 +336,6 @@ _LACKS = (
 
 
 def _damaged(folder: Path) -> str:
-    """Find the file that is no JSON."""
     for path in sorted(folder.glob("*.json")):
         try:
             json.loads(path.read_text("utf-8"))
@@ -345,5 +353,47 @@ def shortened(words: str) -> str:
 
 
 def grey() -> Image.Image:
-    """Make the picture of the trial question."""
     return Image.new("RGB", (224, 224), (128, 128, 128))
+
+
+# Load processors without their video part: it needs torchvision and more, and a question about a
+# picture does not need it.  `AutoProcessor` loads all parts of a processor or none. When a video
+# library is missing, `NoVideo`, which does nothing, replaces the video part; the parts for
+# pictures and text are the model's own.
+
+
+class NoVideo(PushToHubMixin):  # type: ignore[misc]  # transformers is not where types are checked
+    """The stand-in for a video processor."""
+
+    model_input_names: tuple[str, ...] = ()
+    # Some processors pass these on whether there is a video or not.
+    num_frames = None
+    fps = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def missing_video_libraries() -> bool:
+    return find_spec("torchvision") is None or find_spec("num2words") is None
+
+
+def do_without_video() -> None:
+    """Have processors load without a video processor in this process (transformers 5.23)."""
+    if find_spec("torchvision") is None:
+        auto = importlib.import_module("transformers.models.auto.video_processing_auto")
+        auto.AutoVideoProcessor.from_pretrained = staticmethod(lambda *_, **__: NoVideo())
+        check = ProcessorMixin.check_argument_for_proper_class
+
+        def let_pass(self: Any, name: str, part: Any) -> Any:
+            return NoVideo if isinstance(part, NoVideo) else check(self, name, part)
+
+        ProcessorMixin.check_argument_for_proper_class = let_pass
+    if find_spec("num2words") is None:
+        # It spells out how many frames a video has. The module is only there in versions that know
+        # the model.
+        try:
+            module = importlib.import_module("transformers.models.smolvlm.processing_smolvlm")
+        except ImportError:
+            return
+        setattr(module, "num2words", str)  # noqa: B010

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.command import command
-from server.features.hosting.catalogue.containers import IMAGES
+from server.features.hosting.catalogue.command import IMAGES, command
 from server.features.hosting.catalogue.entry import Ability, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.machine import GB, Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS
 from server.shared.processes.environment import child_environment
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL
+from tests.features.hosting.catalogue.test_modes import VLLM as BARE
 from tests.support.vllm_stand_in import recorded
 
 KEY = "keyOfTheTestThatNobodyMaySee"
@@ -34,7 +34,8 @@ QWEN = MODEL.model_copy(
         "context_length": 128_000,
     }
 )
-HOST = dataclasses.replace(ALL, vllm_flags=frozenset(recorded("0.32")))
+VLLM = dataclasses.replace(BARE, flags=frozenset(recorded("0.32")))
+HOST = dataclasses.replace(ALL, vllm=VLLM)
 
 
 def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
@@ -75,7 +76,6 @@ def test_vllm_as_a_subprocess() -> None:
     ("gigabytes", "there", "used"), [(19, 1, 1), (19, 4, 1), (150, 2, 2), (150, 3, 2), (300, 4, 4)]
 )
 def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> None:
-    """Of 140 GB each; more than there are cannot be asked for."""
     model = QWEN.model_copy(update={"memory_bytes": gigabytes * 10**9})
     host = dataclasses.replace(HOST, gpus=HOST.gpus * there)
     for mode in ("subprocess", "container"):
@@ -95,7 +95,6 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
 def test_answers_at_a_time_fit_the_gpu(
     mode: str, gigabytes: int, concurrent: int, given: int
 ) -> None:
-    """Those that the memory holds, never fewer than are asked; a warning where they do not fit."""
     card = dataclasses.replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
     host = dataclasses.replace(HOST, gpus=(card,))
     choice = Choice.read({"model": "some/model", "mode": mode})
@@ -111,27 +110,25 @@ def test_answers_at_a_time_fit_the_gpu(
 
 
 def test_a_context_that_holds_no_picture_is_doubted() -> None:
-    """It may be meant, for short questions at low detail."""
     assert any("will be refused" in one for one in built("subprocess", context=1024).warnings)
 
 
 def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
-    """An older one gets what it lists, and the doubts about it are listed."""
-    old = dataclasses.replace(
-        HOST, vllm_version="0.9.2", vllm_flags=frozenset(recorded("0.9.2")) - {"--max-num-seqs"}
-    )
-    launch = built("subprocess", old)
-    assert {word for word in launch.argv if word.startswith("--")} <= old.vllm_flags
+    flags = frozenset(recorded("0.9.2")) - {"--max-num-seqs"}
+    old = dataclasses.replace(VLLM, version="0.9.2", flags=flags)
+    launch = built("subprocess", dataclasses.replace(HOST, vllm=old))
+    assert {word for word in launch.argv if word.startswith("--")} <= flags
     assert "This vLLM (0.9.2) has no --max-num-seqs: left out." in launch.warnings
     assert any("below 0.30" in warning for warning in launch.warnings)
-    loud = dataclasses.replace(old, vllm_flags=old.vllm_flags - {"--disable-log-requests"})
+    loud = dataclasses.replace(old, flags=flags - {"--disable-log-requests"})
     with pytest.raises(CommandError, match="keeps questions out of its log"):
-        built("subprocess", loud)
+        built("subprocess", dataclasses.replace(HOST, vllm=loud))
 
 
 def test_vllm_on_the_cpu() -> None:
-    """The same command; it may say that it computes there, and it names the memory that it may take."""
-    laptop = dataclasses.replace(HOST, gpus=(), torch_device="", vllm_for_cpu=True)
+    laptop = dataclasses.replace(
+        HOST, gpus=(), torch_device="", vllm=dataclasses.replace(VLLM, for_cpu=True)
+    )
     launch = built("subprocess", laptop)
     assert launch.for_cpu
     assert launch.argv[:3] == ("/usr/bin/vllm", "serve", "/models/some")
@@ -165,7 +162,6 @@ def test_transformers_serve_where_there_is_no_vllm() -> None:
     ],
 )
 def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
-    """The GPU is handed in, the model read-only, the port on loopback; no secret stands in a word."""
     gpus = tuple(dataclasses.replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
     host = dataclasses.replace(HOST, gpus=gpus, docker=None, podman=None, ram_total_bytes=2**36)
     path = f"/usr/bin/{program}"
@@ -222,7 +218,7 @@ def test_a_video_takes_no_more_memory_than_a_picture(
     version: str, architecture: str, takes: bool
 ) -> None:
     """One is allowed where its size can be bounded, and the model's frames count in pairs."""
-    host = dataclasses.replace(HOST, vllm_version=version)
+    host = dataclasses.replace(HOST, vllm=dataclasses.replace(VLLM, version=version))
     model = QWEN.model_copy(update={"architecture": architecture})
     launch = built("subprocess", host, model)
     video = json.loads(value(launch.argv, "--limit-mm-per-prompt"))["video"]
@@ -313,7 +309,6 @@ def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_makes_videos_has_a_worker_of_its_own() -> None:
-    """With what is to be known when it is loaded."""
     launch = built("in_process", model=MAKER, flow_shift=5, vae_tiling=True, cpu_offload=True)
     assert launch.argv == (
         *("/env/bin/python", "-m", "server.features.generation.worker", "--model", "/models/some"),
@@ -330,7 +325,6 @@ def test_what_makes_videos_has_a_worker_of_its_own() -> None:
 
 
 def test_remote_starts_nothing() -> None:
-    """It is shown where pictures go and what is asked there."""
     launch = built("remote", url="https://gpu.example.org:9/v1/")
     assert launch.argv == ()
     assert (launch.base_url, launch.served_name) == ("https://gpu.example.org:9/v1", "some/model")
@@ -373,7 +367,6 @@ def test_foreign_code_is_never_a_field() -> None:
 
 
 def test_an_impossible_mode_has_no_command() -> None:
-    """Its reason is the error, so that nobody gets round it."""
     with pytest.raises(CommandError, match="Neither docker nor podman"):
         built("container", dataclasses.replace(HOST, docker=None))
     with pytest.raises(CommandError, match="No model some/model is known"):
@@ -433,7 +426,6 @@ def test_a_bad_field_is_named_with_what_is_allowed(data: object, says: str) -> N
 @example("m", "--privileged")
 @example("m", "-v")
 def test_no_text_becomes_a_flag(model: str, image: str) -> None:
-    """Whatever is sent as a name, no word of the command begins with it as a flag would."""
     try:
         choice = Choice.read({"model": model, "mode": "container", "image": image})
     except CommandError:
@@ -480,7 +472,6 @@ def test_a_child_gets_none_of_our_secrets() -> None:
 
 
 def test_a_broken_vllm_is_named_where_another_is_started_in_its_place() -> None:
-    """In the preview, with what is wrong with it; no word where there is none."""
     host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
     assert built("subprocess", host, dtype="float32").warnings == ()
     broken = dataclasses.replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")

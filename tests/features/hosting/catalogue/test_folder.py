@@ -88,7 +88,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_it_tells_what_it_is(folder: Path) -> None:
-    """Type, abilities, boxes, sizes and context, read from its own files."""
     model = read_model(folder)
     size = sum((folder / name).stat().st_size for name in ("a.safetensors", "b.safetensors"))
     assert model.id == "my-model"
@@ -461,7 +460,6 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
 def test_a_broken_folder_is_named(
     folder: Path, break_it: Callable[[Path], object], says: str
 ) -> None:
-    """The error names the file and the fault."""
     break_it(folder)
     with pytest.raises(ModelFolderError) as caught:
         read_model(folder)
@@ -475,7 +473,6 @@ def test_a_broken_folder_is_named(
 
 
 def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told apart: one is fetched, the other needs a right."""
     with pytest.raises(ModelFolderError, match="There is no folder"):
         read_model(tmp_path / "none")
     for name, says in (("a.gguf", "a.gguf is cut off"), ("b", "is no folder. A model is")):
@@ -496,7 +493,6 @@ def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_a_header_fail_otherwise(tmp_path_factory: Any, content: bytes) -> None:
-    """Whatever the file begins with: the model, or the one error."""
     folder = tmp_path_factory.mktemp("m")
     write(folder / "config.json", QWEN)
     (folder / "model.safetensors").write_bytes(content)

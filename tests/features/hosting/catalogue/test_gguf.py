@@ -31,7 +31,6 @@ def test_a_header_is_read(tmp_path: Path) -> None:
 
 
 def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
-    """By its own words, not by the file's name."""
     write_projector(tmp_path / "any.gguf")
     found = gguf.read(tmp_path / "any.gguf")
     assert found.reads_pictures
@@ -129,7 +128,6 @@ def test_a_header_that_lies_is_refused_at_once(tmp_path: Path, content: bytes, s
 def test_no_bytes_make_a_header_fail_otherwise(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    """Whatever the file holds: a header, or the one error."""
     path = tmp_path_factory.mktemp("files") / "a.gguf"
     path.write_bytes(b"GGUF\x03\x00\x00\x00" + content)
     with suppress(ModelFolderError):
@@ -137,7 +135,6 @@ def test_no_bytes_make_a_header_fail_otherwise(
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    """Kept is only what is still there."""
     path = tmp_path / "a.gguf"
     write_weights(path, "qwen3vl")
     assert gguf.read(path).architecture == "qwen3vl"

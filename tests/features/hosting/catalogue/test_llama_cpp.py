@@ -11,12 +11,12 @@ import pytest
 from server.core.frames import Geometry
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.command import command
+from server.features.hosting.catalogue.engine_log import LoadingLog, llama_explanation
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import GB, Host
 from server.features.hosting.catalogue.modes import Server, modes, subprocess_server
-from server.features.hosting.log_progress import LoadingLog, llama_explanation
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
 HELP = (Path(__file__).parents[3] / "data" / "llama_help.txt").read_text("utf-8")
@@ -81,7 +81,6 @@ def test_the_version_is_the_number_of_its_build(said: str, version: str) -> None
 
 
 def test_another_program_is_no_llama_server() -> None:
-    """And neither is one that sees no pictures."""
     assert read_help("x", "usage: x [--model FILE] [--port N]", OURS) is None
     assert read_help("x", HELP.replace("--mmproj FILE", "--other FILE"), OURS) is None
 
@@ -127,14 +126,12 @@ def test_it_takes_what_the_machine_has() -> None:
 
 
 def test_an_older_one_gets_the_flags_that_it_lists() -> None:
-    """What it lacks is left out; the page may have its other name."""
     flags = {"--model", "--mmproj", "--host", "--port", "--parallel", "--ctx-size", "--no-ui"}
     old = dataclasses.replace(HERE, llama=installed(flags=frozenset(flags)))
     assert {word for word in built(old).argv if word.startswith("--")} == flags
 
 
 def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
-    """Its file knows them."""
     words = built(model=GGUF.model_copy(update={"geometry": None})).argv
     assert "--image-max-tokens" not in words
     assert "--image-min-tokens" not in words
@@ -142,7 +139,6 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
 
 
 def test_a_context_that_holds_no_picture_is_doubted() -> None:
-    """As with vLLM."""
     (said,) = built(context=2048).warnings
     assert "too small for 4 pictures of 1280 tokens" in said
 
@@ -169,7 +165,6 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
     ],
 )
 def test_what_keeps_it_from_running_is_said(host: Host, model: Any, says: str) -> None:
-    """With what to do."""
     found = modes(model, host)[RunMode.SUBPROCESS]
     assert not found.ok
     assert says in found.reason
@@ -178,7 +173,6 @@ def test_what_keeps_it_from_running_is_said(host: Host, model: Any, says: str) -
 
 
 def test_it_is_the_only_way_for_gguf_files() -> None:
-    """Neither torch nor vLLM reads them, and nothing else is given to it."""
     found = modes(GGUF, HERE)
     assert found[RunMode.SUBPROCESS].reason == "llama.cpp's server 9412 on the CPU."
     assert subprocess_server(GGUF, HERE) is Server.LLAMA_CPP
@@ -191,7 +185,6 @@ def test_it_is_the_only_way_for_gguf_files() -> None:
 
 
 def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
-    """A GGUF file, a folder with one, and any other folder."""
     (tmp_path / "gguf").mkdir()
     file = tmp_path / "gguf" / "a.gguf"
     file.touch()
@@ -207,14 +200,12 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
     [("darwin", "brew install llama.cpp"), ("win32", "winget install"), ("linux", "a release of")],
 )
 def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> None:
-    """One sentence more: where to name it."""
     said = how_to_get(platform)
     assert way in said
     assert said.endswith("Where it is not in the PATH, name it in LLAMA_SERVER.")
 
 
 def test_its_steps_are_seen_while_it_loads() -> None:
-    """Lines as it writes them."""
     log = LoadingLog()
     lines = (
         "0.00.009.637 I cmn  common_param: common_params_print_info: verbosity = 3",
@@ -277,7 +268,6 @@ def test_its_steps_are_seen_while_it_loads() -> None:
     ],
 )
 def test_the_cause_of_a_failure_is_a_sentence(line: str, says: str) -> None:
-    """With what to do; nothing where nothing is known."""
     said = llama_explanation(
         ["I srv  llama_server: initializing ...", line],
         context="the context (now 4096)",

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
-from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
+from server.features.hosting.catalogue.entry import (
+    Ability,
+    Catalogue,
+    Library,
+    Model,
+    ModelType,
+    RunMode,
+)
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
+from server.features.hosting.catalogue.machine import (
+    GB,
+    Host,
+    HostGpu,
+    MachineClass,
+    Vendor,
+    at_least,
+    gigabytes,
+)
 from server.features.hosting.catalogue.modes import (
+    ROOM_LEFT,
     Server,
     device,
+    minutes,
     modes,
     offloads,
+    propose,
     subprocess_server,
 )
+from server.features.hosting.catalogue.vllm import Vllm
 
 MODEL = Model(
     id="some/model",
@@ -40,6 +62,8 @@ MAKER = MODEL.model_copy(
     }
 )
 CARD = HostGpu(Vendor.NVIDIA, "H200", 140 * GB, 139 * GB)
+VLLM = Vllm("0.32.0", frozenset(), words=("/usr/bin/vllm", "serve"), path="/usr/bin/vllm")
+FOR_CPU = dataclasses.replace(VLLM, for_cpu=True)
 # A machine on which everything works.
 ALL = Host(
     gpus=(CARD,),
@@ -54,9 +78,7 @@ ALL = Host(
         "uvicorn": "0.1",
     },
     torch_device="cuda",
-    vllm="/usr/bin/vllm",
-    vllm_words=("/usr/bin/vllm", "serve"),
-    vllm_version="0.32.0",
+    vllm=VLLM,
     docker="/usr/bin/docker",
     container_socket_ok=True,
     nvidia_containers=True,
@@ -74,7 +96,6 @@ def libraries(**versions: str | None) -> dict[str, str]:
 
 
 def test_everything_works_where_everything_is() -> None:
-    """All four modes, with what runs there."""
     found = modes(MODEL, ALL)
     assert list(found) == list(RunMode)[::-1] or set(found) == set(RunMode)
     assert all(one.ok for one in found.values())
@@ -100,7 +121,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(vllm_for_cpu=True, engine_python=None),
+            without(vllm=FOR_CPU, engine_python=None),
             "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai). No Python",
         ),
         (
@@ -115,7 +136,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(gpus=(), torch_device="", vllm_for_cpu=True, ram_free_bytes=8 * GB),
+            without(gpus=(), torch_device="", vllm=FOR_CPU, ram_free_bytes=8 * GB),
             "It takes about 19 GB of memory and 8.0 GB are free here. Choose a smaller model",
         ),
         (
@@ -125,7 +146,7 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(vllm_version="0.6.1", engine_python=None),
+            without(vllm=dataclasses.replace(VLLM, version="0.6.1"), engine_python=None),
             "needs vLLM 0.7.2 or newer, and 0.6.1 is installed",
         ),
         (
@@ -166,14 +187,12 @@ def test_everything_works_where_everything_is() -> None:
     ],
 )
 def test_a_mode_that_can_not_work_says_what_to_do(mode: RunMode, host: Host, says: str) -> None:
-    """One thing is missing, and the sentence names it."""
     found = modes(MODEL, host)[mode]
     assert not found.ok
     assert says in found.reason, found.reason
 
 
 def test_a_model_that_is_not_here_is_fetched_first() -> None:
-    """Only remote needs no files; the sentence has the command."""
     found = modes(MODEL.model_copy(update={"folder": None}), ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
     assert "(16 GB) are not on this machine" in found[RunMode.IN_PROCESS].reason
@@ -252,7 +271,6 @@ def test_what_fits_depends_on_the_format() -> None:
 
 
 def test_foreign_code_runs_only_by_setting() -> None:
-    """TRUST_REMOTE_CODE alone allows it."""
     model = MODEL.model_copy(update={"remote_code": True})
     found = modes(model, ALL)
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
@@ -311,16 +329,16 @@ def test_a_laptop_runs_it_by_itself() -> None:
 
 def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
     """That one goes before `transformers serve`; one for a GPU has nothing to run on."""
-    there = dataclasses.replace(LAPTOP, vllm="/env/bin/vllm", vllm_for_cpu=True)
+    there = dataclasses.replace(LAPTOP, vllm=FOR_CPU)
     assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == (
         "vLLM 0.32.0 on the CPU, about 0.6 s a word."
     )
     assert subprocess_server(MODEL, there) is Server.VLLM
-    other = dataclasses.replace(there, vllm_for_cpu=False)
+    other = dataclasses.replace(there, vllm=VLLM)
     assert subprocess_server(MODEL, other) is Server.TRANSFORMERS
     assert "Not vLLM: No GPU was found." in modes(MODEL, other)[RunMode.SUBPROCESS].reason
     # A GPU's own vLLM is worth more than the CPU's, and so is transformers on it.
-    assert subprocess_server(MODEL, without(vllm_for_cpu=True)) is Server.TRANSFORMERS
+    assert subprocess_server(MODEL, without(vllm=FOR_CPU)) is Server.TRANSFORMERS
 
 
 def test_transformers_serve_wants_torchvision_for_videos() -> None:
@@ -341,7 +359,6 @@ def test_transformers_serve_wants_torchvision_for_videos() -> None:
 
 
 def test_an_unknown_kind_is_tried_and_said_so() -> None:
-    """A model that vLLM may know is offered; one that it does not know is not."""
     model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
     assert "The version of vLLM that takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})
@@ -374,14 +391,13 @@ def test_every_no_is_a_sentence(
     flags: list[bool],
     model: Model,
 ) -> None:
-    """Whatever the machine: all modes are there, and each no is a sentence."""
     host = Host(
         gpus=tuple(gpus),
         ram_free_bytes=ram,
         engine_python=python,
         libraries=dict.fromkeys(known, "9.9"),
         torch_device="cuda" if flags[0] else "",
-        vllm="/v" if flags[1] else None,
+        vllm=VLLM if flags[1] else None,
         docker="/d" if flags[2] else None,
         podman="/p" if flags[3] else None,
         container_socket_ok=flags[4],
@@ -417,3 +433,197 @@ def test_versions_count_by_their_numbers(version: str, wanted: str, enough: bool
 def test_sizes_for_people() -> None:
     """One digit behind the point while that says something."""
     assert [gigabytes(count) for count in (1_015_000_000, 9_960_000_000)] == ["1.0 GB", "10 GB"]
+
+
+# The model that is proposed for a machine: its memory, its GPU, its disk, llama.cpp's server
+
+
+ROOT = Path(__file__).resolve().parents[4]
+GIB = 1024**3
+PLENTY = 1000 * GB
+LLAMA = LlamaServer("/usr/bin/llama-server", "9412", frozenset())
+
+
+def machine(
+    ram: float, *gpus: float, vendor: Vendor = Vendor.NVIDIA, llama: LlamaServer | None = LLAMA
+) -> Host:
+    """Memory in GiB, as it is sold."""
+    cards = tuple(HostGpu(vendor, "a GPU", int(one * GIB), int(one * GIB)) for one in gpus)
+    memory = int(ram * GIB)
+    return Host(gpus=cards, ram_total_bytes=memory, ram_free_bytes=memory, llama=llama)
+
+
+def apple(ram: float) -> Host:
+    return replace(machine(ram), unified_bytes=int(ram * GIB * 2 / 3))
+
+
+ENTRY = """
+[[model]]
+id = "some/{name}"
+aliases = ["{name}"]
+model_type = "vision"
+architecture = "llava"
+abilities = ["images"]
+weights_bytes = {size}
+memory_bytes = {memory}
+{more}
+"""
+GGUF = """library = "llama.cpp"
+quantization = "Q4_K_M"
+weights_file = "one.gguf"
+projector_file = "mmproj.gguf"
+"""
+DEFAULTS = (
+    ("small", 2, "cpu", GGUF),
+    ("smaller", 1, "cpu", GGUF),
+    ("plain", 3, "cpu", ""),
+    ("medium", 4.5, "gpu-8g", GGUF),
+    ("eight", 11, "gpu-16g", GGUF),
+    ("quick", 18.5, "gpu-24g", GGUF),
+    ("large", 70, "mi300x", ""),
+    ("none", 1.5, "", ""),
+)
+
+
+def catalogue() -> Catalogue:
+    """A default for each class; most need llama.cpp's server. Sizes in GB, files a GB less."""
+    text = "".join(
+        ENTRY.format(
+            name=name,
+            size=int((memory - 1 or 0.5) * GB),
+            memory=int(memory * GB),
+            more=more + (f'default_for = "{default}"' if default else ""),
+        )
+        for name, memory, default, more in DEFAULTS
+    )
+    return Catalogue.read(text, "here")
+
+
+def proposed(host: Host, free: int | None = PLENTY, models: Catalogue | None = None) -> str:
+    model = propose(models or catalogue(), host, free).model
+    return model.aliases[0] if model is not None else ""
+
+
+def test_why_a_better_one_is_passed_over() -> None:
+    models = list(catalogue())
+    host = machine(64, 24)
+    lacks = propose(models, replace(host, llama=None), PLENTY)
+    assert lacks.model is None
+    assert "quick would fit." in lacks.passed[0]
+    assert [text for text in lacks.passed[1:] if "the profile gpu-24g" in text] == [
+        *lacks.passed[1:]
+    ]
+    assert len(lacks.passed) == 2
+    for other in (machine(64, 24, vendor=Vendor.AMD), apple(64)):
+        (only,) = propose(models, replace(other, llama=None), PLENTY).passed
+        assert "vLLM" not in only
+    assert "llama.cpp's server (llama-server) was not found. Install it:" in lacks.passed[0]
+    full = propose(models, host, 8 * GB)
+    assert full.model is not None
+    assert full.model.default_for is MachineClass.GPU_8G
+    assert [text.split(" needs ")[1].split(" on ")[0] for text in full.passed] == ["18 GB", "10 GB"]
+    assert "8.0 GB are free" in full.passed[0]
+    none = propose(models, host, GB)
+    assert none.model is None
+    assert none.passed
+    here = [m.at(Path("/m")) if m.default_for is MachineClass.GPU_24G else m for m in models]
+    found = propose(here, host, GB).model
+    assert found is not None
+    assert found.default_for is MachineClass.GPU_24G
+    # A disk that does not tell is not in the way.
+    assert proposed(host, None) == "quick"
+
+
+def test_a_gpu_that_does_not_tell_its_memory_counts_for_nothing() -> None:
+    card = HostGpu(Vendor.NVIDIA, "a part", None, None)
+    host = replace(machine(16), gpus=(card,))
+    assert proposed(host) == "small"
+
+
+def test_a_catalogue_of_ones_own_has_no_defaults() -> None:
+    """The largest that fits is proposed then; none with code of its own that nobody has allowed."""
+    sizes = (("a", 10**9, ""), ("b", 3 * 10**9, ""), ("c", 10**12, ""))
+    text = "".join(ENTRY.format(name=n, size=1000, memory=m, more=x) for n, m, x in sizes)
+    text += ENTRY.format(name="own", size=1000, memory=4 * 10**9, more="remote_code = true")
+    models = Catalogue.read(text, "here")
+    found = propose(models, machine(8), PLENTY).model
+    assert found is models.require("b")
+    trusting = Host(ram_total_bytes=8 * GIB, trust_remote_code=True)
+    assert propose(models, trusting, PLENTY).model is models.require("own")
+
+
+def test_only_the_largest_are_served_by_vllm() -> None:
+    models = catalogue()
+    for host, served in ((machine(8), False), (machine(64, 24), False), (machine(128, 192), True)):
+        found = propose(models, host, PLENTY)
+        assert found.served is served
+
+
+def test_minutes_of_a_download() -> None:
+    """At 50 Mbit/s, and never none."""
+    assert minutes(1) == 1
+    assert minutes(375_000_000) == 1
+    assert minutes(3_750_000_000) == 10
+
+
+@pytest.mark.parametrize(
+    "model", [one for one in Catalogue.load() if one.default_for], ids=lambda model: model.id
+)
+def test_a_default_is_free_to_use_and_named(model: Model) -> None:
+    """Somebody who says yes gets no licence to read, and a name to type."""
+    assert model.licence == "Apache-2.0"
+    assert model.answers
+    assert model.aliases
+    assert not model.remote_code
+    assert ROOM_LEFT > 0
+
+
+def test_every_class_of_machines_has_a_default() -> None:
+    """Else a machine of it would get the next smaller one without a word."""
+    assert {model.default_for for model in Catalogue.load()} - {None} == set(MachineClass)
+
+
+@pytest.mark.parametrize(
+    ("host", "with_llama", "without"),
+    [
+        (machine(2), "", ""),
+        (machine(3), "qwen3.5-0.8b", "smolvlm2-256m"),
+        # Large memory makes no processor quick.
+        (machine(256), "small", "qwen3.5-0.8b-bf16"),
+        (machine(4), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16, 4), "small", "qwen3.5-0.8b-bf16"),
+        (machine(16, 8), "medium", "qwen3.5-0.8b-bf16"),
+        (machine(32, 12), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        (machine(32, 16), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        # Without it a GPU of this size gets no model for a processor.
+        (machine(64, 24), "qwen3.8-27b-q4", ""),
+        (machine(64, 12, 12), "qwen3.8-27b-q4", ""),
+        # Apple's, two thirds of whose memory the GPU may have; vLLM's is not for it.
+        (apple(8), "medium", "qwen3.5-0.8b-bf16"),
+        (apple(24), "qwen3-vl-8b-q8", "qwen3.5-0.8b-bf16"),
+        (apple(48), "qwen3.8-27b-q4", ""),
+        (apple(192), "qwen3.8-27b-q4", ""),
+        (machine(128, 80), "large", "large"),
+        (machine(256, 141), "large", "large"),
+        (machine(256, 192, vendor=Vendor.AMD), "large", "large"),
+    ],
+)
+def test_ours_has_a_model_for_machines_as_they_are_sold(
+    host: Host, with_llama: str, without: str
+) -> None:
+    ours = Catalogue.load()
+    assert proposed(host, models=ours) == with_llama
+    assert proposed(replace(host, llama=None), models=ours) == without
+
+
+def test_the_page_names_the_sizes_of_the_catalogue() -> None:
+    """Its dialog of simple mode names the small default and a large model before any server tells of them."""
+    page = (ROOT / "client/core/dialogs/dialogs.js").read_text("utf-8")
+    ways = re.findall(r'\["simple\.(\w+)", ([\d.]+), "([^"]+)"', page)
+    sizes = {name: f"{size} GB" for name, size, _ in ways}
+    ours = Catalogue.load()
+    small = next(model for model in ours if model.default_for is MachineClass.CPU)
+    served = next(command for name, _, command in ways if name == "large").split()
+    assert sizes["small"] == gigabytes(small.weights_bytes)
+    assert sizes["large"] == gigabytes(ours.require(served[2]).weights_bytes)

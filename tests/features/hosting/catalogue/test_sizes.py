@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from server.core.frames import Geometry
-from server.features.hosting.catalogue import batching
 from server.features.hosting.catalogue.entry import Ability, Catalogue, ModelType
 from server.features.hosting.catalogue.folder import read_model
 from server.features.hosting.catalogue.machine import GB
@@ -19,6 +18,7 @@ from server.features.hosting.catalogue.sizes import (
     CONTEXT,
     OVERHEAD_BYTES,
     QUANTISED,
+    batch,
     before_requests,
     cache_bytes,
     kept_a_token,
@@ -301,10 +301,9 @@ def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
     concurrent: int, free_bytes: int | None, sequences: int, held: int | None, tight: bool
 ) -> None:
     """Of 250,000 bytes a token and 8,192 tokens; what is not known bounds nothing."""
-    found = batching.batch(
-        concurrent=concurrent, free_bytes=free_bytes, token_bytes=250_000, context=8192
-    )
-    assert (found.sequences, found.held, found.tight) == (sequences, held, tight)
+    found = batch(concurrent=concurrent, free_bytes=free_bytes, token_bytes=250_000, context=8192)
+    assert (found.sequences, found.tight) == (sequences, tight)
+    assert f" {held} " in found.reason or held is None
     assert str(sequences) in found.reason
     assert ("Lower it" in found.reason) is tight
 
@@ -365,41 +364,19 @@ def test_as_many_answers_fit_as_vllm_counts(
     assert gibibytes * 2**30 / cache_bytes(sizes, 0, 8192) == pytest.approx(held, rel=0.05)
 
 
-def step_seconds(weights: int, bandwidth: float) -> float:
-    """Return the least time of one step, which reads all weights and makes one token of every
-    answer.
-
-    `bandwidth`: bytes per second of GPU memory.
-    """
-    return weights / bandwidth
-
-
-def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
-    """Return the upper bound of the tokens per second of a batch."""
-    return answers / step_seconds(weights, bandwidth)
-
-
-def answers_a_second(
-    concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
-) -> float:
-    """The most answers of `tokens` per second, of `concurrent` and `held` at once."""
-    return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens
-
-
 def test_deploys_table_of_sizes_follows_from_batching() -> None:
     """Questions, GPUs and processes of each row, and the figures that the text derives them from."""
     text = " ".join((ROOT / "DEPLOY.md").read_text(encoding="utf-8").split())
     weights = LARGE.weights_bytes
-    free_bytes = batching.free_bytes_of(MEMORY, 0.9, weights + OVERHEAD_BYTES)
+    free_bytes = int(MEMORY * 0.9) - weights - OVERHEAD_BYTES
     held = free_bytes // (TOKEN_BYTES * 8192)
-    step = step_seconds(weights, BANDWIDTH)
+    # One step reads all weights and makes one token of every answer.
+    step = weights / BANDWIDTH
+
     assert f"{weights / GB:.0f} GB at 5.3 TB/s, {step * 1000:.1f} ms" in text
-    floor = answers_a_second(TOGETHER, held, weights, BANDWIDTH, ANSWER_TOKENS)
-    # More than the memory holds are no faster.
-    full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
-    assert answers_a_second(999, held, weights, BANDWIDTH, ANSWER_TOKENS) == full
+    assert held >= TOGETHER
     assert f"plan with half of what {TOGETHER} answers at a time give" in text
-    planned = floor * PLANNED
+    planned = TOGETHER / step / ANSWER_TOKENS * PLANNED
     assert f"GPUs ({planned:.1f} answers/s each)" in text
     rows = re.findall(r"\| ([\d,]+) \| ([\d.]+) \| (\d+) \| (\d+) \| [\d.]+ GiB \|", text)
     assert len(rows) == 5

@@ -7,18 +7,18 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from server.features.hosting.catalogue.entry import Catalogue, CatalogueError
-from server.features.hosting.catalogue.files import inside, read
+from server.features.hosting.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
 from server.features.hosting.catalogue.source import (
-    LIMITS,
     RETRY_SECONDS,
     CatalogueSource,
     Fetcher,
-    Limits,
+    inside,
     load_catalogue,
+    read,
 )
 from server.shared import network
 from server.shared.network import FetchError
@@ -39,7 +39,6 @@ needs = { transformers = "" }
 
 
 def test_empty_is_ours() -> None:
-    """And it has a small one."""
     assert [model.id for model in load_catalogue("")] == [model.id for model in Catalogue.load()]
     assert load_catalogue("").find("small") is not None
 
@@ -52,30 +51,31 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [model.id for model in load_catalogue(source)] == ["someone/tiny-vl"]
 
 
-def reached(files: Files) -> Fetcher:
-    """As the server's, but the one test server may be reached."""
+def fetcher(files: Files, max_bytes: int = MAX_FILE_BYTES, **limits: Any) -> Fetcher:
+    """As the server's, but this one test server may be reached."""
     return Fetcher(
-        LIMITS,
+        max_bytes,
         refused=lambda address: None if address == "127.0.0.1" else network.refused(address),
         resolve=files.resolve,
         ssl_context=files.trust,
+        **limits,
     )
 
 
 def test_an_address_with_and_without_its_checksum(tmp_path: Path) -> None:
-    """Over https; another content than the pinned one is not taken."""
     with https_server(tmp_path) as files:
         files.answers["/m.toml"] = lambda asked: asked.send(TINY)
-        fetcher = reached(files)
         url, right = files.url("/m.toml"), hashlib.sha256(TINY).hexdigest()
         for source in (url, f"{url}#sha256={right}"):
-            assert [model.id for model in load_catalogue(source, fetcher)] == ["someone/tiny-vl"]
+            assert [model.id for model in load_catalogue(source, fetcher(files))] == [
+                "someone/tiny-vl"
+            ]
         with pytest.raises(
             CatalogueError, match=r"is not what was asked for.*Leave it empty for our own"
         ):
-            load_catalogue(f"{url}#sha256={'0' * 64}", fetcher)
+            load_catalogue(f"{url}#sha256={'0' * 64}", fetcher(files))
         with pytest.raises(CatalogueError, match="is missing"):
-            load_catalogue(f"{url}#sha256=", fetcher)
+            load_catalogue(f"{url}#sha256=", fetcher(files))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_address_is_asked_once_and_a_file_each_time(
     now = 1000.0
     with https_server(tmp_path) as files:
         files.answers["/m.toml"] = lambda asked: asked.send(b"", 404)
-        source = CatalogueSource(files.url("/m.toml"), reached(files), lambda: now)
+        source = CatalogueSource(files.url("/m.toml"), fetcher(files), lambda: now)
         for _ in range(2):
             found = source.load()
             assert found.find("small") is not None
@@ -159,24 +159,13 @@ def files(tmp_path: Path) -> Iterator[Files]:
         yield one
 
 
-def fetcher(files: Files, limits: Limits | None = None) -> Fetcher:
-    """As the server's, but this one test server may be reached."""
-    return Fetcher(
-        limits or Limits(max_bytes=len(CONTENT)),
-        refused=lambda address: None if address == "127.0.0.1" else network.refused(address),
-        resolve=files.resolve,
-        ssl_context=files.trust,
-    )
-
-
 def redirect(to: str) -> Answer:
     return lambda asked: asked.send(b"", 302, Location=to)
 
 
 def test_a_file_is_fetched_and_compared(files: Files) -> None:
-    """Up to the very limit, over a redirect, with and without a checksum."""
     files.answers["/moved"] = redirect("/file")
-    assert fetcher(files).read(files.url("/file")) == CONTENT
+    assert fetcher(files, len(CONTENT)).read(files.url("/file")) == CONTENT
     assert fetcher(files).read(files.url("/moved#part"), sha256=SUM.upper()) == CONTENT
     assert files.asked == [f"{NAME}:{files.port}{path}" for path in ("/file", "/moved", "/file")]
 
@@ -202,17 +191,14 @@ def chunked(asked: Handler) -> None:
 
 
 def test_no_more_is_taken_than_allowed(files: Files) -> None:
-    """Told beforehand or found out while it comes."""
     files.answers["/endless"] = chunked
     with pytest.raises(FetchError, match="larger than 999 bytes"):
-        fetcher(files, Limits(max_bytes=999)).read(files.url("/file"))
+        fetcher(files, 999).read(files.url("/file"))
     with pytest.raises(FetchError, match="larger than 1000 bytes"):
-        fetcher(files).read(files.url("/endless"))
+        fetcher(files, len(CONTENT)).read(files.url("/endless"))
 
 
 def test_time_is_bounded(files: Files) -> None:
-    """A server that says nothing, and ones that never end, in content or header."""
-
     def silent(asked: Handler) -> None:
         files.over.wait(10)
 
@@ -228,13 +214,13 @@ def test_time_is_bounded(files: Files) -> None:
 
     files.answers.update({"/silent": silent, "/slow": slow, "/header": slow_header})
     for path, limits in (
-        ("/silent", Limits(max_bytes=1000, seconds=NEVER_SECONDS, read_seconds=0.2)),
-        ("/slow", Limits(max_bytes=1000, seconds=0.4, read_seconds=NEVER_SECONDS)),
-        ("/header", Limits(max_bytes=1000, seconds=0.4, read_seconds=NEVER_SECONDS)),
+        ("/silent", {"seconds": NEVER_SECONDS, "read_seconds": 0.2}),
+        ("/slow", {"seconds": 0.4, "read_seconds": NEVER_SECONDS}),
+        ("/header", {"seconds": 0.4, "read_seconds": NEVER_SECONDS}),
     ):
         began = time.monotonic()
         with pytest.raises(FetchError, match="took too long"):
-            fetcher(files, limits).read(files.url(path))
+            fetcher(files, 1000, **limits).read(files.url(path))
         assert time.monotonic() - began < AT_ONCE_SECONDS, path
 
 
@@ -254,7 +240,6 @@ def test_time_is_bounded(files: Files) -> None:
     ],
 )
 def test_where_a_redirect_may_not_lead(files: Files, to: str, says: str) -> None:
-    """To private addresses, off https, with a password: said, and nothing is asked there."""
     files.answers["/moved"] = redirect(to)
     with pytest.raises(FetchError, match=says) as caught:
         fetcher(files).read(files.url("/moved"))
@@ -263,7 +248,6 @@ def test_where_a_redirect_may_not_lead(files: Files, to: str, says: str) -> None
 
 
 def test_redirects_end(files: Files) -> None:
-    """Some are followed, a circle is not."""
     files.answers["/moved"] = redirect("/moved")
     with pytest.raises(FetchError, match="5 redirects are followed"):
         fetcher(files).read(files.url("/moved"))
@@ -288,7 +272,6 @@ def test_redirects_end(files: Files) -> None:
     ],
 )
 def test_what_can_not_be_fetched_is_said(files: Files, url: str, says: str) -> None:
-    """In a sentence without what may be a secret."""
     with pytest.raises(FetchError, match=says) as caught:
         fetcher(files).read(url)
     assert "hunter2" not in caught.value.message
@@ -301,14 +284,13 @@ def test_certificates_that_can_not_be_read_are_said(
     """The error for a bad SSL_CERT_FILE names the setting, and nothing is requested."""
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     with pytest.raises(FetchError, match="Set SSL_CERT_FILE to a readable file"):
-        Fetcher(Limits(1000)).read(files.url("/file"))
+        Fetcher(1000).read(files.url("/file"))
     assert files.asked == []
 
 
 def test_by_itself_it_reaches_public_addresses_alone(files: Files) -> None:
-    """A fetcher without the tests' exceptions refuses loopback."""
     with pytest.raises(FetchError, match="a loopback address"):
-        Fetcher(Limits(1000)).read(files.url("/file", "127.0.0.1"))
+        Fetcher(1000).read(files.url("/file", "127.0.0.1"))
     assert files.asked == []
 
 
@@ -320,7 +302,6 @@ def cut(asked: Handler) -> None:
 
 
 def test_answers_that_are_none(files: Files) -> None:
-    """Another status, half a file, a compressed one, a server that is not trusted."""
     files.answers.update(
         {
             "/gone": lambda asked: asked.send(b"", 404),
@@ -335,7 +316,7 @@ def test_answers_that_are_none(files: Files) -> None:
     ):
         with pytest.raises(FetchError, match=says):
             fetcher(files).read(files.url(path))
-    strict = Fetcher(Limits(1000), refused=lambda address: None, resolve=files.resolve)
+    strict = Fetcher(1000, refused=lambda address: None, resolve=files.resolve)
     with pytest.raises(FetchError, match="cannot be reached"):
         strict.read(files.url("/file"))
 
@@ -357,14 +338,12 @@ def test_names_stay_in_their_folder(tmp_path: Path) -> None:
     ["", ".", "..", "../x", "a/../../x", "/etc/passwd", "a\\..\\b", "a\0b", "a\x1b[2J", "x" * 501],
 )
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
-    """However they are written; the sentence can be shown."""
     with pytest.raises(FetchError) as caught:
         inside(tmp_path, name)
     assert caught.value.message.isprintable()
 
 
 def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
-    """To a folder or a file elsewhere, by way of another link, in a circle."""
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "other").mkdir()
@@ -378,7 +357,6 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
-    """To the byte."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
     assert read(path, 100) == b"x" * 100
