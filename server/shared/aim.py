@@ -111,10 +111,12 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
     held = now.hint if now is not None else None
     if found.lines:
         group = _main_group(found.lines)
-        return Advice(_of_text(group, held), "text")
+        small = SMALL_BELOW, SMALL_UNTIL
+        return Advice(_of(group, held, _middle_height(group), small), "text")
     if found.faces:
         face = max(found.faces, key=lambda one: one.area)
-        return Advice(_of_face(face, held), "face")
+        small = FAR_FACE_BELOW, FAR_FACE_UNTIL
+        return Advice(_of([face], held, face.height, small), "face")
     return Advice(Hint.NOTHING) if found.looked else None
 
 
@@ -142,12 +144,15 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
     return Hint.CLOSER if _middle_height(group) < SMALL_BELOW else Hint.GOOD
 
 
-def _of_text(lines: Sequence[Thing], held: Hint | None) -> Hint:
-    whole = _around(lines)
-    hint = _of_edges(_cut(lines, whole, held), held)
+def _of(
+    things: Sequence[Thing], held: Hint | None, height: float, small: tuple[float, float]
+) -> Hint:
+    """Return the hint about print or a face of this `height`; `small`: below the first it is, until the second."""
+    whole = _around(things)
+    hint = _of_edges(_cut(things, whole, held), held)
     if hint is not None:
         return hint
-    if _middle_height(lines) < (SMALL_UNTIL if held is Hint.CLOSER else SMALL_BELOW):
+    if height < small[held is Hint.CLOSER]:
         return Hint.CLOSER
     return _beside(whole, held)
 
@@ -156,15 +161,6 @@ def _middle_height(lines: Sequence[Thing]) -> float:
     """Return the height of most letters; of an even number the smaller one of the middle."""
     heights = sorted(line.height for line in lines)
     return heights[(len(heights) - 1) // 2]
-
-
-def _of_face(face: Thing, held: Hint | None) -> Hint:
-    hint = _of_edges(_cut([face], face, held), held)
-    if hint is not None:
-        return hint
-    if face.height < (FAR_FACE_UNTIL if held is Hint.CLOSER else FAR_FACE_BELOW):
-        return Hint.CLOSER
-    return _beside(face, held)
 
 
 def _of_edges(cut: dict[Hint, float], held: Hint | None) -> Hint | None:

@@ -30,7 +30,7 @@ from server.media.picture.grounding import (
 )
 from server.media.picture.luma import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
-from server.models.scheduler.job import Job, Result
+from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import RequestOptions, View
@@ -185,8 +185,8 @@ def _ignore(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
     """Nobody waits for it any more."""
 
 
-class _BoxObserver:
-    """Collects the answer to one request, and reads its boxes."""
+class _BoxObserver(JobObserver):
+    """Collects the answer to one request, and reads its boxes. Nobody sees the list as it comes."""
 
     def __init__(
         self,
@@ -211,12 +211,6 @@ class _BoxObserver:
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._asked = engine, request
-
-    def delta(self, text: str) -> None:
-        """Nobody sees the list as it comes."""
-
-    def thought(self, text: str) -> None:
-        """Thoughts are no part of the answer."""
 
     def failed(self, error: QwenCameraError) -> None:
         log.info("a model was asked in vain for a goal", extra={"code": error.code})

@@ -19,7 +19,7 @@ from server.features.pointing.messages import Point
 from server.features.pointing.snap import FindAt, Snap
 from server.features.pointing.twice import ReadLines, Twice
 from server.models.base import Capabilities, Engine, EngineRequest
-from server.models.scheduler.job import Result
+from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerPublisher, PendingQuestion
 from server.session.request.parts import Prepared, RequestOptions, View, Wording
@@ -212,7 +212,7 @@ class FirstLook:
             self._answer.delta(text)
 
 
-class SecondLook:
+class SecondLook(JobObserver):
     """Sink of the second look, whose words nobody sees. Calls `on_end` with its result and answer; None: it failed.
 
     `on_picture` gets the picture when an engine has it, and None when the look failed.
@@ -240,12 +240,6 @@ class SecondLook:
         self._on_picture(request.picture)
         # Another engine may have taken over since.
         self._unit = engine.status.capabilities.boxes or self._unit
-
-    def delta(self, text: str) -> None:
-        """Ignore it: the answer has its sentence."""
-
-    def thought(self, text: str) -> None:
-        """Ignore it."""
 
     def failed(self, error: QwenCameraError) -> None:
         self._on_picture(None)

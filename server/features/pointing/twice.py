@@ -22,7 +22,7 @@ from server.features.pointing.claims import Verdict, compare, differing, numbers
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.prompts import NOTHING_TO_READ
-from server.models.scheduler.job import Job, Result
+from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.answers import AnswerPublisher, PendingQuestion
 from server.session.request.parts import Prepared, RequestOptions, View
@@ -144,7 +144,7 @@ class _First:
         self._again(result)
 
 
-class _Second:
+class _Second(JobObserver):
     """Sink of the second look, whose words nobody sees as they come."""
 
     def __init__(self, id: str, looks: Callable[[Picture], None], end: asyncio.Future[Result]):
@@ -154,12 +154,6 @@ class _Second:
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._looks(request.picture)
-
-    def delta(self, text: str) -> None:
-        """Ignore it: all of it comes at the end."""
-
-    def thought(self, text: str) -> None:
-        """Ignore it."""
 
     def failed(self, error: QwenCameraError) -> None:
         if not self._end.done():

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import math
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -150,6 +151,15 @@ class Refused(Exception):
         self.body = body
         self.retry_after = retry_after
 
+    def about(self, what: re.Pattern[str]) -> bool:
+        """See `upstream.about`."""
+        return upstream.about(what, self.status, self.body)
+
+    @property
+    def of_another_model(self) -> bool:
+        """It says that the server does not serve this model."""
+        return upstream.is_other_model(self.status, self.body)
+
 
 class Dropped(Exception):
     """The connection broke before the server had answered.
@@ -255,7 +265,8 @@ class ChatClient:
             async with asyncio.timeout(seconds):
                 await (await self._client()).post(_CHAT, cast_to=httpx2.Response, body=body)
         except openai.APIStatusError as exc:
-            return False if upstream.is_no_picture(exc.status_code, exc.body) else None
+            blind = upstream.about(upstream.NO_PICTURE, exc.status_code, exc.body)
+            return False if blind else None
         except (TimeoutError, Unreachable, openai.OpenAIError, httpx2.HTTPError):
             return None
         return True

@@ -33,7 +33,15 @@ from server.models.openai.chat_client import (
 )
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
-from server.models.openai.upstream import Fault, Reason
+from server.models.openai.upstream import (
+    NO_PICTURE,
+    NO_SOUND,
+    NO_SPEECH,
+    NO_TOOLS,
+    NOT_TAKEN,
+    Fault,
+    Reason,
+)
 from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
 
@@ -194,10 +202,6 @@ def fewer_turns(request: EngineRequest) -> EngineRequest:
     return dataclasses.replace(request, turns=request.turns[(len(request.turns) + 1) // 2 :])
 
 
-# Statuses of servers without video or sound, or not in this form; 0: an event without a status.
-_NOT_TAKEN = (400, 415, 422, 500, 501, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An answer that has begun to come."""
@@ -298,7 +302,7 @@ class Sender:
                     # Before a failure without a word about it is taken for one of the media; without
                     # the answer's sound it is asked again at once.
                     raise self.refusal(refusal) from None
-                other = not looked_up and upstream.is_other_model(refusal.status, refusal.body)
+                other = not looked_up and refusal.of_another_model
                 if request.conversation is not None and not other:
                     request = self._of_program(request, refusal, fields, thinking)
                 else:
@@ -323,7 +327,7 @@ class Sender:
             if (mended := mend(request, refusal)) is not None:
                 return mended
         model = self._server.status.model
-        if blind := upstream.is_no_picture(refusal.status, refusal.body):
+        if blind := refusal.about(NO_PICTURE):
             self._server.no_pictures(self._server.model)
         if blind or other:
             if (await self._server.probe()).ready and self._server.status.model != model:
@@ -345,8 +349,7 @@ class Sender:
     def _without_named_tools(
         self, request: EngineRequest, refusal: Refused
     ) -> EngineRequest | None:
-        named = upstream.is_no_tools(refusal.status, refusal.body)
-        return self._without_tools(request, refusal) if named else None
+        return self._without_tools(request, refusal) if refusal.about(NO_TOOLS) else None
 
     def _with_fewer_pictures(
         self, request: EngineRequest, refusal: Refused
@@ -369,31 +372,32 @@ class Sender:
 
     def _unspoken(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Ask for another form of the answer's sound, for the text alone, or say nothing of either."""
-        status, body = refusal.status, refusal.body
-        if request.speak and self._may_be_speech(refusal, request):
-            if self._fields.other_sound_form(body):
+        if request.speak and _may_be(NO_SPEECH, refusal, request):
+            if self._fields.other_sound_form(refusal.body):
                 return request
             # The text alone is the surer form.
-            if upstream.is_no_speech(status, body):
+            if refusal.about(NO_SPEECH):
                 self._server.speech_out.mute = True
                 self._server.learned_speech()
             return dataclasses.replace(request, speak=False)
-        if self._server.speech_out.states and upstream.refused_fields(body, ("modalities",)):
+        if self._server.speech_out.states and upstream.refused_fields(
+            refusal.body, ("modalities",)
+        ):
             self._server.speech_out.unasked = True
             self._server.learned_speech()
             return request
         return None
 
     def _unheard(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
-        if request.sound is None or not self._may_be_sound(refusal, request):
+        if request.sound is None or not _may_be(NO_SOUND, refusal, request):
             return None
-        if upstream.is_no_sound(refusal.status, refusal.body):
+        if refusal.about(NO_SOUND):
             self._server.learn(audio_in=False)
         return without_sound(request, SoundUse.REFUSED)
 
     def _without_video(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Whatever a refusal says of a video: pictures are the surer form."""
-        if not request.video or refusal.status not in _NOT_TAKEN:
+        if not request.video or refusal.status not in NOT_TAKEN:
             return None
         self._server.learn(video=False)
         return as_pictures(request, self._server.status.capabilities.max_pictures)
@@ -402,9 +406,8 @@ class Sender:
         """Whatever a refusal says of a request with tools, unless it is about the picture or the model: a template
         without them fails in words of its own.
         """
-        status, body = refusal.status, refusal.body
-        other = upstream.is_no_picture(status, body) or upstream.is_other_model(status, body)
-        if not request.tools or status not in _NOT_TAKEN or other:
+        other = refusal.about(NO_PICTURE) or refusal.of_another_model
+        if not request.tools or refusal.status not in NOT_TAKEN or other:
             return None
         self._server.learn(calls_tools=False)
         return dataclasses.replace(request, tools=())
@@ -451,23 +454,14 @@ class Sender:
         pause = math.inf if status == 429 and wait is None else wait
         return Fault(reason, lambda: self._server.refusal(status, body, wait), pause)
 
-    def _may_be_speech(self, refusal: Refused, request: EngineRequest) -> bool:
-        """Find whether a refusal is about the speech that was asked for, or may be."""
-        status, body = refusal.status, refusal.body
-        return upstream.is_no_speech(status, body) or (
-            status in _NOT_TAKEN
-            and not (request.sound is not None and upstream.is_no_sound(status, body))
-            and not upstream.is_no_picture(status, body)
-            and not upstream.is_other_model(status, body)
-        )
 
-    def _may_be_sound(self, refusal: Refused, request: EngineRequest) -> bool:
-        """Find whether a refusal is about the request's sound, or may be as far as it says."""
-        if upstream.is_no_sound(refusal.status, refusal.body):
-            return True
-        return (
-            refusal.status in _NOT_TAKEN
-            and not request.video
-            and not upstream.is_no_picture(refusal.status, refusal.body)
-            and not upstream.is_other_model(refusal.status, refusal.body)
-        )
+def _may_be(what: re.Pattern[str], refusal: Refused, request: EngineRequest) -> bool:
+    """Find whether a refusal is about the sound or the speech (`what`) of a request, or may be as far as it says."""
+    if refusal.about(what):
+        return True
+    if what is NO_SOUND:
+        other = request.video
+    else:
+        other = request.sound is not None and refusal.about(NO_SOUND)
+    other = other or refusal.about(NO_PICTURE) or refusal.of_another_model
+    return refusal.status in NOT_TAKEN and not other

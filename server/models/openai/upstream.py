@@ -127,7 +127,7 @@ _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
 # Refusals of models without pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI
-_NO_PICTURE = re.compile(
+NO_PICTURE = re.compile(
     r"not a multi-?modal model|at most 0 image|mmproj"
     r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
     r"|(not|n't) (support|accept|allow|have|process)\w*\b.{0,30}\b(image|images|vision|image_url|multi-?modal|picture)"
@@ -135,19 +135,19 @@ _NO_PICTURE = re.compile(
     re.I | re.S,
 )
 # Refusals of servers whose model takes no sound: vLLM, llama.cpp, OpenAI, SGLang
-_NO_SOUND = re.compile(
+NO_SOUND = re.compile(
     r"at most 0 audio|\b(audio|input_audio)\b.{0,60}\b(not|n't|only|never|no)\b|(not|n't|no)\b.{0,60}\b(audio|input_audio)\b"
     r"|unknown (variant|part type|content type)\W{0,3}input_audio|unsupported content\[\].type",
     re.I | re.S,
 )
 # Refusals of servers whose model does not speak its answers
-_NO_SPEECH = re.compile(
+NO_SPEECH = re.compile(
     r"\bmodalit(y|ies)\b|\b(audio|speech)[ _]out(put)?\b|\boutput[ _](audio|speech)\b|\bspeaker\b"
     r"|\b(audio\.)?voice\b",
     re.I,
 )
 # Refusals of tools in words: vLLM without --enable-auto-tool-choice, llama.cpp without --jinja
-_NO_TOOLS = re.compile(r"\btool[ _-]?(choice|call|parser)|\btools\b|function call", re.I)
+NO_TOOLS = re.compile(r"\btool[ _-]?(choice|call|parser)|\btools\b|function call", re.I)
 # The same of a form of answer
 _NO_FORM = re.compile(
     r"response_format|json_schema|json_object|\bgrammar\b|structured_?output|guided", re.I
@@ -157,6 +157,8 @@ _MEDIA = re.compile(
     r"image|mmproj|vision|multi-?modal|picture|video|audio|sound|speech|voice|speaker|modalit|schema|grammar|\btools?\b",
     re.I,
 )
+# Statuses of servers without pictures, sound and the like, or not in this form; 0: an event without a status
+NOT_TAKEN = (400, 415, 422, 500, 501, 0)
 # Not implemented, and not this version of HTTP
 _FOR_GOOD = (501, 505)
 # Refusals of servers that answer 400 to a model they do not serve
@@ -204,40 +206,21 @@ def refused_wish(status: int, body: object, fields: Iterable[str]) -> str:
     if status not in (400, 422, 501, 0):
         return ""
     words = words_of(body)
-    if "tools" in fields and _NO_TOOLS.search(words):
+    if "tools" in fields and NO_TOOLS.search(words):
         return "tools"
     if "response_format" in fields and _NO_FORM.search(words):
         return "response_format"
     return min(refused_fields(body, fields), default="")
 
 
-def is_context_length(body: object) -> bool:
-    return _CONTEXT.search(words_of(body)) is not None
+def about(what: re.Pattern[str], status: int, body: object) -> bool:
+    """Find whether a refusal with this status is of a kind: NO_PICTURE and the like."""
+    return status in NOT_TAKEN and what.search(words_of(body)) is not None
 
 
 def is_context_refusal(status: int, body: object) -> bool:
     """Find whether a refusal with this status is because the context is full."""
-    return status in (400, 413, 422, 0) and is_context_length(body)
-
-
-def is_no_picture(status: int, body: object) -> bool:
-    """Find whether a refusal says that the model takes no pictures."""
-    return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
-
-
-def is_no_sound(status: int, body: object) -> bool:
-    """Find whether a refusal says that the model takes no sound."""
-    return status in (400, 415, 422, 500, 501, 0) and _NO_SOUND.search(words_of(body)) is not None
-
-
-def is_no_speech(status: int, body: object) -> bool:
-    """Find whether a refusal says that the model does not speak its answers, or not so."""
-    return status in (400, 415, 422, 500, 501, 0) and _NO_SPEECH.search(words_of(body)) is not None
-
-
-def is_no_tools(status: int, body: object) -> bool:
-    """Find whether a refusal says that the model or its server takes no tools."""
-    return status in (400, 422, 500, 501, 0) and _NO_TOOLS.search(words_of(body)) is not None
+    return status in (400, 413, 422, 0) and _CONTEXT.search(words_of(body)) is not None
 
 
 def most_pictures(status: int, body: object) -> int | None:

@@ -418,7 +418,7 @@ class Result(Finished):
 
 
 class JobObserver(Protocol):
-    """Receives a job's progress: `started`, then `thought`s and `delta`s, then one of `finished`
+    """Receives a job's progress, or leaves it alone where a class of it says no more: `started`, then `thought`s and `delta`s, then one of `finished`
     and `failed`.
 
     All are called on the event loop between two pieces of the answer, and must not block. When
@@ -427,19 +427,22 @@ class JobObserver(Protocol):
     `failed(Internal)`.
     """
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        return
 
-    def delta(self, text: str) -> None: ...
+    def delta(self, text: str) -> None:
+        return
 
     def thought(self, text: str) -> None:
         """Receive a piece of the model's reasoning before its answer."""
-        ...
+        return
 
     def finished(self, result: Result) -> None:
         """Receive the result; of a stopped job the text so far, before the stopping call returns."""
-        ...
+        return
 
-    def failed(self, error: QwenCameraError) -> None: ...
+    def failed(self, error: QwenCameraError) -> None:
+        return
 
 
 @dataclass(eq=False, slots=True)
@@ -471,18 +474,8 @@ class Job:
         self.make_request, self.sink, self.on_speech = _ended, _Silent(), _unheard
 
 
-class _Silent:
+class _Silent(JobObserver):
     """The sink of a job that has ended."""
-
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
-
-    def delta(self, text: str) -> None: ...
-
-    def thought(self, text: str) -> None: ...
-
-    def finished(self, result: Result) -> None: ...
-
-    def failed(self, error: QwenCameraError) -> None: ...
 
 
 async def _ended(engine: Engine) -> EngineRequest:

@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -445,8 +444,6 @@ def _until_a_word(line: bytes) -> bytes:
 # reaches another group.  Once a process is reaped, the system may give its number to any other
 # one, and a group's number is its leader's.
 
-# Between two checks, where there is a time limit
-_POLL_SECONDS = 0.02
 # macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
 _HAS_WAITID = hasattr(os, "waitid")
 
@@ -465,25 +462,13 @@ class ProcessGroup:
     def pid(self) -> int:
         return self._leader.pid
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the leader has ended, without reaping it; False when the time is up.
-
-        Blocking.
-        """
+    def wait(self) -> None:
+        """Wait until the leader has ended, without reaping it. Blocking."""
         if not _HAS_WAITID:
-            with suppress(subprocess.TimeoutExpired):
-                self._leader.wait(timeout)
-            return self._leader.returncode is not None
-        if timeout is None:
-            while not self._ended(0):
-                pass
-            return True
-        deadline = time.monotonic() + timeout
-        while not self._ended(os.WNOHANG):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
-        return True
+            self._leader.wait()
+            return
+        while not self._ended():
+            pass
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all of the group; do nothing once the leader is reaped."""
@@ -504,11 +489,11 @@ class ProcessGroup:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._leader.pid, number)
 
-    def _ended(self, options: int) -> bool:
+    def _ended(self) -> bool:
         if self._leader.returncode is not None:
             return True
         try:
-            found = os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT | options)
+            found = os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:
             # Reaped in another thread meanwhile
             return True
