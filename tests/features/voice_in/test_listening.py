@@ -746,10 +746,6 @@ async def test_talk_that_goes_on_is_no_question() -> None:
         ("Beschreibe!", "describe", None),
         ("Tell me when the kettle boils.", "watch", "the kettle boils"),
         ("Stop.", "stop", None),
-        ("What would I want to know?", "notable", None),
-        ("Hold the picture, please.", "hold", None),
-        ("Stop guiding.", "guide_off", None),
-        ("Turn the camera off.", "camera_off", None),
     ],
 )
 async def test_an_order_is_carried_out_by_the_page(
