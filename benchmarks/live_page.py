@@ -25,12 +25,11 @@ from benchmarks.browser import (
     socket_log,
     wait_for_message,
 )
-from benchmarks.questions import Asked, Results
+from benchmarks.rows import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
-from scripts.bench.processes import ServerProcess, StandInProcess
+from scripts.bench.processes import ServerProcess, StandInProcess, Usage
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
-from scripts.bench.usage import Usage
 from scripts.bench.voice_sounds import RATE, hiss
 
 # Longer than the page stays awake after the last key

@@ -34,7 +34,7 @@ from benchmarks.live_page import (
     start_button,
     start_camera,
 )
-from benchmarks.questions import Asked, Results
+from benchmarks.rows import Asked, Results
 from scripts.bench.http_json import request
 from scripts.bench.processes import ServerProcess
 from scripts.bench.program import say

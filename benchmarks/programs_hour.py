@@ -41,9 +41,8 @@ from scripts.arguments import command_line, number, whole
 from scripts.bench import program
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from scripts.bench.processes import ROOT, ServerProcess, StandInProcess
+from scripts.bench.processes import ROOT, ServerProcess, StandInProcess, Usage
 from scripts.bench.report import Report, Row, Spread, machine
-from scripts.bench.usage import Usage
 from server.core import core_dumps
 from tests.features.webhooks.receiver import OK, SECRET, Heard, receiving
 from tests.peers.processes import RTSP, no_rtsp, peer_process

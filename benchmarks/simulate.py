@@ -30,7 +30,7 @@ from server.core import core_dumps
 try:
     from benchmarks.watch_scenes import STEP, TOKEN
     from scripts.bench import program
-    from scripts.bench.report import Report, Row, Spread
+    from scripts.bench.report import Report, Row, Spread, percentile
     from server.core.frames import Kind
     from server.core.metrics import Metrics
     from server.inference import Inference
@@ -234,16 +234,12 @@ class Simulation:
             await asyncio.sleep(0.4)
 
 
-def p95(values: Sequence[float]) -> float:
-    return sorted(values)[int(0.95 * (len(values) - 1))]
-
-
 def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
     """Simulate so many sessions without and with background work."""
     idle = run_clock(Simulation(sessions, False, args).run())
     busy = run_clock(Simulation(sessions, True, args).run())
     seconds = 60.0 * args.minutes
-    alone, beside = p95(idle.first), p95(busy.first)
+    alone, beside = percentile(idle.first, 95), percentile(busy.first, 95)
     counts = list(busy.background.values())
     share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
     freed = max(busy.freed or [0.0])

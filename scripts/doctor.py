@@ -21,6 +21,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -282,17 +283,7 @@ async def examine(chosen: argparse.Namespace) -> bool:
             "began": began.isoformat(timespec="seconds"),
             "seconds": seconds,
             "ok": not failed,
-            "checks": [
-                {
-                    "id": found.id,
-                    "title": found.title,
-                    "state": found.state,
-                    "text": found.text,
-                    "cause": found.cause,
-                    "todo": found.todo,
-                }
-                for found in findings
-            ],
+            "checks": [asdict(found) for found in findings],
         }
         print(json.dumps(report, indent=2))
     else:

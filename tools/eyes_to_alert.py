@@ -39,10 +39,9 @@ try:
     from scripts.bench.chat_client import Arrived
     from scripts.bench.http_json import request
     from scripts.bench.live_encoder import LiveEncoder, Scene
-    from scripts.bench.processes import ServerProcess
+    from scripts.bench.processes import ServerProcess, Usage
     from scripts.bench.report import Report
     from scripts.bench.stand_in_model import StandInModel
-    from scripts.bench.usage import Usage
     from server.shared.watch_answers import conditions_in
     from tools.eyes_clips import (
         HEAD,

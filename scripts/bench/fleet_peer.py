@@ -20,7 +20,7 @@ from scripts.bench.chat_client import Answer, Arrived, Message
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.open_loop import LOST
-from scripts.bench.usage import BEFORE_SECONDS, longest_pause
+from scripts.bench.processes import BEFORE_SECONDS, longest_pause
 
 # aiortc's close may wait for ever: each end of a peer has its own limit (seconds).
 END_SECONDS = 3.0

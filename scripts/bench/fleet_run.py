@@ -51,10 +51,9 @@ from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
-from scripts.bench.processes import MeasurementError
+from scripts.bench.processes import PAUSE_SECONDS, Machine, MeasurementError, Since
 from scripts.bench.program import say
 from scripts.bench.report import percentile
-from scripts.bench.usage import PAUSE_SECONDS, Machine, Since
 
 # Frames a second of the shared encoders, and how many there are
 FRAME_RATE, ENCODERS = 5.0, 2

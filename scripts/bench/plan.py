@@ -295,47 +295,30 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
+# Of each assumption the bounds, and words
+_OPTIONS = {
+    "ask_every": (1, 86_400, "seconds between a person's questions"),
+    "answers_per_gpu": (0.01, 10_000, "a second; 32B in 16 bits on an MI300X, half of the floor"),
+    "gpus_per_machine": (1, 10**9, ""),
+    "cores_per_machine": (2, 4096, "of a gateway machine"),
+    "relayed": (0, 1, "share of people behind a TURN relay"),
+    "spare": (0, 1000, "of each kind of machine, in a hundred, at least one"),
+}
+
+
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of --plan."""
-    usual = Assumptions()
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark.py --plan",
         description="Machines for so many people, from measured figures, with the formulas; and what breaks first.",
     )
     add = parser.add_argument
-    many = whole(1, 10**9)
-    add("people", nargs="*", type=many, help="people at a time (100 10000 1000000)")
-    add(
-        "--ask-every",
-        type=number(1, 86_400),
-        default=usual.ask_every,
-        help="seconds between a person's questions (30)",
-    )
-    add(
-        "--answers-per-gpu",
-        type=number(0.01, 10_000),
-        default=usual.answers_per_gpu,
-        help="a second (2.5: 32B in 16 bits on an MI300X, half of the floor)",
-    )
-    add("--gpus-per-machine", type=many, default=usual.gpus_per_machine, help="(8)")
-    add(
-        "--cores-per-machine",
-        type=whole(2, 4096),
-        default=usual.cores_per_machine,
-        help="of a gateway machine (16)",
-    )
-    add(
-        "--relayed",
-        type=number(0, 1),
-        default=usual.relayed,
-        help="share of people behind a TURN relay (0.1)",
-    )
-    add(
-        "--spare",
-        type=number(0, 1000),
-        default=usual.spare,
-        help="of each kind of machine, in a hundred, at least one (5)",
-    )
+    add("people", nargs="*", type=whole(1, 10**9), help="people at a time (100 10000 1000000)")
+    for one in fields(Assumptions):
+        low, high, words = _OPTIONS[one.name]
+        kind = whole(int(low), int(high)) if isinstance(one.default, int) else number(low, high)
+        option = f"--{one.name.replace('_', '-')}"
+        add(option, type=kind, default=one.default, help=f"{words} ({one.default:g})")
     add("--output", type=Path, help="write it to this file, too")
     return parser.parse_args(arguments)
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.usage import idle_and_all
+from scripts.bench.processes import idle_and_all
 
 # Expected figures of one GPU with the 32B model in FP16 behind a server like this one.
 EXPECTATION = (

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from scripts.bench.chat_client import Arrived
-from scripts.bench.processes import StandInProcess
+from scripts.bench.processes import StandInProcess, Usage
 from scripts.bench.program import say
 from scripts.bench.stand_in_model import AT_LENGTH
-from scripts.bench.usage import Usage
 from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
 from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import RATE, Samples, Speech, noises, silence

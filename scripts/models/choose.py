@@ -103,12 +103,16 @@ def find(name: str, settings: Settings) -> Choice:
 
 
 def _found(name: str, catalogue: Catalogue) -> Choice:
-    known = catalogue.find(name)
-    if known is not None:
-        return Choice(known, kept_at(known), catalogue)
-    if ("/" in name or name.endswith(SUFFIX)) and _folder(name).exists():
+    path = "/" in name or name.endswith(SUFFIX)
+    if path and catalogue.find(name) is None and _folder(name).exists():
         return Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
-    raise ModelError(_unknown(name, catalogue))
+    try:
+        known = catalogue.require(name)
+    except CatalogueError as error:
+        raise ModelError(
+            f"{error.message} To fetch one: bash scripts/download_model.sh OWNER/NAME --to FOLDER"
+        ) from None
+    return Choice(known, kept_at(known), catalogue)
 
 
 def kept_at(model: Model) -> Path:
@@ -117,16 +121,6 @@ def kept_at(model: Model) -> Path:
     Raises RuntimeError without a home directory.
     """
     return KEPT.expanduser() / relative(model.id.rpartition("/")[2])
-
-
-def _unknown(name: str, catalogue: Catalogue) -> str:
-    try:
-        catalogue.require(name)
-    except CatalogueError as error:
-        return (
-            f"{error.message} To fetch one: bash scripts/download_model.sh OWNER/NAME --to FOLDER"
-        )
-    return ""
 
 
 def _folder(name: str) -> Path:

@@ -12,8 +12,7 @@ import pytest
 from scripts.bench.fleet import FAULTS, Hosts, Namespaces, configuration
 from scripts.bench.fleet_peer import Asked, Away
 from scripts.bench.fleet_run import Span, figures, median_row, options, table
-from scripts.bench.processes import ROOT, MeasurementError
-from scripts.bench.usage import longest_pause
+from scripts.bench.processes import ROOT, MeasurementError, longest_pause
 from tests.support.programs import ran
 
 SPAN = Span(0, 10, 20, 30)

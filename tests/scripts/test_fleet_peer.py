@@ -14,7 +14,7 @@ import pytest
 
 from scripts.bench.fleet_peer import Backoff, FleetPeer, FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.bench.usage import PAUSE_SECONDS, Machine, longest_pause
+from scripts.bench.processes import PAUSE_SECONDS, Machine, longest_pause
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder

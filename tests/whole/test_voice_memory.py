@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 import pytest
 
-from scripts.bench.usage import Usage
+from scripts.bench.processes import Usage
 from server.core.aio import Pools
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in.detector import SpeechModel

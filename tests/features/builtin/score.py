@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from scripts.bench.usage import Usage
+from scripts.bench.processes import Usage
 from server.core.frames import Kind, Picture, Route
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import ThingFinder, classes
