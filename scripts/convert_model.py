@@ -24,8 +24,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.arguments import command_line, go_on_inside  # noqa: E402
 from scripts.models import checkpoint  # noqa: E402
 from scripts.models.checkpoint import FORMS  # noqa: E402
-from scripts.models.disk import in_words, partial  # noqa: E402
-from scripts.models.trouble import ended, say  # noqa: E402
+from scripts.models.disk import ended, in_words, partial, say  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 from server.core.setting_text import base_urls
 
 # Default, least and most

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
-from scripts.models.trouble import ModelError, ended, say
+from scripts.models.disk import ModelError, ended, say
 from server.core import core_dumps
 from server.features.hosting.catalogue.entry import (
     Catalogue,

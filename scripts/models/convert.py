@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 
 from scripts.models import checkpoint, disk, record, verify
 from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint, Form
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 
 PROGRESS = "progress.json"
 LIBRARY_VERSION = str(compressed_tensors.__version__)

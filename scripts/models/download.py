@@ -26,9 +26,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 from config import ConfigError, load  # noqa: E402
 from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import checkpoint, disk, hub, record  # noqa: E402
-from scripts.models.disk import in_words  # noqa: E402
+from scripts.models.disk import ModelError, Stopped, in_words, say, stopping_on_signals  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
-from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.features.hosting.catalogue.source import inside  # noqa: E402
 from server.shared.network import FetchError  # noqa: E402

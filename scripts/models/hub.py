@@ -45,7 +45,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import record
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 from server.features.hosting.catalogue.source import inside, relative, shown
 from server.shared import network
 from server.shared.network import FetchError, Network

@@ -20,7 +20,7 @@ from pathlib import Path
 from config import Settings, load
 from scripts.models import disk
 from scripts.models.choose import KEPT, ROOT, Choice, explained, fetch, hosting, kept_at, whole
-from scripts.models.trouble import ended, say
+from scripts.models.disk import ended, say
 from server.core import core_dumps
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import Host, described, gigabytes

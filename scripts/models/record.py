@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 
 if TYPE_CHECKING:
     from hashlib import _Hash

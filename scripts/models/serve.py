@@ -23,8 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
-from scripts.models.disk import in_words  # noqa: E402
-from scripts.models.trouble import ModelError, ended, say  # noqa: E402
+from scripts.models.disk import ModelError, ended, in_words, say  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.features.hosting.catalogue import engine_log  # noqa: E402
 from server.features.hosting.catalogue.launch import Launch  # noqa: E402

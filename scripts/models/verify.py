@@ -25,8 +25,7 @@ from scripts.models.checkpoint import (
     text_layers,
     text_shapes,
 )
-from scripts.models.disk import in_words
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError, in_words
 
 # As safetensors names them: what a weight that is not quantised may be stored in
 FLOATS = ("BF16", "F16", "F32")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scripts.models.checkpoint import Checkpoint
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.catalogue.sizes import batch, cache_bytes
 from server.features.hosting.catalogue.vllm import (

@@ -30,7 +30,6 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from scripts import convert_model
 from scripts.models import disk
-from scripts.models import trouble as trouble_of_models
 from tests.real_model.build import TEMPLATE, picture
 from tests.real_model.image_only_processor import ImageOnlyProcessor
 
@@ -226,7 +225,7 @@ def checks(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def signalled(number: int, at: str) -> Iterator[None]:
     """The process gets that signal when the script says a line that begins so."""
-    say = trouble_of_models.say
+    say = disk.say
 
     def told(text: str) -> None:
         say(text)

@@ -21,9 +21,9 @@ import pytest
 from huggingface_hub import constants
 
 from scripts.models import disk, download, record
+from scripts.models.disk import ModelError, say
 from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.hub import Repository
-from scripts.models.trouble import ModelError, say
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
 from tests.support.programs import ran
 

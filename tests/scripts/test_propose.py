@@ -14,7 +14,7 @@ import pytest
 
 from scripts.models import choose, disk, propose
 from scripts.models.choose import Choice, _look_at_hub
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
 from server.features.hosting.catalogue.modes import Proposal

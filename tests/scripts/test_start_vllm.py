@@ -23,7 +23,7 @@ from dotenv import dotenv_values
 from config import ConfigError, Settings, load
 from scripts.models import bare_settings, serve, vllm_command
 from scripts.models.checkpoint import Checkpoint
-from scripts.models.trouble import ModelError
+from scripts.models.disk import ModelError
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
 from server.features.hosting.catalogue.engine_log import vllm_explanation

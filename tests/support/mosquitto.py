@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiomqtt
+
+from tests.support.fakes_server import free_port, listens
 
 # Where Debian puts servers, which is not in everybody's PATH
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/sbin"
@@ -46,11 +46,7 @@ class Broker:
             stderr=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(30):
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
+            while not await listens(self.port):
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
@@ -96,8 +92,7 @@ class Broker:
 @asynccontextmanager
 async def broker(folder: Path, lines: str = "") -> AsyncIterator[Broker]:
     """Run a broker that wants a password; `lines`: more of its configuration."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = folder / "broker.passwords"
     made = await asyncio.create_subprocess_exec(
         *("mosquitto_passwd", "-b", "-c", str(words), USER, PASSWORD),

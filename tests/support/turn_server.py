@@ -20,6 +20,7 @@ import pytest
 from cryptography import x509
 
 from scripts.local_certificate import make_authority, make_leaf, pem
+from tests.support.fakes_server import free_port, listens
 from tests.support.namespaces import Namespace
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "turnserver.conf"
@@ -140,9 +141,7 @@ async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
     """
     if shutil.which("turnserver") is None:
         pytest.skip("turnserver is missing; bash scripts/test.sh installs it where it may.")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
     auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
     less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
@@ -155,13 +154,8 @@ async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
     )
     try:
         async with asyncio.timeout(60):
-            while True:
+            while not await listens(port):
                 assert process.returncode is None, "coturn did not start"
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    await writer.wait_closed()
-                    break
                 await asyncio.sleep(0.05)
         yield port
     finally:

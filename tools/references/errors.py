@@ -7,8 +7,7 @@ import re
 
 from server.core.errors import Close, QwenCameraError
 from tools.references.fields import Undocumented
-from tools.references.source import ROOT, comments, docstring
-from tools.references.text import join, sentence, table
+from tools.references.source import ROOT, comments, docstring, join, sentence, table
 
 _INTRO = """# Errors and close codes
 

@@ -15,8 +15,7 @@ from pydantic.fields import FieldInfo
 
 from server.core.messages.base import ID_PATTERN, MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
-from tools.references.source import comments, docstring
-from tools.references.text import code, join, linked, sentence, table
+from tools.references.source import code, comments, docstring, join, linked, sentence, table
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", SecretStr: "string"}
 # A comment that says what is allowed: the model's own bound is wider, and another check counts.

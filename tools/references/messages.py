@@ -14,8 +14,7 @@ from server.app.features import FEATURES, installed
 from server.core import messages as core
 from server.core.messages.base import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
 from tools.references import fields
-from tools.references.source import docstring, line_of
-from tools.references.text import join, linked
+from tools.references.source import docstring, join, line_of, linked
 
 _CORE = ("from_client", "to_client")
 _INTRO = f"""# WebSocket messages

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.app.features import FEATURES, installed
-from tools.references.source import ROOT, above, calls
-from tools.references.text import code, join, sentence, table
+from tools.references.source import ROOT, above, calls, code, join, sentence, table
 
 # The functions that make a metric, and its kind
 _KINDS = {

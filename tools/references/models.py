@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from server.features.hosting.catalogue.entry import Ability, Catalogue, Model
 from server.features.hosting.catalogue.machine import MachineClass
-from tools.references.text import code, join, table
+from tools.references.source import code, join, table
 
 _INTRO = """# Models
 

@@ -17,8 +17,7 @@ from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.job import JobProgress
 from server.features.hosting.catalogue.choice import Choice
 from tools.references import fields
-from tools.references.source import docstring
-from tools.references.text import code, join, linked, table
+from tools.references.source import code, docstring, join, linked, table
 
 # Objects that routes read and make without a model that FastAPI knows
 _OTHERS = (Choice, VideoRequest, SoundRequest, JobProgress)

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 import config
 from server.app.features import installed, settings_of
-from tools.references.source import ROOT
-from tools.references.text import join, table
+from tools.references.source import ROOT, join, table
 
 _GROUP = re.compile(r"# -+ (.+?) -+")
 _INTRO = """# Settings

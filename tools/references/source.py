@@ -1,4 +1,4 @@
-"""Reads meanings from the source: the comment above a field, and docstrings."""
+"""Reads meanings from the source (the comment above a field, docstrings), and makes parts of a page: tables, links."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import functools
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +78,42 @@ def calls(folder: Path) -> Iterator[tuple[Path, ast.Call, int]]:
                 statement, ast.Expr | ast.Assign | ast.AnnAssign | ast.Return
             ) and isinstance(statement.value, ast.Call):
                 yield path, statement.value, statement.lineno
+
+
+# Parts of a page
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Make a table, without the columns that are empty in every row; "" without rows."""
+    rows = list(rows)
+    used = [at for at in range(len(head)) if at == 0 or any(row[at] for row in rows)]
+    lines = ["| " + " | ".join(head[at] for at in used) + " |", "|" + "---|" * len(used)]
+    lines += ["| " + " | ".join(_cell(row[at]) for at in used) + " |" for row in rows]
+    return "\n".join(lines) if rows else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").strip()
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital letter; end as given."""
+    return text[:1].upper() + text[1:]
+
+
+def code(values: Iterable[object]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def linked(text: str, names: Collection[str]) -> str:
+    """Make a link of each of these names that stands in backticks."""
+    return re.sub(r"`(\w+)`", lambda found: link(found[1]) if found[1] in names else found[0], text)
+
+
+def link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
+
+
+def join(parts: Iterable[str]) -> str:
+    """Put paragraphs below each other."""
+    return "\n\n".join(part for part in parts if part)
