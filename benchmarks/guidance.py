@@ -6,8 +6,8 @@ The room is a wall around the person, drawn from a seed, with photographs at kno
 it and each message 20 ms from it. The page's own tracker and course run in Node. The person turns at 40 degrees a second
 to where the cue is heard, more slowly near the middle, and 0.4 s late, and knows nothing else: without one they turn, too,
 50 degrees to one side, which may be the wrong one, 50 to the other, and then further; told so, they stop now and then.
-All but the times of looks follows from the seed.
-Six seeds in turn, one of each thing, are for tuning; the next six are held out.
+All but the times of looks follows from the seed. Six seeds in turn, one of each thing, are for tuning; the next six are
+held out.
 """
 
 from __future__ import annotations
