@@ -265,8 +265,6 @@ class Inference:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine."""
-        if max_concurrent < 0:
-            raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 0")
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._max_queue = max_queue

@@ -209,10 +209,6 @@ class JobProgress:
     # The error, as in an error's body; null without one
     error: dict[str, Any] | None = None
 
-    def message(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self)
-
 
 class GenerationJob:
     """Owner of the one piece of work and its result.

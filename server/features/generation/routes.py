@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
         takes = None
         if model is not None:
             takes = {"kind": _kind(model), "backend": model.backend, **limits(model.rules)}
-        return {"making": making.progress.message(), "takes": takes}
+        return {"making": asdict(making.progress), "takes": takes}
 
     def add(kind: Kind) -> None:
         @router.get(f"/{kind}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,10 +47,6 @@ class Rules:
     def nearest_frames(self, wanted: float) -> int:
         """The nearest count that the model can make; of two the larger, as on the page."""
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
-
-    def message(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self)
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> Rules:

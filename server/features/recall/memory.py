@@ -86,10 +86,6 @@ class Recall:
     """
 
     def __init__(self, seconds: float, most_bytes: int) -> None:
-        if not seconds > 0 or most_bytes < 1:
-            raise ValueError(
-                f"a memory of {seconds:g} s and {most_bytes} bytes was asked for; both must be more than 0"
-            )
         self.seconds = seconds
         self.most_bytes = most_bytes
         # Bytes of all pictures

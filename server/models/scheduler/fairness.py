@@ -54,8 +54,6 @@ class FairQueue(Generic[T]):
     """
 
     def __init__(self, max_size: int) -> None:
-        if max_size < 1:
-            raise ValueError(f"max_size is {max_size}; it must be at least 1")
         self._max_size = max_size
         # Class to sessions (next turn first) to items (oldest first); no session without an item.
         self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
@@ -83,11 +81,8 @@ class FairQueue(Generic[T]):
         background item; a question evicts the newest item of the least urgent background class
         instead.
 
-        Raises Full for a question when only questions wait, and ValueError for an item that is
-        already waiting.
+        An item is pushed once. Raises Full for a question when only questions wait.
         """
-        if item in self._where:
-            raise ValueError("this item waits already")
         if kind is Kind.CHAT:
             evicted = self._make_space() if len(self) >= self._max_size else None
             self._add(session_id, kind, item)

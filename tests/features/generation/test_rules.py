@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ def test_broken_files_have_a_sentence(tmp_path: Path) -> None:
 def test_rules_travel_as_json() -> None:
     """A worker's rules are read as they were sent, and an unknown field does no harm."""
     rules = Rules("video", 32, 8, "may", ("steps", "guidance"), 16_000)
-    sent = json.loads(json.dumps(rules.message() | {"new": 1}))
+    sent = json.loads(json.dumps(asdict(rules) | {"new": 1}))
     assert Rules.read(sent) == rules
 
 

@@ -179,12 +179,6 @@ def test_what_always_moves_is_usual() -> None:
     assert any(120 <= one < 123 for one in times(recall, 199, 4))
 
 
-def test_bounds_must_be_positive() -> None:
-    """Off is a matter of not having one."""
-    with pytest.raises(ValueError, match="0 s and 5 bytes"):
-        Recall(0, 5)
-
-
 @given(
     st.lists(
         st.tuples(st.floats(-0.5, 120), st.integers(1, 9000), st.booleans(), st.floats(0, 2)),

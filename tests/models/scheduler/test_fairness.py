@@ -119,18 +119,6 @@ def test_remove() -> None:
     assert drained(queue) == ["a2", "b1", "aw"]
 
 
-def test_an_item_waits_only_once() -> None:
-    """Pushing a waiting item again is the caller's mistake, and raises."""
-    queue = filled(8, ("a", CHAT, "a1"))
-    with pytest.raises(ValueError, match="already"):
-        queue.push("a", CHAT, "a1")
-
-
-def test_a_queue_without_room_can_not_be_made() -> None:
-    with pytest.raises(ValueError, match="0"):
-        FairQueue(0)
-
-
 @dataclass(eq=False)
 class Item:
     number: int

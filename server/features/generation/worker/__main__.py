@@ -18,7 +18,7 @@ import gc
 import sys
 import threading
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ class Worker:
         self._channel.send(
             "ready",
             backend=backend.name,
-            rules=backend.rules.message(),
+            rules=asdict(backend.rules),
             stoppable=backend.stoppable,
             seconds=round(time.monotonic() - began, 3),
         )
