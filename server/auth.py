@@ -171,10 +171,9 @@ class TokenIssuer:
         secret: str,
         ttl: int,
         max_age: int = DEFAULT_MAX_AGE,
-        refuses: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
         # Returns True for an otherwise valid token whose access was revoked; a feature may set it.
-        self.refuses = refuses
+        self.refuses: Callable[[Claims], bool] = lambda claims: False
         if ttl < 1 or max_age < 1:
             raise ValueError("a token issuer needs lifetimes of at least a second")
         self._signer = Signer(secret)
@@ -426,15 +425,13 @@ class Guesses:
     refilled within 20 minutes; 10,000 addresses each, the least recently used is dropped.
     """
 
-    def __init__(
-        self, kind: str, *, floor: int = FLOOR, budget: int = BUDGET, window: float = WINDOW
-    ) -> None:
+    def __init__(self, kind: str, *, budget: int = BUDGET) -> None:
         self._kind = kind
         # Of the second limit; set by a feature
         self.shared: SharedCounts | None = None
-        self._size = budget, window
-        self._addresses = AddressLimiter(floor, window=window)
-        self._all = Limiter(budget, window=window)
+        self._size = budget, WINDOW
+        self._addresses = AddressLimiter(FLOOR, window=WINDOW)
+        self._all = Limiter(budget, window=WINDOW)
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def judge(self, right: bool, address: str, now: float) -> float | None:

@@ -145,24 +145,6 @@ class Socket(Protocol):
     def close_soon(self, code: int, reason: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A session in the operators' list. `name` is its hash, as in the log."""
-
-    name: str
-    age_seconds: int
-    # Without activity
-    idle_seconds: int
-    camera: str
-    socket: bool
-    # The paired device's name; empty for none
-    device: str
-    # Requests about its questions and of its background work so far, and visual tokens of both
-    questions: int
-    background: int
-    visual_tokens: int
-
-
 @dataclass(slots=True)
 class Entry:
     """A session, and what its owner knows beside it."""
@@ -194,20 +176,20 @@ class Entry:
             return _DARK + session.last_picture - now
         return None
 
-    def seen(self) -> Seen:
-        """Return it as operators see it."""
-        session, allowance = self.session, self.session.allowance
-        return Seen(
-            session_hash(session.id),
-            max(0, round(time.time() - session.began_at)),
-            max(0, round(time.monotonic() - session.last_activity)),
-            str(session.camera.state() or ""),
-            self.socket is not None,
-            self.device,
-            allowance.questions,
-            allowance.background,
-            allowance.visual_tokens,
-        )
+    def seen(self) -> dict[str, Any]:
+        """Return it as operators see it; docs/reference/http.md has the fields."""
+        session, allowance = self.session, self.session.requests.allowance
+        return {
+            "name": session_hash(session.id),
+            "age_seconds": max(0, round(time.time() - session.began_at)),
+            "idle_seconds": max(0, round(time.monotonic() - session.last_activity)),
+            "camera": str(session.camera.state() or ""),
+            "socket": self.socket is not None,
+            "device": self.device,
+            "questions": allowance.questions,
+            "background": allowance.background,
+            "visual_tokens": allowance.visual_tokens,
+        }
 
 
 log = logging.getLogger(__name__)
@@ -453,7 +435,7 @@ class SessionManager:
             session.touch()
             session.socket_closed()
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[dict[str, Any]]:
         """List the sessions of this process, the newest first."""
         newest = sorted(self._visiting(), key=lambda one: -one.session.began_at)
         return [entry.seen() for entry in newest]

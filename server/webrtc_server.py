@@ -327,10 +327,6 @@ class WebRTCServer:
             raise NotFound("This session has no camera connection. Send an offer first.")
         return connection
 
-    async def add_candidates(self, key: str, candidates: list[dict[str, Any]]) -> int:
-        """Add candidates. Raises NotFound without a connection, BadRequest for malformed ones."""
-        return await self.get(key).add_candidates(candidates)
-
     async def disconnect(self, key: str) -> bool:
         """End the connection; False when there was none."""
         connection = self._connections.pop(key, None)

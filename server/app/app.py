@@ -42,7 +42,7 @@ from server.session.part import Alert, SessionFeatures
 from server.session.request.parts import SessionLimits, SessionServices
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.web.health import Health, Limits, RelayWatch, add_gauges, add_network_gauges
+from server.web.health import Health, RelayWatch, add_gauges, add_network_gauges
 from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
 from server.web.request_guard import Access, Services, WayIn
@@ -191,7 +191,11 @@ class Program:
         self._open = self._opened()
         add_gauges(
             self.metrics,
-            Limits(settings.sessions_here, settings.max_queue, settings.max_connections),
+            {
+                "sessions": settings.sessions_here,
+                "queue": settings.max_queue,
+                "connections": settings.max_connections,
+            },
             sessions=self.sessions,
             inference=self.inference,
             engines=self.engines,

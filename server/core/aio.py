@@ -227,8 +227,8 @@ class Lookups(ThreadPoolExecutor):
 
     ALIKE = 2
 
-    def __init__(self, most: int = 8) -> None:
-        super().__init__(most, "lookup")
+    def __init__(self) -> None:
+        super().__init__(8, "lookup")
         # The lookups that have not ended, by their arguments
         self._alike: dict[tuple[Any, ...], list[Future[Any]]] = {}
         self._guard = threading.Lock()
@@ -293,16 +293,14 @@ class Pools:
     `measure`: memory of models.
     """
 
-    def __init__(
-        self, *, decode: int = 2, prepare: int = 2, heavy: int = 1, manage: int = 2
-    ) -> None:
+    def __init__(self, *, decode: int = 2, prepare: int = 2, heavy: int = 1) -> None:
         self.decode = ThreadPoolExecutor(decode, "decode")
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.hear = ThreadPoolExecutor(1, "hear")
         self.judge = ThreadPoolExecutor(1, "judge")
         self.read = ThreadPoolExecutor(1, "read")
-        self.manage = ThreadPoolExecutor(manage, "manage")
+        self.manage = ThreadPoolExecutor(2, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
 
     def close(self, patience: float | None = None) -> bool:

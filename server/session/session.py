@@ -25,7 +25,7 @@ from server.media.sound.line import VoiceLine
 from server.session.part import Alert, Background, FeatureParts, SessionContext, SessionFeatures
 from server.session.questions import QuestionService
 from server.session.request.answers import Toolbox
-from server.session.request.builder import Allowance, RequestBuilder
+from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
 from server.session.request.picture_reuse import PictureReuse, SentPictures
@@ -253,11 +253,6 @@ class Session:
     def last_picture(self) -> float:
         """Monotonic time of the newest picture of any camera, or since which there is none."""
         return max(camera.last_picture for camera in self.cameras)
-
-    @property
-    def allowance(self) -> Allowance:
-        """The counts of its requests."""
-        return self.requests.allowance
 
     @property
     def waits_for_frame(self) -> bool:

@@ -12,8 +12,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from server.auth import turn_credentials
 from server.core import aio
@@ -34,24 +33,6 @@ if TYPE_CHECKING:
     from server.web.protocols import Connections
 
 
-class Engines(Protocol):
-    """All engines that can be used, best first, and the one in use."""
-
-    @property
-    def engines(self) -> Sequence[Engine]: ...
-
-    @property
-    def current(self) -> Engine: ...
-
-    def of(self, role: Role) -> Engine:
-        """Return the engine that does a role's work now."""
-        ...
-
-    def gone(self, role: Role) -> bool:
-        """Find whether another engine does that, since its own does not answer."""
-        ...
-
-
 class Health:
     """Builds the bodies from values that others own, at each request."""
 
@@ -59,7 +40,7 @@ class Health:
         self,
         *,
         version: str,
-        engines: Engines,
+        engines: EngineSelector,
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], str],
         facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
@@ -175,25 +156,16 @@ def _beyond(watches: Engine, answers: Engine) -> bool:
 # Metrics that are read from their owners at each request for /metrics.
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits that gauges show beside the numbers in use; a slice of the settings."""
-
-    sessions: int
-    queue: int
-    connections: int
-
-
 def add_gauges(
     metrics: Metrics,
-    limits: Limits,
+    limits: Mapping[str, int],
     *,
     sessions: SessionManager,
     inference: Inference,
     engines: EngineSelector,
     health: Health,
 ) -> None:
-    """Show the work: sessions, cameras, the queue and the engines."""
+    """Show the work: sessions, cameras, the queue and the engines. `limits`: the most, as settings have it."""
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
@@ -236,9 +208,7 @@ def add_gauges(
         "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
         ("of",),
         lambda: {
-            ("sessions",): limits.sessions,
-            ("queue",): limits.queue,
-            ("connections",): limits.connections,
+            **{(of,): most for of, most in limits.items()},
             ("inferences",): inference.slots,
         },
     )

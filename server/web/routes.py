@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -386,9 +386,8 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         session = services.sessions.get(claims.session_id)
         if session is not None:
             session.offers.take(attempt_of(request))
-        used = await services.webrtc.add_candidates(
-            claims.session_id, [c.model_dump() for c in body.candidates]
-        )
+        connection = services.webrtc.get(claims.session_id)
+        used = await connection.add_candidates([c.model_dump() for c in body.candidates])
         return {"added": used}
 
     @router.delete("/api/webrtc/offer", dependencies=at_home)
@@ -625,7 +624,7 @@ def create_session_router(services: Services) -> APIRouter:
         learn of an end. A `name` has 12 digits of `0-9` and `a-f`, as in the log.
         """
         return {
-            "sessions": [asdict(one) for one in sessions.seen()],
+            "sessions": sessions.seen(),
             # True when other processes are notified of ended sessions
             "shared": sessions.replicas.hear(),
         }

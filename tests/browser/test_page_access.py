@@ -157,7 +157,7 @@ async def test_a_session_that_the_operator_ended_needs_the_code_again(
             await page.button(say("dialogs.continue")).click()
             await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
             [seen] = run.program.sessions.seen()
-            await run.program.sessions.take_back(seen.name)
+            await run.program.sessions.take_back(seen["name"])
             await expect(page.card).to_contain_text(say("page.operator_ended"))
             await expect(page.state).to_have_text(say("page.camera_off"))
             await expect(dialog).to_be_hidden()

@@ -105,12 +105,14 @@ async def test_trickled_candidates() -> None:
         found = trickled(sdp)
         assert found
         for candidate in found:
-            assert await side.server.add_candidates("a", [candidate]) == 1
+            assert await side.server.get("a").add_candidates([candidate]) == 1
         await peer.accept(answer)
         await side.frames_of()
         # Late ones, the same again, and the end of them do no harm.
-        assert await side.server.add_candidates("a", found) == len(found)
-        assert await side.server.add_candidates("a", [{"candidate": ""}, {"candidate": None}]) == 0
+        assert await side.server.get("a").add_candidates(found) == len(found)
+        assert (
+            await side.server.get("a").add_candidates([{"candidate": ""}, {"candidate": None}]) == 0
+        )
         await side.frames_of()
 
 
@@ -134,7 +136,7 @@ async def test_candidates_of_no_use_are_stepped_over(text: str | None) -> None:
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         sdp = await peer.offer()
         answer = await side.connect(without(sdp, "a=end-of-candidates"))
-        assert await side.server.add_candidates("a", [{"candidate": text, "sdpMid": "0"}]) == 0
+        assert await side.server.get("a").add_candidates([{"candidate": text, "sdpMid": "0"}]) == 0
         await peer.accept(answer)
         await side.frames_of()
 
@@ -216,7 +218,7 @@ async def test_disconnect_ends_the_camera() -> None:
         await side.until(lambda: peer.pc.connectionState in ("closed", "failed"))
         assert await side.server.disconnect("a") is False
         with pytest.raises(NotFound):
-            await side.server.add_candidates("a", [])
+            await side.server.get("a").add_candidates([])
 
 
 async def test_a_peer_that_closes_ends_the_camera() -> None:
@@ -253,7 +255,7 @@ async def test_connecting_has_a_deadline() -> None:
         assert asyncio.get_running_loop().time() - start > 0.2
         await side.until(lambda: len(side.server) == 0)
         with pytest.raises(NotFound):
-            await side.server.add_candidates("a", trickled(CHROMIUM))
+            await side.server.get("a").add_candidates(trickled(CHROMIUM))
 
 
 async def test_a_connection_in_time_outlives_the_deadline() -> None:
@@ -418,7 +420,7 @@ async def test_audio_with_a_transport_of_its_own_is_rejected(first: bool) -> Non
         assert len(connection._pc._RTCPeerConnection__iceTransports) == 1  # type: ignore[attr-defined]
         for mid in ("beside", "0"):
             found = [{**entry, "sdpMid": mid} for entry in trickled(offer)]
-            used = await side.server.add_candidates("a", found)
+            used = await side.server.get("a").add_candidates(found)
             assert used == (0 if mid == "beside" else len(found))
         assert lines(answer, "a=group:") == ["a=group:BUNDLE 0"]
         assert [line.split()[1] for line in lines(answer, "m=audio")] == ["0"]

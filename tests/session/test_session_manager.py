@@ -196,10 +196,10 @@ async def test_an_operator_ends_one_and_all() -> None:
         sockets = {id: Socket() for id in "ab"}
         for id, socket in sockets.items():
             sessions.attach(sessions.open(id), socket)
-        seen = {one.name: one for one in sessions.seen()}
+        seen = {one["name"]: one for one in sessions.seen()}
         assert set(seen) == {session_hash("a"), session_hash("b")}
         assert all(
-            one.socket and 0 <= one.age_seconds < 60 and 0 <= one.idle_seconds < 60
+            one["socket"] and 0 <= one["age_seconds"] < 60 and 0 <= one["idle_seconds"] < 60
             for one in seen.values()
         )
         assert await sessions.take_back(session_hash("a"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from server.core.frames import Kind, Role
 from server.models.base import Capabilities, EngineState, EngineStatus
+from server.models.selector import EngineSelector
 from server.web.health import Health
 from tests.support.fakes import FakeEngine
 
@@ -38,7 +41,7 @@ class OneEngine:
 def health(engine: Engine, *, draining: str = "") -> Health:
     return Health(
         version="1.2",
-        engines=OneEngine(engine),
+        engines=cast(EngineSelector, OneEngine(engine)),
         queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
         draining=lambda: draining,
         facts=[lambda: {"sessions": 3}, lambda: {"limits": {"shared": False}}],

@@ -174,7 +174,7 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
             raise PreconditionFailed(
                 "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
             )
-        await services.webrtc.add_candidates(sender.key, list(fragment.candidates))
+        await services.webrtc.get(sender.key).add_candidates(list(fragment.candidates))
         return Response(status_code=204)
 
     @router.delete(ENDPOINT + "/{name}", dependencies=at_home)

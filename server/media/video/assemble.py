@@ -43,12 +43,6 @@ class Assembler:
     def __init__(self) -> None:
         # Dropped frames: "broken" lacked packets, "no_key" lacked their reference.
         self.dropped: dict[str, int] = {"broken": 0, "no_key": 0}
-        # Packets that never arrived.
-        self.given_up = 0
-        # Duplicates, late packets and packets from far away.
-        self.ignored = 0
-        # Restarts of the sender within the same SSRC.
-        self.restarts = 0
         # False once a frame continued after its marker (some H.264 senders mark every slice): such
         # a sender's frames are complete only at the next timestamp.
         self._markers = True
@@ -104,8 +98,7 @@ class Assembler:
         packet.arrived = now
         heard, self._heard = self._heard, now
         if packet.sequence == self._expected and not self._ahead:
-            if self._far:
-                self.ignored += self._far.forget()
+            self._far.forget()
             self._consume(packet, frames)
         else:
             self._add_out_of_order(packet, now, retransmission, frames)
@@ -282,20 +275,16 @@ class Assembler:
         if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
             self._rewind(sequence, now)
         elif distance < 0 or distance >= FAR:
-            if retransmission:
-                self.ignored += 1
-            else:
+            if not retransmission:
                 self._add_far(packet, distance, frames)
             return
         if sequence in self._ahead:
-            self.ignored += 1
             return
-        if self._far:
-            self.ignored += self._far.forget()
+        self._far.forget()
         ahead = self._ahead
         end = ahead.end if ahead else self._next
         if sequence - end > MAX_PACKETS:
-            self._jump(sequence, end, frames)
+            self._jump(sequence, frames)
         elif sequence > end:
             self._missing.append(end, sequence, now)
         elif sequence < end:
@@ -339,7 +328,6 @@ class Assembler:
         while self._next in self._missing:
             self._missing.remove(self._next)
             self._next += 1
-            self.given_up += 1
         self._expected = self._next & 0xFFFF
         self._drain(frames)
 
@@ -352,12 +340,11 @@ class Assembler:
         self._closed_key = None
         self._opening = None
 
-    def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
+    def _jump(self, sequence: int, frames: list[EncodedFrame]) -> None:
         """Skip a gap that is too large for retransmission, and continue behind it."""
         while self._ahead:
             self._pass_hole(frames)
         self._drop_context()
-        self.given_up += sequence - end
         self._next = sequence
 
     # beginnings
@@ -383,17 +370,15 @@ class Assembler:
         newest = self._ahead.newest().timestamp if self._ahead else self._before
         newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
         if -FAR < distance < 0 and not newest_yet:
-            self.ignored += 1  # Late, or sent twice.
-            return
+            return  # Late, or sent twice.
         if not self._far.continued_by(packet):
-            self.ignored += self._far.forget()
+            self._far.forget()
         run = self._far.add(packet, newest_yet)
         if run is None:
             return
         self._drop_parts()
         self._begin()
         self._key_requests.wanted = True
-        self.restarts += 1
         for packet in run:
             frames += self.add(packet, packet.arrived)
 
@@ -419,9 +404,6 @@ class FarPackets:
     def __init__(self) -> None:
         self._packets: list[Packet] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._packets)
-
     def continued_by(self, packet: Packet) -> bool:
         """Return True when a packet follows the last one, or none is held."""
         return not self._packets or packet.sequence == (self._packets[-1].sequence + 1) & 0xFFFF
@@ -435,10 +417,10 @@ class FarPackets:
         run = RESTART_RUN if newest else RESTART_RUN_OLD
         return self._packets if len(self._packets) >= run else None
 
-    def forget(self) -> int:
-        """Drop the run and return its length."""
-        dropped, self._packets = len(self._packets), []
-        return dropped
+    def forget(self) -> None:
+        """Drop the run."""
+        if self._packets:
+            self._packets = []
 
 
 # Track missing packets, the times to request them, and the packets that wait behind.  Pure: the

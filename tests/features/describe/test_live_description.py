@@ -267,13 +267,13 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
         stage = Stage(one)
         stage.settings(describe=True)
         await stage.described(1)
-        one.session.allowance.spent(Kind.WATCH, 5000, time.monotonic())
+        one.session.requests.allowance.spent(Kind.WATCH, 5000, time.monotonic())
         stage.show(2)
         assert len(stage.asked) == 1
-        one.session.allowance._left = 1.0
+        one.session.requests.allowance._left = 1.0
         await stage.described(3)
-        assert one.session.allowance.background == 3
-        assert one.session.allowance.visual_tokens > 5000
+        assert one.session.requests.allowance.background == 3
+        assert one.session.requests.allowance.visual_tokens > 5000
 
 
 async def test_details_of_each_look_are_sent_on_demand() -> None:

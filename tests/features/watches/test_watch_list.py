@@ -150,7 +150,7 @@ async def test_a_second_look_that_failed_is_made_up_for(watched: Guard) -> None:
 
 async def test_a_session_that_used_its_share_says_so(watched: Guard) -> None:
     """Not for a moment's wait, which is no news."""
-    allowance = watched.one.session.allowance
+    allowance = watched.one.session.requests.allowance
     allowance._left = -allowance._rate
     await watched.show(3)
     assert watched.listed()[0]["state"] == "looking"

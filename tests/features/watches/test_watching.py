@@ -746,7 +746,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> No
 
 async def test_a_session_that_used_its_tokens_asks_nothing(guard: Guard) -> None:
     """Neither about a new watch, nor about the settled scene, nor about a change."""
-    allowance = guard.one.session.allowance
+    allowance = guard.one.session.requests.allowance
     guard.engine.chunks = reply(False)
     allowance._left = -1e9
     guard.watch()

@@ -426,8 +426,6 @@ def test_old_packets_never_reset_it() -> None:
             for old in seen[-behind:][:20]:
                 assert assembler.add(replace(old), n * 0.004, rng.random() < 0.5) == []
     assert len(out) == 900
-    assert assembler.restarts == 0
-    assert assembler.ignored > 0
 
 
 def test_a_marker_on_every_slice_is_found_out() -> None:
@@ -475,7 +473,6 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
     assert due == 1.0 + HOLE_S
     assert not assembler.key_frame_wanted(due)
     assert assembler.poll(due) == []
-    assert assembler.given_up == 1
     assert assembler.dropped == {"broken": 1, "no_key": 2}
     assert assembler.key_frame_wanted(due)
     assert assembler.deadline() == due + PLI_S
@@ -638,9 +635,8 @@ def test_a_sender_that_begins_anew_is_followed(leap: int, ticks: int) -> None:
     out = feed(assembler, moved, 1.0)
     if leap == -2000 and ticks < 0:
         # Not to be distinguished from packets sent twice.
-        assert assembler.restarts == 0
+        assert out == []
         return
-    assert assembler.restarts == 1
     keys = [whole(frames[n]) for n in (0, 8, 16)]
     assert out[0].data in keys[:2]
     assert out[-1].data == whole(frames[-1])
@@ -689,7 +685,6 @@ def test_behind_a_hole_no_more_is_kept_than_the_bound() -> None:
             assert len(assembler._ahead) <= assemble.MAX_PACKETS
             assert assembler._ahead.size <= assemble.MAX_BYTES
             assert assembler._ahead.size == sum(len(p.data) for p in assembler._ahead.values())
-        assert assembler.given_up == 1
         assert assembler.held == 0
 
 

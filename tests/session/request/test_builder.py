@@ -277,7 +277,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
     for sound in (None, SCENE):
         async with room(FakeEngine(capabilities=HEARS)) as one:
             one.session.requests.audio_in = FakeEar(sound)
-            allowance = one.session.allowance
+            allowance = one.session.requests.allowance
             allowance._rate = 0.0
             before = allowance._left
             request = await asked(one, options=RequestOptions(scene_sound=True))

@@ -391,7 +391,7 @@ async def test_the_picture_goes_with_the_session() -> None:
 async def test_nothing_goes_ahead_of_a_session_that_used_its_tokens() -> None:
     async with room(caching()) as one:
         table = Table(one)
-        one.session.allowance._left = -1e9
+        one.session.requests.allowance._left = -1e9
         await table.type(1)
         assert table.requests == []
 
