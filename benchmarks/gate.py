@@ -14,8 +14,7 @@ import cv2
 
 from scripts.arguments import call
 from server.core import core_dumps
-from server.media.picture.luma import SceneReader
-from server.media.picture.planes import BufferPool
+from server.media.picture.planes import BufferPool, SceneReader
 from server.shared.attention.attention import ChangeGate, Why
 from tests.shared.attention.clip_classes import (
     busy_clips,

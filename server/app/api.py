@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline
 from server.core.errors import QwenCameraError
-from server.core.messages.base import ClientMessage
+from server.core.messages import ClientMessage
 from server.session.part import Alert
 from server.web.middleware import ErrorForm, add_error_form
 

@@ -17,7 +17,7 @@ from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.media.path_rate import sender_plan
-from server.media.picture.luma import Luma, SceneReader, unwritten
+from server.media.picture.planes import Luma, SceneReader, unwritten
 from server.media.video.camera_state import CameraWatch
 from server.media.video.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
 

@@ -13,7 +13,7 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import Conflict, QwenCameraError
 from server.core.frames import Frame, Route
-from server.core.messages.base import ClientMessage
+from server.core.messages import ClientMessage
 from server.core.messages.from_client import Chat
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine

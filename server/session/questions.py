@@ -20,7 +20,7 @@ from server.core.errors import (
 )
 from server.core.frames import Detail, Frame, Kind, Part, Picture, Region, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
-from server.media.picture.luma import WORDS, Hindrance, is_black
+from server.media.picture.planes import WORDS, Hindrance, is_black
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.prompts import camera_captions

@@ -50,8 +50,7 @@ from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStre
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
-from server.media.video.decode import MAX_SIDE, CheckedFrames, open_decoder
-from server.media.video.h264 import H264Frames
+from server.media.video.decode import MAX_SIDE, CheckedFrames, H264Frames, open_decoder
 from server.media.video.payload import Packet
 from server.media.video.video_stream import READABLE
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong

@@ -315,7 +315,7 @@ MEASURED = {
         *("features.builtin.surroundings", "features.builtin.thing_words"),
         *("features.guidance.messages", "features.guidance.scanning"),
     },
-    "gate.py": {"shared.attention.attention", "media.picture.planes", "media.picture.luma"},
+    "gate.py": {"shared.attention.attention", "media.picture.planes"},
     "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.routing"),

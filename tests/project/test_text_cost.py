@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import server
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.features.builtin import conditions, intents
 from server.features.builtin.conditions import watch_words
 from server.features.builtin.language import LANGUAGES, language

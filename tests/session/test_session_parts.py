@@ -7,8 +7,7 @@ from typing import Literal
 import pytest
 
 from server.core.errors import Conflict
-from server.core.messages import Chat, Hold, Pong
-from server.core.messages.base import ClientMessage
+from server.core.messages import Chat, ClientMessage, Hold, Pong
 from server.session.part import (
     Alert,
     AlertSource,

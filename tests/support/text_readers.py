@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.core.redact import plain, redact
 from server.features.builtin import intents
 from server.features.openai_api.request import read_url

@@ -25,7 +25,7 @@ from server.features.hosting import hosting as operator_channel
 from server.media import sdp as offer
 from server.media.patches import datagrams
 from server.media.picture import encode
-from server.media.video import assemble, decode, h264
+from server.media.video import assemble, decode
 from server.media.video.decode import BACKLOG, DecodePool
 from server.media.video.video_stream import VideoStream
 from server.models.openai import chat_stream
@@ -218,10 +218,10 @@ PROMISED = [
     ("256 pieces a message", protocols.MAX_FRAGMENTS, 256),
     ("cut 10 s after closing began", protocols.CLOSE_SECONDS, 10),
     ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
-    ("600 units a frame", h264.MAX_UNITS, 600),
+    ("600 units a frame", decode.MAX_UNITS, 600),
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
-    ("196 for pictures", h264.MAX_KEPT_MACROBLOCKS * h264.MACROBLOCK_BYTES // MIB, 196),
-    ("42 for 256 picture parameter sets", 256 * h264.PICTURE_SET_BYTES // MIB, 42),
+    ("196 for pictures", decode.MAX_KEPT_MACROBLOCKS * decode.MACROBLOCK_BYTES // MIB, 196),
+    ("42 for 256 picture parameter sets", 256 * decode.PICTURE_SET_BYTES // MIB, 42),
     ("14 beside", decode.DECODER_BYTES, 14 * MIB),
     ("Each camera has 48 MiB of its own", decode.OWN_BYTES, 48 * MIB),
     ("all cameras share 512 MiB", decode.SHARED_BYTES, 512 * MIB),

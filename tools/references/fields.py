@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from server.core.messages.base import ID_PATTERN, MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
+from server.core.messages import ID_PATTERN, MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 from tools.references.source import code, comments, docstring, join, linked, sentence, table
 

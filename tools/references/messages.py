@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from server.app.features import FEATURES, installed
 from server.core import messages as core
-from server.core.messages.base import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
+from server.core.messages import MAX_MESSAGE_BYTES, PROTOCOL, ClientMessage, ServerMessage
 from tools.references import fields
 from tools.references.source import docstring, join, line_of, linked
 
@@ -54,6 +54,7 @@ def of(modules: list[ModuleType], base: type[BaseModel]) -> list[type[BaseModel]
             for kind in vars(module).values()
             if isinstance(kind, type)
             and issubclass(kind, base)
+            and kind is not base
             and kind.__module__ == module.__name__
         ]
         found += sorted(kinds, key=line_of)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 from tools.references import fields, messages
 from tools.references.source import docstring

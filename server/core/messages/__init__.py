@@ -1,10 +1,9 @@
 """WebSocket messages, by direction: `from_client` has those that the server reads, `to_client` those
-that it sends. `base` has what they share.
+that it sends, each with its base class.
 
 All names are available here, as `messages.Chat`, and for the page in client/core/live/messages.d.ts.
 """
 
 # ruff: noqa: F403
-from server.core.messages.base import *
 from server.core.messages.from_client import *
 from server.core.messages.to_client import *

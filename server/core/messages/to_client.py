@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, CodeUse, Route
-from server.core.messages.base import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, PROTOCOL, ServerMessage
+from server.core.messages.from_client import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, PROTOCOL
 from server.core.sound import SoundUse
+
+
+class ServerMessage(BaseModel):
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    # A newer one replaces one that still waits for its client.
+    newest_only: ClassVar[bool] = False
+
+    def outdates(self) -> Callable[[ServerMessage], bool] | None:
+        """Return what finds waiting messages that nobody needs after this one; None: it leaves all."""
+        return None
+
+    def encode(self) -> str:
+        return self.model_dump_json(exclude_none=True)
+
+    def for_operators(self) -> Self:
+        """Return the message with the operator's text where it has one for visitors and one for operators."""
+        return self
 
 
 class Limits(BaseModel):

@@ -68,7 +68,7 @@ _REMEDY = (
     "load a vision-language model (bash scripts/run.sh --model), "
     "or start vLLM and set VLLM_BASE_URL in .env"
 )
-# For a picture without a scene; the scene's own thresholds are in server/media/picture/luma.py.
+# For a picture without a scene; the scene's own thresholds are in server/media/picture/planes.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
 # What is known of the whole picture alone, not of a part that somebody points at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from server.core.messages.base import ServerMessage
+from server.core.messages import ServerMessage
 
 
 class Glance(ServerMessage):

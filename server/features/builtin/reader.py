@@ -20,7 +20,7 @@ from server.features.builtin.seeking import Sought, Spotted, seek
 from server.features.builtin.surroundings import Around, Extra, around
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.luma import Luma, luma_plane
+from server.media.picture.planes import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
 
 if TYPE_CHECKING:

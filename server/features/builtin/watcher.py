@@ -31,7 +31,7 @@ from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.luma import is_dark, small_luma
+from server.media.picture.planes import is_dark, small_luma
 from server.models.routing import plain
 
 # Least share of the picture that a spot of a colour has to take up

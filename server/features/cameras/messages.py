@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from server.core.frames import CameraState
-from server.core.messages.base import Identifier, ServerMessage
+from server.core.messages import Identifier, ServerMessage
 from server.core.messages.from_client import Settings
 
 

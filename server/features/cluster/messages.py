@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from server.core.messages.base import MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
+from server.core.messages import MAX_MESSAGE_BYTES, ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 
 

@@ -14,7 +14,7 @@ from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Length, Role, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Unchanged
-from server.media.picture.luma import Hindrance, hindrance
+from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Told
 from server.models.prompts import begins_unchanged, describing, is_unchanged, noticing
 from server.models.routing import Order

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from server.core.frames import Length
-from server.core.messages.base import MAX_QUESTION_CHARS, ServerMessage
+from server.core.messages import MAX_QUESTION_CHARS, ServerMessage
 from server.core.messages.from_client import Settings
 
 # `notable`: what a person who carries the camera would want to know, and nothing else

@@ -26,8 +26,7 @@ from server.features.generation.generator import Mute
 from server.features.generation.rules import Rules
 from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.runtime import StartFailed
-from server.media.video.decode import open_decoder
-from server.media.video.h264 import H264Frames
+from server.media.video.decode import H264Frames, open_decoder
 from server.models.base import Engine
 from server.models.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
 from server.shared.processes.wire import Message

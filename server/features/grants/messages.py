@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 
-from server.core.messages.base import ServerMessage
+from server.core.messages import ServerMessage
 
 
 class ProgramInfo(BaseModel):

@@ -20,10 +20,10 @@ from server.core.errors import (
     TooLong,
 )
 from server.core.frames import Detail, Frame, Kind, Route
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
-from server.media.picture.luma import WORDS, Hindrance, is_black
+from server.media.picture.planes import WORDS, Hindrance, is_black
 from server.models.base import Conversation, Engine, EngineRequest
 from server.models.routing import choose
 from server.models.scheduler.job import Result

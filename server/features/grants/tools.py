@@ -33,7 +33,7 @@ from server.core import messages as wire
 from server.core.aio import log_failure
 from server.core.errors import BadRequest, Internal, QwenCameraError
 from server.core.frames import Detail, Route
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import PASS, Pass
 from server.features.grants.program_question import MOST_WAIT, ProgramQuestion

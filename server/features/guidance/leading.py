@@ -28,7 +28,7 @@ from server.media.picture.grounding import (
     placed,
     read_boxes,
 )
-from server.media.picture.luma import Hindrance, hindrance
+from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext

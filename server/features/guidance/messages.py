@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from server.core.frames import Hint, Subject
-from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 
 

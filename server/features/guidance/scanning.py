@@ -26,7 +26,7 @@ from server.features.guidance.scan import (
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import MAX_LABEL_CHARS, Box
-from server.media.picture.luma import luma_plane
+from server.media.picture.planes import luma_plane
 from server.models.routing import plain
 from server.session.part import SessionContext
 

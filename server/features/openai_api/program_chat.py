@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from server.core import messages as wire
 from server.core.errors import Conflict, WrongModel
 from server.core.frames import Detail, Frame, Picture, Route
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant
 from server.features.grants.messages import ProgramLook
 from server.features.grants.program_question import (

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages import ClientMessage, ServerMessage
 
 
 class Point(ClientMessage):

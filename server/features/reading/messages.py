@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from server.core.frames import Hint
-from server.core.messages.base import ServerMessage
+from server.core.messages import ServerMessage
 
 
 class ReadingState(ServerMessage):

@@ -16,7 +16,7 @@ from server.app.api import Api
 from server.core import messages as wire
 from server.core.aio import in_pool, log_failure
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout, NotFound, QwenCameraError
-from server.core.messages.base import MAX_QUESTION_CHARS
+from server.core.messages import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
 from server.features.rtsp.reader import AWAKE_FPS, FixedCameraState, Reader
 from server.features.rtsp.settings import FixedCamera

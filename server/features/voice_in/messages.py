@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from server.core.messages.base import ClientMessage, ServerMessage
+from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
 from server.core.sound import MicrophoneMode
 

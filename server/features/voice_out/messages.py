@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from server.core.messages.base import ClientMessage, Identifier, ServerMessage
+from server.core.messages import ClientMessage, Identifier, ServerMessage
 from server.core.messages.from_client import Settings
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from server.core.messages.base import MAX_MESSAGE_BYTES, ClientMessage, Identifier, ServerMessage
+from server.core.messages import MAX_MESSAGE_BYTES, ClientMessage, Identifier, ServerMessage
 from server.core.messages.from_client import Settings
 
 DayMinute = Annotated[int, Field(ge=0, le=1439)]

@@ -15,7 +15,7 @@ from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
 from server.media.picture.grounding import Box, beyond, to_frame
-from server.media.picture.luma import Hindrance, hindrance
+from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.routing import wants_detail
 from server.models.scheduler.job import Result

@@ -11,7 +11,7 @@ from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
 from server.features.watches.rule import Ask, Look, Watches
 from server.features.watches.watch_list import changed_box
-from server.media.picture.luma import is_dark, levels
+from server.media.picture.planes import is_dark, levels
 from server.models.base import Capabilities
 from server.session.request.builder import Allowance
 from server.session.request.parts import SessionServices

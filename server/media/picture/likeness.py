@@ -15,8 +15,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.media.picture.luma import luma_plane
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, chroma_planes
+from server.media.picture.planes import (
+    F32,
+    HEIGHT,
+    U8,
+    WIDTH,
+    BufferPool,
+    Planes,
+    chroma_planes,
+    luma_plane,
+)
 
 if TYPE_CHECKING:
     import av

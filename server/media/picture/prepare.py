@@ -16,7 +16,7 @@ from server.core.errors import BadRequest
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene, Tiles
 from server.media.picture import encode
 from server.media.picture.encode import Bgr
-from server.media.picture.luma import SceneReader
+from server.media.picture.planes import SceneReader
 from server.media.picture.privacy import PrivacyFilter
 
 if TYPE_CHECKING:

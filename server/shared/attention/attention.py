@@ -14,8 +14,7 @@ import numpy as np
 from server.core import messages as wire
 from server.core.frames import Frame
 from server.media.picture.likeness import Pose, Reference
-from server.media.picture.luma import luma_plane
-from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes
+from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
 from server.shared.attention.changes import Activity, ChromaChange, LumaChange, Patch, PrintChange
 
 if TYPE_CHECKING:

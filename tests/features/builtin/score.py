@@ -35,7 +35,7 @@ from server.features.builtin.language import language
 from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import thing_words
-from server.media.picture.luma import SceneReader
+from server.media.picture.planes import SceneReader
 from server.models.base import Delta, EngineRequest
 from server.models.routing import route_of
 from tests.features.builtin import drawn

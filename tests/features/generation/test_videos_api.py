@@ -31,8 +31,7 @@ from server.features.generation.bounds import MAX_FRAMES, video_request
 from server.features.generation.job import GenerationJob, JobState, Mp4Writer
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
 from server.features.hosting.runtime import StartFailed
-from server.media.video.decode import open_decoder
-from server.media.video.h264 import H264Frames
+from server.media.video.decode import H264Frames, open_decoder
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
 from tests.support.h264_streams import Sps, Stream, Vui

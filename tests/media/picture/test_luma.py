@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.frames import Scene
-from server.media.picture.luma import (
+from server.media.picture.planes import (
     WORDS,
     Hindrance,
     SceneReader,

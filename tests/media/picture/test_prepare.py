@@ -19,7 +19,7 @@ from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.features.recall.memory import SIZE, Kept
 from server.media.picture import encode
 from server.media.picture.encode import THUMBNAIL_BYTES
-from server.media.picture.luma import SceneReader
+from server.media.picture.planes import SceneReader
 from server.media.picture.prepare import (
     HIGH_TOKENS,
     MAX_RATIO,

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.media.video import decode, h264
+from server.media.video import decode
 from server.media.video.decode import (
     BACKLOG,
     BACKLOG_BYTES,
@@ -37,12 +37,12 @@ from server.media.video.decode import (
     DecodeLane,
     DecodePool,
     PictureMemory,
+    TooLarge,
     Vp8Frames,
     give_memory_back,
     open_decoder,
     picture_macroblocks,
 )
-from server.media.video.h264 import TooLarge
 from server.media.video.payload import EncodedFrame
 from tests.media.video.test_h264 import first_frame
 from tests.support import vp8_streams
@@ -501,7 +501,7 @@ def test_memory_can_be_given_back_anywhere() -> None:
 # The memory of decoders: counted before they take it, shared among cameras, and measured under
 
 
-MOST = h264.MAX_KEPT_MACROBLOCKS * h264.MACROBLOCK_BYTES + DECODER_BYTES
+MOST = decode.MAX_KEPT_MACROBLOCKS * decode.MACROBLOCK_BYTES + DECODER_BYTES
 
 # Uncounted memory that libav may hold for a decoder without any frame.
 SLACK_MIB = 6.0
@@ -614,8 +614,8 @@ def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
     """A thousand cameras of 1920×1080 get in and take nothing of the shared part, empty or not."""
     memory = PictureMemory(shared=0)
     vp8 = VP8_PICTURES * VP8_MACROBLOCK_BYTES
-    avc = (4 + h264.BESIDE_REFERENCES) * h264.MACROBLOCK_BYTES
-    sets = 25 * h264.PICTURE_SET_BYTES
+    avc = (4 + decode.BESIDE_REFERENCES) * decode.MACROBLOCK_BYTES
+    sets = 25 * decode.PICTURE_SET_BYTES
     for codec, each, more in (("VP8", vp8, 0), ("H264", avc, sets)):
         size = 120 * 68 * each + DECODER_BYTES + more
         assert all(memory.take((codec, number), size) for number in range(500))

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.media.video import payload
-from server.media.video.decode import open_decoder
-from server.media.video.h264 import (
+from server.media.video.decode import (
     BESIDE_REFERENCES,
     MACROBLOCK_BYTES,
     MAX_KEPT_MACROBLOCKS,
@@ -27,6 +26,7 @@ from server.media.video.h264 import (
     FormatRefused,
     H264Frames,
     TooLarge,
+    open_decoder,
     read_set,
 )
 from tests.support.h264_streams import Sps, Stream, Vui, pps, unit

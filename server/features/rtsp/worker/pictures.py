@@ -16,8 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.media.video.decode import CheckedFrames
-from server.media.video.h264 import Bits, FormatRefused, TooLarge
+from server.media.video.decode import Bits, CheckedFrames, FormatRefused, TooLarge
 
 # Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
 # bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.

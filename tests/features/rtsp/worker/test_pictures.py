@@ -29,7 +29,7 @@ from server.features.rtsp.worker.pictures import (
     check_set,
 )
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.media.video.h264 import FormatRefused, TooLarge
+from server.media.video.decode import FormatRefused, TooLarge
 
 _ENCODERS = {
     "H264": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}),
