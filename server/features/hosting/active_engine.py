@@ -182,7 +182,9 @@ class ActiveEngine:
         """
         use = self._use
         if use is None:
-            raise self._refusal()
+            if self._absent.state is EngineState.LOADING:
+                raise EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
+            raise EngineUnavailable(self._absent.detail)
         engine, left = use.engine, use.left
         began = False
         async with use.answering(), contextlib.aclosing(engine.answer(request)) as chunks:
@@ -240,11 +242,6 @@ class ActiveEngine:
 
     def _gone(self, began: bool, use: _InUse) -> EngineError:
         return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
-
-    def _refusal(self) -> EngineError:
-        if self._absent.state is EngineState.LOADING:
-            return EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
-        return EngineUnavailable(self._absent.detail)
 
     def forget(self, session_id: str) -> None:
         if self.inner is not None:

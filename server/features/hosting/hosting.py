@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -341,21 +341,14 @@ def report(
 ) -> EngineReport:
     """Build the report. `answers`: it answers visitors, or else `answering`; `why` no better one."""
     progress = status.progress
+    if progress is not None and progress.percent is not None:
+        progress = replace(progress, percent=round(progress.percent, 1))
     return EngineReport(
         state=str(status.state),
         model=status.model or None,
         model_type=str(status.model_type) if status.model_type else None,
         mode=str(status.mode) if status.mode else None,
-        progress=(
-            LoadingProgress(
-                phase=progress.phase,
-                percent=round(progress.percent, 1) if progress.percent is not None else None,
-                done_bytes=progress.done_bytes,
-                total_bytes=progress.total_bytes,
-            )
-            if progress is not None
-            else None
-        ),
+        progress=LoadingProgress(**asdict(progress)) if progress is not None else None,
         memory_bytes=status.memory_bytes,
         gpu_bytes=status.gpu_bytes,
         released=status.released,

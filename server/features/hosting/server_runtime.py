@@ -240,7 +240,8 @@ class ServerRuntime:
         return self._memory.bytes(self._inside)
 
     def how_it_ended(self) -> str:
-        return f"{self._how()}. {self._why()}"
+        unknown = "The reason is not one that this server knows; its log says more."
+        return f"{self._how()}. {self._known_reason() or unknown}"
 
     def _how(self) -> str:
         status = self._process.status or 0
@@ -253,10 +254,6 @@ class ServerRuntime:
         """Return the reason by its log's first error: no question is in that yet."""
         said = engine_log.first_error(self._process.lines)
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
-
-    def _why(self) -> str:
-        unknown = "The reason is not one that this server knows; its log says more."
-        return self._known_reason() or unknown
 
     def _known_reason(self) -> str:
         """Return the reason, or "" where it is not a known one."""

@@ -23,9 +23,7 @@ from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.gguf import is_gguf
 
-_IMAGE = re.compile(
-    r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
+_IMAGE = r"^([a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)?$"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 
 
@@ -99,6 +97,7 @@ class Choice(BaseModel):
     image: str = Field(
         default="",
         max_length=300,
+        pattern=_IMAGE,
         description="an image like docker.io/vllm/vllm-openai:v0.32.0, or empty",
     )
     # Base URL of its API, without user, query and fragment; needed for `remote`
@@ -152,13 +151,6 @@ class Choice(BaseModel):
     def _api_key(cls, value: SecretStr) -> SecretStr:
         if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
             raise ValueError("no key")
-        return value
-
-    @field_validator("image")
-    @classmethod
-    def _image(cls, value: str) -> str:
-        if value and not _IMAGE.fullmatch(value):
-            raise ValueError("no image")
         return value
 
     @field_validator("url")

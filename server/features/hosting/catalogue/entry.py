@@ -263,13 +263,10 @@ def _is(known: Model, found: Model) -> bool:
     """Return True when a folder holds the catalogue's model of that name."""
     if COMMIT.fullmatch(known.revision) and found.revision not in ("", known.revision):
         return False
-    return known.id.lower() == found.id.lower() or _alike(known, found)
-
-
-def _alike(known: Model, found: Model) -> bool:
-    """Return True when both have the same kind and about the same size."""
+    # Else by the same kind and about the same size
     same = known.architecture == found.architecture and known.quantization == found.quantization
-    return same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
+    same = same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
+    return same or known.id.lower() == found.id.lower()
 
 
 def _entry(entry: Any, number: int, source: str) -> Model:

@@ -85,7 +85,9 @@ def read_model(folder: Path) -> Model:
         if not there and gguf.is_gguf(folder):
             return _gguf(folder.parent, folder)
         if not there and folder.exists():
-            raise ModelFolderError(_a_file(folder))
+            raise ModelFolderError(
+                f"{folder} is no folder. A model is named by the folder that has its {CONFIG}."
+            )
         if there:
             with os.scandir(folder) as entries:
                 next(entries, None)
@@ -110,10 +112,6 @@ def read_model(folder: Path) -> Model:
     raise ModelFolderError(
         f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."
     )
-
-
-def _a_file(path: Path) -> str:
-    return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
 
 
 def _another_kind(folder: Path) -> str:
@@ -274,7 +272,9 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
         )
     files = {path: gguf.read(path) for path in paths}
     readers = [path for path in paths if files[path].reads_pictures]
-    heads = [path for path in paths if path not in readers and _is_head(path)]
+    # Weights that are named to llama.cpp: whole, or the first of several parts
+    weights = [path for path in paths if path not in readers]
+    heads = [path for path in weights if parts_of(path.name)[0] == path.name]
     if named is not None:
         heads = [path for path in heads if path == named]
     if not (heads and readers) and any(folder.glob("*.part")):
@@ -299,11 +299,6 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
         )
     head, reader = heads[0], min(readers, key=lambda path: files[path].size)
     return _of_files(folder, head, files[head], reader, files[reader], named is not None)
-
-
-def _is_head(path: Path) -> bool:
-    """Return True for weights that are named to llama.cpp: whole, or the first of several parts."""
-    return parts_of(path.name)[0] == path.name
 
 
 def _of_files(

@@ -134,7 +134,8 @@ class Generator:
             memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
             if not memory and "allocate memory" not in str(error):
                 raise
-            self._give_back()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
             raise AnswerError("memory") from None
         if stop.is_set():
             return Outcome("cancelled", prompt_tokens, words.count)
@@ -179,7 +180,9 @@ class Generator:
         found += map(str, getattr(tokenizer, "all_special_tokens", ()))
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         template = str(getattr(self._loaded.processor, "chat_template", None) or "")
-        found += sorted((str(one.content) for one in added if one.special), key=_unused(template))
+        # Those that the template uses, before the others
+        special = (str(one.content) for one in added if one.special)
+        found += sorted(special, key=lambda text: (text not in template, text))
         others = sorted(str(one.content) for one in added if not one.special)
         found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
         return [
@@ -265,10 +268,6 @@ class Generator:
         if self._stop.is_set():
             raise _Stopped
 
-    def _give_back(self) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
 
 def _ends(loaded: LoadedModel) -> set[int]:
     stated = loaded.model.generation_config.eos_token_id
@@ -285,11 +284,6 @@ def _marks(tokenizer: Any) -> dict[int, str]:
         for id, one in added
         if one.special and str(one.content) in OPEN | CLOSE
     }
-
-
-def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
-    """Sorts those that the template uses before the others."""
-    return lambda text: (text not in template, text)
 
 
 class _Words:

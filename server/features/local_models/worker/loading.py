@@ -249,10 +249,11 @@ class _Reported:
         things = args[0] if args else named.get("iterable")
         if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
             return make(*args, **named)
-        return _Counted(things, self._report_share)
-
-    def _report_share(self, share: float) -> None:
-        self._report("weights", 100.0 * share, int(self._total * share), self._total)
+        total = self._total
+        return _Counted(
+            things,
+            lambda share: self._report("weights", 100.0 * share, int(total * share), total),
+        )
 
 
 class _Counted:
