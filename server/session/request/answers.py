@@ -315,7 +315,7 @@ class AnswerPublisher:
         offered = self._asked is not None and bool(self._asked[1].tools)
         if self.called is not None and offered and whole and self.called(result):
             return
-        if result.finish_reason == "tool_calls":
+        if offered and result.finish_reason == "tool_calls":
             result = replace(result, finish_reason="stop")
         if self._asked is not None and whole:
             self._listener.on_counted(*self._asked, result)
