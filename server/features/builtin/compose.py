@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from server.features.builtin import locate, look_answers, text_answers
+from server.features.builtin import locate, look_answers, prices, text_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import Answer, Facts, Speaker
@@ -192,7 +192,7 @@ def _answer(s: Speaker) -> Answer:
             return look_answers.cannot(s)
         return s.no_text()
     if want in _READS:
-        return _READS[want](s)
+        return _sure(s, _READS[want](s))
     if not s.rows and want is Want.LOOKUP:
         return text_answers.code_sentence(s), s.why_not(s.say("cannot_here"))[0]
     if not s.rows:
@@ -200,4 +200,16 @@ def _answer(s: Speaker) -> Answer:
         return (
             s.say("broken") if s.facts.text_broken else s.no_text()[0]
         ), text_answers.code_sentence(s)
-    return _ROWS[want](s)
+    return _sure(s, _ROWS[want](s))
+
+
+# Its kind is enough to tell which figure is asked for.
+_BY_UNIT = MEASURES - {Want.AMOUNT}
+
+
+def _sure(s: Speaker, answer: Answer) -> Answer:
+    """Return the answer, or what comes closest where its rows do not name all that was asked."""
+    want = s.intent.want
+    known = text_answers.KNOWN.get(want, frozenset()) | text_answers.KNOWN_OF_ALL
+    unnamed = [word for word in s.unnamed() if word not in known and not prices.is_unit(word)]
+    return s.closest() if unnamed and s.sources and want not in _BY_UNIT else answer

@@ -474,7 +474,7 @@ class BuiltinEngine:
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
-    if intent.want in (Want.LEADS, Want.DEPARTURE):
+    if intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND):
         return False
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 

@@ -17,6 +17,7 @@ from server.models.routing import WORD_MARKS, ends, plain, route_of, way_in, wor
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
+_FIGURE = re.compile(r"\d")
 # Letters and marks that belong to a word.
 _WORD = re.compile(rf"[\w{WORD_MARKS}]+")
 # Languages by the script of their questions
@@ -62,6 +63,8 @@ class Intent:
     weekday: int | None = None
     # Days from today; None when the question names none
     in_days: int | None = None
+    # It names an hour, a part of the day or a holiday.
+    other_time: bool = False
     # The names from `colours.NAMES` that the question has
     colours: tuple[str, ...] = field(default=())
     # The things that it names, and whether it asks how many
@@ -74,7 +77,7 @@ class Intent:
 
 
 # Where `Language.asked` has what is seen
-_SUMMARY = list(Want).index(Want.SUMMARY)
+_SUMMARY, _PRICE, _AMOUNT = map(list(Want).index, (Want.SUMMARY, Want.PRICE, Want.AMOUNT))
 # What a question with the name of a thing may be about besides the thing
 _MAY_BE_THINGS = frozenset(
     {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
@@ -93,8 +96,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     codes = languages_of(text)
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         intent = replace(intent, want=Want.BEYOND)
-    if intent.want is Want.CHANGE and _WHICH.search(text):
-        # "Which stop do I change at?"
+    where = _WHERE.search(text) is not None
+    if where and intent.want is Want.DEPARTURE:
+        intent = replace(intent, want=Want.BEYOND)
+    no_change = intent.want is Want.CHANGE and _WHICH.search(text)
+    if no_change or (where and intent.want in _TIMES):
+        # "Which stop do I change at?" and "Where is it at eight?"
         words = (*intent.words, *intent.asked.split())
         intent = replace(intent, want=Want.LOOKUP, words=words)
     # The language of the answer is that of the question, unless it is chosen.
@@ -137,6 +144,12 @@ def _asks_doing(text: str, codes: Iterable[str]) -> bool:
     return any(language(code).doing.search(text) for code in codes)
 
 
+# No time, price or sum answers "Where does the bus go?".
+_WHERE = re.compile(
+    r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
+    r"|कहाँ|किधर|哪里|哪儿|どこ|어디)(?!\w)"
+)
+_TIMES = frozenset({Want.HOURS, Want.TIME, Want.DATE, Want.EXPIRY})
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # How much a small word tells of its language, next to one of its most common ones
@@ -290,6 +303,9 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                 if want is Want.HELP and asked(one)[_SUMMARY] is not None:
                     # "Was kannst du sehen?"
                     continue
+                if want is Want.HOURS and (asked(one)[_PRICE] or asked(one)[_AMOUNT]):
+                    # "How much for two hours?"
+                    continue
                 words = _words(match.re.sub(" ", text), one)
                 details = _details(text, one)
                 matched = fixed or _settle(one, spoken, text)
@@ -394,13 +410,15 @@ def _words(text: str, code: str) -> tuple[str, ...]:
         text = language(code).stops().sub(" ", text)
     stop = _stop(code)
     found = (
-        word for word in dict.fromkeys(_WORD.findall(text)) if word not in stop and len(word) > 1
+        word
+        for word in dict.fromkeys(_WORD.findall(text))
+        if word not in stop and (len(word) > 1 or word.isdigit())
     )
     return tuple(islice(found, _MOST_WORDS))
 
 
-def _details(text: str, code: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:
-    """Return the place, weekday, days from today, and colours that a question names."""
+def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, tuple[str, ...]]:
+    """Return the place, weekday, days from today, whether another time, and colours that a question names."""
     one = language(code)
     place = next((name for name in one.places if one.place(name).search(text)), "")
     tokens = set(_WORD.findall(text))
@@ -418,7 +436,10 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, tuple[s
     if in_days is None and one.common("tomorrow").search(text):
         in_days = 1
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
-    return place, weekday, in_days, colours
+    other_time = (
+        _FIGURE.search(text) is not None or one.common("other_time").search(text) is not None
+    )
+    return place, weekday, in_days, other_time, colours
 
 
 def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:

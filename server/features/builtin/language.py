@@ -117,7 +117,17 @@ class Language:
         self._words: dict[str, str] = {
             name: found[name]
             for name in (
-                *("fillers", "hints", "today", "tomorrow", "how_many", "denies", "exists", "meant"),
+                *(
+                    "fillers",
+                    "hints",
+                    "today",
+                    "tomorrow",
+                    "other_time",
+                    "how_many",
+                    "denies",
+                    "exists",
+                ),
+                "meant",
             )
         }
         # "Safe", which is about a link only beside a word for one; "" where `questions` has the phrases
@@ -139,7 +149,7 @@ class Language:
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow", "how_many", "exists" ("is there"), "meant" ("for") or "denies" (what an answer says of what is not there).
+        "tomorrow", "other_time" (of a day, or a kind of day), "how_many", "exists" ("is there"), "meant" ("for") or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 

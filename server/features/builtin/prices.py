@@ -37,6 +37,7 @@ _OLD = printed("old")
 _MONEY_BACK = printed("money_back")
 _PAID = printed("paid")
 _UNIT_NAME = r"(?:kg|kilo|kilogramm?|g|gr|l|liter|litre|litro|ltr|ml|lb|oz|stk|stück|st|piece|pc|pièce|pieza|unit|m|公斤|斤|kg)"
+_UNIT = re.compile(rf"per|pro|por|par|{_UNIT_NAME}s?", re.I)
 _PER = re.compile(
     rf"(?:/|\bper\b|\bpro\b|\bje\b|\bpor\b|\bpar\b|\ble\b|\bau\b|\bel\b|\bal\b|\bthe\b|每)\s?(?P<unit>(?:1|10|100)?\s?{_UNIT_NAME})\b"
     rf"|\b(?P<first>1\s?{_UNIT_NAME}|100\s?(?:g|ml))\s?[=:]"
@@ -120,6 +121,17 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     return Price(text, row, _without_money(label))
 
 
+def has_several(row: Row, rows: Sequence[Row]) -> bool:
+    """Find whether a row has several things, each with its price: "Tea 3,00  Coffee 3,40"; sizes stand in other rows, too."""
+    found = _money(row.text, bare=True)
+    if len(found) < 2:
+        return False
+    begin = row.text.find(found[0]) + len(found[0])
+    between = _without_money(row.text[begin : row.text.rfind(found[-1])])
+    others = (one.text for one in rows if one is not row)
+    return any(map(str.isalpha, between)) and not any(between in text for text in others)
+
+
 def is_payment(word: str) -> bool:
     """Find whether a `plain` word says how something is paid: "card"."""
     return _PAID.search(word) is not None
@@ -128,6 +140,11 @@ def is_payment(word: str) -> bool:
 def asks_by_unit(words: Sequence[str]) -> bool:
     """Find whether words ask for a price by weight, volume or piece: "per litre"."""
     return _PER.search(" ".join(words)) is not None
+
+
+def is_unit(word: str) -> bool:
+    """Find whether a `plain` word is of a unit that things are sold by: "per", "kilo"."""
+    return _UNIT.fullmatch(word) is not None
 
 
 def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:

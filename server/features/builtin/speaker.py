@@ -16,7 +16,7 @@ from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.prices import Price, priced
-from server.features.builtin.tables import Beside
+from server.features.builtin.tables import Beside, names_it
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import TEXT_ITSELF
 
@@ -76,6 +76,8 @@ class Speaker:
             self.rows = []
         # Codes hold addresses and numbers, too.
         self.all_rows = [*(row_of(code.text, 0) for code in self.codes), *self.rows]
+        # The rows, as written, that the answer is taken from, and the words beside them
+        self.sources: dict[str, str] = {}
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -235,6 +237,7 @@ class Speaker:
 
     def row(self, row: Row, *said: str) -> str:
         """Return the row that an answer is from, unless the answer has nearly all of it."""
+        self.sources[row.text] = " ".join(said)
         rest = row.text
         for part in said:
             rest = rest.replace(part, "")
@@ -247,15 +250,28 @@ class Speaker:
         found = next((row for row in self.rows if text in row.text), None)
         return self.row(found, text) if found is not None else self.scripts()
 
+    def unnamed(self) -> list[str]:
+        """Return the words of the question that the rows of its answer do not name."""
+        told = " ".join((*self.sources, *self.sources.values()))
+        return [word for word in self.words if not names_it(told, word)]
+
+    def closest(self) -> Answer:
+        """Return the rows of the answer, without saying that they answer the question."""
+        return self.say("closest", text=self.items(self.sources)), self.scripts()
+
+    def quote(self, row: Row) -> Answer:
+        self.sources[row.text] = ""
+        return self.say("reads", text=row.text), self.scripts()
+
     def beside(self, found: Beside) -> Answer:
         if found.prose:
-            return self.say("reads", text=found.row.text), self.scripts()
+            return self.quote(found.row)
         text = self.say("beside", label=found.label, value=found.value)
         return text, self.row(found.row, found.value, found.label)
 
     def crossed(self, found: Beside) -> Answer:
         text = self.say("under", label=found.label, column=found.column, value=found.value)
-        return text, self.row(found.row, found.value, found.label)
+        return text, self.row(found.row, found.value, found.label, found.column)
 
     def no_text(self) -> Answer:
         """Return the likeliest reason why no text was read; before it, that only text would tell."""

@@ -41,7 +41,10 @@ def plain_words(line: str) -> list[str]:
 
 
 def names_it(text: str, word: str) -> bool:
-    """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym."""
+    """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym; a figure alone."""
+    if word.isdecimal():
+        # "2" is no part of "2.00".
+        return re.search(rf"(?<![\d.,]){word}(?!\d|[.,]\d)", plain(text)) is not None
     wanted = _kin(word)
     folded = plain(text)
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
@@ -108,7 +111,7 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             and under is not None
             and not any(map(str.isdigit, cell.text))
             and not any(map(str.isdigit, right.text))
-            and any(map(str.isdigit, under.text))
+            and (any(map(str.isdigit, under.text)) or _is_head(row, below))
         ):
             return Beside(label, under.text, below or row)
         if right is not None:
@@ -121,6 +124,17 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         if below is not None and not below.text.rstrip().endswith(":"):
             return Beside(label, below.text, below)
     return None
+
+
+# Cells of a row that can only be the heads of columns
+_MANY = 3
+
+
+def _is_head(row: Row, below: Row | None) -> bool:
+    """Find whether a row has the heads of the columns below: words alone above figures."""
+    if below is None or len(row.cells) < _MANY or len(below.cells) < _MANY:
+        return False
+    return not any(map(str.isdigit, row.text)) and any(map(str.isdigit, below.text))
 
 
 # What stands between a word and its value, or begins a value

@@ -82,7 +82,7 @@ def measure(s: Speaker) -> Answer:
     row = next((row for row in s.rows if _names_some(row, words)), None)
     if row is not None and len({id(one.row) for one in found}) > 1:
         # It has no such figure.
-        return s.say("reads", text=row.text), s.scripts()
+        return s.quote(row)
     alone = measures.bare(s.rows)
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
@@ -128,10 +128,14 @@ def _asks_dose(s: Speaker) -> bool:
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
+    if s.intent.how_many or s.intent.want is Want.ITEMS:
+        # Which figure of a row counts the thing is in its words: "80 recipes", "per biscuit: 12 g".
+        row = max(s.rows, key=lambda row: _hits(row, words))
+        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
     if s.intent.yes_no:
         for row in s.rows:
             if all(tables.names_it(row.text, word) for word in words):
-                return s.say("reads", text=row.text), s.scripts()
+                return s.quote(row)
         return s.why_not(s.say("cannot_here"))
     cross = tables.crossing(s.rows, words)
     if cross is not None:
@@ -237,6 +241,7 @@ def password(s: Speaker) -> Answer:
         return (s.say("password", value=found.password), s.say("network", value=found.name))
     printed = tables.beside(s.rows, _PASSWORD)
     if printed is not None and not printed.prose:
+        s.sources[printed.row.text] = ""
         return s.say("printed_password", value=printed.value), s.say("alike")
     if found is not None:
         return s.say("open_network", name=found.name), ""
@@ -297,6 +302,8 @@ def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
     if s.words:
         found = prices.item(s.rows, s.words)
+        if found is not None and prices.has_several(found.row, s.rows):
+            return s.quote(found.row)
         if found is not None:
             return s.say("item", label=found.label, value=found.text), s.row(
                 found.row, found.text, found.label
@@ -374,13 +381,23 @@ def _prices_read(s: Speaker) -> str:
 _TRAVEL = frozenset(
     plain_words(
         "train bus tram flight next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
-        "leave leaves depart departs time uhr heure hora does when"
+        "leave leaves depart departs time uhr heure hora does when "
+        "first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
     )
 )
 
 
 # Words with which a question is about an arrival, not a departure
 _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "прибы", "到达")
+
+
+# Words of a question that say no more than that something is asked for: of all, and by what
+KNOWN_OF_ALL = _GENERAL | frozenset(plain_words("code código kode код value wert valeur valor"))
+KNOWN = {
+    Want.DEPARTURE: _TRAVEL,
+    Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
+    Want.NETWORK: frozenset((*_NETWORK, "called")),
+}
 
 
 def expiry(s: Speaker) -> Answer:
@@ -395,7 +412,9 @@ def expiry(s: Speaker) -> Answer:
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
         passed = _passed(s, *found.values()) if len(found) == 1 else ""
-        return s.say("none_expiry"), s.sentence(date(s)[0], passed)
+        listed = date(s)[0]
+        s.sources.clear()
+        return s.say("none_expiry"), s.sentence(listed, passed)
     return s.say("none_expiry"), s.seen()
 
 
@@ -416,10 +435,13 @@ def date(s: Speaker) -> Answer:
         and _hits(row, s.words) > most
     ):
         # "Return the books by Friday"
-        return s.say("reads", text=row.text), s.scripts()
+        return s.quote(row)
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
+        if not named:
+            # Nothing else can be meant.
+            s.sources.clear()
         return s.say("date", value=found[0]), second
     if found:
         return s.say("values", items=s.items(found)), s.scripts()
@@ -442,7 +464,7 @@ def time(s: Speaker) -> Answer:
         return s.say("time", value=shown), s.row(largest, shown)
     if row := next((row for row in s.rows if _names_some(row, s.words)), None):
         # "Dinner at 8"
-        return s.say("reads", text=row.text), s.scripts()
+        return s.quote(row)
     return s.say("values", items=s.items(found)), s.scripts()
 
 
@@ -468,6 +490,11 @@ def opening(s: Speaker) -> Answer:
     day = s.intent.weekday
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
+    if s.intent.other_time:
+        # "Is it open at noon?"
+        of_day = [one.text for one in found if day is None or day in one.days]
+        s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
+        return s.closest()
     if (said := _now(s, found)) is not None:
         return said, s.say("hours", items=everything)
     if day is not None:
@@ -503,7 +530,7 @@ def departure(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in _TRAVEL]
     if (clock := _clock_row(s)) is not None:
         # "Which train leaves at 14:20?"
-        return s.say("reads", text=clock.text), s.scripts()
+        return s.quote(clock)
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
         return s.crossed(cross)

@@ -57,7 +57,15 @@ GROUPS = {
 TODAY = dt.date(2026, 11, 20)
 
 # Phrases of an honest no, and in which groups else than those that follow they help
-_UNKNOWN = {"cannot", "cannot_here", "see_unknown", "foreign", "no_past", "unknown_thing"}
+_UNKNOWN = {
+    "cannot",
+    "cannot_here",
+    "closest",
+    "see_unknown",
+    "foreign",
+    "no_past",
+    "unknown_thing",
+}
 _HONEST: dict[str, set[str]] = {
     "name": {"unread"},
     "present": {"thing_not_here", "not_found"},
