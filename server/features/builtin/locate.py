@@ -107,7 +107,7 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
     words = words or list(intent.words)
     words = [word for word in words if word]
     shows = _SHOWN.get(intent.want)
-    if not words and shows is not None:
+    if not words and shows is not None and not _asks_to_pay(intent):
         shown = [piece for piece in legible if shows([piece.text])]
         return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
     if not words:
@@ -119,6 +119,11 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
     if 2 * most < len(words) or most == 0:
         return []
     return [_part(piece, words) for count, piece in hits if count == most][:MOST]
+
+
+def _asks_to_pay(intent: Intent) -> bool:
+    """Tell "Where do I pay?" from "Where is the total?"."""
+    return intent.want is Want.TOTAL and not prices.names_total(intent.asked)
 
 
 def _part(piece: Piece, words: Sequence[str]) -> Box:

@@ -132,6 +132,11 @@ def has_several(row: Row, rows: Sequence[Row]) -> bool:
     return any(map(str.isalpha, between)) and not any(between in text for text in others)
 
 
+def names_total(text: str) -> bool:
+    """Find whether a `plain` text has a word for a sum."""
+    return _TOTAL.search(text) is not None or _DUE.search(text) is not None
+
+
 def is_payment(word: str) -> bool:
     """Find whether a `plain` word says how something is paid: "card"."""
     return _PAID.search(word) is not None

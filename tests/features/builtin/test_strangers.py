@@ -15,6 +15,8 @@ from server.features.builtin.detector import Thing, ThingFinder, classes
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LANGUAGES, LATIN, language
+from server.features.builtin.lines import Piece
+from server.features.builtin.locate import text_boxes
 from server.features.builtin.speaker import Facts, unknown_thing
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
@@ -242,6 +244,17 @@ def test_until_when_is_a_day(code: str) -> None:
     assert (intent.want, intent.language) == (Want.EXPIRY, code)
     assert told(intent, *BILL).startswith(language(code).say("date", value="30.11.2026"))
     assert told(intent, *BILL[:2]).startswith(language(code).say("none_expiry"))
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [("Where is the total?", 1), ("Wo ist die Summe?", 1), ("Где сумма?", 1)]
+    + [("Where do I pay?", 0), ("Wo kann ich zahlen?", 0), ("¿Dónde pago?", 0)],
+)
+def test_no_price_is_where_one_pays(question: str, shown: int) -> None:
+    corners = ((0, 0), (90, 0), (90, 20), (0, 20))
+    price = [Piece("19,44 €", 0.99, corners)]
+    assert len(text_boxes(price, understand(question), question)) == shown
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
