@@ -186,7 +186,7 @@ TRIES = 3
 
 
 @pytest.mark.parametrize("asked", ["in the cut", "after it"])
-@pytest.mark.parametrize("seconds", [5, 13])
+@pytest.mark.parametrize("seconds", [pytest.param(5, marks=pytest.mark.night), 13])
 async def test_the_chat_is_back_with_the_picture(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog, seconds: float, asked: str
 ) -> None:

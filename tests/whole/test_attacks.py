@@ -338,7 +338,9 @@ async def fill(server: ServerProcess) -> int:
     return opens
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "tls", [pytest.param(False, id="http", marks=pytest.mark.night), pytest.param(True, id="https")]
+)
 async def test_two_addresses_that_hold_all_connections(tmp_path: Path, tls: bool) -> None:
     """Requests without an end and sockets without a token, 250 of each address: nobody else fails.
 

@@ -51,14 +51,21 @@ def turns_of(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.night)])
 def test_a_soft_television_starts_no_turn(model: SpeechModel, seed: int) -> None:
     """From the first second on, for five minutes."""
     assert turns_of(model, television(300, -52, seed)) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("level", "since"), [(-44, 0), (-36, 0), (-30, 15)])
+@pytest.mark.parametrize(
+    ("level", "since"),
+    [
+        pytest.param(-44, 0, marks=pytest.mark.night),
+        (-36, 0),
+        pytest.param(-30, 15, marks=pytest.mark.night),
+    ],
+)
 def test_a_television_is_learned(model: SpeechModel, level: float, since: float) -> None:
     """One as loud as somebody close may be taken for a person for its first seconds, and not after them."""
     found = turns_of(model, television(300, level, 1))

@@ -467,7 +467,7 @@ def test_another_camera_has_no_noes() -> None:
     assert not bench.rule.compared
 
 
-@pytest.mark.parametrize("kind", ["shaken", "still"])
+@pytest.mark.parametrize("kind", ["shaken", pytest.param("still", marks=pytest.mark.night)])
 def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
     """At 2 % of errors, half of them repeated, what never happens hardly alerts and what happens does."""
     found = Minutes()
