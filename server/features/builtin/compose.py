@@ -177,7 +177,7 @@ def _answer(s: Speaker) -> Answer:
         # "Is this network fast?"
         return look_answers.cannot(s)
     if want in _LOOKS:
-        return _LOOKS[want](s)
+        return _sure(s, _LOOKS[want](s))
     if not s.all_rows:
         if want in (Want.LOOKUP, Want.ITEMS) or (
             want is Want.HOURS and s.intent.yes_no and s.words
@@ -204,7 +204,7 @@ def _answer(s: Speaker) -> Answer:
 
 
 # Its kind is enough to tell which figure is asked for.
-_BY_UNIT = MEASURES - {Want.AMOUNT}
+_BY_UNIT = MEASURES - {Want.AMOUNT, Want.PERCENT}
 
 
 def _sure(s: Speaker, answer: Answer) -> Answer:

@@ -77,7 +77,9 @@ class Intent:
 
 
 # Where `Language.asked` has what is seen
-_SUMMARY, _PRICE, _AMOUNT = map(list(Want).index, (Want.SUMMARY, Want.PRICE, Want.AMOUNT))
+_SUMMARY, _PRICE, _AMOUNT, _DATE = map(
+    list(Want).index, (Want.SUMMARY, Want.PRICE, Want.AMOUNT, Want.DATE)
+)
 # What a question with the name of a thing may be about besides the thing
 _MAY_BE_THINGS = frozenset(
     {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
@@ -305,6 +307,9 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                     continue
                 if want is Want.HOURS and (asked(one)[_PRICE] or asked(one)[_AMOUNT]):
                     # "How much for two hours?"
+                    continue
+                if want is Want.LIGHT and asked(one)[_DATE]:
+                    # "When does it get dark?"
                     continue
                 words = _words(match.re.sub(" ", text), one)
                 details = _details(text, one)

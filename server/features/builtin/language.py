@@ -141,6 +141,11 @@ class Language:
             found[_SAFE] = self._pattern("risk", self._risk).search(text)
         return found
 
+    def asks(self, want: Want, text: str) -> bool:
+        """Find whether a `plain` text has words of questions about a subject."""
+        pattern = self._questions[list(Want).index(want)]
+        return pattern is not None and pattern.search(text) is not None
+
     @cached_property
     def _questions(self) -> list[re.Pattern[str] | None]:
         """The pattern of questions about each subject; None for one without words."""

@@ -20,6 +20,8 @@ from server.models.routing import plain
 from server.shared.dates import dates
 
 MOST = 8
+# Characters of a line that is told whole where one of its words is asked for: "Breakfast: 1st floor"
+_MOST_LABEL = 60
 # Longest side to which a picture is shrunk in the search for a colour
 _SIDE = 320
 # Least share of the picture of a spot of a colour; and of the largest spot, for further ones
@@ -148,7 +150,11 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
         between(bottom_left, bottom_right, end),
         between(bottom_left, bottom_right, begin),
     )
-    return around(corners, piece.text[first:last], piece.score)
+    return around(
+        corners,
+        piece.text if len(piece.text) <= _MOST_LABEL else piece.text[first:last],
+        piece.score,
+    )
 
 
 def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:

@@ -143,7 +143,7 @@ def _printed(s: Speaker, names: list[str]) -> str:
         row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
     )
     row = next(named, None)
-    return s.say("reads", text=row.text) if row is not None else ""
+    return s.quote(row)[0] if row is not None else ""
 
 
 def _count(s: Speaker, name: str) -> str:

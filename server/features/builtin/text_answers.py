@@ -83,7 +83,8 @@ def measure(s: Speaker) -> Answer:
     if row is not None and len({id(one.row) for one in found}) > 1:
         # It has no such figure.
         return s.quote(row)
-    alone = measures.bare(s.rows)
+    # A figure without a unit is meant by "How warm is it?" alone.
+    alone = measures.bare(s.rows) if not words else None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
     if s.intent.want is Want.TEMPERATURE and len(several) > 1:
@@ -129,6 +130,8 @@ def _asks_dose(s: Speaker) -> bool:
 def lookup(s: Speaker) -> Answer:
     words = s.words
     if s.intent.how_many or s.intent.want is Want.ITEMS:
+        if (cross := tables.crossing(s.rows, words)) is not None:
+            return s.crossed(cross)
         # Which figure of a row counts the thing is in its words: "80 recipes", "per biscuit: 12 g".
         row = max(s.rows, key=lambda row: _hits(row, words))
         return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
@@ -392,7 +395,9 @@ _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "прибы", "到达")
 
 
 # Words of a question that say no more than that something is asked for: of all, and by what
-KNOWN_OF_ALL = _GENERAL | frozenset(plain_words("code código kode код value wert valeur valor"))
+KNOWN_OF_ALL = _GENERAL | frozenset(
+    plain_words("code código kode код value wert valeur valor left")
+)
 KNOWN = {
     Want.DEPARTURE: _TRAVEL,
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
@@ -429,6 +434,11 @@ def date(s: Speaker) -> Answer:
         # "When do the doors open?"
         return _named(s, at)
     most = max((_hits(row, s.words) for row in named), default=0)
+    others = [row for row in s.rows if row not in timed and most and _hits(row, s.words) == most]
+    if others:
+        # "Sow from March on" and "Sow by: 12/2028"
+        s.sources = {row.text: "" for row in (*others, *named)}
+        return s.closest()
     if (
         named
         and (row := max(s.rows, key=lambda row: _hits(row, s.words)))
@@ -439,7 +449,7 @@ def date(s: Speaker) -> Answer:
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
-        if not named:
+        if not named and _stands_alone(s, timed[0], found[0]):
             # Nothing else can be meant.
             s.sources.clear()
         return s.say("date", value=found[0]), second
@@ -448,6 +458,15 @@ def date(s: Speaker) -> Answer:
     if fields.times(s.texts):
         return time(s)
     return s.say("none_date"), s.seen()
+
+
+def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
+    """Find whether a row has a date and no word that tells of what: "Fri 22 January", "Date 12.12.26"."""
+    words = tables.plain_words(row.text.replace(date, " "))
+    return all(
+        not letters(word) or fields.weekdays(word) or s.language.asks(Want.DATE, word)
+        for word in words
+    )
 
 
 def time(s: Speaker) -> Answer:
@@ -487,6 +506,10 @@ def opening(s: Speaker) -> Answer:
     if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         # "Is it closed on holidays?"
         return s.say("hours_day", items=s.items(named)), s.scripts()
+    rows = (row for row in s.rows if row not in s.title() and any(map(str.isdigit, row.text)))
+    if (row := next((row for row in rows if _names_some(row, s.words)), None)) is not None:
+        # "When is yoga on Friday?"
+        return s.quote(row)
     day = s.intent.weekday
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
@@ -556,10 +579,17 @@ def _clock_row(s: Speaker) -> Row | None:
     return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
+# Words of a label beside those that are asked about
+_MOST_BESIDE = 2
+
+
 def _named(s: Speaker, found: fields.Departure) -> Answer:
     """Answer with a time and the word beside it."""
     cells = [cell.text for cell in found.row.cells]
     label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
+    if len(label.split()) > len(s.words) + _MOST_BESIDE:
+        # "via Cologne – Bonn – Mainz  15:31"
+        return s.quote(found.row)
     if found.time in label or not label:
         return s.say("time", value=found.time), s.row(found.row, found.time)
     return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
