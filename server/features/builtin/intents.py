@@ -76,10 +76,16 @@ class Intent:
     understood: bool = True
 
 
-# Where `Language.asked` has what is seen
-_SUMMARY, _PRICE, _AMOUNT, _DATE = map(
-    list(Want).index, (Want.SUMMARY, Want.PRICE, Want.AMOUNT, Want.DATE)
-)
+# Subjects that give way to others, by their places in `Language.asked`: "Was kannst du sehen?", "How much for two
+# hours?" and "When does it get dark?"
+_GIVES_WAY = {
+    want: [list(Want).index(other) for other in others]
+    for want, others in {
+        Want.HELP: (Want.SUMMARY,),
+        Want.HOURS: (Want.PRICE, Want.AMOUNT),
+        Want.LIGHT: (Want.DATE,),
+    }.items()
+}
 # What a question with the name of a thing may be about besides the thing
 _MAY_BE_THINGS = frozenset(
     {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
@@ -302,14 +308,7 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                     continue
                 if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
                     continue
-                if want is Want.HELP and asked(one)[_SUMMARY] is not None:
-                    # "Was kannst du sehen?"
-                    continue
-                if want is Want.HOURS and (asked(one)[_PRICE] or asked(one)[_AMOUNT]):
-                    # "How much for two hours?"
-                    continue
-                if want is Want.LIGHT and asked(one)[_DATE]:
-                    # "When does it get dark?"
+                if any(asked(one)[other] is not None for other in _GIVES_WAY.get(want, ())):
                     continue
                 words = _words(match.re.sub(" ", text), one)
                 details = _details(text, one)

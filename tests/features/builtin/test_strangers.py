@@ -248,8 +248,10 @@ def test_until_when_is_a_day(code: str) -> None:
 
 @pytest.mark.parametrize(
     ("question", "shown"),
-    [("Where is the total?", 1), ("Wo ist die Summe?", 1), ("Где сумма?", 1)]
-    + [("Where do I pay?", 0), ("Wo kann ich zahlen?", 0), ("¿Dónde pago?", 0)],
+    [
+        *(("Where is the total?", 1), ("Wo ist die Summe?", 1), ("Где сумма?", 1)),
+        *(("Where do I pay?", 0), ("Wo kann ich zahlen?", 0), ("¿Dónde pago?", 0)),
+    ],
 )
 def test_no_price_is_where_one_pays(question: str, shown: int) -> None:
     corners = ((0, 0), (90, 0), (90, 20), (0, 20))
