@@ -204,12 +204,20 @@ def _answer(s: Speaker) -> Answer:
 
 
 # Its kind is enough to tell which figure is asked for.
-_BY_UNIT = MEASURES - {Want.AMOUNT, Want.PERCENT}
+_BY_KIND = MEASURES - {Want.AMOUNT, Want.PERCENT} | {Want.MONEY_BACK}
 
 
 def _sure(s: Speaker, answer: Answer) -> Answer:
     """Return the answer, or what comes closest where its rows do not name all that was asked."""
+    if not s.sources or s.intent.want in _BY_KIND:
+        return answer
+    return s.closest() if any(not _says_nothing(s, word) for word in s.unnamed()) else answer
+
+
+def _says_nothing(s: Speaker, word: str) -> bool:
+    """Find whether a word of a question only repeats what it is about: "kilo" of a price, "train" of a departure."""
     want = s.intent.want
-    known = text_answers.KNOWN.get(want, frozenset()) | text_answers.KNOWN_OF_ALL
-    unnamed = [word for word in s.unnamed() if word not in known and not prices.is_unit(word)]
-    return s.closest() if unnamed and s.sources and want not in _BY_UNIT else answer
+    if word in text_answers.KNOWN_OF_ALL or word in text_answers.KNOWN.get(want, ()):
+        return True
+    asks = (s.language.asks(one, word) for one in (want, Want.PRICE, Want.AMOUNT))
+    return prices.is_unit(word) or any(asks)

@@ -104,12 +104,10 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     codes = languages_of(text)
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         intent = replace(intent, want=Want.BEYOND)
-    where = _WHERE.search(text) is not None
-    if where and intent.want is Want.DEPARTURE:
+    if intent.want is Want.DEPARTURE and _WHERE.search(text):
         intent = replace(intent, want=Want.BEYOND)
-    no_change = intent.want is Want.CHANGE and _WHICH.search(text)
-    if no_change or (where and intent.want in _TIMES):
-        # "Which stop do I change at?" and "Where is it at eight?"
+    if intent.want is Want.CHANGE and _WHICH.search(text):
+        # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         intent = replace(intent, want=Want.LOOKUP, words=words)
     # The language of the answer is that of the question, unless it is chosen.
@@ -152,12 +150,11 @@ def _asks_doing(text: str, codes: Iterable[str]) -> bool:
     return any(language(code).doing.search(text) for code in codes)
 
 
-# No time, price or sum answers "Where does the bus go?".
+# No time answers "Where does the bus go?".
 _WHERE = re.compile(
     r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
     r"|कहाँ|किधर|哪里|哪儿|どこ|어디)(?!\w)"
 )
-_TIMES = frozenset({Want.HOURS, Want.TIME, Want.DATE, Want.EXPIRY})
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # How much a small word tells of its language, next to one of its most common ones

@@ -20,8 +20,6 @@ from server.models.routing import plain
 from server.shared.dates import dates
 
 MOST = 8
-# Characters of a line that is told whole where one of its words is asked for: "Breakfast: 1st floor"
-_MOST_LABEL = 60
 # Longest side to which a picture is shrunk in the search for a colour
 _SIDE = 320
 # Least share of the picture of a spot of a colour; and of the largest spot, for further ones
@@ -150,11 +148,9 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
         between(bottom_left, bottom_right, end),
         between(bottom_left, bottom_right, begin),
     )
-    return around(
-        corners,
-        piece.text if len(piece.text) <= _MOST_LABEL else piece.text[first:last],
-        piece.score,
-    )
+    # "Breakfast: 1st floor" says more of where than its place on the sign.
+    goes_on = piece.text[:last].endswith(":") or piece.text[last:].startswith(":")
+    return around(corners, piece.text[first : None if goes_on else last], piece.score)
 
 
 def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:

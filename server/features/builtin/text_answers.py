@@ -50,6 +50,7 @@ def says(s: Speaker) -> Answer:
 # What a display shows without its unit, in print so many times larger than that of other figures
 _SHOWN = frozenset({Want.TEMPERATURE, Want.VOLTAGE, Want.CURRENT, Want.SPEED, Want.PRESSURE})
 _DISPLAY = 1.5
+_YEAR = re.compile(r"(?:19|20)\d\d")
 # Letters of small words
 _SHORT = 4
 # Share of the first figure's height that others of the same print have
@@ -83,8 +84,9 @@ def measure(s: Speaker) -> Answer:
     if row is not None and len({id(one.row) for one in found}) > 1:
         # It has no such figure.
         return s.quote(row)
-    # A figure without a unit is meant by "How warm is it?" alone.
-    alone = measures.bare(s.rows) if not words else None
+    alone = measures.bare(s.rows)
+    if alone is not None and words and _YEAR.fullmatch(alone.text):
+        alone = None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
     if s.intent.want is Want.TEMPERATURE and len(several) > 1:
@@ -399,7 +401,7 @@ KNOWN_OF_ALL = _GENERAL | frozenset(
     plain_words("code código kode код value wert valeur valor left")
 )
 KNOWN = {
-    Want.DEPARTURE: _TRAVEL,
+    **dict.fromkeys((Want.DEPARTURE, Want.DATE, Want.TIME), _TRAVEL),
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }

@@ -399,7 +399,11 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ("How much is the cake?", ("Tea 3,00 € Cake 4,00 €",), "It reads: Tea 3,00 € Cake 4,00 €"),
         ("How many recipes?", ("80 recipes for all",), "It reads: 80 recipes for all"),
         ("How much for 2 hours?", ("1 hour 2.00 €", "2 hours 3.50 €"), "“2 hours” costs 3.50 €"),
-        ("When can I sow these?", ("Sow Feb - April", "Sow by: 12/2028"), "closest: Sow Feb - April; "),
+        (
+            "When can I sow these?",
+            ("Sow Feb - April", "Sow by: 12/2028"),
+            "closest: Sow Feb - April; ",
+        ),
         ("When do I get tomatoes?", ("Tomato", "Sow by: 12/2028"), "closest: Sow by: 12/2028"),
         ("When is the concert?", ("Winter concert", "Fri 22 January 2027"), "is 22 January 2027."),
         ("What percentage is wool?", ("Cotton 80 %",), "closest: Cotton 80 %"),
