@@ -29,6 +29,9 @@ _MONTHS = {
     for name in names.split()
 }
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+# Without what is short for a day or another word, too
+_WHOLE = "|".join(name for name in _MONTHS if len(name) > 3 and name != "sept")
+_NAMED_MONTH = re.compile(rf"(?<!\w)(?:{_WHOLE})(?!\w)")
 _SEP = r"\s?[./-]\s?"
 _DATES = (
     # 2027年3月12日, 2027년 3월
@@ -66,6 +69,11 @@ class Date:
     year: int | None
     month: int
     day: int | None
+
+
+def names_month(text: str) -> bool:
+    """Find whether a text has the name of a month, with or without a day."""
+    return _NAMED_MONTH.search(plain(text)) is not None
 
 
 def dates(row: str) -> list[Date]:

@@ -9,6 +9,7 @@ from server.features.builtin import locate, look_answers, prices, text_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import Answer, Facts, Speaker
+from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
@@ -209,9 +210,11 @@ _BY_KIND = MEASURES - {Want.AMOUNT, Want.PERCENT} | {Want.MONEY_BACK}
 
 def _sure(s: Speaker, answer: Answer) -> Answer:
     """Return the answer, or what comes closest where its rows do not name all that was asked."""
-    if not s.sources or s.intent.want in _BY_KIND:
-        return answer
-    return s.closest() if any(not _says_nothing(s, word) for word in s.unnamed()) else answer
+    unnamed = [word for word in s.unnamed() if not _says_nothing(s, word)] if s.sources else []
+    if s.intent.want in _BY_KIND:
+        # "How cold is it in the valley?", where print beside the figure names the valley
+        unnamed = [word for word in unnamed if any(names_it(row.text, word) for row in s.rows)]
+    return s.closest() if unnamed else answer
 
 
 def _says_nothing(s: Speaker, word: str) -> bool:

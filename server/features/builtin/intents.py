@@ -14,6 +14,7 @@ from server.features.builtin.language import LANGUAGES, LATIN, code_of, language
 from server.features.builtin.thing_words import names_in, thing_words
 from server.features.builtin.wants import SOCIAL, Want
 from server.models.routing import WORD_MARKS, ends, plain, route_of, way_in, word_pattern
+from server.shared.dates import names_month
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
@@ -437,9 +438,8 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
     if in_days is None and one.common("tomorrow").search(text):
         in_days = 1
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
-    other_time = (
-        _FIGURE.search(text) is not None or one.common("other_time").search(text) is not None
-    )
+    hour = _FIGURE.search(text) is not None or names_month(text)
+    other_time = hour or one.common("other_time").search(text) is not None
     return place, weekday, in_days, other_time, colours
 
 

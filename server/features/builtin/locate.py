@@ -46,6 +46,13 @@ _SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
     Want.EMAIL: fields.emails,
     Want.URL: fields.urls,
 }
+# Words of a question for what is printed, beside the print itself
+_KINDS = frozenset(
+    plain(
+        "sign word text label button line letter schild wort taste knopf zeile panneau mot bouton cartel palabra boton cartello "
+        "parola pulsante placa palavra botao bord woord knop znak slowo przycisk знак слово кнопка надпись напис"
+    ).split()
+)
 # Subjects of which any text may be the answer
 _ANY_TEXT = {Want.READ, Want.SAYS}
 
@@ -115,6 +122,13 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
         return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
     hits = [(sum(names_it(piece.text, word) for word in words), piece) for piece in legible]
     most = max((count for count, _ in hits), default=0)
+    if any(
+        not any(names_it(piece.text, word) for piece in legible)
+        for word in words
+        if word not in _KINDS
+    ):
+        # "Where do I put the soap?" is not "Put".
+        return []
     # Half of the words, and as many as in any other line
     if 2 * most < len(words) or most == 0:
         return []

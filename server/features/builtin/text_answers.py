@@ -14,7 +14,7 @@ from server.features.builtin.speaker import ITEMS, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
-from server.shared.dates import Date, dates
+from server.shared.dates import Date, dates, names_month
 
 _GENERAL = frozenset(
     plain_words(
@@ -138,10 +138,8 @@ def lookup(s: Speaker) -> Answer:
         row = max(s.rows, key=lambda row: _hits(row, words))
         return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
     if s.intent.yes_no:
-        for row in s.rows:
-            if all(tables.names_it(row.text, word) for word in words):
-                return s.quote(row)
-        return s.why_not(s.say("cannot_here"))
+        row = max(s.rows, key=lambda row: _hits(row, words))
+        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
     cross = tables.crossing(s.rows, words)
     if cross is not None:
         return s.crossed(cross)
@@ -158,6 +156,8 @@ def number(s: Speaker) -> Answer:
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None:
         return s.beside(near)
+    if s.words and not any(_names_some(row, s.words) for row in s.rows):
+        return s.say("cannot_here"), s.seen()
     found = fields.numbers(s.texts)
     if not found:
         return s.say("none_number"), s.seen()
@@ -418,11 +418,12 @@ def expiry(s: Speaker) -> Answer:
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
-        passed = _passed(s, *found.values()) if len(found) == 1 else ""
-        listed = date(s)[0]
-        s.sources.clear()
-        return s.say("none_expiry"), s.sentence(listed, passed)
-    return s.say("none_expiry"), s.seen()
+        none = s.say("none_date" if s.words else "none_expiry")
+        if len(found) > 1:
+            return none, s.say("values", items=s.items(found))
+        ((text, one),) = found.items()
+        return none, s.sentence(s.say("date", value=text), _passed(s, one))
+    return s.say("none_date" if s.words else "none_expiry"), s.seen()
 
 
 def date(s: Speaker) -> Answer:
@@ -441,12 +442,9 @@ def date(s: Speaker) -> Answer:
         # "Sow from March on" and "Sow by: 12/2028"
         s.sources = {row.text: "" for row in (*others, *named)}
         return s.closest()
-    if (
-        named
-        and (row := max(s.rows, key=lambda row: _hits(row, s.words)))
-        and _hits(row, s.words) > most
-    ):
-        # "Return the books by Friday"
+    row = max(s.rows, key=lambda row: _hits(row, s.words))
+    if _hits(row, s.words) > most and any(map(str.isdigit, row.text)) and row not in s.title():
+        # "Return the books by Friday", "Paper 10.12. and 24.12."
         return s.quote(row)
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
@@ -455,6 +453,10 @@ def date(s: Speaker) -> Answer:
             # Nothing else can be meant.
             s.sources.clear()
         return s.say("date", value=found[0]), second
+    if found and s.words:
+        # Which of them is meant is in their rows.
+        s.sources = {row.text: "" for row in (named or timed)[:SOME]}
+        return s.closest()
     if found:
         return s.say("values", items=s.items(found)), s.scripts()
     if fields.times(s.texts):
@@ -535,6 +537,9 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     """Say whether it is open now, and until when; None for a question about another time."""
     intent = s.intent
     if s.clock is None or intent.weekday is not None or intent.in_days:
+        return None
+    if any(names_month(one.text) for one in found):
+        # "Open from April to October"
         return None
     end = fields.open_until(found, s.today.weekday(), s.clock)
     now = s.clock.strftime("%H:%M")

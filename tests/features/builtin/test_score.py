@@ -85,7 +85,9 @@ def test_an_answer_is_judged(case: Case, answer: str, verdict: Verdict) -> None:
 def test_a_no_to_what_is_beyond_it_has_one_line() -> None:
     no = "I cannot tell that: I name common things, read text and codes and name colours, and no more."
     assert judged(about("beyond", "unknown"), no).verdict is Verdict.RIGHT
-    assert judged(about("beyond", "unknown"), f"{no}\nIt is dim.").verdict is Verdict.USELESS
+    assert (
+        judged(about("beyond", "unknown"), f"{no}\nThe picture is dim.").verdict is Verdict.USELESS
+    )
     assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.RIGHT
 
 

@@ -382,7 +382,7 @@ def test_in_little_light_a_colour_is_told_with_the_light() -> None:
     dim = replace(ROOF, scene=replace(BRIGHT, brightness=0.2), things=(CUP,))
     dim = replace(dim, thing_colours=(("black", 0.9),))
     said = compose(understand("What colour is the cup?"), dim, TUESDAY)
-    assert said == "I see a cup; colour: black.\nIt is dim."
+    assert said == "I see a cup; colour: black.\nThe picture is dim."
 
 
 def test_a_colour_is_no_fruit() -> None:
