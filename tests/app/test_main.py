@@ -393,7 +393,7 @@ async def started(self):
     self.kept = asyncio.create_task(stubborn())
     self._tasks.spawn(stubborn(), name="stubborn")
 app.Program.start = started
-program.CLOSE_SECONDS = 1.0
+app.CLOSE_SECONDS = 1.0
 sys.exit(main.main())
 """
 

@@ -248,7 +248,7 @@ def imports(path: Path) -> tuple[tuple[str, int], ...]:
             names += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
-    ours = {"benchmarks", "config", "scripts", "server", "tests"}
+    ours = {"benchmarks", "config", "scripts", "server", "tests", "tools"}
     known = ours | sys.stdlib_module_names
     return tuple((name, line) for name, line in names if name.split(".")[0] not in known)
 

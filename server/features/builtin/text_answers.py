@@ -53,6 +53,8 @@ _DISPLAY = 1.5
 _YEAR = re.compile(r"(?:19|20)\d\d")
 # Letters of small words
 _SHORT = 4
+# How much larger than the smallest print a heading is
+_HEADING = 1.3
 # Share of the first figure's height that others of the same print have
 _SIMILAR = 0.7
 
@@ -79,7 +81,7 @@ def measure(s: Speaker) -> Answer:
         )
     column = measures.under(s.rows, found, words)
     if column is not None:
-        return _value(s, column)
+        return s.say("value", value=column.text), s.row(column.row, column.text, *words)
     row = next((row for row in s.rows if _names_some(row, words)), None)
     if row is not None and len({id(one.row) for one in found}) > 1:
         # It has no such figure.
@@ -418,11 +420,13 @@ def expiry(s: Speaker) -> Answer:
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
-        none = s.say("none_date" if s.words else "none_expiry")
+        if s.words:
+            s.sources = {row.text: "" for row in s.rows if dates(row.text)}
+            return s.closest()
         if len(found) > 1:
-            return none, s.say("values", items=s.items(found))
+            return s.say("none_expiry"), s.say("values", items=s.items(found))
         ((text, one),) = found.items()
-        return none, s.sentence(s.say("date", value=text), _passed(s, one))
+        return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
     return s.say("none_date" if s.words else "none_expiry"), s.seen()
 
 
@@ -443,7 +447,8 @@ def date(s: Speaker) -> Answer:
         s.sources = {row.text: "" for row in (*others, *named)}
         return s.closest()
     row = max(s.rows, key=lambda row: _hits(row, s.words))
-    if _hits(row, s.words) > most and any(map(str.isdigit, row.text)) and row not in s.title():
+    told = any(map(str.isdigit, row.text)) or fields.weekdays(plain(row.text))
+    if _hits(row, s.words) > most and told and not _heads(s, row):
         # "Return the books by Friday", "Paper 10.12. and 24.12."
         return s.quote(row)
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
@@ -495,6 +500,11 @@ def _hits(row: Row, words: Sequence[str]) -> int:
     return sum(tables.names_it(row.text, word) for word in words)
 
 
+def _heads(s: Speaker, row: Row) -> bool:
+    """Find whether a row is printed larger than others: it tells what they are about."""
+    return row.height > _HEADING * min(one.height for one in s.rows)
+
+
 def _names_some(row: Row, words: Sequence[str]) -> bool:
     return _hits(row, words) > 0
 
@@ -510,7 +520,7 @@ def opening(s: Speaker) -> Answer:
     if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         # "Is it closed on holidays?"
         return s.say("hours_day", items=s.items(named)), s.scripts()
-    rows = (row for row in s.rows if row not in s.title() and any(map(str.isdigit, row.text)))
+    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
     if (row := next((row for row in rows if _names_some(row, s.words)), None)) is not None:
         # "When is yoga on Friday?"
         return s.quote(row)

@@ -89,7 +89,7 @@ class ListeningService:
             self._turn_trouble = error.trouble
             log.warning(
                 "END_OF_TURN_MODEL is not used: silence alone ends turns",
-                extra={"reason": str(error.trouble)},
+                extra={"reason": str(self._turn_trouble)},
             )
             return None
         log.info("END_OF_TURN_MODEL is loaded")

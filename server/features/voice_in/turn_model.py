@@ -185,8 +185,13 @@ class TurnJudge:
             self._troubled = False
         elif result != "unused" and not self._troubled:
             self._troubled = True
-            what = "has no time" if error is None else "failed"
-            log.warning(
-                f"the end-of-turn model {what}: silence alone ends turns until it answers",
-                extra={"reason": result} if error is None else {"error": type(error).__name__},
-            )
+            if error is None:
+                log.warning(
+                    "the end-of-turn model has no time: silence alone ends turns until it answers",
+                    extra={"reason": result},
+                )
+            else:
+                log.warning(
+                    "the end-of-turn model failed: silence alone ends turns until it answers",
+                    extra={"error": type(error).__name__},
+                )
