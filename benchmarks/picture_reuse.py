@@ -1,4 +1,4 @@
-"""How often questions about a still scene share one picture, and that none shares an old one.
+"""Counts how often questions about a still scene share one picture, and that none shares an old one.
 
 Clips go through a true VP8 encoder. Of each class three questions are asked in 8 s, again and again; the first one's
 picture is new. Then words, digits and things change, before a camera that stands and one that sways: the picture from before

@@ -1,4 +1,4 @@
-"""What a microphone makes of a room: people at it, and a television. `python -m benchmarks.room_talk`: three minutes.
+"""Measures what a microphone makes of a room: people at it, and a television. `python -m benchmarks.room_talk`: three minutes.
 
 Voices of espeak-ng through the true detector, without a network. Counted are turns (each becomes a question) and answers
 that were stopped, while one is heard all the time.
@@ -32,7 +32,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 @dataclass(slots=True)
 class Heard:
-    """What became of a sound."""
+    """The outcome of a sound."""
 
     # Beginning of each turn, and the time at which it became a question, seconds
     turns: list[tuple[float, float]] = field(default_factory=list)

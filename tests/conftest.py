@@ -43,7 +43,7 @@ def _needed() -> None:
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
-    """What `make` returns for a folder of this name; of a run's workers the first makes it."""
+    """Return what `make` gives for a folder of this name; of a run's workers the first makes it."""
     _needed()
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name

@@ -123,7 +123,7 @@ class StatedModel(StandInModel):
 
 @dataclass(frozen=True)
 class Counts:
-    """What the server has counted so far."""
+    """The server's counts so far."""
 
     requests: float
     visual_tokens: float

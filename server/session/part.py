@@ -257,7 +257,7 @@ class SessionPart:
 
     @property
     def shooter(self) -> Shooter | None:
-        """What gets the frames of the next question; None: they are of the session's own camera."""
+        """The part that gets the frames of the next question; None: they are of the session's own camera."""
         return None
 
     def fixed(self) -> bool:

@@ -554,7 +554,7 @@ class QuestionService:
 
 
 class _Progress(AnswerListener):
-    """What a service does while one of its questions is answered."""
+    """Tells the service how the answer to one of its questions goes on."""
 
     def __init__(self, service: QuestionService, pending: PendingQuestion) -> None:
         self._service = service

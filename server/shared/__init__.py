@@ -1,1 +1,1 @@
-"""What several features use, and the core does not: no module of the core imports it."""
+"""Modules that several features use, and the core does not: no module of the core imports it."""

@@ -1,4 +1,4 @@
-"""What recognisers and voices share: their errors, a local model in a process of its own, and a speech server, by HTTP and
+"""The common part of recognisers and voices: their errors, a local model in a process of its own, and a speech server, by HTTP and
 over a socket, within bounds.
 
 The features `voice_in` and `voice_out` use it.

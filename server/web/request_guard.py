@@ -1,4 +1,4 @@
-"""Who gets in: the checks that several routes share, of address, rate, origin, token and code."""
+"""The checks that several routes share: of address, rate, origin, token and code."""
 
 from __future__ import annotations
 

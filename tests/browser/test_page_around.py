@@ -1,4 +1,4 @@
-"""What is around a person who turns, on the page: the order, its progress, the list, and the way back to a thing."""
+"""The list of things around a person who turns, on the page: the order, its progress, the list, and the way back to a thing."""
 
 from __future__ import annotations
 

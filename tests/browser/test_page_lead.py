@@ -108,7 +108,7 @@ async def found(page: Visitor, since: float) -> dict[str, Any]:
 
 
 async def sentences(page: Visitor) -> list[dict[str, Any]]:
-    """What a screen reader was given, without what only changed an attribute."""
+    """The words that a screen reader was given, without what only changed an attribute."""
     told: list[dict[str, Any]] = await page.evaluate("window.told")
     kept: list[dict[str, Any]] = []
     for one in told:

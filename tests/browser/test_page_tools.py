@@ -1,4 +1,4 @@
-"""What a model does for the person, on the page: asked for once, shown as a line, and undone."""
+"""A model's actions for the person, on the page: asked for once, shown as a line, and undone."""
 
 from __future__ import annotations
 

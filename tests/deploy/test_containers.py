@@ -190,7 +190,7 @@ def test_compose_itself_makes_the_stack(profile: str) -> None:
 
 
 def services(profile: str) -> dict[str, dict[str, Any]]:
-    """What `docker compose --profile` starts; "" for no profile."""
+    """The services that `docker compose --profile` starts; "" for no profile."""
     return {
         name: service
         for name, service in compose()["services"].items()

@@ -53,7 +53,7 @@ async def two(**settings: Any) -> AsyncIterator[tuple[FakeOpenAI, FakeOpenAI, Ru
 
 
 def words(server: FakeOpenAI) -> list[str]:
-    """What a server was asked, watches as "watch"."""
+    """The questions that a server got, watches as "watch"."""
     found = [asked(seen.body) for seen in server.requests]
     return ["watch" if "Which of these" in one or "watch" in one.lower() else one for one in found]
 

@@ -64,7 +64,7 @@ class Intent:
     weekday: int | None = None
     # Days from today; None when the question names none
     in_days: int | None = None
-    # It names an hour, a part of the day or a holiday.
+    # It names an hour, a part of the day, a month or a holiday.
     other_time: bool = False
     # The names from `colours.NAMES` that the question has
     colours: tuple[str, ...] = field(default=())
@@ -438,8 +438,8 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
     if in_days is None and one.common("tomorrow").search(text):
         in_days = 1
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
-    hour = _FIGURE.search(text) is not None or names_month(text)
-    other_time = hour or one.common("other_time").search(text) is not None
+    named = _FIGURE.search(text) or one.common("other_time").search(text)
+    other_time = named is not None or names_month(text)
     return place, weekday, in_days, other_time, colours
 
 

@@ -17,8 +17,14 @@ from server.features.builtin.wants import Want
 from server.models.routing import word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
-# Places of subjects among all
-_SAFE, _URL, _CODE = map(list(Want).index, (Want.SAFE, Want.URL, Want.CODE))
+# Where `Language.asked` has each subject
+_PLACES = {want: at for at, want in enumerate(Want)}
+_SAFE, _URL, _CODE = (_PLACES[want] for want in (Want.SAFE, Want.URL, Want.CODE))
+# Lists of words that every language has; see `Language.common`
+_COMMON = (
+    *("fillers", "hints", "today", "tomorrow", "other_time"),
+    *("how_many", "exists", "meant", "denies"),
+)
 # The order settles ties.
 LANGUAGES = (
     *("en", "de", "fr", "es", "ru", "zh"),
@@ -114,22 +120,7 @@ class Language:
         self.says_after: str = found.get("says_after", "")
         # Words of conditions; see `watch_words`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
-        self._words: dict[str, str] = {
-            name: found[name]
-            for name in (
-                *(
-                    "fillers",
-                    "hints",
-                    "today",
-                    "tomorrow",
-                    "other_time",
-                    "how_many",
-                    "denies",
-                    "exists",
-                ),
-                "meant",
-            )
-        }
+        self._words: dict[str, str] = {name: found[name] for name in _COMMON}
         # "Safe", which is about a link only beside a word for one; "" where `questions` has the phrases
         self._risk: str = found.get("risk", "")
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -143,7 +134,7 @@ class Language:
 
     def asks(self, want: Want, text: str) -> bool:
         """Find whether a `plain` text has words of questions about a subject."""
-        pattern = self._questions[list(Want).index(want)]
+        pattern = self._questions[_PLACES[want]]
         return pattern is not None and pattern.search(text) is not None
 
     @cached_property
@@ -154,7 +145,8 @@ class Language:
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow", "other_time" (of a day, or a kind of day), "how_many", "exists" ("is there"), "meant" ("for") or "denies" (what an answer says of what is not there).
+        "tomorrow", "other_time" (of a day, or a kind of day), "how_many", "exists" ("is there"), "meant" ("for")
+        or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 

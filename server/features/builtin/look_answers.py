@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
+from server.features.builtin.lines import Row
 from server.features.builtin.speaker import SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
@@ -125,11 +126,12 @@ def thing(s: Speaker) -> Answer:
         return faces(s)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
     if missed and not (found and s.intent.how_many):
-        if (row := _printed(s, missed)) and s.intent.how_many:
+        row = _printed(s, missed)
+        if row is not None and s.intent.how_many:
             # "How many bags?" may be asked of tea.
-            return row, ""
+            return s.quote(row)
         missing = s.say("thing_not_here", thing=s.thing_words.one(missed[0]))
-        return missing, row or s.see_things()
+        return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:
         return _count(s, found[0].name), ""
     # "Is that a woman?" is asked of a person, too.
@@ -137,13 +139,12 @@ def thing(s: Speaker) -> Answer:
     return s.say(key, things=s.things_named(found)), ""
 
 
-def _printed(s: Speaker, names: list[str]) -> str:
-    """Return the sentence with the print that names one of these things; "" without any."""
+def _printed(s: Speaker, names: list[str]) -> Row | None:
+    """Return the print that names one of these things; None without any."""
     named = (
         row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
     )
-    row = next(named, None)
-    return s.quote(row)[0] if row is not None else ""
+    return next(named, None)
 
 
 def _count(s: Speaker, name: str) -> str:

@@ -260,6 +260,7 @@ class Speaker:
         return self.say("closest", text=self.items(self.sources)), self.scripts()
 
     def quote(self, row: Row) -> Answer:
+        """Return the row as it is written, as the answer's source."""
         self.sources[row.text] = ""
         return self.say("reads", text=row.text), self.scripts()
 

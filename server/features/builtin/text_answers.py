@@ -133,18 +133,13 @@ def _asks_dose(s: Speaker) -> bool:
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
-    if s.intent.how_many or s.intent.want is Want.ITEMS:
-        if (cross := tables.crossing(s.rows, words)) is not None:
-            return s.crossed(cross)
-        # Which figure of a row counts the thing is in its words: "80 recipes", "per biscuit: 12 g".
-        row = max(s.rows, key=lambda row: _hits(row, words))
-        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
-    if s.intent.yes_no:
-        row = max(s.rows, key=lambda row: _hits(row, words))
-        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
-    cross = tables.crossing(s.rows, words)
+    cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)
+    if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
+        # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
+        row = max(s.rows, key=lambda row: _hits(row, words))
+        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
     if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
@@ -158,7 +153,7 @@ def number(s: Speaker) -> Answer:
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None:
         return s.beside(near)
-    if s.words and not any(_names_some(row, s.words) for row in s.rows):
+    if s.words and not any(_names_some(row, s.words) for row in s.all_rows):
         return s.say("cannot_here"), s.seen()
     found = fields.numbers(s.texts)
     if not found:

@@ -139,7 +139,7 @@ _AT_ONCE = 500
 
 
 class Store:
-    """What processes share: nothing here, where REDIS_URL is empty. See `redis_store.RedisStore`."""
+    """The store of counts without REDIS_URL: it shares nothing. See `redis_store.RedisStore`."""
 
     answers = False
 

@@ -1,4 +1,4 @@
-"""What operators do with models, and their routes: see, preview, load and stop them; and the runtimes that load them."""
+"""An operator's actions on models, and their routes: see, preview, load and stop them; and the runtimes that load them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be started, and the interface of a loaded model, wherever it runs: the manager knows no more of it."""
+"""A plan of a model to start, and the interface of a loaded one, wherever it runs: the manager knows no more of it."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ _LEAST_SPEECH = 8
 
 
 class Voice(IntEnum):
-    """Who speaks in a chunk."""
+    """The one who speaks in a chunk."""
 
     NOBODY = 0
     # Perhaps the person, perhaps somebody else in the room

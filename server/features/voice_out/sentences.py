@@ -57,7 +57,7 @@ class Piece:
 
 @dataclass(slots=True)
 class _Looked:
-    """What is known of the text that is not in a piece yet; each character is looked at once."""
+    """The part of the text that is not in a piece yet; each character is looked at once."""
 
     # Characters that were looked at, and their size
     at: int = 0

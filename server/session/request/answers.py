@@ -183,7 +183,7 @@ _NOBODY = AnswerListener()
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What is known of an answer before an engine has its request."""
+    """The facts of an answer before an engine has its request."""
 
     # Monotonic time of the question, or of the description's sampled frame
     at: float

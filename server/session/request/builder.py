@@ -409,7 +409,7 @@ def _split(hosts: str) -> list[str]:
 
 
 class Purpose:
-    """What goes to a machine beside pictures, such as sound: see `Consent.purpose`."""
+    """A use of a machine beside pictures, such as for sound: see `Consent.purpose`."""
 
     def __init__(
         self, what: str, elsewhere: Callable[[], str], all: Iterable[str], *, confirmed: bool

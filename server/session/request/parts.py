@@ -1,4 +1,4 @@
-"""What requests are built from: the view and its picture, what only some have, a session's history and
+"""The parts that requests are built from: the view and its picture, what only some have, a session's history and
 preferences, and what all sessions share."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has changed between two looks, in brightness, color and print: marked blocks, the size and clarity of their patches,
+"""The difference of two looks, in brightness, color and print: marked blocks, the size and clarity of their patches,
 and the agreement of two looks."""
 
 from __future__ import annotations

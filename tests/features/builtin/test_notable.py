@@ -1,4 +1,4 @@
-"""What a person who carries the camera would want to know, without a model: rules, and rendered scenes."""
+"""News for a person who carries the camera, without a model: rules, and rendered scenes."""
 
 from __future__ import annotations
 

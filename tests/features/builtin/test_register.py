@@ -1,4 +1,4 @@
-"""What the feature adds to the server: its engine, a text's language, a finder of print and faces."""
+"""The feature's additions to the server: its engine, a text's language, a finder of print and faces."""
 
 from __future__ import annotations
 

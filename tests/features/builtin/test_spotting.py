@@ -1,4 +1,4 @@
-"""What is looked for some times a second: small things, look-alikes, doubtful boxes, and what it costs."""
+"""The search that runs some times a second: small things, look-alikes, doubtful boxes, and what it costs."""
 
 from __future__ import annotations
 

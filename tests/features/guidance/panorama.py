@@ -29,7 +29,7 @@ class Panorama:
         self._wall: U8 = wall.clip(0, 255).astype(np.uint8)
 
     def view(self, heading: float, *, up: float = 0.0, field: float = 60.0) -> U8:
-        """What the camera sees: (180, 320)."""
+        """The camera's picture, (180, 320)."""
         focal = WIDTH / 2 / math.tan(math.radians(field / 2))
         angles = np.arctan((np.arange(WIDTH) - (WIDTH - 1) / 2) / focal)
         columns = np.arange(-60 * _DEGREE, 60 * _DEGREE) + round(heading * _DEGREE)

@@ -18,7 +18,7 @@ def gaze(right: float, path: float | None = None) -> Gaze:
 
 
 def at(look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **more: str) -> Sight:
-    """What a look sees at so many degrees."""
+    """The picture of a look at so many degrees."""
     left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
     label = more.get("label", "")
     return Sight(more.get("kind", "thing"), name, label, (left, 0.4, right, 0.6))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the broker hears of the house's cameras and of visitors': its order and times, consent, bounds, and what is kept."""
+"""The broker's messages of the house's cameras and of visitors': its order and times, consent, bounds, and what is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for the broker, the pauses before it is tried again, and what its messages mean."""
+"""The queue to the broker, the pauses before it is tried again, and its messages' meanings."""
 
 from __future__ import annotations
 

@@ -419,7 +419,7 @@ def test_questions_are_counted_and_not_bounded() -> None:
 
 
 class Elsewhere:
-    """What gets sound or words, on a machine that a test chooses."""
+    """A machine that gets sound or words, on a machine that a test chooses."""
 
     def __init__(self, consent: Consent, elsewhere: str = "", *, confirmed: bool = False) -> None:
         self.elsewhere = elsewhere
@@ -436,7 +436,7 @@ def consent(*engines: FakeEngine) -> tuple[Consent, list[FakeEngine]]:
 
 @pytest.mark.parametrize("confirmed", [True, False], ids=["sound", "answers"])
 def test_no_picture_goes_where_only_words_or_sound_may(confirmed: bool) -> None:
-    """Who gets the questions or speaks the answers may get another engine later."""
+    """The machine of the questions or of speech may run another engine later."""
     one, engines = consent(FakeEngine())
     there = Elsewhere(one, "there.example", confirmed=confirmed)
     assert there.purpose.given

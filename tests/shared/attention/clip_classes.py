@@ -148,7 +148,7 @@ def _near_exposure(at: float, rng: np.random.Generator) -> View:
 
 
 def tripod_clips(seconds: float, seed: int) -> list[Clip]:
-    """What a camera on a tripod has before a scene in which nothing happens."""
+    """Pictures of a camera on a tripod before a scene in which nothing happens."""
     usual = ("noise", "flicker 3", "bands", "key", "shake 1 px")
     clips = [clip for clip in still_clips(seconds, (seed,)) if clip.name.startswith(usual)]
     clips.append(Clip("exposure 5 %", seconds, seed, noise=3.0, see=_near_exposure))
