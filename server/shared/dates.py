@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from server.models.routing import plain
+from server.models.routing import plain, word_pattern
 
 _MONTHS = {
     plain(name): number
@@ -30,8 +30,7 @@ _MONTHS = {
 }
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 # Without what is short for a day or another word, too
-_WHOLE = "|".join(name for name in _MONTHS if len(name) > 3 and name != "sept")
-_NAMED_MONTH = re.compile(rf"(?<!\w)(?:{_WHOLE})(?!\w)")
+_NAMED_MONTH = word_pattern(",".join(one for one in _MONTHS if len(one) > 3 and one != "sept"))
 _SEP = r"\s?[./-]\s?"
 _DATES = (
     # 2027年3月12日, 2027년 3월
@@ -72,8 +71,8 @@ class Date:
 
 
 def names_month(text: str) -> bool:
-    """Find whether a text has the name of a month, with or without a day."""
-    return _NAMED_MONTH.search(plain(text)) is not None
+    """Find whether a `plain` text has the name of a month, with or without a day."""
+    return _NAMED_MONTH.search(text) is not None
 
 
 def dates(row: str) -> list[Date]:

@@ -6,6 +6,7 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Sequence
+from statistics import median
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
@@ -53,7 +54,7 @@ _DISPLAY = 1.5
 _YEAR = re.compile(r"(?:19|20)\d\d")
 # Letters of small words
 _SHORT = 4
-# How much larger than the smallest print a heading is
+# How much larger than most print a heading is
 _HEADING = 1.3
 # Share of the first figure's height that others of the same print have
 _SIMILAR = 0.7
@@ -425,6 +426,10 @@ def expiry(s: Speaker) -> Answer:
     return s.say("none_date" if s.words else "none_expiry"), s.seen()
 
 
+# A day of a month, "10.12."; also a time, "8:15"
+_DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
+
+
 def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
     if fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
@@ -442,8 +447,9 @@ def date(s: Speaker) -> Answer:
         s.sources = {row.text: "" for row in (*others, *named)}
         return s.closest()
     row = max(s.rows, key=lambda row: _hits(row, s.words))
-    told = any(map(str.isdigit, row.text)) or fields.weekdays(plain(row.text))
-    if _hits(row, s.words) > most and told and not _heads(s, row):
+    folded = plain(row.text)
+    told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
+    if _hits(row, s.words) > most and told:
         # "Return the books by Friday", "Paper 10.12. and 24.12."
         return s.quote(row)
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
@@ -496,8 +502,8 @@ def _hits(row: Row, words: Sequence[str]) -> int:
 
 
 def _heads(s: Speaker, row: Row) -> bool:
-    """Find whether a row is printed larger than others: it tells what they are about."""
-    return row.height > _HEADING * min(one.height for one in s.rows)
+    """Find whether a row is printed larger than most: it tells what they are about."""
+    return row.height > _HEADING * median(one.height for one in s.rows)
 
 
 def _names_some(row: Row, words: Sequence[str]) -> bool:
@@ -543,7 +549,7 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     intent = s.intent
     if s.clock is None or intent.weekday is not None or intent.in_days:
         return None
-    if any(names_month(one.text) for one in found):
+    if any(names_month(plain(one.text)) for one in found):
         # "Open from April to October"
         return None
     end = fields.open_until(found, s.today.weekday(), s.clock)

@@ -408,6 +408,12 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ("When is the concert?", ("Winter concert", "Fri 22 January 2027"), "is 22 January 2027."),
         ("What percentage is wool?", ("Cotton 80 %",), "closest: Cotton 80 %"),
         ("How warm do I serve it?", ("Merlot", "2021"), "I find no figure"),
+        (
+            "When is paper collected?",
+            ("Calendar May 2026", "Paper 15.12."),
+            "closest: Paper 15.12.",
+        ),
+        ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "closest: Held 18 May 2026"),
         ("When is yoga?", ("Open 6:00 - 23:00", "Yoga 18:00"), "It reads: Yoga 18:00"),
         ("When does it get dark?", ("Sunrise 07:41", "Sunset 16:27"), "I read 07:41; 16:27."),
         ("Where does the bus go?", ("Riverside 06:10", "Hospital 06:31"), "I cannot tell that"),
