@@ -359,7 +359,7 @@ async def test_the_simple_mode_tells_each_camera_by_name(other_encoder: LiveEnco
     ):
         await guest.page.send(type="settings", cameras=["1", "2"])
         answer = await guest.page.ask("Is it bright?", timeout=20)
-        assert re.search(r"^(Camera 1: .*\nDoor|Camera 1, Door): It is ", answer["text"])
+        assert re.search(r"^(Camera 1: .*\nDoor|Camera 1, Door): The picture is ", answer["text"])
         assert [one["camera_name"] for one in answer["others"]] == ["Camera 1"]
         await guest.page.send(type="settings", cameras=["2"])
         answer = await guest.page.ask("What do you see?", timeout=20)
