@@ -340,37 +340,37 @@ class Visitor:
         await self.button(say("chat.watch_this")).click()
         await self.got('m.type === "watches" && m.watches[0]?.armed', since=since)
 
-    async def ask(self, question: str, *, timeout: float = 15) -> dict[str, Any]:
+    async def ask(self, question: str, *, timeout: float = 30) -> dict[str, Any]:
         """Type a question and wait for its end: the `response`. An `error` fails the test."""
         sent = await self.send(question)
         return await self.response(sent["id"], timeout=timeout)
 
-    async def tap(self, name: str, *, timeout: float = 15) -> dict[str, Any]:
+    async def tap(self, name: str, *, timeout: float = 30) -> dict[str, Any]:
         """Press a one-tap question and wait for its `response`."""
         since = await self.now()
         await self.button(name).click()
         sent = await self.sent("chat", since=since)
         return await self.response(sent["id"], timeout=timeout)
 
-    async def response(self, id: str, *, timeout: float = 15) -> dict[str, Any]:
+    async def response(self, id: str, *, timeout: float = 30) -> dict[str, Any]:
         message = await self.end(id, timeout=timeout)
         assert message["type"] == "response", message
         return message
 
-    async def end(self, id: str, *, timeout: float = 15) -> dict[str, Any]:
+    async def end(self, id: str, *, timeout: float = 30) -> dict[str, Any]:
         """The `response` or `error` to a question."""
         kinds = '(m.type === "response" || m.type === "error")'
         return await self.got(f'{kinds} && m.id === "{id}"', timeout=timeout)
 
-    async def sent(self, type: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
+    async def sent(self, type: str, *, since: float = 0, timeout: float = 30) -> dict[str, Any]:
         wanted = f'way === "sent" && m.type === "{type}"'
         return await self._message(wanted, since, timeout)
 
     async def sends(self, wanted: str, *, since: float = 0) -> dict[str, Any]:
         """The first message of the page for which the JavaScript `wanted` (of `m`) is true."""
-        return await self._message(f'way === "sent" && ({wanted})', since, 15)
+        return await self._message(f'way === "sent" && ({wanted})', since, 30)
 
-    async def got(self, wanted: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
+    async def got(self, wanted: str, *, since: float = 0, timeout: float = 30) -> dict[str, Any]:
         """The first message from the server for which the JavaScript `wanted` (of `m`) is true."""
         return await self._message(f'way === "got" && ({wanted})', since, timeout)
 

@@ -6,16 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.order import LONG, TESTS, longest_first, name_of
+from tests.support.order import LONG, TESTS, in_order, name_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_longest_goes_first() -> None:
     """Those that are not known to be long count by their tests."""
-    tests = ["few.py", "many.py", "many.py", "browser/test_a.py", "whole/test_soak.py"]
-    expected = ["whole/test_soak.py", "browser/test_a.py", "many.py", "few.py"]
-    assert longest_first(tests) == expected
+    tests = [
+        ("few.py", 0.1),
+        *[("many.py", 0.1)] * 2,
+        ("slow.py", 4.0),
+        ("whole/test_soak.py", 0.1),
+    ]
+    assert in_order(tests) == ["whole/test_soak.py", "slow.py", "many.py", "few.py"]
+
+
+def test_pages_are_spread_among_the_others() -> None:
+    """No two at once while there is something else; the last is begun before the end."""
+    pages = [(f"browser/test_{name}.py", 7.0) for name in "abc"]
+    others = [(f"{name}.py", 4.0) for name in "abcdef"]
+    order = in_order([*pages, *others])
+    assert sorted(order) == sorted(name for name, _ in [*pages, *others])
+    assert [name.startswith("browser/") for name in order] == [*[True, False, False] * 3]
 
 
 def test_long_files_are_there() -> None:
