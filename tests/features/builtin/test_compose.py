@@ -265,7 +265,7 @@ TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "
         (
             "How many windows are there?",
             COFFEE,
-            "I do not find that in the text, and I cannot tell it from the picture.",
+            "I find no row with these words, and I cannot tell it from the picture; “Read this” gives all of it.",
         ),
     ],
 )
@@ -520,7 +520,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("How much is a glass of milk?", ("Milk 1.79", "Tea 2.49"), f"{UNSURE}Milk 1.79"),
         ("Wie viel Mehrwertsteuer ist drauf?", ("TVA 5,5 % 1,27 €",), "Neben „TVA 5,5 %“ steht 1,27 €."),
         ("What's the invoice number?", ("Rechnung Nr. 2026-0817", "Kunde 5"), "Next to “Rechnung” it says 2026-0817."),
-        ("Did I pay by card?", ("Bread 2.60", "TOTAL 2.60"), "I do not find that in the text, and I cannot tell it from the picture."),
+        ("Did I pay by card?", ("Bread 2.60", "TOTAL 2.60"), "I find no row with these words, and I cannot tell it from the picture; “Read this” gives all of it."),
         ("Which train leaves at 14:20?", ("14:05 ICE 592 Berlin", "14:20 S 4 Leipzig"), "It reads: 14:20 S 4 Leipzig"),
         ("When do I return the books?", ("Return books by Friday", "Book dentist 14 Dec"), "It reads: Return books by Friday"),
         ("Is it closed on holidays?", ("Lunes 9:00 - 14:00", "Domingos y festivos cerrado"), "For that day it says: Domingos y festivos cerrado."),
