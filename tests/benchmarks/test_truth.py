@@ -56,7 +56,7 @@ IS_DOG = absent("exists", "dog dogs")
         (DOG, "There is no dog in the picture.", Verdict.RIGHT),
         (DOG, "I don’t see a dog; the sofa is brown.", Verdict.RIGHT),
         (DOG, "The dog isn't visible in this frame. Turn the camera to the left.", Verdict.RIGHT),
-        (DOG, "I do not see that: a dog.", Verdict.RIGHT),
+        (DOG, "I may miss it, but I do not see that: a dog.", Verdict.RIGHT),
         (DOG, "It is not in the picture.", Verdict.RIGHT),
         (absent("count", "car cars"), "Zero.", Verdict.RIGHT),
         (absent("text", "hours opening"), "I find no opening hours.", Verdict.RIGHT),

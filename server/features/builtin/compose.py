@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from server.features.builtin import locate, look_answers, prices, text_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
-from server.features.builtin.speaker import Answer, Facts, Speaker
+from server.features.builtin.speaker import PRINTED, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
@@ -93,7 +93,7 @@ def compose(
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
             # One line: with the thing, or what is at the place that is asked about.
-            seen = speaker.see_things(sure=bool(speaker.rows))
+            seen = speaker.see_things(sure=bool(speaker.rows), printed=len(speaker.rows) >= PRINTED)
             if intent.place and not seen:
                 seen = look_answers.colour(speaker)[0]
             if not seen and facts.scene.dark:

@@ -27,7 +27,7 @@ from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import PRINTED, Facts, Shares, unknown_thing
+from server.features.builtin.speaker import BOOK, PRINTED, Facts, Shares, unknown_thing
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
 from server.features.builtin.watcher import Watcher, cannot_watch
@@ -370,7 +370,7 @@ class BuiltinEngine:
             return ""
         if intent.things:
             thing = thing_words(intent.language).one(intent.things[0])
-            return language(intent.language).say("thing_not_here", thing=thing)
+            return language(intent.language).say("thing_missed", thing=thing)
         sought = intent.sought if intent.understood else ""
         return unknown_thing(intent.language, sought) if sought else ""
 
@@ -398,7 +398,7 @@ class BuiltinEngine:
                 where=words.listed(where),
             )
             return words.capital(said), None
-        return words.say("thing_not_here", thing=names.one(intent.things[0])), None
+        return words.say("thing_missed", thing=names.one(intent.things[0])), None
 
     async def _seen(self, bgr: Bgr, intent: Intent) -> list[Thing]:
         """Return the things that a question names; all, where it is about all that is seen."""
@@ -406,7 +406,10 @@ class BuiltinEngine:
             return []
         found = await in_pool(self._heavy, self._finder.find, bgr, intent.things)
         return asked_for(found, intent.things) or [
-            one for one in found if one.sure and not intent.things
+            # "Where is it?" is asked of what print tells of, not of its page.
+            one
+            for one in found
+            if one.sure and one.name != BOOK and not intent.things
         ]
 
     async def _look(

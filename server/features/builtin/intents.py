@@ -10,6 +10,7 @@ from itertools import islice
 
 from server.core.frames import Route
 from server.features.builtin.colours import NAMES
+from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, LATIN, code_of, language
 from server.features.builtin.thing_words import names_in, thing_words
 from server.features.builtin.wants import SOCIAL, Want
@@ -141,6 +142,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         # "What is the person wearing?"
         about = only or _only_people(intent.words, one.code)
         want = want if about and not is_open else Want.LOOKUP
+    if want is Want.COLOUR and set(things) == {PERSON} and not _only_people(intent.words, one.code):
+        # "What colour is the man's shirt?"
+        want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
     return replace(intent, want=want, things=things, how_many=how_many)

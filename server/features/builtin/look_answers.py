@@ -30,7 +30,7 @@ def colour(s: Speaker) -> Answer:
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
-    missing = s.say("thing_not_here", thing=s.thing_words.one(intent.things[0]))
+    missing = s.say("thing_missed", thing=s.thing_words.one(intent.things[0]))
     return missing, _of_place(s)[0]
 
 
@@ -130,7 +130,7 @@ def thing(s: Speaker) -> Answer:
         if row is not None and s.intent.how_many:
             # "How many bags?" may be asked of tea.
             return s.quote(row)
-        missing = s.say("thing_not_here", thing=s.thing_words.one(missed[0]))
+        missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
         return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:
         return _count(s, found[0].name), ""

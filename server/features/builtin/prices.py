@@ -20,6 +20,7 @@ _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
     re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?!\d|[.,]\d)", re.I),
     re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
+    re.compile(r"(?<![\w.,])\d{1,2}p(?!\w)"),
 )
 # A number that looks like a price without a currency, for a row with a word for prices
 _BARE = re.compile(

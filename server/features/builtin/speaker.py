@@ -34,6 +34,7 @@ _ONE_SIZE, _MOST_TITLE = 0.85, 3
 _EXAMPLES = ("person", "cup", "dog")
 
 _HERE = "\0"
+BOOK = "book"
 
 # The answer, and the line below it, which may be ""; the answer may have lines of its own
 Answer = tuple[str, str]
@@ -215,9 +216,15 @@ class Speaker:
         }
         return self.sentence(*(self.say(key, things=things) for key, things in named.items()))
 
-    def see_things(self, *, sure: bool = False) -> str:
-        """Return the sentence about what can be named; if that is all, what only looks like something, unless `sure`."""
-        if certain := [thing for thing in self.things if thing.sure]:
+    def see_things(self, *, sure: bool = False, printed: bool = False) -> str:
+        """Return the sentence about what can be named; if that is all, what only looks like something, unless `sure`.
+
+        `printed`: without a book, which any page of print looks like.
+        """
+        certain = [
+            thing for thing in self.things if thing.sure and not (printed and thing.name == BOOK)
+        ]
+        if certain:
             return self.say("see_things", things=self.things_named(certain))
         if self.things and not sure:
             return self.say("see_like", thing=self.things_named(self.things[:1]))
@@ -258,6 +265,12 @@ class Speaker:
     def closest(self) -> Answer:
         """Return the rows of the answer, without saying that they answer the question."""
         return self.say("closest", text=self.items(self.sources)), self.scripts()
+
+    def naming(self, words: Sequence[str]) -> list[Row]:
+        """Return the rows that name most of these words; none where none names any."""
+        hits = [sum(names_it(row.text, word) for word in words) for row in self.rows]
+        most = max(hits, default=0)
+        return [row for row, count in zip(self.rows, hits, strict=True) if most and count == most]
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, as the answer's source."""

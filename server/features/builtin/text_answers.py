@@ -28,6 +28,20 @@ _LABELS = frozenset(
 )
 
 
+def _none(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
+    """Say that nothing of a kind was found: as a fact only where the question names nothing else.
+
+    Else the rows that name some of its words, or of `words`, come closest.
+    """
+    known = KNOWN_OF_ALL.union(KNOWN.get(s.intent.want, ()))
+    more = [word for word in s.words if word not in known]
+    small = s.language.stop.split()
+    if named := s.naming([word for word in (*more, *words) if word not in small]):
+        s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
+        return s.closest()
+    return s.say("cannot_here" if more else key), s.seen()
+
+
 def read(s: Speaker) -> Answer:
     if not s.rows:
         return code_sentence(s), ""
@@ -98,7 +112,7 @@ def measure(s: Speaker) -> Answer:
         return _value(s, found[0])
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
-    return s.say("none_measure"), s.seen()
+    return _none(s, "none_measure")
 
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
@@ -113,12 +127,12 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
         return s.say("beside", label=paid.label, value=paid.text), s.scripts()
     if words:
         near = tables.beside(s.rows, words, digits=True)
-        return s.beside(near) if near is not None else (s.say("none_measure"), s.seen())
+        return s.beside(near) if near is not None else _none(s, "none_measure")
     if prices.tags(s.rows):
         return price(s)
     found = measures.measures(s.rows, Want.AMOUNT)
     if not found:
-        return s.say("none_measure"), s.seen()
+        return _none(s, "none_measure")
     if len(found) > 1:
         return s.say("values", items=s.items(one.text for one in found)), s.scripts()
     return _value(s, found[0])
@@ -132,6 +146,13 @@ def _asks_dose(s: Speaker) -> bool:
     return fields.DOSE_WORDS.search(plain(" ".join((s.intent.asked, *s.words)))) is not None
 
 
+# What somebody must not eat: one row says too little.
+_ALLERGENS = re.compile(
+    r"\b(?:nuts?|nuss|nusse|noix|nuez|nueces|frutos|noci|nozes|noten|orzech|findik|gluten|lacto|lakto|allerg|alerg|vegan|veget|halal|kosher|koscher)"
+    r"|орех|горіх|глютен|лактоз|веган|аллерг|алерг|مكسرات|نباتي|حلال|मेवे|शाकाहारी|ナッツ|견과|坚果|素食|过敏|アレルギ|알레르"
+)
+
+
 def lookup(s: Speaker) -> Answer:
     words = s.words
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
@@ -139,8 +160,14 @@ def lookup(s: Speaker) -> Answer:
         return s.crossed(cross)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
         # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
-        row = max(s.rows, key=lambda row: _hits(row, words))
-        return s.quote(row) if _names_some(row, words) else s.why_not(s.say("cannot_here"))
+        named = s.naming(words)
+        if not named:
+            return s.why_not(s.say("cannot_here"))
+        if _ALLERGENS.search(" ".join(words)):
+            # Another row may name more of them.
+            s.sources = {row.text: "" for row in s.rows if _names_some(row, words)}
+            return s.closest()
+        return s.quote(named[0])
     if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
@@ -158,7 +185,7 @@ def number(s: Speaker) -> Answer:
         return s.say("cannot_here"), s.seen()
     found = fields.numbers(s.texts)
     if not found:
-        return s.say("none_number"), s.seen()
+        return _none(s, "none_number")
     if len(found) == 1:
         return s.say("number", value=found[0]), s.scripts()
     return s.say("numbers", items=s.items(found)), s.scripts()
@@ -172,6 +199,10 @@ def name(s: Speaker) -> Answer:
         if near is not None:
             return s.beside(near)
     title = s.title()
+    if s.intent.colours:
+        # Of several books the red one is asked about.
+        s.sources = {row.text: "" for row in title}
+        return s.closest()
     rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
     return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)
@@ -183,9 +214,13 @@ def contact(s: Speaker) -> Answer:
     found = finder(s.texts)
     if found:
         return s.say(want.value, value=s.items(found)), s.scripts()
+    if s.intent.yes_no or s.intent.how_many:
+        # "Do I have to give my phone number?" and "How many phones are there?"
+        named = s.naming((*s.words, *s.intent.asked.split()))
+        return s.quote(named[0]) if named else s.why_not(s.say("cannot_here"))
     if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
         return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
-    return s.say(f"none_{want.value}"), s.seen()
+    return _none(s, f"none_{want.value}")
 
 
 # Answers about codes, links and Wi-Fi networks. Pure.
@@ -248,7 +283,7 @@ def password(s: Speaker) -> Answer:
         return s.say("printed_password", value=printed.value), s.say("alike")
     if found is not None:
         return s.say("open_network", name=found.name), ""
-    return s.say("none_password"), s.seen()
+    return _none(s, "none_password")
 
 
 def network(s: Speaker) -> Answer:
@@ -262,15 +297,15 @@ def network(s: Speaker) -> Answer:
         return s.say("network", value=printed.value), s.row(
             printed.row, printed.value, printed.label
         )
-    return s.say("none_network"), s.seen()
+    return _none(s, "none_network")
 
 
 # Answers about prices: of a thing, in total, by the kilo. Pure.
 
 
 def total(s: Speaker) -> Answer:
-    if s.intent.yes_no and any(map(prices.is_payment, s.words)):
-        # "Did I pay by card?"
+    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or s.naming(s.words)):
+        # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
     found = prices.total(s.rows)
     if found is not None:
@@ -298,7 +333,7 @@ def money_back(s: Speaker) -> Answer:
     found = prices.money_back(s.rows)
     if found is not None:
         return s.say("money_back", value=found.text), s.row(found.row, found.text)
-    return s.say("none_price"), s.seen()
+    return _none(s, "none_price")
 
 
 def price(s: Speaker) -> Answer:
@@ -317,7 +352,7 @@ def price(s: Speaker) -> Answer:
         by_unit = prices.unit_price(s.rows)
         if by_unit is not None:
             return unit_price(s)
-        return s.say("none_price"), s.seen()
+        return _none(s, "none_price")
     if sum_of_all is not None and not s.words:
         return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
     target = " ".join(s.words)
@@ -368,7 +403,7 @@ def unit_price(s: Speaker) -> Answer:
         return s.say("unit_price", value=found.text, unit=found.label), s.row(
             found.row, found.text, found.label
         )
-    return s.say("none_price"), s.seen()
+    return _none(s, "none_price")
 
 
 def _prices_read(s: Speaker) -> str:
@@ -408,6 +443,10 @@ KNOWN = {
 def expiry(s: Speaker) -> Answer:
     texts = [row.text for row in s.rows]
     named = fields.expiry(texts)
+    if named is not None and s.intent.yes_no and s.words:
+        # "Is it safe to eat for vegans?"
+        s.sources = {row.text: "" for row in s.rows if named.text in row.text}
+        return s.closest()
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if s.words and (last := fields.until(texts)) is not None:
@@ -423,7 +462,7 @@ def expiry(s: Speaker) -> Answer:
             return s.say("none_expiry"), s.say("values", items=s.items(found))
         ((text, one),) = found.items()
         return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
-    return s.say("none_date" if s.words else "none_expiry"), s.seen()
+    return _none(s, "none_expiry", s.intent.asked.split())
 
 
 # A day of a month, "10.12."; also a time, "8:15"
@@ -467,7 +506,7 @@ def date(s: Speaker) -> Answer:
         return s.say("values", items=s.items(found)), s.scripts()
     if fields.times(s.texts):
         return time(s)
-    return s.say("none_date"), s.seen()
+    return _none(s, "none_date")
 
 
 def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
@@ -485,7 +524,7 @@ def time(s: Speaker) -> Answer:
         return _named(s, leaves)
     timed = [row for row in s.rows if fields.times([row.text])]
     if not timed:
-        return s.say("none_time"), s.seen()
+        return _none(s, "none_time")
     largest = max(timed, key=lambda row: row.height)
     found = fields.times([row.text for row in timed])
     if len(found) == 1 or largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]:
@@ -516,7 +555,7 @@ def opening(s: Speaker) -> Answer:
         # "Is the door open?"
         return s.say("cannot_here"), s.seen()
     if not found:
-        return s.say("none_hours"), s.seen()
+        return _none(s, "none_hours")
     everything = s.items((one.text for one in found), 7)
     if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         # "Is it closed on holidays?"

@@ -68,18 +68,18 @@ _UNKNOWN = {
 }
 _HONEST: dict[str, set[str]] = {
     "name": {"unread"},
-    "present": {"thing_not_here", "not_found"},
-    "absent": {"thing_not_here", "not_found"},
-    "people": {"thing_not_here", "faces_none", "faces_missing"},
-    "colour": {"colour_none", "thing_not_here", "not_found"},
-    "where": {"not_found", "thing_not_here"},
+    "present": {"thing_missed", "not_found"},
+    "absent": {"thing_missed", "not_found"},
+    "people": {"thing_missed", "faces_none", "faces_missing"},
+    "colour": {"colour_none", "thing_missed", "not_found"},
+    "where": {"not_found", "thing_missed"},
     "text": {"unread", "no_says", "translate", "summarise", "no_item", "no_total", "no_day"},
     "code": {"no_code", "not_found"},
-    "nothing": {"thing_not_here", "faces_none", "unread", "see_colour", "light"},
+    "nothing": {"thing_missed", "faces_none", "unread", "see_colour", "light"},
     "beyond": {"only_read", "safe", "safe_none", "translate", "summarise", "motion_unknown"},
 }
 # Phrases that say no to "Is there ...?", and yes
-_NO = {"thing_not_here", "faces_none", "colour_none", "colour_no", "no_says", "closed_now"}
+_NO = {"thing_missed", "faces_none", "colour_none", "colour_no", "no_says", "closed_now"}
 _YES = {"thing_here", "colour_yes", "yes_says", "thing_count", "faces", "open_now"}
 # Phrases that say nothing about any question but their own
 _IDLE = {"see_colour", "see_around", "light", "sharp", "help", "change_first", "motion_none"}
@@ -270,7 +270,7 @@ def _named(answer: str, code: str) -> set[str]:
     """The things that an answer says are there."""
     found: set[str] = set()
     ids = _ids(code)
-    denied = next(pattern for key, pattern in _patterns(code) if key == "thing_not_here")
+    denied = next(pattern for key, pattern in _patterns(code) if key == "thing_missed")
     for line in denied.sub("", answer).split("\n"):
         for key, pattern in _patterns(code):
             if key in _NAMING and (match := pattern.search(line)):

@@ -64,7 +64,7 @@ def about(group: str, accepted: str, shows: str = "", code: str = "en") -> Case:
         (about("name", "cat", "cat"), "I see a cat and a dog.", Verdict.MISLEADING),
         (about("name", "cat"), "I do not know this thing: it is brown.", Verdict.HONEST),
         (about("name", "cat"), NO_TEXT, Verdict.USELESS),
-        (about("absent", "no"), "I do not see that: a dog.", Verdict.RIGHT),
+        (about("absent", "no"), "I may miss it, but I do not see that: a dog.", Verdict.RIGHT),
         (about("absent", "no"), "Yes, I see a dog.", Verdict.MISLEADING),
         (about("people", "2"), "I count one face.", Verdict.MISLEADING),
         (about("people", "2", "person"), "I count at least 2: people.", Verdict.RIGHT),

@@ -55,14 +55,22 @@ def room(*things: tuple[str, int]) -> Bgr:
     [
         ("chelsea", "What is this?", "I see a cat."),
         ("chelsea", "Is there a cat?", "Yes, I see a cat."),
-        ("chelsea", "Do you see a dog?", "I do not see that: a dog."),
+        ("chelsea", "Do you see a dog?", "I may miss it, but I do not see that: a dog."),
         ("chelsea", "How many cats are there?", "I count at least one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
         ("crocodile", "What colour is the crocodile?", "I see a crocodile."),
-        ("chelsea", "What colour is the dog?", "I do not see that: a dog."),
-        ("apple", "What colour is the knife next to the apple?", "I do not see that: a knife."),
-        ("china", "Welche Farbe hat das Auto vor dem Turm?", "Das sehe ich nicht: ein Auto."),
+        ("chelsea", "What colour is the dog?", "I may miss it, but I do not see that: a dog."),
+        (
+            "apple",
+            "What colour is the knife next to the apple?",
+            "I may miss it, but I do not see that: a knife.",
+        ),
+        (
+            "china",
+            "Welche Farbe hat das Auto vor dem Turm?",
+            "Ich kann es übersehen, aber das sehe ich nicht: ein Auto.",
+        ),
         ("astronaut", "Is it a man or a woman?", "I see a person."),
         ("chelsea", "Ist das eine Katze?", "Ja, ich sehe: eine Katze."),
         ("coffee", "What am I holding?", "I see a cup."),
@@ -145,7 +153,7 @@ async def test_where_it_was_when_it_was_seen_last(engine: BuiltinEngine) -> None
     first = await ask(engine, views[1], "Where did I put the cup?", past=True)
     assert first == "A cup: on the right.", "with nothing remembered yet"
     nowhere = await ask(engine, views[2], "Where did I put the cat?", **changes)
-    assert nowhere == "I do not see that: a cat."
+    assert nowhere == "I may miss it, but I do not see that: a cat."
 
 
 async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
@@ -175,7 +183,7 @@ async def test_one_that_names_nothing_does_not_say_that_it_does(
         said = [await ask(one, scene(), question, where=where, **wide) for one in (plain, engine)]
         assert said[0] != said[1], question
         words = language(code)
-        missing = words.say("thing_not_here", thing=thing_words(code).one("cup"))
+        missing = words.say("thing_missed", thing=thing_words(code).one("cup"))
         assert said[1] in {*map(words.say, ("hello", "help", "cannot")), missing}
 
 
@@ -244,7 +252,7 @@ async def test_what_a_part_shows_is_named_alone(engine: BuiltinEngine) -> None:
         first = (await said(engine, pointed(view, part, "What is this?"))).split("\n")[0]
         assert first == answer
     assert (await said(engine, pointed(view, LEFT, "Is there a cup?"))).startswith(
-        "I do not see that: a cup."
+        "I may miss it, but I do not see that: a cup."
     )
 
 

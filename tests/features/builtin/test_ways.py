@@ -82,7 +82,7 @@ async def door(folder: Path, lines: str = "", **settings: Any) -> AsyncIterator[
 async def test_its_operator_asks(tmp_path: Path) -> None:
     async with door(tmp_path) as one:
         assert (await ask(one.client, "What is this?"))["text"].startswith("I see a cup.")
-        assert (await ask(one.client, "Is there a cat?"))["text"].startswith("I do not see that")
+        assert (await ask(one.client, "Is there a cat?"))["text"].startswith("I may miss it")
         where = await ask(one.client, "Where is the cup?")
         assert where["text"] == "A cup: in the middle."
         assert [box["label"] for box in where["boxes"]] == ["a cup"]
@@ -130,7 +130,7 @@ async def test_a_program_chats(tmp_path: Path) -> None:
         async with client:
             for question, expected in (
                 ("What is this?", "I see a cup."),
-                ("Is there a cat?", "I do not see that: a cat."),
+                ("Is there a cat?", "I may miss it, but I do not see that: a cat."),
                 ("Where is the cup?", "A cup: in the middle."),
             ):
                 answer = await client.chat.completions.create(
