@@ -18,6 +18,7 @@ from tests.features.builtin.scenes import PHOTOS, Bgr, bare, draw, photo
 from tests.features.builtin.score import TODAY, Once, pictured
 from tests.features.builtin.table import SCENES
 from tests.features.builtin.words import ANSWERS
+from tests.support.parts import at_night
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +58,18 @@ def failures(engine: BuiltinEngine, picture: Picture, questions: Mapping[str, st
 
 # Reading one picture takes a second; these stand for the others in everyday work.
 QUICK = ("receipt", "timetable", "cyrillic", "turned left", "blurred")
+# One of each kind, for every change; the others repeat them at night.
+DAILY = (
+    *("two discs", "green box", "discs above and below", "red disc"),
+    *("clock", "scale", "freezer", "old yogurt", "medicine box", "wifi code", "chinese cafe"),
+)
+MARKS = {name: [pytest.mark.slow] for name in DAILY} | {name: [] for name in QUICK}
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        pytest.param(kind, name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(kind, name, marks=MARKS.get(name, [pytest.mark.slow, pytest.mark.night]))
         for kind in ("table", "languages")
         for name in ANSWERS[kind]
     ],
@@ -75,7 +82,7 @@ def test_the_first_line_is_the_answer(engine: BuiltinEngine, kind: str, name: st
 def test_the_table_has_a_hundred_questions() -> None:
     """None is lost by and by."""
     asked = ANSWERS["table"]
-    assert set(QUICK) <= asked.keys()
+    assert MARKS.keys() <= asked.keys()
     assert sum(map(len, asked.values())) >= 100
     assert asked.keys() == SCENES.keys()
 
@@ -88,10 +95,12 @@ def misread(pictures: Mapping[str, Bgr]) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_nothing_is_read_in_textures() -> None:
+@pytest.mark.parametrize("part", [0, *at_night(1, 2)])
+def test_nothing_is_read_in_textures(part: int) -> None:
+    """In each third of them."""
     pictures = bare()
     assert len(pictures) >= 20
-    assert misread(pictures) == {}
+    assert misread({name: pictures[name] for name in [*pictures][part::3]}) == {}
 
 
 # Photographs with letters or figures in them
@@ -99,13 +108,16 @@ PRINTED = {"barcodes", "hopper", "notebook", "plant", "tape", "volleyball", "wre
 
 
 @pytest.mark.slow
-def test_nothing_is_read_in_photographs_without_text() -> None:
-    names = sorted({path.stem for path in PHOTOS.glob("*.jpg")} - PRINTED)
-    assert len(names[::2]) >= 20
-    assert misread({name: photo(name) for name in names[::2]}) == {}
+@pytest.mark.parametrize("part", [0, *at_night(1, 2)])
+def test_nothing_is_read_in_photographs_without_text(part: int) -> None:
+    """In each third of every other one."""
+    names = sorted({path.stem for path in PHOTOS.glob("*.jpg")} - PRINTED)[::2]
+    assert len(names) >= 20
+    assert misread({name: photo(name) for name in names[part::3]}) == {}
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_held_out_questions_keep_their_score(engine: BuiltinEngine) -> None:
     """Scenes and wordings that nobody tuned to: as many right answers as when they were made, or
     more.
