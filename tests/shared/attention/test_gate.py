@@ -27,18 +27,28 @@ from tests.shared.attention.clip_classes import (
 )
 from tests.shared.attention.clips import Clip, dead_leaves
 from tests.shared.attention.watching import watch
+from tests.support.parts import at_night
 
 U8 = NDArray[np.uint8]
 # Seconds of each still class here; benchmarks/gate.py has minutes of them.
-STILL_SECONDS = 20.0
+STILL_SECONDS = 10.0
 # Each takes seconds to draw and to encode; these stand for the others in everyday work.
 QUICK = ("noise 5", "flicker 3 %", "shake 4 px")
+# Others are harder, or the same for longer.
+AT_NIGHT = ("noise 2", "noise 10", "shake 1 px", "light drift")
 
 
 @pytest.mark.parametrize(
     "clip",
     [
-        pytest.param(clip, id=clip.name, marks=[] if clip.name in QUICK else pytest.mark.slow)
+        pytest.param(
+            clip,
+            id=clip.name,
+            marks=[
+                *[pytest.mark.slow] * (clip.name not in QUICK),
+                *[pytest.mark.night] * (clip.name in AT_NIGHT),
+            ],
+        )
         for clip in still_clips(STILL_SECONDS, (1,))
     ],
 )
@@ -61,9 +71,9 @@ def test_light_that_drifts_is_no_change(seed: int) -> None:
     "clip",
     [
         object_clip(0.02, 25, 1),
-        object_clip(0.02, 40, 0),
-        object_clip(0.05, 25, 2),
-        object_clip(0.10, 25, 0, count=2),
+        *at_night(
+            object_clip(0.02, 40, 0), object_clip(0.05, 25, 2), object_clip(0.10, 25, 0, count=2)
+        ),
         slow_clip(1),
         color_clip(2),
         scene_clip(1),
