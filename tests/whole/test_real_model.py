@@ -37,6 +37,7 @@ from tests.real_model.server import (
 )
 from tests.support.answers import collect
 from tests.support.clients import Message, Page, metric, soon, visitor
+from tests.support.parts import at_night
 from tests.support.running import running
 
 # Tokens of an answer that is far from its end whenever a test stops it.
@@ -60,6 +61,13 @@ async def engine(server: ModelServer) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine("vllm", Endpoint(server.base_url, model=str(server.model)))
     yield one
     await one.close()
+
+
+@pytest.fixture(scope="module")
+def watcher_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that was taught to watch for red."""
+    folder = tmp_path_factory.mktemp("watches")
+    return build(folder, watch_lessons("you see red")).rename(folder / "watcher")
 
 
 def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRequest:
@@ -335,15 +343,14 @@ async def test_a_server_that_dies_and_comes_back(
         assert (again["type"], again["engine"]) == ("response", "vllm"), again
 
 
-@pytest.mark.parametrize("confirm", [False, True])
+@pytest.mark.parametrize("confirm", [False, *at_night(True)])
 async def test_two_models_in_one_session(
-    server: ModelServer, tmp_path: Path, confirm: bool
+    server: ModelServer, watcher_model: Path, confirm: bool
 ) -> None:
     """One was taught colours and one to watch for red: a question and a watch at once, each at its own; the one
     that watches is killed, and the other one gets what it never learned.
     """
-    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
-    watcher = ModelServer(folder.rename(tmp_path / "watcher"))
+    watcher = ModelServer(watcher_model)
     await watcher.start()
     scene = ColoredScene("red")
     scene.show(GREY)
@@ -388,12 +395,10 @@ async def test_two_models_in_one_session(
         watcher.kill()
 
 
-async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Path) -> None:
+async def test_a_model_of_this_server_watches(server: ModelServer, watcher_model: Path) -> None:
     """WATCHES_BASE_URL=local: LOCAL_MODEL watches and describes and answers nothing, though ENGINE names another
     engine; stopped in the panel, the one that answers stands in, and started again it watches again.
     """
-    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
-    folder = folder.rename(tmp_path / "watcher")
     scene = ColoredScene("red")
     scene.show(GREY)
     encoder = LiveEncoder(scene, rate=10)
@@ -401,7 +406,7 @@ async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Pat
         "vllm_base_url": server.base_url,
         "model_name": str(server.model),
         "watches_base_url": "local",
-        "local_model": folder,
+        "local_model": watcher_model,
         "engine_python": PYTHON,
         "trust_remote_code": True,
     }
@@ -426,7 +431,7 @@ async def test_a_model_of_this_server_watches(server: ModelServer, tmp_path: Pat
             told = await page.next("ready", roles={}, timeout=30)
             assert told["stands_in"]
             assert engines.current.name == "vllm"
-            await manager.start(Choice(model=str(folder), mode=RunMode.IN_PROCESS))
+            await manager.start(Choice(model=str(watcher_model), mode=RunMode.IN_PROCESS))
             told = await page.next("ready", stands_in="", timeout=60)
             assert told["roles"]["watches"]["model"] == "watcher"
             assert engines.current.name == "vllm"
