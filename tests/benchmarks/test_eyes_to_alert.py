@@ -12,6 +12,7 @@ import pytest
 
 from server.shared.watch_answers import question, read_answers
 from tests.scripts.test_benchmark import run
+from tests.support.parts import at_night
 from tools.eyes_clips import (
     CONDITIONS,
     HEIGHT,
@@ -269,7 +270,7 @@ def test_the_stand_in_errs_at_the_stated_rates() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["builtin", "stated"])
+@pytest.mark.parametrize("engine", ["stated", *at_night("builtin")])
 async def test_a_short_true_run(tmp_path: Path, engine: str) -> None:
     """A visit through WebRTC: an alert, none false; a model has pictures to confirm."""
     code, _, err = await run(

@@ -532,10 +532,17 @@ WAYS = [
 @pytest.mark.parametrize(
     ("program", "by_path"),
     [
-        # Benchmarks import what draws and encodes pictures; of two ways everyday work takes the first.
-        pytest.param(one, by_path, marks=[pytest.mark.slow] if slow else [])
+        # Benchmarks import what draws and encodes pictures; of two ways each run takes the first, which also has to
+        # find its modules.
+        pytest.param(
+            one,
+            by_path,
+            marks=[
+                *[pytest.mark.slow] * one.startswith("benchmarks/"),
+                *[pytest.mark.night] * (not by_path and (one, True) in WAYS),
+            ],
+        )
         for one, by_path in WAYS
-        for slow in [one.startswith("benchmarks/") or (not by_path and (one, True) in WAYS)]
     ],
 )
 def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:

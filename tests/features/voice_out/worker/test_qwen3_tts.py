@@ -78,7 +78,10 @@ def test_a_compiled_network_is_used_and_left_when_it_fails(compared: dict[str, A
 
 @pytest.mark.parametrize(
     ("voice", "words"),
-    [("", "Set SPEECH_VOICE to a WAV file"), ("/nowhere/anna.wav", "anna.wav cannot be read")],
+    [
+        ("", "Set SPEECH_VOICE to a WAV file"),
+        pytest.param("/nowhere/anna.wav", "anna.wav cannot be read", marks=pytest.mark.night),
+    ],
 )
 async def test_a_copying_model_asks_for_its_recording(
     folder: Path, compared: dict[str, Any], voice: str, words: str
