@@ -108,6 +108,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         intent = replace(intent, want=Want.BEYOND)
     if intent.want is Want.DEPARTURE and _WHERE.search(text):
         intent = replace(intent, want=Want.BEYOND)
+    if intent.want is Want.LIGHT and intent.colours:
+        # "What does a red light mean?"
+        intent = replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
     if intent.want is Want.CHANGE and _WHICH.search(text):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
@@ -302,6 +305,10 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     # subject of another one: the French "le" is a Portuguese order to read.
     small = _stop(spoken) | _places(spoken)
     others = tuple(other for other in candidates if other != spoken)
+    how_many = language(spoken).common("how_many").search(text) is not None
+    if how_many:
+        # "How many dice?" asks for no text, as the Spanish "dice" does.
+        others = ()
     for order in ((spoken,), others):
         for at, want in enumerate(Want):
             for one in order:
@@ -321,7 +328,6 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     if yes_no and details[-1] and _ends_with_colour(text, spoken):
         # "Is the cup red?"
         return Intent(Want.COLOUR, answer_in, "", words, "", yes_no, *details)
-    how_many = language(spoken).common("how_many").search(text) is not None
     rest = Want.ITEMS if how_many else Want.LOOKUP
     return Intent(rest if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
 

@@ -388,9 +388,14 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
             return s.say("none_price"), _prices_read(s)
         end = by_unit[-1 if highest else 0]
         return s.say("unit_price", value=end.text, unit=end.label), s.row(end.row, end.text)
-    found = prices.extreme(prices.section(s.rows, s.words) or s.rows, highest=highest)
+    section = prices.section(s.rows, s.words)
+    found = prices.extreme(section or s.rows, highest=highest)
     if not found:
         return price(s)
+    if not section and any(_names_some(row, s.words) for row in s.rows):
+        # "The cheapest red": other rows tell which are red.
+        s.sources = {one.row.text: "" for one in found[:ITEMS]}
+        return s.closest()
     if not letters(found[0].label):
         return s.say("price", value=found[0].text), s.scripts()
     said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
@@ -473,6 +478,10 @@ def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
     if fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
         # "When is it open?" and "When are they there on Friday?"
+        if s.words and s.intent.weekday is None and not s.naming(s.words):
+            # "When do they want breakfast?"
+            s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
+            return s.closest()
         return opening(s)
     named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
     at = fields.departure(s.rows, s.words) if s.words and not named else None
@@ -624,7 +633,7 @@ def departure(s: Speaker) -> Answer:
         found = fields.first_departure(s.rows)
     if found is None:
         return s.say("cannot_here"), s.seen()
-    if places and s.intent.asked.startswith(_ARRIVALS):
+    if s.intent.asked.startswith(_ARRIVALS):
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)
 

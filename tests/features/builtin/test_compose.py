@@ -522,6 +522,11 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("Is it safe to eat for vegans?", ("Honey oats", "Best before 14 MAR 2027"), f"{UNSURE}Best before 14 MAR 2027"),
         ("Are there nuts in it?", ("Pecans 9 %", "May contain peanuts"), f"{UNSURE}May contain peanuts"),
         ("What's the title of the red book?", ("THE SALT ROAD", "Night Trains"), f"{UNSURE}THE SALT ROAD"),
+        ("What does a blinking red light mean?", ("The lamp blinks red while charging",), f"{UNSURE}The lamp blinks red while charging"),
+        ("What is the cheapest red?", ("Riesling 6.50", "Rioja 6.90", "One of them is red"), f"{UNSURE}Riesling 6.50"),
+        ("¿Cuándo llega?", ("Entrega: viernes 9:00",), "Muestra 9:00."),
+        ("When do they want breakfast?", ("7:00-7:30", "8:00-8:30"), f"{UNSURE}7:00-7:30; 8:00-8:30"),
+        ("How many dice are there?", ("Rioja 6.90",), "I cannot recognise “dice”. I know about 270 common things, such as people, cups and dogs."),
         # Figures
         ("What temperature is wool?", ("Cotton 60 °C", "Eco 40 °C", "Wool cold"), "It reads: Wool cold"),
         ("How warm is it?", ("H: 9° L: 4°",), "I read 9°; 4°."),
