@@ -121,7 +121,6 @@ async def alerted(peer: CameraPeer, scene: Scene) -> None:
     await peer.wait_for(lambda m: m["type"] == "watches" and not m["watches"], since=0)
 
 
-@pytest.mark.night
 async def test_a_whole_session_works_where_no_file_can_be_written() -> None:
     """With a file size limit of zero everything answers; nothing of it needs the disk."""
     async with ServerProcess(prepare=no_file_may_grow) as server:

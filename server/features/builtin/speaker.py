@@ -266,12 +266,6 @@ class Speaker:
         """Return the rows of the answer, without saying that they answer the question."""
         return self.say("closest", text=self.items(self.sources)), self.scripts()
 
-    def naming(self, words: Sequence[str]) -> list[Row]:
-        """Return the rows that name most of these words; none where none names any."""
-        hits = [sum(names_it(row.text, word) for word in words) for row in self.rows]
-        most = max(hits, default=0)
-        return [row for row, count in zip(self.rows, hits, strict=True) if most and count == most]
-
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, as the answer's source."""
         self.sources[row.text] = ""

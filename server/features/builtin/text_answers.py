@@ -36,7 +36,7 @@ def _none(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     known = KNOWN_OF_ALL.union(KNOWN.get(s.intent.want, ()))
     more = [word for word in s.words if word not in known]
     small = s.language.stop.split()
-    if named := s.naming([word for word in (*more, *words) if word not in small]):
+    if named := _naming(s, [word for word in (*more, *words) if word not in small]):
         s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
         return s.closest()
     return s.say("cannot_here" if more else key), s.seen()
@@ -160,7 +160,7 @@ def lookup(s: Speaker) -> Answer:
         return s.crossed(cross)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
         # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
-        named = s.naming(words)
+        named = _naming(s, words)
         if not named:
             return s.why_not(s.say("cannot_here"))
         if _ALLERGENS.search(" ".join(words)):
@@ -216,7 +216,7 @@ def contact(s: Speaker) -> Answer:
         return s.say(want.value, value=s.items(found)), s.scripts()
     if s.intent.yes_no or s.intent.how_many:
         # "Do I have to give my phone number?" and "How many phones are there?"
-        named = s.naming((*s.words, *s.intent.asked.split()))
+        named = _naming(s, (*s.words, *s.intent.asked.split()))
         return s.quote(named[0]) if named else s.why_not(s.say("cannot_here"))
     if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
         return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
@@ -304,7 +304,7 @@ def network(s: Speaker) -> Answer:
 
 
 def total(s: Speaker) -> Answer:
-    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or s.naming(s.words)):
+    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or _naming(s, s.words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
     found = prices.total(s.rows)
@@ -392,7 +392,7 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
     found = prices.extreme(section or s.rows, highest=highest)
     if not found:
         return price(s)
-    if not section and any(_names_some(row, s.words) for row in s.rows):
+    if not section and _naming(s, s.words):
         # "The cheapest red": other rows tell which are red.
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()
@@ -450,7 +450,7 @@ def expiry(s: Speaker) -> Answer:
     named = fields.expiry(texts)
     if named is not None and s.intent.yes_no and s.words:
         # "Is it safe to eat for vegans?"
-        s.sources = {row.text: "" for row in s.rows if named.text in row.text}
+        s.sources = {row.text: "" for row in s.rows if named.text in row.text} or {named.text: ""}
         return s.closest()
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
@@ -478,7 +478,7 @@ def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
     if fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
         # "When is it open?" and "When are they there on Friday?"
-        if s.words and s.intent.weekday is None and not s.naming(s.words):
+        if s.words and s.intent.weekday is None and not _naming(s, s.words):
             # "When do they want breakfast?"
             s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
             return s.closest()
@@ -552,6 +552,13 @@ def _hits(row: Row, words: Sequence[str]) -> int:
 def _heads(s: Speaker, row: Row) -> bool:
     """Find whether a row is printed larger than most: it tells what they are about."""
     return row.height > _HEADING * median(one.height for one in s.rows)
+
+
+def _naming(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that name most of these words; none where none names any."""
+    hits = [_hits(row, words) for row in s.rows]
+    most = max(hits, default=0)
+    return [row for row, count in zip(s.rows, hits, strict=True) if most and count == most]
 
 
 def _names_some(row: Row, words: Sequence[str]) -> bool:

@@ -117,7 +117,6 @@ def test_nothing_is_read_in_photographs_without_text(part: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.night
 def test_held_out_questions_keep_their_score(engine: BuiltinEngine) -> None:
     """Scenes and wordings that nobody tuned to: as many right answers as when they were made, or
     more.
