@@ -174,6 +174,8 @@ async def open_page(
         additional_headers=headers,
         compression=None,
         max_size=2**22,
+        # What a test leaves unread must not keep pings from being answered.
+        max_queue=None,
         proxy=None,
         # Behind many messages that a test left unread, the server's answer does not come.
         close_timeout=1,
