@@ -31,7 +31,6 @@ _MONTHS = {
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 # Without what is short for a day or another word, too
 _NAMED_MONTH = word_pattern(",".join(one for one in _MONTHS if len(one) > 3 and one != "sept"))
-_SEP = r"\s?[./-]\s?"
 _DATES = (
     # 2027年3月12日, 2027년 3월
     re.compile(
@@ -41,9 +40,9 @@ _DATES = (
     re.compile(
         r"(?<![\d.,])(?P<y>(?:19|20)\d\d)[./-](?P<m>\d{1,2})(?:[./-](?P<d>\d{1,2}))?(?![\d,])"
     ),
-    # 12.03.2027, 12/03/27
+    # 12.03.2027, 12/03/27; "7 - 10.30" is none.
     re.compile(
-        rf"(?<![\d.,])(?P<d>\d{{1,2}}){_SEP}(?P<m>\d{{1,2}}){_SEP}(?P<y>(?:19|20)?\d\d)(?!\d|[.,]\d)"
+        r"(?<![\d.,])(?P<d>\d{1,2})\s?(?P<s>[./-])\s?(?P<m>\d{1,2})\s?(?P=s)\s?(?P<y>(?:19|20)?\d\d)(?!\d|[.,]\d)"
     ),
     # 03/2027
     re.compile(r"(?<![\d.,/])(?P<m>\d{1,2})\s?[./-]\s?(?P<y>(?:19|20)\d\d)(?!\d|[.,]\d)"),

@@ -14,6 +14,7 @@ from server.models.base import OfferedCode
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    # As it is told, and no longer than that
     text: str
     # The common name: "QR Code", "EAN-13"
     format: str
@@ -53,6 +54,38 @@ def network(codes: Iterable[Code]) -> Network | None:
         if name:
             return Network(_unquoted(name), _unquoted(password), code)
     return None
+
+
+# Fields of a contact or an event that are told, in this order
+_TOLD = ("FN", "N", "ORG", "TITLE", "SUMMARY", "DTSTART", "DTEND", "LOCATION", "TEL", "EMAIL", "ADR", "URL")
+_WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d).*)?")
+
+
+def told(text: str) -> str:
+    """Return a code's text as people read it: of a contact or an event, the values of its fields."""
+    if text[:7].upper() == "MECARD:":
+        fields = _FIELD.findall(text[7:])
+    elif text[:6].upper() == "BEGIN:":
+        # "item1.TEL;TYPE=CELL:0770 090"
+        lines = (line.partition(":") for line in text.splitlines())
+        fields = [(key.partition(";")[0].rpartition(".")[2], value) for key, _, value in lines]
+    else:
+        return text
+    values: dict[str, list[str]] = {}
+    for key, value in fields:
+        # A value's parts are separate; a backslash keeps what is behind it.
+        parts = (part.strip() for part in re.sub(r"\\(.)", r"\1", value).split(";"))
+        if shown := ", ".join(part for part in parts if part):
+            is_time = key.upper().startswith("DT")
+            values.setdefault(key.upper(), []).append(_WHEN.sub(_day, shown) if is_time else shown)
+    if "FN" in values:
+        values.pop("N", None)
+    return "; ".join(value for key in _TOLD for value in values.get(key, ())) or text
+
+
+def _day(match: re.Match[str]) -> str:
+    year, month, day, hour, minute = match.groups()
+    return f"{year}-{month}-{day}" + (f" {hour}:{minute}" if hour else "")
 
 
 def host(url: str) -> str:

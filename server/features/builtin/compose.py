@@ -103,7 +103,7 @@ def compose(
 
 
 def _refusals(s: Speaker) -> tuple[str, str]:
-    return s.cannot, s.say("cannot_here")
+    return s.cannot, s.cannot_here
 
 
 def _text(*parts: str) -> str:
@@ -154,10 +154,18 @@ def _camera(words: Language, name: str) -> str:
     return without_controls(name) if number is None else words.say("camera", number=number)
 
 
-def said_of(boxes: Sequence[Box], code: str, width: int, height: int, things: bool = True) -> str:
+def said_of(
+    boxes: Sequence[Box],
+    code: str,
+    width: int,
+    height: int,
+    things: bool = True,
+    *,
+    key: str = "found_at",
+) -> str:
     """Return the sentences about the places of things in a picture of this size.
 
-    `things`: the engine names them.
+    `things`: the engine names them. `key`: "written_at" where they are words of print.
     """
     words = language(code)
     if not boxes:
@@ -166,7 +174,7 @@ def said_of(boxes: Sequence[Box], code: str, width: int, height: int, things: bo
     for box in boxes[:_SAID]:
         where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
         what = without_controls(box.label[:1].upper() + box.label[1:])
-        sentences.append(words.say("found_at", what=what, where=words.listed(where)))
+        sentences.append(words.say(key, what=what, where=words.listed(where)))
     return words.sentence(*dict.fromkeys(sentences))
 
 
@@ -195,7 +203,7 @@ def _answer(s: Speaker) -> Answer:
     if want in _READS:
         return _sure(s, _READS[want](s))
     if not s.rows and want is Want.LOOKUP:
-        return text_answers.code_sentence(s), s.why_not(s.say("cannot_here"))[0]
+        return text_answers.code_sentence(s), s.why_not(s.cannot_here)[0]
     if not s.rows:
         # Codes are all that there is.
         return (

@@ -22,7 +22,7 @@ from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
 from server.features.builtin.impressions import Impression, Memory, compare, impression
-from server.features.builtin.intents import Intent, understand
+from server.features.builtin.intents import Intent, asks_origin, understand
 from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
@@ -325,7 +325,7 @@ class BuiltinEngine:
         reader, pool = self._reader, self._heavy
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
-        missing = self._missing(intent)
+        missing, key = self._missing(intent), "found_at"
         if seen := await self._seen(bgr, intent):
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
@@ -339,6 +339,7 @@ class BuiltinEngine:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
             missing = "" if boxes else missing
+            key = "written_at"
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
@@ -359,7 +360,7 @@ class BuiltinEngine:
         if region is not None:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
-        text = said_of(there, words.code, width, height, self._names_things)
+        text = said_of(there, words.code, width, height, self._names_things, key=key)
         if missing:
             text = words.sentence(missing, text if boxes else "")
         return _Found(text, tuple(boxes), tuple(codes))
@@ -477,7 +478,7 @@ class BuiltinEngine:
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
-    if intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND):
+    if intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND) or asks_origin(question):
         return False
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 

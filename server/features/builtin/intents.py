@@ -150,7 +150,15 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
+    if want in (Want.FACES, Want.THING) and not how_many and _chooses_people(text, one.code):
+        want = Want.OTHER
     return replace(intent, want=want, things=things, how_many=how_many)
+
+
+def _chooses_people(text: str, code: str) -> bool:
+    """Find whether a question has two words for people: "Are they men or women?"."""
+    of_word = thing_words(code).of_word
+    return len({word for word in _WORD.findall(text) if of_word(word) == PERSON}) > 1
 
 
 def _asks_doing(text: str, codes: Iterable[str]) -> bool:
@@ -163,6 +171,20 @@ _WHERE = re.compile(
     r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
     r"|कहाँ|किधर|哪里|哪儿|どこ|어디)(?!\w)"
 )
+# No place in the picture answers "Where is it made?".
+_ORIGIN = re.compile(
+    r"(?<!\w)(?:made|produced|manufactured|grown|bottled|brewed|from|hergestellt|produziert|gemacht|stammt|woher|fabriquee?|produite?"
+    r"|vient|provient|hech[oa]|fabricad[oa]|producid[oa]|viene|fatt[oa]|prodott[oa]|feit[oa]|produzid[oa]|vem|gemaakt|geproduceerd"
+    r"|vandaan|zrobion\w+|wyprodukowan\w+|pochodzi|uretil\w+|yapil\w+|сделан\w*|произвед\w+|откуда|зроблен\w*|вироблен\w*"
+    r"|звідки)(?!\w)|产自|生产|製造|생산|صنع|बना"
+)
+
+
+def asks_origin(question: str) -> bool:
+    """Find whether a question about "where" asks where something is from."""
+    return _ORIGIN.search(plain(question)) is not None
+
+
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # How much a small word tells of its language, next to one of its most common ones
@@ -208,6 +230,8 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     else:
         words = [word for word in _words(rest, one.code) if word not in _fillers(one.code)]
     if not asks or not 1 <= len(words) <= _MOST_NAME or _asks_doing(text, spoken):
+        return intent
+    if route is Route.WHERE and asks_origin(text):
         return intent
     written = [word for word in _WORD.findall(question) if plain(word) in words]
     return replace(intent, sought=" ".join(written or words))

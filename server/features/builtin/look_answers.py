@@ -13,6 +13,8 @@ from server.models.routing import plain
 # second most of the picture moves.
 MOVES = 0.008
 MOVES_MUCH = 0.05
+# Rows of a page of print, which is no book
+_PAGE = 8
 # Brightness below which it is dim
 _DIM = 0.3
 
@@ -129,7 +131,7 @@ def thing(s: Speaker) -> Answer:
         row = _printed(s, missed)
         if row is not None and s.intent.how_many:
             # "How many bags?" may be asked of tea.
-            return s.quote(row)
+            return s.counted(row)
         missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
         return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:
@@ -201,7 +203,8 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
     around = s.say("see_around", colours=_middle(s), light=_light(s))
     if running and (news := s.came_and_went()):
         return news, s.see_things()
-    if named := s.see_things():
+    is_page = len(s.rows) >= _PAGE
+    if named := s.see_things(sure=is_page, printed=is_page):
         if s.facts.faces and not asked_for(s.things, [PERSON]):
             named = s.sentence(named, faces(s)[0])
         text = s.say("also", text=s.listing(most=SOME)) if _letters(s) > 2 else ""

@@ -328,14 +328,16 @@ def _sizes(price: Price) -> list[Price]:
 
 
 def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
-    """Return the rows with prices below a heading that `words` name, up to the next one; none without it."""
+    """Return the rows with prices below the heading that names most `words`, up to the next one; none without it."""
+    best, most = list[Row](), 0
     for at, row in enumerate(rows):
         heads = not _money(row.text, bare=True) and len(row.text.split()) <= _MOST_HEADING
-        if heads and any(names_it(row.text, word) for word in words):
+        named = sum(names_it(row.text, word) for word in words) if heads else 0
+        if named > most:
             below = takewhile(lambda one: _money(one.text, bare=True), rows[at + 1 :])
             if found := list(below):
-                return found
-    return []
+                best, most = found, named
+    return best
 
 
 # Words of the longest heading

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.builtin.codes import Code
+from server.features.builtin.codes import Code, told
 from server.features.builtin.lines import Piece, legible, reading_order
 from server.features.builtin.seeking import Sought, Spotted, seek
 from server.features.builtin.surroundings import Around, Extra, around
@@ -173,7 +173,7 @@ class Reader:
         """Return the contents of QR codes, barcodes and the like."""
         found, scale = _codes(bgr)
         return [
-            Code(_shown(one.text), str(one.format), _box_of(one, scale), _whole(one.text))
+            Code(_shown(told(one.text)), str(one.format), _box_of(one, scale), _whole(one.text))
             for one in found[:_CODES]
         ]
 

@@ -96,6 +96,11 @@ class Speaker:
         """The sentence that the engine cannot tell, and what it can."""
         return self.language.say_of_itself("cannot", self.facts.names_things)
 
+    @property
+    def cannot_here(self) -> str:
+        """The sentence that no row answers; where print is but a part of the picture, that nothing here does."""
+        return self.say("cannot_here") if len(self.rows) >= PRINTED else self.cannot
+
     def why_not(self, otherwise: str) -> Answer:
         """Return why there is no answer: what is not understood, or not known; else the sentence given.
 
@@ -270,6 +275,14 @@ class Speaker:
         """Return the row as it is written, as the answer's source."""
         self.sources[row.text] = ""
         return self.say("reads", text=row.text), self.scripts()
+
+    def counted(self, row: Row) -> Answer:
+        """Return the row as it is written, where it has a figure; else it comes closest, with the row below it."""
+        if any(map(str.isdigit, row.text)):
+            return self.quote(row)
+        at = self.rows.index(row)
+        self.sources = {one.text: "" for one in self.rows[at : at + 2]}
+        return self.closest()
 
     def beside(self, found: Beside) -> Answer:
         if found.prose:

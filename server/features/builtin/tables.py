@@ -105,6 +105,8 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             return Beside(label, value, row, prose=prose)
         right = cells[n + 1] if n + 1 < len(cells) else None
         under = overlapping(below, cell) if below is not None else None
+        if len(cells) > 1 and (found := _under_caption(rows[index : index + 3], cell)):
+            return Beside(label, *found)
         # A column's head: its value stands below, and another head stands beside it.
         if (
             right is not None
@@ -123,6 +125,24 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             return Beside(label, cell.text, row, prose=True)
         if below is not None and not below.text.rstrip().endswith(":"):
             return Beside(label, below.text, below)
+    return None
+
+
+# A value is printed so many times as high as the caption above it.
+_LARGER = 1.2
+
+
+def _under_caption(rows: Sequence[Row], cell: Cell) -> tuple[str, Row] | None:
+    """Return what stands in larger print below a cell of small captions, and its row; None without it."""
+    row, *further = rows
+    if any(map(str.isdigit, row.text)):
+        return None
+    for below in further:
+        value = overlapping(below, cell)
+        if below.height < _LARGER * row.height:
+            return None
+        if value is not None:
+            return value.text, below
     return None
 
 

@@ -39,7 +39,7 @@ def _none(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     if named := _naming(s, [word for word in (*more, *words) if word not in small]):
         s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
         return s.closest()
-    return s.say("cannot_here" if more else key), s.seen()
+    return s.cannot_here if more else s.say(key), s.seen()
 
 
 def read(s: Speaker) -> Answer:
@@ -162,18 +162,19 @@ def lookup(s: Speaker) -> Answer:
         # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
         named = _naming(s, words)
         if not named:
-            return s.why_not(s.say("cannot_here"))
+            return s.why_not(s.cannot_here)
         if _ALLERGENS.search(" ".join(words)):
             # Another row may name more of them.
             s.sources = {row.text: "" for row in s.rows if _names_some(row, words)}
             return s.closest()
-        return s.quote(named[0])
+        is_count = s.intent.how_many or s.intent.want is Want.ITEMS
+        return s.counted(named[0]) if is_count else s.quote(named[0])
     if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
     if near is not None:
         return s.beside(near)
-    return s.why_not(s.say("cannot_here"))
+    return s.why_not(s.cannot_here)
 
 
 def number(s: Speaker) -> Answer:
@@ -182,7 +183,7 @@ def number(s: Speaker) -> Answer:
     if near is not None:
         return s.beside(near)
     if s.words and not any(_names_some(row, s.words) for row in s.all_rows):
-        return s.say("cannot_here"), s.seen()
+        return s.cannot_here, s.seen()
     found = fields.numbers(s.texts)
     if not found:
         return _none(s, "none_number")
@@ -217,7 +218,7 @@ def contact(s: Speaker) -> Answer:
     if s.intent.yes_no or s.intent.how_many:
         # "Do I have to give my phone number?" and "How many phones are there?"
         named = _naming(s, (*s.words, *s.intent.asked.split()))
-        return s.quote(named[0]) if named else s.why_not(s.say("cannot_here"))
+        return s.quote(named[0]) if named else s.why_not(s.cannot_here)
     if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
         return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
     return _none(s, f"none_{want.value}")
@@ -227,7 +228,9 @@ def contact(s: Speaker) -> Answer:
 
 _PASSWORD = ("password",)
 
-_NETWORK = ("wifi", "ssid", "network", "wlan", "netzwerk", "réseau", "red")
+# What stands before a network's name, the surest first
+_NAMES_NETWORK = (("ssid",), ("network", "netzwerk", "réseau", "red"), ("wifi", "wlan"))
+_NETWORK = tuple(word for words in _NAMES_NETWORK for word in words)
 
 
 def code_sentence(s: Speaker) -> str:
@@ -292,7 +295,9 @@ def network(s: Speaker) -> Answer:
         return s.say("network", value=found.name), (
             s.say("password", value=found.password) if found.password else ""
         )
-    printed = tables.beside(s.rows, ("ssid",)) or tables.beside(s.rows, _NETWORK)
+    # "Free wifi for our guests" has no name.
+    near = (tables.beside(s.rows, words) for words in _NAMES_NETWORK)
+    printed = next((one for one in near if one is not None and not one.prose), None)
     if printed is not None:
         return s.say("network", value=printed.value), s.row(
             printed.row, printed.value, printed.label
@@ -423,11 +428,15 @@ def _prices_read(s: Speaker) -> str:
 # Words of a question about departures that name no destination
 _TRAVEL = frozenset(
     plain_words(
-        "train bus tram flight next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
+        "train bus tram flight boat ferry ship next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
         "leave leaves depart departs time uhr heure hora does when "
         "first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
     )
 )
+
+
+# What stands beside the time of a departure, or above it
+_LEAVES = ("departs",)
 
 
 # Words with which a question is about an arrival, not a departure
@@ -569,12 +578,14 @@ def opening(s: Speaker) -> Answer:
     found = fields.openings(s.rows)
     if not found and s.intent.yes_no and s.words:
         # "Is the door open?"
-        return s.say("cannot_here"), s.seen()
+        return s.cannot_here, s.seen()
     if not found:
         return _none(s, "none_hours")
     everything = s.items((one.text for one in found), 7)
     if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         # "Is it closed on holidays?"
+        if s.intent.weekday is None and not s.intent.other_time:
+            return s.say("reads", text=s.items(named)), s.scripts()
         return s.say("hours_day", items=s.items(named)), s.scripts()
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
     if (row := next((row for row in rows if _names_some(row, s.words)), None)) is not None:
@@ -596,7 +607,13 @@ def opening(s: Speaker) -> Answer:
             return s.say("hours_day", items=s.items(here)), s.scripts()
         if any(one.days for one in found):
             return s.say("no_day"), s.say("hours", items=everything)
-    return s.say("hours", items=everything), s.scripts()
+    # Many of no day are hours to choose from.
+    choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
+    return s.say("values" if choice else "hours", items=everything), s.scripts()
+
+
+# Rows of one day's hours: two, where it closes at noon
+_MOST_HOURS = 2
 
 
 def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
@@ -637,9 +654,12 @@ def departure(s: Speaker) -> Answer:
         if near is not None:
             return s.beside(near)
     if found is None and not places:
+        near = tables.beside(s.rows, _LEAVES, digits=True)
+        if near is not None and (clocks := fields.times([near.value])):
+            return s.say("departure", value=clocks[0]), s.row(near.row, clocks[0])
         found = fields.first_departure(s.rows)
     if found is None:
-        return s.say("cannot_here"), s.seen()
+        return s.cannot_here, s.seen()
     if s.intent.asked.startswith(_ARRIVALS):
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)

@@ -130,7 +130,7 @@ async def offered_codes(engine: BuiltinEngine, asked: EngineRequest) -> tuple[Of
     return chunks[-1].codes
 
 
-CARD = "BEGIN:VCARD\r\nN:Berger;Anna\r\nNOTE:" + 500 * "x" + "\r\nEND:VCARD"
+CARD = "BEGIN:VCARD\r\nN:Berger;Anna\r\nADR:" + 500 * "x" + "\r\nEND:VCARD"
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ async def test_a_cup_on_a_wooden_table(engine: BuiltinEngine) -> None:
     "question", ["Ist die Tür offen?", "¿Está abierta la puerta?", "Is the door open?"]
 )
 async def test_a_door_has_no_opening_hours(engine: BuiltinEngine, question: str) -> None:
-    first = (await ask(engine, write(scene(), ["EXIT"], height=60), question)).split("\n")[0]
+    first = (await ask(engine, write(scene(), ["EXIT", "PULL", "MIND THE STEP"], height=60), question)).split("\n")[0]
     said = language(understand(question).language)
     assert first == said.say("cannot_here")
     first = (await ask(engine, scene(), question)).split("\n")[0]
@@ -795,6 +795,6 @@ async def test_where_the_date_is(engine: BuiltinEngine) -> None:
     cv2.putText(page, "LOT 4471", (40, 90), 0, 1.2, (20, 20, 20), 2, cv2.LINE_AA)
     cv2.putText(page, "12.03.2027", (300, 240), 0, 1.2, (20, 20, 20), 2, cv2.LINE_AA)
     found = await ask(engine, page, "Where is the date?", where=True)
-    assert found == "12.03.2027: at the bottom."
+    assert found == "“12.03.2027” is written at the bottom."
     leads = await ask(engine, page, "Where does the code lead?", where=True)
     assert leads.startswith("I see no QR code")

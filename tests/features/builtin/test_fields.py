@@ -601,6 +601,40 @@ def test_no_text_breaks_the_finders(text: str) -> None:
     legible([piece(text, 0, 0)])
 
 
+def test_a_value_stands_in_larger_print_below_its_caption() -> None:
+    """Not the next caption; in print of one size, a label's value stands beside it."""
+    form = [("Name", 100, 100, 20), ("Blood group", 500, 100, 20), ("Farida", 100, 135, 30)]
+    card = [piece(text, x, y, 120, high) for text, x, y, high in form]
+    card.append(piece("O neg", 500, 180, 200, 40))
+    found = tables.beside(reading_order(card), ["blood", "group"])
+    assert found is not None
+    assert (found.label, found.value) == ("Blood group", "O neg")
+    pairs = [("Name", 100, 100), ("Ann", 500, 100), ("Town", 100, 130), ("York", 500, 130)]
+    found = tables.beside(reading_order([piece(*one) for one in pairs]), ["name"])
+    assert found is not None
+    assert found.value == "Ann"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "BEGIN:VCARD\nN:Petrov;Nadia\nFN:Nadia Petrov\nitem1.TEL;TYPE=CELL:0770 090\nEND:VCARD",
+            "Nadia Petrov; 0770 090",
+        ),
+        ("MECARD:N:Petrov,Nadia;TEL:07700900318;;", "Petrov,Nadia; 07700900318"),
+        (
+            "BEGIN:VEVENT\nDTSTART:20261201T193000\nSUMMARY:Jazz\\, late\nEND:VEVENT",
+            "Jazz, late; 2026-12-01 19:30",
+        ),
+        ("BEGIN:VCARD\nX-A:1", "BEGIN:VCARD\nX-A:1"),
+        ("tel:5", "tel:5"),
+    ],
+)
+def test_a_contact_and_an_event_are_told_by_their_values(text: str, shown: str) -> None:
+    assert codes.told(text) == shown
+
+
 def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
     """A table's heads with a row of figures below them stay rows."""
     tags = [

@@ -118,6 +118,9 @@ def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> No
         ("Is somebody wearing red?", Want.LOOKUP),
         ("Is it for children?", Want.LOOKUP),
         ("Combien d'hommes y a-t-il ?", Want.THING),
+        ("Are they men or women?", Want.OTHER),
+        ("Sind das Männer oder Frauen?", Want.OTHER),
+        ("How many men and women are there?", Want.THING),
     ],
 )
 def test_what_is_asked_of_a_person(question: str, want: Want) -> None:
@@ -231,6 +234,12 @@ async def test_where_alone_is_about_all_that_is_seen() -> None:
     assert (await ask("Where?"))[0] != language("en").say("not_found")
 
 
+@pytest.mark.parametrize("question", ["Where is it made?", "Wo wird es hergestellt?", "¿Dónde está hecho?"])
+async def test_where_something_is_from_is_no_place_in_the_picture(question: str) -> None:
+    intent = understand(question)
+    assert await ask(question) == (language(intent.language).say("cannot"), None)
+
+
 async def test_nonsense_is_answered_in_the_pages_language() -> None:
     assert (await ask("asdf qwer", page="de"))[0].startswith("„asdf qwer“ habe ich nicht")
     assert plain("ＡＳＤＦ") == "asdf"
@@ -315,7 +324,7 @@ def test_beside_print_a_guess_is_no_part_of_a_no() -> None:
     guess = Thing("clock", 0.9, None, sure=False)
     facts = Facts(BRIGHT, rows=tuple(rows_of("38.2")), codes=(), things=(guess,))
     said = compose(understand("Do I have a fever?"), facts, TUESDAY)
-    assert said == language("en").say("cannot_here")
+    assert said == language("en").say("cannot")
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -405,6 +414,9 @@ def test_print_may_name_what_is_not_seen() -> None:
     """Bags of tea are no handbags, and a dog may be one to beware of."""
     tea = replace(ROOF, rows=tuple(rows_of("GREEN TEA", "20 bags, 40 g", "Beware of the dog")))
     assert compose(understand("How many bags?"), tea, TUESDAY) == "It reads: 20 bags, 40 g"
+    ferry = replace(ROOF, rows=tuple(rows_of("Adults Children", "2 1")))
+    said = compose(understand("How many people is this for?"), ferry, TUESDAY)
+    assert said == language("en").say("closest", text="Adults Children; 2 1")
     said = compose(understand("Is there a dog?"), tea, TUESDAY)
     assert said == "I may miss it, but I do not see that: a dog.\nIt reads: Beware of the dog"
     assert (

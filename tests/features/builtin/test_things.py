@@ -72,7 +72,7 @@ def room(*things: tuple[str, int]) -> Bgr:
             "Welche Farbe hat das Auto vor dem Turm?",
             "Ich kann es übersehen, aber das sehe ich nicht: ein Auto.",
         ),
-        ("astronaut", "Is it a man or a woman?", "I see a person."),
+        ("astronaut", "Is it a man or a woman?", f"{language('en').say('cannot')} I see a person."),
         ("chelsea", "Ist das eine Katze?", "Ja, ich sehe: eine Katze."),
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
