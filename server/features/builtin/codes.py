@@ -57,7 +57,20 @@ def network(codes: Iterable[Code]) -> Network | None:
 
 
 # Fields of a contact or an event that are told, in this order
-_TOLD = ("FN", "N", "ORG", "TITLE", "SUMMARY", "DTSTART", "DTEND", "LOCATION", "TEL", "EMAIL", "ADR", "URL")
+_TOLD = (
+    "FN",
+    "N",
+    "ORG",
+    "TITLE",
+    "SUMMARY",
+    "DTSTART",
+    "DTEND",
+    "LOCATION",
+    "TEL",
+    "EMAIL",
+    "ADR",
+    "URL",
+)
 _WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d).*)?")
 
 

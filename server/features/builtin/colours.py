@@ -1,8 +1,8 @@
 """Names of colours. Pure.
 
-The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 46 it is black;
+The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 60 it is black;
 below saturation 38 it is grey, from value 190 on white, below value 80 black again. All else goes
-by hue, where dark orange is brown and pale red and magenta are pink. The borders are set so that
+by hue, where dark and pale orange is brown and pale red and magenta are pink. The borders are set so that
 the CSS colours of these names get them.
 """
 
@@ -54,11 +54,12 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     dull = (value < 170) & (sat >= 60)
     named[dull & ((hue < 4) | (hue >= 176)) & (sat < 200)] = _INDEX["brown"]
     named[dull & (hue >= 4) & (hue < 22)] = _INDEX["brown"]
+    named[(hue >= 7) & (hue < 22) & (sat < 70) & (value < 210)] = _INDEX["brown"]
     pale = sat < 38
     named[pale] = _INDEX["grey"]
     named[pale & (value >= 190)] = _INDEX["white"]
     named[pale & (value < 80)] = _INDEX["black"]
-    named[value < 46] = _INDEX["black"]
+    named[value < 60] = _INDEX["black"]
     return named
 
 

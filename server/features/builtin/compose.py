@@ -86,7 +86,7 @@ def compose(
     `clock`: the time of day; without one nothing is said about now.
     """
     speaker = Speaker(intent, facts, today, clock)
-    first, second = look_answers.summary(speaker, running=True) if running else _answer(speaker)
+    first, second = look_answers.overview(speaker, running=True) if running else _answer(speaker)
     if first in _refusals(speaker):
         if past:
             first = speaker.say("no_past")

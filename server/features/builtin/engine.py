@@ -325,6 +325,7 @@ class BuiltinEngine:
         reader, pool = self._reader, self._heavy
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
+        mentions: list[str] = []
         missing, key = self._missing(intent), "found_at"
         if seen := await self._seen(bgr, intent):
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
@@ -340,6 +341,7 @@ class BuiltinEngine:
             boxes = locate.text_boxes(pieces, intent, question)
             missing = "" if boxes else missing
             key = "written_at"
+            mentions = locate.mentions(pieces, boxes)
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
@@ -361,6 +363,8 @@ class BuiltinEngine:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things, key=key)
+        if mentions:
+            text = words.say("closest", text=words.items(mentions))
         if missing:
             text = words.sentence(missing, text if boxes else "")
         return _Found(text, tuple(boxes), tuple(codes))
@@ -537,11 +541,15 @@ def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
     return any(not asked_for(things, [name]) for name in asked)
 
 
+# Through them one sees what stands behind.
+_HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
+
+
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
     """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
-    box = next((one.box for one in found if one.box is not None), None)
-    if box is None:
+    one = next((one for one in found if one.box is not None), None)
+    if one is None or one.name in _HOLLOW or (box := one.box) is None:
         return ()
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]

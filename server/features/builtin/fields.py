@@ -237,7 +237,8 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
         elif days and has_hours:
             found.append(Opening(row.text, days))
             pending = None
-        elif days:
+        elif days and sum(bool(weekdays(plain(cell.text))) for cell in row.cells) < 2:
+            # Days side by side are the heads of a table.
             pending = (row.text, days)
         elif _SPAN.search(folded) and _CLOCKED.search(folded):
             # Hours alone go on with those of the row above.

@@ -104,17 +104,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     text = plain(question)
     intent = _subject(question, text, chosen, page)
     codes = languages_of(text)
-    if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
-        intent = replace(intent, want=Want.BEYOND)
-    if intent.want is Want.DEPARTURE and _WHERE.search(text):
-        intent = replace(intent, want=Want.BEYOND)
-    if intent.want is Want.LIGHT and intent.colours:
-        # "What does a red light mean?"
-        intent = replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
-    if intent.want is Want.CHANGE and _WHICH.search(text):
-        # "Which stop do I change at?"
-        words = (*intent.words, *intent.asked.split())
-        intent = replace(intent, want=Want.LOOKUP, words=words)
+    intent = _reconsidered(intent, text, codes)
     # The language of the answer is that of the question, unless it is chosen.
     own = (language_of(question) if chosen else None) or intent.language
     spoken = sorted(codes, key=lambda code: code != own)
@@ -141,6 +131,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want in (Want.LIGHT, Want.SHARP) and set(things) - {"lamp"}:
         # "Is the candle lit?" and "Are the scissors sharp?"
         want = Want.LOOKUP
+    if intent.want is Want.FACES and PERSON not in things and not how_many:
+        # "Is there anybody in the boats?"
+        want = Want.LOOKUP
     if want is Want.FACES and not how_many and route_of(question) is not Route.WHERE:
         # "What is the person wearing?"
         about = only or _only_people(intent.words, one.code)
@@ -153,6 +146,25 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want in (Want.FACES, Want.THING) and not how_many and _chooses_people(text, one.code):
         want = Want.OTHER
     return replace(intent, want=want, things=things, how_many=how_many)
+
+
+def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
+    """Return the intent of a `plain` question whose other words say that its subject is another one."""
+    if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
+        return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.DEPARTURE and _WHERE.search(text):
+        return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.LIGHT and intent.colours:
+        # "What does a red light mean?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
+    if intent.want is Want.LIGHT and (named := _LIGHT_OF.search(text)) and named[1] in intent.words:
+        # "Is there a light switch?"
+        return replace(intent, want=Want.LOOKUP, words=(intent.asked, *intent.words))
+    if intent.want is Want.CHANGE and _WHICH.search(text):
+        # "Which stop do I change at?"
+        words = (*intent.words, *intent.asked.split())
+        return replace(intent, want=Want.LOOKUP, words=words)
+    return intent
 
 
 def _chooses_people(text: str, code: str) -> bool:
@@ -187,6 +199,8 @@ def asks_origin(question: str) -> bool:
 
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
+# What light is only a part of
+_LIGHT_OF = re.compile(r"\blight (\w+)")
 # How much a small word tells of its language, next to one of its most common ones
 _OF_SMALL_WORDS = 0.4
 # Wants of questions whose words nothing else knows
@@ -205,8 +219,15 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     if intent.want not in _UNCLEAR and intent.want is not Want.COLOUR:
         return intent
     if intent.want is Want.COLOUR and intent.place:
-        # What is there is what is asked about.
-        return intent
+        # What is there is what is asked about, and not the shirt of the guy in the middle.
+        one = language(spoken[0])
+        named = [
+            word
+            for word in intent.words
+            if word not in _places(one.code) and word not in _fillers(one.code)
+        ]
+        of_part = len(named) > 1 and not intent.colours
+        return replace(intent, want=Want.OTHER) if of_part else intent
     route, of_colour = route_of(question), intent.want is Want.COLOUR
     if route is Route.NOW and not of_colour and not any(_knows_some(text, code) for code in spoken):
         said = question.strip(_PUNCTUATION)

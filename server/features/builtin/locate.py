@@ -135,6 +135,17 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
     return [_part(piece, words) for count, piece in hits if count == most][:MOST]
 
 
+def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
+    """Return the lines that several found words are parts of: "parcel" on a card about one is not where it lies."""
+    if len(boxes) < 2:
+        return []
+    return [
+        piece.text
+        for piece in pieces
+        if any(box.label in piece.text and box.label != piece.text for box in boxes)
+    ]
+
+
 def _asks_to_pay(intent: Intent) -> bool:
     """Tell "Where do I pay?" from "Where is the total?"."""
     return intent.want is Want.TOTAL and not prices.names_total(intent.asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import SOME, Answer, Speaker, unknown_thing
+from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
 
@@ -13,8 +13,8 @@ from server.models.routing import plain
 # second most of the picture moves.
 MOVES = 0.008
 MOVES_MUCH = 0.05
-# Rows of a page of print, which is no book
-_PAGE = 8
+# Things that others stand on or beside
+_AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench", PERSON})
 # Brightness below which it is dim
 _DIM = 0.3
 
@@ -157,7 +157,9 @@ def _count(s: Speaker, name: str) -> str:
 
 def faces(s: Speaker) -> Answer:
     count = s.facts.faces
-    if len(asked_for(s.things, [PERSON])) > (count or 0):
+    # "Can you see her face?" is not asked of a person from behind.
+    alone = {*plain(str(s.language.watch["faces"])).split()}.intersection(s.intent.asked.split())
+    if not alone and len(asked_for(s.things, [PERSON])) > (count or 0):
         return _count(s, PERSON), ""
     if count is None:
         return s.say("faces_missing"), ""
@@ -198,12 +200,22 @@ def change(s: Speaker) -> Answer:
     )
 
 
-def summary(s: Speaker, *, running: bool = False) -> Answer:
+def summary(s: Speaker) -> Answer:
+    """Answer with all that there is; of "What's on the table?" without the chairs around it."""
+    if s.intent.things:
+        around = _AROUND_US | {*s.intent.things}
+        s.things = tuple(one for one in s.things if one.name not in around)
+        if not s.see_things():
+            return cannot(s)
+    return overview(s)
+
+
+def overview(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the things and faces, the code, the largest print or the colour; then with the rest."""
     around = s.say("see_around", colours=_middle(s), light=_light(s))
     if running and (news := s.came_and_went()):
         return news, s.see_things()
-    is_page = len(s.rows) >= _PAGE
+    is_page = len(s.rows) >= PAGE
     if named := s.see_things(sure=is_page, printed=is_page):
         if s.facts.faces and not asked_for(s.things, [PERSON]):
             named = s.sentence(named, faces(s)[0])

@@ -28,6 +28,8 @@ SOME = 4
 
 # Rows of print beside which a picture is mostly print
 PRINTED = 3
+# Rows of a page, which is no book
+PAGE = 8
 # Share of the largest row's height that a further row of a title has, and most rows of one
 _ONE_SIZE, _MOST_TITLE = 0.85, 3
 # Things that everybody knows

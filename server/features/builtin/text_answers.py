@@ -11,7 +11,7 @@ from statistics import median
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import ITEMS, SOME, Answer, Speaker
+from server.features.builtin.speaker import BOOK, ITEMS, PAGE, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -148,13 +148,17 @@ def _asks_dose(s: Speaker) -> bool:
 
 # What somebody must not eat: one row says too little.
 _ALLERGENS = re.compile(
-    r"\b(?:nuts?|nuss|nusse|noix|nuez|nueces|frutos|noci|nozes|noten|orzech|findik|gluten|lacto|lakto|allerg|alerg|vegan|veget|halal|kosher|koscher)"
+    r"\b(?:(?:pea)?nuts?|erdnuss|cacahuet|arachid|nuss|nusse|noix|nuez|nueces|frutos|noci|nozes|noten|orzech|findik|gluten|lacto|lakto|allerg|alerg|vegan|veget|halal|kosher|koscher)"
     r"|орех|горіх|глютен|лактоз|веган|аллерг|алерг|مكسرات|نباتي|حلال|मेवे|शाकाहारी|ナッツ|견과|坚果|素食|过敏|アレルギ|알레르"
 )
 
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
+    if diet := [word for word in words if _ALLERGENS.search(word)]:
+        # Another row may name more of them.
+        s.sources = {row.text: "" for row in s.rows if _names_some(row, diet)}
+        return s.closest() if s.sources else s.why_not(s.cannot_here)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)
@@ -163,9 +167,9 @@ def lookup(s: Speaker) -> Answer:
         named = _naming(s, words)
         if not named:
             return s.why_not(s.cannot_here)
-        if _ALLERGENS.search(" ".join(words)):
-            # Another row may name more of them.
-            s.sources = {row.text: "" for row in s.rows if _names_some(row, words)}
+        if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
+            # It is the end of what the row above begins.
+            s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
             return s.closest()
         is_count = s.intent.how_many or s.intent.want is Want.ITEMS
         return s.counted(named[0]) if is_count else s.quote(named[0])
@@ -179,6 +183,10 @@ def lookup(s: Speaker) -> Answer:
 
 def number(s: Speaker) -> Answer:
     words = [word for word in (*s.intent.asked.split(), *s.words) if word not in _GENERAL]
+    if any(word.isdigit() for word in s.words):
+        # "What's number 31?"
+        named = _naming(s, [word for word in s.words if word.isdigit()])
+        return s.quote(named[0]) if named else (s.cannot_here, s.seen())
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None:
         return s.beside(near)
@@ -200,8 +208,9 @@ def name(s: Speaker) -> Answer:
         if near is not None:
             return s.beside(near)
     title = s.title()
-    if s.intent.colours:
-        # Of several books the red one is asked about.
+    of_thing = {*s.intent.things} - {BOOK}
+    if of_thing or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
+        # Of several books the red one is asked about, or a laptop's brand, or a form.
         s.sources = {row.text: "" for row in title}
         return s.closest()
     rest = [row for row in s.rows if row not in title]
@@ -286,6 +295,11 @@ def password(s: Speaker) -> Answer:
         return s.say("printed_password", value=printed.value), s.say("alike")
     if found is not None:
         return s.say("open_network", name=found.name), ""
+    wifi, coded = _naming(s, _NETWORK), tables.beside(s.rows, ("code",))
+    if wifi and coded is not None and not coded.prose:
+        # "Wifi: guest", and below it "Code: cinnamon"
+        s.sources = {row.text: "" for row in (wifi[0], coded.row)}
+        return s.closest()
     return _none(s, "none_password")
 
 
@@ -321,6 +335,9 @@ def total(s: Speaker) -> Answer:
     return s.say("no_total"), _prices_read(s)
 
 
+_NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
+
+
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
     if (dose := fields.dose(s.texts)) and _asks_dose(s):
@@ -330,6 +347,10 @@ def items(s: Speaker) -> Answer:
     if not named and (not s.intent.asked or not listed):
         return lookup(s)
     shown = named or listed
+    if named and any(_NUMBERED.match(one.label) for one in named):
+        # "2 Flat white" are two, or the second dish.
+        s.sources = {one.row.text: "" for one in named}
+        return s.closest()
     count = sum(map(prices.pieces, named)) if named else len(listed)
     return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
 
@@ -341,16 +362,17 @@ def money_back(s: Speaker) -> Answer:
     return _none(s, "none_price")
 
 
+_FREE = tables.printed("free")
+
+
 def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
-    if s.words:
-        found = prices.item(s.rows, s.words)
-        if found is not None and prices.has_several(found.row, s.rows):
+    found = prices.item(s.rows, s.words) if s.words else None
+    if found is not None:
+        if prices.has_several(found.row, s.rows):
             return s.quote(found.row)
-        if found is not None:
-            return s.say("item", label=found.label, value=found.text), s.row(
-                found.row, found.text, found.label
-            )
+        text = s.say("item", label=found.label, value=found.text)
+        return text, s.row(found.row, found.text, found.label)
     sum_of_all = prices.total(s.rows)
     tags = prices.tags(s.rows)
     if not tags:
@@ -363,6 +385,10 @@ def price(s: Speaker) -> Answer:
     target = " ".join(s.words)
     if target and sum_of_all is not None:
         return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
+    if not s.words and (free := [row for row in s.rows if _FREE.search(plain(row.text))]):
+        # It may cost nothing, and the price may be another thing's.
+        s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
+        return s.closest()
     if len(tags) == 1 or tags[0].row.height > 1.3 * tags[1].row.height:
         first = tags[0]
         named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
@@ -428,7 +454,7 @@ def _prices_read(s: Speaker) -> str:
 # Words of a question about departures that name no destination
 _TRAVEL = frozenset(
     plain_words(
-        "train bus tram flight boat ferry ship next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
+        "train bus tram flight boat ferry ship treno traghetto barco trem trein boot bateau poezd autobus pociag tren vapur next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
         "leave leaves depart departs time uhr heure hora does when "
         "first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
     )
@@ -436,11 +462,11 @@ _TRAVEL = frozenset(
 
 
 # What stands beside the time of a departure, or above it
-_LEAVES = ("departs",)
+_LEAVES, _ARRIVES = ("departs",), ("arrives",)
 
 
 # Words with which a question is about an arrival, not a departure
-_ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "прибы", "到达")
+_ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
 
 
 # Words of a question that say no more than that something is asked for: of all, and by what
@@ -506,7 +532,8 @@ def date(s: Speaker) -> Answer:
     row = max(s.rows, key=lambda row: _hits(row, s.words))
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
-    if _hits(row, s.words) > most and told:
+    heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
+    if _hits(row, s.words) > most and told and not heads:
         # "Return the books by Friday", "Paper 10.12. and 24.12."
         return s.quote(row)
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
@@ -540,7 +567,7 @@ def time(s: Speaker) -> Answer:
     leaves = fields.departure(s.rows, s.words) if s.words else None
     if leaves is not None:
         return _named(s, leaves)
-    timed = [row for row in s.rows if fields.times([row.text])]
+    timed = _clocked(s)
     if not timed:
         return _none(s, "none_time")
     largest = max(timed, key=lambda row: row.height)
@@ -582,11 +609,8 @@ def opening(s: Speaker) -> Answer:
     if not found:
         return _none(s, "none_hours")
     everything = s.items((one.text for one in found), 7)
-    if named := [one.text for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
-        # "Is it closed on holidays?"
-        if s.intent.weekday is None and not s.intent.other_time:
-            return s.say("reads", text=s.items(named)), s.scripts()
-        return s.say("hours_day", items=s.items(named)), s.scripts()
+    if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
+        return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
     if (row := next((row for row in rows if _names_some(row, s.words)), None)) is not None:
         # "When is yoga on Friday?"
@@ -610,6 +634,17 @@ def opening(s: Speaker) -> Answer:
     # Many of no day are hours to choose from.
     choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
     return s.say("values" if choice else "hours", items=everything), s.scripts()
+
+
+def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
+    """Answer with the hours that a word of the question stands beside: "Is it closed on holidays?"."""
+    texts, day = [one.text for one in named], s.intent.weekday
+    if day is not None and any(one.days and day not in one.days for one in named):
+        s.sources = dict.fromkeys(texts, "")
+        return s.closest()
+    if day is None and not s.intent.other_time:
+        return s.say("reads", text=s.items(texts)), s.scripts()
+    return s.say("hours_day", items=s.items(texts)), s.scripts()
 
 
 # Rows of one day's hours: two, where it closes at noon
@@ -651,18 +686,30 @@ def departure(s: Speaker) -> Answer:
     found = fields.departure(s.rows, places) if places else None
     if found is None and places:
         near = tables.beside(s.rows, places)
-        if near is not None:
+        if near is not None and fields.times([near.value]):
             return s.beside(near)
-    if found is None and not places:
-        near = tables.beside(s.rows, _LEAVES, digits=True)
+    is_arrival = s.intent.asked.startswith(_ARRIVALS)
+    if found is None and not _naming(s, places):
+        near = tables.beside(s.rows, _ARRIVES if is_arrival else _LEAVES, digits=True)
         if near is not None and (clocks := fields.times([near.value])):
-            return s.say("departure", value=clocks[0]), s.row(near.row, clocks[0])
+            said = s.say("time" if is_arrival else "departure", value=clocks[0])
+            return said, s.row(near.row, clocks[0])
+    if found is None and (named := _naming(s, places)) and (timed := _clocked(s)):
+        # Which of the times belongs to the place is in the rows.
+        s.sources = {row.text: "" for row in (*named, *timed)[:SOME]}
+        return s.closest()
+    if found is None and not places:
         found = fields.first_departure(s.rows)
     if found is None:
         return s.cannot_here, s.seen()
-    if s.intent.asked.startswith(_ARRIVALS):
+    if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _clocked(s: Speaker) -> list[Row]:
+    """Return the rows with a time of day."""
+    return [row for row in s.rows if fields.times([row.text])]
 
 
 def _clock_row(s: Speaker) -> Row | None:

@@ -225,6 +225,9 @@ async def test_codes_are_read(engine: BuiltinEngine) -> None:
         ((180, 105, 255), "pink"),
         ((128, 0, 0), "blue"),
         ((0, 215, 255), "yellow"),
+        # A wall in warm light, and a black cat
+        ((142, 162, 177), "brown"),
+        ((50, 32, 28), "black"),
     ],
 )
 def test_colours_have_their_usual_names(bgr: tuple[int, int, int], name: str) -> None:
@@ -426,7 +429,9 @@ async def test_a_cup_on_a_wooden_table(engine: BuiltinEngine) -> None:
     "question", ["Ist die Tür offen?", "¿Está abierta la puerta?", "Is the door open?"]
 )
 async def test_a_door_has_no_opening_hours(engine: BuiltinEngine, question: str) -> None:
-    first = (await ask(engine, write(scene(), ["EXIT", "PULL", "MIND THE STEP"], height=60), question)).split("\n")[0]
+    first = (
+        await ask(engine, write(scene(), ["EXIT", "PULL", "MIND THE STEP"], height=60), question)
+    ).split("\n")[0]
     said = language(understand(question).language)
     assert first == said.say("cannot_here")
     first = (await ask(engine, scene(), question)).split("\n")[0]

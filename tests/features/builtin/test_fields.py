@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.builtin import codes, fields, measures, prices, tables
+from server.features.builtin import codes, fields, locate, measures, prices, tables
+from server.features.builtin.intents import Intent
 from server.features.builtin.lines import Piece, Row, legible, reading_order, row_of, upright
 from server.features.builtin.wants import Want
 
@@ -633,6 +634,25 @@ def test_a_value_stands_in_larger_print_below_its_caption() -> None:
 )
 def test_a_contact_and_an_event_are_told_by_their_values(text: str, shown: str) -> None:
     assert codes.told(text) == shown
+
+
+def test_days_side_by_side_are_the_heads_of_a_table() -> None:
+    """They have no hours of their own."""
+    heads = [piece("Hour", 100, 100), piece("Saturday", 300, 100), piece("Sunday", 500, 100)]
+    table = reading_order([*heads, piece("12 - 18", 100, 150), piece("every 30 min", 300, 150)])
+    assert all(not one.days for one in fields.openings(table))
+
+
+def test_a_word_of_several_lines_is_only_mentioned() -> None:
+    """A card about a parcel does not show where it lies; two signs of one word are what they say."""
+    card = [piece("Your parcel is", 100, 100), piece("We keep parcels", 100, 150)]
+    intent = Intent(Want.LOOKUP, "en", words=("parcel",))
+    found = locate.text_boxes(card, intent, "Where is my parcel?")
+    assert locate.mentions(card, found) == ["Your parcel is", "We keep parcels"]
+    assert locate.mentions(card[:1], found[:1]) == []
+    signs = [piece("Exit", 100, 100), piece("Exit", 500, 100)]
+    intent = Intent(Want.LOOKUP, "en", words=("exit",))
+    assert locate.mentions(signs, locate.text_boxes(signs, intent, "Where is the exit?")) == []
 
 
 def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:

@@ -121,6 +121,11 @@ def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> No
         ("Are they men or women?", Want.OTHER),
         ("Sind das Männer oder Frauen?", Want.OTHER),
         ("How many men and women are there?", Want.THING),
+        ("Is there anybody in the boats?", Want.LOOKUP),
+        ("What colour is the shirt of the guy in the middle?", Want.OTHER),
+        ("What colour is the box in the middle?", Want.COLOUR),
+        ("Is there a light switch?", Want.LOOKUP),
+        ("Is there light in the room?", Want.LIGHT),
     ],
 )
 def test_what_is_asked_of_a_person(question: str, want: Want) -> None:
@@ -234,7 +239,9 @@ async def test_where_alone_is_about_all_that_is_seen() -> None:
     assert (await ask("Where?"))[0] != language("en").say("not_found")
 
 
-@pytest.mark.parametrize("question", ["Where is it made?", "Wo wird es hergestellt?", "¿Dónde está hecho?"])
+@pytest.mark.parametrize(
+    "question", ["Where is it made?", "Wo wird es hergestellt?", "¿Dónde está hecho?"]
+)
 async def test_where_something_is_from_is_no_place_in_the_picture(question: str) -> None:
     intent = understand(question)
     assert await ask(question) == (language(intent.language).say("cannot"), None)
@@ -408,6 +415,29 @@ async def test_the_colour_of_a_thing_without_a_place() -> None:
     said = await ask("What colour is the chair?", chair)
     assert said[0].split("\n")[0] == "I see a chair."
     assert "In the middle it is grey" in said[0]
+
+
+CHAIRS = tuple(Thing("chair", 0.9, Box(n, 300, n + 90, 400), sure=True) for n in (100, 300))
+
+
+def test_what_is_on_a_table_is_not_what_stands_around_it() -> None:
+    for more, answer in (((), language("en").say("cannot")), ((CUP,), "I see a cup.")):
+        facts = Facts(BRIGHT, rows=(), codes=(), things=(*CHAIRS, *more))
+        assert compose(understand("What's on the table?"), facts, TUESDAY) == answer
+
+
+def test_a_person_from_behind_shows_no_face() -> None:
+    person = Thing("person", 0.9, Box(100, 100, 300, 600), sure=True)
+    facts = Facts(BRIGHT, rows=(), codes=(), faces=0, things=(person,))
+    said = compose(understand("Can you see her face?"), facts, TUESDAY)
+    assert said.startswith(language("en").say("faces_none"))
+    assert compose(understand("Who is there?"), facts, TUESDAY) == "I count at least one: a person."
+
+
+async def test_a_chair_is_seen_through() -> None:
+    """What stands behind it has most of its box."""
+    assert (await ask("What colour is the chair?", *CHAIRS[:1]))[0].startswith("I see a chair.\n")
+    assert "colour: grey" in (await ask("What colour is the cup?", CUP))[0]
 
 
 def test_print_may_name_what_is_not_seen() -> None:
