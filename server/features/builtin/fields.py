@@ -25,6 +25,9 @@ _URL = re.compile(
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
 _LIKE_PHONE = re.compile(r"(?<![\w.,+-] )(?<![\w.,+-])\d{2,4}(?: \d{2,4}){2,3}(?![ ]?[\w%€$£])")
 _PHONE_ROW = printed("phone")
+# Written like a number to call: with so many digits, and the first after a zero no other sign
+_MANY_DIGITS = 9
+_WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d")
 _TIME = re.compile(
     r"(?<![\d:.,])(?:[01]?\d|2[0-3])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
     r"|(?<![\d:.,])(?:1[0-2]|[1-9])(?:\.[0-5]\d)?\s?[ap]\.?m\b\.?",
@@ -78,8 +81,8 @@ def phones(rows: Iterable[str]) -> list[str]:
         taken = [date.text for date in dates(row)]
         for text in matches((_PHONE,), row):
             digits = sum(char.isdigit() for char in text)
-            written = text.startswith(("+", "00", "(0")) or (
-                text.startswith("0") and any(char in " /()-" for char in text)
+            written = text.startswith("+") or (
+                digits >= _MANY_DIGITS and _WRITTEN.match(text) is not None
             )
             if 7 <= digits <= 15 and text not in taken and (named or written):
                 found.append(text)
@@ -255,6 +258,22 @@ def _begins_with_hours(folded: str) -> bool:
     return day is None or (span is not None and span.start() < day.start())
 
 
+_HOURS = printed("hours")
+_LONGER = re.compile(r"[^\W\d_]{3,}")
+
+
+def is_pure(one: Opening) -> bool:
+    """Find whether a row has little beside days and hours: "Seen from 9:12 to 9:21 on 3 May" is of no door."""
+    rest = _without_days(plain(one.text))
+    for pattern in (_DAILY, _WEEKDAYS, _WEEKEND, _CLOSED, _HOURS):
+        rest = pattern.sub(" ", rest)
+    return len(_LONGER.findall(rest)) < _MUCH and not dates(one.text)
+
+
+# Words beside a row's hours from which it is a text
+_MUCH = 2
+
+
 def names_closed(asked: str) -> bool:
     """Find whether a question, as `plain` text, asks whether something is closed, or closes."""
     return _ASKS_CLOSED.search(asked) is not None
@@ -337,9 +356,17 @@ def weekdays(folded: str) -> frozenset[int]:
     for match in _days().range.finditer(folded):
         first, last = (_days().numbers[match[end]] for end in ("first", "last"))
         found |= {(first + n) % 7 for n in range((last - first) % 7 + 1)}
+    alone = not any(map(str.isalpha, _days().one.sub("", folded)))
     for match in _days().one.finditer(folded):
-        found.add(_days().numbers[match["first"]])
+        is_day = alone or len(match["first"]) > _SHORT
+        if is_day or any(one(folded, match.end()) for one in (_GOES_ON.match, _CLOSED.search)):
+            found.add(_days().numbers[match["first"]])
     return frozenset(found)
+
+
+# Letters of a day's name that may be another word ("do", "so"), and what follows it where it is a day
+_SHORT = 2
+_GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,8 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.BEYOND)
     if intent.want is Want.DEPARTURE and _WHERE.search(text):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.LOOKUP and _AGE.search(text):
+        return replace(intent, want=Want.BEYOND)
     if intent.want is Want.LIGHT and intent.colours:
         # "What does a red light mean?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
@@ -199,6 +201,8 @@ def asks_origin(question: str) -> bool:
 
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
+# "The Old Net Loft" is no age.
+_AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
 # What light is only a part of
 _LIGHT_OF = re.compile(r"\blight (\w+)")
 # How much a small word tells of its language, next to one of its most common ones

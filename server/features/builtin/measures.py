@@ -49,6 +49,7 @@ _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
 _SERIAL = re.compile(r"\d{5,}+[A-Za-z]")
 _PER_100 = re.compile(r"(?<!\w)(?:per|pro|pour|por|par|je|na|на)\s?1?00\s?(?:g|ml|г|мл)\b", re.I)
 _NET = printed("net")
+_DOSE = re.compile(r"(?:mg|µg|μg)$", re.I)
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
 
 
@@ -72,6 +73,9 @@ def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
         found = [one for one in found if not one.text.endswith("°")] or found
     if want is Want.ENERGY:
         found = [one for one in found if "kj" not in one.text.lower()] or found
+    if want is Want.WEIGHT:
+        # A tablet's dose, and the glass of a wine list
+        found = [one for one in found if not _DOSE.search(one.text)]
     if want in (Want.WEIGHT, Want.VOLUME):
         # "Per 100 g" is no weight of the thing, and "Net weight" surely is.
         found = [one for one in found if not _PER_100.search(one.row.text)] or found

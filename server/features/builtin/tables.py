@@ -49,7 +49,10 @@ def names_it(text: str, word: str) -> bool:
     folded = plain(text)
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
         return True
-    return any(_same(token, one) for token in _tokens(folded) for one in wanted)
+    return any(
+        _same(token, word) or any(_is_plural(token, one) for one in wanted)
+        for token in _tokens(folded)
+    )
 
 
 def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
@@ -170,8 +173,9 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
     if not _spaced(text):
         return False
     if not any(map(str.isalpha, before)):
-        words = not alone and before.strip() == "" and value and value.replace(" ", "").isalpha()
-        return bool(words) and not _MARKED.match(after)
+        words = before.strip() == "" and value and value.replace(" ", "").isalpha()
+        long = not alone or len(value.split()) >= _MANY
+        return bool(words) and long and not _MARKED.match(after)
     return (
         after.strip() == ""
         if not value
@@ -244,18 +248,17 @@ def _tokens(folded: str) -> list[str]:
     return re.findall(r"(?<![^\W_])[^\W_]/[^\W_](?![^\W_])|[^\W_]+", folded)
 
 
-def _same(token: str, word: str) -> bool:
-    if token == word:
-        return True
+def _is_plural(token: str, word: str) -> bool:
+    """Find whether two words are one, or one of them is the other's plural."""
     short, long = sorted((token, word), key=len)
-    if len(short) >= 3 and long in (
-        short + "s",
-        short + "es",
-        short + "n",
-        short + "en",
-        short + "e",
-    ):
+    ends = ("s", "es", "n", "en", "e")
+    return token == word or (len(short) >= 3 and long in {short + end for end in ends})
+
+
+def _same(token: str, word: str) -> bool:
+    if _is_plural(token, word):
         return True
+    short = min((token, word), key=len)
     # "Orangensaft" has "saft", "Cappuccinos" is a plural; digits must be the same.
     if _NUMBERISH.fullmatch(token) or _NUMBERISH.fullmatch(word):
         return False

@@ -11,7 +11,7 @@ from statistics import median
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import BOOK, ITEMS, PAGE, SOME, Answer, Speaker
+from server.features.builtin.speaker import BOOK, ITEMS, PAGE, PRINTED, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -208,8 +208,12 @@ def name(s: Speaker) -> Answer:
         if near is not None:
             return s.beside(near)
     title = s.title()
-    of_thing = {*s.intent.things} - {BOOK}
-    if of_thing or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
+    unsure = {*s.intent.things} - {BOOK}
+    if len(s.rows) >= PRINTED:
+        # "What's the name of the doctor?" is no headline.
+        others = (word for word in s.words if not s.thing_words.knows(word))
+        unsure |= {word for word in others if not _naming(s, [word])}
+    if unsure or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
         # Of several books the red one is asked about, or a laptop's brand, or a form.
         s.sources = {row.text: "" for row in title}
         return s.closest()
@@ -237,8 +241,8 @@ def contact(s: Speaker) -> Answer:
 
 _PASSWORD = ("password",)
 
-# What stands before a network's name, the surest first
-_NAMES_NETWORK = (("ssid",), ("network", "netzwerk", "réseau", "red"), ("wifi", "wlan"))
+# What stands before a network's name, the surest first; the last is a colour in English.
+_NAMES_NETWORK = (("ssid",), ("network", "netzwerk", "réseau"), ("wifi", "wlan"), ("red",))
 _NETWORK = tuple(word for words in _NAMES_NETWORK for word in words)
 
 
@@ -310,7 +314,8 @@ def network(s: Speaker) -> Answer:
             s.say("password", value=found.password) if found.password else ""
         )
     # "Free wifi for our guests" has no name.
-    near = (tables.beside(s.rows, words) for words in _NAMES_NETWORK)
+    groups = _NAMES_NETWORK if s.intent.language == "es" else _NAMES_NETWORK[:-1]
+    near = (tables.beside(s.rows, words) for words in groups)
     printed = next((one for one in near if one is not None and not one.prose), None)
     if printed is not None:
         return s.say("network", value=printed.value), s.row(
@@ -322,6 +327,10 @@ def network(s: Speaker) -> Answer:
 # Answers about prices: of a thing, in total, by the kilo. Pure.
 
 
+# What is to pay is no sum of all prices of a list.
+_TO_PAY = re.compile(r"pay|owe|zahl|pag|betal|zapl|ode|плат")
+
+
 def total(s: Speaker) -> Answer:
     if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or _naming(s, s.words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
@@ -330,7 +339,7 @@ def total(s: Speaker) -> Answer:
     if found is not None:
         return s.say("total", value=found.text), s.row(found.row, found.text)
     added = None if prices.current(prices.bill(s.rows)) else prices.added(s.rows)
-    if added is not None:
+    if added is not None and not _TO_PAY.search(s.intent.asked):
         return s.say("added", count=added.count, value=added.text), s.scripts()
     return s.say("no_total"), _prices_read(s)
 
@@ -413,6 +422,9 @@ def dearest(s: Speaker) -> Answer:
 
 
 def _extreme(s: Speaker, *, highest: bool) -> Answer:
+    if s.intent.yes_no and s.words and not _naming(s, s.words):
+        # "Is it cheaper online?"
+        return s.cannot_here, s.seen()
     if prices.asks_by_unit(s.words):
         by_unit = sorted(prices.unit_prices(s.rows), key=lambda one: prices.amount(one.text))
         if not by_unit:
@@ -536,6 +548,10 @@ def date(s: Speaker) -> Answer:
     if _hits(row, s.words) > most and told and not heads:
         # "Return the books by Friday", "Paper 10.12. and 24.12."
         return s.quote(row)
+    if timed and s.intent.in_days == 0 and not named:
+        # "What day is it today?"
+        s.sources = {row.text: "" for row in timed[:SOME]}
+        return s.closest()
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
@@ -623,7 +639,12 @@ def opening(s: Speaker) -> Answer:
         of_day = [one.text for one in found if day is None or day in one.days]
         s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
         return s.closest()
-    if (said := _now(s, found)) is not None:
+    pure = [one for one in found if fields.is_pure(one)]
+    if not pure:
+        # "Breakfast 7 - 10" says nothing of the door.
+        s.sources = {one.text: "" for one in found[:SOME]}
+        return s.closest()
+    if (said := _now(s, pure)) is not None:
         return said, s.say("hours", items=everything)
     if day is not None:
         here = [one.text for one in found if day in one.days]

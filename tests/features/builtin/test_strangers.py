@@ -125,6 +125,8 @@ def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> No
         ("What colour is the shirt of the guy in the middle?", Want.OTHER),
         ("What colour is the box in the middle?", Want.COLOUR),
         ("Is there a light switch?", Want.LOOKUP),
+        ("How old is the man?", Want.BEYOND),
+        ("Is the dog old?", Want.LOOKUP),
         ("Is there light in the room?", Want.LIGHT),
     ],
 )
