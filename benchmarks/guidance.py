@@ -42,7 +42,6 @@ from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.messages import Goal
-from server.features.guidance.scanning import Scanning
 from server.media.picture.grounding import Box
 from server.session.request.parts import Preferences
 
@@ -344,17 +343,18 @@ def picture_of(seen: Bgr, shown: Any) -> Picture:
     )
 
 
-class Looked:
-    """The surroundings of a server's part that looks: a camera that shows what it is given, and what is told."""
+class Server:
+    """The server's own leading, with a camera that shows what it is given, and what is told."""
 
     def __init__(self, finder: Finder) -> None:
-        self.finder = finder
-        self.spent = 0.0
         self.told: list[Any] = []
+        self._finder = finder
+        # Seconds of the newest look
+        self._spent = 0.0
         self._view: Callable[[], Bgr] | None = None
         none = SimpleNamespace
         no_model = none(status=none(ready=False))
-        self.context: Any = none(
+        context: Any = none(
             services=none(metrics=Metrics("test"), current_engine=lambda *role: no_model),
             requests=none(preferences=Preferences(), prepare=self._prepare),
             camera=none(scene=None, wake=lambda: None),
@@ -363,19 +363,26 @@ class Looked:
             touch=lambda: None,
             wants_changed=lambda: None,
         )
+        self.leading = Leading(context, Seeker(self._find))
 
     async def _prepare(self, shown: Any, needs: Any, *, unseen: bool) -> Picture:
         assert self._view is not None
         return picture_of(self._view(), shown)
 
-    async def take(
-        self, part: Leading | Scanning, image: Any, seen: Callable[[], Bgr], now: float
-    ) -> float:
-        """Give a frame to the part, wait for its look, which may see it; return the processor's seconds without that."""
-        self._view = cache(seen)
+    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
+        # The processor's time: the machine may do other things, too.
+        began = time.thread_time()
+        found = self._finder.seek(bgr, wish, known)
+        self._spent = time.thread_time() - began
+        return found, self._spent
+
+    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
+        """Take a frame; return the seconds of its look, 0 where none was due."""
+        self._spent, self._view = 0.0, cache(seen)
+        no_image: Any = None
         frame = Frame(
             id="f",
-            image=image,
+            image=no_image,
             width=WIDTH,
             height=HEIGHT,
             captured=now,
@@ -383,34 +390,10 @@ class Looked:
             arrived=now,
             rtp_time=0,
         )
-        began = time.thread_time()
-        part.frame(frame)
-        spent = time.thread_time() - began
-        while part.looking:
+        self.leading.frame(frame)
+        while self.leading.looking:
             await asyncio.sleep(0)
-        return spent
-
-
-class Server(Looked):
-    """The server's own leading."""
-
-    def __init__(self, finder: Finder) -> None:
-        super().__init__(finder)
-        self.leading = Leading(self.context, Seeker(self._find))
-
-    async def _find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
-        # The processor's time: the machine may do other things, too.
-        began = time.thread_time()
-        found = self.finder.seek(bgr, wish, known)
-        spent = time.thread_time() - began
-        self.spent += spent
-        return found, spent
-
-    async def frame(self, seen: Callable[[], Bgr], now: float) -> float:
-        """Take a frame; return the seconds of its look, 0 where none was due."""
-        self.spent = 0.0
-        await self.take(self.leading, None, seen, now)
-        return self.spent
+        return self._spent
 
 
 async def lead(finder: Finder, page: Page, seed: int) -> Run:

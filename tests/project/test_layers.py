@@ -308,22 +308,10 @@ MEASURED = {
         *("core.frames", "core.metrics", "media.picture.grounding", "session.request.parts"),
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
-        "features.guidance.scanning",
     },
-    "around.py": {
-        *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
-        *("features.builtin.surroundings", "features.builtin.thing_words"),
-        *("features.guidance.messages", "features.guidance.scanning"),
-    },
-    "gate.py": {"shared.attention.attention", "media.picture.planes"},
-    "picture_reuse.py": {"media.picture.likeness", "media.picture.planes"},
     "recall.py": {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.routing"),
         *("features.recall.grids", "features.recall.memory", "media.picture.encode"),
-    },
-    "room_talk.py": {
-        *("core.sound", "features.voice_in.detector", "features.voice_in.foreground"),
-        "features.voice_in.turns",
     },
     "simulate.py": {
         "core.frames",
@@ -332,7 +320,6 @@ MEASURED = {
         "inference",
         "models.scheduler.job",
     },
-    "still_scene.py": {"models.prompts"},
     "truth.py": {
         *("core.errors", "core.frames", "features.builtin.detector", "features.builtin.engine"),
         *("media.picture.prepare", "models.base", "models.openai.chat_client"),
@@ -343,10 +330,6 @@ MEASURED = {
         *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
         *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
         *("features.watches.watch_triggers", "media.picture.grounding"),
-    },
-    "watch_rule.py": {
-        *("shared.watch_answers", "features.watches.rule", "media.picture.grounding"),
-        "media.picture.model_json",
     },
 }
 # Pure modules with which scripts read a file or a setting as the server does

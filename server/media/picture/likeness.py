@@ -277,8 +277,7 @@ def _blur(plane: F32, target: F32) -> None:
 # laid over each other at twice the size, an edge that swayed by half a pixel leaves a third of the difference.
 _SHRINK = 2
 # A block of 8 px differs when its mean does by more grey levels than this; where the camera sways, also by more than this
-# share of the contrast around it. With
-# `python -m benchmarks.picture_reuse` a digit of an LCD with a contrast of 30 has 7.7 on a tripod, and 7.0 where it sways.
+# share of the contrast around it. A digit of an LCD with a contrast of 30 has 7.7 on a tripod, and 7.0 where it sways.
 _LEAST = 6.8
 _EDGE = 0.15
 # Before a camera that stands, by so many times as much as 95 % of all blocks do at least: noise; never more than this.

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.watch_minutes import Minutes, run
-from benchmarks.watch_rule import Model, measure
-from benchmarks.watch_scenes import Model as Errs
+from benchmarks.watch_scenes import Model
 from server.features.watches.rule import (
     MAX_WATCHES,
     Ask,
@@ -424,15 +423,6 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
         assert len(rule.status(now, minute)) == len(rule) <= MAX_WATCHES
 
 
-def test_a_model_with_two_percent_false_yes_alerts_falsely_less_than_once_in_five_days() -> None:
-    """The simulation of benchmarks/watch_rule.py, small: seeds decide, bounds allow for its chance."""
-    runs = [measure(Model(), seed, days=100, events=1_000) for seed in (1, 2)]
-    assert sum(run.false_a_day for run in runs) / 2 <= 0.2
-    assert sum(run.premature for run in runs) / 2 <= 0.015
-    assert all(run.missed_first <= 0.18 and run.missed <= 0.012 for run in runs)
-    assert all(run.requests_to_alert < 2.2 for run in runs)
-
-
 def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None:
     """The settled look of the others goes out, and their first event alerts."""
     asleep = Order("w2", "the light is on", hours=(0, 1))
@@ -472,7 +462,7 @@ def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
     """At 2 % of errors, half of them repeated, what never happens hardly alerts and what happens does."""
     found = Minutes()
     for seed in range(4):
-        found.take(run(kind, 60, seed, Errs(0.02, 0.02, 0.5, seed), 8))
+        found.take(run(kind, 60, seed, Model(0.02, 0.02, 0.5, seed), 8))
     assert found.never <= 1
     assert found.seen.total() >= 0.9 * found.things.total() >= 9
 

@@ -153,19 +153,14 @@ class Clip:
 
 def frames(clip: Clip) -> Iterator[tuple[float, av.VideoFrame]]:
     """The clip as a server decodes it: seconds, frame."""
-    decoder = new_decoder()
-    for at, packet in packets(clip):
+    decoder = av.CodecContext.create("vp8", "r")
+    decoder.thread_count = 1
+    for at, packet in _packets(clip):
         for decoded in decoder.decode(packet):
             yield at, decoded
 
 
-def new_decoder() -> av.VideoCodecContext:
-    decoder = av.CodecContext.create("vp8", "r")
-    decoder.thread_count = 1
-    return decoder
-
-
-def packets(clip: Clip) -> Iterator[tuple[float, av.Packet[av.VideoStream]]]:
+def _packets(clip: Clip) -> Iterator[tuple[float, av.Packet[av.VideoStream]]]:
     """The clip as a browser sends it: seconds, packet."""
     rng = np.random.default_rng(1000 + clip.seed)
     base = scene(clip.seed)

@@ -30,7 +30,7 @@ from tests.shared.attention.watching import watch
 from tests.support.parts import at_night
 
 U8 = NDArray[np.uint8]
-# Seconds of each still class here; benchmarks/gate.py has minutes of them.
+# Seconds of each still class
 STILL_SECONDS = 10.0
 # Each takes seconds to draw and to encode; these stand for the others in everyday work.
 QUICK = ("noise 5", "flicker 3 %", "shake 4 px")

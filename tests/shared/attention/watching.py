@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from server.media.picture.planes import BufferPool
@@ -20,11 +19,6 @@ class Watched:
     clip: Clip
     # Wakes after the warm-up: seconds, decision
     wakes: list[tuple[float, Change]] = field(default_factory=list)
-    looks: int = 0
-    # Early looks at frames between
-    early: int = 0
-    # Thread CPU seconds of all looks
-    cpu: float = 0.0
 
     @property
     def minutes(self) -> float:
@@ -55,21 +49,17 @@ def watch(
     glance = EarlyCheck()
     rest = -9.0
     for at, image in frames(clip):
-        began = time.thread_time()
         if gate.due(at):
             if glances:
                 glance.looked(image, at)
             change = gate.look(image, at)
-            watched.looks += 1
         elif glances and glance.differs(image, at):
             found = gate.look_early(image)
-            watched.early += 1
             if found is None:
                 continue
             change = found
         else:
             continue
-        watched.cpu += time.thread_time() - began
         wants = pace.due(change, at) if paced else change.changed
         if not wants or at - rest < ANSWER_SECONDS:
             continue

@@ -24,12 +24,11 @@ export function follow(kind, seed, { rate = 15, seconds = 10 } = {}) {
   const marks = [1, 3, seconds].map((at) => Math.min(count - 1, Math.round(at * rate)));
   /** @type {(number|null|undefined)[]} */
   const at = [];
-  let [shown, right, ghosts, unseen, spent] = [0, 0, 0, 0, 0];
+  let [shown, right, ghosts, unseen] = [0, 0, 0, 0];
   let state = "";
   for (let n = 0; n < count; n++) {
     const t = n / rate;
     const luma = sequence.draw(t);
-    const began = performance.now();
     tracker.frame(luma, t * 1000);
     if (n === 0) {
       const box = /** @type {[number, number, number, number]} */ (sequence.truth(0));
@@ -37,7 +36,6 @@ export function follow(kind, seed, { rate = 15, seconds = 10 } = {}) {
     }
     while (tracker.advance(64));
     const [carried] = tracker.boxes();
-    spent += performance.now() - began;
     state = carried?.state ?? state;
     const truth = sequence.truth(t);
     const visible = carried?.state === "shown";
@@ -52,7 +50,7 @@ export function follow(kind, seed, { rate = 15, seconds = 10 } = {}) {
     }
     for (let m = 0; m < marks.length; m++) if (marks[m] === n) at[m] = truth ? iou : undefined;
   }
-  return { kind, seed, at, shown, right, ghostMs: (ghosts * 1000) / rate, unseen, ghosts, count, state, ms: spent / count };
+  return { kind, seed, at, shown, right, ghostMs: (ghosts * 1000) / rate, unseen, ghosts, count, state };
 }
 
 /** @param {(number|null|undefined)[]} values @returns {number} median of those that were shown; NaN without any */
@@ -67,10 +65,7 @@ export function figures(runs) {
   return {
     iou: [0, 1, 2].map((m) => median(runs.map(({ at }) => at[m]))),
     lost: runs.filter(({ at }) => at[2] === null).length,
-    runs: runs.length,
     right: sum(({ right }) => right) / Math.max(1, sum(({ shown }) => shown)),
     shown: sum(({ shown, ghosts }) => shown - ghosts) / sum(({ count, unseen }) => count - unseen),
-    ghostMs: Math.max(...runs.map(({ ghostMs }) => ghostMs)),
-    ms: sum(({ ms }) => ms) / runs.length,
   };
 }
