@@ -15,24 +15,15 @@ Exit status: 0 measured, 2 wrong options.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median, quantiles
 
-# go_on_inside and scripts/benchmark.py start this file by its path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from scripts.arguments import command_line, go_on_inside
-from server.core import core_dumps
-
-try:
-    from tests.features.builtin import score
-    from tests.features.pointing.labels import asked as looked_at
-    from tests.features.pointing.labels import built, labels
-except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+from scripts.arguments import command_line
+from tests.features.builtin import score
+from tests.features.pointing.labels import asked as looked_at
+from tests.features.pointing.labels import built, labels
 
 HALVES = {"tuning": True, "held-out": False}
 
@@ -55,12 +46,12 @@ async def second_looks() -> None:
     print(f"seconds a question, median: {sorted(seconds)[len(seconds) // 2]:.1f}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = command_line(__doc__, prog="benchmark.py --builtin")
     parser.add_argument("--half", choices=HALVES, help="this half alone")
     parser.add_argument("--tell", action="store_true", help="print the answers that are not right")
     parser.add_argument("--labels", action="store_true", help="drawn labels, each looked at twice")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.labels:
         asyncio.run(second_looks())
         return 0
@@ -79,8 +70,3 @@ def main() -> int:
                 print(f"  {one.verdict}: {one.case.picture}: {one.case.question} -> {one.answer!r}")
         print(f"{score.table(judged)}\n", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main())

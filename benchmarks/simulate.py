@@ -16,38 +16,28 @@ import argparse
 import asyncio
 import random
 import statistics
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-# go_on_inside and scripts/benchmark.py start this file by its path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from scripts.arguments import command_line, go_on_inside, whole
-from server.core import core_dumps
-
-try:
-    from benchmarks.watch_scenes import STEP, TOKEN
-    from scripts.bench import program
-    from scripts.bench.report import Report, Row, Spread, percentile
-    from server.core.frames import Kind
-    from server.core.metrics import Metrics
-    from server.inference import Inference
-    from server.models.base import (
-        Capabilities,
-        Chunk,
-        Delta,
-        EngineRequest,
-        EngineState,
-        EngineStatus,
-        Finished,
-    )
-    from server.models.scheduler.job import Job, Result
-    from tests.support.fakes import FakeEngines, RecordingSink, make_request
-    from tests.support.fakes_clock import run_clock
-except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+from benchmarks.watch_scenes import STEP, TOKEN
+from scripts.arguments import command_line, whole
+from scripts.bench import program
+from scripts.bench.report import Report, Row, Spread, percentile
+from server.core.frames import Kind
+from server.core.metrics import Metrics
+from server.inference import Inference
+from server.models.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+)
+from server.models.scheduler.job import Job, Result
+from tests.support.fakes import FakeEngines, RecordingSink, make_request
+from tests.support.fakes_clock import run_clock
 
 # Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
 CHUNK = 2048
@@ -281,8 +271,8 @@ def run(args: argparse.Namespace) -> int:
     return program.publish(report, "simulate", args)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command_line(__doc__, prog="python -m benchmarks.simulate")
+def main(arguments: Sequence[str]) -> int:
+    parser = command_line(__doc__, prog="benchmark.py --simulate")
     add = parser.add_argument
     many = whole(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
@@ -292,8 +282,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main())

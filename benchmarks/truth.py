@@ -22,7 +22,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass
@@ -31,36 +31,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-# go_on_inside and scripts/benchmark.py start this file by its path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
 
-from scripts.arguments import address, command_line, go_on_inside
-from server.core import core_dumps
-
-try:
-    import av
-    import cv2
-    import numpy as np
-    from numpy.typing import NDArray
-    from websockets.exceptions import ConnectionClosed
-
-    from scripts.bench.camera_peer import CameraPeer
-    from scripts.bench.http_json import HttpError
-    from scripts.bench.live_encoder import LiveEncoder, Scene
-    from server.core.errors import EngineError
-    from server.core.frames import Detail, Frame, Kind, Picture, Route
-    from server.features.builtin.detector import ThingFinder
-    from server.features.builtin.engine import BuiltinEngine
-    from server.media.picture.prepare import PicturePreparer
-    from server.models import prompts
-    from server.models.base import Delta, Engine, EngineRequest
-    from server.models.openai.chat_client import Endpoint, TimeLimits
-    from server.models.openai.engine import OpenAIEngine
-    from server.models.routing import route_of
-    from tests.features.builtin import drawn, score
-    from tests.features.builtin.scenes import draw, photo
-except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+from scripts.arguments import address, command_line
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import HttpError
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.core.errors import EngineError
+from server.core.frames import Detail, Frame, Kind, Picture, Route
+from server.features.builtin.detector import ThingFinder
+from server.features.builtin.engine import BuiltinEngine
+from server.media.picture.prepare import PicturePreparer
+from server.models import prompts
+from server.models.base import Delta, Engine, EngineRequest
+from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from server.models.routing import route_of
+from tests.features.builtin import drawn, score
+from tests.features.builtin.scenes import draw, photo
 
 Bgr = NDArray[np.uint8]
 QUESTIONS = Path(__file__).with_name("truth.toml")
@@ -68,16 +60,13 @@ WORDS = Path(__file__).with_name("truth_words.toml")
 GROUPS = ("exists", "property", "where", "count", "text")
 # Groups whose answer may be a bare no
 _BARE = ("exists", "count")
-# The end of a part, and of a gap
-_END, _COMMA = ".", ","
 _GAP = "…"
-_TOKENS = re.compile(r"\d+(?:[.,:]\d+)*|\w+|[.!?;\n。！？；,，、]|…")
+_WORDS = re.compile(r"\d+(?:[.,:]\d+)*|\w+|[.!?;\n。！？；,，、]")
+# More than ends and commas
+_SAYS = re.compile(r"[^., ]")
 _ENDS = ".!?;\n。！？；"
 _COMMAS = ",，、"
 
-Tokens = tuple[str, ...]
-# What a place of a pattern takes; None is a gap
-Place = tuple[Tokens, ...] | None
 # Tokens of an answer, as RESPONSE_MAX_TOKENS has them
 ANSWER_TOKENS = 128
 # Seconds for an answer, and until a server's limit of requests lets the next one in
@@ -301,8 +290,8 @@ def _words() -> dict[str, dict[str, Any]]:
 
 def verdict(question: Question, answer: str) -> Verdict:
     """Grade an answer."""
-    said = tokens(answer)
-    if not any(word not in (_END, _COMMA) for word in said):
+    said = words_of(answer)
+    if not _SAYS.search(said):
         return Verdict.FAILED
     read = _Read(question, said)
     return _of_control(question, read) if question.control else _of_absent(question, read)
@@ -329,176 +318,126 @@ def _of_control(question: Question, read: _Read) -> Verdict:
 class _Read:
     """The marks that the words of the question's language, and the English ones, find in an answer."""
 
-    def __init__(self, question: Question, said: Tokens) -> None:
-        tables = [_words()[code] for code in dict.fromkeys((question.language, "en"))]
+    def __init__(self, question: Question, said: str) -> None:
+        codes = list(dict.fromkeys((question.language, "en")))
+        tables = [_words()[code] for code in codes]
         for table in tables:
-            for phrase in table["sure"]:
-                said = _without(said, tokens(phrase))
+            said = _words_re(table["sure"]).sub("", said)
         parts = list(_parts(said, tables))
         # What the question is about takes the place of {thing}; a control has no thing of its own.
         things = tuple(word for word in question.words if word != "{yes}")
-        first = parts[0][0] if parts else ()
+        first = parts[0][0] if parts else ""
         self.yes = any(_begins(first, table["yes"]) for table in tables)
         self.no = any(_begins(first, table["no"]) for table in tables)
         self.denied = self.unsure = self.guesses = self.goes_on = False
         # Words that no pattern covers
-        self._left: list[str] = []
+        self._left = ""
         for part, behind_but in parts:
-            covered, unsure = _covered(part, tables, things)
-            self.denied |= bool(covered)
+            noes = [
+                match
+                for code in codes
+                for pattern in _patterns(code, "absent", things)
+                for match in pattern.finditer(part)
+            ]
+            unsure = any(
+                pattern.search(part)
+                for code in codes
+                for pattern in _patterns(code, "unsure", things)
+            )
+            self.denied |= bool(noes)
             self.unsure |= unsure
-            if not covered and not unsure:
-                framed = any(_any(part, table["frame"]) for table in tables)
-                self.guesses |= not framed and any(_any(part, table["guess"]) for table in tables)
+            if unsure:
+                continue
+            if not noes:
+                framed = any(_has(part, table["frame"]) for table in tables)
+                self.guesses |= not framed and any(_has(part, table["guess"]) for table in tables)
                 it = any(_begins(part, table["it"]) for table in tables)
                 self.goes_on |= behind_but and it and not framed
-            if not unsure:
-                self._left.extend(w if n not in covered else _END for n, w in enumerate(part))
+            self._left += _uncovered(part, noes)
 
     def left_of(self, words: Iterable[str]) -> bool:
         """True when one of the words is not covered."""
-        return _any(tuple(self._left), list(words))
+        return _has(self._left, words)
 
 
-def _covered(
-    part: Tokens, tables: Sequence[dict[str, Any]], things: tuple[str, ...]
-) -> tuple[set[int], bool]:
-    """Return the places in a part that say no, and whether it says that it cannot tell."""
-    covered: set[int] = set()
-    unsure = False
-    for table in tables:
-        for pattern in table["absent"]:
-            for begin, end in _found(part, pattern, table, things):
-                covered.update(range(begin, end))
-        unsure |= any(
-            True for pattern in table["unsure"] for _ in _found(part, pattern, table, things)
-        )
-    return covered, unsure
-
-
-def tokens(text: str) -> Tokens:
-    """Words, numbers, commas and ends of parts, in lower case; each Chinese letter is a word."""
+def words_of(text: str) -> str:
+    """Words, numbers, commas and ends of parts, in lower case, each with a space behind it; each Chinese letter is a word."""
     text = text.casefold().replace("’", "'").replace("cannot", "can not")
     text = text.replace("won't", "will not").replace("can't", "can not").replace("n't", " not")
     found: list[str] = []
-    for word in _TOKENS.findall(text):
+    for word in _WORDS.findall(text):
         if word in _ENDS:
-            found.append(_END)
+            found.append(".")
         elif word in _COMMAS:
-            found.append(_COMMA)
+            found.append(",")
         elif word[0].isdigit():
             found.append(word.replace(",", "."))
         elif any("一" <= letter <= "鿿" for letter in word):
             found.extend(word)
-        elif word != _GAP:
-            found.append(word)
-    return tuple(found)
-
-
-def _parts(said: Tokens, tables: Sequence[dict[str, Any]]) -> Iterable[tuple[Tokens, bool]]:
-    """The parts of an answer, each with True when a word like "but" begins it."""
-    buts = [tokens(word) for table in tables for word in table["but"]]
-    part: list[str] = []
-    behind = False
-    at = 0
-    while at <= len(said):
-        but = next((word for word in buts if said[at : at + len(word)] == word), ())
-        if at == len(said) or said[at] == _END or but:
-            kept = tuple(part)
-            if any(word != _COMMA for word in kept):
-                yield kept, behind
-            part, behind = [], bool(but)
-            at += len(but) or 1
-            continue
-        part.append(said[at])
-        at += 1
-
-
-def _without(said: Tokens, phrase: Tokens) -> Tokens:
-    size = len(phrase)
-    at = 0
-    kept: list[str] = []
-    while at < len(said):
-        if said[at : at + size] == phrase:
-            at += size
         else:
-            kept.append(said[at])
-            at += 1
-    return tuple(kept)
+            found.append(word)
+    return "".join(f"{word} " for word in found)
+
+
+def _parts(said: str, tables: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+    """The parts of an answer, each with True when a word like "but" begins it."""
+    buts = _words_re(word for table in tables for word in table["but"])
+    pieces = re.split(rf"(?<!\S)(\. |{buts.pattern})", said)
+    for part, before in zip(pieces[::2], [". ", *pieces[1::2]], strict=True):
+        if _SAYS.search(part):
+            yield part, before != ". "
+
+
+# Patterns of `truth_words.toml` as regular expressions on the words of an answer
+
+
+def _word(choice: str) -> str:
+    """The expression of a word; one that ends in a star is a beginning."""
+    star = r"\S*" if choice.endswith("*") else ""
+    return re.escape(words_of(choice.removesuffix("*"))[:-1]) + star + " "
+
+
+def _one_of(choices: Iterable[str]) -> str:
+    """The expression of one of some words; without any it matches nothing."""
+    return f"(?:{'|'.join(map(_word, choices)) or '(?!)'})"
+
+
+def _words_re(choices: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\S){_one_of(choices)}")
+
+
+def _has(part: str, choices: Iterable[str]) -> bool:
+    return _words_re(choices).search(part) is not None
+
+
+def _begins(part: str, choices: Iterable[str]) -> bool:
+    return re.match(rf"(?:, )*{_one_of(choices)}", part) is not None
 
 
 @cache
-def _compiled(pattern: str, frame: tuple[str, ...], things: tuple[str, ...]) -> tuple[Place, ...]:
-    """The places of a pattern."""
-    places: list[Place] = []
-    for piece in re.findall(r"\([^()]*\)|\S+", pattern):
-        if piece == _GAP:
-            places.append(None)
-            continue
-        if piece == "{thing}":
-            choices = things
-        elif piece == "{frame}":
-            choices = frame
-        else:
-            choices = tuple(piece.strip("()").split("|"))
-        places.append(tuple(_word(choice) for choice in choices))
-    return tuple(places)
+def _patterns(code: str, kind: str, things: tuple[str, ...]) -> list[re.Pattern[str]]:
+    """The patterns of a kind in a language; each finds the places that begin one, and has it as its first group."""
+    table = _words()[code]
+    gap = rf"(?:(?!, |{_one_of(table['whether'])})\S+ ){{0,{table['gap']}}}"
+    places = {_GAP: gap, "{thing}": _one_of(things), "{frame}": _one_of(table["frame"])}
+    found = []
+    for pattern in table[kind]:
+        pieces = re.findall(r"\([^()]*\)|\S+", pattern)
+        whole = "".join(
+            places.get(piece) or _one_of(piece.strip("()").split("|")) for piece in pieces
+        )
+        found.append(re.compile(rf"(?<!\S)(?=({whole}))"))
+    return found
 
 
-def _word(choice: str) -> Tokens:
-    """The tokens of a word; the star of a beginning stays on the last."""
-    star = "*" if choice.endswith("*") else ""
-    *first, last = tokens(choice.removesuffix("*"))
-    return (*first, last + star)
+def _uncovered(part: str, matches: Sequence[re.Match[str]]) -> str:
+    """The part with the end of a part in place of each word that a match takes."""
 
+    def kept(word: re.Match[str]) -> str:
+        taken = any(one.start(1) <= word.start() < one.end(1) for one in matches)
+        return ". " if taken else word[0]
 
-def _found(
-    part: Tokens, pattern: str, table: dict[str, Any], things: tuple[str, ...]
-) -> Iterable[tuple[int, int]]:
-    """The place of a pattern's match: its first token and the one behind its last."""
-    places = _compiled(pattern, tuple(table["frame"]), things)
-    for begin in range(len(part)):
-        for end in _match(part, begin, places, table):
-            yield begin, end
-
-
-def _match(
-    part: Tokens, at: int, places: tuple[Place, ...], table: dict[str, Any]
-) -> Iterable[int]:
-    if not places:
-        yield at
-        return
-    first, rest = places[0], places[1:]
-    if first is None:
-        for skipped in range(min(table["gap"], len(part) - at) + 1):
-            between = part[at : at + skipped]
-            if _COMMA in between or _any(between, table["whether"]):
-                return
-            yield from _match(part, at + skipped, rest, table)
-        return
-    for choice in first:
-        if _is(part[at : at + len(choice)], choice):
-            yield from _match(part, at + len(choice), rest, table)
-
-
-def _is(said: Tokens, choice: Tokens) -> bool:
-    if len(said) != len(choice):
-        return False
-    return all(
-        one.startswith(other[:-1]) if other.endswith("*") else one == other
-        for one, other in zip(said, choice, strict=True)
-    )
-
-
-def _begins(part: Tokens, words: Iterable[str]) -> bool:
-    while part and part[0] == _COMMA:
-        part = part[1:]
-    return any(_is(part[: len(word)], word) for word in map(_word, words))
-
-
-def _any(part: Tokens, words: Iterable[str]) -> bool:
-    wanted = [_word(word) for word in words]
-    return any(_is(part[n : n + len(word)], word) for n in range(len(part)) for word in wanted)
+    return re.sub(r"\S+ ", kept, part)
 
 
 # Results
@@ -560,7 +499,7 @@ def _engine_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="benchmark.py --truth")
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
@@ -593,7 +532,7 @@ def worded(system: str, name: str) -> str:
     return " ".join(system.replace(prompts.GROUNDED, wordings()[name]).split())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     args = options(arguments)
     own, results = prompts.SYSTEM, {}
     for name in args.wording or [""]:
@@ -622,8 +561,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer["verdict"] is Verdict.FAILED for one in results.values() for answer in one["answers"]
     )
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main())

@@ -13,31 +13,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-# scripts/benchmark.py starts this file by its path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+from playwright.async_api import Page
 
-from scripts.arguments import command_line, go_on_inside, number, whole
-from server.core import core_dumps
-
-try:
-    import numpy as np
-    from playwright.async_api import Page
-
-    from benchmarks.browser import chromium, page_with_camera
-    from benchmarks.live_page import start_camera
-    from scripts.bench import program
-    from scripts.bench.report import Report, Row, Spread, machine
-    from scripts.bench.stand_in_model import RATE, tone
-    from scripts.bench.voice_figures import cpu_rows
-    from tests.support.running import running
-except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+from benchmarks.browser import chromium, page_with_camera
+from benchmarks.live_page import start_camera
+from scripts.arguments import command_line, number, whole
+from scripts.bench import program
+from scripts.bench.report import Report, Row, Spread, machine
+from scripts.bench.stand_in_model import RATE, tone
+from scripts.bench.voice_figures import cpu_rows
+from tests.support.running import running
 
 # The loudness from which on a burst is there
 LOUD = 0.05
@@ -188,16 +178,11 @@ def run(args: argparse.Namespace) -> int:
     return program.publish(report, "voice-page", args)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command_line(__doc__, prog="scripts/benchmark.py --voice --browser")
+def main(arguments: Sequence[str]) -> int:
+    parser = command_line(__doc__, prog="benchmark.py --voice --browser")
     add = parser.add_argument
     add("--bursts", type=whole(1, 10_000), default=30, help="sounds each way (30)")
     add("--seconds", type=number(1, 3600), default=15, help="for each CPU figure (15)")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main())

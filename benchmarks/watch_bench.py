@@ -27,23 +27,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# go_on_inside and scripts/benchmark.py start this file by its path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cv2
+import numpy as np
 
-from scripts.arguments import command_line, go_on_inside, number, whole
-from server.core import core_dumps
-
-try:
-    import cv2
-    import numpy as np
-
-    from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
-    from scripts.bench import program
-    from scripts.bench.processes import MeasurementError, ServerProcess
-    from scripts.bench.report import Report
-    from tools.eyes_to_alert import watching
-except ModuleNotFoundError as missing:
-    go_on_inside(missing)
+from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
+from scripts.arguments import command_line, number, whole
+from scripts.bench import program
+from scripts.bench.processes import MeasurementError, ServerProcess
+from scripts.bench.report import Report
+from tools.eyes_to_alert import watching
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -263,8 +255,8 @@ def run(args: argparse.Namespace) -> int:
     return program.publish(report, "watch", args, "", panels) or (130 if cut else 0)
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line(__doc__, prog="python -m benchmarks.watch_bench")
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = command_line(__doc__, prog="benchmark.py --watch")
     add = parser.add_argument
     share = number(0, 1)
     add("--minutes", type=number(0.5, 1e5), default=2.0, help="of each class of scenes (2)")
@@ -285,11 +277,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     args = options(arguments)
     return program.run(lambda: run(args), args.output)
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main())

@@ -38,12 +38,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -64,12 +63,12 @@ try:
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
-# Programs of benchmarks/ and tools/ that are reached from here. A server is installed without them, so they are started, not imported.
+# Programs of benchmarks/ that are reached from here. A server is installed without them.
 APART = {
-    "--watch": "watch_bench.py",
-    "--simulate": "simulate.py",
-    "--builtin": "builtin_score.py",
-    "--truth": "truth.py",
+    "--watch": "benchmarks.watch_bench",
+    "--simulate": "benchmarks.simulate",
+    "--builtin": "benchmarks.builtin_score",
+    "--truth": "benchmarks.truth",
 }
 OWN = (*APART, "--voice", "--plan", "--fleet")
 
@@ -134,13 +133,15 @@ def measure(args: argparse.Namespace) -> int:
     return publish(run, args)
 
 
-def go_on_in(program: Path, arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by a program of benchmarks/ or tools/, in the same environment."""
-    if not program.is_file():
-        sys.exit(
-            f"{program.relative_to(ROOT)} is not there: it comes with a checkout of the project."
-        )
-    os.execv(sys.executable, [sys.executable, str(program), *arguments])
+def go_on_in(name: str, arguments: Sequence[str]) -> int:
+    """Run a program of benchmarks/ or tools/; its exit status."""
+    try:
+        apart = import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name in (name, name.partition(".")[0]):
+            sys.exit(f"{name} is not there: it comes with a checkout of the project.")
+        sys.exit(f"{missing.name} is not installed: `bash scripts/test.sh` installs it.")
+    return int(apart.main(arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,12 +153,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if way == "--plan":
             return plan.main(rest)
         if way == "--watch" and any(one.startswith("--clips") for one in rest):
-            go_on_in(ROOT / "tools" / "eyes_to_alert.py", rest)
+            return go_on_in("tools.eyes_to_alert", rest)
         if way in APART:
-            go_on_in(ROOT / "benchmarks" / APART[way], rest)
+            return go_on_in(APART[way], rest)
         if "--browser" in rest:
             rest.remove("--browser")
-            go_on_in(ROOT / "benchmarks" / "voice_line.py", rest)
+            return go_on_in("benchmarks.voice_line", rest)
         return fleet_run.main(rest) if way == "--fleet" else voice_run.main(rest)
     args = options(arguments)
     if not args.compare:

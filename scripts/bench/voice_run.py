@@ -44,7 +44,6 @@ from scripts.bench.voice_figures import VoiceFigures
 from scripts.bench.voice_peer import VoicePeer
 from scripts.bench.voice_sounds import Speech, find_speech, hiss
 from scripts.bench.voice_talk import Talk
-from server.core import core_dumps
 
 PARTS = ("turns", "pauses", "interruptions", "noise", "cpu", "engine")
 # Pauses inside sentences, ms, and silences that end a turn
@@ -350,8 +349,3 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(error.message, file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    core_dumps.forbid()
-    sys.exit(main(sys.argv[1:]))

@@ -105,8 +105,9 @@ def all_words() -> frozenset[str]:
 
 @functools.cache
 def help_of(script: str) -> str:
-    way = ["bash" if script.endswith(".sh") else sys.executable, script]
-    if script.startswith(("benchmarks/", "scripts/bench/", "server/", "tests/")):
+    """The help of a script, or of a way of it: its name, and the option behind it."""
+    way = ["bash" if script.endswith(".sh") else sys.executable, *script.split()]
+    if script.startswith(("benchmarks/", "server/", "tests/")):
         module = script.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         way = [sys.executable, "-m", module]
     done = ran([*way, "--help"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60)
@@ -147,10 +148,8 @@ def script_of(word: str) -> str | None:
 def all_options() -> frozenset[str]:
     """Of every script that people start."""
     started = [name for name in files() if script_of(name) and "--help" in starts(name)]
-    started += [
-        f"benchmarks/{name}.py" for name in ("__main__", "simulate", "truth", "watch_bench")
-    ]
-    started.append("scripts/bench/voice_run.py")
+    started += [f"scripts/benchmark.py {way}" for way in ("--simulate", "--truth", "--watch")]
+    started += ["benchmarks/__main__.py", "scripts/benchmark.py --voice"]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
     client = (ROOT / "clients/python/src/qwen_camera/command.py").read_text(encoding="utf-8")
