@@ -163,8 +163,8 @@ def asked_rows(
     what: str, some: Sequence[Asked], bound: float | None, note: str, *, kind: str = ""
 ) -> list[Row]:
     """Age and way of the questions' frames; `bound` of the age at p95, ms."""
-    ages = Spread.of(x for a in some if (x := a.age_ms) is not None)
-    waits = Spread.of(x for a in some if (x := a.to_model_ms) is not None)
+    ages = Spread.of(a.age_ms for a in some)
+    waits = Spread.of(a.to_model_ms for a in some)
     errors = [str(a.answer.error["code"]) for a in some if a.answer.error is not None]
     after = [a.captured_after for a in some]
     note = (

@@ -7,11 +7,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import random
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -96,185 +97,207 @@ FULL = 0.9
 MAX_AGE_P95_MS = 300
 
 
-async def first_frames(url: str, count: int) -> Row:
-    """Row 10: from sending the offer to the `status` that the camera is live, on an open socket."""
-    seconds: list[float] = []
-    for _ in range(count):
-        encoder = LiveEncoder()
-        peer = CameraPeer(url, encoder)
-        try:
-            await peer.get_token()
-            await peer.open_socket()
-            since = peer.seen
-            await peer.connect()
-            live = await peer.wait_for(
-                lambda m: m["type"] == "status" and m.get("camera") == "live", since=since
-            )
-            seconds.append(live.at - peer.offered_at)
-        finally:
-            await peer.close()
-            await encoder.close()
-    return Row(
-        "first frame, from the offer, local", "s", Spread.of(seconds), target_p95=0.5, number="10"
-    )
+class Measured:
+    """The server that is measured.
 
-
-async def idle_cpu(
-    url: str,
-    pid: int,
-    *,
-    cameras: int,
-    rate: float,
-    seconds: float,
-    target: float | None,
-    microphone: bool = False,
-) -> Row:
-    """Row 6: processor time of the server with idle cameras, less that without, for each camera.
-
-    With `microphone` each hears a quiet room, whose processor time has a target of its own.
+    `pid`: its process, None for one elsewhere; `model`: its stand-in, None with another model; `args` are the benchmark's.
     """
-    async with CameraBank(url, rate=rate, microphone=microphone) as bank:
-        # The effects of the previous measurement have settled by then.
-        await asyncio.sleep(4)
-        without = await _cores(pid, seconds / 2)
-        await bank.grow(cameras)
-        await asyncio.sleep(3)
-        before, begin = bank.sent(), time.monotonic()
-        cores = await _cores(pid, seconds)
-        shared = (time.monotonic() - begin) * cameras
-        each = (cores - without) / cameras
-        bits, arrived = ((b - a) / shared for a, b in zip(before, bank.sent(), strict=True))
-        kbit = bits / 1000
-        note = (
-            f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {kbit:.0f} kbit/s a camera sent; server "
-            f"without cameras {without:.4f} core; our senders dropped {bank.frames_dropped()} frames"
-        )
-    return Row(
-        f"server CPU of an idle 720p camera, {rate:g} frames/s"
-        + (", and its microphone" if microphone else ""),
-        "core",
-        value=each,
-        target=None if microphone else target,
-        note=note,
-        number="6",
-    )
 
+    def __init__(
+        self, url: str, pid: int | None, model: StandInProcess | None, args: argparse.Namespace
+    ) -> None:
+        self._url, self._pid, self._model, self._args = url, pid, model, args
 
-async def _cores(pid: int, seconds: float) -> float:
-    before = Usage.of(pid)
-    await asyncio.sleep(seconds)
-    return Usage.of(pid).cores_since(before)
+    def usage(self) -> Usage:
+        assert self._pid is not None
+        return Usage.of(self._pid)
 
-
-async def memory(url: str, pid: int, *, cameras: int, rounds: int, seconds: float) -> list[Row]:
-    """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
-    async with CameraBank(url, rate=2.0) as bank:
-        # The first ones load libraries and fill pools that are there for all.
-        await bank.grow(2)
-        await asyncio.sleep(2)
-        with_two = Usage.of(pid)
-        await bank.grow(2 + cameras)
-        await asyncio.sleep(seconds)
-        full = Usage.of(pid)
-        left: list[Usage] = []
-        # Threads while all are there, once the pools that all share have grown
-        grown = full.threads
-        for number in range(rounds):
-            if number:
-                await bank.grow(2 + cameras)
-                await asyncio.sleep(2)
-                grown = Usage.of(pid).threads
-            await bank.empty()
-            await asyncio.sleep(4)
-            left.append(Usage.of(pid))
-    mib = (full.rss - with_two.rss) / cameras
-    threads = (grown - left[-2 if rounds > 1 else -1].threads) / (2 + cameras)
-    note = (
-        f"RSS {with_two.rss:.0f} MiB with 2 cameras, {full.rss:.0f} with {2 + cameras}; after all had gone, {rounds} "
-        f"times: RSS {[round(u.rss) for u in left]}, threads {[u.threads for u in left]} (with 2: {with_two.threads}), "
-        f"descriptors {[u.descriptors for u in left]}"
-    )
-    growth = (left[-1].rss - left[0].rss) / max(1, rounds - 1)
-    return [
-        Row("memory of a further 720p camera", "MiB", value=mib, target=6, note=note, number="8"),
-        Row("threads of a further camera", "threads", value=threads, target=0.2, number="8"),
-        Row(
-            "kept over 2 cameras after all left",
-            "MiB",
-            value=left[0].rss - with_two.rss,
-            number="8",
-        ),
-        Row(f"growth of that a round of {cameras} cameras", "MiB", value=growth, number="8"),
-    ]
-
-
-async def capacity(
-    url: str,
-    pid: int,
-    model: StandInProcess | None,
-    *,
-    rate: float,
-    most: int,
-    target: int,
-    seconds: float,
-    rng: random.Random,
-) -> Row:
-    """Row 9: cameras are added until the server uses 0.9 core or frames get past 300 ms (p95)."""
-    held, usage, age, ended = 0, 0.0, float("nan"), "--cameras"
-    trail: list[str] = []
-    step = max(5, most // 6)
-    numbers = 1_000_000 + int(rate * 10_000)
-    async with CameraBank(url, rate=rate) as bank:
-        count = 0
-        while count < most:
-            count = min(most, count + step)
-            await bank.grow(count)
-            await asyncio.sleep(2)
-            before, dropped = Usage.of(pid), bank.frames_dropped()
-            ages: list[float] = []
-            if model is None:
-                await asyncio.sleep(seconds)
-            else:
-                some = rng.sample(bank.peers, min(12, count))
-                results = await ask_many(
-                    some,
-                    max(12, int(seconds * 4)),
-                    rate=4,
-                    typed_share=0,
-                    rng=rng,
-                    first_number=numbers,
-                    wakes=False,
+    async def first_frames(self, count: int) -> Row:
+        """Row 10: from sending the offer to the `status` that the camera is live, on an open socket."""
+        seconds: list[float] = []
+        for _ in range(count):
+            encoder = LiveEncoder()
+            peer = CameraPeer(self._url, encoder)
+            try:
+                await peer.get_token()
+                await peer.open_socket()
+                since = peer.seen
+                await peer.connect()
+                live = await peer.wait_for(
+                    lambda m: m["type"] == "status" and m.get("camera") == "live", since=since
                 )
-                numbers += 1000
-                results.join(await model.records())
-                ages = [x for a in results.asked if (x := a.age_ms) is not None]
-            cores = Usage.of(pid).cores_since(before)
-            now = Spread.of(ages)
-            lost = bank.frames_dropped() - dropped
-            trail.append(f"{count}: {cores:.2f} core, age p95 {now.p95:.0f} ms (n={now.n})")
-            if lost:
-                ended = f"our own senders could not keep up at {count} ({lost} frames dropped)"
-                break
-            if cores >= FULL:
-                ended = f"{FULL:g} core"
-                break
-            if now.p95 > MAX_AGE_P95_MS:
-                ended = f"age p95 over {MAX_AGE_P95_MS} ms"
-                break
-            held, usage, age = count, cores, now.p95
-    note = f"ended by {ended}; {'; '.join(trail)}"
-    if held:
-        note += f"; {usage / held:.4f} core a camera at {held}, age p95 {age:.0f} ms"
-    return Row(
-        f"cameras on one core, {rate:g} frames/s",
-        "cameras",
-        value=float(held),
-        # A run that was bounded below the target shows nothing about it.
-        target=float(target) if ended != "--cameras" or held >= target else None,
-        at_least=True,
-        note=note,
-        number="9",
-    )
+                seconds.append(live.at - peer.offered_at)
+            finally:
+                await peer.close()
+                await encoder.close()
+        what = "first frame, from the offer, local"
+        return Row(what, "s", Spread.of(seconds), target_p95=0.5, number="10")
+
+    async def idle_cpu(self, rate: float) -> Row:
+        """Row 6: processor time of the server with idle cameras, less that without, for each camera.
+
+        With a microphone each hears a quiet room, whose processor time has a target of its own.
+        """
+        args = self._args
+        cameras, seconds, microphone = args.idle_cameras, args.idle_seconds, args.microphone
+        async with CameraBank(self._url, rate=rate, microphone=microphone) as bank:
+            # The effects of the previous measurement have settled by then.
+            await asyncio.sleep(4)
+            without = await self._cores(seconds / 2)
+            await bank.grow(cameras)
+            await asyncio.sleep(3)
+            before, begin = bank.sent(), time.monotonic()
+            cores = await self._cores(seconds)
+            shared = (time.monotonic() - begin) * cameras
+            bits, arrived = ((b - a) / shared for a, b in zip(before, bank.sent(), strict=True))
+            note = (
+                f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {bits / 1000:.0f} kbit/s a camera sent; server "
+                f"without cameras {without:.4f} core; our senders dropped {bank.frames_dropped()} frames"
+            )
+        return Row(
+            f"server CPU of an idle 720p camera, {rate:g} frames/s"
+            + (", and its microphone" if microphone else ""),
+            "core",
+            value=(cores - without) / cameras,
+            target=None if microphone else IDLE_TARGETS.get(rate),
+            note=note,
+            number="6",
+        )
+
+    async def _cores(self, seconds: float) -> float:
+        before = self.usage()
+        await asyncio.sleep(seconds)
+        return self.usage().cores_since(before)
+
+    async def memory(self, seconds: float) -> list[Row]:
+        """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
+        cameras, rounds = self._args.idle_cameras, self._args.soak_rounds
+        async with CameraBank(self._url, rate=2.0) as bank:
+            # The first ones load libraries and fill pools that are there for all.
+            await bank.grow(2)
+            await asyncio.sleep(2)
+            with_two = self.usage()
+            await bank.grow(2 + cameras)
+            await asyncio.sleep(seconds)
+            full = self.usage()
+            left: list[Usage] = []
+            # Threads while all are there, once the pools that all share have grown
+            grown = full.threads
+            for number in range(rounds):
+                if number:
+                    await bank.grow(2 + cameras)
+                    await asyncio.sleep(2)
+                    grown = self.usage().threads
+                await bank.empty()
+                await asyncio.sleep(4)
+                left.append(self.usage())
+        mib = (full.rss - with_two.rss) / cameras
+        threads = (grown - left[-2 if rounds > 1 else -1].threads) / (2 + cameras)
+        note = (
+            f"RSS {with_two.rss:.0f} MiB with 2 cameras, {full.rss:.0f} with {2 + cameras}; after all had gone, {rounds} "
+            f"times: RSS {[round(u.rss) for u in left]}, threads {[u.threads for u in left]} (with 2: {with_two.threads}), "
+            f"descriptors {[u.descriptors for u in left]}"
+        )
+        kept = left[0].rss - with_two.rss
+        growth = (left[-1].rss - left[0].rss) / max(1, rounds - 1)
+        return [
+            Row(what, unit, value=value, target=target, note=about, number="8")
+            for what, unit, value, target, about in (
+                ("memory of a further 720p camera", "MiB", mib, 6, note),
+                ("threads of a further camera", "threads", threads, 0.2, ""),
+                ("kept over 2 cameras after all left", "MiB", kept, None, ""),
+                (f"growth of that a round of {cameras} cameras", "MiB", growth, None, ""),
+            )
+        ]
+
+    async def capacity(self, rate: float, seconds: float) -> Row:
+        """Row 9: cameras are added until the server uses 0.9 core or frames get past 300 ms (p95)."""
+        most, target = self._args.cameras, CAPACITY_TARGETS.get(rate, 0)
+        rng = random.Random(self._args.seed)
+        held, usage, age, ended = 0, 0.0, float("nan"), "--cameras"
+        trail: list[str] = []
+        step = max(5, most // 6)
+        numbers = itertools.count(1_000_000 + int(rate * 10_000), 1000)
+        async with CameraBank(self._url, rate=rate) as bank:
+            while len(bank.peers) < most and ended == "--cameras":
+                await bank.grow(min(most, len(bank.peers) + step))
+                await asyncio.sleep(2)
+                count = len(bank.peers)
+                before, dropped = self.usage(), bank.frames_dropped()
+                ages = await self._ages(bank, rng, next(numbers), seconds)
+                cores = self.usage().cores_since(before)
+                lost = bank.frames_dropped() - dropped
+                trail.append(f"{count}: {cores:.2f} core, age p95 {ages.p95:.0f} ms (n={ages.n})")
+                if lost:
+                    ended = f"our own senders could not keep up at {count} ({lost} frames dropped)"
+                elif cores >= FULL:
+                    ended = f"{FULL:g} core"
+                elif ages.p95 > MAX_AGE_P95_MS:
+                    ended = f"age p95 over {MAX_AGE_P95_MS} ms"
+                else:
+                    held, usage, age = count, cores, ages.p95
+        note = f"ended by {ended}; {'; '.join(trail)}"
+        if held:
+            note += f"; {usage / held:.4f} core a camera at {held}, age p95 {age:.0f} ms"
+        return Row(
+            f"cameras on one core, {rate:g} frames/s",
+            "cameras",
+            value=float(held),
+            # A run that was bounded below the target shows nothing about it.
+            target=float(target) if ended != "--cameras" or held >= target else None,
+            at_least=True,
+            note=note,
+            number="9",
+        )
+
+    async def _ages(
+        self, bank: CameraBank, rng: random.Random, first_number: int, seconds: float
+    ) -> Spread:
+        """Ask some cameras for so long; the ages of their frames at the stand-in."""
+        if self._model is None:
+            await asyncio.sleep(seconds)
+            return Spread.of([])
+        some = rng.sample(bank.peers, min(12, len(bank.peers)))
+        count = max(12, int(seconds * 4))
+        results = await ask_many(some, count, rate=4, rng=rng, first_number=first_number)
+        results.join(await self._model.records())
+        return Spread.of(a.age_ms for a in results.asked)
+
+    async def questions(self, report: Report) -> None:
+        """Rows 1 to 5."""
+        args = self._args
+        rng = random.Random(args.seed)
+        encoders = [
+            LiveEncoder(Scene(seed=i), phase=int(30 * i / args.sessions))
+            for i in range(args.sessions)
+        ]
+        kind = VoicePeer if args.microphone else CameraPeer
+        peers = [kind(self._url, e, wake=True, access_code=args.access_code) for e in encoders]
+        common = {
+            "rate": args.rate,
+            "typed_share": args.typed_share,
+            "rng": rng,
+            "detail": args.detail,
+        }
+        try:
+            for peer in peers:
+                await peer.connect()
+                await peer.open_socket()
+                await switch_on(peer)
+            ready = peers[0].ready
+            report.conditions["engine"] = {key: ready.get(key) for key in ("engine", "model")}
+            await asyncio.sleep(2)
+            await ask_many(peers, args.warm_up * len(peers), first_number=900_000, **common)
+            results = await ask_many(peers, args.num_requests, **common)
+        finally:
+            await close_all(peers)
+            for encoder in encoders:
+                await encoder.close()
+        report.conditions["held_up_questions"] = results.held_up
+        if self._model is not None:
+            results.join(await self._model.records())
+            report.rows += results.rows()
+        report.rows += results.whole_rows()
 
 
 async def switch_on(peer: CameraPeer) -> None:
@@ -282,38 +305,6 @@ async def switch_on(peer: CameraPeer) -> None:
     if isinstance(peer, VoicePeer):
         peer.microphone.room = hiss(10)
         await peer.listen(silence_ms=500, speak=False)
-
-
-async def _questions(
-    url: str, model: StandInProcess | None, args: argparse.Namespace, report: Report
-) -> None:
-    rng = random.Random(args.seed)
-    encoders = [
-        LiveEncoder(Scene(seed=i), phase=int(30 * i / args.sessions)) for i in range(args.sessions)
-    ]
-    kind = VoicePeer if args.microphone else CameraPeer
-    peers = [kind(url, e, wake=True, access_code=args.access_code) for e in encoders]
-    try:
-        for peer in peers:
-            await peer.connect()
-            await peer.open_socket()
-            await switch_on(peer)
-        report.conditions["engine"] = {key: peers[0].ready.get(key) for key in ("engine", "model")}
-        await asyncio.sleep(2)
-        common = {"rate": args.rate, "typed_share": args.typed_share, "rng": rng}
-        await ask_many(
-            peers, args.warm_up * len(peers), first_number=900_000, detail=args.detail, **common
-        )
-        results: Results = await ask_many(peers, args.num_requests, detail=args.detail, **common)
-    finally:
-        await close_all(peers)
-        for encoder in encoders:
-            await encoder.close()
-    report.conditions["held_up_questions"] = results.held_up
-    if model is not None:
-        results.join(await model.records())
-        report.rows += results.rows()
-    report.rows += results.whole_rows()
 
 
 async def run_rows(args: argparse.Namespace) -> Report:
@@ -328,66 +319,48 @@ async def run_rows(args: argparse.Namespace) -> Report:
         return not args.only or part in args.only.split(",")
 
     async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
         url, pid, model = args.server_url, args.server_pid, None
+        starts: list[float] = []
         if url is None:
-            model = await stack.enter_async_context(
-                StandInProcess(first_token_ms=args.first_token_ms)
-            )
-            starts: list[float] = []
+            model = await enter(StandInProcess(first_token_ms=args.first_token_ms))
             for _ in range(2 if wanted("start") else 0):
                 async with ServerProcess.before(model, level=args.server_log) as once:
                     starts.append(once.seconds_to_first_page)
-            server = await stack.enter_async_context(
-                ServerProcess.before(model, level=args.server_log)
-            )
+            server = await enter(ServerProcess.before(model, level=args.server_log))
             starts.append(server.seconds_to_first_page)
             url, pid = server.url, server.pid
             report.conditions["health"] = await server.wait_for_engine()
+        measured = Measured(url, pid, model, args)
         if wanted("questions"):
             say("asking questions")
-            await _questions(url, model, args, report)
+            await measured.questions(report)
         if wanted("first"):
             say("timing first frames")
-            report.add(await first_frames(url, 10))
+            report.add(await measured.first_frames(10))
         if pid is not None:
-            rates = args.sample_rate or [2.0, 5.0]
-            for rate in rates if wanted("idle") else []:
-                say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
-                report.add(
-                    await idle_cpu(
-                        url,
-                        pid,
-                        cameras=args.idle_cameras,
-                        rate=rate,
-                        seconds=args.idle_seconds,
-                        target=IDLE_TARGETS.get(rate),
-                        microphone=args.microphone,
-                    )
-                )
-            if wanted("memory"):
-                say("letting cameras come and go")
-                report.rows += await memory(
-                    url, pid, cameras=args.idle_cameras, rounds=args.soak_rounds, seconds=8
-                )
-            for rate in rates if wanted("capacity") and args.cameras else []:
-                say(f"adding cameras at {rate:g} frames/s")
-                report.add(
-                    await capacity(
-                        url,
-                        pid,
-                        model,
-                        rate=rate,
-                        most=args.cameras,
-                        target=CAPACITY_TARGETS.get(rate, 0),
-                        seconds=6,
-                        rng=random.Random(args.seed),
-                    )
-                )
-        if args.server_url is None and wanted("start"):
+            await _with_cameras(measured, report, wanted, args)
+        if starts and wanted("start"):
             took, note = statistics.median(starts), f"starts {[round(x, 2) for x in starts]}"
             what = "start to first page, installed"
             report.add(Row(what, "s", value=took, target=2, note=note, number="11"))
     return report
+
+
+async def _with_cameras(
+    measured: Measured, report: Report, wanted: Callable[[str], bool], args: argparse.Namespace
+) -> None:
+    """Rows 6, 8 and 9: what cameras cost a server whose process is here."""
+    rates = args.sample_rate or [2.0, 5.0]
+    for rate in rates if wanted("idle") else []:
+        say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
+        report.add(await measured.idle_cpu(rate))
+    if wanted("memory"):
+        say("letting cameras come and go")
+        report.rows += await measured.memory(seconds=8)
+    for rate in rates if wanted("capacity") and args.cameras else []:
+        say(f"adding cameras at {rate:g} frames/s")
+        report.add(await measured.capacity(rate, seconds=6))
 
 
 # Questions
@@ -474,47 +447,30 @@ class Results:
                 number="1",
             )
         ]
-        for number, typed, name, p50, p95 in (
-            ("2", True, "typed question → model request", 35, 55),
-            ("3", False, "tapped question → model request", 60, 120),
+        typed, tapped = self.of(True), self.of(False)
+        for number, some, name, p50, p95 in (
+            ("2", typed, "typed question → model request", 35, 55),
+            ("3", tapped, "tapped question → model request", 60, 120),
         ):
-            some = self.of(typed)
             if some:
-                rows.append(
-                    Row(
-                        name,
-                        "ms",
-                        Spread.of(x for a in some if (x := a.to_model_ms) is not None),
-                        target_p50=p50,
-                        target_p95=p95,
-                        note=_evidence(some),
-                        number=number,
-                    )
-                )
-        for typed, name in ((True, "typed"), (False, "tapped")):
-            some = self.of(typed)
-            if some:
-                rows.append(
-                    Row(
-                        f"age of that frame at the model, {name}",
-                        "ms",
-                        Spread.of(x for a in some if (x := a.age_ms) is not None),
-                        target_p50=12,
-                        target_p95=25,
-                        number="4",
-                    )
-                )
-        rows.append(
+                row = Row(name, "ms", Spread.of(a.to_model_ms for a in some), number=number)
+                row.target_p50, row.target_p95, row.note = p50, p95, _evidence(some)
+                rows.append(row)
+        rows += [
             Row(
-                "model's first token → client",
+                f"age of that frame at the model, {name}",
                 "ms",
-                Spread.of(x for a in self.asked if (x := a.first_token_ms) is not None),
-                target_p50=1.5,
-                target_p95=4,
-                number="5",
+                Spread.of(a.age_ms for a in some),
+                target_p50=12,
+                target_p95=25,
+                number="4",
             )
-        )
-        return rows
+            for some, name in ((typed, "typed"), (tapped, "tapped"))
+            if some
+        ]
+        first = Row("model's first token → client", "ms", number="5", target_p50=1.5, target_p95=4)
+        first.spread = Spread.of(a.first_token_ms for a in self.asked)
+        return [*rows, first]
 
     def whole_rows(self) -> list[Row]:
         """Return the client's times: from the question to the first text and to the end."""
@@ -567,16 +523,15 @@ async def ask_many(
     count: int,
     *,
     rate: float,
-    typed_share: float,
     rng: random.Random,
+    typed_share: float | None = None,
     first_number: int = 0,
-    wakes: bool = True,
     detail: str = "auto",
 ) -> Results:
     """Ask `count` questions, Poisson arrivals at `rate` a second, each by a session that is free.
 
-    A typed question is typed for 0.5 to 1.2 s first; before a tapped one the camera has fallen
-    asleep (with `wakes`).
+    A typed question is typed for 0.5 to 1.2 s first; before a tapped one the camera has fallen asleep. Without
+    `typed_share`: questions to cameras that nothing wakes.
     """
     free: asyncio.Queue[CameraPeer] = asyncio.Queue()
     order = list(peers)
@@ -587,7 +542,7 @@ async def ask_many(
 
     async def one(number: int, typed: bool, peer: CameraPeer, pause: float) -> None:
         try:
-            if wakes:
+            if typed_share is not None:
                 await peer.asleep()
                 await asyncio.sleep(0.5 + pause)
                 if typed:
@@ -602,7 +557,7 @@ async def ask_many(
     async with asyncio.TaskGroup() as group:
         for i in range(count):
             at += rng.expovariate(rate)
-            typed, pause = rng.random() < typed_share, rng.uniform(0, 0.5)
+            typed, pause = rng.random() < (typed_share or 0.0), rng.uniform(0, 0.5)
             await asyncio.sleep(max(0.0, at - loop.time()))
             results.held_up += free.empty()
             group.create_task(one(first_number + i, typed, await free.get(), pause))

@@ -14,7 +14,7 @@ import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -72,8 +72,10 @@ class LoadFigures:
         if name == "itl":
             return [gap for s in self.answered for gap in s.gaps]
         if name in STAGES:
-            return _known(s.timings.get(name) for s in self.answered)
-        return _known(getattr(s, f"{name}_ms") for s in self.answered)
+            found = [s.timings.get(name) for s in self.answered]
+        else:
+            found = [getattr(s, f"{name}_ms") for s in self.answered]
+        return [value for value in found if value is not None]
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -102,18 +104,18 @@ class LoadFigures:
             ),
             ("output tokens", sum(s.completion_tokens or 0 for s in answered), ""),
         )
-        spreads = (
+        spreads: tuple[tuple[str, Sequence[float | None], str], ...] = (
             ("ttft: planned arrival → first text", self.values("ttft"), ""),
             ("tpot: time per output token", self.values("tpot"), ""),
             ("itl: between pieces of text", self.values("itl"), ""),
             ("e2el: planned arrival → whole answer", self.values("e2el"), ""),
             (
                 "waiting here for a free session",
-                _known(s.waited_ms for s in self.samples),
+                [s.waited_ms for s in self.samples],
                 f"{held_up} questions waited over 50 ms; it is part of ttft and e2el",
             ),
             *((f"server: {what}", self.values(name), "") for name, what in STAGES.items()),
-            ("server: frame's age at the model", _known(s.frame_age_ms for s in answered), ""),
+            ("server: frame's age at the model", [s.frame_age_ms for s in answered], ""),
         )
         return [
             Row(what, "/s", value=count / seconds, at_least=True, note=note)
@@ -127,10 +129,6 @@ class LoadFigures:
             for s in self.samples
             if (s.e2el_ms or 0) > self.slo * 1000 or s.error in ("timeout", "engine_timeout")
         ]
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 # Settings to lower
@@ -255,7 +253,7 @@ class GpuWatch:
                 ("power", "W", [g.watts for g in mine]),
             )
             rows += [
-                Row(f"GPU {gpu.index}: {what}", unit, Spread.of(_known(values)))
+                Row(f"GPU {gpu.index}: {what}", unit, Spread.of(values))
                 for what, unit, values in found
             ]
             rows[-3].note = f"{gpu.name}, by {self._reader.source}"

@@ -18,6 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from scripts.bench.http_json import json_request, request
 
 
@@ -172,10 +174,7 @@ class ServerProcess:
             await asyncio.sleep(0.1)
 
 
-# What processes use, and idle processors, from /proc
-
-
-_TICK = os.sysconf("SC_CLK_TCK")
+# What processes use, and idle processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,33 +190,31 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> Usage:
-        """Read /proc.
-
-        Raises FileNotFoundError when the process has gone (or on a system without /proc).
-        """
-        # The name may hold spaces and brackets; what follows its last bracket is regular.
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{pid}/status").read_text()
-        rss = next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS"))
-        ticks = int(stat[11]) + int(stat[12])
+        """Look at a process. Raises MeasurementError when it has gone."""
         descriptors: int | None = None
-        with contextlib.suppress(PermissionError):
-            descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-        return cls(ticks / _TICK, rss / 1024, int(stat[17]), descriptors, time.monotonic())
+        try:
+            process = psutil.Process(pid)
+            with contextlib.suppress(psutil.AccessDenied):
+                descriptors = process.num_fds()
+            with process.oneshot():
+                times, rss = process.cpu_times(), process.memory_info().rss
+                threads = process.num_threads()
+        except psutil.Error as error:
+            raise MeasurementError(f"the measured {error}") from None
+        cpu = times.user + times.system
+        return cls(cpu, rss / 2**20, threads, descriptors, time.monotonic())
 
     def cores_since(self, earlier: Usage) -> float:
         """Cores in use on average between the two."""
         return (self.cpu - earlier.cpu) / max(1e-9, self.at - earlier.at)
 
 
-def idle_and_all() -> tuple[int, int]:
-    """Ticks of all processors: idle ones, and all; zeros on a system without /proc."""
-    try:
-        stat = Path("/proc/stat").read_text()
-    except OSError:
-        stat = ""
-    fields = [int(x) for x in stat.split("\n", 1)[0].split()[1:9]]
-    return (fields[3] + fields[4], sum(fields)) if len(fields) == 8 else (0, 0)
+def idle_and_all() -> tuple[float, float]:
+    """Seconds of all processors: idle ones, and all."""
+    times = psutil.cpu_times()._asdict()
+    # Those of guests are in the others, too.
+    own = {name: seconds for name, seconds in times.items() if not name.startswith("guest")}
+    return own["idle"] + own.get("iowait", 0.0), sum(own.values())
 
 
 # The measuring machine's own part in the figures of a fleet, whose people and cameras share one process.
@@ -260,18 +257,18 @@ class Since:
     def __init__(self, turns: deque[float]) -> None:
         self._turns = turns
         self._at = time.monotonic()
-        self._ticks = idle_and_all()
+        self._seconds = idle_and_all()
         self._usage = Usage.of(os.getpid())
 
     def figures(self) -> dict[str, float]:
         """Return the idle share of all processors, the cores that the people's process used, and the
         longest time in which it did nothing for them.
         """
-        idle, whole = (b - a for a, b in zip(self._ticks, idle_and_all(), strict=True))
+        idle, whole = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
         now = time.monotonic()
         pause = longest_pause(list(self._turns), self._at, now) - _LOOK_SECONDS
         return {
-            "idle_share": round(idle / max(1, whole), 2),
+            "idle_share": round(idle / max(0.01, whole), 2),
             "people_cores": round(Usage.of(os.getpid()).cores_since(self._usage), 2),
             "pause_max_ms": round(1000 * max(0.0, pause)),
         }

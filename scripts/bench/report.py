@@ -45,8 +45,9 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        found = list(values)
+    def of(cls, values: Iterable[float | None]) -> Spread:
+        """Return the spread of the values that are known."""
+        found = [value for value in values if value is not None]
         p50, p95, p99, top = (percentile(found, q) for q in (50, 95, 99, 100))
         return cls(len(found), p50, p95, p99, top)
 
@@ -110,7 +111,7 @@ class Report:
     started: float = field(default_factory=time.time)
     # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
-    _ticks: tuple[int, int] = field(default_factory=idle_and_all)
+    _seconds: tuple[float, float] = field(default_factory=idle_and_all)
 
     @classmethod
     def of(cls, title: str, args: argparse.Namespace) -> Report:
@@ -127,7 +128,7 @@ class Report:
 
         The figures include what else ran on it.
         """
-        idle, total = (b - a for a, b in zip(self._ticks, idle_and_all(), strict=True))
+        idle, total = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
 

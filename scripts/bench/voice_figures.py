@@ -133,8 +133,7 @@ class VoiceFigures:
         return [turn for turn in self.turns if not turn.cut and turn.decided is not None]
 
     def spread(self, since: str, until: str) -> Spread:
-        found = (turn.ms(since, until) for turn in self.whole)
-        return Spread.of(value for value in found if value is not None)
+        return Spread.of(turn.ms(since, until) for turn in self.whole)
 
     def rows(self) -> list[Row]:
         rows = [*self._turn_rows(), *self._pause_rows(), *self._barge_in_rows()]
