@@ -88,7 +88,7 @@ async def watched(
         ]
         usage = model.usage.since(before)
     score.take(stage, found, seconds, [at - begin for at in model.blind])
-    score.usage.take(usage)
+    score.usage.merge(usage)
 
 
 # Through the page, from the change that a canvas camera draws to the alert that the page shows. Only this needs Playwright.
@@ -155,7 +155,7 @@ async def watched_on_page(
     print(f"{kind}: uplink {uplink * 8 / seconds / 1000:.0f} kbit/s", flush=True)
     blind = [at + skew - begin for at in model.blind]
     score.take(stage, list(alerts.values()), seconds, blind)
-    score.usage.take(usage)
+    score.usage.merge(usage)
 
 
 async def _order(page: Page, condition: str) -> None:
@@ -202,7 +202,7 @@ def baseline(
         held = seen
         at += {"a frame a second": 1.0, "10 s chunk": 10.0}.get(name, 5.0 if seen else 10.0)
     score.take(stage, alerts, seconds)
-    score.usage.take(model.usage)
+    score.usage.merge(model.usage)
 
 
 async def measure(args: argparse.Namespace, scores: list[Score]) -> None:

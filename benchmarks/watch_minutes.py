@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, HEIGHT, WIDTH, Model, staged
 from scripts.arguments import call
+from scripts.bench.report import Sums
 from server.core import core_dumps
 from server.core.frames import BoxUnit, Frame
 from server.features.watches.rule import Ask, Look, Order, Watches
@@ -42,7 +43,7 @@ class Frames(dict[str, Frame]):
 
 
 @dataclass
-class Minutes:
+class Minutes(Sums):
     """The alerts of a run, and its requests."""
 
     # By the seconds that they stay
@@ -53,10 +54,6 @@ class Minutes:
     never: int = 0
     seconds: float = 0.0
     requests: int = 0
-
-    def take(self, other: Minutes) -> None:
-        for name in ("things", "seen", "early", "never", "seconds", "requests"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def line(self, name: str) -> str:
         minutes = self.seconds / 60
@@ -179,9 +176,9 @@ def measure(
         one = Minutes()
         for seed in range(seeds):
             model = Model(false_yes, false_no, linked, seed)
-            one.take(run(kind, minutes * 60, seed, model, conditions))
+            one.merge(run(kind, minutes * 60, seed, model, conditions))
         print(one.line(kind), flush=True)
-        total.take(one)
+        total.merge(one)
     print(total.line("all"))
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scripts.bench.live_encoder import Scene
 from scripts.bench.processes import ServerProcess
-from scripts.bench.report import Row, Spread
+from scripts.bench.report import Row, Spread, Sums
 from server.shared.watch_answers import conditions_in
 from tests.support.fakes_openai import FakeOpenAI
 
@@ -141,7 +141,7 @@ def staged(kind: str, seconds: float, seed: int) -> Stage:
 
 
 @dataclass
-class Usage:
+class Usage(Sums):
     """The cost of requests."""
 
     requests: int = 0
@@ -165,10 +165,6 @@ class Usage:
         return Usage(
             **{name: value - getattr(before, name) for name, value in asdict(self).items()}
         )
-
-    def take(self, other: Usage) -> None:
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass
@@ -266,7 +262,7 @@ def _place(mask: NDArray[np.bool_]) -> list[int] | None:
 
 
 @dataclass
-class Score:
+class Score(Sums):
     """The things that one way of watching saw and missed, and its cost."""
 
     name: str
@@ -316,13 +312,6 @@ class Score:
             else:
                 self.false += 1
         self.seen += len(taken)
-
-    def merge(self, other: Score) -> None:
-        for name in ("seconds", "things", "seen", "premature", "false", "proven", "alerts"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.delays += other.delays
-        self.clean += other.clean
-        self.usage.take(other.usage)
 
     def line(self) -> str:
         hours = self.seconds / 3600

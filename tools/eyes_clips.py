@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.bench.live_encoder import Scene
-from scripts.bench.report import Row, Spread
+from scripts.bench.report import Row, Spread, Sums
 
 U8 = NDArray[np.uint8]
 PHOTOS = Path(__file__).parents[1] / "tests/features/builtin/photos"
@@ -464,7 +464,7 @@ class Alerted:
 
 
 @dataclass
-class Score:
+class Score(Sums):
     """The alerts of clips of one kind."""
 
     name: str
@@ -520,14 +520,6 @@ class Score:
         self.within += sum(
             delay <= ITS_SECONDS and event not in spoilt for event, delay in found.items()
         )
-
-    def merge(self, other: Score) -> None:
-        for name in (
-            *("seconds", "events", "premature", "false", "repeated", "within"),
-            *("requests", "visual_tokens", "looks", "cpu"),
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.delays += other.delays
 
     def row(self) -> str:
         """Return a line of a table in Markdown."""

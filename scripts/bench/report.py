@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from scripts.bench.processes import idle_and_all
 
@@ -32,6 +32,18 @@ def percentile(values: Sequence[float], q: float) -> float:
         return math.nan
     ordered = sorted(values)
     return ordered[max(0, math.ceil(q / 100 * len(ordered)) - 1)]
+
+
+class Sums:
+    """A dataclass of counts and lists, to which those of another part of a run can be added."""
+
+    def merge(self, other: Self) -> None:
+        for name, theirs in vars(other).items():
+            own = getattr(self, name)
+            if isinstance(own, Sums):
+                own.merge(theirs)
+            elif not isinstance(own, str):
+                setattr(self, name, own + theirs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -462,7 +462,7 @@ def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
     """At 2 % of errors, half of them repeated, what never happens hardly alerts and what happens does."""
     found = Minutes()
     for seed in range(4):
-        found.take(run(kind, 60, seed, Model(0.02, 0.02, 0.5, seed), 8))
+        found.merge(run(kind, 60, seed, Model(0.02, 0.02, 0.5, seed), 8))
     assert found.never <= 1
     assert found.seen.total() >= 0.9 * found.things.total() >= 9
 
