@@ -123,6 +123,20 @@
       }
     };
 
+    const drawThing = (width, height, now) => {
+      if (!camera.thing) return;
+      const [left, top, right, bottom] = camera.thingAt(now);
+      const [wide, high] = [(right - left) * width, (bottom - top) * height];
+      context.fillStyle = "#d020d0";
+      context.fillRect(left * width, top * height, wide, high);
+      let seed = 5;
+      const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+      for (let i = 0; i < 24; i++) {
+        context.fillStyle = i % 2 ? "#ff90ff" : "#700070";
+        context.fillRect(left * width + random() * 0.85 * wide, top * height + random() * 0.85 * high, 0.15 * wide, 0.15 * high);
+      }
+    };
+
     // There is none in a worker.
     const picture = self.Image ? new Image() : null;
 
@@ -136,60 +150,38 @@
       const { width, height } = camera;
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
       const now = epoch();
-      if (mode === "black") {
-        context.fillStyle = "#000";
+      const fill = (color) => {
+        context.fillStyle = color;
         context.fillRect(0, 0, width, height);
-      } else if (mode.startsWith("color:")) {
-        context.fillStyle = mode.slice(6);
-        context.fillRect(0, 0, width, height);
-        // One pixel that changes, as below.
-        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-        context.fillRect(width - 2, height - 2, 2, 2);
-      } else if (mode.startsWith("image:")) {
+      };
+      if (mode === "black") fill("#000");
+      else if (mode.startsWith("color:")) fill(mode.slice(6));
+      else if (mode.startsWith("image:")) {
         if (picture.src !== mode.slice(6)) picture.src = mode.slice(6);
         if (!picture.complete) return;
         context.drawImage(picture, 0, 0, width, height);
-        // One pixel that changes, as below.
-        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-        context.fillRect(width - 2, height - 2, 2, 2);
-      } else if (mode === "thing") {
-        context.drawImage(texture, 0, 0, width, height);
-        if (camera.thing) {
-          const [left, top, right, bottom] = camera.thingAt(now);
-          const [wide, high] = [(right - left) * width, (bottom - top) * height];
-          context.fillStyle = "#d020d0";
-          context.fillRect(left * width, top * height, wide, high);
-          let seed = 5;
-          const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
-          for (let i = 0; i < 24; i++) {
-            context.fillStyle = i % 2 ? "#ff90ff" : "#700070";
-            context.fillRect(left * width + random() * 0.85 * wide, top * height + random() * 0.85 * high, 0.15 * wide, 0.15 * high);
-          }
-        }
-        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-        context.fillRect(width - 2, height - 2, 2, 2);
-      } else if (mode === "stage") {
-        drawStage(width, height, now);
-        // One pixel that changes, as below.
-        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-        context.fillRect(width - 2, height - 2, 2, 2);
-      } else if (mode.startsWith("text:")) {
-        context.fillStyle = "#fff";
-        context.fillRect(0, 0, width, height);
+      } else if (mode === "stage") drawStage(width, height, now);
+      else if (mode.startsWith("text:")) {
+        fill("#fff");
         context.fillStyle = "#111";
         // A capital letter of this font is 0.72 of its size high.
         context.font = `${camera.textPx / 0.72}px "DejaVu Sans", "Liberation Sans", Arial, sans-serif`;
         mode.slice(5).split("\n").forEach((line, i) => {
           context.fillText(line, 40, height * 0.15 + (i + 1) * camera.textPx * 2);
         });
-        // One pixel that changes, so that the canvas gives pictures.
-        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-        context.fillRect(width - 2, height - 2, 2, 2);
         if (camera.clock) drawClock(context, now);
       } else {
         context.drawImage(texture, 0, 0, width, height);
-        drawBlocks(width, height, now);
-        drawClock(context, now);
+        if (mode === "thing") drawThing(width, height, now);
+        else {
+          drawBlocks(width, height, now);
+          drawClock(context, now);
+        }
+      }
+      if (mode !== "black" && mode !== "clock") {
+        // One pixel that changes, so that the canvas gives pictures.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
       }
       camera.drawn++;
     };

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Route, expect
 
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Keeper
+from scripts.local_certificate import Identity, Keeper
 from tests.browser.conftest import ELSEWHERE
 from tests.browser.test_page_look import _CONTRAST, _FOCUS, _SETTLED, _TARGETS, _WIDE
 from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https

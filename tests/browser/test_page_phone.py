@@ -23,8 +23,7 @@ from cryptography import x509
 from playwright.async_api import Browser, Error, Page, Route, WebSocket, async_playwright, expect
 
 from benchmarks.browser import ARGS, find_chromium
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
+from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
 from server.features.pairing.pairing import COOKIE
 from tests.browser.visitor import REFUSED_TOKEN, Visit, started
 from tests.support.clients import soon

@@ -24,8 +24,7 @@ from scripts.bench.live_encoder import LiveEncoder
 from scripts.checks import media, web
 from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
+from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
 from server.core.frames import Role
 from tests.support import onnx_model
 from tests.support.clients import soon

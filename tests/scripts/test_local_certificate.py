@@ -19,16 +19,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scripts.lan_addresses import Identity, find_identity, host_names, is_lan, stable_ipv6
 from scripts.local_certificate import (
     LEAF_DAYS,
     MAX_AUTHORITIES,
+    Identity,
     Issued,
     Keeper,
+    find_identity,
     general_names,
+    host_names,
+    is_lan,
     make_leaf,
     pem,
     read_pair,
+    stable_ipv6,
 )
 from server.core.setting_text import read_secret
 from tests.support.programs import ran

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from scripts.bench.http_json import request
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import general_names, make_authority, make_leaf, pem
+from scripts.local_certificate import Identity, general_names, make_authority, make_leaf, pem
 from tests.support.fakes_server import ServerProcess, free_ports, listens
 from tests.support.programs import ran
 

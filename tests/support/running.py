@@ -98,8 +98,7 @@ def with_model(model: FakeOpenAI, **settings: Any) -> AbstractAsyncContextManage
 async def running_https(folder: Path, **settings: Any) -> AsyncIterator[tuple[Running, Issued]]:
     """Serve over https, with a certificate that is made in `folder`."""
     # Few tests need it.
-    from scripts.lan_addresses import Identity
-    from scripts.local_certificate import Keeper
+    from scripts.local_certificate import Identity, Keeper
 
     issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
     async with running(

@@ -26,8 +26,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.http_json import json_request, request, unchecked_tls
 from scripts.bench.live_encoder import EncodedFrame, LiveEncoder
 from scripts.bench.voice_peer import Microphone, VoicePeer
-from scripts.lan_addresses import Identity
-from scripts.local_certificate import Keeper
+from scripts.local_certificate import Identity, Keeper
 from tests.support.decoder_memory import DEEP, LARGE, Frames, shown_backwards, shown_late
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.hostile import NO_BODY, PINGS, SILENT_SOCKET
