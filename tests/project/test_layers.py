@@ -326,11 +326,6 @@ MEASURED = {
         *("models.openai.engine", "models.prompts", "models.routing"),
     },
     "watch_scenes.py": {"shared.watch_answers"},
-    "watch_minutes.py": {
-        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.base"),
-        *("shared.watch_answers", "features.watches.rule", "features.watches.watch_list"),
-        *("features.watches.watch_triggers", "media.picture.grounding"),
-    },
 }
 # Pure modules with which scripts read a file or a setting as the server does
 READ = {

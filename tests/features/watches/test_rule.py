@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.watch_minutes import Minutes, run
-from benchmarks.watch_scenes import Model
 from server.features.watches.rule import (
     MAX_WATCHES,
     Ask,
@@ -455,16 +453,6 @@ def test_another_camera_has_no_noes() -> None:
     assert bench.rule.compared
     bench.rule.new_stream()
     assert not bench.rule.compared
-
-
-@pytest.mark.parametrize("kind", ["shaken", pytest.param("still", marks=pytest.mark.night)])
-def test_eight_watches_on_a_scripted_scene(kind: str) -> None:
-    """At 2 % of errors, half of them repeated, what never happens hardly alerts and what happens does."""
-    found = Minutes()
-    for seed in range(4):
-        found.merge(run(kind, 60, seed, Model(0.02, 0.02, 0.5, seed), 8))
-    assert found.never <= 1
-    assert found.seen.total() >= 0.9 * found.things.total() >= 9
 
 
 def test_each_engine_is_asked_about_its_own_conditions_one_after_the_other() -> None:
