@@ -196,7 +196,6 @@ class Person:
     def __init__(self, chance: random.Random) -> None:
         self.heading = self.pitch = self.speed = 0.0
         self.tilt = 0.0
-        self._chance = chance
         self._heard: deque[tuple[float, dict[str, Any]]] = deque()
         self._now: dict[str, Any] = {"state": "looking"}
         self.first = chance.choice([-1, 1])

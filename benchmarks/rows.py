@@ -37,14 +37,12 @@ class CameraBank:
     Their frames are spread over the period, as real ones are.
     """
 
-    def __init__(
-        self, base_url: str, *, rate: float, seed: int = 0, microphone: bool = False
-    ) -> None:
+    def __init__(self, base_url: str, *, rate: float, microphone: bool = False) -> None:
         self.base_url = base_url
         self.rate = rate
         self._kind = VoicePeer if microphone else CameraPeer
         self.peers: list[CameraPeer] = []
-        scene = Scene(seed=seed)
+        scene = Scene()
         phases = max(1, round(TICKS / rate))
         self._encoders = [LiveEncoder(scene, rate=rate, phase=phase) for phase in range(phases)]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +32,8 @@ from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import TICKS, TIMES_KEPT, EncodedFrame, Feed, LiveEncoder
 
+# Seconds between two keys of somebody who types
+BETWEEN_KEYS_S = 0.12
 # Seconds between 1900 (NTP) and 1970 (epoch)
 NTP_OFFSET = 2_208_988_800
 
@@ -171,7 +172,6 @@ class CameraPeer(ChatClient):
         encoder: LiveEncoder,
         *,
         wake: bool = False,
-        trickle: bool = False,
         access_code: str | None = None,
         relay: Relay | None = None,
         ice_urls: Sequence[str] = (),
@@ -185,7 +185,6 @@ class CameraPeer(ChatClient):
         self.answer: Message = {}
         self.offered_at = 0.0
         self.track: EncodedTrack | None = None
-        self._trickle = trickle
         # A link of its own between this camera and the server; None is the bare network.
         self._relay = relay
         self._rate = SenderRate(encoder, follow=wake)
@@ -238,11 +237,8 @@ class CameraPeer(ChatClient):
         self.add_media(pc)
         await pc.setLocalDescription(await pc.createOffer())
         sdp = pc.localDescription.sdp
-        candidates: list[Message] = []
-        if self._trickle:
-            sdp, candidates = _without_candidates(sdp)
         if self._relay is not None:
-            sdp, candidates = self._relay.rewrite_offer(sdp), []
+            sdp = self._relay.rewrite_offer(sdp)
         self.offered_at = time.time()
         self.answer = await json_request(
             "POST",
@@ -254,13 +250,6 @@ class CameraPeer(ChatClient):
         if self._relay is not None:
             answer = await self._relay.rewrite_answer(answer)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        if candidates:
-            await json_request(
-                "PATCH",
-                f"{self.base_url}/api/webrtc/offer?session={self.session_id}",
-                {"candidates": candidates},
-                token=self.token,
-            )
         self._rate.obey(self.answer.get("sender") or {})
         async with asyncio.timeout(timeout):
             await connected.wait()
@@ -326,41 +315,20 @@ class CameraPeer(ChatClient):
         if arrived.message["type"] == "sender":
             self._rate.obey(arrived.message)
 
-    async def type_for(self, seconds: float, *, every: float = 0.12) -> None:
+    async def type_for(self, seconds: float) -> None:
         """Type, as a person does before the question is sent: the camera wakes at the first key."""
         end = time.monotonic() + seconds
         while True:
             self.wake()
             await self.send({"type": "typing"})
-            if time.monotonic() + every >= end:
+            if time.monotonic() + BETWEEN_KEYS_S >= end:
                 await asyncio.sleep(max(0.0, end - time.monotonic()))
                 return
-            await asyncio.sleep(every)
+            await asyncio.sleep(BETWEEN_KEYS_S)
 
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
         self.wake()
         return await super().start(text, sent_at=sent_at, **more)
-
-
-def _without_candidates(sdp: str) -> tuple[str, list[Message]]:
-    """The offer as a trickling browser sends it at first, and the candidates it sends after."""
-    kept: list[str] = []
-    candidates: list[Message] = []
-    section, mid = -1, "0"
-    for line in sdp.splitlines():
-        if line.startswith("m="):
-            section += 1
-        if match := re.match(r"a=mid:(\S+)", line):
-            mid = match[1]
-        if line.startswith("a=candidate:"):
-            candidates.append(
-                {"candidate": line[2:], "sdpMid": mid, "sdpMLineIndex": max(section, 0)}
-            )
-        elif line != "a=end-of-candidates":
-            kept.append(line)
-    for candidate in candidates:
-        candidate["sdpMid"] = mid
-    return "\r\n".join(kept) + "\r\n", candidates
 
 
 async def close_all(peers: Sequence[CameraPeer]) -> None:

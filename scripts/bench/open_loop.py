@@ -44,9 +44,7 @@ class Planned:
     text: str
 
 
-def poisson(
-    count: int, rate: float, seed: int, questions: Sequence[str] = QUESTIONS
-) -> list[Planned]:
+def poisson(count: int, rate: float, seed: int) -> list[Planned]:
     """`count` arrivals of a Poisson process of `rate` a second (exponential gaps); the same seed
     gives the same ones.
     """
@@ -55,7 +53,7 @@ def poisson(
     plan = []
     for number in range(count):
         at += rng.expovariate(rate)
-        plan.append(Planned(number, at, rng.choice(questions)))
+        plan.append(Planned(number, at, rng.choice(QUESTIONS)))
     return plan
 
 

@@ -66,7 +66,6 @@ class Record:
     # Of the picture; 0 without one
     width: int = 0
     height: int = 0
-    jpeg_bytes: int = 0
     # None: no clock was readable
     age_ms: float | None = None
     # Time at which the answer's first piece was written to the socket
@@ -329,7 +328,6 @@ def _look(record: Record, picture: str) -> None:
     if image is None:
         return
     record.height, record.width = image.shape[:2]
-    record.jpeg_bytes = len(jpeg)
     shown = clock_code.read(np.asarray(image, np.uint8))
     record.age_ms = None if shown is None else clock_code.age_ms(shown, record.arrived * 1000)
 

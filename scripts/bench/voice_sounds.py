@@ -270,13 +270,13 @@ def music(seconds: float, seed: int = 0, level: float = -26) -> Samples:
     return at_level(sound, level)
 
 
-def noises(seconds: float, seed: int = 0) -> dict[str, Samples]:
+def noises(seconds: float) -> dict[str, Samples]:
     """Return sounds that nobody means, by name, each of this length."""
     return {
-        "hiss": hiss(seconds, -35, seed),
-        "rumble": rumble(seconds, -30, seed),
-        "keys": keys(seconds, seed),
-        "music": music(seconds, seed, -26),
+        "hiss": hiss(seconds, -35),
+        "rumble": rumble(seconds, -30),
+        "keys": keys(seconds),
+        "music": music(seconds),
     }
 
 
