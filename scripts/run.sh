@@ -167,7 +167,7 @@ take_model() {
 }
 
 if [ "$model" = auto ]; then
-    model=$("$VENV_PYTHON" -m scripts.models.propose) || exit $?
+    model=$("$VENV_PYTHON" -m scripts.models.choose) || exit $?
     # One that vLLM serves is fetched, and not started here.
     [ -n "$model" ] || exit 0
 fi

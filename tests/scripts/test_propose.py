@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.models import choose, disk, propose
+from scripts.models import choose, disk
 from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.disk import ModelError
 from server.features.hosting.catalogue.entry import Catalogue, Model
@@ -126,7 +126,7 @@ def test_apples_gpu_has_two_thirds_of_the_memory(
     monkeypatch.setattr(HostProbe, "probe", lambda self, vllm: Host())
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: processor)
-    found = propose.look(HostingSettings())
+    found = choose.this_machine(HostingSettings())
     assert found.unified_bytes == int(found.ram_total_bytes * share)
     assert found.ram_total_bytes > 0
     assert ("Apple's GPU" in described(found)) is bool(share)
@@ -137,12 +137,12 @@ def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bool | None) 
     fetched: list[Model] = []
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "model"))
-    monkeypatch.setattr(propose, "look", lambda settings: HUGE)
+    monkeypatch.setattr(choose, "this_machine", lambda settings: HUGE)
     # For this process it would be for all later tests.
     monkeypatch.setattr(logging, "disable", lambda level: None)
     monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**12)
-    monkeypatch.setattr(propose, "asked", lambda question: answer)
-    monkeypatch.setattr(propose, "fetch", lambda model, folder: fetched.append(model))
+    monkeypatch.setattr(choose, "asked", lambda question: answer)
+    monkeypatch.setattr(choose, "fetch", lambda model, folder: fetched.append(model))
     return fetched
 
 
@@ -155,7 +155,7 @@ def test_what_vllm_serves_is_fetched_and_not_started(
 ) -> None:
     """The mission's model comes first on an MI300X; both commands are named."""
     fetched = ready(monkeypatch, tmp_path, answer)
-    assert propose.main([]) == (0 if answer else 1)
+    assert choose.main([]) == (0 if answer else 1)
     out, said = capsys.readouterr()
     assert out == ""
     assert "bash scripts/download_model.sh Qwen/Qwen2.5-VL-32B-Instruct" in said
@@ -170,17 +170,17 @@ def test_the_feature_that_loads_models_is_needed(
     ready(monkeypatch, tmp_path, True)
     monkeypatch.setenv("FEATURES", "builtin")
     with pytest.raises(ModelError, match="needs the feature hosting"):
-        propose.run()
+        choose.propose_one()
 
 
 def test_the_first_word_is_told_with_what_it_was_measured_on() -> None:
     """Only where somebody measured it."""
     models = Catalogue.load()
     host = Host(ram_total_bytes=16 * GB, ram_free_bytes=16 * GB)
-    told = "\n".join(propose.describe(Proposal(models.require("qwen3-vl-4b")), host, GB, "x"))
+    told = "\n".join(choose.describe(Proposal(models.require("qwen3-vl-4b")), host, GB, "x"))
     assert "First word after 0.77 s on: Apple M4" in told
     assert "Qwen3-VL 4B (Apache-2.0, 32 read in pictures)" in told
-    told = "\n".join(propose.describe(Proposal(models.require("qwen3.5-2b")), host, None, "x"))
+    told = "\n".join(choose.describe(Proposal(models.require("qwen3.5-2b")), host, None, "x"))
     assert "First word" not in told
     assert "free on the disk" not in told
 

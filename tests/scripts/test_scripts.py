@@ -522,7 +522,7 @@ PROGRAMS = sorted(
 
 
 # Parts of other programs, and modules of the tree: run with -m alone
-WITH_M = ("scripts/bench/", "scripts/models/choose", "scripts/models/propose", "benchmarks/")
+WITH_M = ("scripts/bench/", "scripts/models/choose", "benchmarks/")
 WAYS = [
     *((one, True) for one in PROGRAMS if not one.startswith(WITH_M)),
     *((one, False) for one in PROGRAMS),
