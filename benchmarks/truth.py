@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -190,52 +190,47 @@ class RunningServer:
             await encoder.close()
 
 
-class Opened(AsyncExitStack):
-    """Opens what is asked, and closes it."""
+async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
+    """Whoever is asked, until the stack is closed. Raises NotMeasured when the model server does not answer."""
+    if args.server_url:
+        return RunningServer(args.server_url, args.access_code)
+    if args.engine_url:
+        return await _model_server(args, stack)
+    heavy = stack.enter_context(ThreadPoolExecutor(1, "truth"))
+    engine = BuiltinEngine(
+        heavy=heavy, today=lambda: score.TODAY, reader=score.Once(), finder=ThingFinder()
+    )
+    return OwnEngine(engine, score.seen)
 
-    async def asker(self, args: argparse.Namespace) -> Asker:
-        """Raises NotMeasured when the model server does not answer."""
-        if args.server_url:
-            return RunningServer(args.server_url, args.access_code)
-        if args.engine_url:
-            return await self._model_server(args)
-        heavy = self.enter_context(ThreadPoolExecutor(1, "truth"))
-        engine = BuiltinEngine(
-            heavy=heavy, today=lambda: score.TODAY, reader=score.Once(), finder=ThingFinder()
-        )
-        return OwnEngine(engine, score.seen)
 
-    async def _model_server(self, args: argparse.Namespace) -> Asker:
-        endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
-        # Patient: nobody waits for these answers, and a laptop's first token takes its time.
-        limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
-        engine = OpenAIEngine("truth", endpoint, limits=limits)
-        self.push_async_callback(engine.close)
-        status = await engine.probe()
-        if not status.ready:
-            raise NotMeasured(status.detail)
-        if not status.capabilities.images:
-            raise NotMeasured(f"{status.model} takes no pictures.")
-        preparer = PicturePreparer((), low_tokens=512)
+async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
+    endpoint = Endpoint(args.engine_url, os.environ.get("VLLM_API_KEY", ""), args.model)
+    # Patient: nobody waits for these answers, and a laptop's first token takes its time.
+    limits = TimeLimits(first_token=ANSWER_SECONDS, between_tokens=30.0, probe=30.0)
+    engine = OpenAIEngine("truth", endpoint, limits=limits)
+    stack.push_async_callback(engine.close)
+    status = await engine.probe()
+    if not status.ready:
+        raise NotMeasured(status.detail)
+    if not status.capabilities.images:
+        raise NotMeasured(f"{status.model} takes no pictures.")
+    preparer = PicturePreparer((), low_tokens=512)
 
-        def picture_of(name: str) -> Picture:
-            bgr = shown(name)
-            image = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
-            frame = Frame("f", image, image.width, image.height, 1.0, None, 1.0, 0)
-            return preparer.make(frame, engine.status.capabilities, Detail.HIGH)
+    def picture_of(name: str) -> Picture:
+        bgr = shown(name)
+        image = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
+        frame = Frame("f", image, image.width, image.height, 1.0, None, 1.0, 0)
+        return preparer.make(frame, engine.status.capabilities, Detail.HIGH)
 
-        return OwnEngine(engine, picture_of)
-
-    async def __aenter__(self) -> Self:
-        return self
+    return OwnEngine(engine, picture_of)
 
 
 async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
     """Ask `only` these questions, or all. Raises NotMeasured and the errors of a camera's connection."""
     asked = only or questions()
     found = []
-    async with Opened() as opened:
-        asker = await opened.asker(args)
+    async with AsyncExitStack() as stack:
+        asker = await asker_of(args, stack)
         for number, question in enumerate(asked):
             if sys.stderr.isatty():
                 print(f"\r{number}/{len(asked)} ", end="", file=sys.stderr, flush=True)

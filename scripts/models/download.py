@@ -26,7 +26,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 from config import ConfigError, load  # noqa: E402
 from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import checkpoint, disk, hub, record  # noqa: E402
-from scripts.models.disk import ModelError, Stopped, in_words, say, stopping_on_signals  # noqa: E402
+from scripts.models.disk import ModelError, in_words, say  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.features.hosting.catalogue.source import inside  # noqa: E402
@@ -380,36 +380,25 @@ def download(
 
 
 def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
-    """Do as trouble.ended, and explain a disk's errors; `otherwise` is printed after a failure.
+    """Do as disk.ended, and explain a disk's errors; `otherwise` is printed after a failure.
 
     Ends the process at once when it fails, for threads may hang in the network.
     """
-    try:
-        with stopping_on_signals():
-            status = run()
-    except ModelError as error:
-        say(error.message)
-        status = 1
-    except OSError as error:
-        reasons = {
-            errno.ENOSPC: f"{folder} has no room left. Free some; the same command goes on.",
-            errno.EDQUOT: f"Your share of the disk at {folder} is used up. The same command goes on.",
-        }
-        say(
-            reasons.get(
-                error.errno or 0,
-                f"{error.filename or folder} could not be written or read ({error.strerror or error})."
-                " The same command goes on.",
-            )
-        )
-        status = 1
-    except Exception:  # noqa: BLE001
-        # A fault of this program: shown whole, and the threads are not waited for.
-        traceback.print_exc()
-        status = 1
-    except Stopped as stopped:
-        say(f"Stopped. The part that came is kept in {folder}: the same command goes on.")
-        status = stopped.status
+
+    def explained() -> int:
+        try:
+            return run()
+        except ModelError:
+            raise
+        except OSError as error:
+            raise ModelError(_of_disk(error, folder)) from None
+        except Exception:  # noqa: BLE001
+            # A fault of this program: shown whole, and the threads are not waited for.
+            traceback.print_exc()
+            return 1
+
+    kept = f"Stopped. The part that came is kept in {folder}: the same command goes on."
+    status = disk.ended(explained, lambda: kept)
     if status == 0:
         return 0
     if status == 1 and otherwise:
@@ -417,6 +406,18 @@ def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _of_disk(error: OSError, folder: Path) -> str:
+    """The sentence for a file that could not be written or read."""
+    if error.errno == errno.ENOSPC:
+        return f"{folder} has no room left. Free some; the same command goes on."
+    if error.errno == errno.EDQUOT:
+        return f"Your share of the disk at {folder} is used up. The same command goes on."
+    return (
+        f"{error.filename or folder} could not be written or read ({error.strerror or error})."
+        " The same command goes on."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
