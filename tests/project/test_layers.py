@@ -309,10 +309,6 @@ MEASURED = {
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
     },
-    "recall.py": {
-        *("shared.attention.attention", "media.picture.planes", "core.frames", "models.routing"),
-        *("features.recall.grids", "features.recall.memory", "media.picture.encode"),
-    },
     "simulate.py": {
         "core.frames",
         "core.metrics",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -13,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.recall import Result, run
+from benchmarks.watch_scenes import HEIGHT, WIDTH, Happens, Stage
+from server.core.frames import Frame
 from server.features.recall import memory as choosing
 from server.features.recall.memory import (
     CLOSEST_SECONDS,
@@ -28,6 +32,9 @@ from server.features.recall.memory import (
     grid_of,
 )
 from server.media.picture import encode
+from server.media.picture.planes import BufferPool
+from server.models.routing import span_in
+from server.shared.attention.attention import Attention
 
 
 def picture(captured: float, size: int = 1000, since: float | None = None, shows: int = 0) -> Kept:
@@ -324,17 +331,85 @@ def test_a_broken_picture_is_refused() -> None:
         grid_of(b"no picture")
 
 
+# Events before a drawn scene in virtual time, seen by the change gate at 2 frames a second
+
+SECONDS, PICTURES = 300.0, 8
+EVENT, BETWEEN, STEP = 3.0, 30.0, 0.5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An event at the time of a question: True where one of these pictures shows it."""
+
+    age: float
+    held: bool
+    # Among those of "What just happened?", and of a question that names its time
+    sent: bool
+    timed: bool
+
+
+def happens(seconds: float, rng: random.Random) -> Iterator[Happens]:
+    """Events at random times, none over another."""
+    at = 0.0
+    while (at := at + EVENT + rng.expovariate(1 / (BETWEEN - EVENT))) + EVENT <= seconds:
+        what = rng.choice(("thing", "alike"))
+        yield Happens(what, at, EVENT, rng.uniform(0.05, 0.8), rng.uniform(0.05, 0.75))
+
+
+def question(age: float) -> str:
+    """That of somebody who knows about when something was."""
+    if age < 50:
+        return f"What happened {max(5, round(age / 5) * 5)} seconds ago?"
+    minutes = max(1, round(age / 60))
+    return f"What happened {minutes} minute{'s' if minutes > 1 else ''} ago?"
+
+
+def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Asked]:
+    """Ask at a time about each event of the recent past."""
+    recall.expire(now)
+    pictures = recall.pictures()
+    sent = choosing.before(pictures, now, PICTURES)
+    for event in events:
+        age = now - event.begin
+        if EVENT <= age <= SECONDS - EVENT:
+            span = span_in(question(age))
+            assert span is not None
+            timed = choosing.during(pictures, now - span.since, now - span.until, PICTURES)
+            ways = (pictures, sent, timed)
+            yield Asked(age, *(any(event.active(one.captured) for one in way) for way in ways))
+
+
+def watched(kind: str, seconds: float, seed: int) -> list[Asked]:
+    rng = random.Random(seed)
+    events = list(happens(seconds, rng))
+    stage = Stage(kind, events, seed)
+    attention, recall = Attention(BufferPool()), Recall(SECONDS, 2 * 2**20)
+    questions = [rng.uniform(SECONDS, seconds) for _ in range(int(seconds / 20))]
+    found: list[Asked] = []
+    for at in np.arange(0.0, seconds, STEP).tolist():
+        image = stage.draw(stage.begin + at)
+        frame = Frame("f", image, WIDTH, HEIGHT, at, None, at, int(at * 90_000))
+        change = attention.look(frame)
+        if change is not None and recall.due(change.changed, at):
+            attention.asked(change, at)
+            bgr = np.asarray(cv2.cvtColor(stage.planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
+            jpeg = encode.still(encode.scaled_to(bgr, 640, 360))
+            kept = Kept(f"f{at}", at, None, WIDTH, HEIGHT, jpeg, at, grid_of(jpeg))
+            recall.keep(kept, at, changed=change.changed)
+            attention.answered(at, same=False)
+        for now in (one for one in questions if at <= one < at + STEP):
+            found += asked(recall, events, now)
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "found_by_time"), [("still", 0.9), ("noisy", 0.9), ("busy", 0.8)])
 def test_events_are_held_and_found(kind: str, found_by_time: float) -> None:
     """Of 3 s each, one each 30 s; with its time a question finds them at any age."""
-    result = Result()
-    run(kind, 380, 3, result)
-    counts = result.by_age.values()
-    events = sum(found.events for found in counts)
-    assert events >= 25
-    assert sum(found.held for found in counts) >= 0.95 * events
-    assert sum(found.timed for found in counts) >= found_by_time * events
-    recent = [result.by_age[age] for age in (30, 60)]
-    assert sum(found.events for found in recent) >= 5
-    assert sum(found.sent for found in recent) >= 0.80 * sum(found.events for found in recent)
+    found = watched(kind, 380, 3)
+    assert len(found) >= 25
+    assert sum(one.held for one in found) >= 0.95 * len(found)
+    assert sum(one.timed for one in found) >= found_by_time * len(found)
+    recent = [one for one in found if one.age <= 60]
+    assert len(recent) >= 5
+    assert sum(one.sent for one in recent) >= 0.80 * len(recent)
