@@ -80,9 +80,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=whole(1, 1000), default=3, help="runs of each lossy or cut link (3)")
 
     args = parser.parse_args(arguments)
-    known = PARTS[args.way]
-    if unknown := set(filter(None, args.only.split(","))) - set(known):
-        parser.error(f"--{args.way} has no part {', '.join(sorted(unknown))}: {','.join(known)}")
+    program.choose_parts(parser, args, f"--{args.way}", PARTS[args.way])
     if args.server_url and args.way != "rows":
         parser.error(f"--{args.way} starts a server of its own: --server-url goes with --rows")
     if args.microphone and args.way == "network":

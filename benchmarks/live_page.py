@@ -129,9 +129,6 @@ class BrowserRun:
     model: StandInProcess
     report: Report
 
-    def wanted(self, part: str) -> bool:
-        return not self.args.only or part in self.args.only.split(",")
-
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerProcess]:
         """A server whose engine is the stand-in, once it has found it."""
@@ -291,7 +288,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
         title += ", microphone on"
     async with browser_run(args, title) as run, run.server() as server:
         report = run.report
-        if run.wanted("questions") or run.wanted("idle"):
+        if "questions" in args.only or "idle" in args.only:
             await asyncio.sleep(2)
             begin = Usage.of(server.pid)
             await asyncio.sleep(args.idle_seconds / 2)
@@ -303,12 +300,12 @@ async def run_browser(args: argparse.Namespace) -> Report:
                 first = await start_camera(page, server.url)
                 if args.microphone:
                     await talk(page)
-                if run.wanted("idle"):
+                if "idle" in args.only:
                     say("watching an idle camera")
                     report.rows += await idle_rows(
                         page, server.pid, args.idle_seconds, without, microphone=args.microphone
                     )
-                if run.wanted("questions"):
+                if "questions" in args.only:
                     say("asking questions")
                     await ask_and_measure(page, run.model, 4, rng)
                     results = await ask_and_measure(page, run.model, args.num_requests, rng)
@@ -316,7 +313,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
             report.add(
                 Row("first frame, from the offer, local", "s", value=first, target=0.5, number="10")
             )
-        if run.wanted("reading"):
+        if "reading" in args.only:
             say("reading print")
             report.rows += await reading_rows(run.browser, (14, 10), rng)
     return report

@@ -325,20 +325,20 @@ async def run_network(args: argparse.Namespace) -> Report:
     title = "qwen-camera on bad links, headless Chromium through the page, canvas camera 1280×720 at 30/s"
     async with browser_run(args, title) as run:
         report = run.report
-        if run.wanted("narrow") or run.wanted("step"):
+        if "narrow" in args.only or "step" in args.only:
             async with run.server() as server:
                 rates = [args.uplink_kbps] if args.uplink_kbps else list(NARROW)
-                for kbps in rates if run.wanted("narrow") else []:
+                for kbps in rates if "narrow" in args.only else []:
                     say(f"asking through an uplink of {kbps:g} kbit/s")
                     report.rows += await narrow_rows(run, server.url, kbps, args.num_requests)
-                if run.wanted("step"):
+                if "step" in args.only:
                     say("asking while the uplink narrows")
                     report.rows += await step_rows(run, server.url, args.num_requests // 2)
-        for loss in LOSS if run.wanted("loss") else ():
+        for loss in LOSS if "loss" in args.only else ():
             for codec in ("VP8", "H264"):
                 say(f"losing {loss:.0%} of all packets, {codec}")
                 report.rows += await loss_rows(run, loss, seeds, codec)
-        for seconds in CUTS if run.wanted("cut") else ():
+        for seconds in CUTS if "cut" in args.only else ():
             say(f"cutting the link for {seconds:g} s")
             report.add(await cut_row(run, seconds, seeds))
     return report

@@ -12,7 +12,7 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -313,16 +313,13 @@ async def run_rows(args: argparse.Namespace) -> Report:
         args,
     )
 
-    def wanted(part: str) -> bool:
-        return not args.only or part in args.only.split(",")
-
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         url, pid, model = args.server_url, args.server_pid, None
         starts: list[float] = []
         if url is None:
             model = await enter(StandInProcess(first_token_ms=args.first_token_ms))
-            for _ in range(2 if wanted("start") else 0):
+            for _ in range(2 if "start" in args.only else 0):
                 async with ServerProcess.before(model, level=args.server_log) as once:
                     starts.append(once.seconds_to_first_page)
             server = await enter(ServerProcess.before(model, level=args.server_log))
@@ -330,33 +327,31 @@ async def run_rows(args: argparse.Namespace) -> Report:
             url, pid = server.url, server.pid
             report.conditions["health"] = await server.wait_for_engine()
         measured = Measured(url, pid, model, args)
-        if wanted("questions"):
+        if "questions" in args.only:
             say("asking questions")
             await measured.questions(report)
-        if wanted("first"):
+        if "first" in args.only:
             say("timing first frames")
             report.add(await measured.first_frames(10))
         if pid is not None:
-            await _with_cameras(measured, report, wanted, args)
-        if starts and wanted("start"):
+            await _with_cameras(measured, report, args)
+        if starts and "start" in args.only:
             took, note = statistics.median(starts), f"starts {[round(x, 2) for x in starts]}"
             what = "start to first page, installed"
             report.add(Row(what, "s", value=took, target=2, note=note, number="11"))
     return report
 
 
-async def _with_cameras(
-    measured: Measured, report: Report, wanted: Callable[[str], bool], args: argparse.Namespace
-) -> None:
+async def _with_cameras(measured: Measured, report: Report, args: argparse.Namespace) -> None:
     """Rows 6, 8 and 9: what cameras cost a server whose process is here."""
     rates = args.sample_rate or [2.0, 5.0]
-    for rate in rates if wanted("idle") else []:
+    for rate in rates if "idle" in args.only else []:
         say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
         report.add(await measured.idle_cpu(rate))
-    if wanted("memory"):
+    if "memory" in args.only:
         say("letting cameras come and go")
         report.rows += await measured.memory(seconds=8)
-    for rate in rates if wanted("capacity") and args.cameras else []:
+    for rate in rates if "capacity" in args.only and args.cameras else []:
         say(f"adding cameras at {rate:g} frames/s")
         report.add(await measured.capacity(rate, seconds=6))
 

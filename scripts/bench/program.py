@@ -37,6 +37,16 @@ def add_output(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:
         parser.add_argument("--no-plots", action="store_true", help="draw nothing")
 
 
+def choose_parts(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, whose: str, known: Sequence[str]
+) -> None:
+    """Make `args.only` the parts to measure, of those of an option: the named ones, else all."""
+    named = set(filter(None, args.only.split(",")))
+    if unknown := named - set(known):
+        parser.error(f"{whose} has no part {', '.join(sorted(unknown))}: {','.join(known)}")
+    args.only = [part for part in known if part in named or not named]
+
+
 def say(text: str) -> None:
     """Tell people what is going on."""
     print(f"... {text}", file=sys.stderr, flush=True)

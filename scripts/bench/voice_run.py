@@ -96,8 +96,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--server-log", default="", help="log level of the started server (warning)")
     add("--browser", action="store_true", help="through the page (--voice --browser --help)")
     args = parser.parse_args(arguments)
-    if unknown := set(filter(None, args.only.split(","))) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}: {','.join(PARTS)}")
+    program.choose_parts(parser, args, "--voice", PARTS)
     if args.server_url and args.configured_speech:
         parser.error("--server-url has its own recogniser and voice: leave --configured-speech out")
     if args.server_pid and not args.server_url:
@@ -119,9 +118,6 @@ class VoiceRun:
         self.left_out: list[str] = []
         self._args = args
 
-    def _wanted(self, part: str) -> bool:
-        return not self._args.only or part in self._args.only.split(",")
-
     async def measure(self) -> bool:
         """Measure; False when SIGINT or SIGTERM ended it early: the figures from before count, too.
 
@@ -137,9 +133,9 @@ class VoiceRun:
                 raise MeasurementError(f"the server closed the socket ({error})") from None
 
     async def _all(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
-        if any(self._wanted(part) for part in PARTS if part != "engine"):
+        if self._args.only != ["engine"]:
             await self._with_server(stack, speech)
-        if self._wanted("engine"):
+        if "engine" in self._args.only:
             await self._engine()
 
     async def _with_server(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
@@ -185,10 +181,10 @@ class VoiceRun:
             "interruptions": lambda talk: talk.interruptions(args.interruptions),
             "noise": lambda talk: talk.noise(args.noise_minutes),
         }
-        return [part for name, part in parts.items() if self._wanted(name)]
+        return [part for name, part in parts.items() if name in args.only]
 
     def _cpu(self, pid: int | None) -> list[Callable[[Talk], Coroutine[Any, Any, None]]]:
-        if not self._wanted("cpu"):
+        if "cpu" not in self._args.only:
             return []
         if pid is None:
             self.left_out.append("The processor was not measured: --server-pid names its process.")
