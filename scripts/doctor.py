@@ -43,10 +43,9 @@ try:
     from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.checks import local, media, web
     from scripts.checks.finding import Finding, State, masked, table
+    from scripts.monitoring.reading import LOOPBACK, own_address
 except ModuleNotFoundError as missing:
     go_on_inside(missing, install="bash scripts/run.sh")
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -201,16 +200,11 @@ class Examination:
         """
         if self._chosen.server_url is not None:
             return await web.check_server(self.url)
-        port = self._settings.port if self._settings else 8000
-        host = self._settings.host if self._settings else "127.0.0.1"
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
-            host, f"[{host}]" if ":" in host else host
-        )
-        secure = self._settings is not None and self._settings.https_enabled
-        first, second = (f"http{'s' * s}://{host}:{port}" for s in (secure, not secure))
-        self.url = first
-        found = await web.check_server(first)
+        self.url = own_address(self._settings) if self._settings else "http://127.0.0.1:8000"
+        found = await web.check_server(self.url)
         if found[1] is None:
+            scheme, _, rest = self.url.partition("://")
+            second = f"{'http' if scheme == 'https' else 'https'}://{rest}"
             other = await web.check_server(second)
             if other[1] is not None:
                 self.url, found = second, other

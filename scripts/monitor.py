@@ -44,8 +44,8 @@ try:
     from rich.console import Console
     from rich.live import Live
 
-    from config import ConfigError, Settings, load
-    from scripts.monitoring.reading import LOOPBACK, Reading, Target, take_reading
+    from config import ConfigError, load
+    from scripts.monitoring.reading import LOOPBACK, Reading, Target, own_address, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
     from server.features.hosting.gpu import GpuReader
@@ -133,13 +133,6 @@ def target_of(chosen: argparse.Namespace) -> Target:
     else:
         token = os.environ.get("METRICS_TOKEN", "")
     return Target(url, token, engine, tuple(trusted), gpus, operator)
-
-
-def own_address(settings: Settings) -> str:
-    """Return the URL of this machine's server, as reached from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    host = f"[{host}]" if ":" in host else host
-    return f"http{'s' * settings.https_enabled}://{host}:{settings.port}"
 
 
 def printed(state: State) -> str:

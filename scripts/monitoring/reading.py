@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from config import Settings
 from scripts.bench.http_json import Reply, request, unchecked_tls
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
 
@@ -122,6 +123,13 @@ class Samples:
 
 SECONDS = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def own_address(settings: Settings) -> str:
+    """Return the URL of this machine's server, as reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    return f"http{'s' * settings.https_enabled}://{host}:{settings.port}"
 
 
 @dataclass(frozen=True, slots=True)
