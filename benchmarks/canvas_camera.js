@@ -133,7 +133,8 @@
       const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
       for (let i = 0; i < 24; i++) {
         context.fillStyle = i % 2 ? "#ff90ff" : "#700070";
-        context.fillRect(left * width + random() * 0.85 * wide, top * height + random() * 0.85 * high, 0.15 * wide, 0.15 * high);
+        const [x, y] = [left * width + random() * 0.85 * wide, top * height + random() * 0.85 * high];
+        context.fillRect(x, y, 0.15 * wide, 0.15 * high);
       }
     };
 

@@ -98,7 +98,8 @@ MAX_AGE_P95_MS = 300
 class Measured:
     """The server that is measured.
 
-    `pid`: its process, None for one elsewhere; `model`: its stand-in, None with another model; `args` are the benchmark's.
+    `pid`: its process, None for one elsewhere; `model`: its stand-in, None with another model; `args`: the
+    benchmark's.
     """
 
     def __init__(
@@ -149,8 +150,8 @@ class Measured:
             shared = (time.monotonic() - begin) * cameras
             bits, arrived = ((b - a) / shared for a, b in zip(before, bank.sent(), strict=True))
             note = (
-                f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {bits / 1000:.0f} kbit/s a camera sent; server "
-                f"without cameras {without:.4f} core; our senders dropped {bank.frames_dropped()} frames"
+                f"{cameras} cameras, {seconds:g} s; {arrived:.2f} frames/s and {bits / 1000:.0f} kbit/s a camera sent; "
+                f"server without cameras {without:.4f} core; our senders dropped {bank.frames_dropped()} frames"
             )
         return Row(
             f"server CPU of an idle 720p camera, {rate:g} frames/s"
@@ -192,9 +193,9 @@ class Measured:
         mib = (full.rss - with_two.rss) / cameras
         threads = (grown - left[-2 if rounds > 1 else -1].threads) / (2 + cameras)
         note = (
-            f"RSS {with_two.rss:.0f} MiB with 2 cameras, {full.rss:.0f} with {2 + cameras}; after all had gone, {rounds} "
-            f"times: RSS {[round(u.rss) for u in left]}, threads {[u.threads for u in left]} (with 2: {with_two.threads}), "
-            f"descriptors {[u.descriptors for u in left]}"
+            f"RSS {with_two.rss:.0f} MiB with 2 cameras, {full.rss:.0f} with {2 + cameras}; after all had gone, "
+            f"{rounds} times: RSS {[round(u.rss) for u in left]}, threads {[u.threads for u in left]} "
+            f"(with 2: {with_two.threads}), descriptors {[u.descriptors for u in left]}"
         )
         kept = left[0].rss - with_two.rss
         growth = (left[-1].rss - left[0].rss) / max(1, rounds - 1)

@@ -356,7 +356,7 @@ class _Read:
 
 
 def words_of(text: str) -> str:
-    """Words, numbers, commas and ends of parts, in lower case, each with a space behind it; each Chinese letter is a word."""
+    """Words, numbers, commas and ends of parts in lower case, a space behind each; each Chinese letter is a word."""
     text = text.casefold().replace("’", "'").replace("cannot", "can not")
     text = text.replace("won't", "will not").replace("can't", "can not").replace("n't", " not")
     found: list[str] = []
