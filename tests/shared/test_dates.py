@@ -34,6 +34,8 @@ from server.shared.dates import dates
         ("99.99.2027", []),
         ("3,49 EUR", []),
         ("Tel 030/1234567", []),
+        ("EXP 08 2027", [(2027, 8, None)]),
+        ("Breakfast 7 - 10.30", []),
     ],
 )
 def test_dates_are_found_in_their_many_forms(

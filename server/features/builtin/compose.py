@@ -93,8 +93,8 @@ def compose(
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
             # One line: with the thing, or what is at the place that is asked about.
-            seen = speaker.see_things(sure=bool(speaker.rows), printed=len(speaker.rows) >= PRINTED)
-            if intent.place and not seen:
+            seen = speaker.see_things(sure=True, printed=len(speaker.rows) >= PRINTED)
+            if intent.place and not (seen or intent.colours):
                 seen = look_answers.colour(speaker)[0]
             if not seen and facts.scene.dark:
                 seen = speaker.say("is_dark")

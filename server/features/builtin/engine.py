@@ -541,15 +541,16 @@ def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
     return any(not asked_for(things, [name]) for name in asked)
 
 
-# Through them one sees what stands behind.
+# Through them one sees what stands behind, unless a colour has most of their place.
 _HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
+_OF_HOLLOW = 0.5
 
 
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
     """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
     one = next((one for one in found if one.box is not None), None)
-    if one is None or one.name in _HOLLOW or (box := one.box) is None:
+    if one is None or (box := one.box) is None:
         return ()
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
@@ -562,8 +563,10 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     }
     # Its further colours, too
     ground |= {name for name, share in inside if ground and around.get(name, 0.0) >= share}
-    own = tuple(one for one in inside if one[0] not in ground)
-    return own if own and own[0][1] >= _OF_THING else inside
+    own = tuple(part for part in inside if part[0] not in ground)
+    shown = own if own and own[0][1] >= _OF_THING else inside
+    clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in (*colours.NEUTRAL, "brown")
+    return shown if clear or one.name not in _HOLLOW else ()
 
 
 def _colours_and_light(

@@ -156,6 +156,13 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.BEYOND)
     if intent.want is Want.LOOKUP and _AGE.search(text):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.LIGHT and _LIGHTS.search(text):
+        return replace(intent, want=Want.OTHER)
+    if intent.want in (Want.LIGHT, Want.COLOUR) and intent.colours and _MEANS.search(text):
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
+    if intent.want is Want.HELP and _WHO.search(text):
+        # "Who can help me?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
     if intent.want is Want.LIGHT and intent.colours:
         # "What does a red light mean?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
@@ -201,6 +208,13 @@ def asks_origin(question: str) -> bool:
 
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
+# Lamps, and not how bright it is
+_LIGHTS = re.compile(r"\blights\b")
+# "What does the red light mean?"
+_MEANS = re.compile(
+    r"\b(?:mean|means|bedeutet|heisst|signifie|significa|betekent|oznacza)\b|означает|означає|意思"
+)
+_WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
 # "The Old Net Loft" is no age.
 _AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
 # What light is only a part of

@@ -27,8 +27,8 @@ def colour(s: Speaker) -> Answer:
     if asked := asked_for(s.things, intent.things[:1]):
         seen = [name for name, _ in s.facts.thing_colours[:2]]
         if not seen:
-            # It is there, and nobody knows where.
-            return s.say("see_things", things=s.things_named(asked[:1])), _of_place(s)[0]
+            # It is there, and nobody knows where, or what shows through it.
+            return s.sentence(s.cannot, s.say("see_things", things=s.things_named(asked[:1]))), ""
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim

@@ -289,6 +289,10 @@ class Speaker:
     def beside(self, found: Beside) -> Answer:
         if found.prose:
             return self.quote(found.row)
+        if found.label.isdigit():
+            # "My son is 3": the row of "3 - 6 months" is one of several.
+            self.sources = {row.text: "" for row in self.rows if found.label in row.text}
+            return self.closest()
         text = self.say("beside", label=found.label, value=found.value)
         return text, self.row(found.row, found.value, found.label)
 

@@ -255,6 +255,10 @@ def _is_plural(token: str, word: str) -> bool:
     return token == word or (len(short) >= 3 and long in {short + end for end in ends})
 
 
+# Letters of a compound's first part: "Orangensaft", and not "rent" in "current"
+_REST = 4
+
+
 def _same(token: str, word: str) -> bool:
     if _is_plural(token, word):
         return True
@@ -265,7 +269,7 @@ def _same(token: str, word: str) -> bool:
     if (
         len(word) >= 4
         and len(token) > len(word)
-        and (token.startswith(word) or token.endswith(word))
+        and (token.startswith(word) or (token.endswith(word) and len(token) >= len(word) + _REST))
     ):
         return True
     return len(short) >= 5 and SequenceMatcher(None, token, word, autojunk=False).ratio() >= 0.84

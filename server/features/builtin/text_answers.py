@@ -157,7 +157,9 @@ def lookup(s: Speaker) -> Answer:
     words = s.words
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         # Another row may name more of them.
-        s.sources = {row.text: "" for row in s.rows if _names_some(row, diet)}
+        named = [row for row in s.rows if _names_some(row, diet)]
+        named += [row for row in s.rows if any(word in plain(row.text) for word in diet)]
+        s.sources = {row.text: "" for row in named}
         return s.closest() if s.sources else s.why_not(s.cannot_here)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
@@ -328,7 +330,7 @@ def network(s: Speaker) -> Answer:
 
 
 # What is to pay is no sum of all prices of a list.
-_TO_PAY = re.compile(r"pay|owe|zahl|pag|betal|zapl|ode|плат")
+_TO_PAY = re.compile(r"pay|owe|spen[dt]|ausge|depens|gast|spes|zahl|pag|betal|zapl|ode|плат")
 
 
 def total(s: Speaker) -> Answer:

@@ -534,6 +534,10 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("Is it closed today?", ("Seen on 3 May from 09:12 to 09:21",), f"{UNSURE}Seen on 3 May from 09:12 to 09:21"),
         ("What's on the back?", ("back at our depot",), "It reads: back at our depot"),
         ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), NO_ROW),
+        ("My son is 3, how much can he have?", ("3 - 6 months 2.5 ml", "3 years 7.5 ml"),
+         f"{UNSURE}3 - 6 months 2.5 ml; 3 years 7.5 ml"),
+        ("What did I spend today?", ("Current account £1,284.07", "Kiosk £5.20"), "I find no row that names a total."),
+        ("How much is the rent?", ("Current account £1,284.07", "Rent £870.00"), "“Rent” costs £870.00."),
         ("How many adults?", ("Adults Children", "2 1"), f"{UNSURE}Adults Children; 2 1"),
         ("What time does the boat leave?", ("Booked for 18:30", "Departs 14:05"), "It leaves at 14:05."),
         (

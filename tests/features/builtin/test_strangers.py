@@ -12,7 +12,7 @@ import pytest
 from server.core.frames import Kind, Route, Scene
 from server.features.builtin.compose import compose
 from server.features.builtin.detector import Thing, ThingFinder, classes
-from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.engine import BuiltinEngine, colours_of
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.lines import Piece
@@ -125,6 +125,9 @@ def test_a_thing_that_is_there_is_no_answer_to_another_question(code: str) -> No
         ("What colour is the shirt of the guy in the middle?", Want.OTHER),
         ("What colour is the box in the middle?", Want.COLOUR),
         ("Is there a light switch?", Want.LOOKUP),
+        ("Are the lights on?", Want.OTHER),
+        ("What does the red light at the bottom mean?", Want.LOOKUP),
+        ("Chi chiamo se ho bisogno di aiuto?", Want.LOOKUP),
         ("How old is the man?", Want.BEYOND),
         ("Is the dog old?", Want.LOOKUP),
         ("Is there light in the room?", Want.LIGHT),
@@ -415,8 +418,18 @@ async def test_the_colour_of_a_thing_without_a_place() -> None:
     """The wall behind a chair is no part of it."""
     chair = Thing("chair", 0.9, None, sure=True)
     said = await ask("What colour is the chair?", chair)
-    assert said[0].split("\n")[0] == "I see a chair."
-    assert "In the middle it is grey" in said[0]
+    assert said[0] == f"{language('en').say('cannot')} I see a chair."
+
+
+def test_a_guess_is_no_part_of_a_no() -> None:
+    """Nor is a colour that is not at the place that is asked about."""
+    guess = Thing("accordion", 0.9, None, sure=False)
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(guess,))
+    assert compose(understand("What's the chair made of?"), facts, TUESDAY) == language("en").say(
+        "cannot"
+    )
+    said = compose(understand("What does the red light at the bottom mean?"), ROOF, TUESDAY)
+    assert said == language("en").say("cannot")
 
 
 CHAIRS = tuple(Thing("chair", 0.9, Box(n, 300, n + 90, 400), sure=True) for n in (100, 300))
@@ -438,7 +451,11 @@ def test_a_person_from_behind_shows_no_face() -> None:
 
 async def test_a_chair_is_seen_through() -> None:
     """What stands behind it has most of its box."""
-    assert (await ask("What colour is the chair?", *CHAIRS[:1]))[0].startswith("I see a chair.\n")
+    said = await ask("What colour is the chair?", *CHAIRS[:1])
+    assert said[0] == f"{language('en').say('cannot')} I see a chair."
+    yellow = np.full((720, 1280, 3), (20, 200, 240), np.uint8)
+    yellow[:250] = yellow[450:] = 200
+    assert colours_of(yellow, CHAIRS, ["chair"])[0][0] == "yellow"
     assert "colour: grey" in (await ask("What colour is the cup?", CUP))[0]
 
 

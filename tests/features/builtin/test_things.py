@@ -60,7 +60,11 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("chelsea", "How many cats are there?", "I count at least one: a cat."),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
-        ("crocodile", "What colour is the crocodile?", "I see a crocodile."),
+        (
+            "crocodile",
+            "What colour is the crocodile?",
+            f"{language('en').say('cannot')} I see a crocodile.",
+        ),
         ("chelsea", "What colour is the dog?", "I may miss it, but I do not see that: a dog."),
         (
             "apple",
