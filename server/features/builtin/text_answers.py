@@ -626,7 +626,6 @@ def opening(s: Speaker) -> Answer:
         return s.cannot_here, s.seen()
     if not found:
         return _none(s, "none_hours")
-    everything = s.items((one.text for one in found), 7)
     if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
@@ -641,12 +640,13 @@ def opening(s: Speaker) -> Answer:
         of_day = [one.text for one in found if day is None or day in one.days]
         s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
         return s.closest()
-    pure = [one for one in found if fields.is_pure(one)]
-    if not pure:
-        # "Breakfast 7 - 10" says nothing of the door.
+    if not (pure := [one for one in found if fields.is_pure(one)]):
+        # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
         s.sources = {one.text: "" for one in found[:SOME]}
         return s.closest()
-    if (said := _now(s, pure)) is not None:
+    found = pure
+    everything = s.items((one.text for one in found), 7)
+    if (said := _now(s, found)) is not None:
         return said, s.say("hours", items=everything)
     if day is not None:
         here = [one.text for one in found if day in one.days]

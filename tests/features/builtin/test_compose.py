@@ -532,6 +532,11 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("What does it weigh?", ("Omeprazol 20 mg",), "I find no figure for that."),
         ("Whats the phone number for", ("0-450 / 0-1600 rpm", "0800 414 7722"), "The phone number is 0800 414 7722."),
         ("Is it closed today?", ("Seen on 3 May from 09:12 to 09:21",), f"{UNSURE}Seen on 3 May from 09:12 to 09:21"),
+        (
+            "What are the hours?",
+            ("Mon - Fri 9:00 - 18:00", "Questions? Call us Tuesday to Thursday 9 to 4"),
+            "It is open: Mon - Fri 9:00 - 18:00.",
+        ),
         ("What's on the back?", ("back at our depot",), "It reads: back at our depot"),
         ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), NO_ROW),
         ("My son is 3, how much can he have?", ("3 - 6 months 2.5 ml", "3 years 7.5 ml"),
