@@ -14,7 +14,7 @@ from server.models.routing import plain
 MOVES = 0.008
 MOVES_MUCH = 0.05
 # Things that others stand on or beside
-_AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench", PERSON})
+_AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
 # Brightness below which it is dim
 _DIM = 0.3
 
@@ -202,9 +202,8 @@ def change(s: Speaker) -> Answer:
 
 def summary(s: Speaker) -> Answer:
     """Answer with all that there is; of "What's on the table?" without the chairs around it."""
-    if s.intent.things:
-        around = _AROUND_US | {*s.intent.things}
-        s.things = tuple(one for one in s.things if one.name not in around)
+    if _AROUND_US.intersection(s.intent.things):
+        s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
     return overview(s)

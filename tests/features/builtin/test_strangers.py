@@ -439,6 +439,9 @@ def test_what_is_on_a_table_is_not_what_stands_around_it() -> None:
     for more, answer in (((), language("en").say("cannot")), ((CUP,), "I see a cup.")):
         facts = Facts(BRIGHT, rows=(), codes=(), things=(*CHAIRS, *more))
         assert compose(understand("What's on the table?"), facts, TUESDAY) == answer
+    # The camera is what one looks with.
+    said = compose(understand("What does the camera show now?"), facts, TUESDAY)
+    assert said == "I see chairs and a cup."
 
 
 def test_a_person_from_behind_shows_no_face() -> None:
