@@ -61,7 +61,7 @@ GROUPS = ("exists", "property", "where", "count", "text")
 # Groups whose answer may be a bare no
 _BARE = ("exists", "count")
 _GAP = "…"
-_WORDS = re.compile(r"\d+(?:[.,:]\d+)*|\w+|[.!?;\n。！？；,，、]")
+_WORDS = re.compile(r"\d++(?:[.,:]\d++)*+|\w+|[.!?;\n。！？；,，、]")
 # More than ends and commas
 _SAYS = re.compile(r"[^., ]")
 _ENDS = ".!?;\n。！？；"
@@ -406,7 +406,7 @@ def _has(part: str, choices: Iterable[str]) -> bool:
 
 
 def _begins(part: str, choices: Iterable[str]) -> bool:
-    return re.match(rf"(?:, )*{_one_of(choices)}", part) is not None
+    return re.match(rf"(?:, )*+{_one_of(choices)}", part) is not None
 
 
 @cache

@@ -453,7 +453,7 @@ def test_a_person_from_behind_shows_no_face() -> None:
 
 
 async def test_a_chair_is_seen_through() -> None:
-    """What stands behind it has most of its box."""
+    """Its colour is told only where one has most of its place: the floor shows through the rest."""
     said = await ask("What colour is the chair?", *CHAIRS[:1])
     assert said[0] == f"{language('en').say('cannot')} I see a chair."
     yellow = np.full((720, 1280, 3), (20, 200, 240), np.uint8)
