@@ -73,6 +73,10 @@ _DARK = 0.10
 _BLURRED_BELOW = 25.0
 # What is known of the whole picture alone, not of a part that somebody points at
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
+# Subjects of which a question about one side of the picture asks for that side's print alone
+_OF_A_SIDE = frozenset({Want.READ, Want.SAYS, Want.SUMMARY})
+# Languages in which "on it" is a word for the top
+_ON_IS_TOP = frozenset({"zh", "ja", "ko", "it", "pt", "tr", "ar", "hi"})
 # Share of a box's sides that is not the thing itself
 _INSET = 0.2
 # A colour of so much of a box's edges, and of so many times more than of its inner part, is the ground's, where another
@@ -417,6 +421,16 @@ class BuiltinEngine:
             if one.sure and one.name != BOOK and not intent.things
         ]
 
+    def _faces(self, bgr: Bgr, place: str) -> int | None:
+        """Count the faces at a place of the picture; None where nothing can find them."""
+        if not place:
+            return self._reader.faces(bgr)
+        height, width = bgr.shape[:2]
+        found = self._reader.face_boxes(bgr)
+        if found is None:
+            return None
+        return sum(locate.on_side(face, place, width, height) for face in found)
+
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> Facts:
@@ -432,19 +446,35 @@ class BuiltinEngine:
         if needs_codes(want):
             codes = tuple(await in_pool(pool, reader.codes, bgr))
             codes = tuple(code for code in codes if code.box is None or inside(code.box))
+        height, width = bgr.shape[:2]
         if needs_text(want):
             pieces = await in_pool(pool, reader.text, bgr)
             pieces = [one for one in pieces if inside(locate.around(one.corners, ""))]
+            across = intent.place in ("left", "right")
+            if want in _OF_A_SIDE and (across or intent.language not in _ON_IS_TOP):
+                # "What does it say at the top?"
+                pieces = [
+                    one
+                    for one in pieces
+                    if locate.on_side(locate.around(one.corners, ""), intent.place, width, height)
+                ] or pieces
             rows, unread = await in_pool(pool, rows_of, pieces)
             if reader.text_broken:
                 rows = None
         if needs_faces(want) or PERSON in intent.things:
-            faces = await in_pool(pool, reader.faces, bgr)
+            faces = await in_pool(pool, self._faces, bgr, intent.place)
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
         if self._finder is not None and (needs_things(want) or intent.things):
             found = await in_pool(pool, self._finder.find, bgr, intent.things)
             found = [one for one in found if one.box is None or inside(one.box)]
+            if intent.place in ("left", "right") and len(intent.things) < 2:
+                # "How many people are on the left?", and not "Is the cup left of the plate?" or "on top of the box"
+                found = [
+                    one
+                    for one in found
+                    if one.box is None or locate.on_side(one.box, intent.place, width, height)
+                ]
             things = None if self._finder.broken else believed(found, rows)
             if want is Want.THING and things is not None and _misses(things, intent.things):
                 # Print may name what is not seen.
@@ -484,6 +514,9 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
     if intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND) or asks_origin(question):
         return False
+    if len(intent.things) > 1 and intent.place in ("left", "right"):
+        # "Is the cup on the left of the plate?" is answered by the places of both.
+        return True
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 
 

@@ -95,6 +95,8 @@ class Row:
     cells: tuple[Cell, ...] = ()
     # True for the first one of a further paragraph or column
     apart: bool = False
+    # Of a row in a list, the whole number at its end, where a price is asked for
+    price: str = ""
 
 
 def row_of(text: str, height: float = 20) -> Row:

@@ -208,3 +208,14 @@ def directions(box: Box, width: int, height: int) -> list[str]:
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     return [one for one in (across, down) if one] or ["middle"]
+
+
+# How far beyond the middle something still lies on a side, as a share of the picture
+_OVER = 0.1
+
+
+def on_side(box: Box, place: str, width: int, height: int) -> bool:
+    """Find whether the middle of a box lies on the side that a place names; True where it names none."""
+    x, y = box.middle[0] / width, box.middle[1] / height
+    far = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}.get(place, 0.0)
+    return far < 0.5 + _OVER

@@ -32,8 +32,7 @@ def colour(s: Speaker) -> Answer:
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
-    missing = s.say("thing_missed", thing=s.thing_words.one(intent.things[0]))
-    return missing, _of_place(s)[0]
+    return s.say("thing_missed", thing=s.thing_words.one(intent.things[0])), _of_picture(s)
 
 
 def _of_place(s: Speaker) -> Answer:
@@ -58,8 +57,16 @@ def _of_place(s: Speaker) -> Answer:
         # "Is one of them brown?"
         return (s.cannot if s.facts.spots else _anywhere(s, whole)[0]), whole
     if intent.sought:
-        return unknown_thing(intent.language, intent.sought), s.sentence(*_of(s, place, whole))
+        return unknown_thing(intent.language, intent.sought), _of_picture(s)
     return _of(s, place, whole)
+
+
+def _of_picture(s: Speaker) -> str:
+    """Tell the colours of a place, where they are not said to be those of the thing that is asked about."""
+    place = s.intent.place or "middle"
+    found, ground = colours.thing(s.facts.colours.get(place, ()), s.facts.ground, s.facts.rim)
+    seen = s.names([*found, *filter(None, [ground])])
+    return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
 
 def _of(s: Speaker, place: str, whole: str) -> Answer:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import takewhile
 
 from server.features.builtin.fields import letters, matches, unique
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import Cell, Row
 from server.features.builtin.tables import names_it, printed
 from server.models.routing import plain
 from server.shared.dates import dates
@@ -114,7 +114,7 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     text = _last_money(rows, best[1])
     assert text is not None
     if all(pattern.search(plain(row.text)) is None for pattern in (_PIECES, _PER, _NOW, _OLD)):
-        text = " / ".join(_money(row.text, bare=True)) or text
+        text = " / ".join(_money_of(row)) or text
     label = next(
         (cell.text for cell in row.cells if any(names_it(cell.text, word) for word in words)),
         row.text,
@@ -201,9 +201,9 @@ def bill(rows: Sequence[Row]) -> list[Price]:
     """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
     words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
     return [
-        Price(here[-1], row, _without_money(row.text))
+        Price(here[-1], row, _without_money(row.text.removesuffix(row.price)))
         for row in rows
-        if (here := _money(row.text, bare=True))
+        if (here := _money_of(row))
         and not any(pattern.search(plain(row.text)) for pattern in words)
     ]
 
@@ -331,10 +331,10 @@ def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
     """Return the rows with prices below the heading that names most `words`, up to the next one; none without it."""
     best, most = list[Row](), 0
     for at, row in enumerate(rows):
-        heads = not _money(row.text, bare=True) and len(row.text.split()) <= _MOST_HEADING
+        heads = not _money_of(row) and len(row.text.split()) <= _MOST_HEADING
         named = sum(names_it(row.text, word) for word in words) if heads else 0
         if named > most:
-            below = takewhile(lambda one: _money(one.text, bare=True), rows[at + 1 :])
+            below = takewhile(_money_of, rows[at + 1 :])
             if found := list(below):
                 best, most = found, named
     return best
@@ -342,6 +342,16 @@ def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
 
 # Words of the longest heading
 _MOST_HEADING = 3
+
+
+def of_section(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
+    """Return the price of the one thing below a heading of which `words` have the whole name: "Cut" below "Men"."""
+    found = [
+        one
+        for one in listed(section(rows, words))
+        if all(any(names_it(part, word) for word in words) for part in one.label.split())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def current(found: Sequence[Price]) -> Price | None:
@@ -365,9 +375,39 @@ def _money(row: str, *, bare: bool = False) -> list[str]:
     return here
 
 
+def _money_of(row: Row) -> list[str]:
+    return _money(row.text, bare=True) or ([row.price] if row.price else [])
+
+
+# As many whole numbers make a column of prices, with right edges that differ by so many times their height.
+_COLUMN, _ALIGNED = 3, 0.6
+_WHOLE = re.compile(r"[1-9]\d{0,3}")
+
+
+def with_columns(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of a list with the whole numbers in its last column as their prices: "Dry cut  33"."""
+    ends = [
+        row.cells[-1]
+        if len(row.cells) == 2
+        and _WHOLE.fullmatch(row.cells[1].text)
+        and letters(row.cells[0].text)
+        else None
+        for row in rows
+    ]
+
+    def lines_up(end: Cell, row: Row) -> bool:
+        near = (one for one in ends if one and abs(one.right - end.right) < _ALIGNED * row.height)
+        return sum(1 for _ in near) >= _COLUMN
+
+    return [
+        replace(row, price=end.text) if end is not None and lines_up(end, row) else row
+        for row, end in zip(rows, ends, strict=True)
+    ]
+
+
 def _last_money(rows: Sequence[Row], index: int) -> str | None:
     """Return a row's last price; if it has none, the next row's if that is only a price."""
-    here = _money(rows[index].text, bare=True)
+    here = _money_of(rows[index])
     if here:
         return here[-1]
     if any(char.isdigit() for char in rows[index].text) or index + 1 == len(rows):

@@ -15,10 +15,10 @@ from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import Row, row_of
-from server.features.builtin.prices import Price, priced
+from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it
 from server.features.builtin.thing_words import thing_words
-from server.features.builtin.wants import TEXT_ITSELF
+from server.features.builtin.wants import TEXT_ITSELF, Want
 
 # Most rows, and most items of a list, in an answer
 ROWS = 400
@@ -32,8 +32,13 @@ PRINTED = 3
 PAGE = 8
 # Share of the largest row's height that a further row of a title has, and most rows of one
 _ONE_SIZE, _MOST_TITLE = 0.85, 3
+# Words of the longest heading
+_MOST_HEADING = 3
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
+
+# Subjects of which a column of whole numbers is the answer
+_OF_PRICES = frozenset({Want.PRICE, Want.AMOUNT, Want.CHEAPEST, Want.DEAREST})
 
 _HERE = "\0"
 BOOK = "book"
@@ -51,6 +56,10 @@ def unknown_thing(code: str, sought: str) -> str:
         count=len(classes().names) // 10 * 10,
         things=words.together([names.many(name) for name in _EXAMPLES]),
     )
+
+
+def has_digit(row: Row) -> bool:
+    return any(map(str.isdigit, row.text))
 
 
 def _is_words(row: Row) -> bool:
@@ -77,6 +86,8 @@ class Speaker:
         if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
             # A blurred block of print is read as one large letter.
             self.rows = []
+        if intent.want in _OF_PRICES:
+            self.rows = with_columns(self.rows)
         # Codes hold addresses and numbers, too.
         self.all_rows = [*(row_of(code.text, 0) for code in self.codes), *self.rows]
         # The rows, as written, that the answer is taken from, and the words beside them
@@ -271,16 +282,40 @@ class Speaker:
 
     def closest(self) -> Answer:
         """Return the rows of the answer, without saying that they answer the question."""
+        if len(self.sources) == 1:
+            ((text, _),) = self.sources.items()
+            row = next((one for one in self.rows if one.text == text), None)
+            follow = self.announced(row) if row is not None else []
+            self.sources |= {one.text: "" for one in follow}
         return self.say("closest", text=self.items(self.sources)), self.scripts()
 
     def quote(self, row: Row) -> Answer:
-        """Return the row as it is written, as the answer's source."""
-        self.sources[row.text] = ""
-        return self.say("reads", text=row.text), self.scripts()
+        """Return the row as it is written, with those that it announces, as the answer's source."""
+        rows = [row, *self.announced(row)]
+        self.sources |= {one.text: "" for one in rows}
+        return self.say("reads", text=self.listing(rows)), self.scripts()
+
+    def announced(self, row: Row) -> list[Row]:
+        """Return the rows that one announces by a colon at its end, as the heads of columns, or as a heading."""
+        at = next((at for at, one in enumerate(self.rows) if one is row), len(self.rows))
+        below = self.rows[at + 1 : at + 1 + SOME]
+        if row.text.rstrip().endswith(":"):
+            return list(takewhile(lambda one: not one.apart, below))
+        if len(row.cells) > 1:
+            heads = not has_digit(row)
+            table = takewhile(
+                lambda one: has_digit(one) and len(one.cells) == len(row.cells), below
+            )
+            return list(table) if heads else []
+        if len(row.text.split()) > _MOST_HEADING or row.text.endswith((".", "!", "?")):
+            return []
+        end = next((at for at, one in enumerate(below) if one.text.endswith(".")), None)
+        text = below[: end + 1] if end is not None else []
+        return [] if any(one.apart for one in text) else text
 
     def counted(self, row: Row) -> Answer:
         """Return the row as it is written, where it has a figure; else it comes closest, with the row below it."""
-        if any(map(str.isdigit, row.text)):
+        if has_digit(row):
             return self.quote(row)
         at = self.rows.index(row)
         self.sources = {one.text: "" for one in self.rows[at : at + 2]}

@@ -96,9 +96,12 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
     row = rows[index]
     below = rows[index + 1] if index + 1 < len(rows) else None
     cells = row.cells or (Cell(row.text, 0, 1),)
-    for n, cell in enumerate(cells):
-        if not any(names_it(cell.text, word) for word in words):
-            continue
+    hits = [sum(names_it(cell.text, word) for word in words) for cell in cells]
+    # "Gate closes" before "Gate"
+    for n in sorted(range(len(cells)), key=lambda at: -hits[at]):
+        cell = cells[n]
+        if not hits[n]:
+            break
         label, value = _split(cell.text, words)
         prose = _is_prose(cell.text, label, value, alone=len(cells) == 1)
         if value:
@@ -119,6 +122,8 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             and (any(map(str.isdigit, under.text)) or _is_head(row, below))
         ):
             return Beside(label, under.text, below or row)
+        if right is None and under is not None and below is not None and _is_head(row, below):
+            return Beside(label, under.text, below)
         if right is not None:
             return Beside(label, _together(cells[n + 1 :]), row)
         if n and not (prose and not any(map(str.isdigit, _together(cells[:n])))):
@@ -172,6 +177,9 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
     before, _, after = text.partition(label)
     if not _spaced(text):
         return False
+    if after.strip() == ":" and len(before.split()) >= _MANY:
+        # "In the morning please bring:"
+        return True
     if not any(map(str.isalpha, before)):
         words = before.strip() == "" and value and value.replace(" ", "").isalpha()
         long = not alone or len(value.split()) >= _MANY

@@ -10,7 +10,7 @@ from statistics import median
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import Row, row_of
 from server.features.builtin.speaker import BOOK, ITEMS, PAGE, PRINTED, SOME, Answer, Speaker
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
@@ -108,6 +108,10 @@ def measure(s: Speaker) -> Answer:
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
     if s.intent.want is Want.TEMPERATURE and len(several) > 1:
         return s.say("values", items=s.items(several)), s.scripts()
+    if words and found and sum(one.row is found[0].row for one in found) > 1:
+        # "Calories per slice" of a table with figures per 100 g and per pack
+        s.sources = {found[0].row.text: ""}
+        return s.closest()
     if found and not (shown and alone and alone.row.height > _DISPLAY * found[0].row.height):
         return _value(s, found[0])
     if alone is not None:
@@ -117,7 +121,7 @@ def measure(s: Speaker) -> Answer:
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
     """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
-    if (dose := fields.dose(s.texts)) and _asks_dose(s):
+    if (dose := fields.dose(s.texts)) and (not words or _asks_dose(s)):
         return s.say("reads", text=dose), s.scripts()
     cross = tables.crossing(s.rows, words) if words else None
     if cross is not None:
@@ -378,19 +382,25 @@ _FREE = tables.printed("free")
 
 def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
-    found = prices.item(s.rows, s.words) if s.words else None
+    found = prices.item(s.rows, s.words) or prices.of_section(s.rows, s.words)
     if found is not None:
         if prices.has_several(found.row, s.rows):
             return s.quote(found.row)
-        text = s.say("item", label=found.label, value=found.text)
+        # A whole number in a column may be no price.
+        key = "beside" if found.text == found.row.price else "item"
+        text = s.say(key, label=found.label, value=found.text)
         return text, s.row(found.row, found.text, found.label)
+    if s.intent.yes_no and s.words and not _naming(s, s.words):
+        # "Is that a fair price?"
+        return s.cannot_here, s.seen()
+    if tags := prices.tags(s.rows):
+        return _any_price(s, tags)
+    return unit_price(s)
+
+
+def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
+    """Answer with the sum, the only or the largest price, else with all: no row names the thing."""
     sum_of_all = prices.total(s.rows)
-    tags = prices.tags(s.rows)
-    if not tags:
-        by_unit = prices.unit_price(s.rows)
-        if by_unit is not None:
-            return unit_price(s)
-        return _none(s, "none_price")
     if sum_of_all is not None and not s.words:
         return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
     target = " ".join(s.words)
@@ -437,8 +447,8 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
     found = prices.extreme(section or s.rows, highest=highest)
     if not found:
         return price(s)
-    if not section and _naming(s, s.words):
-        # "The cheapest red": other rows tell which are red.
+    if found[0].row.price or (not section and _naming(s, s.words)):
+        # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()
     if not letters(found[0].label):
@@ -532,6 +542,9 @@ def date(s: Speaker) -> Answer:
             s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
             return s.closest()
         return opening(s)
+    if (near := _beside_all(s)) is not None:
+        # "Gate closes" above "13:05"
+        return s.beside(near)
     named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
     at = fields.departure(s.rows, s.words) if s.words and not named else None
     if at is not None:
@@ -554,6 +567,11 @@ def date(s: Speaker) -> Answer:
         # "What day is it today?"
         s.sources = {row.text: "" for row in timed[:SOME]}
         return s.closest()
+    return _dates_of(s, timed, named)
+
+
+def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
+    """Answer with the days in the rows that are named, else in all that have one."""
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
@@ -570,6 +588,15 @@ def date(s: Speaker) -> Answer:
     if fields.times(s.texts):
         return time(s)
     return _none(s, "none_date")
+
+
+def _beside_all(s: Speaker) -> tables.Beside | None:
+    """Return the day or time beside or below the words that name all that is asked about; None without one."""
+    near = tables.beside(s.rows, s.words) if s.words else None
+    if near is None or not all(tables.names_it(near.label, word) for word in s.words):
+        return None
+    told = [one.text for one in dates(near.value)] or fields.times([near.value])
+    return near if told and _stands_alone(s, row_of(near.value), told[0]) else None
 
 
 def _stands_alone(s: Speaker, row: Row, date: str) -> bool:

@@ -33,6 +33,21 @@ UNSURE = language("en").say("closest", text="")
 NO_ROW = language("en").say("cannot_here")
 
 
+def cells(*rows: tuple[str, ...]) -> tuple[Row, ...]:
+    """Return rows of cells that stand below each other, with figures at the right edge of theirs."""
+    return tuple(
+        Row(
+            " ".join(row),
+            20,
+            tuple(
+                Cell(one, 200 * n + (70 if one.isdigit() else 0), 200 * n + 90)
+                for n, one in enumerate(row)
+            ),
+        )
+        for row in rows
+    )
+
+
 def first_line(question: str, *rows: str, clock: dt.time = dt.time(12)) -> str:
     facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=())
     return compose(understand(question), facts, TUESDAY, clock=clock).partition("\n")[0]
@@ -280,11 +295,7 @@ def test_sums_and_counts_are_computed(question: str, rows: tuple[str, ...], answ
 
 def test_prices_of_several_sizes() -> None:
     """The row below the answer says which one is whose."""
-    cells = (("Tea", "small 1.80", "large 2.40"), ("Mocha", "small 3.10", "large 3.90"))
-    rows = tuple(
-        Row(" ".join(row), 20, tuple(Cell(one, 200 * n, 200 * n + 90) for n, one in enumerate(row)))
-        for row in cells
-    )
+    rows = cells(("Tea", "small 1.80", "large 2.40"), ("Mocha", "small 3.10", "large 3.90"))
     facts = Facts(BRIGHT, rows=rows, codes=())
     answers = {
         "How much is the mocha?": "“Mocha” costs 3.10 / 3.90.",
@@ -655,10 +666,7 @@ def test_a_table_is_read_by_its_row_and_column(question: str, answer: str) -> No
         ("14:05", "Berlin Hbf", "7"),
         ("BREAKING", "Bridges closed in Porto"),
     )
-    rows = tuple(
-        Row(" ".join(row), 20, tuple(Cell(one, 200 * n, 200 * n + 90) for n, one in enumerate(row)))
-        for row in columns
-    )
+    rows = cells(*columns)
     facts = Facts(BRIGHT, rows=rows, codes=())
     assert compose(understand(question), facts, TUESDAY).split("\n")[0] == answer
 
@@ -674,3 +682,56 @@ def test_a_title_may_have_two_lines_and_is_no_row_of_a_bill() -> None:
         facts = Facts(BRIGHT, rows=tuple(rows), codes=())
         said = compose(understand(question), facts, TUESDAY)
         assert said.startswith(words.say("name", value=name))
+
+
+SALON = cells(
+    ("Women",), ("Dry cut", "33"), ("Blow-dry", "24"), ("Men",), ("Cut", "21"), ("Beard", "12")
+)
+PASS = cells(("Gate", "Seat", "Gate closes"), ("C27", "18F", "13:05"))
+DOSES = cells(
+    ("Age", "How often"), ("3 months", "up to 4 times"), ("2 years", "up to 6 times"), ("Keep dry",)
+)
+LETTER = cells(("Drive in six hours. Please bring:",), ("Your glasses",), ("A list of medicines",))
+SOUP = cells(
+    ("Microwave (800 W)",),
+    ("Use half a sachet. Stir, then",),
+    ("leave to stand.",),
+    ("Stir well.",),
+)
+ENERGY = cells(("", "100 g", "portion"), ("Energy", "337 kcal", "192 kcal"))
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # A column of whole numbers may be one of prices.
+        ("How much is a dry cut?", SALON, "Next to “Dry cut” it says 33."),
+        ("How much is a mens cut?", SALON, "closest: Cut 21"),
+        ("What is the cheapest?", SALON, "closest: Beard 12"),
+        # Two numbers are none.
+        ("How much is a dry cut?", SALON[:3], "What comes closest: Dry cut 33"),
+        ("When does the gate close?", PASS, "Next to “Gate closes” it says 13:05."),
+        ("Which gate is it?", PASS, "Next to “Gate” it says C27."),
+        # What a row announces is told with it.
+        ("How often can I give it?", DOSES, "up to 4 times · 2 years up to 6 times"),
+        ("Bring what?", LETTER, "bring: · Your glasses · A list of medicines"),
+        ("How long in the microwave?", SOUP, "Use half a sachet. Stir, then; leave to stand."),
+        ("Calories per serving?", ENERGY, "It says 192 kcal."),
+        ("Calories per slice?", ENERGY, "closest: Energy 337 kcal 192 kcal"),
+        (
+            "Is that a fair price?",
+            cells(("Wheel", "46.50"), ("Oil", "8.90"), ("Lamp", "9.90")),
+            NO_ROW,
+        ),
+    ],
+)
+def test_a_table_and_a_heading_are_told_with_what_is_below(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    facts = Facts(BRIGHT, rows=rows, codes=(), things=())
+    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
+
+
+def test_a_short_question_is_answered_in_the_pages_language() -> None:
+    assert understand("Calories per portion?", page="en").language == "en"
+    assert understand("Calorie per porzione?", page="it").language == "it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.lines import Piece
 from server.features.builtin.locate import text_boxes
+from server.features.builtin.reader import Reader
 from server.features.builtin.speaker import Facts, unknown_thing
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
@@ -176,12 +178,31 @@ class Seen(ThingFinder):
         return list(self.things)
 
 
-async def ask(question: str, *things: Thing, page: str = "") -> tuple[str, int | None]:
+class Reads(Reader):
+    """Reads the same print in every picture."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def text(self, bgr: object) -> list[Piece]:
+        return list(self.pieces)
+
+
+def piece(text: str, top: float) -> Piece:
+    """Make print in the middle, 40 pixels high."""
+    return Piece(text, 0.99, ((500, top), (700, top), (700, top + 40), (500, top + 40)))
+
+
+async def ask(
+    question: str, *things: Thing, page: str = "", reads: Sequence[Piece] = ()
+) -> tuple[str, int | None]:
     """Return the answer, and the number of its boxes."""
     grey = np.full((720, 1280, 3), 150, np.uint8)
     text, boxes = "", None
     with ThreadPoolExecutor(1, "ask") as heavy:
-        engine = BuiltinEngine(heavy=heavy, finder=Seen(*things))
+        reader = Reads(*reads) if reads else None
+        engine = BuiltinEngine(heavy=heavy, finder=Seen(*things), reader=reader)
         request = EngineRequest(
             "s",
             Kind.CHAT,
@@ -475,3 +496,37 @@ def test_print_may_name_what_is_not_seen() -> None:
         compose(understand("Is there a cat?"), tea, TUESDAY)
         == "I may miss it, but I do not see that: a cat."
     )
+
+
+LEFT = Thing("person", 0.9, Box(100, 200, 300, 700), sure=True)
+RIGHT = Thing("person", 0.9, Box(900, 200, 1100, 700), sure=True)
+
+
+async def test_a_side_counts_what_is_there_alone() -> None:
+    """And "are left" is no side."""
+    both = (LEFT, RIGHT)
+    assert await ask("How many people are on the left?", *both) == (
+        "I count at least one: a person.",
+        None,
+    )
+    assert (await ask("How many people are there?", *both))[0].startswith("I count at least 2")
+    assert (await ask("How many people are left?", *both))[0].startswith("I count at least 2")
+    assert (await ask("Is there a person on the left?", RIGHT))[0].startswith("I see no face.")
+    assert (await ask("Ist rechts eine Person?", RIGHT))[0].endswith("eine Person.")
+    said = await ask("Is the cup on the right of the person?", LEFT, CUP)
+    assert said == ("A person: on the left. A cup: on the right.", 2)
+
+
+async def test_what_it_says_at_the_top_is_that_part() -> None:
+    words = [piece("Exit", 100), piece("Platform 4", 600)]
+    assert (await ask("What does it say at the top?", reads=words))[0] == "It reads: Exit"
+    assert "Platform 4" in (await ask("What does it say?", reads=words))[0]
+    # "On it" is the same word.
+    assert "Platform 4" in (await ask("上面写着什么？", reads=words))[0]
+
+
+def test_colours_of_a_place_are_not_said_of_what_is_not_recognised() -> None:
+    facts = replace(ROOF, colours={"middle": (("orange", 1.0),)}, things=())
+    for question in ("What colour is the jacket?", "What colour is the cat?"):
+        said = compose(understand(question), facts, TUESDAY)
+        assert said.endswith("\nIn the middle the picture is orange."), question

@@ -146,8 +146,8 @@ async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble:
             await packet(reader)
 
     async with scripted(script) as address, linked(address) as (_, ears, metrics):
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= 1, 20)
-        await soon(lambda: ears.ups >= 2, 20)
+        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= 1, 10)
+        await soon(lambda: ears.ups >= 2, 10)
         assert ears.heard == []
 
 
