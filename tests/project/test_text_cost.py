@@ -173,17 +173,7 @@ def test_a_reader_has_a_bound(name: str) -> None:
     assert {kind: one for kind, one in taken.items() if one > MOST_BOUNDED_SECONDS} == {}
 
 
-# The texts of a whole question take this one ten seconds of processor time.
-SLOW_READERS = {"a short question's intent"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in SLOW_READERS else name
-        for name in READERS
-    ],
-)
+@pytest.mark.parametrize("name", READERS)
 def test_a_reader_is_quick(name: str) -> None:
     """With the longest text that it gets; and four times as much takes four times as long."""
     run, most = READERS[name]

@@ -156,8 +156,7 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
                 await model.wait_for(2, timeout=15)
                 scene.text, scene.text_px = "WHITE", 20
                 alert = await page.next("alert", timeout=20)
-                while not (await page.next("recall", timeout=20))["pictures"]:
-                    pass
+                await soon(lambda: remaining()["Kept"] > before["Kept"], 20)
                 await page.send(type="ack", id=alert["id"])
                 await page.ponged()
                 during = remaining()

@@ -45,7 +45,7 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED, clean
-from server.models.routing import route_of
+from server.models.routing import plain, route_of
 from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ _MOST_PICTURES = 8
 # Words after which other tasks get a turn
 _WORDS_A_TURN = 16
 # Longest question that is parsed on the event loop, in characters
-_LONG = 40
+_SHORT = 40
 # Any size is allowed; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
 # For operators: the way to a model that understands more
@@ -215,10 +215,10 @@ class BuiltinEngine:
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
         chosen = request.language or request.own_language
-        if len(question) > _LONG:
-            intent = await in_pool(self._heavy, understand, question, chosen, request.page_language)
-        else:
+        if is_short(question):
             intent = understand(question, chosen, request.page_language)
+        else:
+            intent = await in_pool(self._heavy, understand, question, chosen, request.page_language)
         if request.kind is Kind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
         if request.part is not None and intent.want in _OF_ALL:
@@ -508,6 +508,11 @@ class BuiltinEngine:
             thing_colours=thing_colours,
             change=compare(before, now) if before is not None else None,
         )
+
+
+def is_short(question: str) -> bool:
+    """Find whether a question is parsed on the event loop: a ligature of it may be twenty letters."""
+    return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
