@@ -57,6 +57,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.UNIT_PRICE: text_answers.unit_price,
     Want.HOURS: text_answers.opening,
     Want.DEPARTURE: text_answers.departure,
+    Want.DURATION: text_answers.duration,
     Want.EXPIRY: text_answers.expiry,
     Want.TIME: text_answers.time,
     Want.DATE: text_answers.date,

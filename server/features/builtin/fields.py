@@ -29,7 +29,7 @@ _PHONE_ROW = printed("phone")
 _MANY_DIGITS = 9
 _WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d")
 _TIME = re.compile(
-    r"(?<![\d:.,])(?:[01]?\d|2[0-3])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
+    r"(?<![\d:.,])(?:[01]\d|2[0-3]|[1-9])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
     r"|(?<![\d:.,])(?:1[0-2]|[1-9])(?:\.[0-5]\d)?\s?[ap]\.?m\b\.?",
     re.I,
 )
@@ -224,6 +224,10 @@ class Opening:
     days: frozenset[int]
 
 
+# "Children 5-15 £3.10"
+_COSTS = re.compile(r"[€£$¥₺]|\b(?:EUR|CHF|PLN|TL)\b")
+
+
 def openings(rows: Sequence[Row]) -> list[Opening]:
     """Return the rows of opening hours, joined with their days where those stand above."""
     found: list[Opening] = []
@@ -243,7 +247,7 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
         elif days and sum(bool(weekdays(plain(cell.text))) for cell in row.cells) < 2:
             # Days side by side are the heads of a table.
             pending = (row.text, days)
-        elif _SPAN.search(folded) and _CLOCKED.search(folded):
+        elif _SPAN.search(folded) and _CLOCKED.search(folded) and not _COSTS.search(row.text):
             # Hours alone go on with those of the row above.
             bare = found and not any(map(str.isalpha, _SPAN.sub("", folded)))
             days = found[-1].days if bare else frozenset()

@@ -152,6 +152,13 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
+        # No headline is the name of who asks.
+        return replace(intent, want=Want.LOOKUP, words=(intent.asked,))
+    if intent.want is Want.READ and (about := _ABOUT.search(text)) and len(intent.words) > 1:
+        # "What does it say about children?"
+        words = tuple(word for word in intent.words if word not in about[0])
+        return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE and _WHERE.search(text):
         return replace(intent, want=Want.BEYOND)
     if intent.want is Want.LOOKUP and _AGE.search(text):
@@ -206,6 +213,13 @@ def asks_origin(question: str) -> bool:
     return _ORIGIN.search(plain(question)) is not None
 
 
+_NAME = frozenset({"name", "nom", "nombre", "nome", "naam"})
+_MY = re.compile(
+    r"\b(?:my|mein|meine|mon|ma|mi|mio|mia|meu|minha|mijn|moj|moje|benim)\b|\bмо[йяе]\b"
+)
+_ABOUT = re.compile(
+    r"\b(?:about|regarding|uber|au sujet|a propos|acerca|riguardo|dotyczy|hakkinda)\b|关于|について"
+)
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # Lamps, and not how bright it is

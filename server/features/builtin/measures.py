@@ -14,7 +14,7 @@ from server.models.routing import plain
 
 # A figure: also with a space after the point, in groups of three digits, or as a range
 _FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
-_NUMBER = rf"(?:(?<![\w.,°])[-−–+]\s?|(?<![\w.,]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
+_NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
 _UNITS: dict[Want, str] = {
     Want.POWER: r"kW|MW|W|watts?",
     Want.VOLTAGE: r"kV|mV|V|volts?|VAC|VDC|V~",
@@ -38,10 +38,21 @@ def _pattern(units: str) -> re.Pattern[str]:
     return re.compile(rf"{_NUMBER}\s?(?:x\s?(?:{_FIGURE})\s?)?(?:{units})(?![\w])", re.I)
 
 
+# Units of a duration, and what is left on a display: "0:47"
+_LASTING = (
+    r"sec|seconds?|sek|sekunden?|secondes?|segundos?|secondi|min|minutes?|minuten?|minut[iy]?|minutos?|(?-i:h)|hrs?|hours?|std"
+    r"|stunden?|heures?|horas?|or[ae]|uur|uren|godzin\w*|saat|days?|tage?n?|jours?|d[ií]as?|giorn[io]|dagen|dni|gün|weeks?"
+    r"|wochen?|semaines?|semanas?|settiman[ae]|weken|tygodni\w*|hafta|months?|monate?n?|mois|mes(?:es)?|mesi|maanden"
+    r"|miesi\w+|years?|jahre?n?|ans|años?|anni|anos?|jaar|lat|分钟?|分間|小时|時間|天|日間|周|週間|个月|か月|年"
+)
+_LEFT = re.compile(r"(?<![\d:])0:[0-5]\d(?![\d:])")
 _PATTERNS = {want: _pattern(units) for want, units in _UNITS.items()}
 _ANY = _pattern(_ALL)
-# The degree sign is small, so a question about degrees also accepts a bare C or F, and signs as
-# which it is misread.
+_DURATION = re.compile(f"{_pattern(_LASTING).pattern}|{_LEFT.pattern}", re.I)
+# Rows of a display
+_DISPLAY = 4
+# The degree sign is small, so a question about degrees also accepts a bare C or F on a display, and signs as which it
+# is misread.
 _DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBER}\s?(?:[°º˚]|℃|℉)")
 # A display whose unit was hardly read
 _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
@@ -63,9 +74,9 @@ class Measure:
 
 def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
     """Return the figures with a unit of a kind; the largest print first, then top to bottom."""
-    pattern = _PATTERNS.get(want, _ANY)
+    pattern = _DURATION if want is Want.DURATION else _PATTERNS.get(want, _ANY)
     found = _all(rows, pattern)
-    if not found and want is Want.TEMPERATURE:
+    if not found and want is Want.TEMPERATURE and len(rows) <= _DISPLAY:
         found = _all(rows, _DEGREES)
     if not found and want is Want.WEIGHT:
         found = _all(rows, _PATTERNS[Want.VOLUME])

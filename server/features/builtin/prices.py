@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import Cell, Row
@@ -18,13 +18,16 @@ from server.shared.dates import dates
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
-    re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?!\d|[.,]\d)", re.I),
+    # In "3 € 5 €" no mark stands in front.
+    re.compile(
+        rf"(?:(?<!\d)(?<!\d\s)(?:{_CURRENCY})\s?|(?:{_CURRENCY}))(?:{_MONEY})(?!\d|[.,]\d)", re.I
+    ),
     re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
     re.compile(r"(?<![\w.,])\d{1,2}p(?!\w)"),
 )
 # A number that looks like a price without a currency, for a row with a word for prices
 _BARE = re.compile(
-    r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
+    r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|[ap]\.?m\b|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
     re.I,
 )
 _PRICE_ROW = printed("price")
@@ -77,13 +80,20 @@ def total(rows: Sequence[Row]) -> Price | None:
             continue
         if _NOT_TOTAL.search(folded) and not _INCLUDING.search(folded):
             continue
-        text = _last_money(rows, index)
+        text = _beside_total(row) or _last_money(rows, index)
         if text is None:
             continue
         rank = (int(due), amount(text))
         if best is None or rank > best:
             best, found = rank, Price(text, row)
     return found
+
+
+def _beside_total(row: Row) -> str | None:
+    """Return the price right behind the word: "Total 34.50  Paid 10.00" has another one at its end."""
+    at = next((at for at, one in enumerate(row.cells) if names_total(plain(one.text))), None)
+    near = row.cells[at : at + 2] if at is not None else ()
+    return next((here[0] for one in near if (here := _money(one.text, bare=True))), None)
 
 
 def money_back(rows: Sequence[Row]) -> Price | None:
@@ -120,6 +130,12 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
         row.text,
     )
     return Price(text, row, _without_money(label))
+
+
+def is_list(rows: Sequence[Row]) -> bool:
+    """Find whether there is a list of things with prices: two rows, one below the other, each end in one."""
+    ends = [bool(one) and row.text.endswith(one[-1]) for row in rows for one in [_money_of(row)]]
+    return any(one and other for one, other in pairwise(ends))
 
 
 def has_several(row: Row, rows: Sequence[Row]) -> bool:

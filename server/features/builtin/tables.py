@@ -113,6 +113,9 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         under = overlapping(below, cell) if below is not None else None
         if len(cells) > 1 and (found := _under_caption(rows[index : index + 3], cell)):
             return Beside(label, *found)
+        if len(cells) > 1 and _is_column(rows[index : index + 3], cell):
+            # Each row below has a value of its own.
+            return Beside(label, cell.text, row, prose=True)
         # A column's head: its value stands below, and another head stands beside it.
         if (
             right is not None
@@ -154,6 +157,14 @@ def _under_caption(rows: Sequence[Row], cell: Cell) -> tuple[str, Row] | None:
     return None
 
 
+def _is_column(rows: Sequence[Row], cell: Cell) -> bool:
+    """Find whether a cell is the head of a column: words, with figures in both rows below it."""
+    row, *below = rows
+    under = [overlapping(one, cell) for one in below]
+    figures = [one is not None and any(map(str.isdigit, one.text)) for one in under]
+    return not any(map(str.isdigit, row.text)) and len(figures) > 1 and all(figures)
+
+
 # Cells of a row that can only be the heads of columns
 _MANY = 3
 
@@ -185,7 +196,7 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
         long = not alone or len(value.split()) >= _MANY
         return bool(words) and long and not _MARKED.match(after)
     return (
-        after.strip() == ""
+        after.strip(" .!?") == ""
         if not value
         else not _MARKED.match(after) and (value not in before or before.lstrip()[0].isalpha())
     )

@@ -65,7 +65,7 @@ def says(s: Speaker) -> Answer:
 # What a display shows without its unit, in print so many times larger than that of other figures
 _SHOWN = frozenset({Want.TEMPERATURE, Want.VOLTAGE, Want.CURRENT, Want.SPEED, Want.PRESSURE})
 _DISPLAY = 1.5
-_YEAR = re.compile(r"(?:19|20)\d\d")
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # Letters of small words
 _SHORT = 4
 # How much larger than most print a heading is
@@ -102,7 +102,7 @@ def measure(s: Speaker) -> Answer:
         # It has no such figure.
         return s.quote(row)
     alone = measures.bare(s.rows)
-    if alone is not None and words and _YEAR.fullmatch(alone.text):
+    if alone is not None and _YEAR.fullmatch(alone.text):
         alone = None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
@@ -148,6 +148,22 @@ def _value(s: Speaker, found: measures.Measure) -> Answer:
 
 def _asks_dose(s: Speaker) -> bool:
     return fields.DOSE_WORDS.search(plain(" ".join((s.intent.asked, *s.words)))) is not None
+
+
+def duration(s: Speaker) -> Answer:
+    """Answer with the row of what is named that tells how long; else the rows that do come closest."""
+    found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
+    lasts = [row for row in s.rows if id(row) in found]
+    named = _naming(s, s.words)
+    both = [row for row in named if id(row) in found]
+    if len(both) == 1:
+        return s.quote(both[0])
+    if named and any(id(row) in found for row in s.announced(named[0])):
+        return s.quote(named[0])
+    if not lasts:
+        return _none(s, "none_measure")
+    s.sources = {row.text: "" for row in (both or [*named[:1], *lasts])[:SOME]}
+    return s.closest()
 
 
 # What somebody must not eat: one row says too little.
@@ -359,7 +375,7 @@ def items(s: Speaker) -> Answer:
         return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)
     named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
-    if not named and (not s.intent.asked or not listed):
+    if not named and (not s.intent.asked or not prices.is_list(s.rows)):
         return lookup(s)
     shown = named or listed
     if named and any(_NUMBERED.match(one.label) for one in named):
@@ -398,6 +414,14 @@ def price(s: Speaker) -> Answer:
     return unit_price(s)
 
 
+# Words beside a price that are a thing's name, and prices beside the largest that are the same thing's
+_MOST_LABEL, _MOST_TAGS = 5, 3
+
+
+def _words_of(label: str) -> list[str]:
+    return [word for word in label.split() if letters(word)]
+
+
 def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
     """Answer with the sum, the only or the largest price, else with all: no row names the thing."""
     sum_of_all = prices.total(s.rows)
@@ -410,8 +434,11 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
         # It may cost nothing, and the price may be another thing's.
         s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
         return s.closest()
-    if len(tags) == 1 or tags[0].row.height > 1.3 * tags[1].row.height:
-        first = tags[0]
+    first = tags[0]
+    if len(tags) == 1 and not target and len(_words_of(first.label)) > _MOST_LABEL:
+        # "Expenses of 38,400 euros, agreed on in September"
+        return s.quote(first.row)
+    if len(tags) == 1 or (len(tags) <= _MOST_TAGS and first.row.height > 1.3 * tags[1].row.height):
         named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
         if target and not named:
             return s.say("price_alone", value=first.text, target=target), s.seen()
@@ -478,9 +505,13 @@ def _prices_read(s: Speaker) -> str:
 # Words of a question about departures that name no destination
 _TRAVEL = frozenset(
     plain_words(
-        "train bus tram flight boat ferry ship treno traghetto barco trem trein boot bateau poezd autobus pociag tren vapur next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
-        "leave leaves depart departs time uhr heure hora does when "
-        "first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
+        "train bus tram flight boat ferry ship treno traghetto barco trem trein boot bateau poezd autobus pociag tren vapur zug bahn flug tren autobús поезд автобус "
+        "leave leaves depart departs time uhr heure hora does when"
+    )
+)
+_FIRST = frozenset(
+    plain_words(
+        "next nächste nächster prochain próximo first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
     )
 )
 
@@ -498,7 +529,8 @@ KNOWN_OF_ALL = _GENERAL | frozenset(
     plain_words("code código kode код value wert valeur valor left")
 )
 KNOWN = {
-    **dict.fromkeys((Want.DEPARTURE, Want.DATE, Want.TIME), _TRAVEL),
+    **dict.fromkeys((Want.DATE, Want.TIME), _TRAVEL),
+    Want.DEPARTURE: _TRAVEL | _FIRST,
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }
@@ -529,13 +561,31 @@ def expiry(s: Speaker) -> Answer:
     return _none(s, "none_expiry", s.intent.asked.split())
 
 
+# A question about a day, which no time of day answers, and about a year
+_DAYS = re.compile(
+    r"\b(?:dates?|days?|datum|tag|jour|fecha|dia|data|giorno|dag|dzien|gun|tarih)\b|числ|дат|день|日期|几号|日付|何日|날짜|며칠|تاريخ|तारीख"
+)
+_YEARS = re.compile(
+    r"\b(?:year|jahr|annee|ano|anno|jaar|rok|yil)\b|год|рік|哪年|何年|몇 년|عام|سنة|साल"
+)
+
+
+def _asks_when(s: Speaker) -> bool:
+    """Tell "When is it?", which a time of day may answer, from "What is the date?"."""
+    return _DAYS.search(s.intent.asked) is None
+
+
 # A day of a month, "10.12."; also a time, "8:15"
 _DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
 
 
 def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
-    if fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
+    if _YEARS.search(s.intent.asked):
+        # "What year is it from?"
+        s.sources = {row.text: "" for row in s.rows if _YEAR.search(row.text)}
+        return s.closest() if s.sources else (s.cannot_here, s.seen())
+    if _asks_when(s) and fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
         # "When is it open?" and "When are they there on Friday?"
         if s.words and s.intent.weekday is None and not _naming(s, s.words):
             # "When do they want breakfast?"
@@ -585,7 +635,7 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
         return s.closest()
     if found:
         return s.say("values", items=s.items(found)), s.scripts()
-    if fields.times(s.texts):
+    if _asks_when(s) and fields.times(s.texts) and (not s.words or _naming(s, s.words)):
         return time(s)
     return _none(s, "none_date")
 
@@ -725,7 +775,7 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
 
 
 def departure(s: Speaker) -> Answer:
-    words = [word for word in s.words if word not in _TRAVEL]
+    words = [word for word in s.words if word not in _TRAVEL | _FIRST]
     if (clock := _clock_row(s)) is not None:
         # "Which train leaves at 14:20?"
         return s.quote(clock)

@@ -52,6 +52,7 @@ class Want(StrEnum):
     UNIT_PRICE = "unit_price"
     HOURS = "hours"
     DEPARTURE = "departure"
+    DURATION = "duration"
     WEIGHT = "weight"
     VOLUME = "volume"
     PERCENT = "percent"
