@@ -85,6 +85,7 @@ _GIVES_WAY = {
     for want, others in {
         Want.HELP: (Want.SUMMARY,),
         Want.HOURS: (Want.PRICE, Want.AMOUNT),
+        Want.DURATION: (Want.HOURS,),
         Want.LIGHT: (Want.DATE,),
     }.items()
 }
@@ -122,6 +123,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     asks = (intent.yes_no or (there and not is_open)) and only
     # "Is it for children?" and "For how many people?" are asked of a label.
     meant, many = one.common("meant").search(text), one.common("how_many").search(text)
+    if len(things) == 1 and _DOES.search(text):
+        # "Can it fly?"
+        return replace(intent, want=Want.OTHER)
     is_meant = meant is not None and (many is None or meant.start() < many.start())
     is_thing = intent.want in _MAY_BE_THINGS and bool(how_many or asks) and not is_meant
     if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
@@ -152,6 +156,9 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.TOTAL and _WHEN.search(text):
+        # "When do I have to pay by?"
+        return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
         # No headline is the name of who asks.
         return replace(intent, want=Want.LOOKUP, words=(intent.asked,))
@@ -161,25 +168,34 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE and _WHERE.search(text):
         return replace(intent, want=Want.BEYOND)
-    if intent.want is Want.LOOKUP and _AGE.search(text):
+    if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
         return replace(intent, want=Want.BEYOND)
-    if intent.want is Want.LIGHT and _LIGHTS.search(text):
-        return replace(intent, want=Want.OTHER)
-    if intent.want in (Want.LIGHT, Want.COLOUR) and intent.colours and _MEANS.search(text):
-        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
+    if intent.want in (Want.LIGHT, Want.COLOUR):
+        return _of_light(intent, text)
     if intent.want is Want.HELP and _WHO.search(text):
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
-    if intent.want is Want.LIGHT and intent.colours:
-        # "What does a red light mean?"
-        return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
-    if intent.want is Want.LIGHT and (named := _LIGHT_OF.search(text)) and named[1] in intent.words:
-        # "Is there a light switch?"
-        return replace(intent, want=Want.LOOKUP, words=(intent.asked, *intent.words))
     if intent.want is Want.CHANGE and _WHICH.search(text):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
+    return intent
+
+
+def _of_light(intent: Intent, text: str) -> Intent:
+    """Return the intent of a question about light or colours, which may be one about a lamp or what it means."""
+    if intent.colours and _MEANS.search(text):
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
+    if intent.want is Want.COLOUR:
+        return intent
+    if _LIGHTS.search(text):
+        return replace(intent, want=Want.OTHER)
+    if intent.colours:
+        # "What does a red light mean?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
+    if (named := _LIGHT_OF.search(text)) and named[1] in intent.words:
+        # "Is there a light switch?"
+        return replace(intent, want=Want.LOOKUP, words=(intent.asked, *intent.words))
     return intent
 
 
@@ -213,6 +229,9 @@ def asks_origin(question: str) -> bool:
     return _ORIGIN.search(plain(question)) is not None
 
 
+_WHEN = re.compile(
+    r"^\W*(?:by |until |bis |fino a |jusqu'a |hasta |do )?(?:when|what date|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
+)
 _NAME = frozenset({"name", "nom", "nombre", "nome", "naam"})
 _MY = re.compile(
     r"\b(?:my|mein|meine|mon|ma|mi|mio|mia|meu|minha|mijn|moj|moje|benim)\b|\bмо[йяе]\b"
@@ -228,6 +247,11 @@ _LIGHTS = re.compile(r"\blights\b")
 _MEANS = re.compile(
     r"\b(?:mean|means|bedeutet|heisst|signifie|significa|betekent|oznacza)\b|означает|означає|意思"
 )
+# "Who should I vote for?"
+_ADVICE = re.compile(
+    r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
+)
+_DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
 _WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
 # "The Old Net Loft" is no age.
 _AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")

@@ -27,7 +27,7 @@ _PRICES = (
 )
 # A number that looks like a price without a currency, for a row with a word for prices
 _BARE = re.compile(
-    r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|[ap]\.?m\b|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
+    r"(?<![\d.,/:])(?<!\w-)(?:\d{1,3}(?:[.,']\d{3}){1,3}|\d{1,5})[.,]\d{2}(?![\d.,/:%]|-\d|\s?(?:%|[ap]\.?m\b|uhr\b|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:])(?<!\w-)\d{1,5}[.,]-{1,2}",
     re.I,
 )
 _PRICE_ROW = printed("price")

@@ -32,8 +32,10 @@ PRINTED = 3
 PAGE = 8
 # Share of the largest row's height that a further row of a title has, and most rows of one
 _ONE_SIZE, _MOST_TITLE = 0.85, 3
+# Rows beside one that are told as its sentence
+_MOST_LINES = 2
 # Words of the longest heading
-_MOST_HEADING = 3
+MOST_HEADING = 3
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
 
@@ -285,15 +287,34 @@ class Speaker:
         if len(self.sources) == 1:
             ((text, _),) = self.sources.items()
             row = next((one for one in self.rows if one.text == text), None)
-            follow = self.announced(row) if row is not None else []
-            self.sources |= {one.text: "" for one in follow}
+            if row is not None:
+                self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
         return self.say("closest", text=self.items(self.sources)), self.scripts()
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, with those that it announces, as the answer's source."""
-        rows = [row, *self.announced(row)]
+        rows = self.sentence_of(row)
         self.sources |= {one.text: "" for one in rows}
         return self.say("reads", text=self.listing(rows)), self.scripts()
+
+    def sentence_of(self, row: Row) -> list[Row]:
+        """Return a row with those that it announces, or with those that it continues and that continue it."""
+        if follow := self.announced(row):
+            return [row, *follow]
+        first = last = next((at for at, one in enumerate(self.rows) if one is row), None)
+        if first is None or last is None:
+            return [row]
+
+        def goes_on(at: int) -> bool:
+            below = self.rows[at + 1] if at + 1 < len(self.rows) else None
+            begun = below is not None and below.text[:1].islower() and not below.apart
+            return begun and self.rows[at].text[-1:] not in ".!?:"
+
+        while first and first > last - _MOST_LINES and goes_on(first - 1):
+            first -= 1
+        while last < first + _MOST_LINES and goes_on(last):
+            last += 1
+        return self.rows[first : last + 1]
 
     def announced(self, row: Row) -> list[Row]:
         """Return the rows that one announces by a colon at its end, as the heads of columns, or as a heading."""
@@ -307,7 +328,7 @@ class Speaker:
                 lambda one: has_digit(one) and len(one.cells) == len(row.cells), below
             )
             return list(table) if heads else []
-        if len(row.text.split()) > _MOST_HEADING or row.text.endswith((".", "!", "?")):
+        if len(row.text.split()) > MOST_HEADING or row.text.endswith((".", "!", "?")):
             return []
         end = next((at for at, one in enumerate(below) if one.text.endswith(".")), None)
         text = below[: end + 1] if end is not None else []

@@ -57,15 +57,18 @@ def names_it(text: str, word: str) -> bool:
 
 def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
     """Return the value beside the words asked for; with `digits`, only one with a digit."""
-    best: tuple[int, Beside] | None = None
+    best: tuple[int, bool, Beside] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
-        if not hits or (best is not None and hits <= best[0]):
+        if not hits or (best is not None and hits < best[0]):
             continue
         found = _in_row(rows, index, words)
-        if found is not None and (not digits or any(map(str.isdigit, found.value))):
-            best = (hits, found)
-    return best[1] if best is not None else None
+        if found is None or (digits and not any(map(str.isdigit, found.value))):
+            continue
+        # "Eyes: rinse with water" before "causes eye damage"
+        if best is None or (hits, not found.prose) > best[:2]:
+            best = hits, not found.prose, found
+    return best[2] if best is not None else None
 
 
 def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:

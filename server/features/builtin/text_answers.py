@@ -11,7 +11,16 @@ from statistics import median
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row, row_of
-from server.features.builtin.speaker import BOOK, ITEMS, PAGE, PRINTED, SOME, Answer, Speaker
+from server.features.builtin.speaker import (
+    BOOK,
+    ITEMS,
+    MOST_HEADING,
+    PAGE,
+    PRINTED,
+    SOME,
+    Answer,
+    Speaker,
+)
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -189,6 +198,8 @@ def lookup(s: Speaker) -> Answer:
         named = _naming(s, words)
         if not named:
             return s.why_not(s.cannot_here)
+        # A sentence before a heading
+        named.sort(key=lambda row: len(row.text.split()) <= MOST_HEADING)
         if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
             # It is the end of what the row above begins.
             s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
@@ -237,7 +248,8 @@ def name(s: Speaker) -> Answer:
         unsure |= {word for word in others if not _naming(s, [word])}
     if unsure or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
         # Of several books the red one is asked about, or a laptop's brand, or a form.
-        s.sources = {row.text: "" for row in title}
+        named = _naming(s, s.words) if len(s.rows) >= PRINTED else []
+        s.sources = {row.text: "" for row in named[:SOME] or title}
         return s.closest()
     rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
@@ -667,17 +679,22 @@ def time(s: Speaker) -> Answer:
         return _none(s, "none_time")
     largest = max(timed, key=lambda row: row.height)
     found = fields.times([row.text for row in timed])
-    if len(found) == 1 or largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]:
+    larger = largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]
+    if len(found) == 1 or (larger and not s.words):
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
     if row := next((row for row in s.rows if _names_some(row, s.words)), None):
         # "Dinner at 8"
         return s.quote(row)
+    if s.words:
+        s.sources = {row.text: "" for row in timed[:SOME]}
+        return s.closest()
     return s.say("values", items=s.items(found)), s.scripts()
 
 
 def _hits(row: Row, words: Sequence[str]) -> int:
-    return sum(tables.names_it(row.text, word) for word in words)
+    """Count the words that a row names; a figure, as of "tray 1", counts twice."""
+    return sum(1 + word.isdigit() for word in words if tables.names_it(row.text, word))
 
 
 def _heads(s: Speaker, row: Row) -> bool:

@@ -339,6 +339,9 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
         ("Do you have a pen?", Want.THING),
         ("Is the candle lit?", Want.LOOKUP),
         ("Is it light?", Want.LIGHT),
+        ("Can it fly?", Want.OTHER),
+        ("Who should I vote for?", Want.BEYOND),
+        ("Should we take the umbrella?", Want.BEYOND),
         ("Is the lamp on?", Want.LIGHT),
     ],
 )
