@@ -308,7 +308,9 @@ class Speaker:
         def goes_on(at: int) -> bool:
             below = self.rows[at + 1] if at + 1 < len(self.rows) else None
             begun = below is not None and below.text[:1].islower() and not below.apart
-            return begun and self.rows[at].text[-1:] not in ".!?:"
+            # Rows of few words are a list.
+            text = self.rows[at].text
+            return begun and text[-1:] not in ".!?:" and len(text.split()) > MOST_HEADING
 
         while first and first > last - _MOST_LINES and goes_on(first - 1):
             first -= 1

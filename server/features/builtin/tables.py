@@ -66,8 +66,9 @@ def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -
         if found is None or (digits and not any(map(str.isdigit, found.value))):
             continue
         # "Eyes: rinse with water" before "causes eye damage"
-        if best is None or (hits, not found.prose) > best[:2]:
-            best = hits, not found.prose, found
+        begins = row.text.startswith(found.label)
+        if best is None or (hits, begins) > best[:2]:
+            best = hits, begins, found
     return best[2] if best is not None else None
 
 
