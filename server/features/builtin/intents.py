@@ -91,7 +91,7 @@ _GIVES_WAY = {
 }
 # What a question with the name of a thing may be about besides the thing
 _MAY_BE_THINGS = frozenset(
-    {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT}
+    {Want.FACES, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.NUMBER, Want.AMOUNT, Want.PHONE}
 )
 
 

@@ -182,6 +182,16 @@ _ALLERGENS = re.compile(
 )
 
 
+_WRONG = re.compile(
+    r"^(?:wrong|matter|problem\w*|kaputt|falsch|nicht stimmt|panne|pasa|rotto|stuk|mis|zepsut\w*|случилось)$"
+)
+_TROUBLE = tables.printed("trouble")
+
+
+def _troubles(s: Speaker) -> list[Row]:
+    return [row for row in s.rows if _TROUBLE.search(plain(row.text))]
+
+
 def lookup(s: Speaker) -> Answer:
     words = s.words
     if diet := [word for word in words if _ALLERGENS.search(word)]:
@@ -190,6 +200,10 @@ def lookup(s: Speaker) -> Answer:
         named += [row for row in s.rows if any(word in plain(row.text) for word in diet)]
         s.sources = {row.text: "" for row in named}
         return s.closest() if s.sources else s.why_not(s.cannot_here)
+    if any(map(_WRONG.search, words)) and (told := _troubles(s)):
+        # "What's wrong with the printer?"
+        s.sources = {row.text: "" for row in told[:SOME]}
+        return s.closest()
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)

@@ -833,6 +833,12 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
             rows_of("Open tray 2, remove paper", "Tray 1: empty"),
             "empty",
         ),
+        (
+            "What's wrong with it?",
+            rows_of("Printer", "Paper jam", "Cyan low"),
+            "closest: Paper jam; Cyan",
+        ),
+        ("What's wrong with it?", rows_of("Printer", "Ready", "Tray 1"), NO_ROW),
         # A word on a sign abroad
         (
             "How much is it for a dog?",
