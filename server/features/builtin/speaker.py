@@ -16,7 +16,7 @@ from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.prices import Price, priced, with_columns
-from server.features.builtin.tables import Beside, names_it
+from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import TEXT_ITSELF, Want
 
@@ -289,13 +289,37 @@ class Speaker:
             row = next((one for one in self.rows if one.text == text), None)
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
-        return self.say("closest", text=self.items(self.sources)), self.scripts()
+        shown = [self._named_part(text) for text in self.sources]
+        return self.say("closest", text=self.items(shown)), self.scripts()
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, with those that it announces, as the answer's source."""
         rows = self.sentence_of(row)
         self.sources |= {one.text: "" for one in rows}
-        return self.say("reads", text=self.listing(rows)), self.scripts()
+        text = self._named_part(row.text) if len(rows) == 1 else self.listing(rows)
+        return self.say("reads", text=text), self.scripts()
+
+    def _named_part(self, text: str) -> str:
+        """Return the part of a row that the question names, where it says enough alone: a row may go over columns."""
+        at = next((at for at, row in enumerate(self.rows) if row.text == text), None)
+        cells = self.rows[at].cells if at is not None else ()
+        hits = [sum(names_it(cell.text, word) for word in self.words) for cell in cells]
+        if at is None or len(cells) < 2 or hits.count(max(hits)) > 1:
+            return text
+        part = cells[hits.index(max(hits))]
+        long = len(part.text.split()) > MOST_HEADING
+        above = overlapping(self.rows[at - 1], part) if at and part.text[:1].islower() else None
+        if above is not None and " " in above.text and above.text[-1].isalnum() and not long:
+            # "Not suitable for", and below it "vegetarians"
+            return f"{above.text} {part.text}"
+        others = (cell.text for cell in cells if cell is not part)
+        if part.text[-1:] in "?:" or any(
+            2 * sum(map(str.isalpha, one)) < len(one) for one in others
+        ):
+            # A time, a price or the boxes to tick beside it belong to it.
+            return text
+        figure = any(map(str.isdigit, part.text)) and letters(part.text)
+        return part.text if figure or long else text
 
     def sentence_of(self, row: Row) -> list[Row]:
         """Return a row with those that it announces, or with those that it continues and that continue it."""

@@ -200,10 +200,11 @@ def lookup(s: Speaker) -> Answer:
         named += [row for row in s.rows if any(word in plain(row.text) for word in diet)]
         s.sources = {row.text: "" for row in named}
         return s.closest() if s.sources else s.why_not(s.cannot_here)
-    if any(map(_WRONG.search, words)) and (told := _troubles(s)):
+    if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
+        told = _naming(s, [word for word in words if not _WRONG.search(word)]) or _troubles(s)
         s.sources = {row.text: "" for row in told[:SOME]}
-        return s.closest()
+        return s.closest() if told else s.why_not(s.cannot_here)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)
