@@ -142,8 +142,11 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         # "What is the person wearing?"
         about = only or _only_people(intent.words, one.code)
         want = want if about and not is_open else Want.LOOKUP
-    if want is Want.COLOUR and set(things) == {PERSON} and not _only_people(intent.words, one.code):
-        # "What colour is the man's shirt?"
+    of_person = {*things} == {PERSON} and not _only_people(intent.words, one.code)
+    if want is Want.COLOUR and (of_person or _names_part(intent, text, one.code)):
+        # "What colour is the man's shirt?" and "What colour are the dogs eyes?"
+        want = Want.OTHER
+    if want is Want.THING and _IS_ON.search(text):
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
@@ -199,6 +202,15 @@ def _of_light(intent: Intent, text: str) -> Intent:
     return intent
 
 
+def _names_part(intent: Intent, text: str, code: str) -> bool:
+    """Find whether a question ends with a word behind that of a thing: with a part of it."""
+    words, named = _WORD.findall(text), thing_words(code)
+    if len(words) < 2 or not named.of_word(words[-2]):
+        return False
+    of_colour = any(language(code).colour(at).search(words[-1]) for at in range(len(NAMES)))
+    return words[-1] in intent.words and not named.knows(words[-1]) and not of_colour
+
+
 def _chooses_people(text: str, code: str) -> bool:
     """Find whether a question has two words for people: "Are they men or women?"."""
     of_word = thing_words(code).of_word
@@ -250,6 +262,10 @@ _MEANS = re.compile(
 # "Who should I vote for?"
 _ADVICE = re.compile(
     r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
+)
+# "Is the laptop on?"
+_IS_ON = re.compile(
+    r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$"
 )
 _DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
 _WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")

@@ -133,6 +133,10 @@ def thing(s: Speaker) -> Answer:
     if PERSON in s.intent.things and len(found) < (s.facts.faces or 0):
         # People whose faces alone are seen
         return faces(s)
+    if s.intent.how_many:
+        # "How many cups are on the table?"
+        counted = [name for name in s.intent.things if name not in _AROUND_US] or s.intent.things
+        found = asked_for(s.things, counted)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
     if missed and not (found and s.intent.how_many):
         row = _printed(s, missed)

@@ -340,6 +340,11 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
         ("Is the candle lit?", Want.LOOKUP),
         ("Is it light?", Want.LIGHT),
         ("Can it fly?", Want.OTHER),
+        ("Is the laptop on?", Want.OTHER),
+        ("Is there a laptop?", Want.THING),
+        ("What colour are the dogs eyes?", Want.OTHER),
+        ("What colour is the dog on the left?", Want.COLOUR),
+        ("Is the cup red?", Want.COLOUR),
         ("Is there a phone?", Want.THING),
         ("Is there a phone number?", Want.PHONE),
         ("Can I phone them?", Want.PHONE),
@@ -536,3 +541,11 @@ def test_colours_of_a_place_are_not_said_of_what_is_not_recognised() -> None:
     for question in ("What colour is the jacket?", "What colour is the cat?"):
         said = compose(understand(question), facts, TUESDAY)
         assert said.endswith("\nIn the middle the picture is orange."), question
+
+
+async def test_what_lies_on_a_table_is_counted_and_not_the_table() -> None:
+    table = Thing("dining table", 0.9, Box(0, 300, 1200, 700), sure=True)
+    asked = "How many cups are on the table?"
+    assert (await ask(asked, table))[0].startswith("I may miss it, but I do not see that: a cup.")
+    assert (await ask(asked, table, CUP))[0] == "I count at least one: a cup."
+    assert (await ask("How many tables are there?", table))[0].startswith("I count at least one")
