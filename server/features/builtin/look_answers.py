@@ -254,6 +254,9 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     # at something, or could have a name for it, has asked the right one.
     looked = s.facts.things is not None
     text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
+    if looked and not (s.facts.pointed or _stands_out(s)):
+        # The colours may be those of the sky behind it.
+        text = s.sentence(s.say("unknown_here"), _of_picture(s))
     of_itself = s.language.say_of_itself("help", s.facts.names_things)
     return text, s.say(
         "light", light=_light(s)
@@ -284,6 +287,12 @@ def cannot(s: Speaker) -> Answer:
     if s.facts.faces:
         return s.cannot, faces(s)[0]
     return s.cannot, s.say("see_around", colours=_middle(s), light=_light(s))
+
+
+def _stands_out(s: Speaker) -> bool:
+    """Find whether the colours of the middle are none of the picture's edges."""
+    found, _ = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground, s.facts.rim)
+    return not s.facts.rim.intersection(found)
 
 
 def _middle(s: Speaker) -> str:

@@ -62,6 +62,7 @@ _UNKNOWN = {
     "cannot_here",
     "closest",
     "see_unknown",
+    "unknown_here",
     "foreign",
     "no_past",
     "unknown_thing",

@@ -108,7 +108,7 @@ async def test_what_no_picture_tells_is_not_looked_for(engine: BuiltinEngine) ->
 
 async def test_a_thing_that_nobody_knows(engine: BuiltinEngine) -> None:
     first = (await ask(engine, scene(), "What is this?")).split("\n")[0]
-    assert first == "I do not know this thing: it is white."
+    assert first == "I do not know this thing. In the middle the picture is white."
 
 
 async def test_where_a_thing_is(engine: BuiltinEngine) -> None:
