@@ -64,6 +64,8 @@ def _of_place(s: Speaker) -> Answer:
 def _of_picture(s: Speaker) -> str:
     """Tell the colours of a place, where they are not said to be those of the thing that is asked about."""
     place = s.intent.place or "middle"
+    if place == "whole":
+        return _of_place(s)[0]
     found, ground = colours.thing(s.facts.colours.get(place, ()), s.facts.ground, s.facts.rim)
     seen = s.names([*found, *filter(None, [ground])])
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)

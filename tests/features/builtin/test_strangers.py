@@ -541,6 +541,9 @@ def test_colours_of_a_place_are_not_said_of_what_is_not_recognised() -> None:
     for question in ("What colour is the jacket?", "What colour is the cat?"):
         said = compose(understand(question), facts, TUESDAY)
         assert said.endswith("\nIn the middle the picture is orange."), question
+    whole = replace(facts, colours={"whole": (("orange", 1.0),)})
+    said = compose(understand("What colour is the cat in the background?"), whole, TUESDAY)
+    assert said.endswith("\nI see orange.")
 
 
 async def test_what_lies_on_a_table_is_counted_and_not_the_table() -> None:
