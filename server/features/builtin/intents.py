@@ -146,6 +146,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want is Want.COLOUR and (of_person or _names_part(intent, text, one.code)):
         # "What colour is the man's shirt?" and "What colour are the dogs eyes?"
         want = Want.OTHER
+    if want is Want.READ and len(things) > 1 and text.startswith("steht "):
+        # "Steht neben der Tasse ein Glas?"
+        want = Want.THING
     if want is Want.THING and _IS_ON.search(text):
         want = Want.OTHER
     if want is Want.FACES and is_meant:

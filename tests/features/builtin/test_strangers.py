@@ -340,6 +340,8 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
         ("Is the candle lit?", Want.LOOKUP),
         ("Is it light?", Want.LIGHT),
         ("Can it fly?", Want.OTHER),
+        ("Steht neben der Tasse ein Glas Wasser?", Want.THING),
+        ("Was steht auf der Tasse?", Want.READ),
         ("Is the laptop on?", Want.OTHER),
         ("Is there a laptop?", Want.THING),
         ("What colour are the dogs eyes?", Want.OTHER),
