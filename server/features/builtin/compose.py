@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from server.features.builtin import locate, look_answers, prices, text_answers
+from server.features.builtin import locate, look_answers, prices, text_answers, time_answers
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import PRINTED, Answer, Facts, Speaker
@@ -55,12 +55,12 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.CHEAPEST: text_answers.cheapest,
     Want.DEAREST: text_answers.dearest,
     Want.UNIT_PRICE: text_answers.unit_price,
-    Want.HOURS: text_answers.opening,
-    Want.DEPARTURE: text_answers.departure,
-    Want.DURATION: text_answers.duration,
-    Want.EXPIRY: text_answers.expiry,
-    Want.TIME: text_answers.time,
-    Want.DATE: text_answers.date,
+    Want.HOURS: time_answers.opening,
+    Want.DEPARTURE: time_answers.departure,
+    Want.DURATION: time_answers.duration,
+    Want.EXPIRY: time_answers.expiry,
+    Want.TIME: time_answers.time,
+    Want.DATE: time_answers.date,
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
     **dict.fromkeys(MEASURES, text_answers.measure),

@@ -1,16 +1,13 @@
-"""Answers from text: a price, a date, a figure, with the row that has it. Pure."""
+"""Answers from print and codes: a price, a figure, a name, a contact, with the row that has it. Pure."""
 
 from __future__ import annotations
 
-import calendar
-import datetime as dt
 import re
 from collections.abc import Sequence
-from statistics import median
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import Row, row_of
+from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
     BOOK,
     ITEMS,
@@ -24,7 +21,6 @@ from server.features.builtin.speaker import (
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
-from server.shared.dates import Date, dates, names_month
 
 _GENERAL = frozenset(
     plain_words(
@@ -37,7 +33,7 @@ _LABELS = frozenset(
 )
 
 
-def _none(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
+def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     """Say that nothing of a kind was found: as a fact only where the question names nothing else.
 
     Else the rows that name some of its words, or of `words`, come closest.
@@ -45,7 +41,7 @@ def _none(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     known = KNOWN_OF_ALL.union(KNOWN.get(s.intent.want, ()))
     more = [word for word in s.words if word not in known]
     small = s.language.stop.split()
-    if named := _naming(s, [word for word in (*more, *words) if word not in small]):
+    if named := naming(s, [word for word in (*more, *words) if word not in small]):
         s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
         return s.closest()
     return s.cannot_here if more else s.say(key), s.seen()
@@ -74,11 +70,9 @@ def says(s: Speaker) -> Answer:
 # What a display shows without its unit, in print so many times larger than that of other figures
 _SHOWN = frozenset({Want.TEMPERATURE, Want.VOLTAGE, Want.CURRENT, Want.SPEED, Want.PRESSURE})
 _DISPLAY = 1.5
-_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # Letters of small words
 _SHORT = 4
-# How much larger than most print a heading is
-_HEADING = 1.3
 # Share of the first figure's height that others of the same print have
 _SIMILAR = 0.7
 
@@ -91,8 +85,8 @@ def measure(s: Speaker) -> Answer:
     found = measures.measures(s.rows, s.intent.want)
     # "Humidity" is the subject and a word of the row.
     subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
-    named = [one for one in found if _names_some(one.row, words)]
-    named = named or [one for one in found if _names_some(one.row, subject)]
+    named = [one for one in found if names_some(one.row, words)]
+    named = named or [one for one in found if names_some(one.row, subject)]
     words = words or subject
     if named:
         label = next(
@@ -106,12 +100,12 @@ def measure(s: Speaker) -> Answer:
     column = measures.under(s.rows, found, words)
     if column is not None:
         return s.say("value", value=column.text), s.row(column.row, column.text, *words)
-    row = next((row for row in s.rows if _names_some(row, words)), None)
+    row = next((row for row in s.rows if names_some(row, words)), None)
     if row is not None and len({id(one.row) for one in found}) > 1:
         # It has no such figure.
         return s.quote(row)
     alone = measures.bare(s.rows)
-    if alone is not None and _YEAR.fullmatch(alone.text):
+    if alone is not None and YEAR.fullmatch(alone.text):
         alone = None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
@@ -125,7 +119,7 @@ def measure(s: Speaker) -> Answer:
         return _value(s, found[0])
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
-    return _none(s, "none_measure")
+    return none_found(s, "none_measure")
 
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
@@ -140,12 +134,12 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
         return s.say("beside", label=paid.label, value=paid.text), s.scripts()
     if words:
         near = tables.beside(s.rows, words, digits=True)
-        return s.beside(near) if near is not None else _none(s, "none_measure")
+        return s.beside(near) if near is not None else none_found(s, "none_measure")
     if prices.tags(s.rows):
         return price(s)
     found = measures.measures(s.rows, Want.AMOUNT)
     if not found:
-        return _none(s, "none_measure")
+        return none_found(s, "none_measure")
     if len(found) > 1:
         return s.say("values", items=s.items(one.text for one in found)), s.scripts()
     return _value(s, found[0])
@@ -157,22 +151,6 @@ def _value(s: Speaker, found: measures.Measure) -> Answer:
 
 def _asks_dose(s: Speaker) -> bool:
     return fields.DOSE_WORDS.search(plain(" ".join((s.intent.asked, *s.words)))) is not None
-
-
-def duration(s: Speaker) -> Answer:
-    """Answer with the row of what is named that tells how long; else the rows that do come closest."""
-    found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
-    lasts = [row for row in s.rows if id(row) in found]
-    named = _naming(s, s.words)
-    both = [row for row in named if id(row) in found]
-    if len(both) == 1:
-        return s.quote(both[0])
-    if named and any(id(row) in found for row in s.announced(named[0])):
-        return s.quote(named[0])
-    if not lasts:
-        return _none(s, "none_measure")
-    s.sources = {row.text: "" for row in (both or [*named[:1], *lasts])[:SOME]}
-    return s.closest()
 
 
 # What somebody must not eat: one row says too little.
@@ -196,13 +174,13 @@ def lookup(s: Speaker) -> Answer:
     words = s.words
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         # Another row may name more of them.
-        named = [row for row in s.rows if _names_some(row, diet)]
+        named = [row for row in s.rows if names_some(row, diet)]
         named += [row for row in s.rows if any(word in plain(row.text) for word in diet)]
         s.sources = {row.text: "" for row in named}
         return s.closest() if s.sources else s.why_not(s.cannot_here)
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
-        told = _naming(s, [word for word in words if not _WRONG.search(word)]) or _troubles(s)
+        told = naming(s, [word for word in words if not _WRONG.search(word)]) or _troubles(s)
         s.sources = {row.text: "" for row in told[:SOME]}
         return s.closest() if told else s.why_not(s.cannot_here)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
@@ -210,7 +188,7 @@ def lookup(s: Speaker) -> Answer:
         return s.crossed(cross)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
         # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
-        named = _naming(s, words)
+        named = naming(s, words)
         if not named:
             return s.why_not(s.cannot_here)
         # A sentence before a heading
@@ -233,16 +211,16 @@ def number(s: Speaker) -> Answer:
     words = [word for word in (*s.intent.asked.split(), *s.words) if word not in _GENERAL]
     if any(word.isdigit() for word in s.words):
         # "What's number 31?"
-        named = _naming(s, [word for word in s.words if word.isdigit()])
+        named = naming(s, [word for word in s.words if word.isdigit()])
         return s.quote(named[0]) if named else (s.cannot_here, s.seen())
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None:
         return s.beside(near)
-    if s.words and not any(_names_some(row, s.words) for row in s.all_rows):
+    if s.words and not any(names_some(row, s.words) for row in s.all_rows):
         return s.cannot_here, s.seen()
     found = fields.numbers(s.texts)
     if not found:
-        return _none(s, "none_number")
+        return none_found(s, "none_number")
     if len(found) == 1:
         return s.say("number", value=found[0]), s.scripts()
     return s.say("numbers", items=s.items(found)), s.scripts()
@@ -260,10 +238,10 @@ def name(s: Speaker) -> Answer:
     if len(s.rows) >= PRINTED:
         # "What's the name of the doctor?" is no headline.
         others = (word for word in s.words if not s.thing_words.knows(word))
-        unsure |= {word for word in others if not _naming(s, [word])}
+        unsure |= {word for word in others if not naming(s, [word])}
     if unsure or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
         # Of several books the red one is asked about, or a laptop's brand, or a form.
-        named = _naming(s, s.words) if len(s.rows) >= PRINTED else []
+        named = naming(s, s.words) if len(s.rows) >= PRINTED else []
         s.sources = {row.text: "" for row in named[:SOME] or title}
         return s.closest()
     rest = [row for row in s.rows if row not in title]
@@ -279,11 +257,11 @@ def contact(s: Speaker) -> Answer:
         return s.say(want.value, value=s.items(found)), s.scripts()
     if s.intent.yes_no or s.intent.how_many:
         # "Do I have to give my phone number?" and "How many phones are there?"
-        named = _naming(s, (*s.words, *s.intent.asked.split()))
+        named = naming(s, (*s.words, *s.intent.asked.split()))
         return s.quote(named[0]) if named else s.why_not(s.cannot_here)
     if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
         return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
-    return _none(s, f"none_{want.value}")
+    return none_found(s, f"none_{want.value}")
 
 
 # Answers about codes, links and Wi-Fi networks. Pure.
@@ -348,12 +326,12 @@ def password(s: Speaker) -> Answer:
         return s.say("printed_password", value=printed.value), s.say("alike")
     if found is not None:
         return s.say("open_network", name=found.name), ""
-    wifi, coded = _naming(s, _NETWORK), tables.beside(s.rows, ("code",))
+    wifi, coded = naming(s, _NETWORK), tables.beside(s.rows, ("code",))
     if wifi and coded is not None and not coded.prose:
         # "Wifi: guest", and below it "Code: cinnamon"
         s.sources = {row.text: "" for row in (wifi[0], coded.row)}
         return s.closest()
-    return _none(s, "none_password")
+    return none_found(s, "none_password")
 
 
 def network(s: Speaker) -> Answer:
@@ -370,7 +348,7 @@ def network(s: Speaker) -> Answer:
         return s.say("network", value=printed.value), s.row(
             printed.row, printed.value, printed.label
         )
-    return _none(s, "none_network")
+    return none_found(s, "none_network")
 
 
 # Answers about prices: of a thing, in total, by the kilo. Pure.
@@ -381,7 +359,7 @@ _TO_PAY = re.compile(r"pay|owe|spen[dt]|ausge|depens|gast|spes|zahl|pag|betal|za
 
 
 def total(s: Speaker) -> Answer:
-    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or _naming(s, s.words)):
+    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or naming(s, s.words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
     found = prices.total(s.rows)
@@ -417,7 +395,7 @@ def money_back(s: Speaker) -> Answer:
     found = prices.money_back(s.rows)
     if found is not None:
         return s.say("money_back", value=found.text), s.row(found.row, found.text)
-    return _none(s, "none_price")
+    return none_found(s, "none_price")
 
 
 _FREE = tables.printed("free")
@@ -433,7 +411,7 @@ def price(s: Speaker) -> Answer:
         key = "beside" if found.text == found.row.price else "item"
         text = s.say(key, label=found.label, value=found.text)
         return text, s.row(found.row, found.text, found.label)
-    if s.intent.yes_no and s.words and not _naming(s, s.words):
+    if s.intent.yes_no and s.words and not naming(s, s.words):
         # "Is that a fair price?"
         return s.cannot_here, s.seen()
     if tags := prices.tags(s.rows):
@@ -488,7 +466,7 @@ def dearest(s: Speaker) -> Answer:
 
 
 def _extreme(s: Speaker, *, highest: bool) -> Answer:
-    if s.intent.yes_no and s.words and not _naming(s, s.words):
+    if s.intent.yes_no and s.words and not naming(s, s.words):
         # "Is it cheaper online?"
         return s.cannot_here, s.seen()
     if prices.asks_by_unit(s.words):
@@ -501,7 +479,7 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
     found = prices.extreme(section or s.rows, highest=highest)
     if not found:
         return price(s)
-    if found[0].row.price or (not section and _naming(s, s.words)):
+    if found[0].row.price or (not section and naming(s, s.words)):
         # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()
@@ -517,7 +495,7 @@ def unit_price(s: Speaker) -> Answer:
         return s.say("unit_price", value=found.text, unit=found.label), s.row(
             found.row, found.text, found.label
         )
-    return _none(s, "none_price")
+    return none_found(s, "none_price")
 
 
 def _prices_read(s: Speaker) -> str:
@@ -527,28 +505,18 @@ def _prices_read(s: Speaker) -> str:
     return s.scripts(s.say("other_prices", items=s.items((one.text for one in tags), ITEMS)))
 
 
-# Answers about dates, times, opening hours and departures. Pure.
-
 # Words of a question about departures that name no destination
-_TRAVEL = frozenset(
+TRAVEL = frozenset(
     plain_words(
         "train bus tram flight boat ferry ship treno traghetto barco trem trein boot bateau poezd autobus pociag tren vapur zug bahn flug tren autobús поезд автобус "
         "leave leaves depart departs time uhr heure hora does when"
     )
 )
-_FIRST = frozenset(
+FIRST = frozenset(
     plain_words(
         "next nächste nächster prochain próximo first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
     )
 )
-
-
-# What stands beside the time of a departure, or above it
-_LEAVES, _ARRIVES = ("departs",), ("arrives",)
-
-
-# Words with which a question is about an arrival, not a departure
-_ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
 
 
 # Words of a question that say no more than that something is asked for: of all, and by what
@@ -556,353 +524,24 @@ KNOWN_OF_ALL = _GENERAL | frozenset(
     plain_words("code código kode код value wert valeur valor left")
 )
 KNOWN = {
-    **dict.fromkeys((Want.DATE, Want.TIME), _TRAVEL),
-    Want.DEPARTURE: _TRAVEL | _FIRST,
+    **dict.fromkeys((Want.DATE, Want.TIME), TRAVEL),
+    Want.DEPARTURE: TRAVEL | FIRST,
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }
 
 
-def expiry(s: Speaker) -> Answer:
-    texts = [row.text for row in s.rows]
-    named = fields.expiry(texts)
-    if named is not None and s.intent.yes_no and s.words:
-        # "Is it safe to eat for vegans?"
-        s.sources = {row.text: "" for row in s.rows if named.text in row.text} or {named.text: ""}
-        return s.closest()
-    if named is not None:
-        return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
-    if s.words and (last := fields.until(texts)) is not None:
-        # "Until when do I have to pay?"
-        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
-    found = {one.text: one for text in texts for one in dates(text)}
-    if found:
-        # No row calls one of them an expiry date, so they are only listed below.
-        if s.words:
-            s.sources = {row.text: "" for row in s.rows if dates(row.text)}
-            return s.closest()
-        if len(found) > 1:
-            return s.say("none_expiry"), s.say("values", items=s.items(found))
-        ((text, one),) = found.items()
-        return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
-    return _none(s, "none_expiry", s.intent.asked.split())
-
-
-# A question about a day, which no time of day answers, and about a year
-_DAYS = re.compile(
-    r"\b(?:dates?|days?|datum|tag|jour|fecha|dia|data|giorno|dag|dzien|gun|tarih)\b|числ|дат|день|日期|几号|日付|何日|날짜|며칠|تاريخ|तारीख"
-)
-_YEARS = re.compile(
-    r"\b(?:year|jahr|annee|ano|anno|jaar|rok|yil)\b|год|рік|哪年|何年|몇 년|عام|سنة|साल"
-)
-
-
-def _asks_when(s: Speaker) -> bool:
-    """Tell "When is it?", which a time of day may answer, from "What is the date?"."""
-    return _DAYS.search(s.intent.asked) is None
-
-
-# A day of a month, "10.12."; also a time, "8:15"
-_DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
-
-
-def date(s: Speaker) -> Answer:
-    timed = [row for row in s.rows if dates(row.text)]
-    if _YEARS.search(s.intent.asked):
-        # "What year is it from?"
-        s.sources = {row.text: "" for row in s.rows if _YEAR.search(row.text)}
-        return s.closest() if s.sources else (s.cannot_here, s.seen())
-    if _asks_when(s) and fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
-        # "When is it open?" and "When are they there on Friday?"
-        if s.words and s.intent.weekday is None and not _naming(s, s.words):
-            # "When do they want breakfast?"
-            s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
-            return s.closest()
-        return opening(s)
-    if (near := _beside_all(s)) is not None:
-        # "Gate closes" above "13:05"
-        return s.beside(near)
-    named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
-    at = fields.departure(s.rows, s.words) if s.words and not named else None
-    if at is not None:
-        # "When do the doors open?"
-        return _named(s, at)
-    most = max((_hits(row, s.words) for row in named), default=0)
-    others = [row for row in s.rows if row not in timed and most and _hits(row, s.words) == most]
-    if others:
-        # "Sow from March on" and "Sow by: 12/2028"
-        s.sources = {row.text: "" for row in (*others, *named)}
-        return s.closest()
-    row = max(s.rows, key=lambda row: _hits(row, s.words))
-    folded = plain(row.text)
-    told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
-    heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
-    if _hits(row, s.words) > most and told and not heads:
-        # "Return the books by Friday", "Paper 10.12. and 24.12."
-        return s.quote(row)
-    if timed and s.intent.in_days == 0 and not named:
-        # "What day is it today?"
-        s.sources = {row.text: "" for row in timed[:SOME]}
-        return s.closest()
-    return _dates_of(s, timed, named)
-
-
-def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
-    """Answer with the days in the rows that are named, else in all that have one."""
-    found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
-    if len(found) == 1:
-        second = s.row((named or timed)[0], found[0])
-        if not named and _stands_alone(s, timed[0], found[0]):
-            # Nothing else can be meant.
-            s.sources.clear()
-        return s.say("date", value=found[0]), second
-    if found and s.words:
-        # Which of them is meant is in their rows.
-        s.sources = {row.text: "" for row in (named or timed)[:SOME]}
-        return s.closest()
-    if found:
-        return s.say("values", items=s.items(found)), s.scripts()
-    if _asks_when(s) and fields.times(s.texts) and (not s.words or _naming(s, s.words)):
-        return time(s)
-    return _none(s, "none_date")
-
-
-def _beside_all(s: Speaker) -> tables.Beside | None:
-    """Return the day or time beside or below the words that name all that is asked about; None without one."""
-    near = tables.beside(s.rows, s.words) if s.words else None
-    if near is None or not all(tables.names_it(near.label, word) for word in s.words):
-        return None
-    told = [one.text for one in dates(near.value)] or fields.times([near.value])
-    return near if told and _stands_alone(s, row_of(near.value), told[0]) else None
-
-
-def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
-    """Find whether a row has a date and no word that tells of what: "Fri 22 January", "Date 12.12.26"."""
-    words = tables.plain_words(row.text.replace(date, " "))
-    return all(
-        not letters(word) or fields.weekdays(word) or s.language.asks(Want.DATE, word)
-        for word in words
-    )
-
-
-def time(s: Speaker) -> Answer:
-    leaves = fields.departure(s.rows, s.words) if s.words else None
-    if leaves is not None:
-        return _named(s, leaves)
-    timed = _clocked(s)
-    if not timed:
-        return _none(s, "none_time")
-    largest = max(timed, key=lambda row: row.height)
-    found = fields.times([row.text for row in timed])
-    larger = largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]
-    if len(found) == 1 or (larger and not s.words):
-        shown = fields.times([largest.text])[0]
-        return s.say("time", value=shown), s.row(largest, shown)
-    if row := next((row for row in s.rows if _names_some(row, s.words)), None):
-        # "Dinner at 8"
-        return s.quote(row)
-    if s.words:
-        s.sources = {row.text: "" for row in timed[:SOME]}
-        return s.closest()
-    return s.say("values", items=s.items(found)), s.scripts()
-
-
-def _hits(row: Row, words: Sequence[str]) -> int:
+def hits_of(row: Row, words: Sequence[str]) -> int:
     """Count the words that a row names; a figure, as of "tray 1", counts twice."""
     return sum(1 + word.isdigit() for word in words if tables.names_it(row.text, word))
 
 
-def _heads(s: Speaker, row: Row) -> bool:
-    """Find whether a row is printed larger than most: it tells what they are about."""
-    return row.height > _HEADING * median(one.height for one in s.rows)
-
-
-def _naming(s: Speaker, words: Sequence[str]) -> list[Row]:
+def naming(s: Speaker, words: Sequence[str]) -> list[Row]:
     """Return the rows that name most of these words; none where none names any."""
-    hits = [_hits(row, words) for row in s.rows]
+    hits = [hits_of(row, words) for row in s.rows]
     most = max(hits, default=0)
     return [row for row, count in zip(s.rows, hits, strict=True) if most and count == most]
 
 
-def _names_some(row: Row, words: Sequence[str]) -> bool:
-    return _hits(row, words) > 0
-
-
-def opening(s: Speaker) -> Answer:
-    found = fields.openings(s.rows)
-    if not found and s.intent.yes_no and s.words:
-        # "Is the door open?"
-        return s.cannot_here, s.seen()
-    if not found:
-        return _none(s, "none_hours")
-    if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
-        return _hours_of(s, named)
-    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
-    if (row := next((row for row in rows if _names_some(row, s.words)), None)) is not None:
-        # "When is yoga on Friday?"
-        return s.quote(row)
-    day = s.intent.weekday
-    if day is None and s.intent.in_days is not None:
-        day = (s.today.weekday() + s.intent.in_days) % 7
-    if s.intent.other_time:
-        # "Is it open at noon?"
-        of_day = [one.text for one in found if day is None or day in one.days]
-        s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
-        return s.closest()
-    if not (pure := [one for one in found if fields.is_pure(one)]):
-        # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
-        s.sources = {one.text: "" for one in found[:SOME]}
-        return s.closest()
-    found = pure
-    everything = s.items((one.text for one in found), 7)
-    if (said := _now(s, found)) is not None:
-        return said, s.say("hours", items=everything)
-    if day is not None:
-        here = [one.text for one in found if day in one.days]
-        if here:
-            return s.say("hours_day", items=s.items(here)), s.scripts()
-        if any(one.days for one in found):
-            return s.say("no_day"), s.say("hours", items=everything)
-    # Many of no day are hours to choose from.
-    choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
-    return s.say("values" if choice else "hours", items=everything), s.scripts()
-
-
-def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
-    """Answer with the hours that a word of the question stands beside: "Is it closed on holidays?"."""
-    texts, day = [one.text for one in named], s.intent.weekday
-    if day is not None and any(one.days and day not in one.days for one in named):
-        s.sources = dict.fromkeys(texts, "")
-        return s.closest()
-    if day is None and not s.intent.other_time:
-        return s.say("reads", text=s.items(texts)), s.scripts()
-    return s.say("hours_day", items=s.items(texts)), s.scripts()
-
-
-# Rows of one day's hours: two, where it closes at noon
-_MOST_HOURS = 2
-
-
-def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
-    """Say whether it is open now, and until when; None for a question about another time."""
-    intent = s.intent
-    if s.clock is None or intent.weekday is not None or intent.in_days:
-        return None
-    if any(names_month(plain(one.text)) for one in found):
-        # "Open from April to October"
-        return None
-    end = fields.open_until(found, s.today.weekday(), s.clock)
-    now = s.clock.strftime("%H:%M")
-    if fields.names_closed(intent.asked):
-        # "Is it closed?" and "When does it close?"
-        if end:
-            return s.say("still_open", value=end, now=now)
-        return s.say("now_closed", now=now) if intent.yes_no else None
-    if not intent.yes_no:
-        return None
-    if end:
-        return s.say("open_now", value=end, now=now)
-    begin = fields.opens_at(found, s.today.weekday(), s.clock)
-    return s.sentence(s.say("closed_now", now=now), s.say("opens_at", value=begin) if begin else "")
-
-
-def departure(s: Speaker) -> Answer:
-    words = [word for word in s.words if word not in _TRAVEL | _FIRST]
-    if (clock := _clock_row(s)) is not None:
-        # "Which train leaves at 14:20?"
-        return s.quote(clock)
-    cross = tables.crossing(s.rows, words) if len(words) > 1 else None
-    if cross is not None:
-        return s.crossed(cross)
-    places = [word for word in words if len(word) > 2]
-    found = fields.departure(s.rows, places) if places else None
-    if found is None and places:
-        near = tables.beside(s.rows, places)
-        if near is not None and fields.times([near.value]):
-            return s.beside(near)
-    is_arrival = s.intent.asked.startswith(_ARRIVALS)
-    if found is None and not _naming(s, places):
-        near = tables.beside(s.rows, _ARRIVES if is_arrival else _LEAVES, digits=True)
-        if near is not None and (clocks := fields.times([near.value])):
-            said = s.say("time" if is_arrival else "departure", value=clocks[0])
-            return said, s.row(near.row, clocks[0])
-    if found is None and (named := _naming(s, places)) and (timed := _clocked(s)):
-        # Which of the times belongs to the place is in the rows.
-        s.sources = {row.text: "" for row in (*named, *timed)[:SOME]}
-        return s.closest()
-    if found is None and not places:
-        found = fields.first_departure(s.rows)
-    if found is None:
-        return s.cannot_here, s.seen()
-    if is_arrival:
-        return _named(s, found)
-    return s.say("departure", value=found.time), s.row(found.row, found.time)
-
-
-def _clocked(s: Speaker) -> list[Row]:
-    """Return the rows with a time of day."""
-    return [row for row in s.rows if fields.times([row.text])]
-
-
-def _clock_row(s: Speaker) -> Row | None:
-    """Return the row with the time of day that a question names; None without one."""
-    figures = [word for word in s.words if word.isdigit()]
-    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
-    return next((row for row in s.rows if shown and shown.search(row.text)), None)
-
-
-# Words of a label beside those that are asked about
-_MOST_BESIDE = 2
-
-
-def _named(s: Speaker, found: fields.Departure) -> Answer:
-    """Answer with a time and the word beside it."""
-    cells = [cell.text for cell in found.row.cells]
-    label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
-    if len(label.split()) > len(s.words) + _MOST_BESIDE:
-        # "via Cologne – Bonn – Mainz  15:31"
-        return s.quote(found.row)
-    if found.time in label or not label:
-        return s.say("time", value=found.time), s.row(found.row, found.time)
-    return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
-
-
-def _passed(s: Speaker, date: Date) -> str:
-    """Say whether a day has passed, and which days it may be when day and month are not clear."""
-    ends = sorted(_last_days(date))
-    if not ends:
-        return ""
-    said = ""
-    if len(ends) > 1:
-        said = s.say("either", first=ends[0].isoformat(), second=ends[1].isoformat())
-    for key, holds in (
-        ("is_past", all(end < s.today for end in ends)),
-        ("is_today", all(end == s.today for end in ends)),
-        ("is_ahead", all(end > s.today for end in ends)),
-    ):
-        if holds:
-            return s.sentence(said, s.say(key))
-    return said
-
-
-# A date whose day and month people write in either order
-_EITHER = re.compile(r"\d{1,2}\s?[/-]\s?\d{1,2}\s?[/-]")
-
-
-def _last_days(date: Date) -> list[dt.date]:
-    """Return the last day that a date can mean, for each possible order of day and month."""
-    if date.year is None:
-        return []
-    orders = [(date.month, date.day)]
-    if (
-        date.day is not None
-        and date.day <= 12
-        and date.day != date.month
-        and _EITHER.match(date.text)
-    ):
-        orders.append((date.day, date.month))
-    found = []
-    for month, day in orders:
-        last = calendar.monthrange(date.year, month)[1]
-        found.append(dt.date(date.year, month, min(day or last, last)))
-    return found
+def names_some(row: Row, words: Sequence[str]) -> bool:
+    return hits_of(row, words) > 0

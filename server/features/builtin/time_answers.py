@@ -1,0 +1,381 @@
+"""Answers from print about dates, times, durations, opening hours and departures, with the row that has it. Pure."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import re
+from collections.abc import Sequence
+from statistics import median
+
+from server.features.builtin import fields, measures, tables
+from server.features.builtin.fields import letters
+from server.features.builtin.lines import Row, row_of
+from server.features.builtin.speaker import SOME, Answer, Speaker
+from server.features.builtin.text_answers import (
+    FIRST,
+    TRAVEL,
+    YEAR,
+    hits_of,
+    names_some,
+    naming,
+    none_found,
+)
+from server.features.builtin.wants import Want
+from server.models.routing import plain
+from server.shared.dates import Date, dates, names_month
+
+# How much larger than most print a heading is
+_HEADING = 1.3
+
+# What stands beside the time of a departure, or above it
+_LEAVES, _ARRIVES = ("departs",), ("arrives",)
+
+
+# Words with which a question is about an arrival, not a departure
+_ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
+
+
+def expiry(s: Speaker) -> Answer:
+    texts = [row.text for row in s.rows]
+    named = fields.expiry(texts)
+    if named is not None and s.intent.yes_no and s.words:
+        # "Is it safe to eat for vegans?"
+        s.sources = {row.text: "" for row in s.rows if named.text in row.text} or {named.text: ""}
+        return s.closest()
+    if named is not None:
+        return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
+    if s.words and (last := fields.until(texts)) is not None:
+        # "Until when do I have to pay?"
+        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
+    found = {one.text: one for text in texts for one in dates(text)}
+    if found:
+        # No row calls one of them an expiry date, so they are only listed below.
+        if s.words:
+            s.sources = {row.text: "" for row in s.rows if dates(row.text)}
+            return s.closest()
+        if len(found) > 1:
+            return s.say("none_expiry"), s.say("values", items=s.items(found))
+        ((text, one),) = found.items()
+        return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
+    return none_found(s, "none_expiry", s.intent.asked.split())
+
+
+# A question about a day, which no time of day answers, and about a year
+_DAYS = re.compile(
+    r"\b(?:dates?|days?|datum|tag|jour|fecha|dia|data|giorno|dag|dzien|gun|tarih)\b|числ|дат|день|日期|几号|日付|何日|날짜|며칠|تاريخ|तारीख"
+)
+_YEARS = re.compile(
+    r"\b(?:year|jahr|annee|ano|anno|jaar|rok|yil)\b|год|рік|哪年|何年|몇 년|عام|سنة|साल"
+)
+
+
+def _asks_when(s: Speaker) -> bool:
+    """Tell "When is it?", which a time of day may answer, from "What is the date?"."""
+    return _DAYS.search(s.intent.asked) is None
+
+
+# A day of a month, "10.12."; also a time, "8:15"
+_DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
+
+
+def date(s: Speaker) -> Answer:
+    timed = [row for row in s.rows if dates(row.text)]
+    if _YEARS.search(s.intent.asked):
+        # "What year is it from?"
+        s.sources = {row.text: "" for row in s.rows if YEAR.search(row.text)}
+        return s.closest() if s.sources else (s.cannot_here, s.seen())
+    if _asks_when(s) and fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
+        # "When is it open?" and "When are they there on Friday?"
+        if s.words and s.intent.weekday is None and not naming(s, s.words):
+            # "When do they want breakfast?"
+            s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
+            return s.closest()
+        return opening(s)
+    if (near := _beside_all(s)) is not None:
+        # "Gate closes" above "13:05"
+        return s.beside(near)
+    named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
+    at = fields.departure(s.rows, s.words) if s.words and not named else None
+    if at is not None:
+        # "When do the doors open?"
+        return _named(s, at)
+    most = max((hits_of(row, s.words) for row in named), default=0)
+    others = [row for row in s.rows if row not in timed and most and hits_of(row, s.words) == most]
+    if others:
+        # "Sow from March on" and "Sow by: 12/2028"
+        s.sources = {row.text: "" for row in (*others, *named)}
+        return s.closest()
+    row = max(s.rows, key=lambda row: hits_of(row, s.words))
+    folded = plain(row.text)
+    told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
+    heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
+    if hits_of(row, s.words) > most and told and not heads:
+        # "Return the books by Friday", "Paper 10.12. and 24.12."
+        return s.quote(row)
+    if timed and s.intent.in_days == 0 and not named:
+        # "What day is it today?"
+        s.sources = {row.text: "" for row in timed[:SOME]}
+        return s.closest()
+    return _dates_of(s, timed, named)
+
+
+def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
+    """Answer with the days in the rows that are named, else in all that have one."""
+    found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
+    if len(found) == 1:
+        second = s.row((named or timed)[0], found[0])
+        if not named and _stands_alone(s, timed[0], found[0]):
+            # Nothing else can be meant.
+            s.sources.clear()
+        return s.say("date", value=found[0]), second
+    if found and s.words:
+        # Which of them is meant is in their rows.
+        s.sources = {row.text: "" for row in (named or timed)[:SOME]}
+        return s.closest()
+    if found:
+        return s.say("values", items=s.items(found)), s.scripts()
+    if _asks_when(s) and fields.times(s.texts) and (not s.words or naming(s, s.words)):
+        return time(s)
+    return none_found(s, "none_date")
+
+
+def _beside_all(s: Speaker) -> tables.Beside | None:
+    """Return the day or time beside or below the words that name all that is asked about; None without one."""
+    near = tables.beside(s.rows, s.words) if s.words else None
+    if near is None or not all(tables.names_it(near.label, word) for word in s.words):
+        return None
+    told = [one.text for one in dates(near.value)] or fields.times([near.value])
+    return near if told and _stands_alone(s, row_of(near.value), told[0]) else None
+
+
+def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
+    """Find whether a row has a date and no word that tells of what: "Fri 22 January", "Date 12.12.26"."""
+    words = tables.plain_words(row.text.replace(date, " "))
+    return all(
+        not letters(word) or fields.weekdays(word) or s.language.asks(Want.DATE, word)
+        for word in words
+    )
+
+
+def time(s: Speaker) -> Answer:
+    leaves = fields.departure(s.rows, s.words) if s.words else None
+    if leaves is not None:
+        return _named(s, leaves)
+    timed = _clocked(s)
+    if not timed:
+        return none_found(s, "none_time")
+    largest = max(timed, key=lambda row: row.height)
+    found = fields.times([row.text for row in timed])
+    larger = largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]
+    if len(found) == 1 or (larger and not s.words):
+        shown = fields.times([largest.text])[0]
+        return s.say("time", value=shown), s.row(largest, shown)
+    if row := next((row for row in s.rows if names_some(row, s.words)), None):
+        # "Dinner at 8"
+        return s.quote(row)
+    if s.words:
+        s.sources = {row.text: "" for row in timed[:SOME]}
+        return s.closest()
+    return s.say("values", items=s.items(found)), s.scripts()
+
+
+def _heads(s: Speaker, row: Row) -> bool:
+    """Find whether a row is printed larger than most: it tells what they are about."""
+    return row.height > _HEADING * median(one.height for one in s.rows)
+
+
+def opening(s: Speaker) -> Answer:
+    found = fields.openings(s.rows)
+    if not found and s.intent.yes_no and s.words:
+        # "Is the door open?"
+        return s.cannot_here, s.seen()
+    if not found:
+        return none_found(s, "none_hours")
+    if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
+        return _hours_of(s, named)
+    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
+    if (row := next((row for row in rows if names_some(row, s.words)), None)) is not None:
+        # "When is yoga on Friday?"
+        return s.quote(row)
+    day = s.intent.weekday
+    if day is None and s.intent.in_days is not None:
+        day = (s.today.weekday() + s.intent.in_days) % 7
+    if s.intent.other_time:
+        # "Is it open at noon?"
+        of_day = [one.text for one in found if day is None or day in one.days]
+        s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
+        return s.closest()
+    if not (pure := [one for one in found if fields.is_pure(one)]):
+        # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
+        s.sources = {one.text: "" for one in found[:SOME]}
+        return s.closest()
+    found = pure
+    everything = s.items((one.text for one in found), 7)
+    if (said := _now(s, found)) is not None:
+        return said, s.say("hours", items=everything)
+    if day is not None:
+        here = [one.text for one in found if day in one.days]
+        if here:
+            return s.say("hours_day", items=s.items(here)), s.scripts()
+        if any(one.days for one in found):
+            return s.say("no_day"), s.say("hours", items=everything)
+    # Many of no day are hours to choose from.
+    choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
+    return s.say("values" if choice else "hours", items=everything), s.scripts()
+
+
+def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
+    """Answer with the hours that a word of the question stands beside: "Is it closed on holidays?"."""
+    texts, day = [one.text for one in named], s.intent.weekday
+    if day is not None and any(one.days and day not in one.days for one in named):
+        s.sources = dict.fromkeys(texts, "")
+        return s.closest()
+    if day is None and not s.intent.other_time:
+        return s.say("reads", text=s.items(texts)), s.scripts()
+    return s.say("hours_day", items=s.items(texts)), s.scripts()
+
+
+# Rows of one day's hours: two, where it closes at noon
+_MOST_HOURS = 2
+
+
+def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
+    """Say whether it is open now, and until when; None for a question about another time."""
+    intent = s.intent
+    if s.clock is None or intent.weekday is not None or intent.in_days:
+        return None
+    if any(names_month(plain(one.text)) for one in found):
+        # "Open from April to October"
+        return None
+    end = fields.open_until(found, s.today.weekday(), s.clock)
+    now = s.clock.strftime("%H:%M")
+    if fields.names_closed(intent.asked):
+        # "Is it closed?" and "When does it close?"
+        if end:
+            return s.say("still_open", value=end, now=now)
+        return s.say("now_closed", now=now) if intent.yes_no else None
+    if not intent.yes_no:
+        return None
+    if end:
+        return s.say("open_now", value=end, now=now)
+    begin = fields.opens_at(found, s.today.weekday(), s.clock)
+    return s.sentence(s.say("closed_now", now=now), s.say("opens_at", value=begin) if begin else "")
+
+
+def departure(s: Speaker) -> Answer:
+    words = [word for word in s.words if word not in TRAVEL | FIRST]
+    if (clock := _clock_row(s)) is not None:
+        # "Which train leaves at 14:20?"
+        return s.quote(clock)
+    cross = tables.crossing(s.rows, words) if len(words) > 1 else None
+    if cross is not None:
+        return s.crossed(cross)
+    places = [word for word in words if len(word) > 2]
+    found = fields.departure(s.rows, places) if places else None
+    if found is None and places:
+        near = tables.beside(s.rows, places)
+        if near is not None and fields.times([near.value]):
+            return s.beside(near)
+    is_arrival = s.intent.asked.startswith(_ARRIVALS)
+    if found is None and not naming(s, places):
+        near = tables.beside(s.rows, _ARRIVES if is_arrival else _LEAVES, digits=True)
+        if near is not None and (clocks := fields.times([near.value])):
+            said = s.say("time" if is_arrival else "departure", value=clocks[0])
+            return said, s.row(near.row, clocks[0])
+    if found is None and (named := naming(s, places)) and (timed := _clocked(s)):
+        # Which of the times belongs to the place is in the rows.
+        s.sources = {row.text: "" for row in (*named, *timed)[:SOME]}
+        return s.closest()
+    if found is None and not places:
+        found = fields.first_departure(s.rows)
+    if found is None:
+        return s.cannot_here, s.seen()
+    if is_arrival:
+        return _named(s, found)
+    return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _clocked(s: Speaker) -> list[Row]:
+    """Return the rows with a time of day."""
+    return [row for row in s.rows if fields.times([row.text])]
+
+
+def _clock_row(s: Speaker) -> Row | None:
+    """Return the row with the time of day that a question names; None without one."""
+    figures = [word for word in s.words if word.isdigit()]
+    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
+    return next((row for row in s.rows if shown and shown.search(row.text)), None)
+
+
+# Words of a label beside those that are asked about
+_MOST_BESIDE = 2
+
+
+def _named(s: Speaker, found: fields.Departure) -> Answer:
+    """Answer with a time and the word beside it."""
+    cells = [cell.text for cell in found.row.cells]
+    label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
+    if len(label.split()) > len(s.words) + _MOST_BESIDE:
+        # "via Cologne – Bonn – Mainz  15:31"
+        return s.quote(found.row)
+    if found.time in label or not label:
+        return s.say("time", value=found.time), s.row(found.row, found.time)
+    return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
+
+
+def _passed(s: Speaker, date: Date) -> str:
+    """Say whether a day has passed, and which days it may be when day and month are not clear."""
+    ends = sorted(_last_days(date))
+    if not ends:
+        return ""
+    said = ""
+    if len(ends) > 1:
+        said = s.say("either", first=ends[0].isoformat(), second=ends[1].isoformat())
+    for key, holds in (
+        ("is_past", all(end < s.today for end in ends)),
+        ("is_today", all(end == s.today for end in ends)),
+        ("is_ahead", all(end > s.today for end in ends)),
+    ):
+        if holds:
+            return s.sentence(said, s.say(key))
+    return said
+
+
+# A date whose day and month people write in either order
+_EITHER = re.compile(r"\d{1,2}\s?[/-]\s?\d{1,2}\s?[/-]")
+
+
+def _last_days(date: Date) -> list[dt.date]:
+    """Return the last day that a date can mean, for each possible order of day and month."""
+    if date.year is None:
+        return []
+    orders = [(date.month, date.day)]
+    if (
+        date.day is not None
+        and date.day <= 12
+        and date.day != date.month
+        and _EITHER.match(date.text)
+    ):
+        orders.append((date.day, date.month))
+    found = []
+    for month, day in orders:
+        last = calendar.monthrange(date.year, month)[1]
+        found.append(dt.date(date.year, month, min(day or last, last)))
+    return found
+
+
+def duration(s: Speaker) -> Answer:
+    """Answer with the row of what is named that tells how long; else the rows that do come closest."""
+    found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
+    lasts = [row for row in s.rows if id(row) in found]
+    named = naming(s, s.words)
+    both = [row for row in named if id(row) in found]
+    if len(both) == 1:
+        return s.quote(both[0])
+    if named and any(id(row) in found for row in s.announced(named[0])):
+        return s.quote(named[0])
+    if not lasts:
+        return none_found(s, "none_measure")
+    s.sources = {row.text: "" for row in (both or [*named[:1], *lasts])[:SOME]}
+    return s.closest()
