@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from statistics import median, median_low
 
 Corners = tuple[tuple[float, float], ...]
@@ -44,9 +44,17 @@ _PATTERN, _SIGNS = 6, 3
 # less surely than letters.
 _LEAST_LEADER = 0.65
 _LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$£¥]?\d{1,6}[.,]\d)")
-# Lines that each of two columns of text has at least, and the letters of most of them
+# Pieces that each of two columns has at least, and the letters of most lines of running text
 _LINES = 4
 _LETTERS = 12
+# Lines of a list, at least
+_LISTED = 3
+# Of two columns so many lines at most stand on the same line, within so much of a height, and the
+# others so far from it: a table that is seen from the side drifts less.
+_MOST_LEVEL = 0.5
+_SAME, _DRIFT = 0.1, 0.45
+# Lines that are farther apart are not side by side.
+_BESIDE_LINE = 0.75
 # What a line of a list ends in
 _PRICE_END = re.compile(r"\d[.,]\d\d\D{0,4}$")
 # Distance of two lines, in distances of most, from which a paragraph begins
@@ -207,8 +215,16 @@ def upright(pieces: Sequence[Piece]) -> list[Piece]:
     ]
 
 
-# A piece with the middle of its place, measured along and across the direction of most of the text
-_Spot = tuple[tuple[float, float], Piece]
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A piece, and where it stands along and across the direction of most of the text, in pixels."""
+
+    piece: Piece
+    left: float
+    right: float
+    # Of its middle
+    y: float
+    height: float
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Row]:
@@ -223,12 +239,13 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     lean = median(_angle(piece) for piece in pieces)
     cos, sin = math.cos(-lean), math.sin(-lean)
 
-    def place(piece: Piece) -> tuple[float, float]:
+    def place(piece: Piece) -> _Spot:
         x = sum(corner[0] for corner in piece.corners) / len(piece.corners)
         y = sum(corner[1] for corner in piece.corners) / len(piece.corners)
-        return x * cos - y * sin, x * sin + y * cos
+        middle, half = x * cos - y * sin, piece.width / 2
+        return _Spot(piece, middle - half, middle + half, x * sin + y * cos, piece.height)
 
-    placed = sorted(((place(piece), piece) for piece in pieces), key=lambda one: one[0][1])
+    placed = sorted(map(place, pieces), key=lambda spot: spot.y)
     rows: list[Row] = []
     for block in _blocks(placed):
         first, *rest = _rows(block)
@@ -283,107 +300,138 @@ def _is_level(first: Row, other: Row) -> bool:
 
 def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:
     """Split text in columns into what is read one after the other; all of it is one block without."""
-    split = _columns(placed)
-    if split is None:
+    found = _columns(placed)
+    if found is None:
         return [placed]
-    first, others, across = split
-    if not across:
-        return _blocks(first) + _blocks(others)
     # What goes across, such as a headline, parts the columns above it from those below.
-    found: list[list[_Spot]] = []
-    for is_across, band in groupby(placed, key=lambda spot: id(spot[1]) in across):
-        block = list(band)
-        found += [block] if is_across else _blocks(block)
-    return found
+    return [block for part in found for block in _blocks(part)]
 
 
-def _columns(placed: list[_Spot]) -> tuple[list[_Spot], list[_Spot], frozenset[int]] | None:
-    """Return what the first column and those beside it have, and the `id`s of pieces across both.
+def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
+    """Return what is above two columns, in the first, in those beside it, and below; None without columns.
 
-    None without columns.
+    Lists and running text are columns, and so is what does not stand on the same lines: the rows of
+    a table do.
     """
     if len(placed) < 2 * _LINES:
         return None
-    high = max(1.0, median(piece.height for _, piece in placed))
-    sides = [(_left(spot), _left(spot) + spot[1].width, spot) for spot in placed]
-    starts, ends = sorted(start for start, _, _ in sides), sorted(end for _, end, _ in sides)
+    high = max(1.0, median(spot.height for spot in placed))
+    starts, ends = sorted(spot.left for spot in placed), sorted(spot.right for spot in placed)
+    best: tuple[float, list[list[_Spot]]] | None = None
     for begin in sorted({round(start / high): start for start in starts}.values())[1:]:
         edge = begin - high / 2
-        on_left, on_right = bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)
-        if min(on_left, on_right) < _LINES or on_left + on_right < 0.7 * len(placed):
+        if min(bisect_left(ends, edge), len(placed) - bisect_left(starts, edge)) < _LINES:
             continue
-        left = [spot for _, end, spot in sides if end < edge]
-        right = [spot for start, _, spot in sides if start >= edge]
-        if all(map(_is_prose, (left, right))) or all(map(_is_list, (left, right))):
-            across = {id(piece) for _, piece in placed} - {id(piece) for _, piece in left + right}
-            return left, right, frozenset(across)
-    return None
+        across = [at for at, spot in enumerate(placed) if spot.left < edge < spot.right]
+        for first, last in _bands(placed, across):
+            left = [spot for spot in placed[first:last] if spot.left < edge]
+            right = [spot for spot in placed[first:last] if spot.left >= edge]
+            if min(len(left), len(right)) < _LINES:
+                continue
+            if all(map(_is_prose, (left, right))) or all(map(_is_list, (left, right))):
+                level = 0.0
+            else:
+                level = _level(left, right)
+            if level <= (best[0] if best else _MOST_LEVEL):
+                best = level, [placed[:first], left, right, placed[last:]]
+    return None if best is None else [part for part in best[1] if part]
 
 
-def _left(spot: _Spot) -> float:
-    return spot[0][0] - spot[1].width / 2
+def _bands(placed: Sequence[_Spot], across: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Return the parts between what goes across and the lines of that, as first and last index."""
+    for before, after in pairwise([-1, *across, len(placed)]):
+        first, last = before + 1, after
+        while first < last and before >= 0 and _same_line(placed[before], placed[first]):
+            first += 1
+        while first < last and after < len(placed) and _same_line(placed[after], placed[last - 1]):
+            last -= 1
+        if last - first >= 2 * _LINES:
+            yield first, last
+
+
+def _same_line(one: _Spot, other: _Spot) -> bool:
+    return abs(one.y - other.y) < 0.5 * min(one.height, other.height)
+
+
+def _level(left: Sequence[_Spot], right: Sequence[_Spot]) -> float:
+    """Return the share of lines on the right that stand as one on the lines of the left; 1 for a table."""
+    lines = [min(line, key=lambda spot: spot.left) for line in _lines(right)]
+    if sum(sum(map(str.isalpha, spot.piece.text)) >= _NAMED for spot in lines) * 2 <= len(lines):
+        # Figures
+        return 1
+    offsets = []
+    for spot in lines:
+        at = bisect_left(left, spot.y, key=lambda other: other.y)
+        beside = min(left[max(0, at - 1) : at + 1], key=lambda other: abs(other.y - spot.y))
+        offset = (spot.y - beside.y) / min(spot.height, beside.height)
+        if abs(offset) < _BESIDE_LINE:
+            offsets.append(offset)
+    offsets.sort()
+    if len(offsets) < _LINES or offsets[-1] - offsets[0] < _DRIFT:
+        return 1
+    most = max(bisect_right(offsets, one + _SAME) - at for at, one in enumerate(offsets))
+    return most / len(offsets)
+
+
+def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
+    """Group pieces that are in the order of their middles into lines."""
+    rows: list[list[_Spot]] = []
+    for spot in placed:
+        if rows and _same_line(rows[-1][-1], spot):
+            rows[-1].append(spot)
+        else:
+            rows.append([spot])
+    return rows
 
 
 def _is_prose(column: Sequence[_Spot]) -> bool:
     """Find whether the lines of a column are full and go on in one another."""
-    pieces = [piece for _, piece in column]
-    widest = max(piece.width for piece in pieces)
-    full = sum(piece.width > 0.75 * widest for piece in pieces)
-    goes_on = sum(piece.text[:1].islower() or piece.text[:1] > "\u2e80" for piece in pieces)
-    long = median(sum(1 + (char > "\u2e80") for char in piece.text) for piece in pieces)
-    return long >= _LETTERS and 2 * full >= len(pieces) and 4 * goes_on >= len(pieces)
+    widest = max(spot.right - spot.left for spot in column)
+    full = sum(spot.right - spot.left > 0.75 * widest for spot in column)
+    if 2 * full < len(column):
+        return False
+    texts = [spot.piece.text for spot in column]
+    goes_on = sum(text[:1].islower() or text[:1] > "\u2e80" for text in texts)
+    long = median(sum(1 + (char > "\u2e80") for char in text) for text in texts)
+    return long >= _LETTERS and 4 * goes_on >= len(texts)
 
 
 def _is_list(column: Sequence[_Spot]) -> bool:
     """Find whether a column is a list of things with prices, each thing another one."""
-    texts = [piece.text for _, piece in column]
+    texts = [spot.piece.text for spot in column]
     things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
     priced = sum(_PRICE_END.search(text) is not None for text in texts)
-    return min(len(things), priced) >= _LINES and priced >= 0.6 * len(things)
+    return min(len(things), priced) >= _LISTED and priced >= 0.6 * len(things)
 
 
 def _rows(placed: Sequence[_Spot]) -> list[Row]:
     """Return the rows of one block, whose pieces are in the order of their middles."""
-    large = [one for one in placed if _may_be_figure(one[1].text.strip()[-1:])]
+    large = [spot for spot in placed if _may_be_figure(spot.piece.text.strip()[-1:])]
     figures = {
-        id(piece): figure
-        for spot, piece in placed
-        if (figure := _figure_of(spot, piece, large)) is not None
+        id(spot): figure for spot in placed if (figure := _figure_of(spot, large)) is not None
     }
-    rows: list[list[_Spot]] = []
-    for spot, piece in placed:
-        if id(piece) in figures:
-            continue
-        if rows:
-            (_, last_y), last = rows[-1][-1]
-            if abs(spot[1] - last_y) < 0.5 * min(piece.height, last.height):
-                rows[-1].append((spot, piece))
-                continue
-        rows.append([(spot, piece)])
-    steps = [after[0][0][1] - row[0][0][1] for row, after in pairwise(rows)]
+    rows = _lines([spot for spot in placed if id(spot) not in figures])
+    steps = [after[0].y - row[0].y for row, after in pairwise(rows)]
     apart = [False, *(step > _APART * median_low(steps) for step in steps)]
-    for spot, piece in placed:
-        figure = figures.get(id(piece))
+    for spot in placed:
+        figure = figures.get(id(spot))
         # A unit may belong to decimals that belong to a figure.
         while figure is not None and id(figure) in figures:
             figure = figures[id(figure)]
         if figure is not None:
-            next(row for row in rows if any(one is figure for _, one in row)).append((spot, piece))
-    return [
-        _row(sorted(row, key=lambda one: one[0][0]), far)
-        for row, far in zip(rows, apart, strict=True)
-    ]
+            next(row for row in rows if any(one is figure for one in row)).append(spot)
+    return [_row(row, far) for row, far in zip(rows, apart, strict=True)]
 
 
 def _row(row: Sequence[_Spot], apart: bool) -> Row:
     cells = tuple(
-        Cell(_LEADER.sub(" ", piece.text.strip()), x - piece.width / 2, x + piece.width / 2)
-        for (x, _), piece in row
+        Cell(_LEADER.sub(" ", spot.piece.text.strip()), spot.left, spot.right)
+        for spot in sorted(row, key=lambda spot: spot.left)
     )
     text = " ".join(cell.text for cell in cells)
     # "21 .7" becomes 21.7.
     text = re.sub(r"(?<=\d) (?=[.,]\d)", "", text)
-    return Row(text, max(piece.height for _, piece in row), cells, apart)
+    return Row(text, max(spot.height for spot in row), cells, apart)
 
 
 def _may_be_figure(last: str) -> bool:
@@ -391,16 +439,15 @@ def _may_be_figure(last: str) -> bool:
     return last.isdigit() or last in "°.,"
 
 
-def _figure_of(spot: tuple[float, float], piece: Piece, figures: Sequence[_Spot]) -> Piece | None:
+def _figure_of(spot: _Spot, figures: Sequence[_Spot]) -> _Spot | None:
     """Return the large figure right beside a small piece, on its left; None without one."""
-    if not _BESIDE.fullmatch(piece.text.strip()):
+    if not _BESIDE.fullmatch(spot.piece.text.strip()):
         return None
-    left = spot[0] - piece.width / 2
-    for (x, y), other in figures:
-        if other is piece or other.height < 1.25 * piece.height:
+    for other in figures:
+        if other is spot or other.height < 1.25 * spot.height:
             continue
-        gap = left - (x + other.width / 2)
-        level = abs(spot[1] - y) < 0.6 * other.height
+        gap = spot.left - other.right
+        level = abs(spot.y - other.y) < 0.6 * other.height
         if level and -0.35 * other.height < gap < 0.8 * other.height:
             return other
     return None

@@ -332,9 +332,11 @@ class Speaker:
         def goes_on(at: int) -> bool:
             below = self.rows[at + 1] if at + 1 < len(self.rows) else None
             begun = below is not None and below.text[:1].islower() and not below.apart
-            # Rows of few words are a list.
+            # Rows of few words are a list, but for "Not suitable for".
             text = self.rows[at].text
-            return begun and text[-1:] not in ".!?:" and len(text.split()) > MOST_HEADING
+            words = text.split()
+            open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()
+            return begun and text[-1:] not in ".!?:" and (len(words) > MOST_HEADING or open_end)
 
         while first and first > last - _MOST_LINES and goes_on(first - 1):
             first -= 1
@@ -356,6 +358,12 @@ class Speaker:
             return list(table) if heads else []
         if len(row.text.split()) > MOST_HEADING or row.text.endswith((".", "!", "?")):
             return []
+        if row.apart and not has_digit(row):
+            # A heading over a list
+            column = list(takewhile(lambda one: not one.apart, self.rows[at + 1 :]))
+            short = all(len(one.text.split()) <= MOST_HEADING + 1 for one in column)
+            if len(column) >= SOME and short and all(map(_is_words, column[:SOME])):
+                return column[:PAGE]
         end = next((at for at, one in enumerate(below) if one.text.endswith(".")), None)
         text = below[: end + 1] if end is not None else []
         return [] if any(one.apart for one in text) else text
@@ -369,7 +377,9 @@ class Speaker:
         return self.closest()
 
     def beside(self, found: Beside) -> Answer:
-        if found.prose:
+        told = found.row.text
+        heading = found.label in told and found.value in told and self.announced(found.row)
+        if found.prose or heading:
             return self.quote(found.row)
         if found.label.isdigit():
             # "My son is 3": the row of "3 - 6 months" is one of several.

@@ -42,17 +42,25 @@ def plain_words(line: str) -> list[str]:
 
 def names_it(text: str, word: str) -> bool:
     """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym; a figure alone."""
-    if word.isdecimal():
-        # "2" is no part of "2.00".
-        return re.search(rf"(?<![\d.,]){word}(?!\d|[.,]\d)", plain(text)) is not None
-    wanted = _kin(word)
     folded = plain(text)
+    wanted = [word] if word.isdecimal() else _kin(word)
+    # "2" is no part of "2.00".
+    if any(
+        re.search(rf"(?<![\d.,]){one}(?!\d|[.,]\d)", folded) for one in wanted if one.isdecimal()
+    ):
+        return True
+    wanted = [one for one in wanted if not one.isdecimal()]
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
         return True
-    return any(
+    return bool(wanted) and any(
         _same(token, word) or any(_is_plural(token, one) for one in wanted)
         for token in _tokens(folded)
     )
+
+
+def is_number_word(word: str) -> bool:
+    """Find whether a `plain` word is a number: "two"."""
+    return not word.isdecimal() and any(map(str.isdecimal, _kin(word)))
 
 
 def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:

@@ -172,6 +172,11 @@ def _troubles(s: Speaker) -> list[Row]:
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
+    if s.intent.yes_no and any(map(prices.is_payment, words)) and not naming(s, words):
+        # "Can I pay by card?": "Cash only"
+        paid = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
+        s.sources = {row.text: "" for row in paid[:SOME]}
+        return s.closest() if paid else s.why_not(s.cannot_here)
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         # Another row may name more of them.
         named = [row for row in s.rows if names_some(row, diet)]
@@ -191,13 +196,18 @@ def lookup(s: Speaker) -> Answer:
         named = naming(s, words)
         if not named:
             return s.why_not(s.cannot_here)
-        # A sentence before a heading
-        named.sort(key=lambda row: len(row.text.split()) <= MOST_HEADING)
+        # A sentence before a heading, but a figure where something is counted: "4 eggs"
+        is_count = s.intent.how_many or s.intent.want is Want.ITEMS
+        named.sort(
+            key=lambda row: (
+                is_count and not row.text[:1].isdigit(),
+                len(row.text.split()) <= MOST_HEADING,
+            )
+        )
         if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
             # It is the end of what the row above begins.
             s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
             return s.closest()
-        is_count = s.intent.how_many or s.intent.want is Want.ITEMS
         return s.counted(named[0]) if is_count else s.quote(named[0])
     if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
@@ -532,8 +542,11 @@ KNOWN = {
 
 
 def hits_of(row: Row, words: Sequence[str]) -> int:
-    """Count the words that a row names; a figure, as of "tray 1", counts twice."""
-    return sum(1 + word.isdigit() for word in words if tables.names_it(row.text, word))
+    """Count the words that a row names; a figure, as of "tray 1", counts twice, and "three" alone not at all."""
+    named = [word for word in words if tables.names_it(row.text, word)]
+    if len(named) < len(words) and all(map(tables.is_number_word, named)):
+        return 0
+    return sum(1 + word.isdigit() for word in named)
 
 
 def naming(s: Speaker, words: Sequence[str]) -> list[Row]:

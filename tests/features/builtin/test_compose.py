@@ -895,3 +895,32 @@ def test_another_kind_is_no_answer(question: str, rows: Sequence[Row], answer: s
     facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
     said = compose(understand(question, page="en"), facts, TUESDAY, clock=dt.time(12))
     assert answer in said
+
+
+CONES = (
+    *rows_of("1 scoop £2.60", "2 scoops £4.20", "3 eggs", "add the eggs"),
+    replace(row_of("Flavours today"), apart=True),
+    *rows_of("Vanilla", "Mint (vegan)", "Salted caramel", "Pistachio"),
+    replace(row_of("Not suitable for"), apart=True),
+    *rows_of("nut allergies", "Cash only"),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How much is two scoops?", "“2 scoops” costs £4.20."),
+        ("How many eggs?", "It reads: 3 eggs"),
+        # A number alone names no row.
+        ("Can I take two suitcases?", NO_ROW),
+        (
+            "What flavours are there?",
+            "It reads: Flavours today · Vanilla · Mint (vegan) · Salted caramel · Pistachio",
+        ),
+        ("Are there nuts in it?", "closest: Not suitable for; nut allergies"),
+        ("Can I pay by card?", "closest: Cash only"),
+    ],
+)
+def test_a_heading_a_number_and_a_payment_find_their_rows(question: str, answer: str) -> None:
+    facts = Facts(BRIGHT, rows=CONES, codes=(), things=())
+    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
