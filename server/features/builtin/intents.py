@@ -72,6 +72,8 @@ class Intent:
     # The things that it names, and whether it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
+    # It asks for somebody.
+    who: bool = False
     # The thing that it asks for, as written, where nothing here knows it; all of it where it is not `understood`
     sought: str = ""
     # False where none of its words is known in any language
@@ -103,7 +105,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     """
     question = ends(question)
     text = plain(question)
-    intent = _subject(question, text, chosen, page)
+    intent = replace(_subject(question, text, chosen, page), who=_WHO.search(text) is not None)
     codes = languages_of(text)
     intent = _reconsidered(intent, text, codes)
     # The language of the answer is that of the question, unless it is chosen.
@@ -178,7 +180,10 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
-    if intent.want is Want.HELP and _WHO.search(text):
+    if intent.want is Want.TOTAL and _HOW.search(text):
+        # "How did I pay?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, "paid"), yes_no=True)
+    if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
     if intent.want is Want.CHANGE and _WHICH.search(text):
@@ -271,6 +276,10 @@ _IS_ON = re.compile(
     r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$"
 )
 _DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
+_HOW = re.compile(
+    r"^\W*(?:how|wie|comment|como|come|hoe|jak|как|як|nasil) (?:did|was|do|have|can|will|habe|hat|haben|wurde|kann|zahle|bezahle|ai|a|j|puis"
+    r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
+)
 _WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
 # "The Old Net Loft" is no age.
 _AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.features.builtin.fields import matches
 from server.features.builtin.lines import Row
@@ -70,6 +70,8 @@ class Measure:
 
     text: str
     row: Row
+    # The `plain` words of the column's head above it
+    head: str = ""
 
 
 def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
@@ -106,7 +108,7 @@ def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -
         for one in found:
             cell = overlapping(one.row, head)
             if cell is not None and one.text in cell.text and one.row in rows[top + 1 :]:
-                return one
+                return replace(one, head=plain(head.text))
     return None
 
 

@@ -435,10 +435,17 @@ def _last_money(rows: Sequence[Row], index: int) -> str | None:
     return None
 
 
+# The price of each piece belongs to the thing: "2 @ 2.25".
+_EACH = re.compile(r"@\s?\d{1,5}[.,]\d\d")
+
+
 def _without_money(text: str) -> str:
     text = _untaxed(text)
+    each = _EACH.search(text)
+    kept, text = (text[: each.end()], text[each.end() :]) if each else ("", text)
     for pattern in (*_PRICES, _BARE):
         text = pattern.sub(" ", text)
+    text = kept + text
     return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/") or text.strip()
 
 

@@ -88,6 +88,10 @@ def measure(s: Speaker) -> Answer:
     named = [one for one in found if names_some(one.row, words)]
     named = named or [one for one in found if names_some(one.row, subject)]
     words = words or subject
+    column = measures.under(s.rows, found, words)
+    if column is not None and named and column.head == " ".join(words):
+        # "Room" with a figure below it, before "Target room 21 °C"
+        named = []
     if named:
         label = next(
             word.group()
@@ -97,7 +101,6 @@ def measure(s: Speaker) -> Answer:
         return s.say("beside", label=label, value=named[0].text), s.row(
             named[0].row, named[0].text, label
         )
-    column = measures.under(s.rows, found, words)
     if column is not None:
         return s.say("value", value=column.text), s.row(column.row, column.text, *words)
     row = next((row for row in s.rows if names_some(row, words)), None)
@@ -188,6 +191,9 @@ def lookup(s: Speaker) -> Answer:
         told = naming(s, [word for word in words if not _WRONG.search(word)]) or _troubles(s)
         s.sources = {row.text: "" for row in told[:SOME]}
         return s.closest() if told else s.why_not(s.cannot_here)
+    if figure := figure_row(s):
+        # "Is 9.26 right?"
+        return s.quote(figure)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)
@@ -209,10 +215,12 @@ def lookup(s: Speaker) -> Answer:
             s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
             return s.closest()
         return s.counted(named[0]) if is_count else s.quote(named[0])
-    if len(listed := prices.listed(prices.section(s.rows, words))) > 1:
+    listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
+    if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
-    if near is not None:
+    # No figure answers "Who is this parcel for?".
+    if near is not None and (not s.intent.who or near.prose or any(map(str.isalpha, near.value))):
         return s.beside(near)
     return s.why_not(s.cannot_here)
 
@@ -539,6 +547,13 @@ KNOWN = {
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }
+
+
+def figure_row(s: Speaker) -> Row | None:
+    """Return the row with the time or price that a question names; None without one."""
+    figures = [word for word in s.words if word.isdigit()]
+    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
+    return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
 def hits_of(row: Row, words: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from server.features.builtin.text_answers import (
     FIRST,
     TRAVEL,
     YEAR,
+    figure_row,
     hits_of,
     names_some,
     naming,
@@ -202,9 +203,10 @@ def opening(s: Speaker) -> Answer:
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
     if s.intent.other_time:
-        # "Is it open at noon?"
+        # "Is it open at noon?" and "on Christmas Eve?"
+        special = [row.text for row in s.rows if s.words and _is_special(row)]
         of_day = [one.text for one in found if day is None or day in one.days]
-        s.sources = dict.fromkeys(of_day or (one.text for one in found), "")
+        s.sources = dict.fromkeys([*special, *(of_day or (one.text for one in found))], "")
         return s.closest()
     if not (pure := [one for one in found if fields.is_pure(one)]):
         # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
@@ -223,6 +225,14 @@ def opening(s: Speaker) -> Answer:
     # Many of no day are hours to choose from.
     choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
     return s.say("values" if choice else "hours", items=everything), s.scripts()
+
+
+_HOLIDAY = tables.printed("holiday")
+
+
+def _is_special(row: Row) -> bool:
+    """Find whether a row is about days on which other hours hold."""
+    return _HOLIDAY.search(plain(row.text)) is not None
 
 
 def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
@@ -265,7 +275,7 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
 
 def departure(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in TRAVEL | FIRST]
-    if (clock := _clock_row(s)) is not None:
+    if (clock := figure_row(s)) is not None:
         # "Which train leaves at 14:20?"
         return s.quote(clock)
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
@@ -299,13 +309,6 @@ def departure(s: Speaker) -> Answer:
 def _clocked(s: Speaker) -> list[Row]:
     """Return the rows with a time of day."""
     return [row for row in s.rows if fields.times([row.text])]
-
-
-def _clock_row(s: Speaker) -> Row | None:
-    """Return the row with the time of day that a question names; None without one."""
-    figures = [word for word in s.words if word.isdigit()]
-    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
-    return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
 # Words of a label beside those that are asked about

@@ -924,3 +924,33 @@ CONES = (
 def test_a_heading_a_number_and_a_payment_find_their_rows(question: str, answer: str) -> None:
     facts = Facts(BRIGHT, rows=CONES, codes=(), things=())
     assert answer in compose(understand(question, page="en"), facts, TUESDAY)
+
+
+HEATER = (
+    *cells(("Outside", "Room"), ("3.5 °C", "20.8 °C")),
+    *rows_of("Target room 21.0 °C", "Mode: eco"),
+)
+TILL = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.00", "Served by: Al")
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("How warm is the room?", HEATER, "It says 20.8 °C."),
+        ("How warm is the target room?", HEATER, "Next to “Target” it says 21.0 °C."),
+        ("How did I pay?", TILL, "closest: CASH 30.00"),
+        ("Wie habe ich bezahlt?", TILL, "CASH 30.00"),
+        ("Who served me?", TILL, "Next to “Served” it says by: Al."),
+        ("Is 2.25 right?", TILL, "closest: TAPE 2 @ 2.25 4.50"),
+        ("What do the things cost?", TILL, "TAPE 2 @ 2.25\t4.50"),
+        ("Who is this parcel for?", rows_of("EXPRESS PARCEL 24", "To: Jo", "5 kg"), NO_ROW),
+        (
+            "Are they open on Christmas Eve?",
+            rows_of("Thursday 10-18", "Friday 10-18", "On holiday 21 December to 4 January"),
+            "closest: On holiday 21 December to 4 January; Thursday 10-18; Friday 10-18",
+        ),
+    ],
+)
+def test_what_is_named_best_answers(question: str, rows: Sequence[Row], answer: str) -> None:
+    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
+    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
