@@ -236,6 +236,9 @@ def number(s: Speaker) -> Answer:
         return s.beside(near)
     if s.words and not any(names_some(row, s.words) for row in s.all_rows):
         return s.cannot_here, s.seen()
+    if named := naming(s, words):
+        # "Text Fran", and her number below it
+        return s.counted(named[0])
     found = fields.numbers(s.texts)
     if not found:
         return none_found(s, "none_number")

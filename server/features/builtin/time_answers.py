@@ -6,6 +6,7 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 from server.features.builtin import fields, measures, tables
@@ -104,8 +105,10 @@ def date(s: Speaker) -> Answer:
     most = max((hits_of(row, s.words) for row in named), default=0)
     others = [row for row in s.rows if row not in timed and most and hits_of(row, s.words) == most]
     if others:
-        # "Sow from March on" and "Sow by: 12/2028"
-        s.sources = {row.text: "" for row in (*others, *named)}
+        # "Sow from March on" and "Sow by: 12/2028"; "Your new appointment is on" has its day in the next row.
+        told = [id(row) for row in (*others, *named)]
+        below = [id(row) for above, row in pairwise(s.rows) if above in others and row in timed]
+        s.sources = {row.text: "" for row in s.rows if id(row) in (*told, *below)}
         return s.closest()
     row = max(s.rows, key=lambda row: hits_of(row, s.words))
     folded = plain(row.text)

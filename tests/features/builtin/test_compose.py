@@ -945,6 +945,18 @@ TILL = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.00",
         ("What do the things cost?", TILL, "TAPE 2 @ 2.25\t4.50"),
         ("Who is this parcel for?", rows_of("EXPRESS PARCEL 24", "To: Jo", "5 kg"), NO_ROW),
         (
+            "When is my appointment?",
+            rows_of(
+                "Your appointment on 1 May", "is off. Your new appointment is", "9 May", "J. Doe"
+            ),
+            "closest: Your appointment on 1 May; is off. Your new appointment is; 9 May",
+        ),
+        (
+            "What's Fran's number?",
+            rows_of("Out by 10.30", "Questions? Text Fran", "07700 900 455"),
+            "closest: Questions? Text Fran; 07700 900 455",
+        ),
+        (
             "Are they open on Christmas Eve?",
             rows_of("Thursday 10-18", "Friday 10-18", "On holiday 21 December to 4 January"),
             "closest: On holiday 21 December to 4 January; Thursday 10-18; Friday 10-18",
