@@ -106,9 +106,9 @@ def date(s: Speaker) -> Answer:
     others = [row for row in s.rows if row not in timed and most and hits_of(row, s.words) == most]
     if others:
         # "Sow from March on" and "Sow by: 12/2028"; "Your new appointment is on" has its day in the next row.
-        told = [id(row) for row in (*others, *named)]
+        shown = [id(row) for row in (*others, *named)]
         below = [id(row) for above, row in pairwise(s.rows) if above in others and row in timed]
-        s.sources = {row.text: "" for row in s.rows if id(row) in (*told, *below)}
+        s.sources = {row.text: "" for row in s.rows if id(row) in (*shown, *below)}
         return s.closest()
     row = max(s.rows, key=lambda row: hits_of(row, s.words))
     folded = plain(row.text)
