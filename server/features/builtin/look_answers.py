@@ -83,6 +83,11 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
             # It is somewhere else: a traffic light is red at its top.
             return s.say("colour", where=s.capital(where), colours=s.names(found)), whole
         return s.say(key, where=where, colours=s.names(found)), whole
+    unsure = not (intent.place or facts.pointed) and found[:1] and found[0] in facts.ground
+    if unsure and found[0] in colours.NEUTRAL:
+        # What is asked about may stand beside the middle, on this white or black ground.
+        dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
+        return _of_picture(s), s.sentence(dim, whole)
     if ground:
         text = s.say(
             "colour_on", where=s.capital(where), colours=s.names(found), ground=s.names([ground])

@@ -554,3 +554,19 @@ async def test_what_lies_on_a_table_is_counted_and_not_the_table() -> None:
     assert (await ask(asked, table))[0].startswith("I may miss it, but I do not see that: a cup.")
     assert (await ask(asked, table, CUP))[0] == "I count at least one: a cup."
     assert (await ask("How many tables are there?", table))[0].startswith("I count at least one")
+
+
+def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
+    """What is asked about may stand beside it; a colour is taken for the thing's."""
+    white = replace(
+        ROOF, colours={"middle": (("white", 1.0),), "whole": (("white", 0.8),)}, ground=("white",)
+    )
+    said = compose(understand("What colour is it?"), white, TUESDAY)
+    assert said.startswith("In the middle the picture is white.\n")
+    assert compose(
+        understand("What colour is it?"), replace(white, pointed=True), TUESDAY
+    ).startswith("In the middle it is white.")
+    green = replace(ROOF, colours={"middle": (("green", 1.0),)}, ground=("green",))
+    assert compose(understand("What colour is it?"), green, TUESDAY).startswith(
+        "In the middle it is green."
+    )
