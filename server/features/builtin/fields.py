@@ -30,7 +30,10 @@ _MANY_DIGITS = 9
 _WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d")
 _TIME = re.compile(
     r"(?<![\d:.,])(?:[01]\d|2[0-3]|[1-9])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
-    r"|(?<![\d:.,])(?:1[0-2]|[1-9])(?:\.[0-5]\d)?\s?[ap]\.?m\b\.?",
+    r"|(?<![\d:.,])(?:1[0-2]|[1-9])(?:\.[0-5]\d)?\s?[ap]\.?m\b\.?"
+    r"|(?<![\d:.,])(?:[01]?\d|2[0-4])(?:(?:\.[0-5]\d)?\s?uhr\b|\s?h(?=\s?[-–à]\s?\d))"
+    # "11 h" alone may be a duration; "avant 11 h" is a time.
+    r"|(?:(?<=avant )|(?<=dès )|(?<=vers )|(?<=à )|(?<=[-–])|(?<=[-–] ))(?:[6-9]|1\d|2[0-4])\s?h(?![\w\d])",
     re.I,
 )
 _COUNT = printed("count")
@@ -213,7 +216,7 @@ _ONE = re.compile(_CLOCK)
 
 
 # Hours without a day count when they are written as times of day, or stand alone.
-_CLOCKED = re.compile(r"\d\s?[:.：h]\s?\d\d|[ap]m\b|^[\d\s–-]+$")
+_CLOCKED = re.compile(r"\d\s?[:.：h]\s?\d\d|[ap]m\b|\buhr\b|\d\s?h\s?[-–a]|^[\d\s–-]+$")
 
 
 @dataclass(frozen=True, slots=True)

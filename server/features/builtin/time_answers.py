@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
-from server.features.builtin import fields, measures, tables
+from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row, row_of
-from server.features.builtin.speaker import SOME, Answer, Speaker
+from server.features.builtin.speaker import SOME, Answer, Speaker, has_digit
 from server.features.builtin.text_answers import (
     FIRST,
     TRAVEL,
@@ -175,7 +175,8 @@ def time(s: Speaker) -> Answer:
     if len(found) == 1 or (larger and not s.words):
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
-    if row := next((row for row in s.rows if names_some(row, s.words)), None):
+    named = (row for row in s.rows if names_some(row, s.words) and not prices.tags([row]))
+    if row := next((row for row in named if has_digit(row) or not _heads(s, row)), None):
         # "Dinner at 8"
         return s.quote(row)
     if s.words:

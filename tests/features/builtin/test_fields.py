@@ -709,3 +709,19 @@ def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
     table = [piece("Tea", 100, 100), piece("small", 500, 100), piece("Mocha", 100, 150)]
     table.append(piece("3.10", 500, 150))
     assert [row.text for row in reading_order(table)] == ["Tea small", "Mocha 3.10"]
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("Départs avant 11 h", ["11 h"]),
+        ("Piscine : 10 h - 20 h", ["10 h", "20 h"]),
+        ("Arrivées de 14 h à 19 h", ["14 h", "19 h"]),
+        ("Beginn 16.30 Uhr, Einlass ab 16 Uhr", ["16.30 Uhr", "16 Uhr"]),
+        ("Stationnement limité à 2 h", []),
+        ("Lessive 12 h", []),
+    ],
+)
+def test_an_hour_alone_is_a_time_where_it_is_written_as_one(row: str, found: list[str]) -> None:
+    """It may be a duration."""
+    assert fields.times([row]) == found
