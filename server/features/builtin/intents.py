@@ -148,10 +148,10 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want is Want.COLOUR and (of_person or _names_part(intent, text, one.code)):
         # "What colour is the man's shirt?" and "What colour are the dogs eyes?"
         want = Want.OTHER
-    if want is Want.READ and len(things) > 1 and text.startswith("steht "):
+    if want in (Want.READ, Want.SAYS) and len(things) > 1 and text.startswith("steht "):
         # "Steht neben der Tasse ein Glas?"
         want = Want.THING
-    if want is Want.THING and _IS_ON.search(text):
+    if want is Want.THING and (_IS_ON.search(text) or _counts_parts(text, one.code)):
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
@@ -164,9 +164,8 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
-    if intent.want is Want.TOTAL and _WHEN.search(text):
-        # "When do I have to pay by?"
-        return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))
+    if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS):
+        return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
         # No headline is the name of who asks.
         return replace(intent, want=Want.LOOKUP, words=(intent.asked,))
@@ -180,9 +179,6 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
-    if intent.want is Want.TOTAL and _HOW.search(text):
-        # "How did I pay?"
-        return replace(intent, want=Want.LOOKUP, words=(*intent.words, "paid"), yes_no=True)
     if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
@@ -190,6 +186,19 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
+    return intent
+
+
+def _of_time(intent: Intent, text: str) -> Intent:
+    """Return the intent of a question about a total, motion or hours, which may be one about a day."""
+    if intent.want is Want.HOURS:
+        return replace(intent, other_time=intent.other_time or bool(_CLOSED_FOR.search(text)))
+    if _WHEN.search(text):
+        # "When do I have to pay by?" and "When can I move in?"
+        return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))
+    if intent.want is Want.TOTAL and _HOW.search(text):
+        # "How did I pay?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.words, "paid"), yes_no=True)
     return intent
 
 
@@ -217,6 +226,12 @@ def _names_part(intent: Intent, text: str, code: str) -> bool:
         return False
     of_colour = any(language(code).colour(at).search(words[-1]) for at in range(len(NAMES)))
     return words[-1] in intent.words and not named.knows(words[-1]) and not of_colour
+
+
+def _counts_parts(text: str, code: str) -> bool:
+    """Find whether a question counts what a thing has: "How many legs does the dog have?"."""
+    found = _PARTS.search(text)
+    return found is not None and not thing_words(code).of_word(next(filter(None, found.groups())))
 
 
 def _chooses_people(text: str, code: str) -> bool:
@@ -271,6 +286,18 @@ _MEANS = re.compile(
 _ADVICE = re.compile(
     r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
 )
+# "When is it closed for cleaning?"
+_CLOSED_FOR = re.compile(
+    r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"
+)
+# "How many legs does the dog have?"
+_PARTS = re.compile(
+    r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"
+)
+# "Where are they going?"
+_WHERE_DOES = re.compile(
+    r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
+)
 # "Is the laptop on?"
 _IS_ON = re.compile(
     r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$"
@@ -313,6 +340,8 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
         of_part = len(named) > 1 and not intent.colours
         return replace(intent, want=Want.OTHER) if of_part else intent
     route, of_colour = route_of(question), intent.want is Want.COLOUR
+    if _WHERE_DOES.search(text):
+        return intent
     if route is Route.NOW and not of_colour and not any(_knows_some(text, code) for code in spoken):
         said = question.strip(_PUNCTUATION)
         short = f"{said[:_MOST_QUOTED]}…" if len(said) > _MOST_QUOTED else said

@@ -47,6 +47,11 @@ _LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$
 # Pieces that each of two columns has at least, and the letters of most lines of running text
 _LINES = 4
 _LETTERS = 12
+# Words of a label or a value, at most
+_VALUE = 3
+# A value is printed so many times as high as its caption, and so many of its heights below it at most; captions stand
+# side by side. The next row is farther away than so many times that.
+_LARGER, _NEAR, _PAIRS, _STEP = 1.15, 2.0, 2, 1.35
 # Lines of a list, at least
 _LISTED = 3
 # Of two columns so many lines at most stand on the same line, within so much of a height, and the
@@ -269,7 +274,7 @@ def _tags_apart(rows: Sequence[Row]) -> list[Row]:
             at += 1
             continue
         end = at + 2
-        while end < len(rows) and _is_level(names, rows[end]):
+        while end < len(rows) and is_level(names, rows[end]):
             end += 1
         for number, (name, price) in enumerate(zip(names.cells, below[0].cells, strict=True)):
             height = max(names.height, below[0].height)
@@ -284,13 +289,13 @@ def _tags_apart(rows: Sequence[Row]) -> list[Row]:
 
 def _are_tags(names: Row, prices: Row) -> bool:
     return (
-        _is_level(names, prices)
+        is_level(names, prices)
         and all(sum(map(str.isalpha, cell.text)) >= _NAMED for cell in names.cells)
         and all(_PRICE_ALONE.fullmatch(cell.text) for cell in prices.cells)
     )
 
 
-def _is_level(first: Row, other: Row) -> bool:
+def is_level(first: Row, other: Row) -> bool:
     """Find whether two rows have as many cells, several, each below the other's."""
     return 1 < len(first.cells) == len(other.cells) and all(
         one.left < two.right and two.left < one.right
@@ -328,10 +333,8 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
             right = [spot for spot in placed[first:last] if spot.left >= edge]
             if min(len(left), len(right)) < _LINES:
                 continue
-            if all(map(_is_prose, (left, right))) or all(map(_is_list, (left, right))):
-                level = 0.0
-            else:
-                level = _level(left, right)
+            alike = any(all(map(kind, (left, right))) for kind in (_is_prose, _is_list, _is_text))
+            level = 0.0 if alike or _begin_alike(left, right) else _level(left, right)
             if level <= (best[0] if best else _MOST_LEVEL):
                 best = level, [placed[:first], left, right, placed[last:]]
     return None if best is None else [part for part in best[1] if part]
@@ -404,6 +407,30 @@ def _is_list(column: Sequence[_Spot]) -> bool:
     return min(len(things), priced) >= _LISTED and priced >= 0.6 * len(things)
 
 
+def _is_text(column: Sequence[_Spot]) -> bool:
+    """Find whether most pieces of a column have as many words as no label or value has."""
+    words = median(len(spot.piece.text.split()) for spot in column)
+    return words > _VALUE and median(len(spot.piece.text) for spot in column) >= _LETTERS
+
+
+def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
+    """Find whether the lines of two columns begin with the same words: two timetables side by side."""
+    firsts = [
+        {
+            first
+            for line in map(_from_left, _lines(column))
+            if any(map(str.isalpha, first := line[0].piece.text.split()[0]))
+        }
+        for column in (left, right)
+    ]
+    both = firsts[0] & firsts[1]
+    return len(both) >= _LISTED and 2 * len(both) > max(map(len, firsts))
+
+
+def _from_left(line: Sequence[_Spot]) -> list[_Spot]:
+    return sorted(line, key=lambda spot: spot.left)
+
+
 def _rows(placed: Sequence[_Spot]) -> list[Row]:
     """Return the rows of one block, whose pieces are in the order of their middles."""
     large = [spot for spot in placed if _may_be_figure(spot.piece.text.strip()[-1:])]
@@ -420,13 +447,63 @@ def _rows(placed: Sequence[_Spot]) -> list[Row]:
             figure = figures[id(figure)]
         if figure is not None:
             next(row for row in rows if any(one is figure for one in row)).append(spot)
-    return [_row(row, far) for row, far in zip(rows, apart, strict=True)]
+    found: list[Row] = []
+    for row, far in _with_captions(list(zip(map(_from_left, rows), apart, strict=True))):
+        found.append(_row(row, far))
+    return found
+
+
+def _with_captions(rows: Sequence[tuple[list[_Spot], bool]]) -> Iterator[tuple[list[_Spot], bool]]:
+    """Put each small caption of a row with the larger value below it in a row of their own."""
+    at = 0
+    while at < len(rows):
+        (row, apart), *further = rows[at : at + 3]
+        pairs = _captions(row, *(one for one, _ in further))
+        if not pairs:
+            yield row, apart
+            at += 1
+            continue
+        paired = {id(spot) for pair in pairs for spot in pair}
+        rest = ([spot for spot in one if id(spot) not in paired] for one in (row, further[0][0]))
+        for line in (*filter(None, rest), *pairs):
+            yield line, apart
+            apart = False
+        at += 2
+
+
+def _captions(row: Sequence[_Spot], *further: Sequence[_Spot]) -> list[list[_Spot]]:
+    """Return the captions of a row, each with the value below it; none where most are no larger, or head a table."""
+    if not further:
+        return []
+    pairs = [
+        [one, value]
+        for one in row
+        for value in further[0]
+        if sum(map(str.isalpha, one.piece.text)) >= 2
+        and max(one.left, value.left) < min(one.right, value.right)
+        and value.y - one.y < _NEAR * value.height
+    ]
+    larger = sum(value.height >= _LARGER * one.height for one, value in pairs)
+    several = len({id(spot) for pair in pairs for spot in pair}) == 2 * len(pairs) >= 2 * _PAIRS
+    if not several or 2 * larger <= len(pairs):
+        return []
+    goes_on = sum(any(_goes_on(one, value, other) for other in further[-1]) for one, value in pairs)
+    return pairs if len(further) == 1 or 2 * goes_on < len(pairs) else []
+
+
+def _goes_on(head: _Spot, value: _Spot, other: _Spot) -> bool:
+    """Find whether another value follows one below a head, as far away and as large as that: a table's column."""
+    overlap = value.left < other.right and other.left < value.right
+    return (
+        overlap
+        and other.height * _STEP > value.height
+        and other.y - value.y < _STEP * (value.y - head.y)
+    )
 
 
 def _row(row: Sequence[_Spot], apart: bool) -> Row:
     cells = tuple(
-        Cell(_LEADER.sub(" ", spot.piece.text.strip()), spot.left, spot.right)
-        for spot in sorted(row, key=lambda spot: spot.left)
+        Cell(_LEADER.sub(" ", spot.piece.text.strip()), spot.left, spot.right) for spot in row
     )
     text = " ".join(cell.text for cell in cells)
     # "21 .7" becomes 21.7.

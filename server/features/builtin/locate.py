@@ -139,11 +139,8 @@ def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
     """Return the lines that several found words are parts of: "parcel" on a card about one is not where it lies."""
     if len(boxes) < 2:
         return []
-    return [
-        piece.text
-        for piece in pieces
-        if any(box.label in piece.text and box.label != piece.text for box in boxes)
-    ]
+    lines = [piece.text for piece in pieces if any(box.label in piece.text for box in boxes)]
+    return lines if any(box.label not in lines for box in boxes) else []
 
 
 def _asks_to_pay(intent: Intent) -> bool:
@@ -173,8 +170,10 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
         between(bottom_left, bottom_right, end),
         between(bottom_left, bottom_right, begin),
     )
-    # "Breakfast: 1st floor" says more of where than its place on the sign.
-    goes_on = piece.text[:last].endswith(":") or piece.text[last:].startswith(":")
+    # "Breakfast: 1st floor" and "Toilets behind the mill" say more of where than the place on the sign.
+    rest = piece.text[last:]
+    goes_on = piece.text[:last].endswith(":") or rest.startswith(":")
+    goes_on = goes_on or (first == 0 and rest[:1] == " " and len(rest.split()) > 1)
     return around(corners, piece.text[first : None if goes_on else last], piece.score)
 
 

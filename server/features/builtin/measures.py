@@ -107,7 +107,8 @@ def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -
         head = header.cells[hits.index(max(hits))]
         for one in found:
             cell = overlapping(one.row, head)
-            if cell is not None and one.text in cell.text and one.row in rows[top + 1 :]:
+            in_column = len(one.row.cells) > 1 and one.row in rows[top + 1 :]
+            if cell is not None and one.text in cell.text and in_column:
                 return replace(one, head=plain(head.text))
     return None
 

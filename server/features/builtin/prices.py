@@ -178,14 +178,15 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
     for index, row in enumerate(rows):
         for match in _PER.finditer(row.text):
             unit = match["unit"] or match["first"] or match["before"]
-            here = matches((*_PRICES, _BARE), row.text)
+            here = matches((*_PRICES, _BARE), row.text) or _FUEL.findall(row.text)
             if not here and index + 1 < len(rows):
                 here = matches((*_PRICES, _BARE), rows[index + 1].text)
             if not here and index:
                 here = matches((*_PRICES, _BARE), rows[index - 1].text)
             # "7,98 €/kg" has its price in front; "1 kg = 7,98 €" and "per kg: 7,98" have it behind.
             before = matches((*_PRICES, _BARE), row.text[: match.start()])
-            after = matches((*_PRICES, _BARE), row.text[match.end() :])
+            behind = row.text[match.end() :]
+            after = matches((*_PRICES, _BARE), behind) or _FUEL.findall(behind)
             if match["unit"] and before:
                 here = before[-1:]
             elif after:
@@ -435,6 +436,8 @@ def _last_money(rows: Sequence[Row], index: int) -> str | None:
     return None
 
 
+# The price of a litre of fuel: "1.459"
+_FUEL = re.compile(r"(?<![\d.,])\d[.,]\d{3}(?![\d.,])")
 # The price of each piece belongs to the thing: "2 @ 2.25".
 _EACH = re.compile(r"@\s?\d{1,5}[.,]\d\d")
 

@@ -14,7 +14,7 @@ from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
-from server.features.builtin.lines import Row, row_of
+from server.features.builtin.lines import Row, is_level, row_of
 from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
@@ -313,8 +313,12 @@ class Speaker:
             # "Not suitable for", and below it "vegetarians"
             return f"{above.text} {part.text}"
         others = (cell.text for cell in cells if cell is not part)
-        if part.text[-1:] in "?:" or any(
-            2 * sum(map(str.isalpha, one)) < len(one) for one in others
+        beside = self.rows[max(0, at - 1) : at] + self.rows[at + 1 : at + 2]
+        in_table = any(is_level(self.rows[at], row) for row in beside)
+        if (
+            (in_table and not long)
+            or part.text[-1:] in "?:"
+            or any(2 * sum(map(str.isalpha, one)) < len(one) for one in others)
         ):
             # A time, a price or the boxes to tick beside it belong to it.
             return text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
@@ -17,6 +19,7 @@ from server.features.builtin.speaker import (
     SOME,
     Answer,
     Speaker,
+    has_digit,
 )
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
@@ -50,6 +53,10 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
 def read(s: Speaker) -> Answer:
     if not s.rows:
         return code_sentence(s), ""
+    if len(s.rows) == 1 and len(s.rows[0].text) == 1:
+        # It may be an edge or a fold.
+        s.sources = {s.rows[0].text: ""}
+        return s.closest()
     second = code_sentence(s) if s.codes else ""
     unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
     return s.reads("reads"), second or s.scripts(unread)
@@ -73,6 +80,8 @@ _DISPLAY = 1.5
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # Letters of small words
 _SHORT = 4
+# How much larger than most print a title is
+_TITLE = 1.3
 # Share of the first figure's height that others of the same print have
 _SIMILAR = 0.7
 
@@ -89,8 +98,9 @@ def measure(s: Speaker) -> Answer:
     named = named or [one for one in found if names_some(one.row, subject)]
     words = words or subject
     column = measures.under(s.rows, found, words)
+    # "Room 20 °C" and a figure below "Room" go before "Target room 21 °C".
+    named.sort(key=lambda one: not _names_only(one.row, words))
     if column is not None and named and column.head == " ".join(words):
-        # "Room" with a figure below it, before "Target room 21 °C"
         named = []
     if named:
         label = next(
@@ -123,6 +133,18 @@ def measure(s: Speaker) -> Answer:
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
     return none_found(s, "none_measure")
+
+
+def _names_only(row: Row, words: Sequence[str]) -> bool:
+    """Find whether a row has a cell with these words alone."""
+    return any(plain_words(cell.text) == [*words] for cell in row.cells)
+
+
+def _is_title(s: Speaker, row: Row) -> bool:
+    """Find whether a row is the largest of many."""
+    if len(s.rows) < PAGE or has_digit(row):
+        return False
+    return row.height > _TITLE * median(one.height for one in s.rows)
 
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
@@ -170,26 +192,38 @@ _TROUBLE = tables.printed("trouble")
 
 
 def _troubles(s: Speaker) -> list[Row]:
-    return [row for row in s.rows if _TROUBLE.search(plain(row.text))]
+    told = {id(row) for row in s.rows if _TROUBLE.search(plain(row.text))}
+    # "Fault" may be a caption.
+    told |= {
+        id(row) for above, row in pairwise(s.rows) if id(above) in told and " " not in above.text
+    }
+    return [row for row in s.rows if id(row) in told]
+
+
+def _of_kind(s: Speaker) -> list[Row] | None:
+    """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
+    words = s.words
+    if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
+        # "Can I pay by card?": "Cash only"
+        rows = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
+        # "£35 if paid within 14 days" tells of no way to pay.
+        ways = [row for row in rows if {"paid"}.isdisjoint(plain_words(row.text))]
+        return [row for row in rows if names_some(row, paid)] or ways or rows
+    if diet := [word for word in words if _ALLERGENS.search(word)]:
+        # Another row may name more of them.
+        rows = [row for row in s.rows if names_some(row, diet)]
+        return rows + [row for row in s.rows if any(word in plain(row.text) for word in diet)]
+    if any(map(_WRONG.search, words)):
+        # "What's wrong with the printer?"
+        named = naming(s, [word for word in words if not _WRONG.search(word)])
+        return [row for row in named if not _is_title(s, row)] + _troubles(s)
+    return None
 
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
-    if s.intent.yes_no and any(map(prices.is_payment, words)) and not naming(s, words):
-        # "Can I pay by card?": "Cash only"
-        paid = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
-        s.sources = {row.text: "" for row in paid[:SOME]}
-        return s.closest() if paid else s.why_not(s.cannot_here)
-    if diet := [word for word in words if _ALLERGENS.search(word)]:
-        # Another row may name more of them.
-        named = [row for row in s.rows if names_some(row, diet)]
-        named += [row for row in s.rows if any(word in plain(row.text) for word in diet)]
-        s.sources = {row.text: "" for row in named}
-        return s.closest() if s.sources else s.why_not(s.cannot_here)
-    if any(map(_WRONG.search, words)):
-        # "What's wrong with the printer?"
-        told = naming(s, [word for word in words if not _WRONG.search(word)]) or _troubles(s)
-        s.sources = {row.text: "" for row in told[:SOME]}
+    if (told := _of_kind(s)) is not None:
+        s.sources = {row.text: "" for row in told}
         return s.closest() if told else s.why_not(s.cannot_here)
     if figure := figure_row(s):
         # "Is 9.26 right?"
@@ -198,31 +232,50 @@ def lookup(s: Speaker) -> Answer:
     if cross is not None:
         return s.crossed(cross)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
-        # Whoever asks reads the row: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g".
-        named = naming(s, words)
-        if not named:
-            return s.why_not(s.cannot_here)
-        # A sentence before a heading, but a figure where something is counted: "4 eggs"
-        is_count = s.intent.how_many or s.intent.want is Want.ITEMS
-        named.sort(
-            key=lambda row: (
-                is_count and not row.text[:1].isdigit(),
-                len(row.text.split()) <= MOST_HEADING,
-            )
-        )
-        if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
-            # It is the end of what the row above begins.
-            s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
-            return s.closest()
-        return s.counted(named[0]) if is_count else s.quote(named[0])
+        return _yes_or_count(s)
     listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
     if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
     # No figure answers "Who is this parcel for?".
+    if near is not None and s.intent.who and not (near.prose or near.label in near.row.text):
+        # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like
+        s.sources = {row.text: "" for row in (*naming(s, words)[:1], near.row)}
+        return s.closest()
     if near is not None and (not s.intent.who or near.prose or any(map(str.isalpha, near.value))):
         return s.beside(near)
     return s.why_not(s.cannot_here)
+
+
+def _yes_or_count(s: Speaker) -> Answer:
+    """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g"."""
+    named = naming(s, s.words)
+    if len(s.words) > 1:
+        named = [row for row in named if not _is_title(s, row)]
+    if not named:
+        return s.why_not(s.cannot_here)
+    other = [word for word in s.words if not tables.names_it(named[0].text, word)]
+    if s.intent.yes_no and any(names_some(row, other) for row in named):
+        # "Double room" and "No smokers"
+        s.sources = {row.text: "" for row in named[:SOME]}
+        return s.closest()
+    # A sentence before a heading, but a figure where something is counted: "4 eggs"
+    is_count = s.intent.how_many or s.intent.want is Want.ITEMS
+    named.sort(
+        key=lambda row: (
+            is_count and not row.text[:1].isdigit(),
+            len(row.text.split()) <= MOST_HEADING,
+        )
+    )
+    if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
+        # It is the end of what the row above begins.
+        s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
+        return s.closest()
+    return s.counted(named[0]) if is_count else s.quote(named[0])
+
+
+# "Beginners to grade 8" is no number.
+_WORDY = re.compile(r"[^\W\d_]{4}")
 
 
 def number(s: Speaker) -> Answer:
@@ -232,7 +285,7 @@ def number(s: Speaker) -> Answer:
         named = naming(s, [word for word in s.words if word.isdigit()])
         return s.quote(named[0]) if named else (s.cannot_here, s.seen())
     near = tables.beside(s.rows, words, digits=True) if words else None
-    if near is not None:
+    if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):
         return s.beside(near)
     if s.words and not any(names_some(row, s.words) for row in s.all_rows):
         return s.cannot_here, s.seen()
@@ -404,6 +457,10 @@ def items(s: Speaker) -> Answer:
     if not named and (not s.intent.asked or not prices.is_list(s.rows)):
         return lookup(s)
     shown = named or listed
+    best = naming(s, s.words)
+    if len(named) > 1 and len(best) == 1 and hits_of(best[0], s.words) > 1:
+        # "How many units at night?"
+        return s.quote(best[0])
     if named and any(_NUMBERED.match(one.label) for one in named):
         # "2 Flat white" are two, or the second dish.
         s.sources = {one.row.text: "" for one in named}

@@ -94,6 +94,11 @@ def date(s: Speaker) -> Answer:
             s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
             return s.closest()
         return opening(s)
+    same = [row for row in naming(s, s.words) if fields.times([row.text])]
+    if len(same) > 1:
+        # "When is boxing?" of a timetable
+        s.sources = {row.text: "" for row in same[:SOME]}
+        return s.closest()
     if (near := _beside_all(s)) is not None:
         # "Gate closes" above "13:05"
         return s.beside(near)
@@ -114,8 +119,9 @@ def date(s: Speaker) -> Answer:
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
     heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
-    if hits_of(row, s.words) > most and told and not heads:
-        # "Return the books by Friday", "Paper 10.12. and 24.12."
+    all_named = len(s.words) > 1 and has_digit(row) and hits_of(row, s.words) >= len(s.words)
+    if hits_of(row, s.words) > most and (told or all_named) and not heads:
+        # "Return the books by Friday", "Paper 10.12. and 24.12.", "Next service at 70,000 miles"
         return s.quote(row)
     if timed and s.intent.in_days == 0 and not named:
         # "What day is it today?"

@@ -156,6 +156,46 @@ def test_a_table_that_is_seen_from_the_side_is_read_by_row(slant: float) -> None
     ]
 
 
+CARD = ("LOST CAT", "Grey tabby tom, shy.", "Last seen on Sunday", "near the allotments.")
+NOTE = ("Piano lessons", "Beginners to grade 8", "First lesson is free", "Call us after 5 pm")
+DAYS = ("Monday", "Tuesday", "Thursday", "Friday")
+
+
+def test_cards_and_timetables_side_by_side_are_read_one_after_the_other() -> None:
+    """Both stand on the same lines."""
+    assert read(*column(100, *CARD), *column(420, *NOTE)) == [*CARD, "", *NOTE]
+    tables = [
+        piece
+        for x, hour in ((100, 7), (500, 9))
+        for piece in (*column(x, *DAYS), *column(x + 200, *(f"{hour}-1{n}" for n in range(4))))
+    ]
+    assert read(*tables) == [
+        *(f"{day} 7-1{n}" for n, day in enumerate(DAYS)),
+        "",
+        *(f"{day} 9-1{n}" for n, day in enumerate(DAYS)),
+    ]
+
+
+def test_a_small_caption_stands_beside_the_value_below_it() -> None:
+    """Also where one of them has none."""
+    captions = [
+        piece(one, x, 100, 80, 18) for x, one in ((100, "From"), (300, "Date"), (500, "Bags"))
+    ]
+    values = [piece(one, x, 124, 120, 26) for x, one in ((100, "Oban"), (300, "28 Nov"))]
+    below = piece("Gates close early.", 100, 190, 500, 18)
+    assert read(*captions, *values, below)[:4] == ["Bags", "From Oban", "Date 28 Nov", ""]
+
+
+def test_the_heads_of_a_table_are_no_captions() -> None:
+    heads = [piece(one, x, 100, 80, 18) for x, one in ((100, "Guest"), (300, "Points"))]
+    rows = [
+        piece(one, x, 130 + 30 * n, 100, 22)
+        for n in range(3)
+        for x, one in ((100, f"Player {n}"), (300, f"{n}7"))
+    ]
+    assert read(*heads, *rows) == ["Guest Points", *(f"Player {n} {n}7" for n in range(3))]
+
+
 def test_a_paragraph_begins_where_more_room_is_above_it() -> None:
     letter = [
         *column(100, "Dear neighbours,", "the water is off", "from 8 to 11."),
@@ -690,6 +730,10 @@ def test_a_word_of_several_lines_is_only_mentioned() -> None:
     signs = [piece("Exit", 100, 100), piece("Exit", 500, 100)]
     intent = Intent(Want.LOOKUP, "en", words=("exit",))
     assert locate.mentions(signs, locate.text_boxes(signs, intent, "Where is the exit?")) == []
+    # What says more of where than its place on the sign is told as a whole.
+    way = [piece("Exit behind the mill", 100, 100, 300)]
+    (box,) = locate.text_boxes(way, intent, "Where is the exit?")
+    assert box.label == "Exit behind the mill"
 
 
 def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:

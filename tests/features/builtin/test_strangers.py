@@ -570,3 +570,17 @@ def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
     assert compose(understand("What colour is it?"), green, TUESDAY).startswith(
         "In the middle it is green."
     )
+
+
+async def test_what_a_thing_has_is_not_counted_as_the_thing() -> None:
+    dog = Thing("dog", 0.9, Box(100, 200, 300, 700), sure=True)
+    said = (await ask("How many legs does the dog have?", dog))[0]
+    assert "count" not in said
+    assert (await ask("How many dogs does the man have?", dog))[0].startswith(
+        "I count at least one"
+    )
+
+
+async def test_where_they_are_going_looks_for_no_thing() -> None:
+    said = await ask("Where are they going?", CUP)
+    assert said[0] == "I do not find it. I look for common things, text, codes, colours and faces."
