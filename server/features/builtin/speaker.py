@@ -307,6 +307,7 @@ class Speaker:
         if at is None or len(cells) < 2 or hits.count(max(hits)) > 1:
             return text
         part = cells[hits.index(max(hits))]
+        figure = any(map(str.isdigit, part.text)) and letters(part.text)
         long = len(part.text.split()) > MOST_HEADING
         above = overlapping(self.rows[at - 1], part) if at and part.text[:1].islower() else None
         if above is not None and " " in above.text and above.text[-1].isalnum() and not long:
@@ -316,13 +317,12 @@ class Speaker:
         beside = self.rows[max(0, at - 1) : at] + self.rows[at + 1 : at + 2]
         in_table = any(is_level(self.rows[at], row) for row in beside)
         if (
-            (in_table and not long)
+            (in_table and (figure or not long))
             or part.text[-1:] in "?:"
             or any(2 * sum(map(str.isalpha, one)) < len(one) for one in others)
         ):
             # A time, a price or the boxes to tick beside it belong to it.
             return text
-        figure = any(map(str.isdigit, part.text)) and letters(part.text)
         return part.text if figure or long else text
 
     def sentence_of(self, row: Row) -> list[Row]:

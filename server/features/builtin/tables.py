@@ -236,7 +236,11 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
                     spans.append((at, at + len(one)))
     if not spans:
         return text, ""
-    start, end = min(spans)[0], max(span[1] for span in spans)
+    start, end = min(spans)
+    for begin, last in sorted(spans):
+        # "Water depth 0.9 m, water 28 °C" has two labels.
+        if not any(map(str.isdigit, text[end:begin])):
+            end = max(end, last)
     label, value = text[start:end].strip(" .:#=-"), text[end:].strip(" .:：#=-–")
     value = re.sub(
         r"^(?:(?:no|nr|n°|number|nummer|num)\b\.?\s?[:#]?|(?:code|name)\s?[:#])\s*",

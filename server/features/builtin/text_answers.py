@@ -151,6 +151,8 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
     if (dose := fields.dose(s.texts)) and (not words or _asks_dose(s)):
         return s.say("reads", text=dose), s.scripts()
+    if (spanned := _spanning(s)) is not None:
+        return s.quote(spanned)
     cross = tables.crossing(s.rows, words) if words else None
     if cross is not None:
         return s.crossed(cross)
@@ -225,8 +227,8 @@ def lookup(s: Speaker) -> Answer:
     if (told := _of_kind(s)) is not None:
         s.sources = {row.text: "" for row in told}
         return s.closest() if told else s.why_not(s.cannot_here)
-    if figure := figure_row(s):
-        # "Is 9.26 right?"
+    if figure := figure_row(s) or _spanning(s):
+        # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(figure)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
@@ -481,6 +483,8 @@ _FREE = tables.printed("free")
 
 def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
+    if (spanned := _spanning(s)) is not None:
+        return s.quote(spanned)
     found = prices.item(s.rows, s.words) or prices.of_section(s.rows, s.words)
     if found is not None:
         if prices.has_several(found.row, s.rows):
@@ -614,6 +618,21 @@ def figure_row(s: Speaker) -> Row | None:
     figures = [word for word in s.words if word.isdigit()]
     shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
     return next((row for row in s.rows if shown and shown.search(row.text)), None)
+
+
+_SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,:])")
+
+
+def _spanning(s: Speaker) -> Row | None:
+    """Return the row with the span that a question's number is in: "a 7 year old" in "6 to 11 years"; None without one."""
+    figures = [int(word) for word in s.words if word.isdigit()]
+    others = [word for word in s.words if not word.isdigit()]
+    if len(figures) != 1:
+        return None
+    spans = ((row, _SPAN.search(row.text)) for row in s.rows if names_some(row, others))
+    return next(
+        (row for row, span in spans if span and int(span[1]) <= figures[0] <= int(span[2])), None
+    )
 
 
 def hits_of(row: Row, words: Sequence[str]) -> int:

@@ -931,6 +931,7 @@ HEATER = (
     *rows_of("Target room 21.0 °C", "Mode: eco"),
 )
 PUMP = rows_of("cashier 12", "Price per litre 1.459", "Fuel 56.05", "Paid: VISA DEBIT")
+SYRUP = cells(("6 to 11 years", "5 ml"), ("2 - 5 years", "2 ml"), ("Under 2", "none"))
 METER = rows_of("Day units 294 kWh 77.62", "Night units 112 kWh 15.79", "Total 93.41")
 BOARD = rows_of(
     *("Laptop Aero", "Fault", "Screen flickers", "Double room", "No smokers", "Moving day 1 May"),
@@ -978,6 +979,9 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
         ("Can I smoke in the room?", BOARD, "closest: Double room; No smokers"),
         ("Who is the table reserved for?", BOARD, "closest: RESERVED; for Ms Wu"),
         ("What's the number for piano lessons?", BOARD, "closest: Piano lessons; Up to grade 8"),
+        ("How much does a 7 year old take?", DOSES[:1] + SYRUP, "closest: 6 to 11 years 5 ml"),
+        ("Can a 4 year old take it?", SYRUP, "closest: 2 - 5 years 2 ml"),
+        ("How high can my van be?", rows_of("Maximum height 2.1 m", "No fires", "P"), "2.1 m"),
         (
             "When is it closed for cleaning?",
             rows_of("Thursday 10-18", "Friday 10-18"),
