@@ -584,3 +584,15 @@ async def test_what_a_thing_has_is_not_counted_as_the_thing() -> None:
 async def test_where_they_are_going_looks_for_no_thing() -> None:
     said = await ask("Where are they going?", CUP)
     assert said[0] == "I do not find it. I look for common things, text, codes, colours and faces."
+
+
+@pytest.mark.parametrize(
+    ("question", "thing"),
+    [
+        ("Where are my glasses?", "sunglasses"),
+        ("How many pairs of glasses do you see?", "sunglasses"),
+        ("How many glasses are there?", "glass"),
+    ],
+)
+def test_glasses_that_somebody_wears_hold_no_water(question: str, thing: str) -> None:
+    assert understand(question).things == (thing,)
