@@ -47,11 +47,17 @@ _LEADER = re.compile(r"\s?(?<![.·_…‥])(?:[.·_]{3,}+|[…‥]++)\s?(?=[€$
 # Pieces that each of two columns has at least, and the letters of most lines of running text
 _LINES = 4
 _LETTERS = 12
+# Widths of a piece, in heights, whose direction is measured well
+_LONG = 3
+# Pieces of one line overlap by so many of their heights at most.
+_OVERLAP = 0.8
 # Words of a label or a value, at most
 _VALUE = 3
 # A value is printed so many times as high as its caption, and so many of its heights below it at most; captions stand
 # side by side. The next row is farther away than so many times that.
 _LARGER, _NEAR, _PAIRS, _STEP = 1.15, 2.0, 2, 1.35
+# The same for figures no larger than the words above them
+_FAR = 4.0
 # Lines of a list, at least
 _LISTED = 3
 # Of two columns so many lines at most stand on the same line, within so much of a height, and the
@@ -241,7 +247,9 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     """
     if not pieces:
         return []
-    lean = median(_angle(piece) for piece in pieces)
+    # The reader's boxes around a few letters are level, however the text leans.
+    long = [piece for piece in pieces if piece.width > _LONG * piece.height]
+    lean = median(_angle(piece) for piece in long or pieces)
     cos, sin = math.cos(-lean), math.sin(-lean)
 
     def place(piece: Piece) -> _Spot:
@@ -380,8 +388,15 @@ def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
     """Group pieces that are in the order of their middles into lines."""
     rows: list[list[_Spot]] = []
     for spot in placed:
-        if rows and _same_line(rows[-1][-1], spot):
-            rows[-1].append(spot)
+        # Where print leans more than most, the end of a line is level with the begin of the next.
+        for row in reversed(rows[-2:]):
+            if not _same_line(row[-1], spot) and not _same_line(row[0], spot):
+                continue
+            gaps = [(max(one.left - spot.right, spot.left - one.right), one) for one in row]
+            gap, nearest = min(gaps, key=lambda one: one[0])
+            if gap > -_OVERLAP * spot.height and _same_line(nearest, spot):
+                row.append(spot)
+                break
         else:
             rows.append([spot])
     return rows
@@ -415,16 +430,17 @@ def _is_text(column: Sequence[_Spot]) -> bool:
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
     """Find whether the lines of two columns begin with the same words: two timetables side by side."""
-    firsts = [
-        {
-            first
-            for line in map(_from_left, _lines(column))
-            if any(map(str.isalpha, first := line[0].piece.text.split()[0]))
-        }
-        for column in (left, right)
-    ]
+    if len(_firsts(left) & _firsts(right)) < _LISTED:
+        return False
+    firsts = [_firsts([_from_left(line)[0] for line in _lines(column)]) for column in (left, right)]
     both = firsts[0] & firsts[1]
     return len(both) >= _LISTED and 2 * len(both) > max(map(len, firsts))
+
+
+def _firsts(spots: Sequence[_Spot]) -> set[str]:
+    """Return the first words of pieces that begin with one."""
+    words = (spot.piece.text.partition(" ")[0] for spot in spots)
+    return {word for word in words if any(map(str.isalpha, word))}
 
 
 def _from_left(line: Sequence[_Spot]) -> list[_Spot]:
@@ -483,21 +499,30 @@ def _captions(row: Sequence[_Spot], *further: Sequence[_Spot]) -> list[list[_Spo
         and max(one.left, value.left) < min(one.right, value.right)
         and value.y - one.y < _NEAR * value.height
     ]
-    larger = sum(value.height >= _LARGER * one.height for one, value in pairs)
-    several = len({id(spot) for pair in pairs for spot in pair}) == 2 * len(pairs) >= 2 * _PAIRS
-    if not several or 2 * larger <= len(pairs):
+    if len({id(spot) for pair in pairs for spot in pair}) < 2 * max(_PAIRS, len(pairs)):
         return []
-    goes_on = sum(any(_goes_on(one, value, other) for other in further[-1]) for one, value in pairs)
+    larger = 2 * sum(value.height >= _LARGER * one.height for one, value in pairs) > len(pairs)
+    figures = all(_has_digit(value) and not _has_digit(one) for one, value in pairs)
+    if not (larger or figures):
+        return []
+    step = _STEP if larger else _FAR
+    goes_on = sum(
+        any(_goes_on(one, value, other, step) for other in further[-1]) for one, value in pairs
+    )
     return pairs if len(further) == 1 or 2 * goes_on < len(pairs) else []
 
 
-def _goes_on(head: _Spot, value: _Spot, other: _Spot) -> bool:
+def _has_digit(spot: _Spot) -> bool:
+    return any(map(str.isdigit, spot.piece.text))
+
+
+def _goes_on(head: _Spot, value: _Spot, other: _Spot, step: float) -> bool:
     """Find whether another value follows one below a head, as far away and as large as that: a table's column."""
     overlap = value.left < other.right and other.left < value.right
     return (
         overlap
         and other.height * _STEP > value.height
-        and other.y - value.y < _STEP * (value.y - head.y)
+        and other.y - value.y < step * (value.y - head.y)
     )
 
 
