@@ -286,6 +286,7 @@ _MEANS = re.compile(
 _ADVICE = re.compile(
     r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
 )
+_WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
 # "When is it closed for cleaning?"
 _CLOSED_FOR = re.compile(
     r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"
@@ -590,6 +591,8 @@ def _words(text: str, code: str) -> tuple[str, ...]:
 def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, tuple[str, ...]]:
     """Return the place, weekday, days from today, whether another time, and colours that a question names."""
     one = language(code)
+    # "Her top" is worn.
+    text = _WORN.sub("", text)
     place = next((name for name in one.places if one.place(name).search(text)), "")
     tokens = set(_WORD.findall(text))
     # "sundays" is Sunday, too.

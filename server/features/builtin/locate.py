@@ -173,7 +173,7 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
     # "Breakfast: 1st floor" and "Toilets behind the mill" say more of where than the place on the sign.
     rest = piece.text[last:]
     goes_on = piece.text[:last].endswith(":") or rest.startswith(":")
-    goes_on = goes_on or (first == 0 and rest[:1] == " " and len(rest.split()) > 1)
+    goes_on = goes_on or (rest[:1] == " " and len(rest.split()) > 1)
     return around(corners, piece.text[first : None if goes_on else last], piece.score)
 
 

@@ -453,7 +453,9 @@ def _without_money(text: str) -> str:
 
 
 def amount(text: str) -> Decimal:
-    """Return the amount of a price as written: "1.234,50 €", "¥1,200", "3,40", "12.-"."""
+    """Return the amount of a price as written: "1.234,50 €", "¥1,200", "3,40", "12.-", "50p"."""
+    if text.endswith("p") and text[:-1].isdecimal():
+        return Decimal(text[:-1]) / 100
     digits = re.sub(r"[^\d.,]", "", text).replace(",", ".")
     whole, _, cents = digits.rpartition(".")
     if len(cents) == 2 and whole:

@@ -30,6 +30,9 @@ class Beside:
     prose: bool = False
 
 
+_ORDINAL = re.compile(r"^(\d{1,2})(?:st|nd|rd|th)$")
+
+
 def printed(name: str) -> re.Pattern[str]:
     """Return the pattern of words of print, to search `plain` text with."""
     return word_pattern(*_PRINT["words"][name])
@@ -43,6 +46,8 @@ def plain_words(line: str) -> list[str]:
 def names_it(text: str, word: str) -> bool:
     """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym; a figure alone."""
     folded = plain(text)
+    # "On the 29th"
+    word = _ORDINAL.sub(r"\1", word)
     wanted = [word] if word.isdecimal() else _kin(word)
     # "2" is no part of "2.00".
     if any(
@@ -94,6 +99,9 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
                 continue
             for row in rows[top + 1 :]:
                 if not any(names_it(row.text, word) for word in rest):
+                    continue
+                if all(any(map(str.isdigit, one.cells[0].text)) for one in (header, row)):
+                    # "Tue 1  Green bin" is no head of "Tue 15  Blue bin".
                     continue
                 cell = overlapping(row, head)
                 if cell is not None and not any(names_it(cell.text, word) for word in rest):

@@ -481,6 +481,14 @@ def money_back(s: Speaker) -> Answer:
 _FREE = tables.printed("free")
 
 
+# Words beside a price that are a thing's name, and prices beside the largest that are the same thing's
+_MOST_LABEL, _MOST_TAGS = 5, 3
+
+
+def _words_of(label: str) -> list[str]:
+    return [word for word in label.split() if letters(word)]
+
+
 def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
     if (spanned := _spanning(s)) is not None:
@@ -488,6 +496,9 @@ def price(s: Speaker) -> Answer:
     found = prices.item(s.rows, s.words) or prices.of_section(s.rows, s.words)
     if found is not None:
         if prices.has_several(found.row, s.rows):
+            return s.quote(found.row)
+        if len(_words_of(found.label)) > _MOST_LABEL:
+            # "Tickets can be exchanged up to 48 hours before for £3"
             return s.quote(found.row)
         # A whole number in a column may be no price.
         key = "beside" if found.text == found.row.price else "item"
@@ -499,14 +510,6 @@ def price(s: Speaker) -> Answer:
     if tags := prices.tags(s.rows):
         return _any_price(s, tags)
     return unit_price(s)
-
-
-# Words beside a price that are a thing's name, and prices beside the largest that are the same thing's
-_MOST_LABEL, _MOST_TAGS = 5, 3
-
-
-def _words_of(label: str) -> list[str]:
-    return [word for word in label.split() if letters(word)]
 
 
 def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:

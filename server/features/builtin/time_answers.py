@@ -40,6 +40,10 @@ _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "приб�
 
 def expiry(s: Speaker) -> Answer:
     texts = [row.text for row in s.rows]
+    lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
+    if told := [row for row in naming(s, s.words) if id(row) in lasts]:
+        # "How long does it keep once open?"
+        return s.quote(told[0])
     named = fields.expiry(texts)
     if named is not None and s.intent.yes_no and s.words:
         # "Is it safe to eat for vegans?"
@@ -102,7 +106,8 @@ def date(s: Speaker) -> Answer:
     if (near := _beside_all(s)) is not None:
         # "Gate closes" above "13:05"
         return s.beside(near)
-    named = [row for row in timed if any(tables.names_it(row.text, word) for word in s.words)]
+    best = max((hits_of(row, s.words) for row in timed), default=0)
+    named = [row for row in timed if best and hits_of(row, s.words) == best]
     at = fields.departure(s.rows, s.words) if s.words and not named else None
     if at is not None:
         # "When do the doors open?"
@@ -214,7 +219,9 @@ def opening(s: Speaker) -> Answer:
         day = (s.today.weekday() + s.intent.in_days) % 7
     if s.intent.other_time:
         # "Is it open at noon?" and "on Christmas Eve?"
-        special = [row.text for row in s.rows if s.words and _is_special(row)]
+        figures = [word for word in s.words if word[:1].isdigit()]
+        dated = naming(s, figures)
+        special = [row.text for row in s.rows if s.words and (row in dated or _is_special(row))]
         of_day = [one.text for one in found if day is None or day in one.days]
         s.sources = dict.fromkeys([*special, *(of_day or (one.text for one in found))], "")
         return s.closest()
@@ -311,6 +318,9 @@ def departure(s: Speaker) -> Answer:
         found = fields.first_departure(s.rows)
     if found is None:
         return s.cannot_here, s.seen()
+    if len(found.row.cells) > 1 and len(fields.times([found.row.text])) > 1:
+        # What is expected stands beside what is planned, or one bus beside the next.
+        return s.quote(found.row)
     if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)

@@ -932,6 +932,14 @@ HEATER = (
 )
 PUMP = rows_of("cashier 12", "Price per litre 1.459", "Fuel 56.05", "Paid: VISA DEBIT")
 SYRUP = cells(("6 to 11 years", "5 ml"), ("2 - 5 years", "2 ml"), ("Under 2", "none"))
+TIN = rows_of(
+    *("Best before 14.05.2027", "Use within 6 weeks of opening", "Wool"),
+    "Tickets can be sent back before May for £3",
+)
+BINS = (
+    *cells(("Tue 1", "Green bin"), ("Tue 8", "Black bin"), ("Tue 15", "Blue bin")),
+    row_of("Bags: 11 January"),
+)
 METER = rows_of("Day units 294 kWh 77.62", "Night units 112 kWh 15.79", "Total 93.41")
 BOARD = rows_of(
     *("Laptop Aero", "Fault", "Screen flickers", "Double room", "No smokers", "Moving day 1 May"),
@@ -981,6 +989,22 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
         ("What's the number for piano lessons?", BOARD, "closest: Piano lessons; Up to grade 8"),
         ("How much does a 7 year old take?", DOSES[:1] + SYRUP, "closest: 6 to 11 years 5 ml"),
         ("Can a 4 year old take it?", SYRUP, "closest: 2 - 5 years 2 ml"),
+        ("How long does it keep once open?", TIN, "closest: Use within 6 weeks of opening"),
+        ("How much was the ticket?", TIN, "It reads: Tickets can be sent back before May for £3"),
+        ("What's the cheapest?", rows_of("Camera £35", "Wallet £4", "Scissors 50p"), "“Scissors”"),
+        ("Which bin is it on the 15th?", BINS, "closest: Tue 15 Blue bin"),
+        ("When is the black bin?", BINS, "It reads: Tue 8 Black bin"),
+        ("When does it finish?", rows_of("Start 19:30", "Ends 21:50", "Row F"), "says 21:50"),
+        (
+            "When does the Carlisle train leave?",
+            cells(("14:29", "Carlisle", "14:38"), ("14:35", "Leeds", "On time")),
+            "It reads: 14:29 Carlisle 14:38",
+        ),
+        (
+            "When do they close on the 29th?",
+            rows_of("Monday 9-5", "Tuesday 9-5", "29 December 10-4"),
+            "It reads: 29 December 10-4",
+        ),
         ("How high can my van be?", rows_of("Maximum height 2.1 m", "No fires", "P"), "2.1 m"),
         (
             "When is it closed for cleaning?",
