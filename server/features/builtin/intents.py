@@ -179,6 +179,10 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
+    if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
+        # "Who is it for?" and "Who is this letter from?", but not "Who is the coach of the team?"
+        key = "sender" if _SENT.search(text) else "recipient" if _FOR_WHOM.search(text) else ""
+        return replace(intent, want=Want.LOOKUP, words=(key,)) if key else intent
     if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
@@ -285,6 +289,15 @@ _MEANS = re.compile(
 # "Who should I vote for?"
 _ADVICE = re.compile(
     r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
+)
+_SENT = re.compile(
+    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? from\W*$|^\W*who (?:sent|wrote|signed) \w+(?: \w+)?\W*$"
+    r"|^\W*wer hat \w+(?: \w+)? (?:geschickt|geschrieben|unterschrieben)|^\W*qui (?:l'?)? ?a (?:envoye|ecrit)"
+    r"|^\W*quien (?:lo )?(?:envia|ha enviado|escribio|ha escrito)|^\W*chi (?:l'?)? ?ha (?:mandato|spedito|scritto)"
+)
+_FOR_WHOM = re.compile(
+    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
+    r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
 )
 _WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
 # "When is it closed for cleaning?"

@@ -86,12 +86,20 @@ _TITLE = 1.3
 _SIMILAR = 0.7
 
 
+_BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
+
+
 def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     words = [word for word in s.words if word not in _GENERAL]
     if s.intent.want is Want.AMOUNT:
         return _amount(s, words)
     found = measures.measures(s.rows, s.intent.want)
+    unit = [word for word in s.intent.asked.split() if len(word) > _SHORT]
+    near = tables.beside(s.rows, unit, digits=True) if unit and not s.words else None
+    if near is not None and near.row.text.startswith(near.label) and _BARE.fullmatch(near.value):
+        # "Litres 38.42"
+        return s.beside(near)
     # "Humidity" is the subject and a word of the row.
     subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
     named = [one for one in found if names_some(one.row, words)]
@@ -202,9 +210,28 @@ def _troubles(s: Speaker) -> list[Row]:
     return [row for row in s.rows if id(row) in told]
 
 
+_BEGINS = {
+    key: re.compile(rf"\W*(?:{tables.printed(key).pattern})(?!\w)")
+    for key in ("recipient", "sender")
+}
+
+
+def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
+    """Find whether a row begins with one of some words, and a name after it: "To: Jo", and not "To open, press here"."""
+    found = begins.match(plain(row.text))
+    names = row.text.split()[len(found[0].split()) :] if found else []
+    return bool(names) and names[0][:1].isupper()
+
+
+# As menus mark what is vegetarian
+_VEGAN = ("(v)", "(V)", "(vg)", "(VG)", "(ve)")
+
+
 def _of_kind(s: Speaker) -> list[Row] | None:
     """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
     words = s.words
+    if s.intent.who and words in (("recipient",), ("sender",)):
+        return [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
     if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
         # "Can I pay by card?": "Cash only"
         rows = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
@@ -213,7 +240,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         return [row for row in rows if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         # Another row may name more of them.
-        rows = [row for row in s.rows if names_some(row, diet)]
+        marked = _VEGAN if any(word.startswith("veg") for word in diet) else ()
+        rows = [
+            row for row in s.rows if names_some(row, diet) or any(m in row.text for m in marked)
+        ]
         return rows + [row for row in s.rows if any(word in plain(row.text) for word in diet)]
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"

@@ -940,6 +940,7 @@ BINS = (
     *cells(("Tue 1", "Green bin"), ("Tue 8", "Black bin"), ("Tue 15", "Blue bin")),
     row_of("Bags: 11 January"),
 )
+POST = rows_of("To open, press", "for 7 days", "To: Mrs Wu", "From Potter Ltd", "From 1 May on")
 METER = rows_of("Day units 294 kWh 77.62", "Night units 112 kWh 15.79", "Total 93.41")
 BOARD = rows_of(
     *("Laptop Aero", "Fault", "Screen flickers", "Double room", "No smokers", "Moving day 1 May"),
@@ -959,7 +960,8 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
         ("Who served me?", RECEIPT, "Next to “Served” it says by: Al."),
         ("Is 2.25 right?", RECEIPT, "closest: TAPE 2 @ 2.25 4.50"),
         ("What do the things cost?", RECEIPT, "TAPE 2 @ 2.25\t4.50"),
-        ("Who is this parcel for?", rows_of("EXPRESS PARCEL 24", "To: Jo", "5 kg"), NO_ROW),
+        ("Who is this parcel for?", rows_of("EXPRESS PARCEL 24", "To: Jo"), "closest: To: Jo"),
+        ("Who is in the parcel?", rows_of("EXPRESS PARCEL 24", "To: Jo"), NO_ROW),
         (
             "When is my appointment?",
             rows_of(
@@ -1005,6 +1007,16 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
             rows_of("Monday 9-5", "Tuesday 9-5", "29 December 10-4"),
             "It reads: 29 December 10-4",
         ),
+        ("Who is it for?", POST, "closest: To: Mrs Wu"),
+        ("Who sent it?", POST, "closest: From Potter Ltd"),
+        ("Qui l'a envoyé ?", POST, "From Potter Ltd"),
+        ("How many litres did I get?", rows_of("Wash 5 L 6.50", "Litres 38.42", "P"), "38.42."),
+        (
+            "Is there anything vegetarian?",
+            rows_of("Soup (v) 4.50", "Pie 5.00"),
+            "closest: Soup (v)",
+        ),
+        ("Puedo pagar con tarjeta?", rows_of("Reservas", "No admitimos tarjetas"), "No admitimos"),
         ("How high can my van be?", rows_of("Maximum height 2.1 m", "No fires", "P"), "2.1 m"),
         (
             "When is it closed for cleaning?",
