@@ -211,8 +211,7 @@ def _troubles(s: Speaker) -> list[Row]:
 
 
 _BEGINS = {
-    key: re.compile(rf"\W*(?:{tables.printed(key).pattern})(?!\w)")
-    for key in ("recipient", "sender")
+    key: re.compile(rf"(?:{tables.printed(key).pattern})(?!\w)") for key in ("recipient", "sender")
 }
 
 
