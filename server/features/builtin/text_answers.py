@@ -420,6 +420,10 @@ def safe(s: Speaker) -> Answer:
     return s.say("safe", host=shown), s.say("safe_hint", host=shown)
 
 
+# Two words that a row gives
+_GIVEN = re.compile(r":\s?\S+\s?[/|,·]\s?\S")
+
+
 def password(s: Speaker) -> Answer:
     """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
     found = codes.network(s.codes)
@@ -435,6 +439,10 @@ def password(s: Speaker) -> Answer:
     if wifi and coded is not None and not coded.prose:
         # "Wifi: guest", and below it "Code: cinnamon"
         s.sources = {row.text: "" for row in (wifi[0], coded.row)}
+        return s.closest()
+    if named := [row for row in wifi if _GIVEN.search(row.text)]:
+        # "WiFi: guest / teapot88"
+        s.sources = {row.text: "" for row in named}
         return s.closest()
     return none_found(s, "none_password")
 

@@ -318,12 +318,23 @@ def departure(s: Speaker) -> Answer:
         found = fields.first_departure(s.rows)
     if found is None:
         return s.cannot_here, s.seen()
-    if len(found.row.cells) > 1 and len(fields.times([found.row.text])) > 1:
-        # What is expected stands beside what is planned, or one bus beside the next.
-        return s.quote(found.row)
+    if (several := _of_several(s, found.row, places)) is not None:
+        return several
     if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
+    """Answer with all departures to a place, or all times of one; None where there is one alone, or the next is asked for."""
+    same = [one for one in naming(s, places) if fields.times([one.text])]
+    if 1 < len(same) <= SOME and row in same and FIRST.isdisjoint(s.words):
+        s.sources = {one.text: "" for one in same}
+        return s.closest()
+    if len(row.cells) > 1 and len(fields.times([row.text])) > 1:
+        # What is expected stands beside what is planned, or one bus beside the next.
+        return s.quote(row)
+    return None
 
 
 def _clocked(s: Speaker) -> list[Row]:

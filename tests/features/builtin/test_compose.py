@@ -941,6 +941,7 @@ BINS = (
     row_of("Bags: 11 January"),
 )
 POST = rows_of("To open, press", "for 7 days", "To: Mrs Wu", "From Potter Ltd", "From 1 May on")
+STAY = rows_of("Total £402.00", "Deposit £80.00", "Due at hotel £322.00", "WiFi: guest / teapot88")
 METER = rows_of("Day units 294 kWh 77.62", "Night units 112 kWh 15.79", "Total 93.41")
 BOARD = rows_of(
     *("Laptop Aero", "Fault", "Screen flickers", "Double room", "No smokers", "Moving day 1 May"),
@@ -1005,6 +1006,13 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
             "When do they close on the 29th?",
             rows_of("Monday 9-5", "Tuesday 9-5", "29 December 10-4"),
             "It reads: 29 December 10-4",
+        ),
+        ("How much do I still have to pay?", STAY, "closest: Due at hotel £322.00"),
+        ("What's the wifi password?", STAY, "closest: WiFi: guest / teapot88"),
+        (
+            "When does the Saturday ferry leave?",
+            cells(("Saturday", "09.00", "10:15"), ("Sunday", "11:00"), ("Saturday", "16:10")),
+            "closest: Saturday 09.00 10:15; Saturday 16:10",
         ),
         ("Who is it for?", POST, "closest: To: Mrs Wu"),
         ("Who sent it?", POST, "closest: From Potter Ltd"),
