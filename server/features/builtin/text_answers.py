@@ -421,7 +421,7 @@ def safe(s: Speaker) -> Answer:
 
 
 # Two words that a row gives
-_GIVEN = re.compile(r":\s?\S+\s?[/|,·]\s?\S")
+_GIVEN = re.compile(r":\s?[^\s/|·:]{1,40}\s?[/|·]\s?\S")
 
 
 def password(s: Speaker) -> Answer:
