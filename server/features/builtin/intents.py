@@ -290,11 +290,13 @@ _MEANS = re.compile(
 _ADVICE = re.compile(
     r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
 )
+# "Who sent it?" and "Who is this letter from?"
 _SENT = re.compile(
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? from\W*$|^\W*who (?:sent|wrote|signed) \w+(?: \w+)?\W*$"
     r"|^\W*wer hat \w+(?: \w+)? (?:geschickt|geschrieben|unterschrieben)|^\W*qui (?:l'?)? ?a (?:envoye|ecrit)"
     r"|^\W*quien (?:lo )?(?:envia|ha enviado|escribio|ha escrito)|^\W*chi (?:l'?)? ?ha (?:mandato|spedito|scritto)"
 )
+# "Who is the parcel for?"
 _FOR_WHOM = re.compile(
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
     r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
@@ -317,6 +319,7 @@ _IS_ON = re.compile(
     r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$"
 )
 _DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
+# "How did I pay?", and not "How much do I pay?"
 _HOW = re.compile(
     r"^\W*(?:how|wie|comment|como|come|hoe|jak|как|як|nasil) (?:did|was|do|have|can|will|habe|hat|haben|wurde|kann|zahle|bezahle|ai|a|j|puis"
     r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"

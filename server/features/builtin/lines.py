@@ -463,10 +463,8 @@ def _rows(placed: Sequence[_Spot]) -> list[Row]:
             figure = figures[id(figure)]
         if figure is not None:
             next(row for row in rows if any(one is figure for one in row)).append(spot)
-    found: list[Row] = []
-    for row, far in _with_captions(list(zip(map(_from_left, rows), apart, strict=True))):
-        found.append(_row(row, far))
-    return found
+    lines = list(zip(map(_from_left, rows), apart, strict=True))
+    return [_row(line, far) for line, far in _with_captions(lines)]
 
 
 def _with_captions(rows: Sequence[tuple[list[_Spot], bool]]) -> Iterator[tuple[list[_Spot], bool]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from statistics import median
 
 from server.core.frames import Scene
 from server.features.builtin.codes import Code
@@ -32,6 +33,8 @@ PRINTED = 3
 PAGE = 8
 # Share of the largest row's height that a further row of a title has, and most rows of one
 _ONE_SIZE, _MOST_TITLE = 0.85, 3
+# How much larger than most print a heading is
+_LARGE = 1.3
 # Rows beside one that are told as its sentence
 _MOST_LINES = 2
 # Words of the longest heading
@@ -185,6 +188,10 @@ class Speaker:
         words = [row for row in self.rows if _is_words(row)]
         second = max(words, key=lambda row: row.height, default=first)
         return second if second.height > 0.45 * first.height else first
+
+    def is_large(self, row: Row) -> bool:
+        """Find whether a row is printed larger than most: it tells what they are about."""
+        return row.height > _LARGE * median(one.height for one in self.rows)
 
     def title(self) -> list[Row]:
         """Return the largest row with those above and below it of the same size; many are a text, not a title."""

@@ -48,16 +48,18 @@ def names_it(text: str, word: str) -> bool:
     folded = plain(text)
     # "On the 29th"
     word = _ORDINAL.sub(r"\1", word)
-    wanted = [word] if word.isdecimal() else _kin(word)
+    kin = _kin(word)
+    figures = [one for one in kin if one.isdecimal()]
     # "2" is no part of "2.00".
-    if any(
-        re.search(rf"(?<![\d.,]){one}(?!\d|[.,]\d)", folded) for one in wanted if one.isdecimal()
-    ):
+    if any(re.search(rf"(?<![\d.,]){one}(?!\d|[.,]\d)", folded) for one in figures):
         return True
-    wanted = [one for one in wanted if not one.isdecimal()]
+    wanted = [one for one in kin if not one.isdecimal()]
+    if word.isdecimal() or not wanted:
+        # "2" finds no "two".
+        return False
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
         return True
-    return bool(wanted) and any(
+    return any(
         _same(token, word) or any(_is_plural(token, one) for one in wanted)
         for token in _tokens(folded)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
@@ -80,12 +79,11 @@ _DISPLAY = 1.5
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # Letters of small words
 _SHORT = 4
-# How much larger than most print a title is
-_TITLE = 1.3
 # Share of the first figure's height that others of the same print have
 _SIMILAR = 0.7
 
 
+# A figure without its unit
 _BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
 
 
@@ -95,13 +93,12 @@ def measure(s: Speaker) -> Answer:
     if s.intent.want is Want.AMOUNT:
         return _amount(s, words)
     found = measures.measures(s.rows, s.intent.want)
-    unit = [word for word in s.intent.asked.split() if len(word) > _SHORT]
-    near = tables.beside(s.rows, unit, digits=True) if unit and not s.words else None
+    # "Humidity" is the subject and a word of the row.
+    subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
+    near = tables.beside(s.rows, subject, digits=True) if subject and not s.words else None
     if near is not None and near.row.text.startswith(near.label) and _BARE.fullmatch(near.value):
         # "Litres 38.42"
         return s.beside(near)
-    # "Humidity" is the subject and a word of the row.
-    subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
     named = [one for one in found if names_some(one.row, words)]
     named = named or [one for one in found if names_some(one.row, subject)]
     words = words or subject
@@ -149,10 +146,8 @@ def _names_only(row: Row, words: Sequence[str]) -> bool:
 
 
 def _is_title(s: Speaker, row: Row) -> bool:
-    """Find whether a row is the largest of many."""
-    if len(s.rows) < PAGE or has_digit(row):
-        return False
-    return row.height > _TITLE * median(one.height for one in s.rows)
+    """Find whether a row of words is larger than most of many."""
+    return len(s.rows) >= PAGE and not has_digit(row) and s.is_large(row)
 
 
 def _amount(s: Speaker, words: list[str]) -> Answer:

@@ -7,7 +7,6 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
@@ -26,9 +25,6 @@ from server.features.builtin.text_answers import (
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 from server.shared.dates import Date, dates, names_month
-
-# How much larger than most print a heading is
-_HEADING = 1.3
 
 # What stands beside the time of a departure, or above it
 _LEAVES, _ARRIVES = ("departs",), ("arrives",)
@@ -187,18 +183,13 @@ def time(s: Speaker) -> Answer:
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
     named = (row for row in s.rows if names_some(row, s.words) and not prices.tags([row]))
-    if row := next((row for row in named if has_digit(row) or not _heads(s, row)), None):
+    if row := next((row for row in named if has_digit(row) or not s.is_large(row)), None):
         # "Dinner at 8"
         return s.quote(row)
     if s.words:
         s.sources = {row.text: "" for row in timed[:SOME]}
         return s.closest()
     return s.say("values", items=s.items(found)), s.scripts()
-
-
-def _heads(s: Speaker, row: Row) -> bool:
-    """Find whether a row is printed larger than most: it tells what they are about."""
-    return row.height > _HEADING * median(one.height for one in s.rows)
 
 
 def opening(s: Speaker) -> Answer:
@@ -210,7 +201,7 @@ def opening(s: Speaker) -> Answer:
         return none_found(s, "none_hours")
     if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         return _hours_of(s, named)
-    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not _heads(s, row))
+    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
     if (row := next((row for row in rows if names_some(row, s.words)), None)) is not None:
         # "When is yoga on Friday?"
         return s.quote(row)

@@ -49,6 +49,12 @@ def cells(*rows: tuple[str, ...]) -> tuple[Row, ...]:
     )
 
 
+def said_of(question: str, rows: Sequence[Row]) -> str:
+    """Return the whole answer on a page in English, at noon."""
+    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
+    return compose(understand(question, page="en"), facts, TUESDAY, clock=dt.time(12))
+
+
 def first_line(question: str, *rows: str, clock: dt.time = dt.time(12)) -> str:
     facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=())
     return compose(understand(question), facts, TUESDAY, clock=clock).partition("\n")[0]
@@ -735,8 +741,7 @@ ENERGY = cells(("", "100 g", "portion"), ("Energy", "337 kcal", "192 kcal"))
 def test_a_table_and_a_heading_are_told_with_what_is_below(
     question: str, rows: tuple[Row, ...], answer: str
 ) -> None:
-    facts = Facts(BRIGHT, rows=rows, codes=(), things=())
-    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
+    assert answer in said_of(question, rows)
 
 
 def test_a_short_question_is_answered_in_the_pages_language() -> None:
@@ -892,9 +897,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
     ],
 )
 def test_another_kind_is_no_answer(question: str, rows: Sequence[Row], answer: str) -> None:
-    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
-    said = compose(understand(question, page="en"), facts, TUESDAY, clock=dt.time(12))
-    assert answer in said
+    assert answer in said_of(question, rows)
 
 
 CONES = (
@@ -922,8 +925,7 @@ CONES = (
     ],
 )
 def test_a_heading_a_number_and_a_payment_find_their_rows(question: str, answer: str) -> None:
-    facts = Facts(BRIGHT, rows=CONES, codes=(), things=())
-    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
+    assert answer in said_of(question, CONES)
 
 
 HEATER = (
@@ -1039,5 +1041,4 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
     ],
 )
 def test_what_is_named_best_answers(question: str, rows: Sequence[Row], answer: str) -> None:
-    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
-    assert answer in compose(understand(question, page="en"), facts, TUESDAY)
+    assert answer in said_of(question, rows)

@@ -557,7 +557,7 @@ async def test_what_lies_on_a_table_is_counted_and_not_the_table() -> None:
 
 
 def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
-    """What is asked about may stand beside it; a colour is taken for the thing's."""
+    """A white table may lie beside the thing; a green one is taken for it."""
     white = replace(
         ROOF, colours={"middle": (("white", 1.0),), "whole": (("white", 0.8),)}, ground=("white",)
     )
