@@ -91,9 +91,12 @@ apt_install() {
     fi
     # A container's package lists are often missing or old; if the update fails, the old ones may suffice.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
+    # All at once takes half the time, and fails for one that does not exist.
+    local install="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
+    $install "$@" >&2 || for package in "$@"; do
+        $install "$package" >&2 || say "$package could not be installed."
+    done
     for package in "$@"; do
-        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
-            || say "$package could not be installed."
         for service in coturn mosquitto nginx prometheus redis-server; do
             if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
         done
@@ -121,11 +124,15 @@ install_node_modules() {
         || say 'It could not be installed.'
 }
 
+models=''
 case $beyond in
     *'beside .venv'*)
-        # In a process of its own, because it uses another environment (.venv-models).
-        bash "$ROOT/scripts/models.sh" --speech
-        bash "$ROOT/scripts/router.sh"
+        # In processes of their own, because they use other environments (.venv-models), and beside apt-get.
+        set -m
+        (bash "$ROOT/scripts/models.sh" --speech && bash "$ROOT/scripts/router.sh") &
+        models=$!
+        set +m
+        trap 'kill -- "-$models" 2>/dev/null; exit 130' INT TERM
         ;;
     '')
         cd "$ROOT"
@@ -186,6 +193,10 @@ if command -v npm >/dev/null 2>&1; then
     if ! other_peer no_werift || [ "$peers/package-lock.json" -nt "$peers/node_modules/.package-lock.json" ]; then
         install_node_modules
     fi
+fi
+if [ -n "$models" ]; then
+    wait "$models"
+    trap - INT TERM
 fi
 
 if ! driver_runs; then
