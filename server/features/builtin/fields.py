@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import islice
+from statistics import median
 
 from server.features.builtin.language import language
 from server.features.builtin.lines import Row
@@ -46,7 +47,9 @@ _UNTIL_ROW = printed("until")
 DOSE_WORDS = printed("dose")
 # What a sentence about a dose names: a form of medicine or a rhythm
 _DOSES = printed("doses")
-_SENTENCE = re.compile(r"[^.!?。！？]++(?:[.](?=\w)[^.!?。！？]*+)*+[.!?。！？]*")
+_SENTENCE = re.compile(r"[^.!?。！？\n]++(?:[.](?=\w)[^.!?。！？\n]*+)*+[.!?。！？]*")
+# How much larger than most print a heading is
+_HEADING = 1.3
 # Sentences about a dose in an answer
 _MOST_DOSES = 2
 
@@ -97,6 +100,19 @@ def like_phones(rows: Iterable[str]) -> list[str]:
     return unique(text for row in rows if not dates(row) for text in matches((_LIKE_PHONE,), row))
 
 
+_ADDRESS = re.compile(
+    r"\b\d{1,4}[a-z]?,? (?:[^\W\d_][\w'.-]{0,20} ){1,3}(?:street|st|road|rd|lane|ln|avenue|ave|drive|way|square|close|court|place|terrace"
+    r"|grove|hill|row|boulevard|blvd|quay|crescent|gardens|yard|walk|mews)\b"
+    r"|\b(?:rue|avenue|boulevard|place|quai|via|viale|piazza|corso|calle|plaza|avenida|paseo|rua|praca|largo|ulica|ul\.) [^\W\d_].{0,40}\d"
+    r"|[^\W\d_](?:strasse|str\.?|weg|platz|gasse|allee|damm|straat|laan|plein) \d"
+)
+
+
+def is_address(row: str) -> bool:
+    """Find whether a row has a street with a house's number."""
+    return _ADDRESS.search(plain(row)) is not None
+
+
 def times(rows: Iterable[str]) -> list[str]:
     return unique(text for row in rows for text in matches((_TIME,), row))
 
@@ -106,9 +122,11 @@ def numbers(rows: Iterable[str]) -> list[str]:
     return unique(text.rstrip(".,:/-") for row in rows for text in matches((_NUMBER,), row))
 
 
-def dose(rows: Sequence[str]) -> str | None:
+def dose(rows: Sequence[Row]) -> str | None:
     """Return the sentences that say how much to take, whole, also where they go on in the next row."""
-    whole = " ".join(rows)
+    most = median([row.height for row in rows] or [0])
+    text = [row for row in rows if row.height <= _HEADING * most]
+    whole = "".join(f"\n{row.text}" if row.apart else f" {row.text}" for row in text)
     found = [
         text.strip()
         for text in _SENTENCE.findall(whole)
@@ -236,25 +254,25 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
     found: list[Opening] = []
     pending: tuple[str, frozenset[int]] | None = None
     for row in rows:
-        folded = plain(row.text)
+        folded, text = plain(row.text), row.text.rstrip(".")
         days = weekdays(folded)
         has_hours = (
             _SPAN.search(_without_days(folded)) is not None or _CLOSED.search(folded) is not None
         )
         if pending is not None and has_hours and _begins_with_hours(folded):
-            found.append(Opening(f"{pending[0]} {row.text}", pending[1]))
+            found.append(Opening(f"{pending[0]} {text}", pending[1]))
             pending = None
         elif days and has_hours:
-            found.append(Opening(row.text, days))
+            found.append(Opening(text, days))
             pending = None
         elif days and sum(bool(weekdays(plain(cell.text))) for cell in row.cells) < 2:
             # Days side by side are the heads of a table.
-            pending = (row.text, days)
+            pending = (text, days)
         elif _SPAN.search(folded) and _CLOCKED.search(folded) and not _COSTS.search(row.text):
             # Hours alone go on with those of the row above.
             bare = found and not any(map(str.isalpha, _SPAN.sub("", folded)))
             days = found[-1].days if bare else frozenset()
-            found.append(Opening(row.text, days))
+            found.append(Opening(text, days))
     return found
 
 
@@ -325,7 +343,7 @@ def _spans(text: str) -> Iterable[tuple[int, int, str, str]]:
     shown = text if len(folded) == len(text) else folded
     for match in _SPAN.finditer(_without_days(folded)):
         first, last = islice(_ONE.finditer(folded, *match.span()), 2)
-        begin, end = _minutes(first.group()), _minutes(last.group())
+        begin, end = minutes(first.group()), minutes(last.group())
         halves = [_HALF.search(one.group()) is not None for one in (first, last)]
         if not any(halves) and end <= begin < _NOON:
             # "9 - 6"
@@ -342,7 +360,7 @@ def _spans(text: str) -> Iterable[tuple[int, int, str, str]]:
 _HALF = re.compile(r"([ap])\.?m")
 
 
-def _minutes(clock: str) -> int:
+def minutes(clock: str) -> int:
     """Return the minute of the day of a time as written: "18", "18:30", "6 pm", "18h30"."""
     numbers = [int(one) for one in re.findall(r"\d+", clock)]
     hour, minute = numbers[0], numbers[1] if len(numbers) > 1 else 0

@@ -72,8 +72,9 @@ class Intent:
     # The things that it names, and whether it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
-    # It asks for somebody.
+    # It asks for somebody, or for the way to a place.
     who: bool = False
+    towards: bool = False
     # The thing that it asks for, as written, where nothing here knows it; all of it where it is not `understood`
     sought: str = ""
     # False where none of its words is known in any language
@@ -105,7 +106,8 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     """
     question = ends(question)
     text = plain(question)
-    intent = replace(_subject(question, text, chosen, page), who=_WHO.search(text) is not None)
+    who, towards = _WHO.search(text) is not None, _TOWARDS.search(text) is not None
+    intent = replace(_subject(question, text, chosen, page), who=who, towards=towards)
     codes = languages_of(text)
     intent = _reconsidered(intent, text, codes)
     # The language of the answer is that of the question, unless it is chosen.
@@ -164,6 +166,9 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.SUMMARY and _WHERE.search(text):
+        # "Where is it?"
+        return replace(intent, asked=WHERE)
     if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
@@ -173,8 +178,11 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         # "What does it say about children?"
         words = tuple(word for word in intent.words if word not in about[0])
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
-    if intent.want is Want.DEPARTURE and _WHERE.search(text):
-        return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.DEPARTURE:
+        # "Next bus" gives the subject, too.
+        order = (word for word in _WORD.findall(text) if word in ORDER - {*intent.words})
+        want = Want.BEYOND if _WHERE.search(text) else intent.want
+        return replace(intent, want=want, words=(*intent.words, *order))
     if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
         return replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
@@ -249,6 +257,25 @@ def _asks_doing(text: str, codes: Iterable[str]) -> bool:
     return any(language(code).doing.search(text) for code in codes)
 
 
+NEXT = frozenset(
+    plain(
+        "next nächste nächster nächsten prochain prochaine próximo próxima prossimo prossima volgende następny najbliższy следующий наступний sonraki"
+    ).split()
+)
+FIRST = frozenset(
+    plain(
+        "first erste erster ersten premier première primer primero primera primo prima primeiro primeira eerste pierwszy первый перший ilk"
+    ).split()
+)
+LAST = frozenset(
+    plain(
+        "last letzte letzter letzten dernier dernière último última ultimo ultima laatste ostatni последний останній son"
+    ).split()
+)
+# Which of several departures is asked about
+ORDER = NEXT | FIRST | LAST
+# What gives the subject of "Where is it?", in any language
+WHERE = "where"
 # No time answers "Where does the bus go?".
 _WHERE = re.compile(
     r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
@@ -325,6 +352,9 @@ _HOW = re.compile(
     r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
 )
 _WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
+_TOWARDS = re.compile(
+    r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"
+)
 # "The Old Net Loft" is no age.
 _AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
 # What light is only a part of

@@ -311,6 +311,35 @@ def is_level(first: Row, other: Row) -> bool:
     )
 
 
+# The end of a sentence in a line of running text, or a sign between two things. Short words with a dot are
+# abbreviations ("Dr. Jo"), and short numbers with one are days and floors ("21. Mai").
+_BETWEEN = re.compile(
+    r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
+    r"|\s?[·•]\s?(?=[^\W\d_]{2})"
+)
+
+
+def sentences(rows: Sequence[Row]) -> list[Row]:
+    """Return rows with each sentence of a line as one of its own: a line's last one with what goes on below."""
+    found: list[Row] = []
+    open_end = False
+    for row in rows:
+        first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
+        if open_end and not row.apart and first[:1].islower():
+            found[-1] = _line(found[-1], f"{found[-1].text} {first}")
+        else:
+            found.append(_line(row, first) if more else row)
+        found += [replace(_line(row, text), apart=False) for text in more if text]
+        open_end = found[-1].text[-1:] not in ".!?:" and bool(
+            more or (open_end and first[:1].islower())
+        )
+    return found
+
+
+def _line(row: Row, text: str) -> Row:
+    return replace(row, text=text, cells=tuple(replace(cell, text=text) for cell in row.cells[:1]))
+
+
 def _blocks(placed: list[_Spot]) -> list[list[_Spot]]:
     """Split text in columns into what is read one after the other; all of it is one block without."""
     found = _columns(placed)

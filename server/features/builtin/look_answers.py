@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from server.features.builtin import colours
+from collections.abc import Sequence
+
+from server.features.builtin import colours, fields
 from server.features.builtin.detector import PERSON, asked_for
+from server.features.builtin.intents import WHERE
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, unknown_thing
+from server.features.builtin.tables import names_it
 from server.features.builtin.text_answers import code_sentence
 from server.models.routing import plain
 
@@ -115,6 +119,9 @@ def _anywhere(s: Speaker, whole: str) -> Answer:
 
 
 def light(s: Speaker) -> Answer:
+    if s.words and all(map(s.language.common("other_time").search, s.words)):
+        # "Is it day or night?"
+        return cannot(s)
     return s.say("light", light=_light(s)), ""
 
 
@@ -144,6 +151,10 @@ def thing(s: Speaker) -> Answer:
         # "How many cups are on the table?"
         counted = [name for name in s.intent.things if name not in _AROUND_US] or s.intent.things
         found = asked_for(s.things, counted)
+        others = [word for word in s.words if not s.thing_words.knows(word)]
+        if (row := _row_with_figure(s, others[:1])) is not None:
+            # "How many tablets are in the box?"
+            return s.quote(row)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
     if missed and not (found and s.intent.how_many):
         row = _printed(s, missed)
@@ -165,6 +176,12 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
         row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
     )
     return next(named, None)
+
+
+def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:
+    """Return the row that begins with a figure and names one of these words; None without one."""
+    rows = (row for row in s.rows if row.text[:1].isdigit())
+    return next((row for row in rows if any(names_it(row.text, word) for word in words)), None)
 
 
 def _count(s: Speaker, name: str) -> str:
@@ -224,6 +241,9 @@ def summary(s: Speaker) -> Answer:
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
+    if s.intent.asked == WHERE and (places := [r for r in s.rows if fields.is_address(r.text)]):
+        s.sources = {row.text: "" for row in places}
+        return s.quote(places[0]) if len(places) == 1 else s.closest()
     return overview(s)
 
 

@@ -117,8 +117,12 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
         and _last_money(rows, index) is not None
     ]
     best = max(found, key=lambda one: one[0], default=(0, 0))
-    if not found or (best[0] < len(words) and sum(one[0] == best[0] for one in found) > 1):
-        # "Rice milk" is none of several other milks.
+    equals = [one for one in found if one[0] == best[0]]
+    if best[0] < len(words) and len(equals) > 1:
+        # "Rice milk" is none of several other milks; "a ticket for children" is "Children", and no other ticket.
+        equals = [one for one in equals if _is_named(rows[one[1]], words)]
+        best = equals[0] if len(equals) == 1 else (0, 0)
+    if not best[0]:
         return None
     row = rows[best[1]]
     text = _last_money(rows, best[1])
@@ -130,6 +134,12 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
         row.text,
     )
     return Price(text, row, _without_money(label))
+
+
+def _is_named(row: Row, words: Sequence[str]) -> bool:
+    """Find whether words have all that a row says beside its price."""
+    label = [one for one in _without_money(row.text).split() if any(map(str.isalpha, one))]
+    return bool(label) and all(any(names_it(one, word) for word in words) for one in label)
 
 
 def is_list(rows: Sequence[Row]) -> bool:
@@ -448,7 +458,8 @@ def _without_money(text: str) -> str:
     kept, text = (text[: each.end()], text[each.end() :]) if each else ("", text)
     for pattern in (*_PRICES, _BARE):
         text = pattern.sub(" ", text)
-    text = kept + text
+    # "Want a table? Tables cost $10."
+    text = kept + text.rpartition("? ")[2]
     return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/") or text.strip()
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from statistics import median
 
 from server.core.frames import Scene
@@ -15,10 +15,11 @@ from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
-from server.features.builtin.lines import Row, is_level, row_of
+from server.features.builtin.lines import Row, is_level, row_of, sentences
 from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
+from server.features.builtin.ticks import EMPTY
 from server.features.builtin.wants import TEXT_ITSELF, Want
 
 # Most rows, and most items of a list, in an answer
@@ -44,6 +45,9 @@ _EXAMPLES = ("person", "cup", "dog")
 
 # Subjects of which a column of whole numbers is the answer
 _OF_PRICES = frozenset({Want.PRICE, Want.AMOUNT, Want.CHEAPEST, Want.DEAREST})
+
+# Subjects that are answered with lines as they stand
+_WHOLE_LINES = TEXT_ITSELF | {Want.SUMMARY, Want.OTHER, Want.FOREIGN}
 
 _HERE = "\0"
 BOOK = "book"
@@ -91,6 +95,8 @@ class Speaker:
         if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
             # A blurred block of print is read as one large letter.
             self.rows = []
+        if intent.want not in _WHOLE_LINES:
+            self.rows = sentences(self.rows)
         if intent.want in _OF_PRICES:
             self.rows = with_columns(self.rows)
         # Codes hold addresses and numbers, too.
@@ -297,14 +303,19 @@ class Speaker:
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
         shown = [self._named_part(text) for text in self.sources]
-        return self.say("closest", text=self.items(shown)), self.scripts()
+        return self.say("closest", text=self.items(shown)), self.scripts(self._not_ticked())
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, with those that it announces, as the answer's source."""
         rows = self.sentence_of(row)
         self.sources |= {one.text: "" for one in rows}
         text = self._named_part(row.text) if len(rows) == 1 else self.listing(rows)
-        return self.say("reads", text=text), self.scripts()
+        return self.say("reads", text=text), self.scripts(self._not_ticked())
+
+    def _not_ticked(self) -> str:
+        """Return the sentence that no box is ticked in front of the answer's rows, if all have one."""
+        empty = self.sources and all(text.startswith(EMPTY) for text in self.sources)
+        return self.say("not_ticked") if empty else ""
 
     def _named_part(self, text: str) -> str:
         """Return the part of a row that the question names, where it says enough alone: a row may go over columns."""
@@ -377,6 +388,7 @@ class Speaker:
                 return column[:PAGE]
         end = next((at for at, one in enumerate(below) if one.text.endswith(".")), None)
         text = below[: end + 1] if end is not None else []
+        text += takewhile(lambda one: one.text.endswith("."), below[len(text) :]) if text else ()
         return [] if any(one.apart for one in text) else text
 
     def counted(self, row: Row) -> Answer:
@@ -389,6 +401,10 @@ class Speaker:
 
     def beside(self, found: Beside) -> Answer:
         told = found.row.text
+        above = next((one for one, row in pairwise(self.rows) if row is found.row), None)
+        if above and found.value == told and above.text.endswith(":") and " " in above.text:
+            # "Please bring:", and below it a list
+            return self.quote(above)
         heading = found.label in told and found.value in told and self.announced(found.row)
         if found.prose or heading:
             return self.quote(found.row)

@@ -230,6 +230,10 @@ def _together(cells: Sequence[Cell]) -> str:
     return (", " if columns else " ").join(cell.text for cell in cells)
 
 
+# Further words of a label, up to its colon
+_LABEL_END = re.compile(r"( [^\W\d_]+(?: [^\W\d_]+)?)\s?[:：]\s?\S")
+
+
 def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
     """Split a text into label and value; the value is behind the label, or a figure in front."""
     spans = [
@@ -251,6 +255,9 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
         # "Water depth 0.9 m, water 28 °C" has two labels.
         if not any(map(str.isdigit, text[end:begin])):
             end = max(end, last)
+    if found := _LABEL_END.match(text, end):
+        # "Served by: Maria"
+        end = found.end(1)
     label, value = text[start:end].strip(" .:#=-"), text[end:].strip(" .:：#=-–")
     value = re.sub(
         r"^(?:(?:no|nr|n°|number|nummer|num)\b\.?\s?[:#]?|(?:code|name)\s?[:#])\s*",

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
+from server.features.builtin.intents import ORDER
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
     BOOK,
@@ -21,6 +22,7 @@ from server.features.builtin.speaker import (
     has_digit,
 )
 from server.features.builtin.tables import plain_words
+from server.features.builtin.ticks import TICKED
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 
@@ -152,7 +154,7 @@ def _is_title(s: Speaker, row: Row) -> bool:
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
     """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
-    if (dose := fields.dose(s.texts)) and (not words or _asks_dose(s)):
+    if (dose := fields.dose(s.rows)) and (not words or _asks_dose(s)):
         return s.say("reads", text=dose), s.scripts()
     if (spanned := _spanning(s)) is not None:
         return s.quote(spanned)
@@ -217,8 +219,17 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
     return bool(names) and names[0][:1].isupper()
 
 
+# What somebody has marked on a form
+_TICKED = re.compile(
+    r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
+)
 # As menus mark what is vegetarian
-_VEGAN = ("(v)", "(V)", "(vg)", "(VG)", "(ve)")
+_VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
+
+
+def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
+    """Return the rows with one of these signs."""
+    return [row for row in s.rows if any(sign in row.text.casefold() for sign in signs)]
 
 
 def _of_kind(s: Speaker) -> list[Row] | None:
@@ -226,6 +237,8 @@ def _of_kind(s: Speaker) -> list[Row] | None:
     words = s.words
     if s.intent.who and words in (("recipient",), ("sender",)):
         return [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+    if any(map(_TICKED.search, words)):
+        return [row for row in s.rows if row.text.startswith(TICKED)]
     if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
         # "Can I pay by card?": "Cash only"
         rows = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
@@ -234,10 +247,15 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         return [row for row in rows if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         # Another row may name more of them.
-        marked = _VEGAN if any(word.startswith("veg") for word in diet) else ()
-        rows = [
-            row for row in s.rows if names_some(row, diet) or any(m in row.text for m in marked)
-        ]
+        signs = _VEGETARIAN if any(word.startswith("veget") for word in diet) else ()
+        if any(word.startswith("vega") for word in diet):
+            # "(V)" alone may be vegan; beside "(VG)" it is not.
+            signs = _VEGAN if _marked(s, _VEGAN) else _VEGETARIAN
+        marked = _marked(s, signs)
+        rows = [row for row in s.rows if row in marked or names_some(row, diet)]
+        if of_it := [row for row in marked if names_some(row, [w for w in words if w not in diet])]:
+            # "Is the soup vegan?"
+            return of_it
         return rows + [row for row in s.rows if any(word in plain(row.text) for word in diet)]
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
@@ -263,6 +281,10 @@ def lookup(s: Speaker) -> Answer:
     if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     near = tables.beside(s.rows, words)
+    if near is not None and near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
+        # "What happens if I pay late?"
+        s.sources = {row.text: "" for row in named[:SOME]}
+        return s.closest()
     # No figure answers "Who is this parcel for?".
     if near is not None and s.intent.who and not (near.prose or near.label in near.row.text):
         # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like
@@ -326,6 +348,10 @@ def number(s: Speaker) -> Answer:
     return s.say("numbers", items=s.items(found)), s.scripts()
 
 
+# A few words, each with a capital letter
+_NAME = re.compile(r"(?:[A-ZÀ-Þ][\w.'’-]{0,30}(?: (?=\S)|$)){1,4}")
+
+
 def name(s: Speaker) -> Answer:
     """Answer with the text beside the word, as on a form, else with the largest line."""
     asked = [word for word in s.intent.asked.split() if word in _LABELS]
@@ -333,6 +359,10 @@ def name(s: Speaker) -> Answer:
         near = tables.beside(s.rows, asked)
         if near is not None:
             return s.beside(near)
+    near = tables.beside(s.rows, s.words) if s.words and not s.intent.things else None
+    if near is not None and not near.prose and _NAME.fullmatch(near.value):
+        # "Driver: Lee"
+        return s.beside(near)
     title = s.title()
     unsure = {*s.intent.things} - {BOOK}
     if len(s.rows) >= PRINTED:
@@ -484,7 +514,7 @@ _NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
 
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
-    if (dose := fields.dose(s.texts)) and _asks_dose(s):
+    if (dose := fields.dose(s.rows)) and _asks_dose(s):
         return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)
     named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
@@ -626,12 +656,7 @@ def _prices_read(s: Speaker) -> str:
 TRAVEL = frozenset(
     plain_words(
         "train bus tram flight boat ferry ship treno traghetto barco trem trein boot bateau poezd autobus pociag tren vapur zug bahn flug tren autobús поезд автобус "
-        "leave leaves depart departs time uhr heure hora does when"
-    )
-)
-FIRST = frozenset(
-    plain_words(
-        "next nächste nächster prochain próximo first erste erster premier primer primero primo primeiro eerste pierwszy первый перший ilk"
+        "leave leaves depart departs time uhr heure hora does when ab"
     )
 )
 
@@ -642,7 +667,7 @@ KNOWN_OF_ALL = _GENERAL | frozenset(
 )
 KNOWN = {
     **dict.fromkeys((Want.DATE, Want.TIME), TRAVEL),
-    Want.DEPARTURE: TRAVEL | FIRST,
+    Want.DEPARTURE: TRAVEL | ORDER,
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
+from server.features.builtin.intents import FIRST, LAST, NEXT, ORDER
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.speaker import SOME, Answer, Speaker, has_digit
 from server.features.builtin.text_answers import (
-    FIRST,
     TRAVEL,
     YEAR,
     figure_row,
@@ -146,8 +146,9 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
         return s.closest()
     if found:
         return s.say("values", items=s.items(found)), s.scripts()
-    if _asks_when(s) and fields.times(s.texts) and (not s.words or naming(s, s.words)):
-        return time(s)
+    if _asks_when(s) and (clocks := fields.times(s.texts)) and (not s.words or naming(s, s.words)):
+        # "When should we be there?" of a chat, where each message has a time
+        return time(s) if len(clocks) <= SOME or s.words else (s.cannot_here, s.seen())
     return none_found(s, "none_date")
 
 
@@ -282,7 +283,7 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
 
 
 def departure(s: Speaker) -> Answer:
-    words = [word for word in s.words if word not in TRAVEL | FIRST]
+    words = [word for word in s.words if word not in TRAVEL | ORDER]
     if (clock := figure_row(s)) is not None:
         # "Which train leaves at 14:20?"
         return s.quote(clock)
@@ -316,10 +317,35 @@ def departure(s: Speaker) -> Answer:
     return s.say("departure", value=found.time), s.row(found.row, found.time)
 
 
+def _of_line(s: Speaker, row: Row) -> str | None:
+    """Return the first, the last or the next of a line's times, which stand in a row; None where that is not asked for."""
+    clocks = fields.times([row.text])
+    minutes = [fields.minutes(one) for one in clocks]
+    if len(clocks) < 2 or minutes != sorted(minutes) or len(row.cells) <= len(clocks):
+        return None
+    if s.intent.towards:
+        # At the place it arrives then.
+        return None
+    if not LAST.isdisjoint(s.words):
+        return clocks[-1]
+    if not FIRST.isdisjoint(s.words):
+        return clocks[0]
+    if NEXT.isdisjoint(s.words) or s.clock is None or s.intent.weekday is not None:
+        return None
+    days = [named for one in s.rows if (named := fields.weekdays(plain(one.text)))]
+    if any(s.today.weekday() not in named for named in days[:1]):
+        # "Monday to Friday" above the lines
+        return None
+    now = 60 * s.clock.hour + s.clock.minute
+    return next((one for one, at in zip(clocks, minutes, strict=True) if at >= now), None)
+
+
 def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
     """Answer with all departures to a place, or all times of one; None where there is one alone, or the next is asked for."""
+    if (clock := _of_line(s, row)) is not None:
+        return s.say("departure", value=clock), s.row(row, clock)
     same = [one for one in naming(s, places) if fields.times([one.text])]
-    if 1 < len(same) <= SOME and row in same and FIRST.isdisjoint(s.words):
+    if 1 < len(same) <= SOME and row in same and ORDER.isdisjoint(s.words):
         s.sources = {one.text: "" for one in same}
         return s.closest()
     if len(row.cells) > 1 and len(fields.times([row.text])) > 1:

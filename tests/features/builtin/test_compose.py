@@ -511,7 +511,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
     ("question", "rows", "answer"),
     [
         # A word inside of a sentence has no value beside it.
-        ("Who called?", ("Tom called. Ring him back",), "It reads: Tom called. Ring him back"),
+        ("Who called?", ("Tom called. Ring him back",), "It reads: Tom called."),
         ("Which floor?", ("2nd floor, turn left",), "It reads: 2nd floor, turn left"),
         ("Will it rain?", ("Light rain", "H: 9"), "It reads: Light rain"),
         ("Which floor?", ("Floor 2",), "Next to “Floor” it says 2."),
@@ -728,7 +728,7 @@ ENERGY = cells(("", "100 g", "portion"), ("Energy", "337 kcal", "192 kcal"))
         # What a row announces is told with it.
         ("How often can I give it?", DOSES, "up to 4 times · 2 years up to 6 times"),
         ("Bring what?", LETTER, "bring: · Your glasses · A list of medicines"),
-        ("How long in the microwave?", SOUP, "Use half a sachet. Stir, then; leave to stand."),
+        ("How long in the microwave?", SOUP, "Use half a sachet.; Stir, then leave to stand."),
         ("Calories per serving?", ENERGY, "It says 192 kcal."),
         ("Calories per slice?", ENERGY, "closest: Energy 337 kcal 192 kcal"),
         (
@@ -960,7 +960,7 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
         ("How warm is the target room?", HEATER, "Next to “Target” it says 21.0 °C."),
         ("How did I pay?", RECEIPT, "closest: CASH 30.00"),
         ("Wie habe ich bezahlt?", RECEIPT, "CASH 30.00"),
-        ("Who served me?", RECEIPT, "Next to “Served” it says by: Al."),
+        ("Who served me?", RECEIPT, "Next to “Served by” it says Al."),
         ("Is 2.25 right?", RECEIPT, "closest: TAPE 2 @ 2.25 4.50"),
         ("What do the things cost?", RECEIPT, "TAPE 2 @ 2.25\t4.50"),
         ("Who is this parcel for?", rows_of("EXPRESS PARCEL 24", "To: Jo"), "closest: To: Jo"),

@@ -1,0 +1,235 @@
+"""Running text is answered by its sentences, and a form by its boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+
+from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.lines import Row, reading_order, sentences
+from server.features.builtin.reader import Reader
+from server.features.builtin.ticks import EMPTY, TICKED, marked
+from tests.features.builtin.scenes import Bgr
+from tests.features.builtin.test_compose import cells, first_line, said_of
+from tests.features.builtin.test_fields import rows_of
+
+STOP = (
+    "Monday to Friday",
+    "Station 06:22 08:41 12:53 16:20",
+    "Harbour 06:58 09:26 13:31 17:03",
+    "No service on Sundays. Dogs travel free. Contactless payment only.",
+    "Single £2.40· Return £4.10·Day ticket £6.00",
+)
+
+
+def texts(*rows: str) -> list[str]:
+    return [row.text for row in sentences(rows_of(*rows))]
+
+
+def test_each_sentence_of_a_line_is_a_row() -> None:
+    assert texts(*STOP[3:]) == [
+        *("No service on Sundays.", "Dogs travel free.", "Contactless payment only."),
+        *("Single £2.40", "Return £4.10", "Day ticket £6.00"),
+    ]
+
+
+def test_what_begins_in_a_line_goes_on_in_the_next() -> None:
+    assert texts(
+        "It is closed in summer. Please write to", "us instead. Dogs wait", "outside."
+    ) == [
+        *("It is closed in summer.", "Please write to us instead.", "Dogs wait outside."),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Dr. Jo Lee and Mrs. Wu",
+        "Am 21. Dezember und 3. Januar",
+        "Im 2. Stock",
+        "Open 9.30 to 17.00",
+        "0800·220 042",
+        "Moving house? Call us",
+    ],
+)
+def test_what_is_no_end_of_a_sentence_stays_in_its_line(line: str) -> None:
+    assert texts(line) == [line]
+
+
+def test_a_long_line_is_split_in_time_that_grows_with_it() -> None:
+    assert len(texts("word. Word " * 20_000)) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("Can I take my dog?", rows_of(*STOP), "It reads: Dogs travel free."),
+        ("How much is a return?", rows_of(*STOP), "“Return” costs £4.10."),
+        (
+            "What number do I call in a power cut?",
+            rows_of("Moving house? Call 0330 123 600. Power cut? Call 105, free", "P", "Q"),
+            "Next to “Power cut? Call” it says 105",
+        ),
+        ("Who served me?", rows_of("Served by: Maria", "P", "Q"), "Next to “Served by” it says Maria"),
+        ("What's the driver's name?", rows_of("Sorry", "8am to 7pm. Driver: Lee", "Q"), "“Driver” it says Lee"),
+        ("How much is a table?", rows_of("Want a table? Tables cost $10", "Tea $1"), "“Tables cost” costs $10"),
+        ("How many tablets can I take a day?", rows_of("Xo 10 mg tablets", "take one tablet a day."), "reads: "),
+        ("Where is it?", rows_of("Yard sale", "118 Maple Street", "Toys"), "It reads: 118 Maple Street"),
+        ("Où est-ce ?", rows_of("Fête", "12 rue des Lilas, no 3", "Vide-grenier"), "12 rue des Lilas"),
+        ("Wo ist das?", rows_of("Flohmarkt", "Lindenstraße 4", "Samstag"), "Lindenstraße 4"),
+        ("When should we be there?", rows_of("14:02", "Hi", "14:05", "14:08", "14:10", "14:12"), "I find no"),
+        ("When do we land?", cells(("DATE", "4 DEC 2026"), ("ARRIVAL", "14:50")), "“ARRIVAL” it says 14:50"),
+        ("Is it day or night?", (), "I cannot tell that"),
+        ("¿Cuánto cuesta la entrada para niños?", rows_of("Entrada general 5,50 €", "Niños 2,75 €"), "Niños 2,75 €"),
+        (
+            "What happens if I pay late?",
+            rows_of("Please pay by Monday. A late fee of £15 applies.", "P", "Q"),
+            "Please pay by Monday.; A late fee of £15 applies.",
+        ),
+    ],
+)  # fmt: skip
+def test_an_answer_is_the_sentence_that_has_it(
+    question: str, rows: Sequence[Row], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+MENU = ("Oat porridge (V) £4", "Lentil soup (VG) £5", "Toast (VG) £3", "Pie £7")
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "told"),
+    [
+        ("Is there anything vegan?", MENU, "Lentil soup (VG) £5; Toast (VG) £3"),
+        ("Is there anything vegetarian?", MENU, "Oat porridge (V) £4; Lentil soup (VG) £5; Toast"),
+        ("Is the soup vegan?", MENU, "closest: Lentil soup (VG) £5"),
+        ("Is there anything vegan?", (MENU[0], MENU[3]), "closest: Oat porridge (V) £4"),
+    ],
+)
+def test_a_sign_for_what_is_vegan_is_another_than_that_for_vegetarian(
+    question: str, rows: tuple[str, ...], told: str
+) -> None:
+    answer = first_line(question, *rows)
+    assert told in answer
+    assert "Pie" not in answer
+
+
+def lines() -> tuple[Row, ...]:
+    """Two stops of a bus line, whose first row tells the days."""
+    return (*rows_of(STOP[0]), *cells(*(tuple(line.split()) for line in STOP[1:3])))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        # It is noon on a Tuesday.
+        ("When is the next bus from the station?", "It leaves at 12:53."),
+        ("When does the first bus leave the station?", "It leaves at 06:22."),
+        ("When is the last bus from the station?", "It leaves at 16:20."),
+        ("Wann fährt der letzte Bus ab Station?", "Abfahrt ist um 16:20."),
+        ("When is the next bus to the harbour?", "It reads: Harbour 06:58 09:26 13:31 17:03"),
+        ("When is the next bus from the station on Sunday?", "Station 06:22 08:41 12:53 16:20"),
+    ],
+)
+def test_the_next_the_first_and_the_last_of_a_line_are_told(question: str, answer: str) -> None:
+    assert answer in said_of(question, lines())
+
+
+def test_no_next_bus_is_told_for_other_days_than_the_timetable_names() -> None:
+    weekend = (*rows_of("Saturday, Sunday"), *lines()[1:])
+    assert "It leaves" not in said_of("When is the next bus from the station?", weekend)
+
+
+FORM = ("We left it with a neighbour", "It is in a safe place", "Collect it from the depot")
+
+
+def form(*signs: str, side: int = 26) -> Bgr:
+    """A form: each line has a box in front, which is empty, has a tick or a cross, or is a ring."""
+    paper = np.full((360, 900, 3), 225, np.uint8)
+    for at, (line, sign) in enumerate(zip(FORM, signs, strict=True)):
+        left, top = 60, 60 + 90 * at
+        inside = (left + 5, top + 5), (left + side - 5, top + side - 5)
+        if sign == "ring":
+            cv2.circle(paper, (left + side // 2, top + side // 2), side // 2, (20, 20, 20), 2)
+        elif sign:
+            cv2.rectangle(paper, (left, top), (left + side, top + side), (20, 20, 20), 2)
+        if sign == "cross":
+            cv2.line(paper, *inside, (90, 20, 20), 3)
+            cv2.line(
+                paper, (inside[0][0], inside[1][1]), (inside[1][0], inside[0][1]), (90, 20, 20), 3
+            )
+        if sign == "tick":
+            hook = np.array([(left + 5, top + 12), (left + 11, top + 22), (left + 30, top - 4)])
+            cv2.polylines(paper, [hook], False, (90, 20, 20), 3)
+        cv2.putText(
+            paper,
+            line,
+            (left + 44, top + 25),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            1,
+            (30, 30, 30),
+            2,
+            cv2.LINE_AA,
+        )
+    return paper
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.mark.parametrize(
+    ("signs", "told"),
+    [
+        (("tick", "box", "box"), (TICKED, EMPTY, EMPTY)),
+        (("box", "cross", "box"), (EMPTY, TICKED, EMPTY)),
+        (("ring", "ring", "ring"), ("", "", "")),
+        # One square alone may be anything.
+        (("", "box", ""), ("", "", "")),
+        (("", "", ""), ("", "", "")),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["upright", "upside down"])
+def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
+    reader: Reader, signs: tuple[str, ...], told: tuple[str, ...], turned: bool
+) -> None:
+    picture = form(*signs)
+    if turned:
+        picture = np.asarray(cv2.rotate(picture, cv2.ROTATE_180), np.uint8)
+    rows = [row.text for row in reading_order(reader.text(picture))]
+    assert len(rows) == 3
+    for row, sign, line in zip(rows, told, FORM, strict=True):
+        assert row[:1] == (sign or row[:1])
+        assert (row[0] in EMPTY + TICKED) == bool(sign)
+        assert line.split()[-1] in row
+
+
+def test_a_form_has_no_boxes_where_there_is_no_print() -> None:
+    assert marked(np.full((90, 160, 3), 200, np.uint8), []) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (
+            "Do I have to go to the depot?",
+            "It reads: ☐ Collect it from the depot\nThe box in front of it is not ticked.",
+        ),
+        ("Is it with a neighbour?", "It reads: ☑ We left it with a neighbour"),
+        ("Which one is ticked?", "closest: ☑ We left it with a neighbour"),
+    ],
+)
+def test_an_answer_tells_that_a_box_is_not_ticked(question: str, answer: str) -> None:
+    rows = rows_of(f"☑ {FORM[0]}", f"☐ {FORM[1]}", f"☐ {FORM[2]}")
+    assert said_of(question, rows).endswith(answer)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_it_is_said_in_each_language(code: str) -> None:
+    said = language(code).say("not_ticked")
+    assert said
+    assert (said == language("en").say("not_ticked")) == (code == "en")
