@@ -161,6 +161,9 @@ def thing(s: Speaker) -> Answer:
         if row is not None and s.intent.how_many:
             # "How many bags?" may be asked of tea.
             return s.counted(row)
+        if row is not None and len(s.rows) >= PAGE:
+            # "Do they have fish?" is asked of a menu.
+            return s.quote(row)
         missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
         return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:

@@ -372,6 +372,9 @@ class Speaker:
         below = self.rows[at + 1 : at + 1 + SOME]
         if row.text.rstrip().endswith(":"):
             return list(takewhile(lambda one: not one.apart, below))
+        if priced(row) is not None:
+            # "Full English £9.50", and below it what that has
+            return list(takewhile(lambda one: one.text[:1].islower() and not has_digit(one), below))
         if len(row.cells) > 1:
             heads = not has_digit(row)
             table = takewhile(

@@ -223,6 +223,9 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
 )
+_DEAR = re.compile(
+    r"(?:dear|sehr geehrte\w?|liebe[rs]?|chere?s?|madame|monsieur|estimad[oa]s?|querid[oa]s?|gentile|caro|cara|beste|geachte|szanown\w{1,3})\b"
+)
 # As menus mark what is vegetarian
 _VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
 
@@ -236,7 +239,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
     """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
     words = s.words
     if s.intent.who and words in (("recipient",), ("sender",)):
-        return [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+        told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+        # The head of a letter says whom it is from.
+        is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
+        return told or s.rows[: int(is_letter)]
     if any(map(_TICKED.search, words)):
         return [row for row in s.rows if row.text.startswith(TICKED)]
     if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):

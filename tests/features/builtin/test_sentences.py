@@ -85,6 +85,15 @@ def test_a_long_line_is_split_in_time_that_grows_with_it() -> None:
         ("Is it day or night?", (), "I cannot tell that"),
         ("¿Cuánto cuesta la entrada para niños?", rows_of("Entrada general 5,50 €", "Niños 2,75 €"), "Niños 2,75 €"),
         (
+            "What comes with the full English?",
+            rows_of("Full English £9.50", "bacon, egg and toast", "Tea £2.30"),
+            "Full English £9.50; bacon, egg and toast",
+        ),
+        ("Do they have fish?", rows_of(*"ABCDEFG", "Fish fingers £8.25"), "It reads: Fish fingers £8.25"),
+        ("Is there a fish?", rows_of("A", "Fish fingers £8.25"), "I may miss it"),
+        ("Who is this letter from?", rows_of("Bright Dental", "Dear Mrs Wu,", "Your check-up"), "closest: Bright Dental"),
+        ("Who is this letter from?", rows_of("Bright Dental", "Mrs Wu", "Your check-up"), "I find no row"),
+        (
             "What happens if I pay late?",
             rows_of("Please pay by Monday. A late fee of £15 applies.", "P", "Q"),
             "Please pay by Monday.; A late fee of £15 applies.",
