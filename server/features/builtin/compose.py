@@ -213,6 +213,22 @@ def _answer(s: Speaker) -> Answer:
     return _sure(s, _ROWS[want](s))
 
 
+# A place of which a display indoors tells nothing unless it names it
+_OUTSIDE = frozenset(
+    [
+        "outside",
+        "outdoors",
+        "draussen",
+        "aussen",
+        "dehors",
+        "exterieur",
+        "fuera",
+        "exterior",
+        "fuori",
+        "esterno",
+        "buiten",
+    ]
+)
 # Its kind is enough to tell which figure is asked for.
 _BY_KIND = MEASURES - {Want.AMOUNT, Want.PERCENT} | {Want.MONEY_BACK}
 
@@ -222,7 +238,11 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     unnamed = [word for word in s.unnamed() if not _says_nothing(s, word)] if s.sources else []
     if s.intent.want in _BY_KIND:
         # "How cold is it in the valley?", where print beside the figure names the valley
-        unnamed = [word for word in unnamed if any(names_it(row.text, word) for row in s.rows)]
+        unnamed = [
+            word
+            for word in unnamed
+            if word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
+        ]
     return s.closest() if unnamed else answer
 
 

@@ -330,7 +330,7 @@ class BuiltinEngine:
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
         mentions: list[str] = []
-        missing, key = self._missing(intent), "found_at"
+        missing, key, printed = self._missing(intent), "found_at", False
         if seen := await self._seen(bgr, intent):
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
@@ -344,6 +344,8 @@ class BuiltinEngine:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
             missing = "" if boxes else missing
+            # Other words of the print may tell where it is.
+            printed = len(pieces) >= PRINTED and not intent.things
             key = "written_at"
             mentions = locate.mentions(pieces, boxes)
         elif locate.wants_codes(intent):
@@ -358,7 +360,7 @@ class BuiltinEngine:
             wanted = locate.wanted_colours(intent, question)
             spots = await in_pool(pool, locate.colour_boxes, bgr, wanted)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
-        if not (boxes or missing or locate.names_something(intent, question)):
+        if not boxes and (printed or not (missing or locate.names_something(intent, question))):
             return None
         # In words the place is one of the camera's picture.
         region, (height, width) = picture.region, bgr.shape[:2]

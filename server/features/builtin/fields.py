@@ -104,12 +104,15 @@ _ADDRESS = re.compile(
     r"\b\d{1,4}[a-z]?,? (?:[^\W\d_][\w'.-]{0,20} ){1,3}(?:street|st|road|rd|lane|ln|avenue|ave|drive|way|square|close|court|place|terrace"
     r"|grove|hill|row|boulevard|blvd|quay|crescent|gardens|yard|walk|mews)\b"
     r"|\b(?:rue|avenue|boulevard|place|quai|via|viale|piazza|corso|calle|plaza|avenida|paseo|rua|praca|largo|ulica|ul\.) [^\W\d_].{0,40}\d"
+    r"|[^\W\d_] (?:street|road|lane|avenue|square), [^\W\d_]"
+    # Postcodes with their town
+    r"|[^\W\d_],? [a-z]{1,2}\d{1,2}[a-z]? ?\d[a-z]{2}\b|\b\d{5} [^\W\d_]{3}"
     r"|[^\W\d_](?:strasse|str\.?|weg|platz|gasse|allee|damm|straat|laan|plein) \d"
 )
 
 
 def is_address(row: str) -> bool:
-    """Find whether a row has a street with a house's number."""
+    """Find whether a row has a street with a house's number or a town, or a postcode."""
     return _ADDRESS.search(plain(row)) is not None
 
 

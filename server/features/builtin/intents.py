@@ -72,8 +72,9 @@ class Intent:
     # The things that it names, and whether it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
-    # It asks for somebody, or for the way to a place.
+    # It asks for somebody, for a place, or for the way to one.
     who: bool = False
+    where: bool = False
     towards: bool = False
     # The thing that it asks for, as written, where nothing here knows it; all of it where it is not `understood`
     sought: str = ""
@@ -106,8 +107,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     """
     question = ends(question)
     text = plain(question)
-    who, towards = _WHO.search(text) is not None, _TOWARDS.search(text) is not None
-    intent = replace(_subject(question, text, chosen, page), who=who, towards=towards)
+    who, where, towards = (one.search(text) is not None for one in (_WHO, _WHERE, _TOWARDS))
+    where = where and not _GOES.search(text)
+    intent = replace(_subject(question, text, chosen, page), who=who, where=where, towards=towards)
     codes = languages_of(text)
     intent = _reconsidered(intent, text, codes)
     # The language of the answer is that of the question, unless it is chosen.
@@ -157,7 +159,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
-    if want in (Want.FACES, Want.THING) and not how_many and _chooses_people(text, one.code):
+    chooses = _chooses_people(text, one.code)
+    of_a_kind = how_many and not chooses and _OF_A_KIND.search(text)
+    if want in (Want.FACES, Want.THING) and (of_a_kind or (chooses and not how_many)):
         want = Want.OTHER
     return replace(intent, want=want, things=things, how_many=how_many)
 
@@ -166,9 +170,6 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
-    if intent.want is Want.SUMMARY and _WHERE.search(text):
-        # "Where is it?"
-        return replace(intent, asked=WHERE)
     if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
@@ -274,8 +275,6 @@ LAST = frozenset(
 )
 # Which of several departures is asked about
 ORDER = NEXT | FIRST | LAST
-# What gives the subject of "Where is it?", in any language
-WHERE = "where"
 # No time answers "Where does the bus go?".
 _WHERE = re.compile(
     r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
@@ -337,6 +336,8 @@ _CLOSED_FOR = re.compile(
 _PARTS = re.compile(
     r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"
 )
+# "Where does the money go?"
+_GOES = re.compile(r"\b(?:does|do|did|goes?|geht|gehen|kommt|va|vont|aller|ir|vai|gaat|idzie)\b")
 # "Where are they going?"
 _WHERE_DOES = re.compile(
     r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
@@ -354,6 +355,11 @@ _HOW = re.compile(
 _WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
 _TOWARDS = re.compile(
     r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"
+)
+# "How many women?"
+_OF_A_KIND = re.compile(
+    r"\b(?:women|woman|ladies|girls?|boys|children|kids|babies|adults|frauen|madchen|jungen|kinder|femmes|filles|garcons|enfants|mujeres|chicas"
+    r"|ninos|ninas|donne|ragazze|bambini|mulheres|meninas|criancas|vrouwen|meisjes|kinderen|kobiet|dziewczyn|dzieci)\b"
 )
 # "The Old Net Loft" is no age.
 _AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")

@@ -311,6 +311,8 @@ def is_level(first: Row, other: Row) -> bool:
     )
 
 
+# Boxes of a form, as they are written: empty, and ticked
+BOXES = EMPTY, TICKED = "☐", "☑"
 # The end of a sentence in a line of running text, or a sign between two things. Short words with a dot are
 # abbreviations ("Dr. Jo"), and short numbers with one are days and floors ("21. Mai").
 _BETWEEN = re.compile(
@@ -324,6 +326,11 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
     found: list[Row] = []
     open_end = False
     for row in rows:
+        if len(row.cells) > 1 and any(cell.text[:1] in BOXES for cell in row.cells):
+            # Each box of a form is of its own.
+            found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
+            open_end = False
+            continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
         if open_end and not row.apart and first[:1].islower():
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from server.features.builtin import colours, fields
 from server.features.builtin.detector import PERSON, asked_for
-from server.features.builtin.intents import WHERE
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.tables import names_it
@@ -29,7 +28,7 @@ def colour(s: Speaker) -> Answer:
         return _of_place(s)
     # Of "the knife beside the apple" the first is asked about.
     if asked := asked_for(s.things, intent.things[:1]):
-        seen = [name for name, _ in s.facts.thing_colours[:2]]
+        seen = _first_colours(s.facts.thing_colours)
         if not seen:
             # It is there, and nobody knows where, or what shows through it.
             return s.sentence(s.cannot, s.say("see_things", things=s.things_named(asked[:1]))), ""
@@ -37,6 +36,18 @@ def colour(s: Speaker) -> Answer:
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
     return s.say("thing_missed", thing=s.thing_words.one(intent.things[0])), _of_picture(s)
+
+
+# Share up to which black or grey may be of windows, wheels and shadows, and from which another colour is a thing's own
+_SHADE, _OWN = 0.6, 0.2
+
+
+def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
+    """Return up to two colours of a thing: before the black of a bus's windows its blue."""
+    names = [name for name, _ in shares[:2]]
+    shade = bool(shares) and shares[0][0] in ("black", "grey") and shares[0][1] < _SHADE
+    vivid = len(shares) > 1 and shares[1][0] not in (*colours.NEUTRAL, "brown")
+    return names[::-1] if shade and vivid and shares[1][1] >= _OWN else names
 
 
 def _of_place(s: Speaker) -> Answer:
@@ -182,8 +193,8 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
 
 
 def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:
-    """Return the row that begins with a figure and names one of these words; None without one."""
-    rows = (row for row in s.rows if row.text[:1].isdigit())
+    """Return the row that has a figure first or last and names one of these words; None without one."""
+    rows = (row for row in s.rows if row.text[:1].isdigit() or row.text[-1:].isdigit())
     return next((row for row in rows if any(names_it(row.text, word) for word in words)), None)
 
 
@@ -244,7 +255,7 @@ def summary(s: Speaker) -> Answer:
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
-    if s.intent.asked == WHERE and (places := [r for r in s.rows if fields.is_address(r.text)]):
+    if s.intent.where and (places := [r for r in s.rows if fields.is_address(r.text)]):
         s.sources = {row.text: "" for row in places}
         return s.quote(places[0]) if len(places) == 1 else s.closest()
     return overview(s)

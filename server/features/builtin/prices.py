@@ -460,7 +460,7 @@ def _without_money(text: str) -> str:
         text = pattern.sub(" ", text)
     # "Want a table? Tables cost $10."
     text = kept + text.rpartition("? ")[2]
-    return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/") or text.strip()
+    return re.sub(r"\s+", " ", text).strip(" .:;,-–_*=/☐☑") or text.strip()
 
 
 def amount(text: str) -> Decimal:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from server.features.builtin.codes import Code, told
 from server.features.builtin.lines import Piece, legible, reading_order
 from server.features.builtin.seeking import Sought, Spotted, seek
+from server.features.builtin.shapes import looked_at
 from server.features.builtin.surroundings import Around, Extra, around
-from server.features.builtin.ticks import marked
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.planes import Luma, luma_plane
@@ -162,10 +162,10 @@ class Reader:
             reader = self._load_text()
             if reader is None:
                 return [], False
-            pieces = marked(bgr, _pieces(_recognise(reader, bgr)))
+            pieces = looked_at(bgr, _pieces(_recognise(reader, bgr)))
             if pieces and _certainty(pieces) < _POOR:
                 turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
-                other = marked(turned, _pieces(_recognise(reader, turned)))
+                other = looked_at(turned, _pieces(_recognise(reader, turned)))
                 if _certainty(other) > _certainty(pieces) + 0.1:
                     return other, True
         return pieces, False

@@ -15,11 +15,10 @@ from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
-from server.features.builtin.lines import Row, is_level, row_of, sentences
+from server.features.builtin.lines import EMPTY, Row, is_level, row_of, sentences
 from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
-from server.features.builtin.ticks import EMPTY
 from server.features.builtin.wants import TEXT_ITSELF, Want
 
 # Most rows, and most items of a list, in an answer

@@ -168,14 +168,12 @@ _LARGER = 1.2
 def _under_caption(rows: Sequence[Row], cell: Cell) -> tuple[str, Row] | None:
     """Return what stands in larger print below a cell of small captions, and its row; None without it."""
     row, *further = rows
-    if any(map(str.isdigit, row.text)):
+    if any(map(str.isdigit, cell.text)):
         return None
     for below in further:
         value = overlapping(below, cell)
-        if below.height < _LARGER * row.height:
-            return None
         if value is not None:
-            return value.text, below
+            return (value.text, below) if below.height >= _LARGER * row.height else None
     return None
 
 
@@ -303,7 +301,9 @@ def _tokens(folded: str) -> list[str]:
 def _is_plural(token: str, word: str) -> bool:
     """Find whether two words are one, or one of them is the other's plural."""
     short, long = sorted((token, word), key=len)
-    ends = ("s", "es", "n", "en", "e")
+    ends: tuple[str, ...] = ("s", "es", "n", "en", "e")
+    # "Gelbe", and "gelber"
+    ends += ("r",) * (len(short) >= _REST + 1)
     return token == word or (len(short) >= 3 and long in {short + end for end in ends})
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from server.features.builtin import codes, fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import ORDER
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import TICKED, Row
 from server.features.builtin.speaker import (
     BOOK,
     ITEMS,
@@ -22,7 +22,6 @@ from server.features.builtin.speaker import (
     has_digit,
 )
 from server.features.builtin.tables import plain_words
-from server.features.builtin.ticks import TICKED
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 
@@ -293,11 +292,21 @@ def lookup(s: Speaker) -> Answer:
         return s.closest()
     # No figure answers "Who is this parcel for?".
     if near is not None and s.intent.who and not (near.prose or near.label in near.row.text):
-        # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like
-        s.sources = {row.text: "" for row in (*naming(s, words)[:1], near.row)}
+        # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like; "Headteacher", and above it a name
+        at = next(at for at, row in enumerate(s.rows) if row in naming(s, words)[:1])
+        above = [row for row in s.rows[at - 1 : at] if _NAME.fullmatch(row.text)]
+        s.sources = {row.text: "" for row in (*above, s.rows[at], near.row)}
         return s.closest()
     if near is not None and (not s.intent.who or near.prose or any(map(str.isalpha, near.value))):
         return s.beside(near)
+    if (
+        s.intent.where
+        and len(words) < 2
+        and (places := [row for row in s.rows if fields.is_address(row.text)])
+    ):
+        # "Where is the concert?"
+        s.sources = {row.text: "" for row in places}
+        return s.closest()
     return s.why_not(s.cannot_here)
 
 
@@ -317,6 +326,7 @@ def _yes_or_count(s: Speaker) -> Answer:
     is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     named.sort(
         key=lambda row: (
+            is_count and not has_digit(row),
             is_count and not row.text[:1].isdigit(),
             len(row.text.split()) <= MOST_HEADING,
         )
@@ -674,6 +684,12 @@ KNOWN_OF_ALL = _GENERAL | frozenset(
 KNOWN = {
     **dict.fromkeys((Want.DATE, Want.TIME), TRAVEL),
     Want.DEPARTURE: TRAVEL | ORDER,
+    **dict.fromkeys(
+        (Want.EMAIL, Want.URL),
+        frozenset(
+            plain_words("address adresse direccion dirección indirizzo endereço adres adresi")
+        ),
+    ),
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }

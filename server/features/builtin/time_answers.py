@@ -41,6 +41,10 @@ def expiry(s: Speaker) -> Answer:
         # "How long does it keep once open?"
         return s.quote(told[0])
     named = fields.expiry(texts)
+    timed = [row for row in naming(s, s.words) if fields.times([row.text])]
+    if named is None and len(timed) == 1:
+        # "Until when is the pool open?"
+        return s.quote(timed[0])
     if named is not None and s.intent.yes_no and s.words:
         # "Is it safe to eat for vegans?"
         s.sources = {row.text: "" for row in s.rows if named.text in row.text} or {named.text: ""}
@@ -131,9 +135,16 @@ def date(s: Speaker) -> Answer:
     return _dates_of(s, timed, named)
 
 
+# Words of a row that says no more than what is on a day
+_MOST_WORDS = 8
+
+
 def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     """Answer with the days in the rows that are named, else in all that have one."""
     found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
+    if len(found) == 1 and named and len(named[0].text.split()) > _MOST_WORDS:
+        # "The cost of the trip is to be paid by 27 November" is no day of the trip.
+        return s.quote(named[0])
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
         if not named and _stands_alone(s, timed[0], found[0]):

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import Row, reading_order, sentences
+from server.features.builtin.lines import EMPTY, TICKED, Cell, Row, reading_order, sentences
 from server.features.builtin.reader import Reader
-from server.features.builtin.ticks import EMPTY, TICKED, marked
+from server.features.builtin.shapes import looked_at
+from server.features.builtin.wants import Want
 from tests.features.builtin.scenes import Bgr
 from tests.features.builtin.test_compose import cells, first_line, said_of
 from tests.features.builtin.test_fields import rows_of
@@ -218,7 +220,7 @@ def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
 
 
 def test_a_form_has_no_boxes_where_there_is_no_print() -> None:
-    assert marked(np.full((90, 160, 3), 200, np.uint8), []) == []
+    assert looked_at(np.full((90, 160, 3), 200, np.uint8), []) == []
 
 
 @pytest.mark.parametrize(
@@ -242,3 +244,52 @@ def test_it_is_said_in_each_language(code: str) -> None:
     said = language(code).say("not_ticked")
     assert said
     assert (said == language("en").say("not_ticked")) == (code == "en")
+
+
+def test_wide_gaps_part_a_line_that_was_read_as_one(reader: Reader) -> None:
+    """The heads of a table stand over its columns; words of a sentence stay together."""
+    paper = np.full((260, 900, 3), 225, np.uint8)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    for at, head in enumerate(("Block", "Row", "Seat", "Entrance")):
+        cv2.putText(paper, head, (60 + 140 * at, 80), font, 1, (30, 30, 30), 2, cv2.LINE_AA)
+    cv2.putText(
+        paper, "No dogs and no food in here", (60, 180), font, 1, (30, 30, 30), 2, cv2.LINE_AA
+    )
+    found = reader.text(paper)
+    heads = [piece for piece in found if piece.corners[0][1] < 120]
+    assert [piece.text for piece in heads] == ["Block", "Row", "Seat", "Entrance"]
+    for at, piece in enumerate(heads):
+        assert abs(piece.corners[0][0] - (60 + 140 * at)) < 25
+    assert [piece.text for piece in found if piece.corners[0][1] >= 120] == [
+        "No dogs and no food in here"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("What room am I in?", (Row("ROOM Bar 9 - 11", 20, (Cell("ROOM", 0, 50), Cell("Bar 9 - 11", 200, 300))), Row("317 Pool", 60, (Cell("317", 0, 90), Cell("Pool", 200, 240)))), "“ROOM” it says 317"),
+        ("What's the temperature outside?", rows_of("19.5 °C", "Heating on", "P"), "closest: 19.5 °C"),
+        ("How many people does it serve?", rows_of("Cake", "Serves 10", "Flour"), "It reads: Serves 10"),
+        ("How many lemons do I need?", rows_of("Lemon cake", "Juice of 2 lemons", "Flour"), "Juice of 2 lemons"),
+        ("Until when is the pool open?", rows_of("Arrival 18 Nov 2026", "Pool 8:00 - 21:00", "P"), "Pool 8:00 - 21:00"),
+        ("What's the email address?", rows_of("Address 22 Quarry Road", "Email", "P"), "I find no e-mail address"),
+        ("Who is the headteacher?", rows_of("Linda Okafor", "Headteacher", "Reply slip"), "closest: Linda Okafor; Headteacher"),
+        ("Where is the concert?", rows_of("The Lanterns", "Corn Exchange, Harbour Street, Bristol", "P"), "closest: Corn"),
+        ("Where does the money go?", rows_of("Yard sale", "118 Maple Street", "P"), "I find no row"),
+        ("What does a family membership cost?", cells(("☐ Junior £15", "☑ Adult £32", "☐ Family £58"),), "£58"),
+        ("Does he want to play tennis?", cells(("☑ Swimming", "☐ Tennis"),), "closest: ☐ Tennis\nThe box in front"),
+        ("When is the trip?", rows_of("The cost of the trip is to be paid by 27 November 2026", "P", "Q"), "It reads: The cost"),
+        ("Wann kommt der Gelbe Sack?", rows_of("Gelber Sack Do 12., Do 26.", "Papier Fr 27.", "P"), "Gelber Sack Do 12."),
+    ],
+)  # fmt: skip
+def test_a_caption_a_verb_or_a_box_leads_to_its_value(
+    question: str, rows: Sequence[Row], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+@pytest.mark.parametrize("question", ["How many women are there?", "Wie viele Kinder siehst du?"])
+def test_people_of_one_kind_are_not_counted(question: str) -> None:
+    assert understand(question).want is Want.OTHER
+    assert understand("How many people are there?").want is not Want.OTHER

@@ -1,0 +1,160 @@
+"""Finds what a reader of text does not tell of a line: wide gaps in it, and boxes to tick in front of it. Blocking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.features.builtin.lines import EMPTY, TICKED, Corners, Piece
+from server.media.picture.encode import Bgr
+
+# A form has so many boxes at least; one square alone may be a letter or a stain.
+_LEAST = 2
+# Pixels of a line's height in the strip that it is looked at in, how far that begins before it, in its heights, and how
+# far it goes up and down from it, in pixels: a box is higher than letters
+_HIGH, _BEFORE, _BESIDE = 40, 2.0, 10
+# Least and largest side of a box's inside, in heights of its line; its longer side by the other; its area by that of the
+# rectangle around it, which a ring fills less
+_SMALLEST, _LARGEST, _SQUARE, _FULL = 0.3, 1.0, 1.25, 0.88
+# Shares of its inside with ink: below the one it is empty, above the other it is a letter or filled; and the pixels at its
+# edge that are not counted
+_BARE, _FILLED, _EDGE = 0.05, 0.65, 3
+# Lines looked at: a form's
+_MOST = 80
+# Light of a ground that light print is on
+_DARK = 110
+# A gap that parts columns, in heights of a line: this wide, or less where it is so many times as wide as others between
+# words; and how many letters it may be from where its words part
+_GAP, _LESS, _WIDER, _WORDS, _NEAR = 0.72, 0.5, 1.7, 0.19, 2.5
+# Where words part: at a space, or where the reader has left it out: "SwimmingGym", "£15Adult"
+_PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
+
+# A box to tick: its sign, and the columns of its strip in which it begins and ends
+_Box = tuple[str, int, int]
+
+
+def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
+    """Return pieces of text parted at wide gaps, and with ☐ or ☑ before those with a box in front, if there are several.
+
+    `bgr`: the picture that they were read in.
+    """
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    signed = [one for piece in pieces[:_MOST] for one in _looked_at(grey, piece)]
+    is_form = sum(bool(sign) for sign, _ in signed) >= _LEAST
+    parts = [
+        replace(one, text=f"{sign} {one.text.lstrip('口□')}") if sign and is_form else one
+        for sign, one in signed
+    ]
+    return [*parts, *pieces[_MOST:]]
+
+
+def _looked_at(grey: cv2.typing.MatLike, piece: Piece) -> list[tuple[str, Piece]]:
+    """Return the parts of a piece, each with the sign of the box in front of it, or ""."""
+    high = piece.height
+    if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
+        return [("", piece)]
+    before = round(_BEFORE * _HIGH)
+    wide = before + max(1, round(piece.width * _HIGH / high))
+    there = _between(piece, -_BEFORE * high / max(1.0, piece.width), 1.0)
+    top, bottom = _BESIDE, _BESIDE + _HIGH
+    flat = np.array([(0, top), (wide, top), (wide, bottom), (0, bottom)], np.float32)
+    turn = cv2.getPerspectiveTransform(np.array(there, np.float32), flat)
+    size = wide, bottom + _BESIDE
+    strip = cv2.warpPerspective(grey, turn, size, borderMode=cv2.BORDER_REPLICATE)
+    light = cv2.bitwise_not(strip) if np.median(strip) < _DARK else strip
+    _, ink = cv2.threshold(light, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
+    boxes = _boxes(ink)
+    for _, begin, end in boxes:
+        # They are no letters.
+        ink[:, begin:end] = 0
+    rows = ink[top + _HIGH // 8 : bottom - _HIGH // 8, before:]
+    inked = np.flatnonzero((rows > 0).sum(axis=0) > 1)
+    cuts = _cuts(piece.text, inked)
+    found = []
+    first, left = 0, int(inked[0]) if len(inked) else 0
+    for (begin, end), right, behind in (*cuts, ((len(piece.text),) * 2, wide - before, 0)):
+        if text := piece.text[first:begin]:
+            shares = left / (wide - before), right / (wide - before)
+            part = replace(piece, text=text, corners=_between(piece, *shares)) if cuts else piece
+            near = [
+                one for one in boxes if before + left - _BEFORE * _HIGH < one[2] <= before + left
+            ]
+            boxes = [one for one in boxes if one not in near]
+            found.append((near[-1][0] if near else "", part))
+        first, left = end, behind
+    return found
+
+
+def _boxes(ink: cv2.typing.MatLike) -> list[_Box]:
+    """Return the boxes in a strip of `ink`, from left to right."""
+    outlines, tree = cv2.findContours(ink, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for outline, (_, _, inside, _) in zip(
+        outlines, tree[0] if tree is not None else (), strict=True
+    ):
+        holes = []
+        while inside >= 0:
+            holes.append(outlines[inside])
+            inside = tree[0][inside][0]
+        if holes and (sign := _sign_of(holes, ink)):
+            begin, _, wide, _ = cv2.boundingRect(outline)
+            found.append((sign, begin, begin + wide))
+    return sorted(found, key=lambda one: one[1])
+
+
+def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> str:
+    """Return EMPTY or TICKED for the insides of one outline if they make up a square; else ""."""
+    hull = cv2.convexHull(np.concatenate(holes))
+    _, sides, _ = cv2.minAreaRect(hull)
+    least, most = sorted(side / _HIGH for side in sides)
+    if least < _SMALLEST or most > _LARGEST or most > _SQUARE * least:
+        return ""
+    if cv2.contourArea(hull) < _FULL * sides[0] * sides[1]:
+        return ""
+    inside = np.zeros_like(ink)
+    cv2.fillConvexPoly(inside, hull, 255)
+    inside = cv2.erode(inside, np.ones((_EDGE, _EDGE), np.uint8))
+    share = cv2.mean(ink, mask=inside)[0] / 255
+    return EMPTY if share < _BARE else TICKED if share < _FILLED else ""
+
+
+def _cuts(text: str, inked: NDArray[np.intp]) -> list[tuple[tuple[int, int], int, int]]:
+    """Return where a text is cut: spans of it, and the columns at which the part before ends and the next one begins.
+
+    Empty where its words do not part at the gaps. `inked`: the columns with ink.
+    """
+    ends = [match.span() for match in _PARTS.finditer(text)]
+    if not ends or not len(inked):
+        return []
+    blank = np.diff(inked) / _HIGH
+    usual = min(blank[blank > _WORDS], default=0.0)
+    at = np.flatnonzero((blank > _GAP) | ((blank > _LESS) & (blank > _WIDER * usual)))
+    gaps = [(int(inked[one]), int(inked[one + 1])) for one in at]
+    # Letters are about as wide as each other, once the gaps are taken out.
+    letters = _letters(text)
+    whole = inked[-1] - inked[0] - sum(end - begin for begin, end in gaps)
+    cuts, gone = [], 0
+    for begin, end in gaps:
+        read = letters * (begin - inked[0] - gone) / max(1, whole)
+        near = min(ends, key=lambda span: abs(_letters(text[: span[0]]) - read))
+        if abs(_letters(text[: near[0]]) - read) > _NEAR:
+            return []
+        cuts.append((near, begin, end))
+        gone += end - begin
+    return cuts
+
+
+def _letters(text: str) -> int:
+    return len(text) - sum(map(str.isspace, text))
+
+
+def _between(piece: Piece, left: float, right: float) -> Corners:
+    """Return the corners of a piece from one share of its width to another."""
+    a, b, c, d = (np.array(corner) for corner in piece.corners)
+    found = (a + (b - a) * left, a + (b - a) * right, d + (c - d) * right, d + (c - d) * left)
+    return tuple((float(x), float(y)) for x, y in found)
