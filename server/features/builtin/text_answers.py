@@ -269,6 +269,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
     return None
 
 
+# Words of a question of which a row has to name two
+_MANY = 4
+
+
 def lookup(s: Speaker) -> Answer:
     words = s.words
     if (told := _of_kind(s)) is not None:
@@ -280,6 +284,12 @@ def lookup(s: Speaker) -> Answer:
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
     if cross is not None:
         return s.crossed(cross)
+    if (
+        len(words) >= _MANY + s.intent.yes_no
+        and max((hits_of(row, words) for row in s.rows), default=0) < 2
+    ):
+        # One word of many is of another question.
+        return s.why_not(s.cannot_here)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
         return _yes_or_count(s)
     listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
