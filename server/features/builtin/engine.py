@@ -346,6 +346,7 @@ class BuiltinEngine:
             missing = "" if boxes else missing
             # Other words of the print may tell where it is.
             printed = len(pieces) >= PRINTED and not intent.things
+            boxes = [] if printed and intent.acts else boxes
             key = "written_at"
             mentions = locate.mentions(pieces, boxes)
         elif locate.wants_codes(intent):

@@ -76,6 +76,8 @@ class Intent:
     who: bool = False
     where: bool = False
     towards: bool = False
+    # It asks what somebody does there: "Where do I pay?"
+    acts: bool = False
     # The thing that it asks for, as written, where nothing here knows it; all of it where it is not `understood`
     sought: str = ""
     # False where none of its words is known in any language
@@ -91,6 +93,8 @@ _GIVES_WAY = {
         Want.HOURS: (Want.PRICE, Want.AMOUNT),
         Want.DURATION: (Want.HOURS,),
         Want.LIGHT: (Want.DATE,),
+        # "How much is a colour print?"
+        Want.COLOUR: (Want.PRICE,),
     }.items()
 }
 # What a question with the name of a thing may be about besides the thing
@@ -107,9 +111,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     """
     question = ends(question)
     text = plain(question)
-    who, where, towards = (one.search(text) is not None for one in (_WHO, _WHERE, _TOWARDS))
-    where = where and not _GOES.search(text)
-    intent = replace(_subject(question, text, chosen, page), who=who, where=where, towards=towards)
+    intent = _whom_or_where(_subject(question, text, chosen, page), text)
     codes = languages_of(text)
     intent = _reconsidered(intent, text, codes)
     # The language of the answer is that of the question, unless it is chosen.
@@ -118,6 +120,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     # "Is it orange?" names no fruit.
     is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
     things = names_in(_without(text, intent.asked) if is_hue else text, spoken[:1])
+    intent, things = _without_wearer(intent, things)
     if not things:
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
@@ -166,10 +169,32 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     return replace(intent, want=want, things=things, how_many=how_many)
 
 
+def _whom_or_where(intent: Intent, text: str) -> Intent:
+    """Add whether a `plain` question asks for somebody, a place, or the way to one."""
+    return replace(
+        intent,
+        who=_WHO.search(text) is not None,
+        where=_WHERE.search(text) is not None,
+        towards=_TOWARDS.search(text) is not None,
+        acts=any(map(re.Pattern.search, (_WHERE_DOES, _GOES), (text, text)))
+        and not _SAYS.search(text),
+    )
+
+
+def _without_wearer(intent: Intent, things: tuple[str, ...]) -> tuple[Intent, tuple[str, ...]]:
+    """Return a question about what somebody wears as one about that: "Is the person wearing a watch?"."""
+    if intent.want is not Want.FACES or not intent.yes_no or intent.place or len(things) < 2:
+        return intent, things
+    return replace(intent, want=Want.LOOKUP), tuple(one for one in things if one != PERSON)
+
+
 def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
     if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
         return replace(intent, want=Want.BEYOND)
+    if intent.want is Want.TOTAL and intent.where and intent.acts:
+        # "Where do I pay?"
+        return replace(intent, want=Want.LOOKUP, words=(*intent.asked.split(), *intent.words))
     if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
@@ -336,8 +361,10 @@ _CLOSED_FOR = re.compile(
 _PARTS = re.compile(
     r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"
 )
+# "Where does it say EXIT?"
+_SAYS = re.compile(r"\b(?:say|says|said|written|reads?|mentions?|mentioned)\b")
 # "Where does the money go?"
-_GOES = re.compile(r"\b(?:does|do|did|goes?|geht|gehen|kommt|va|vont|aller|ir|vai|gaat|idzie)\b")
+_GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vont|gaat|idzie)\b")
 # "Where are they going?"
 _WHERE_DOES = re.compile(
     r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"

@@ -179,6 +179,10 @@ def is_unit(word: str) -> bool:
     return _UNIT.fullmatch(word) is not None
 
 
+# A figure alone
+_ALONE = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
+
+
 def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
     """Return the prices by weight, volume or piece, with their units as written.
 
@@ -189,8 +193,10 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
         for match in _PER.finditer(row.text):
             unit = match["unit"] or match["first"] or match["before"]
             here = matches((*_PRICES, _BARE), row.text) or _FUEL.findall(row.text)
-            if not here and index + 1 < len(rows):
-                here = matches((*_PRICES, _BARE), rows[index + 1].text)
+            # A figure alone below it is its own, and one above that of another caption.
+            below = rows[index + 1].text if index + 1 < len(rows) else ""
+            if not here:
+                here = [below] if _ALONE.fullmatch(below) else matches((*_PRICES, _BARE), below)
             if not here and index:
                 here = matches((*_PRICES, _BARE), rows[index - 1].text)
             # "7,98 €/kg" has its price in front; "1 kg = 7,98 €" and "per kg: 7,98" have it behind.

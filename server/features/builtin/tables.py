@@ -7,8 +7,10 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 
+from server.features.builtin.language import LATIN, language
 from server.features.builtin.lines import Cell, Row
 from server.models.routing import plain, word_pattern
 
@@ -286,7 +288,23 @@ def _kin(word: str) -> Iterable[str]:
     for group in _SYNONYMS:
         if word in group:
             return group
-    return (word,)
+    return (word, *_short_days().get(word, ()))
+
+
+@cache
+def _short_days() -> dict[str, frozenset[str]]:
+    """Return the abbreviations of each day's name, as timetables have them: "fri" of "friday"."""
+    found: dict[str, frozenset[str]] = {}
+    for code in LATIN:
+        for names in language(code).days:
+            forms = [name for name in plain(names).split() if name.isalpha()]
+            short = frozenset(name for name in forms if len(name) <= _DAY)
+            found |= {name: short for name in forms if len(name) > _DAY}
+    return found
+
+
+# Letters of a day's abbreviation, at most
+_DAY = 4
 
 
 def _spaced(word: str) -> bool:
@@ -301,9 +319,10 @@ def _tokens(folded: str) -> list[str]:
 def _is_plural(token: str, word: str) -> bool:
     """Find whether two words are one, or one of them is the other's plural."""
     short, long = sorted((token, word), key=len)
-    ends: tuple[str, ...] = ("s", "es", "n", "en", "e")
-    # "Gelbe", and "gelber"
-    ends += ("r",) * (len(short) >= _REST + 1)
+    ends: tuple[str, ...] = ("s", "es")
+    # "Tonnen", but not "car" and "care"; "gelbe" and "gelber"
+    ends += ("n", "en", "e") if len(short) >= _REST else ()
+    ends += ("r",) if len(short) > _REST else ()
     return token == word or (len(short) >= 3 and long in {short + end for end in ends})
 
 

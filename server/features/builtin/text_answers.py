@@ -239,6 +239,9 @@ def _of_kind(s: Speaker) -> list[Row] | None:
     words = s.words
     if s.intent.who and words in (("recipient",), ("sender",)):
         told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+        # "Yours sincerely", and below it who
+        signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
+        told += [row for above, row in pairwise(s.rows) if above in signed]
         # The head of a letter says whom it is from.
         is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
         return told or s.rows[: int(is_letter)]
@@ -295,7 +298,7 @@ def lookup(s: Speaker) -> Answer:
     listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
     if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
-    near = tables.beside(s.rows, words)
+    near = tables.beside(s.rows, _special(s, words))
     if near is not None and near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
         # "What happens if I pay late?"
         s.sources = {row.text: "" for row in named[:SOME]}
@@ -303,14 +306,15 @@ def lookup(s: Speaker) -> Answer:
     # No figure answers "Who is this parcel for?".
     if near is not None and s.intent.who and not (near.prose or near.label in near.row.text):
         # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like; "Headteacher", and above it a name
-        at = next(at for at, row in enumerate(s.rows) if row in naming(s, words)[:1])
-        above = [row for row in s.rows[at - 1 : at] if _NAME.fullmatch(row.text)]
-        s.sources = {row.text: "" for row in (*above, s.rows[at], near.row)}
+        named = naming(s, words)[:1]
+        above = [one for one, row in pairwise(s.rows) if row in named and _NAME.fullmatch(one.text)]
+        s.sources = {row.text: "" for row in (*above, *named, near.row)}
         return s.closest()
     if near is not None and (not s.intent.who or near.prose or any(map(str.isalpha, near.value))):
         return s.beside(near)
     if (
         s.intent.where
+        and not s.intent.acts
         and len(words) < 2
         and (places := [row for row in s.rows if fields.is_address(row.text)])
     ):
@@ -318,6 +322,14 @@ def lookup(s: Speaker) -> Answer:
         s.sources = {row.text: "" for row in places}
         return s.closest()
     return s.why_not(s.cannot_here)
+
+
+def _counts(row: Row, words: Sequence[str]) -> bool:
+    """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs"."""
+    tokens = row.text.split()
+    at = [at for at, one in enumerate(tokens) if any(tables.names_it(one, word) for word in words)]
+    before = (tokens[one - 1 - tokens[one - 1].islower()] for one in at if one > 1)
+    return any(any(map(str.isdigit, one)) for one in before)
 
 
 def _yes_or_count(s: Speaker) -> Answer:
@@ -336,6 +348,7 @@ def _yes_or_count(s: Speaker) -> Answer:
     is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     named.sort(
         key=lambda row: (
+            is_count and not _counts(row, s.words),
             is_count and not has_digit(row),
             is_count and not row.text[:1].isdigit(),
             len(row.text.split()) <= MOST_HEADING,
@@ -344,6 +357,10 @@ def _yes_or_count(s: Speaker) -> Answer:
     if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
         # It is the end of what the row above begins.
         s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
+        return s.closest()
+    if s.intent.yes_no and 1 < len(named) <= SOME and len(s.words) > 1:
+        # "Night Ferry 21:45" and "NIGHT FERRY: sold out"
+        s.sources = {row.text: "" for row in named}
         return s.closest()
     return s.counted(named[0]) if is_count else s.quote(named[0])
 
@@ -638,6 +655,14 @@ def dearest(s: Speaker) -> Answer:
     return _extreme(s, highest=True)
 
 
+# What is listed, whatever it is
+_ANY = frozenset(
+    plain_words(
+        "thing item dish meal option one product food drink menu list here gericht ding artikel plat produit plato producto piatto prodotto"
+    )
+)
+
+
 def _extreme(s: Speaker, *, highest: bool) -> Answer:
     if s.intent.yes_no and s.words and not naming(s, s.words):
         # "Is it cheaper online?"
@@ -652,7 +677,8 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
     found = prices.extreme(section or s.rows, highest=highest)
     if not found:
         return price(s)
-    if found[0].row.price or (not section and naming(s, s.words)):
+    about = [word for word in s.words if word not in _ANY]
+    if found[0].row.price or (not section and (about or naming(s, s.words))):
         # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()
@@ -735,11 +761,24 @@ def hits_of(row: Row, words: Sequence[str]) -> int:
     return sum(1 + word.isdigit() for word in named)
 
 
+def _special(s: Speaker, words: Sequence[str]) -> Sequence[str]:
+    """Return the words that a page's title does not name, if there are any: of an exam timetable "history", and not "exam"."""
+    if len(s.rows) < PAGE:
+        return words
+    title = [row for row in s.title() if s.is_large(row) and not has_digit(row)]
+    return [word for word in words if not any(names_some(row, [word]) for row in title)] or words
+
+
 def naming(s: Speaker, words: Sequence[str]) -> list[Row]:
     """Return the rows that name most of these words; none where none names any."""
-    hits = [hits_of(row, words) for row in s.rows]
+    hits = [hits_of(row, _special(s, words)) for row in s.rows]
     most = max(hits, default=0)
-    return [row for row, count in zip(s.rows, hits, strict=True) if most and count == most]
+    best = [row for row, count in zip(s.rows, hits, strict=True) if most and count == most]
+    if len(best) == 1 and len(best[0].cells) > 1 and s.announced(best[0]):
+        # The heads name columns, and the other words a row: "the flight to Oslo".
+        rest = [word for word in words if not names_some(best[0], [word])]
+        return [row for row in s.rows if names_some(row, rest)] if rest else best
+    return best
 
 
 def names_some(row: Row, words: Sequence[str]) -> bool:

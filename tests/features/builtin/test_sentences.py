@@ -293,3 +293,39 @@ def test_a_caption_a_verb_or_a_box_leads_to_its_value(
 def test_people_of_one_kind_are_not_counted(question: str) -> None:
     assert understand(question).want is Want.OTHER
     assert understand("How many people are there?").want is not Want.OTHER
+
+
+BOARD = cells(
+    ("Time", "Flight", "To"), ("14:50", "KL 12", "Paris"), ("15:55", "SK 46", "Oslo Cancelled")
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("Is the flight to Oslo on time?", BOARD, "closest: 15:55 SK 46 Oslo Cancelled"),
+        ("Is there a flight to Rome?", BOARD, "I find no row"),
+        ("What's on Friday?", rows_of("Thu 10 June Biology", "Fri 11 June Music", "P"), "“Fri” it says 11 June Music"),
+        ("Is my car insured?", rows_of("Head of Customer Care", "Tom", "P"), "I find no row"),
+        ("Who signed the letter?", rows_of("Dear Ms Wu,", "Yours sincerely,", "Tom Ashworth"), "closest: Tom Ashworth"),
+        ("Who owns the dog?", rows_of("Species: Dog", "Born: 2022", "Owner: Mr Lee"), "Owner: Mr Lee"),
+        ("How many seeds are in it?", rows_of("Lot 7 Thornbury Seeds", "Approx. 300 seeds", "P"), "It reads: Approx. 300 seeds"),
+        ("What's the price per litre?", rows_of("LITRES", "33.82", "PENCE PER LITRE", "143.0"), "It costs 143.0 per LITRE."),
+        ("What's the cheapest day?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "closest: Popcorn"),
+        ("What's the cheapest dish?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "“Popcorn” costs £4.20."),
+        ("Where do I pay?", rows_of("Amount 48.36", "Pay at the kiosk", "P"), "Pay at the kiosk"),
+        ("How much is a colour print?", rows_of("Prints", "black 15p, colour 50p a page", "P"), "colour 50p"),
+        ("Are there seats for Night Ferry?", rows_of("Night Ferry 21:45", "NIGHT FERRY: sold out", "P"), "sold out"),
+    ],
+)  # fmt: skip
+def test_the_rarer_word_of_a_question_finds_its_row(
+    question: str, rows: Sequence[Row], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+def test_a_word_of_the_title_finds_no_row_beside_another_word() -> None:
+    title = Row("Exam timetable", 60, (Cell("Exam timetable", 0, 300),))
+    rows = (title, *rows_of(*"ABCDEF", "Ill on the day? Call the exam office", "History 13:30"))
+    assert "History 13:30" in said_of("Which room is the history exam in?", rows)
+    assert "I find no row" in said_of("Is there a chemistry exam?", rows)
