@@ -218,6 +218,10 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
     return bool(names) and names[0][:1].isupper()
 
 
+# What print says about ages
+_AGE = re.compile(
+    r"\bage[sd]? \d|\b\d{1,2} ?\+|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
+)
 # What somebody has marked on a form
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
@@ -245,6 +249,9 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         # The head of a letter says whom it is from.
         is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
         return told or s.rows[: int(is_letter)]
+    if s.intent.yes_no and {"year", "old"} <= {*words} and _spanning(s) is None:
+        # "Is it OK for a six year old?"
+        return [row for row in s.rows if _AGE.search(plain(row.text))]
     if any(map(_TICKED.search, words)):
         return [row for row in s.rows if row.text.startswith(TICKED)]
     if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
@@ -678,7 +685,10 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
     if not found:
         return price(s)
     about = [word for word in s.words if word not in _ANY]
-    if found[0].row.price or (not section and (about or naming(s, s.words))):
+    if about and not (section or naming(s, about)):
+        # "What's the cheapest day?"
+        return s.cannot_here, _prices_read(s)
+    if found[0].row.price or (not section and naming(s, s.words)):
         # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()

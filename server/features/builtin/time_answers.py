@@ -120,6 +120,11 @@ def date(s: Speaker) -> Answer:
         below = [id(row) for above, row in pairwise(s.rows) if above in others and row in timed]
         s.sources = {row.text: "" for row in s.rows if id(row) in (*shown, *below)}
         return s.closest()
+    headed = _headed(s)
+    if headed and not named and any(row not in headed for row in timed):
+        # "Story time", and below it "Wednesdays 10.30"
+        s.sources = {row.text: "" for row in headed}
+        return s.closest()
     row = max(s.rows, key=lambda row: hits_of(row, s.words))
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
@@ -137,6 +142,21 @@ def date(s: Speaker) -> Answer:
 
 # Words of a row that says no more than what is on a day
 _MOST_WORDS = 8
+
+
+def _headed(s: Speaker) -> list[Row]:
+    """Return rows of words alone that name what is asked about, each with the time or day below it."""
+    found = []
+    for above, below in pairwise(s.rows):
+        told = fields.times([below.text]) or dates(below.text) or fields.weekdays(plain(below.text))
+        if (
+            told
+            and not below.apart
+            and not has_digit(above)
+            and hits_of(above, s.words) == len(s.words)
+        ):
+            found += [above, below]
+    return found if s.words else []
 
 
 def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
