@@ -8,32 +8,36 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import ifaddr
 import numpy as np
 
-from server.core.addresses import parse_address
+from server.core.addresses import Address, parse_address
 from server.core.errors import EngineError, EngineUnavailable
+from server.core.frames import Geometry
 from server.media.picture.encode import data_url, jpeg
-from server.models import families
-from server.models.base import EngineState, EngineStatus, Trouble
+from server.models import control_tokens, families
+from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import discovery, upstream
 from server.models.openai.bounded_http import AnswerRefused, read_json
-from server.models.openai.chat_client import ChatClient, Endpoint, SettingNames, Unreachable, openai
+from server.models.openai.chat_client import ChatClient, Endpoint, Unreachable, openai
 from server.models.openai.discovery import (
     NOTHING_TOLD,
-    Discovery,
     Listed,
     SpeechOut,
     Told,
     address_of,
+    context_length,
+    is_name,
     other_machine,
+    shown_name,
+    takes_sound,
 )
 from server.models.thinking import OFF_FIELDS
 from server.models.weights import ModelFolderError
@@ -43,7 +47,6 @@ log = logging.getLogger(__name__)
 
 # Find whether an address leads to this machine. Of names only its own counts, and only while that resolves to own
 # addresses alone: others decide where any other name leads tomorrow.
-Address = IPv4Address | IPv6Address
 _RESOLVE_SECONDS = 2.0
 # A name server that does not answer holds a thread: it is not asked again for so long.
 _PAUSE_SECONDS = 60.0
@@ -162,14 +165,16 @@ class Sight:
         self._files.clear()
         self.blind.clear()
 
-    async def models(self, raw: bytes, *, busy: bool) -> list[Listed]:
-        """Return the models of the body of /v1/models with their abilities; none for no list.
+    async def models(
+        self, data: Mapping[str, Any], cards: list[dict[str, Any]], *, busy: bool
+    ) -> list[Listed]:
+        """Return the models of the server's list, whose valid entries are `cards`, with their abilities.
 
         `busy`: no model is asked.
 
         Never raises an error.
         """
-        data, cards = _cards(raw)
+        cards = cards[:_MOST_LISTED]
         names = {card["id"] for card in cards}
         for kept in (self._asked, self._shown, self._told):
             for gone in set(kept) - names:
@@ -226,6 +231,8 @@ class Sight:
 
         One that has several loads those that it is asked about, or not: llama.cpp is asked for its only one.
         """
+        if all(card["id"] != name for card in cards):
+            return NOTHING_TOLD
         if name not in self._told:
             told, owners = NOTHING_TOLD, {card.get("owned_by") for card in cards}
             if "llamacpp" in owners and len(cards) == 1:
@@ -258,9 +265,10 @@ class Sight:
         if root not in self._files:
             while len(self._files) >= _MOST_LISTED:
                 del self._files[next(iter(self._files))]
-            config = _config(Path(root))
-            family = families.of_config(config) if config is not None else None
-            self._files[root] = None if config is None else family is not None and family.answers
+            self._files[root] = None
+            with suppress(ModelFolderError):
+                family = families.of_config(read_file(Path(root, "config.json"), _CONFIG_BYTES))
+                self._files[root] = family is not None and family.answers
         sees = self._files[root]
         return one if sees is None else dataclasses.replace(one, sees=sees, why="by its own files")
 
@@ -277,28 +285,14 @@ def _is_ollama(cards: list[dict[str, Any]]) -> bool:
     )
 
 
-def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    try:
-        data = read_json(raw)
-    except (ValueError, RecursionError):
-        return {}, []
-    listed = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(listed, list):
-        return {}, []
-    cards = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
-    return data, cards[:_MOST_LISTED]
-
-
-def _config(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_file(folder / "config.json", _CONFIG_BYTES)
-    except ModelFolderError:
-        return None
-
-
 @cache
 def _picture() -> str:
     return data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
+
+
+# The status of a server that cannot list its models, and perhaps answers questions all the same
+_LISTING_FAILS = (500, 501)
+_T = TypeVar("_T")
 
 
 class KnownServer:
@@ -320,18 +314,28 @@ class KnownServer:
     ) -> None:
         # Without credentials
         self.address = address_of(endpoint.base_url)
+        self._root = self.address.removesuffix("/v1")
+        # The settings that name this server
+        self.names = endpoint.names
         self._name = name
         self._client = client
-        self._wanted = endpoint.model
-        self._listed = endpoint.listed or not endpoint.model
+        self._endpoint = endpoint
         self._seconds = seconds
         self._busy = busy
         self._on_model = on_model
-        self._discovery = Discovery(
-            self.address, wanted=endpoint.model, factor=endpoint.factor, names=endpoint.names
-        )
         self._whereabouts = Whereabouts(endpoint.base_url)
-        self._sight = Sight(client, self.address.removesuffix("/v1"))
+        self._sight = Sight(client, self._root)
+        # The model's card that the geometry was read from, so that files are read once.
+        self._card: tuple[str, str] | None = None
+        self._geometry = families.DEFAULT_GEOMETRY
+        # The tokens of the model's own folder; None where it is not on this machine
+        self.control_tokens: ControlTokens | None = None
+        # The capabilities of that card's model that refusals have shown
+        self._learned: dict[str, Any] = {}
+        # None: of no known family
+        self._family: families.Family | None = None
+        # The knowledge of the model's own speech; `learned_speech` after a change
+        self.speech_out = SpeechOut()
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self.address}.",
@@ -341,12 +345,7 @@ class KnownServer:
     @property
     def model(self) -> str:
         """The model that is served, or else the one that the settings name; "" for none."""
-        return self.status.model or self._wanted
-
-    @property
-    def control_tokens(self) -> ControlTokens | None:
-        """The tokens of the model's own folder; None where it is not on this machine."""
-        return self._discovery.control_tokens
+        return self.status.model or self._endpoint.model
 
     async def probe(self) -> EngineStatus:
         """List the models and learn the served one's context length and geometry; vLLM is asked for
@@ -358,25 +357,30 @@ class KnownServer:
         self.status = dataclasses.replace(self.status, elsewhere=elsewhere)
         try:
             async with asyncio.timeout(self._seconds):
-                listing = await self._listing()
+                data, cards = await self._listing()
             models: list[Listed] = []
-            if not self._wanted:
+            if not self._endpoint.model:
                 # Within limits of its own: a server may have to load a model for it.
-                models = await self._sight.models(listing, busy=self._busy())
+                models = await self._sight.models(data, cards, busy=self._busy())
             chosen = discovery.choose(models, self.status.model)
-            told = await self._told(listing, chosen)
+            name = chosen.name if chosen is not None else self._endpoint.model
+            told = await self._sight.told(name, cards)
             async with asyncio.timeout(self._seconds):
-                status = self._seeing(listing, models, chosen, told)
+                status = self._seeing(cards, models, chosen, told)
                 if status.model != self.status.model:
                     self._recognised(status, told)
-                if status.ready and self._discovery.speech_out.asks:
+                if status.ready and self.speech_out.asks:
                     if (paths := await self._paths()) is not None:
-                        self._discovery.speech_out.offered(paths)
-                    status = self._discovery.learn_speech(status)
+                        self.speech_out.offered(paths)
+                    status = _able(status, speech_out=self.speech_out.speaks)
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after
                 # the process that runs them has died (0.32.0: up to 5).
                 if status.capabilities.json_schema and await self._headless():
-                    status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
+                    status = self._bad(
+                        EngineState.UNREACHABLE,
+                        f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503)."
+                        " It ends soon by itself, or has to be started again; its own log says why.",
+                    )
             self.status = status
         except Unreachable:
             self.status = self._nobody()
@@ -391,14 +395,12 @@ class KnownServer:
             else:
                 self.status = self._nobody()
         except openai.APIStatusError as exc:
-            self.status = self._discovery.from_refusal(exc.status_code, exc.body, self.status)
+            self.status = self._from_refusal(exc.status_code, exc.body)
         except (
             *(openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL),
             *(ValueError, RecursionError),
         ):
-            self.status = self._bad(
-                EngineState.MISCONFIGURED, self._discovery.not_openai(), Trouble.PROTOCOL
-            )
+            self.status = self._not_openai()
         return self.status
 
     async def _headless(self) -> bool:
@@ -407,20 +409,13 @@ class KnownServer:
         vLLM's router says that it has while any of its servers is down; it has a check of its own
         for whether one answers, which vLLM has not.
         """
-        if await self._client.health(self._discovery.health) != 503:
+        if await self._client.health(f"{self._root}/health") != 503:
             return False
-        return await self._client.health(self._discovery.readiness) != 200
-
-    async def _told(self, listing: bytes, chosen: Listed | None) -> Told:
-        """Return what the server tells of the model that it will be asked for."""
-        _, cards = _cards(listing)
-        name = self._wanted or (chosen.name if chosen is not None else "")
-        there = any(card["id"] == name for card in cards)
-        return await self._sight.told(name, cards) if there else NOTHING_TOLD
+        return await self._client.health(f"{self._root}/readiness") != 200
 
     def _recognised(self, status: EngineStatus, told: Told) -> None:
         """Take up another model, and log what is known of it."""
-        family = self._discovery.family
+        family = self._family
         off = family.thinking_off if family is not None else {}
         self._on_model(off or (OFF_FIELDS if told.thinks else {}))
         named = f"of the family {family.title}" if family is not None else "of no known family"
@@ -431,19 +426,24 @@ class KnownServer:
         )
 
     def _seeing(
-        self, listing: bytes, models: list[Listed], chosen: Listed | None, told: Told
+        self, cards: list[dict[str, Any]], models: list[Listed], chosen: Listed | None, told: Told
     ) -> EngineStatus:
         """Read the list for the model that takes pictures.
 
         MODEL_NAME wins over anything known of it.
         """
-        status = self._discovery.from_listing(
-            listing, self.status, chosen.name if chosen is not None else "", told
-        )
-        wanted_blind = bool(self._wanted) and self._wanted in self._sight.blind
+        wanted = self._endpoint.model
+        status = self._of_list(cards, chosen.name if chosen is not None else "", told)
+        wanted_blind = bool(wanted) and wanted in self._sight.blind
         if status.ready and (wanted_blind or (models and chosen is None)):
-            names = [self._wanted] if wanted_blind else [one.name for one in models]
-            return self._discovery.blind(names, status)
+            names = [wanted] if wanted_blind else [one.name for one in models]
+            shown = _listed(names) + (", …" if len(names) > 3 else "")
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"No model at {self.address} takes pictures ({shown}). Load a vision-language model there,"
+                f" or name one in {self.names.model} to use it all the same.",
+                before=status,
+            )
         if status.ready and chosen is not None and len(models) > 1:
             why = discovery.words(chosen, len(models))
             if status.model != self.status.model:
@@ -454,48 +454,105 @@ class KnownServer:
             return dataclasses.replace(status, detail=f"{status.model_name}: {why}.")
         return status
 
-    async def _listing(self) -> bytes:
-        """Return the body of /v1/models; an empty list for a server that is not asked for it, or
-        that cannot list its models and is well otherwise.
+    def _of_list(self, cards: list[dict[str, Any]], chosen: str, told: Told) -> EngineStatus:
+        """Read the entries of /v1/models; `chosen` is the model to ask where none is set, else the
+        first. `told`: of that model.
         """
-        health = self._discovery.health
-        if not self._listed:
+        wanted, names = self._endpoint.model, [card["id"] for card in cards]
+        if not names and not wanted:
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves.",
+            )
+        if names and wanted and wanted not in names:
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} does not serve {shown_name(wanted)}; it serves {_listed(names)}. "
+                f"Set {self.names.model} to one of these, or leave it empty.",
+                Trouble.MODEL,
+                served=tuple(shown_name(name) for name in names[:3]),
+            )
+        model = wanted or (chosen if chosen in names else names[0])
+        card = next((card for card in cards if card["id"] == model), {})
+        sizes = self._learn_geometry(model, card, told.kind)
+        known = self._family or families.NONE
+        hears = families.Ability.AUDIO_IN in known.abilities and told.sees is None
+        # Of other servers than vLLM some abilities are not known.
+        vllm = card.get("owned_by") == "vllm"
+        capabilities = Capabilities(
+            # It takes the frames as JPEGs.
+            video=known.paired_frames and vllm,
+            audio_in=hears or told.hears or takes_sound(card),
+            speech_out=self.speech_out.of_card(card),
+            grounding=known.boxes is not None,
+            boxes=known.boxes,
+            # It constrains answers to a schema.
+            json_schema=vllm,
+            # A server that takes none says so when it is asked.
+            tools=True,
+            calls_tools=bool(known.tool_parser) if told.calls is None else told.calls,
+            # On by default there.
+            prefix_cache=vllm,
+            geometry=sizes,
+            context_length=context_length(card) or told.context,
+            max_concurrency=told.slots,
+        )
+        status = EngineStatus(EngineState.READY, "", model, capabilities, self.status.elsewhere)
+        return self._with_learned(status)
+
+    def _learn_geometry(self, model: str, card: Mapping[str, Any], kind: str) -> Geometry:
+        """Learn the model's family, and return its geometry. `kind`: another name of it."""
+        root = card.get("root")
+        key = (model, root if isinstance(root, str) else "")
+        if key != self._card:
+            names = (name for name in dict.fromkeys((key[1], model)) if name.startswith("/"))
+            folders = [Path(name) for name in names]
+            model_type = _first(families.folder_type(folder) for folder in folders)
+            self._family = families.known(model_type or card.get("model_type"), key[1], model, kind)
+            known = self._family or families.NONE
+            self._geometry = (
+                _first(families.folder_geometry(folder) for folder in folders)
+                or known.geometry
+                or families.DEFAULT_GEOMETRY
+            )
+            self._learned = {}
+            self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
+            self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
+            self._card = key
+        factor = self._endpoint.factor
+        return self._geometry if factor is None else families.factor_geometry(factor)
+
+    async def _listing(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the object of /v1/models and its valid entries; none for a server that is not asked for it, or
+        that cannot list its models and is well otherwise.
+
+        `transformers serve` fails to list without a cache folder. A broken server does, too; the health check tells them
+        apart. Raises ValueError for no list.
+        """
+        # The health check of vLLM, llama.cpp and `transformers serve`: beside /v1, not below it
+        health, wanted = f"{self._root}/health", self._endpoint.model
+        if wanted and not self._endpoint.listed:
             await self._client.get(health)
-            return b'{"data": []}'
+            return {}, []
         try:
-            return await self._client.models()
+            data = read_json(await self._client.models())
         except openai.APIStatusError as exc:
-            if (
-                self._discovery.may_be_unlisted(exc.status_code)
-                and 200 <= await self._client.health(health) < 300
-            ):
-                return b'{"data": []}'
-            raise
-
-    def learn_context(self, refusal: object) -> None:
-        stated = upstream.stated_context(refusal)
-        if stated is not None:
-            self.learn(context_length=stated)
-
-    def learn(self, **shown: Any) -> None:
-        """Note capabilities that a refusal has shown."""
-        self.status = self._discovery.learn(self.status, **shown)
-
-    @property
-    def speech_out(self) -> SpeechOut:
-        """The knowledge of the model's own speech; `learned_speech` after a change."""
-        return self._discovery.speech_out
-
-    def learned_speech(self) -> None:
-        self.status = self._discovery.learn_speech(self.status)
+            # Questions name the model that the settings name.
+            unlisted = wanted and exc.status_code in _LISTING_FAILS
+            if not unlisted or not 200 <= await self._client.health(health) < 300:
+                raise
+            return {}, []
+        listed = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(listed, list):
+            raise ValueError("no list of models")
+        return data, [one for one in listed if isinstance(one, dict) and is_name(one.get("id"))]
 
     async def _paths(self) -> list[str] | None:
         """Return the paths of the server's interface, as FastAPI describes it; none where it does
         not, and None when it does not answer.
         """
         try:
-            raw = await self._client.get(self.address.removesuffix("/v1") + "/openapi.json")
-            described = read_json(raw)
+            described = read_json(await self._client.get(f"{self._root}/openapi.json"))
         except (openai.APIStatusError, ValueError, RecursionError):
             return []
         except (openai.OpenAIError, httpx2.HTTPError):
@@ -503,17 +560,92 @@ class KnownServer:
         paths = described.get("paths") if isinstance(described, dict) else None
         return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
 
+    # What refusals and answers show
+
+    def learn_context(self, refusal: object) -> None:
+        stated = upstream.stated_context(refusal)
+        if stated is not None:
+            self.learn(context_length=stated)
+
+    def learn(self, **shown: Any) -> None:
+        """Learn capabilities from a refusal, until there is another model.
+
+        Of contexts the smallest holds: no more tokens are counted on.
+        """
+        stated = self._learned.get("context_length")
+        if stated and "context_length" in shown:
+            shown["context_length"] = min(stated, shown["context_length"])
+        self._learned |= shown
+        self.status = self._with_learned(self.status)
+
+    def _with_learned(self, status: EngineStatus) -> EngineStatus:
+        """Return a status with what was learned beside what the server's list states."""
+        found, stated = dict(self._learned), status.capabilities.context_length
+        if stated and "context_length" in found:
+            found["context_length"] = min(stated, found["context_length"])
+        return _able(status, **found)
+
+    def learned_speech(self) -> None:
+        self.status = _able(self.status, speech_out=self.speech_out.speaks)
+
     def no_pictures(self, model: str) -> None:
         """Note that a model refused the picture of a question."""
         self._sight.blind.add(model)
 
+    # Errors in sentences
+
+    def _from_refusal(self, status: int, body: object) -> EngineStatus:
+        """Return the status of a server that answers with this error."""
+        if status in (401, 403):
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} did not accept our key (HTTP {status}). "
+                f"Set {self.names.key} to the key it was started with.",
+                Trouble.KEY,
+            )
+        if status == 429 or (status == 503 and upstream.is_busy(body)):
+            return self._bad(
+                EngineState.BUSY,
+                f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
+            )
+        if status == 503 and upstream.is_without_servers(body):
+            return self._bad(
+                EngineState.UNREACHABLE,
+                f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in"
+                " ROUTER_WORKERS.",
+            )
+        if status == 503:
+            return self._bad(
+                EngineState.LOADING,
+                f"The model server at {self.address} is loading its model (HTTP 503). It will be used when it is ready.",
+            )
+        if status >= 500:
+            hint = (
+                f" With {self.names.model} set, its list of models is not needed."
+                if status in _LISTING_FAILS and not self._endpoint.model
+                else ""
+            )
+            return self._bad(
+                EngineState.UNREACHABLE,
+                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
+            )
+        return self._not_openai()
+
+    def _not_openai(self) -> EngineStatus:
+        return self._bad(
+            EngineState.MISCONFIGURED,
+            f"The program at {self.address} is not an OpenAI-compatible model server. "
+            f"{self.names.url} must name one and end in /v1, like http://127.0.0.1:8001/v1.",
+            Trouble.PROTOCOL,
+        )
+
     def not_chat(self, why: str) -> str:
         """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""
-        return self._refused_answer(why).detail if why else self._discovery.not_openai()
+        return (self._refused_answer(why) if why else self._not_openai()).detail
 
     def refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
         if status in (401, 403):
-            self.status = self._discovery.from_refusal(status, body, self.status)
+            self.status = self._from_refusal(status, body)
         return upstream.error_for(
             status,
             body,
@@ -523,25 +655,49 @@ class KnownServer:
             model=self.names.model,
         )
 
-    @property
-    def names(self) -> SettingNames:
-        """The settings that name this server."""
-        return self._discovery.names
-
     def _nobody(self) -> EngineStatus:
         """Take the server for gone: another may take its address."""
         self._sight.forget()
-        return self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+        return self._unreachable()
 
     def unreachable(self) -> EngineUnavailable:
-        self.status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+        self.status = self._unreachable()
         return EngineUnavailable(self.status.detail)
+
+    def _unreachable(self) -> EngineStatus:
+        return self._bad(
+            EngineState.UNREACHABLE,
+            f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
+            f"Start it, or set {self.names.url} to where it is.",
+        )
 
     def _refused_answer(self, why: str) -> EngineStatus:
         detail = f"The program at {self.address} {why}. Check that {self.names.url} names a model server."
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
-    def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
+    def _bad(
+        self,
+        state: EngineState,
+        detail: str,
+        trouble: Trouble | None = None,
+        *,
+        served: tuple[str, ...] = (),
+        before: EngineStatus | None = None,
+    ) -> EngineStatus:
+        """`before`: the status so far, where it is not the server's own."""
         return dataclasses.replace(
-            self.status, state=state, detail=detail, trouble=trouble, served=()
+            before or self.status, state=state, detail=detail, trouble=trouble, served=served
         )
+
+
+def _able(before: EngineStatus, **capabilities: Any) -> EngineStatus:
+    changed = dataclasses.replace(before.capabilities, **capabilities)
+    return dataclasses.replace(before, capabilities=changed)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(shown_name(name) for name in names[:3])
+
+
+def _first(found: Iterable[_T | None]) -> _T | None:
+    return next((one for one in found if one is not None), None)
