@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +29,7 @@ from server.core.addresses import Address, Network
 from server.core.errors import OperatorError
 from server.core.frames import Role
 from server.core.setting_text import (
+    MIN_SECRET_CHARS,
     allowed_host,
     authority_problems,
     base_urls,
@@ -34,31 +37,26 @@ from server.core.setting_text import (
     origin,
     pair_problems,
     public_address,
+    shown,
     stun_url,
     turn_url,
 )
 from server.core.settings import (
     MAKE_A_SECRET,
+    MIN_OPERATOR_CHARS,
     FeatureSettings,
     Problems,
-    access_doubts,
-    engine_doubts,
     flag,
     list_of,
-    log_problems,
     names,
     number,
-    operator_problems,
     path,
     ports,
     secret,
     secret_weakness,
     sentences_of,
     short_code,
-    signing_key_problems,
     text,
-    transport_doubts,
-    turn_problems,
     unused_lines,
     unused_variables,
     whole,
@@ -294,15 +292,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        fields = type(self).model_fields
-        problems = [
-            *authority_problems(self.ca_cert_path),
-            *log_problems(self.log_file, fields["log_file"].description),
-            *(sentence for kind in _brought(self) for sentence in kind.problems(self)),
-        ]
-        if self.https_enabled:
-            problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
-        warnings = []
         needed = any(kind.needs_code(self) for kind in _brought(self))
         if needed and not self.access_code.get_secret_value():
             object.__setattr__(self, "access_code", SecretStr(short_code()))
@@ -311,9 +300,9 @@ class Settings(BaseSettings):
             object.__setattr__(self, "require_auth", True)
         key = self.jwt_secret_key.get_secret_value()
         guarded = self.require_auth and bool(key or not self._made_access_code)
-        operator = self.operator_token.get_secret_value()
-        problems += signing_key_problems(key, guarded=guarded)
-        problems += operator_problems(operator)
+        if problems := list(self._problems(guarded)):
+            raise Problems(problems)
+        warnings = []
         if (weakness := secret_weakness(key)) and not guarded:
             if key:
                 warnings.append(
@@ -322,11 +311,60 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
-        problems += turn_problems(self.turn_urls, self.turn_secret.get_secret_value())
-        if problems:
-            raise Problems(problems)
-        self._warnings = (*warnings, *_doubts(self))
+        self._warnings = (*warnings, *self._doubts())
         return self
+
+    def _problems(self, guarded: bool) -> Iterator[str]:
+        """Yield a sentence for each problem that keeps the server from starting. `guarded`: a token is required."""
+        if self.https_enabled:
+            yield from pair_problems(self.ssl_cert_path, self.ssl_key_path)
+        yield from authority_problems(self.ca_cert_path)
+        log = self.log_file
+        if log is not None and (log.is_dir() or not log.parent.is_dir()):
+            allowed = type(self).model_fields["log_file"].description
+            yield f"LOG_FILE is {shown(log)}. Allowed: {allowed}."
+        for kind in _brought(self):
+            yield from kind.problems(self)
+        if guarded and (weakness := secret_weakness(self.jwt_secret_key.get_secret_value())):
+            yield (
+                f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
+                f" characters there; make them with: {MAKE_A_SECRET}"
+            )
+        if 0 < (length := len(self.operator_token.get_secret_value())) < MIN_OPERATOR_CHARS:
+            yield (
+                f"OPERATOR_TOKEN has only {length} characters. Whoever has it can start programs here, so it needs at"
+                f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
+            )
+        if self.turn_urls and not self.turn_secret.get_secret_value():
+            yield "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
+
+    def _doubts(self) -> Iterator[str]:
+        """Yield sentences on what is allowed but probably not meant."""
+        code = self.access_code.get_secret_value()
+        if self.require_auth and not code:
+            yield "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
+        if code and len(code) < 8:
+            yield f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
+        if 0 < (length := len(self.metrics_token.get_secret_value())) < MIN_OPERATOR_CHARS:
+            yield (
+                f"METRICS_TOKEN has only {length} characters and can be guessed; make a long one with:"
+                f" {MAKE_A_SECRET}"
+            )
+        if self.response_max_tokens >= self.model_max_tokens // 2:
+            yield (
+                f"RESPONSE_MAX_TOKENS is {self.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
+                f" ({self.model_max_tokens}): answers will be cut to leave room for the question."
+            )
+        for kind in _brought(self):
+            yield from kind.doubts(self)
+        if self.turn_secret.get_secret_value() and not self.turn_urls:
+            yield "TURN_SECRET is set but TURN_URLS is empty, so no relay is offered."
+        low, high = self.udp_port_range or (1, math.inf)
+        if (count := high - low + 1) < self.sessions_here:
+            yield (
+                f"UDP_PORT_RANGE has {count} ports, fewer than MAX_SESSIONS ({self.sessions_here}): each camera takes one,"
+                " and one more while it reconnects. Cameras beyond that are refused."
+            )
 
 
 def _brought(settings: Settings) -> list[Any]:
@@ -361,23 +399,6 @@ def _features(env_file: str | Path | None, given: object) -> tuple[str, ...]:
         return wanted(setting)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def _doubts(settings: Settings) -> list[str]:
-    code = settings.access_code.get_secret_value()
-    return [
-        *access_doubts(
-            code, settings.metrics_token.get_secret_value(), required=settings.require_auth
-        ),
-        *engine_doubts(settings.response_max_tokens, settings.model_max_tokens),
-        *(sentence for kind in _brought(settings) for sentence in kind.doubts(settings)),
-        *transport_doubts(
-            settings.turn_urls,
-            settings.udp_port_range,
-            settings.sessions_here,
-            turn_secret=bool(settings.turn_secret.get_secret_value()),
-        ),
-    ]
 
 
 def _secrets(kind: type[Settings]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The settings that a feature brings, which `config` adds to the core's; problems and doubts of the core's.
+"""The settings that a feature brings, which `config` adds to the core's; the kinds of settings, and lines without effect.
 
 The sentences never have a secret's text.
 """
@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
@@ -154,43 +154,6 @@ def short_name() -> Any:
     )
 
 
-# Problems that keep the server from starting.
-
-
-def signing_key_problems(key: str, *, guarded: bool) -> list[str]:
-    """`guarded`: a token is required."""
-    weakness = secret_weakness(key)
-    if weakness and guarded:
-        return [
-            f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
-            f" characters there; make them with: {MAKE_A_SECRET}"
-        ]
-    return []
-
-
-def operator_problems(token: str) -> list[str]:
-    if not token or len(token) >= MIN_OPERATOR_CHARS:
-        return []
-    return [
-        f"OPERATOR_TOKEN has only {len(token)} characters. Whoever has it can start programs here, so it needs at"
-        f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
-    ]
-
-
-def turn_problems(urls: Sequence[str], secret: str) -> list[str]:
-    if not urls or secret:
-        return []
-    return [
-        "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
-    ]
-
-
-def log_problems(path: Path | None, allowed: str | None) -> list[str]:
-    if path is None or (path.parent.is_dir() and not path.is_dir()):
-        return []
-    return [f"LOG_FILE is {shown(path)}. Allowed: {allowed}."]
-
-
 # The file of settings: find lines in it that have no effect.
 
 
@@ -259,44 +222,6 @@ def sentences_of(
         sentence = f"{name.upper()} is {value_shown}{why}. Allowed: {fields[name].description}."
         sentences[sentence] = None
     return list(sentences)
-
-
-# Doubts about settings that are allowed but probably not meant.
-
-
-def access_doubts(code: str, metrics_token: str, *, required: bool) -> Iterator[str]:
-    """`required`: REQUIRE_AUTH."""
-    if required and not code:
-        yield "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
-    if code and len(code) < 8:
-        yield f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
-    if metrics_token and len(metrics_token) < MIN_OPERATOR_CHARS:
-        yield (
-            f"METRICS_TOKEN has only {len(metrics_token)} characters and can be guessed; make a long one with:"
-            f" {MAKE_A_SECRET}"
-        )
-
-
-def engine_doubts(answer_tokens: int, context: int) -> Iterator[str]:
-    """`answer_tokens`: RESPONSE_MAX_TOKENS; `context`: MODEL_MAX_TOKENS."""
-    if answer_tokens >= context // 2:
-        yield (
-            f"RESPONSE_MAX_TOKENS is {answer_tokens}, at least half of MODEL_MAX_TOKENS ({context}): answers will be cut"
-            " to leave room for the question."
-        )
-
-
-def transport_doubts(
-    turn_urls: Sequence[str], ports: tuple[int, int] | None, sessions: int, *, turn_secret: bool
-) -> Iterator[str]:
-    """`ports`: UDP_PORT_RANGE; `sessions`: MAX_SESSIONS; `turn_secret`: TURN_SECRET is set."""
-    if turn_secret and not turn_urls:
-        yield "TURN_SECRET is set but TURN_URLS is empty, so no relay is offered."
-    if ports and (count := ports[1] - ports[0] + 1) < sessions:
-        yield (
-            f"UDP_PORT_RANGE has {count} ports, fewer than MAX_SESSIONS ({sessions}): each camera takes one, and one more"
-            " while it reconnects. Cameras beyond that are refused."
-        )
 
 
 # Judge secrets that people choose, and make some. Pure, but for chance.
