@@ -202,10 +202,9 @@ class Simulation:
 
     async def _cancel(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
-        run = self._inference._runs.get(job)
         began = loop.time()
         self._inference.cancel(job, "user")
-        while run in self._inference._lane_of:
+        while job in self._inference._lane_of:
             await asyncio.sleep(0.001)
         self.found.freed.append(loop.time() - began)
 

@@ -14,10 +14,22 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from server.core.aio import TaskSet
-from server.core.errors import Busy, Draining
+from server.core.errors import (
+    Busy,
+    Draining,
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineTimeout,
+    EngineUnavailable,
+    Internal,
+    QwenCameraError,
+)
 from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.models.base import Engine
@@ -30,7 +42,7 @@ from server.models.scheduler.fairness import (
     Full,
     PictureCache,
 )
-from server.models.scheduler.job import CLOSE_SECONDS, Engines, Failover, Job, JobRun
+from server.models.scheduler.job import CLOSE_SECONDS, Job
 
 log = logging.getLogger(__name__)
 # Watches in a row while descriptions wait
@@ -41,6 +53,24 @@ _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
 # The roles whose work a person waits for
 _ASKED = (Role.ANSWERS, Role.READS)
+# Errors of the engine rather than the request: another engine may succeed.
+_ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
+
+
+class Engines(Protocol):
+    """The choice of engines."""
+
+    def of(self, role: Role) -> Engine:
+        """Return the engine that does a role's work now."""
+        ...
+
+    def report_failure(self, engine: Engine) -> None:
+        """Note that this engine did not answer, so that it is probed again."""
+        ...
+
+    async def settle(self) -> None:
+        """Wait until a reported failure has been probed and `of` is up to date."""
+        ...
 
 
 class Lane:
@@ -59,18 +89,18 @@ class Lane:
         most: int,
         max_queue: int,
         clock: Callable[[], float],
-        start: Callable[[JobRun, Lane], asyncio.Task[None]],
-        asked: Callable[[Engine], bool],
+        start: Callable[[Job], asyncio.Task[None]],
+        asked: Callable[[], bool],
     ) -> None:
-        """`start` runs a job; `asked`: the engine gets people's questions."""
+        """`start` runs a job; `asked()`: the engine gets people's questions."""
         self.engine = engine
         self._most = most
         self._clock = clock
         self._start_run = start
-        self._asked = asked
-        self.queue: FairQueue[JobRun] = FairQueue(max_queue)
+        self._of_questions = asked
+        self.queue: FairQueue[Job] = FairQueue(max_queue)
         # Runs with a slot, oldest first: running, or ended and closing their stream.
-        self.running: dict[JobRun, asyncio.Task[None]] = {}
+        self.running: dict[Job, asyncio.Task[None]] = {}
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self.share = BackgroundShare()
@@ -103,69 +133,68 @@ class Lane:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
         while len(self.running) < slots:
-            run = self.queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
-            if run is None:
+            job = self.queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
+            if job is None:
                 return
-            self._start(run)
+            self._start(job)
         while (newest := self._newest_background()) is not None and self._short_of(slots):
             self.stop(newest, "preempted")
 
-    def stop(self, run: JobRun, reason: str) -> None:
-        run.stop(reason)
-        task = self.running.get(run)
+    def stop(self, job: Job, reason: str) -> None:
+        job.stop(reason)
+        task = self.running.get(job)
         # A sink may cancel its own job in its callback: the task then notices that the run has
         # ended, and closes the stream without being cancelled.
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
-    def take_over(self, run: JobRun, former: Lane) -> None:
+    def take_over(self, job: Job, former: Lane) -> None:
         """Take a running job, with its slot, from the lane of an engine that failed."""
-        key = run.job.session_id, run.job.background
+        key = job.session_id, job.background
         former._active.discard(key)
-        if not run.ended:
+        if not job.ended:
             self._active.add(key)
-        self.running[run] = former.running.pop(run)
+        self.running[job] = former.running.pop(job)
 
-    def begun(self, run: JobRun) -> None:
+    def begun(self, job: Job) -> None:
         """Note that a background prompt was read; another one may begin."""
-        ahead = run.job.kind is Kind.PREFILL
-        if not ahead and run.asked_at is not None and run.begun_at is not None:
-            self.share.begun(run.begun_at - run.asked_at, run.begun_at)
+        ahead = job.kind is Kind.PREFILL
+        if not ahead and job.asked_at is not None and job.begun_at is not None:
+            self.share.begun(job.begun_at - job.asked_at, job.begun_at)
         self.fill()
 
-    def ended(self, run: JobRun) -> None:
+    def ended(self, job: Job) -> None:
         """Update the books after a job's end; its task frees the slot later."""
-        job = run.job
-        if run.slot_at is None:
-            self.queue.remove(run)
+        if job.slot_at is None:
+            self.queue.remove(job)
             return
         self._active.discard((job.session_id, job.background))
         now = self._clock()
         if job.background:
-            self.share.ended(now - run.slot_at, now)
-        if run.result not in ("ok", "length") or run.asked_at is None or run.begun_at is None:
+            self.share.ended(now - job.slot_at, now)
+        if job.result not in ("ok", "length") or job.asked_at is None or job.begun_at is None:
             return
-        self._note_reuse(run)
-        seconds = run.begun_at - run.asked_at
+        self._note_reuse(job)
+        seconds = job.begun_at - job.asked_at
         question = job.kind is Kind.CHAT
         if question:
-            self.share.answered(run.cost_class, seconds, now, job.session_id)
+            self.share.answered(job.cost_class, seconds, now, job.session_id)
         stated = self.engine.status.capabilities.max_concurrency
         # Of an engine that nobody asks, background work shows how busy it is.
-        if run.engine is self.engine and stated is None and (question or not self._of_questions):
+        if job.engine is self.engine and stated is None and (question or not self._of_questions()):
             self.engine_share.answered(
-                run.cost_class,
+                job.cost_class,
                 seconds,
-                before=run.before,
-                asked_at=run.asked_at,
+                before=job.before,
+                asked_at=job.asked_at,
                 now=now,
                 session=job.session_id,
             )
 
-    def _note_reuse(self, run: JobRun) -> None:
+    def _note_reuse(self, job: Job) -> None:
         """Learn from a question whose picture the engine had got before."""
-        cached, known = run.cached_tokens, run.known_tokens
-        if run.engine is not self.engine or cached is None or not known:
+        cached, known = job.cached_tokens, job.known_tokens
+        if job.engine is not self.engine or cached is None or not known:
             return
         if self.pictures.note(self.engine.status.model, known, cached):
             log.info(
@@ -178,33 +207,29 @@ class Lane:
             self._rest.cancel()
             self._rest = None
 
-    @property
-    def _of_questions(self) -> bool:
-        return self._asked(self.engine)
-
     def _held_back(self, session_id: str, kind: Kind) -> bool:
         return (session_id, kind in BACKGROUND) in self._active
 
-    def _next_background(self, slots: int) -> JobRun | None:
+    def _next_background(self, slots: int) -> Job | None:
         """Take the next background job, when the engine has room for it.
 
         One prompt at a time, and one slot stays free, where people's questions go to this engine: a new
         one waits for at most one prompt, and seldom for that while people ask. Each third job is of a
         less urgent kind than watches, if there is one, so that none starves.
         """
-        background = [run for run in self.running if run.job.background]
-        if self._of_questions:
+        background = [job for job in self.running if job.background]
+        if self._of_questions():
             if slots > 1 and len(self.running) == slots - 1:
                 return None
-            if any(run.begun_at is None and not run.ended for run in background):
+            if any(job.begun_at is None and not job.ended for job in background):
                 return None
         now = self._clock()
         wait = self.share.wait(len(background), slots, now)
         if wait == 0:
             wait = self.share.prompt_wait(now)
-            run = self._pop_background(ahead_only=wait > 0)
-            if run is not None:
-                return run
+            job = self._pop_background(ahead_only=wait > 0)
+            if job is not None:
+                return job
         if (
             0 < wait < math.inf
             and self._rest is None
@@ -213,18 +238,18 @@ class Lane:
             self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
         return None
 
-    def _pop_background(self, *, ahead_only: bool) -> JobRun | None:
+    def _pop_background(self, *, ahead_only: bool) -> Job | None:
         """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
         if ahead_only:
             return self.queue.pop((Kind.PREFILL,), self._held_back)
-        run = None
+        job = None
         if self._watches_before >= _MOST_WATCHES:
-            run = self.queue.pop(BACKGROUND[1:], self._held_back)
-        run = run or self.queue.pop(BACKGROUND, self._held_back)
-        if run is not None:
-            watch = run.job.kind is Kind.WATCH
+            job = self.queue.pop(BACKGROUND[1:], self._held_back)
+        job = job or self.queue.pop(BACKGROUND, self._held_back)
+        if job is not None:
+            watch = job.kind is Kind.WATCH
             self._watches_before = self._watches_before + 1 if watch else 0
-        return run
+        return job
 
     def _rested(self) -> None:
         self._rest = None
@@ -233,18 +258,18 @@ class Lane:
     def _short_of(self, slots: int) -> bool:
         """Return True when more questions wait than slots are about to be freed."""
         ready = self.queue.ready_sessions(Kind.CHAT, self._held_back)
-        return ready > 0 and ready + sum(not run.ended for run in self.running) > slots
+        return ready > 0 and ready + sum(not job.ended for job in self.running) > slots
 
-    def _newest_background(self) -> JobRun | None:
+    def _newest_background(self) -> Job | None:
         return next(
-            (run for run in reversed(self.running) if run.job.background and not run.ended), None
+            (job for job in reversed(self.running) if job.background and not job.ended), None
         )
 
-    def _start(self, run: JobRun) -> None:
-        self._active.add((run.job.session_id, run.job.background))
-        run.begin()
-        run.before = sum(one.begun_at is None and not one.ended for one in self.running)
-        self.running[run] = self._start_run(run, self)
+    def _start(self, job: Job) -> None:
+        self._active.add((job.session_id, job.background))
+        job.begin()
+        job.before = sum(one.begun_at is None and not one.ended for one in self.running)
+        self.running[job] = self._start_run(job)
 
 
 class Inference:
@@ -264,18 +289,19 @@ class Inference:
         settle_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine."""
+        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine. `settle_seconds`: time that the
+        choice of another engine may take after a failure.
+        """
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._max_queue = max_queue
         self._metrics = metrics
-        self._failover = Failover(engines, settle_seconds, self._moved)
+        self._settle_seconds = settle_seconds
         self._clock = clock
         # One for each engine that ever had a role
         self._lanes: dict[Engine, Lane] = {}
-        # Jobs that have not ended, waiting or running; and the lane of each, until its slot is free.
-        self._runs: dict[Job, JobRun] = {}
-        self._lane_of: dict[JobRun, Lane] = {}
+        # The lane of each job, until it has ended and its slot is free
+        self._lane_of: dict[Job, Lane] = {}
         self._tasks = TaskSet("inference")
         self._draining = False
         # Running mean of the time that an answer holds its slot, seconds.
@@ -299,12 +325,12 @@ class Inference:
     @property
     def has_questions(self) -> bool:
         """True while a question of anybody waits or runs."""
-        return any(job.kind is Kind.CHAT for job in self._runs)
+        return any(job.kind is Kind.CHAT for job in self._unended())
 
     @property
     def idle(self) -> bool:
         """True while no engine has anything to do."""
-        return not self._runs and all(lane.idle for lane in self._lanes.values())
+        return not self._lane_of and all(lane.idle for lane in self._lanes.values())
 
     def free(self, role: Role) -> bool:
         """Find whether nothing waits for the engine of a role, and nothing runs there."""
@@ -334,17 +360,13 @@ class Inference:
         """
         if self._draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
-        if job in self._runs:
+        if job in self._lane_of:
             raise ValueError("this job was submitted already")
-        run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
-        if job.background:
-            run.on_begun = self._begun
+        job.accept(self._metrics, self._clock, self._begun, self._ended)
         lane = self._lane(job.role)
-        self._runs[job] = run
         try:
-            after = self._push(run, lane)
+            after = self._push(job, lane)
         except Full:
-            del self._runs[job]
             self._metrics.inferences.labels(job.kind, "dropped").inc()
             raise self._busy(lane) from None
         lane.fill()
@@ -357,9 +379,9 @@ class Inference:
         A waiting job leaves the queue. A running job's task is cancelled, which closes the engine's
         stream and with it the request. Its sink has got `finished` when this returns.
         """
-        if (run := self._runs.get(job)) is not None:
-            lane = self._lane_of[run]
-            lane.stop(run, reason)
+        lane = self._lane_of.get(job)
+        if lane is not None and not job.ended:
+            lane.stop(job, reason)
             lane.fill()
 
     def cancel_session(self, session_id: str, reason: str) -> None:
@@ -382,14 +404,14 @@ class Inference:
     def engine_changed(self) -> None:
         """Have waiting jobs follow their roles, and fill the slots that a new engine may have added."""
         moved: list[Callable[[], None]] = []
-        for run, lane in list(self._lane_of.items()):
-            now = self._lane(run.job.role)
-            if run.slot_at is None and now is not lane:
-                lane.queue.remove(run)
+        for job, lane in list(self._lane_of.items()):
+            now = self._lane(job.role)
+            if job.slot_at is None and now is not lane:
+                lane.queue.remove(job)
                 try:
-                    moved.append(self._push(run, now))
+                    moved.append(self._push(job, now))
                 except Full:
-                    moved.append(partial(run.fail, self._busy(now), dropped=True))
+                    moved.append(partial(job.fail, self._busy(now), dropped=True))
         self._fill()
         for after in moved:
             after()
@@ -401,8 +423,9 @@ class Inference:
         does the rest.
         """
         self._draining = True
-        for run in [run for run in self._runs.values() if run.job.background]:
-            self._let_go(run)
+        for job in self._unended():
+            if job.background:
+                self._let_go(job)
         deadline = self._clock() + seconds
         while (tasks := list(self._running())) and (left := deadline - self._clock()) > 0:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -416,8 +439,8 @@ class Inference:
         self._draining = True
         for lane in self._lanes.values():
             lane.close()
-        for run in list(self._runs.values()):
-            self._let_go(run)
+        for job in self._unended():
+            self._let_go(job)
         if tasks := list(self._running()):
             # Do not cancel again at once: that would interrupt an engine that closes its stream.
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
@@ -427,6 +450,10 @@ class Inference:
 
     def _running(self) -> Iterator[asyncio.Task[None]]:
         return (task for lane in self._lanes.values() for task in lane.running.values())
+
+    def _unended(self) -> list[Job]:
+        """Return the jobs that wait or run."""
+        return [job for job in self._lane_of if not job.ended]
 
     # Lanes
 
@@ -443,7 +470,7 @@ class Inference:
                 max_queue=self._max_queue,
                 clock=self._clock,
                 start=self._start,
-                asked=lambda engine: engine in map(self._engines.of, _ASKED),
+                asked=lambda: engine in map(self._engines.of, _ASKED),
             )
         return lane
 
@@ -451,10 +478,10 @@ class Inference:
         for lane in list(self._lanes.values()):
             lane.fill()
 
-    def _push(self, run: JobRun, lane: Lane) -> Callable[[], None]:
+    def _push(self, job: Job, lane: Lane) -> Callable[[], None]:
         """Put a job in a lane; return what tells those that go for it. Raises Full."""
-        pushed = lane.queue.push(run.job.session_id, run.job.kind, run)
-        self._lane_of[run] = lane
+        pushed = lane.queue.push(job.session_id, job.kind, job)
+        self._lane_of[job] = lane
 
         def tell() -> None:
             if pushed.replaced is not None:
@@ -464,46 +491,99 @@ class Inference:
 
         return tell
 
-    def _start(self, run: JobRun, lane: Lane) -> asyncio.Task[None]:
-        task = self._tasks.spawn(self._failover.work(run), name=run.job.kind)
-        task.add_done_callback(lambda _: self._freed(run))
+    def _start(self, job: Job) -> asyncio.Task[None]:
+        task = self._tasks.spawn(self._work(job), name=job.kind)
+        task.add_done_callback(lambda _: self._freed(job))
         return task
 
-    def _moved(self, run: JobRun, engine: Engine) -> None:
-        """Note that another engine is asked in place of the one that failed."""
-        former, lane = self._lane_of[run], self.lane(engine)
-        if lane is not former:
-            lane.take_over(run, former)
-            self._lane_of[run] = lane
+    async def _work(self, job: Job) -> None:
+        """Answer a job to its end; all its errors end in its sink."""
+        try:
+            await self._answer(job)
+        except asyncio.CancelledError:
+            # Without effect when it was stopped already; otherwise the event loop is ending.
+            job.stop("draining")
+            raise
+        except QwenCameraError as error:
+            job.fail(error)
+        except Exception as exc:  # noqa: BLE001
+            # An error of one job or sink must not end others. Without its text, which may contain
+            # what people said.
+            log.error("job failed", extra={"kind": str(job.kind), "error": type(exc).__name__})
+            job.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
-    def _freed(self, run: JobRun) -> None:
-        lane = self._lane_of.pop(run)
-        del lane.running[run]
+    async def _answer(self, job: Job) -> None:
+        """Ask the engine of a job's role, and once more the one that takes over from it."""
+        engine, spare = self._engines.of(job.role), True
+        while True:
+            try:
+                await job.attempt(engine)
+                return
+            except EngineError as error:
+                log.warning(
+                    "engine failed",
+                    extra={
+                        "request": job.request_id,
+                        "engine": engine.name,
+                        "code": error.code,
+                        "reason": error.message,
+                    },
+                )
+                if not isinstance(error, _ENGINE_FAULTS):
+                    raise
+                self._engines.report_failure(engine)
+                # Never continue with another engine: once text was sent, the error ends the answer.
+                if not spare or job.first_at is not None or job.ended:
+                    raise
+                other = await self._other(engine, job.role)
+                if other is None:
+                    raise
+            self._moved(job, other)
+            engine, spare = other, False
+
+    async def _other(self, failed: Engine, role: Role) -> Engine | None:
+        """Wait for the engine that takes over from a failed one; None when none does in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settle_seconds):
+                await self._engines.settle()
+        other = self._engines.of(role)
+        return other if other is not failed and other.status.ready else None
+
+    def _moved(self, job: Job, engine: Engine) -> None:
+        """Have another engine's lane go on with a job."""
+        former, lane = self._lane_of[job], self.lane(engine)
+        if lane is not former:
+            lane.take_over(job, former)
+            self._lane_of[job] = lane
+
+    def _freed(self, job: Job) -> None:
+        lane = self._lane_of.pop(job)
+        del lane.running[job]
         # Another lane's, where it was moved
         self._fill()
 
-    def _begun(self, run: JobRun) -> None:
-        self._lane_of[run].begun(run)
+    def _begun(self, job: Job) -> None:
+        if job.background:
+            self._lane_of[job].begun(job)
 
-    def _ended(self, run: JobRun) -> None:
-        self._runs.pop(run.job, None)
-        if run.slot_at is not None and run.result in ("ok", "length"):
-            seconds = self._clock() - run.slot_at
+    def _ended(self, job: Job) -> None:
+        if job.slot_at is not None and job.result in ("ok", "length"):
+            seconds = self._clock() - job.slot_at
             self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)
-        lane = self._lane_of[run] if run.slot_at is not None else self._lane_of.pop(run)
-        lane.ended(run)
+        lane = self._lane_of[job] if job.slot_at is not None else self._lane_of.pop(job)
+        lane.ended(job)
 
     def _cancel_where(self, chosen: Callable[[Job], bool], reason: str) -> None:
         # Slots are filled only after all are stopped.
-        for run in [run for job, run in self._runs.items() if chosen(job)]:
-            self._lane_of[run].stop(run, reason)
+        for job in filter(chosen, self._unended()):
+            self._lane_of[job].stop(job, reason)
         self._fill()
 
-    def _let_go(self, run: JobRun) -> None:
-        if run.slot_at is None:
-            run.fail(Draining("The server is shutting down. Ask again in a moment."), dropped=True)
+    def _let_go(self, job: Job) -> None:
+        if job.slot_at is None:
+            job.fail(Draining("The server is shutting down. Ask again in a moment."), dropped=True)
         else:
-            self._lane_of[run].stop(run, "draining")
+            self._lane_of[job].stop(job, "draining")
 
     def _busy(self, lane: Lane) -> Busy:
         waiting = len(lane.queue)
