@@ -33,7 +33,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models import routing
 from server.models.base import Engine
-from server.models.openai.chat_client import Endpoint, SettingNames, load_library_for
+from server.models.openai.chat_client import Endpoint, SettingNames
 from server.models.openai.engine import EngineGroup, OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
@@ -362,8 +362,6 @@ def model_servers(
 
     `on_busy` is called when one refuses a request since it has enough to do.
     """
-    for url in own.urls:
-        load_library_for(url)
     session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
 
     def on_retry(reason: Reason) -> None:

@@ -232,9 +232,8 @@ def configure(level: str, log_file: str | Path | None) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         # uvicorn warns about every malformed request, so a client could fill the log.
         logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("aiortc", "aioice", "libav", "openai", "httpx2"):
-        # Below this level they format the data that passes through them; openai's lines contain
-        # whole requests.
+    for name in ("aiortc", "aioice", "libav", "httpx2", "httpcore2"):
+        # Below this level they format the data that passes through them.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
     # It logs what programs send, and exceptions with their text; errors of ours are logged where they come from.

@@ -30,7 +30,7 @@ from server.web.health import RelayWatch
 
 CANARY = "canary-7f3a"
 SERVER = Path(__file__).parents[2] / "server"
-LEVELS = ("", *logs.OWN_LOGGERS, "aiortc", "aioice", "libav", "uvicorn", "uvicorn.error", "openai")
+LEVELS = ("", *logs.OWN_LOGGERS, "aiortc", "aioice", "libav", "uvicorn", "uvicorn.error", "httpx2")
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +188,7 @@ def test_levels(tmp_path: Path) -> None:
     """Our loggers follow the level; others are heard from warning on, even when told to say more."""
     path = tmp_path / "log"
     logs.configure("info", path)
-    talkative = logging.getLogger("openai._base_client")
+    talkative = logging.getLogger("httpx2._client")
     talkative.setLevel(logging.DEBUG)
     try:
         for logger in (logging.getLogger("server.x"), talkative, logging.getLogger("aioice.ice")):
@@ -199,7 +199,7 @@ def test_levels(tmp_path: Path) -> None:
     assert [(line["logger"], line["level"]) for line in lines(path)] == [
         ("server.x", "info"),
         ("server.x", "warning"),
-        ("openai._base_client", "warning"),
+        ("httpx2._client", "warning"),
         ("aioice.ice", "warning"),
     ]
     logs.configure("debug", path)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import math
 import re
-import socket
-import sys
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 from pydantic import SecretStr
@@ -24,6 +21,7 @@ from server.models.openai.bounded_http import (
     BoundedTransport,
     Bounds,
     network,
+    read_json,
 )
 from server.models.openai.chat_stream import (
     MAX_EVENT_BYTES,
@@ -32,51 +30,6 @@ from server.models.openai.chat_stream import (
     read_event,
 )
 from server.models.thinking import ThinkingLimits
-
-# The library is imported when it is first needed: that takes a third of a second.
-if TYPE_CHECKING:
-    import openai as openai
-else:
-
-    class _Library:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(importlib.import_module("openai"), name)
-
-    openai = _Library()
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def is_loaded() -> bool:
-    return "openai" in sys.modules
-
-
-def load_library() -> None:
-    """Import `openai`. Blocks."""
-    importlib.import_module("openai")
-
-
-def load_library_for(url: str) -> None:
-    """Import it before a start, so that the first probe need not. Blocks.
-
-    Not where nothing listens on this machine, as without a model server.
-    """
-    if is_loaded():
-        return
-    host, port = place(url)
-    if host in _LOOPBACK:
-        try:
-            socket.create_connection((host, port), timeout=0.2).close()
-        except OSError:
-            return
-    load_library()
-
-
-def place(url: str) -> tuple[str, int]:
-    """Return the host and the port of a URL."""
-    parsed = httpx2.URL(url)
-    return parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
-
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 TAIL_SECONDS = 1.0
@@ -139,11 +92,15 @@ class Endpoint:
     names: SettingNames = field(default_factory=SettingNames)
 
 
-class Refused(Exception):
-    """The server said no before the first piece. `body` is compared, never shown.
+class AskFailed(Exception):
+    """A request was not answered.
 
-    Outside the tree of errors: the engine makes an EngineError of it.
+    Outside the tree of errors, with those below: the engine makes an EngineError of it.
     """
+
+
+class Refused(AskFailed):
+    """The server said no before the first piece. `body` is compared, never shown."""
 
     def __init__(self, status: int, body: object, retry_after: float | None) -> None:
         super().__init__(status)
@@ -161,23 +118,22 @@ class Refused(Exception):
         return upstream.is_other_model(self.status, self.body)
 
 
-class Dropped(Exception):
-    """The connection broke before the server had answered.
-
-    Outside the tree of errors as `Refused` is.
-    """
+class Unreachable(AskFailed):
+    """Nothing answers."""
 
 
-class Unreachable(Exception):
-    """Nothing answers. Outside the tree of errors as `Refused` is."""
+class Dropped(Unreachable):
+    """The connection broke before the server had answered."""
 
 
-class NotChat(Exception):
+class Slow(Unreachable):
+    """Nothing answers in time."""
+
+
+class NotChat(AskFailed):
     """The other end is no model server.
 
     `why`: the end of a sentence on it, empty where nothing more is known.
-
-    Outside the tree of errors as `Refused` is.
     """
 
     def __init__(self, why: str = "") -> None:
@@ -193,65 +149,67 @@ class ChatClient:
     ) -> None:
         self._limits = limits
         # These libraries log addresses, headers and bodies at lower levels.
-        for name in ("openai", "httpx2", "httpcore2"):
+        for name in ("httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
         key = endpoint.api_key
-        self._secret = key.get_secret_value() if isinstance(key, SecretStr) else key
-        self._base_url = endpoint.base_url
-        self._on_network = transport is None
+        secret = key.get_secret_value() if isinstance(key, SecretStr) else key
+        # vLLM's own placeholder for "no key".
+        self._headers = {
+            "Authorization": f"Bearer {secret or 'EMPTY'}",
+            "Accept": "application/json",
+        }
         self._http = httpx2.AsyncClient(
+            base_url=endpoint.base_url,
             transport=BoundedTransport(transport or network(_POOL), self._bounds),
             # Pictures go to the configured address and nowhere else: no proxy, no redirect.
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
         )
-        self._made: openai.AsyncOpenAI | None = None
 
-    async def _client(self) -> openai.AsyncOpenAI:
-        """Return the library's client. The library is loaded once a server is there.
-
-        Raises Unreachable.
-        """
-        if self._made is None:
-            if not is_loaded():
-                if self._on_network:
-                    await self._is_there()
-                await asyncio.to_thread(load_library)
-            omit: Any = openai.omit
-            self._made = openai.AsyncOpenAI(
-                # vLLM's own placeholder for "no key".
-                api_key=self._secret or "EMPTY",
-                base_url=self._base_url,
-                max_retries=0,
-                # Names of somebody else's account must not travel to this server.
-                default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
-                http_client=self._http,
-            )
-        return self._made
-
-    async def _is_there(self) -> None:
-        """Open a connection and close it. Raises Unreachable when it is refused."""
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        **body: Any,
+    ) -> httpx2.Response:
+        """Return the answer to a request, unread where it is a stream. Raises AskFailed."""
+        given = {**self._headers, **(headers or {})}
+        request = self._http.build_request(method, url, headers=given, **body)
         try:
-            async with asyncio.timeout(self._limits.connect):
-                _, writer = await asyncio.open_connection(*place(self._base_url))
-        except TimeoutError:
-            # The request will say so.
-            return
-        except OSError:
+            answer = await self._http.send(request, stream=stream)
+        except AnswerRefused as exc:
+            raise NotChat(str(exc)) from None
+        except _DROPPED:
+            raise Dropped from None
+        except httpx2.TimeoutException:
+            raise Slow from None
+        except httpx2.RequestError:
             raise Unreachable from None
-        writer.close()
+        if answer.is_success:
+            return answer
+        try:
+            said: object = (await answer.aread()).decode("utf-8", "replace")
+        except httpx2.HTTPError:
+            raise NotChat from None
+        with suppress(ValueError, RecursionError):
+            said = read_json(answer.content)
+        if isinstance(said, dict):
+            said = said.get("error", said)
+        raise Refused(answer.status_code, said, _seconds(answer.headers.get("retry-after")))
 
     async def models(self) -> bytes:
-        """Return the body of its list of models. Raises openai's and httpx2's errors, Unreachable."""
-        return (await (await self._client()).models.with_raw_response.list()).content
+        """Return the body of its list of models. Raises AskFailed."""
+        return await self.get("/models")
 
     async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
-        """Return the body of another address; a `body` is posted there. Raises as `models` does."""
-        client = await self._client()
+        """Return the body of another address; a `body` is posted there. Raises AskFailed."""
         if body is not None:
-            return (await client.post(url, cast_to=httpx2.Response, body=body)).content
-        return (await client.get(url, cast_to=httpx2.Response)).content
+            return (await self._ask("POST", url, json=body)).content
+        return (await self._ask("GET", url)).content
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
         """Try whether a model takes a picture with a question for one token; None when that fails."""
@@ -263,27 +221,23 @@ class ChatClient:
         body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
         try:
             async with asyncio.timeout(seconds):
-                await (await self._client()).post(_CHAT, cast_to=httpx2.Response, body=body)
-        except openai.APIStatusError as exc:
-            blind = upstream.about(upstream.NO_PICTURE, exc.status_code, exc.body)
-            return False if blind else None
-        except (TimeoutError, Unreachable, openai.OpenAIError, httpx2.HTTPError):
+                await self._ask("POST", _CHAT, json=body)
+        except Refused as refusal:
+            return False if refusal.about(upstream.NO_PICTURE) else None
+        except (TimeoutError, AskFailed):
             return None
         return True
 
     async def health(self, url: str) -> int:
         """Return the HTTP status of its health check at `url`; 0 when there is none."""
-        client = await self._client()
         # Twice: uvicorn closes the connection on which an application failed, with no word before.
         for _ in range(2):
             try:
-                answer = await client.get(url, cast_to=httpx2.Response)
-            except openai.APIStatusError as exc:
-                return exc.status_code
-            except openai.APIConnectionError:
+                answer = await self._ask("GET", url)
+            except Refused as refusal:
+                return refusal.status
+            except AskFailed:
                 continue
-            except openai.APIError:
-                return 0
             page = "text/html" in answer.headers.get("content-type", "")
             return 0 if page else answer.status_code
         return 0
@@ -300,37 +254,13 @@ class ChatClient:
         """Send a question; return the stream with its first event, since a 200 alone is no success
         yet. `headers` are sent beside the usual ones. `spoken`: its events may have sound.
 
-        Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
+        Raises AskFailed, TimeoutError, BrokenStream.
         """
         async with AsyncExitStack() as attempt:
             async with asyncio.timeout_at(due):
-                client = await self._client()
-            try:
-                async with asyncio.timeout_at(due):
-                    # As bytes: `chat.completions.create` takes as long with a message again as
-                    # sending it. As a response: an `AsyncStream` refers to itself, and would keep
-                    # the request with its picture.
-                    opened = await client.post(
-                        _CHAT,
-                        cast_to=httpx2.Response,
-                        content=body,
-                        options={
-                            "headers": {"Content-Type": "application/json", **(headers or {})}
-                        },
-                        stream=True,
-                    )
-                attempt.push_async_callback(opened.aclose)
-            except openai.APIStatusError as exc:
-                wait = _seconds(exc.response.headers.get("retry-after"))
-                raise Refused(exc.status_code, exc.body, wait) from None
-            except openai.APIConnectionError as exc:
-                if isinstance(exc.__cause__, AnswerRefused):
-                    raise NotChat(str(exc.__cause__)) from None
-                if isinstance(exc.__cause__, _DROPPED):
-                    raise Dropped from None
-                raise Unreachable from None
-            except (openai.OpenAIError, httpx2.HTTPError):
-                raise NotChat from None
+                kinds = {"Content-Type": "application/json", **(headers or {})}
+                opened = await self._ask("POST", _CHAT, headers=kinds, content=body, stream=True)
+            attempt.push_async_callback(opened.aclose)
             kind = opened.headers.get("content-type", "")
             if "text/html" in kind:
                 raise NotChat

@@ -25,8 +25,16 @@ from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.openai import discovery, upstream
-from server.models.openai.bounded_http import AnswerRefused, read_json
-from server.models.openai.chat_client import ChatClient, Endpoint, Unreachable, openai
+from server.models.openai.bounded_http import read_json
+from server.models.openai.chat_client import (
+    AskFailed,
+    ChatClient,
+    Endpoint,
+    NotChat,
+    Refused,
+    Slow,
+    Unreachable,
+)
 from server.models.openai.discovery import (
     NOTHING_TOLD,
     Listed,
@@ -251,10 +259,7 @@ class Sight:
             async with asyncio.timeout(_DETAIL_SECONDS):
                 raw = await self._client.get(self._root + path, body)
             value = read_json(raw)
-        except (
-            *(TimeoutError, openai.OpenAIError, httpx2.HTTPError),
-            *(ValueError, RecursionError),
-        ):
+        except (TimeoutError, AskFailed, ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -382,25 +387,21 @@ class KnownServer:
                         " It ends soon by itself, or has to be started again; its own log says why.",
                     )
             self.status = status
-        except Unreachable:
-            self.status = self._nobody()
-        except (TimeoutError, openai.APITimeoutError):
+        except (TimeoutError, Slow):
             self.status = self._bad(
                 EngineState.UNREACHABLE,
                 f"The model server at {self.address} does not answer. It may be down, overloaded or behind a firewall.",
             )
-        except openai.APIConnectionError as exc:
-            if isinstance(exc.__cause__, AnswerRefused):
-                self.status = self._refused_answer(str(exc.__cause__))
-            else:
-                self.status = self._nobody()
-        except openai.APIStatusError as exc:
-            self.status = self._from_refusal(exc.status_code, exc.body)
-        except (
-            *(openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL),
-            *(ValueError, RecursionError),
-        ):
-            self.status = self._not_openai()
+        except Unreachable:
+            # Another may take its address.
+            self._sight.forget()
+            self.status = self._unreachable()
+        except Refused as refusal:
+            self.status = self._from_refusal(refusal.status, refusal.body)
+        except NotChat as exc:
+            self.status = self._no_chat(exc.why)
+        except (httpx2.InvalidURL, ValueError, RecursionError):
+            self.status = self._no_chat()
         return self.status
 
     async def _headless(self) -> bool:
@@ -536,9 +537,9 @@ class KnownServer:
             return {}, []
         try:
             data = read_json(await self._client.models())
-        except openai.APIStatusError as exc:
+        except Refused as refusal:
             # Questions name the model that the settings name.
-            unlisted = wanted and exc.status_code in _LISTING_FAILS
+            unlisted = wanted and refusal.status in _LISTING_FAILS
             if not unlisted or not 200 <= await self._client.health(health) < 300:
                 raise
             return {}, []
@@ -553,9 +554,9 @@ class KnownServer:
         """
         try:
             described = read_json(await self._client.get(f"{self._root}/openapi.json"))
-        except (openai.APIStatusError, ValueError, RecursionError):
+        except (Refused, ValueError, RecursionError):
             return []
-        except (openai.OpenAIError, httpx2.HTTPError):
+        except AskFailed:
             return None
         paths = described.get("paths") if isinstance(described, dict) else None
         return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
@@ -629,19 +630,20 @@ class KnownServer:
                 EngineState.UNREACHABLE,
                 f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
             )
-        return self._not_openai()
-
-    def _not_openai(self) -> EngineStatus:
-        return self._bad(
-            EngineState.MISCONFIGURED,
-            f"The program at {self.address} is not an OpenAI-compatible model server. "
-            f"{self.names.url} must name one and end in /v1, like http://127.0.0.1:8001/v1.",
-            Trouble.PROTOCOL,
-        )
+        return self._no_chat()
 
     def not_chat(self, why: str) -> str:
         """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""
-        return (self._refused_answer(why) if why else self._not_openai()).detail
+        return self._no_chat(why).detail
+
+    def _no_chat(self, why: str = "") -> EngineStatus:
+        detail = (
+            f"The program at {self.address} {why}. Check that {self.names.url} names a model server."
+            if why
+            else f"The program at {self.address} is not an OpenAI-compatible model server. "
+            f"{self.names.url} must name one and end in /v1, like http://127.0.0.1:8001/v1."
+        )
+        return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
         if status in (401, 403):
@@ -655,11 +657,6 @@ class KnownServer:
             model=self.names.model,
         )
 
-    def _nobody(self) -> EngineStatus:
-        """Take the server for gone: another may take its address."""
-        self._sight.forget()
-        return self._unreachable()
-
     def unreachable(self) -> EngineUnavailable:
         self.status = self._unreachable()
         return EngineUnavailable(self.status.detail)
@@ -670,10 +667,6 @@ class KnownServer:
             f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
             f"Start it, or set {self.names.url} to where it is.",
         )
-
-    def _refused_answer(self, why: str) -> EngineStatus:
-        detail = f"The program at {self.address} {why}. Check that {self.names.url} names a model server."
-        return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def _bad(
         self,

@@ -290,12 +290,11 @@ class Sender:
             try:
                 begun = await self._client.send(body, stack, due, names, spoken=request.speak)
                 return Opened.of(*begun, sent=request, wanted=wanted)
-            except Unreachable:
-                raise Fault(Reason.REFUSED, self._server.unreachable) from None
+            except Unreachable as exc:
+                reason = Reason.BROKEN if isinstance(exc, Dropped) else Reason.REFUSED
+                raise Fault(reason, self._server.unreachable) from None
             except NotChat as exc:
                 raise EngineFailed(self._server.not_chat(exc.why)) from None
-            except Dropped:
-                raise Fault(Reason.BROKEN, self._server.unreachable) from None
             except Refused as refusal:
                 passing = not last and upstream.is_passing(refusal.status, refusal.body)
                 if passing and not request.speak:

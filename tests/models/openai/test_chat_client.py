@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from server.models.openai import bounded_http, chat_client
+from server.models.openai import bounded_http
 from server.models.openai.chat_client import (
     ChatClient,
     Endpoint,
@@ -147,19 +147,3 @@ async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:
     finally:
         await client.close()
     assert [request.headers["accept-encoding"] for request in seen] == ["identity"] * 5
-
-
-async def test_the_library_is_loaded_once_a_server_is_there(
-    fake: FakeOpenAI, client: ChatClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its load takes a third of a second, which a start without a model server need not wait for."""
-    loads: list[bool] = []
-    monkeypatch.setattr(chat_client, "is_loaded", lambda: bool(loads))
-    monkeypatch.setattr(chat_client, "load_library", lambda: loads.append(True))
-    await fake.close()
-    with pytest.raises(Unreachable):
-        await client.models()
-    assert loads == []
-    await fake.start()
-    assert b"fake-vl" in await client.models()
-    assert loads == [True]

@@ -550,7 +550,7 @@ async def test_the_key_is_sent_and_appears_nowhere_else(
 async def test_environment_of_another_account_does_not_travel(
     fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
-    """The openai package reads its own variables; none of them reaches this server."""
+    """Other programs' variables for such servers, and proxies, are not read."""
     monkeypatch.setenv("OPENAI_ORG_ID", "canary-org")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "canary-project")
     monkeypatch.setenv("OPENAI_API_KEY", "canary-env-key")
