@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from server.core.frames import (
     Verbosity,
 )
 from server.core.sound import Sound, SoundUse
+from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
 
@@ -306,6 +307,19 @@ class EngineRequest:
         costs = [one.picture.visual_tokens for one in self.earlier]
         earlier = sum(costs[::FRAME_FACTOR]) if self.video else sum(costs)
         return self.picture.visual_tokens + earlier
+
+    def with_newest(self, count: int, most: int | None = None) -> EngineRequest:
+        """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
+
+        A video keeps an even number, and becomes pictures when few are left.
+        """
+        video = self.video
+        if video:
+            count -= count % FRAME_FACTOR
+            if count < MIN_FRAMES:
+                video, count = False, count if most is None else min(count, most - 1)
+        gone = max(0, len(self.earlier) - max(0, count))
+        return replace(self, video=video, earlier=self.earlier[gone:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,14 +76,6 @@ class Piece:
         yield replace(self, text=self.text[last:]) if last else self
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of an answer; never empty. `thought`: the model thinks, and does not answer yet."""
-
-    text: str
-    thought: bool = False
-
-
 class AnswerText:
     """Text and thoughts, separated: `feed` it pieces, then `end` it.
 
@@ -113,8 +105,8 @@ class AnswerText:
         """Find whether some of the answer has arrived."""
         return self._begun[False]
 
-    def feed(self, text: str) -> list[Part]:
-        found: list[Part] = []
+    def feed(self, text: str) -> list[Delta | Thought]:
+        found: list[Delta | Thought] = []
         for char in text:
             token = self._rest.add(char)
             self._marked = self._marked or token != ""
@@ -132,7 +124,7 @@ class AnswerText:
         found += self._part(self._rest.take(self._rest.pending()))
         return found
 
-    def end(self) -> list[Part]:
+    def end(self) -> list[Delta | Thought]:
         """Return the rest."""
         found = self._part(self._rest.take(len(self._rest)), ended=True)
         if self._inside and self._implied and self._kept:
@@ -140,7 +132,7 @@ class AnswerText:
             found += self._part(self._kept)
         return found
 
-    def _part(self, text: str, *, ended: bool = False) -> list[Part]:
+    def _part(self, text: str, *, ended: bool = False) -> list[Delta | Thought]:
         thought = self._inside
         if not self._begun[thought]:
             text = self._held + text
@@ -158,7 +150,7 @@ class AnswerText:
         self._begun[thought] = True
         if thought and self._implied:
             self._kept = (self._kept + text)[:_MOST_KEPT]
-        return [Part(text, thought)]
+        return [Thought(text) if thought else Delta(text)]
 
 
 class Reply:
@@ -207,9 +199,8 @@ class Reply:
         if self._calls is not None:
             self._calls.take(piece.calls)
         found: list[Chunk] = [Thought(piece.thought)] if piece.thought else []
-        parts = self._text.feed(piece.text)
-        self._pieces += any(not part.thought for part in parts)
-        found += [Thought(one.text) if one.thought else Delta(one.text) for one in parts]
+        found += self._text.feed(piece.text)
+        self._pieces += any(isinstance(one, Delta) for one in found)
         self.thought = self.thought or any(isinstance(one, Thought) for one in found)
         return found
 
@@ -224,9 +215,7 @@ class Reply:
             raise EngineFailed(
                 "The model server ended the answer before it was complete. Ask again.", public=True
             )
-        found: list[Chunk] = [
-            Thought(one.text) if one.thought else Delta(one.text) for one in self._text.end()
-        ]
+        found: list[Chunk] = [*self._text.end()]
         calls = self._calls.whole() if self._calls is not None else ()
         if not self.answered and not calls:
             raise self._empty()

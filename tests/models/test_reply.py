@@ -27,8 +27,8 @@ def read(pieces: list[str], *, inside: bool = False) -> tuple[str, str, AnswerTe
     one = AnswerText(inside=inside)
     parts = [part for piece in pieces for part in one.feed(piece)] + one.end()
     assert all(part.text for part in parts)
-    text = "".join(part.text for part in parts if not part.thought)
-    return text, "".join(part.text for part in parts if part.thought), one
+    text = "".join(part.text for part in parts if isinstance(part, Delta))
+    return text, "".join(part.text for part in parts if isinstance(part, Thought)), one
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import FRAME_FACTOR, Picture
 from server.core.sound import SoundUse
-from server.media.picture.encode import MIN_FRAMES, data_url
+from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import EngineRequest, EngineStatus, Finished
 from server.models.control_tokens import ControlTokens
@@ -174,27 +174,11 @@ class RequestFields:
         return True
 
 
-def fewer_pictures(request: EngineRequest, most: int | None = None) -> EngineRequest:
-    """Leave out the oldest earlier pictures: beyond `most` pictures in all, or the older half."""
-    count = len(request.earlier)
-    if request.video and most is None:
-        left = count // 2 - count // 2 % FRAME_FACTOR
-        if left < MIN_FRAMES:
-            # Fewer are no video, and the newest one alone costs less than they did.
-            request, left = dataclasses.replace(request, video=False), 1
-        return dataclasses.replace(request, earlier=request.earlier[count - left :])
-    gone = (count + 1) // 2 if most is None else max(1, count + 1 - most)
-    return dataclasses.replace(request, earlier=request.earlier[gone:])
-
-
-def as_pictures(request: EngineRequest, most: int | None) -> EngineRequest:
-    """Turn a video into pictures: the newest half of its frames, which cost as much, and no more
-    than leave the server with `most` pictures.
+def fewer_pictures(request: EngineRequest) -> EngineRequest:
+    """Leave out the older half of the earlier pictures; of a video that is none any more all but the newest one, which
+    alone costs less than they did.
     """
-    left = len(request.earlier) // FRAME_FACTOR
-    left = left if most is None else min(left, most - 1)
-    earlier = request.earlier[len(request.earlier) - left :]
-    return dataclasses.replace(request, video=False, earlier=earlier)
+    return request.with_newest(len(request.earlier) // 2, most=2)
 
 
 def fewer_turns(request: EngineRequest) -> EngineRequest:
@@ -357,7 +341,7 @@ class Sender:
         if most is None or most > len(request.earlier) or request.video:
             return None
         self._server.learn(max_pictures=most)
-        return fewer_pictures(request, most)
+        return request.with_newest(most - 1)
 
     def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         if not upstream.is_context_refusal(refusal.status, refusal.body):
@@ -399,7 +383,13 @@ class Sender:
         if not request.video or refusal.status not in NOT_TAKEN:
             return None
         self._server.learn(video=False)
-        return as_pictures(request, self._server.status.capabilities.max_pictures)
+        # The newest half of its frames cost as much as they did.
+        half, most = (
+            len(request.earlier) // FRAME_FACTOR,
+            self._server.status.capabilities.max_pictures,
+        )
+        left = half if most is None else min(half, most - 1)
+        return dataclasses.replace(request, video=False).with_newest(left)
 
     def _without_tools(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Whatever a refusal says of a request with tools, unless it is about the picture or the model: a template
@@ -423,7 +413,7 @@ class Sender:
             return request
         most = upstream.most_pictures(status, body)
         if most is not None and most <= len(request.earlier):
-            return fewer_pictures(request, most)
+            return request.with_newest(most - 1)
         if upstream.is_context_refusal(status, body):
             if request.earlier:
                 return fewer_pictures(request)

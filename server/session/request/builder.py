@@ -234,11 +234,11 @@ class RequestBuilder:
         )
         most = capabilities.most_pictures(options.together)
         if most is not None and not bare.video:
-            bare = with_newest(bare, most - 1)
+            bare = bare.with_newest(most - 1)
         while (
             tokens_left := context - math.ceil(scale * estimate(bare))
         ) < wanted and bare.earlier:
-            bare = with_newest(bare, len(bare.earlier) - 1, most)
+            bare = bare.with_newest(len(bare.earlier) - 1, most)
         if options.together and len(bare.earlier) < len(earlier):
             raise too_many_pictures(len(bare.earlier) + 1)
         if options.conversation is not None and (
@@ -287,7 +287,7 @@ class RequestBuilder:
             request = replace(request, video=False)
         if result.sound_refused:
             request = replace(request, sound=None)
-        request = with_newest(request, len(request.earlier) - result.pictures_left_out)
+        request = request.with_newest(len(request.earlier) - result.pictures_left_out)
         estimated = estimate(request) + sum(turn_tokens(turn) for turn in sent)
         self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
 
@@ -463,20 +463,6 @@ def filmable(earlier: Sequence[EarlierPicture]) -> bool:
     sizes = {(one.picture.width, one.picture.height) for one in earlier}
     even = len(earlier) % FRAME_FACTOR == 0
     return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
-
-
-def with_newest(request: EngineRequest, count: int, most: int | None = None) -> EngineRequest:
-    """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
-
-    A video keeps an even number, and becomes pictures when few are left.
-    """
-    if request.video:
-        count -= count % FRAME_FACTOR
-        if count < MIN_FRAMES:
-            request = replace(request, video=False)
-            count = min(count, most - 1) if most is not None else count
-    gone = max(0, len(request.earlier) - max(0, count))
-    return replace(request, earlier=request.earlier[gone:]) if gone else request
 
 
 def estimate(request: EngineRequest) -> int:
