@@ -431,14 +431,6 @@ class FeatureParts:
         """Return a feature's part; None where it has none."""
         return self._parts.get(feature)
 
-    @property
-    def cameras(self) -> list[Camera]:
-        return [camera for part in self for camera in part.cameras]
-
-    @property
-    def slots(self) -> list[str]:
-        return [slot for part in self for slot in part.slots]
-
     def tools(self) -> list[Tool]:
         """Return what models may call; nothing for a fixed camera, at which no person asks."""
         if self._on_alert is not None:

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from server.core import messages as wire
 from server.core.errors import (
@@ -26,7 +27,7 @@ from server.models.base import Capabilities, EarlierPicture, Engine, EngineReque
 from server.models.prompts import camera_captions
 from server.models.routing import OF_FEATURES, Order, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
-from server.session.part import QuestionRoute, SessionContext, Shooter, Speaker
+from server.session.part import FeatureParts, SessionContext, Speaker
 from server.session.request.answers import (
     AnswerListener,
     AnswerPublisher,
@@ -39,7 +40,6 @@ from server.session.request.answers import (
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import (
     NO_OPTIONS,
-    History,
     MakeEarlier,
     Prepared,
     RequestOptions,
@@ -78,24 +78,18 @@ class QuestionService:
     def __init__(
         self,
         context: SessionContext,
-        *,
-        history: History,
+        features: FeatureParts,
         sent: SentPictures,
-        routes: Mapping[Route, QuestionRoute],
-        takes: Callable[[Order, str], bool],
-        shooter: Callable[[], Shooter | None],
         toolbox: Toolbox,
     ) -> None:
-        """`routes`: those that features add, also later ones; `takes`, `shooter()`: see `SessionPart`."""
+        """`features`: the parts of them, also later ones."""
         self._camera = context.camera
         self._outbox = context.outbox
         self._requests = context.requests
-        self._history = history
+        self._history = context.history
         self._reuse = context.reuse
-        self._shooter = shooter
+        self._features = features
         self._toolbox = toolbox
-        self._routes = routes
-        self._takes = takes
         self._services = context.services
         self._tasks = context.tasks
         self._send_error = context.send_error
@@ -123,11 +117,6 @@ class QuestionService:
         """Have answers spoken."""
         self.speaker = speaker
         speaker.on_stopped = self._interrupted
-
-    @property
-    def held(self) -> bool:
-        """True while a held frame is asked about."""
-        return self._hold.frame is not None
 
     @property
     def held_frame(self) -> Frame | None:
@@ -173,6 +162,8 @@ class QuestionService:
             case wire.CorrectTranscript():
                 self.correct(message)
             case wire.Cancel():
+                for part in self._features:
+                    part.cancel(message.id)
                 self._silence(message.id, "user")
                 self.cancel(message.id, "user")
             case wire.DeleteAnswer():
@@ -238,7 +229,7 @@ class QuestionService:
     def _stopped(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """End what is read, what a feature does, or what somebody said over an answer; False when it is a question."""
         running, id = self._pending, message.id
-        ordered = spoken is not None or (message.orders and self._takes(Order.STOP, ""))
+        ordered = spoken is not None or (message.orders and self._features.takes(Order.STOP, ""))
         if not ordered and (running is None or running.steps is None):
             return False
         self.speaker.interrupt("user")
@@ -256,7 +247,7 @@ class QuestionService:
         self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
         """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
-        takes = self._takes(order, condition)
+        takes = self._features.takes(order, condition)
         if order in OF_FEATURES and not takes:
             return False
         return spoken is not None or (message.orders and takes)
@@ -336,7 +327,7 @@ class QuestionService:
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
         pointed = pending.part is not None
-        if not pointed and (self._shooter() is not None or pending.shots is not None):
+        if not pointed and (self._features.shooter() is not None or pending.shots is not None):
             await self._submit_around(pending, detail)
             return
         frame, held = await self._frame_for(pending)
@@ -346,7 +337,7 @@ class QuestionService:
         if pending.route is Route.READ and (held or pointed or pending.corrected):
             # There is one picture of it.
             pending.route = Route.DETAIL
-        route = self._routes.get(pending.route)
+        route = self._features.routes.get(pending.route)
         if route is None:
             pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
         if pending.spoken is not None:
@@ -421,10 +412,10 @@ class QuestionService:
         # Where its words were corrected, they are about the frames that it had.
         taken = pending.shots
         if taken is None:
-            shooter = self._shooter()
+            shooter = self._features.shooter()
             assert shooter is not None
             taken = await shooter.shots(
-                pending, needs, self._frame_for, lambda: self._waits(pending)
+                pending, needs, self._frame_for, partial(self._waits, pending)
             )
         if pending.spoken is not None:
             # Its words may be corrected.
@@ -472,9 +463,7 @@ class QuestionService:
             # Its words were corrected: they are about the frame that it had.
             return pending.frame, pending.held
 
-        def waits() -> None:
-            self._waits(pending)
-
+        waits = partial(self._waits, pending)
         if await self._hold.chosen(waits):
             # A hold came before the question.
             asked = replace(asked, at=time.monotonic())

@@ -192,15 +192,7 @@ class Session:
             self.features.tools, lambda result: services.metrics.tool_calls.labels(result).inc()
         )
         self.requests.tools = toolbox.forms
-        self.questions = QuestionService(
-            context,
-            history=self.history,
-            sent=self.sent_pictures,
-            routes=self.features.routes,
-            takes=self.features.takes,
-            shooter=self.features.shooter,
-            toolbox=toolbox,
-        )
+        self.questions = QuestionService(context, self.features, self.sent_pictures, toolbox)
         self.features.make(context)
         # The last status; None before the first to a socket
         self._told: wire.Status | None = None
@@ -237,12 +229,12 @@ class Session:
     @property
     def cameras(self) -> list[Camera]:
         """Its own camera and those that features add."""
-        return [self.camera, *self.features.cameras]
+        return [self.camera, *(camera for part in self.features for camera in part.cameras)]
 
     @property
     def slots(self) -> list[str]:
         """The names of its slots of MAX_SESSIONS."""
-        return [self.id, *self.features.slots]
+        return [self.id, *(slot for part in self.features for slot in part.slots)]
 
     @property
     def offered(self) -> bool:
@@ -253,11 +245,6 @@ class Session:
     def last_picture(self) -> float:
         """Monotonic time of the newest picture of any camera, or since which there is none."""
         return max(camera.last_picture for camera in self.cameras)
-
-    @property
-    def waits_for_frame(self) -> bool:
-        """True while a question is not in the queue yet."""
-        return self.questions.waits_for_frame
 
     @property
     def answering(self) -> bool:
@@ -288,17 +275,10 @@ class Session:
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
                 case _:
-                    self._pass_on(message)
+                    if not self.questions.handle(message):
+                        self.features.handle(message)
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
-
-    def _pass_on(self, message: wire.ClientMessage) -> None:
-        """Have the questions act on a message, or the feature that knows it; a `cancel` is for all."""
-        if isinstance(message, wire.Cancel):
-            for part in self.features:
-                part.cancel(message.id)
-        if not self.questions.handle(message):
-            self.features.handle(message)
 
     def _confirm(self, host: str) -> None:
         complete = self.requests.consent.complete
@@ -388,7 +368,7 @@ class Session:
                 session_timeout=self._limits.timeout,
             ),
             sensitivity=requests.preferences.sensitivity or self._limits.sensitivity,
-            held=self.questions.held,
+            held=self.questions.held_frame is not None,
             elsewhere=consent.elsewhere,
             confirmed=consent.for_pictures,
             features=self.features.ready(),
@@ -407,7 +387,7 @@ class Session:
             height=frame.height if frame is not None else None,
             fps=round(camera.fps(), 1) if frame is not None else None,
             clock_doubted=camera.clock_doubted,
-            held=self.questions.held,
+            held=self.questions.held_frame is not None,
             queue_depth=sum(self._services.inference.depth().values()),
             engine=engine.name,
             engine_state=engine.status.state,

@@ -1085,7 +1085,7 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
         one.camera()
         one.session.handle(Hold(type="hold"))
         held = one.frame()
-        await until(lambda: one.session.questions.held)
+        await until(lambda: one.session.questions.held_frame is not None)
         said = one.frame()
         one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
         first = await one.next("response")

@@ -49,6 +49,11 @@ class _Waiting:
     # The pieces of a merged delta, the first one included; else empty.
     texts: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, message: ServerMessage) -> _Waiting:
+        encoded = message.encode()
+        return cls(message, encoded, len(encoded.encode()))
+
     def encode(self, operator: bool) -> str:
         """Encode the message. `operator`: the reader has the operator token."""
         if operator and (special := self.message.for_operators()) is not self.message:
@@ -105,9 +110,9 @@ class Outbox:
         if self._closed:
             return
         if isinstance(message, Response) and self._reader is None:
-            self._drop_deltas(message.id)
+            self._drop(_PIECES, message.id)
         if isinstance(message, Transcript):
-            self._drop_words(message.id)
+            self._drop((Transcript,), message.id)
         if (outdated := message.outdates()) is not None:
             # It may take an older one's place, before them.
             self._keep(lambda one: not outdated(one))
@@ -115,10 +120,8 @@ class Outbox:
             if message.newest_only:
                 self._put_snapshot(message)
             else:
-                self._append(self._waiting_for(message))
-        while self._size > self._max_bytes:
-            self._take()
-            self._drop()
+                self._append(_Waiting.of(message))
+        if self._bound():
             self.overflowed = self._reader is not None
         if self._reader is not None:
             self._reader._wake()
@@ -147,10 +150,6 @@ class Outbox:
         self._closed = True
         if self._reader is not None:
             self._reader._wake()
-
-    def _waiting_for(self, message: ServerMessage) -> _Waiting:
-        encoded = message.encode()
-        return _Waiting(message, encoded, len(encoded.encode()))
 
     def _append(self, entry: _Waiting) -> None:
         self._waiting.append(entry)
@@ -186,11 +185,9 @@ class Outbox:
             # A wake-up must not get lost with the replaced message.
             assert isinstance(older.message, Sender)
             message = message.model_copy(update={"wake_ms": older.message.wake_ms})
-        entry = self._waiting_for(message)
+        entry = _Waiting.of(message)
         if kind is Ready:
-            if older is not None:
-                self._waiting.remove(older)
-                self._size -= older.size
+            self.discard(kind)
             self._prepend(entry)
         elif older is not None:
             # At the older one's position: no message behind it needs the older state.
@@ -200,21 +197,24 @@ class Outbox:
             self._append(entry)
         self._snapshots[kind] = entry
 
-    def _drop_deltas(self, id: str) -> None:
-        self._keep(lambda message: not (isinstance(message, _PIECES) and message.id == id))
-
-    def _drop_words(self, id: str) -> None:
-        """Drop the waiting words of a spoken question."""
-        self._keep(lambda message: not (isinstance(message, Transcript) and message.id == id))
+    def _drop(self, kinds: tuple[type[ServerMessage], ...], id: str) -> None:
+        """Drop the waiting messages of these kinds about one question."""
+        self._keep(lambda one: not (isinstance(one, kinds) and getattr(one, "id", "") == id))
 
     def _keep(self, wanted: Callable[[ServerMessage], bool]) -> None:
         kept = [entry for entry in self._waiting if wanted(entry.message)]
         self._waiting = deque(kept)
         self._size = sum(entry.size for entry in kept)
 
-    def _drop(self) -> None:
-        self.dropped += 1
-        self._on_drop()
+    def _bound(self) -> bool:
+        """Drop the oldest messages beyond the bound, and return whether there were any."""
+        beyond = False
+        while self._size > self._max_bytes:
+            beyond = True
+            self._take()
+            self.dropped += 1
+            self._on_drop()
+        return beyond
 
     def _take(self) -> _Waiting:
         entry = self._waiting.popleft()
@@ -268,9 +268,7 @@ class Reader:
             entry.message.newest_only or isinstance(entry.message, _PIECES)
         ):
             outbox._prepend(entry)
-            while outbox._size > outbox._max_bytes:
-                outbox._take()
-                outbox._drop()
+            outbox._bound()
         self._wake()
 
     def _wake(self) -> None:
