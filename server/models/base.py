@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from server.core.frames import (
     FRAME_FACTOR,
     BoxUnit,
-    CodeUse,
     Detail,
     Geometry,
     Kind,
@@ -18,6 +17,7 @@ from server.core.frames import (
     Picture,
     Verbosity,
 )
+from server.core.messages import FoundCode
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
@@ -344,14 +344,6 @@ class Thought:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferedCode:
-    """A code in the picture, with the address to open or what is copied."""
-
-    use: CodeUse
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """The last thing an engine yields."""
 
@@ -371,7 +363,7 @@ class Finished:
     # The places asked for, in pixels of the picture, from an engine whose text has none
     boxes: tuple[Box, ...] | None = None
     # The codes in the picture, from an engine that reads them
-    codes: tuple[OfferedCode, ...] = ()
+    codes: tuple[FoundCode, ...] = ()
     # The tools that the model calls, of a request that has some
     calls: tuple[ToolCall, ...] = ()
 

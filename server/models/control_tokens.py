@@ -15,6 +15,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from server.models.weights import json_or_nothing
+
 _LIST = Path(__file__).with_suffix(".toml")
 # No longer token is known; `clean` removes a `<|…|>` of any length.
 LONGEST = 100
@@ -207,17 +209,21 @@ def of_folder(folder: Path) -> ControlTokens | None:
         token = one.get("content")
         if isinstance(token, str) and (one.get("special") is True or token in known().tokens):
             found.add(token)
-    for value in _object(folder / "special_tokens_map.json").values():
+    for value in json_or_nothing(folder / "special_tokens_map.json", _MOST_FILE_BYTES).values():
         for one in value if isinstance(value, list) else [value]:
             token = one.get("content") if isinstance(one, dict) else one
             if isinstance(token, str):
                 found.add(token)
-    found.update(set(_object(folder / "added_tokens.json")) & known().tokens)
+    found.update(
+        set(json_or_nothing(folder / "added_tokens.json", _MOST_FILE_BYTES)) & known().tokens
+    )
     return of_model(sorted(found)[:_MOST_TOKENS]) if found else None
 
 
 def _added(folder: Path) -> list[dict[str, Any]]:
-    decoder = _object(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    decoder = json_or_nothing(folder / "tokenizer_config.json", _MOST_FILE_BYTES).get(
+        "added_tokens_decoder"
+    )
     if isinstance(decoder, dict):
         return [one for one in decoder.values() if isinstance(one, dict)]
     # This file may have tens of MiB; the added tokens are before the vocabulary.
@@ -231,14 +237,6 @@ def _added(folder: Path) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         return []
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path))
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _text(path: Path) -> str:

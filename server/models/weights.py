@@ -10,7 +10,8 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -92,6 +93,14 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     return content
 
 
+def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object as `read_json` does; nothing where there is none."""
+    try:
+        return read_json(path, most)
+    except ModelFolderError:
+        return {}
+
+
 def _opened(path: Path) -> BinaryIO:
     """Open a regular file without blocking on a pipe.
 
@@ -139,7 +148,7 @@ def read_weights(folder: Path) -> Weights:
                 f"{folder} lacks {', '.join(map(clean, lost[:5]))}{more} of {len(shards)} files with weights."
                 " bash scripts/download_model.sh fetches what is missing."
             )
-        return _summed([_header(folder / shard) for shard in shards])
+        return _summed(folder / shard for shard in shards)
     raise ModelFolderError(_no_weights(folder))
 
 
@@ -181,21 +190,11 @@ def _shards(index: Path) -> list[str]:
     return sorted(set(names.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """The header of one safetensors file."""
-
-    # Bytes of the file, and of the numbers in it
-    size: int
-    held: int
-    # Format to the number of its elements
-    elements: Mapping[str, int]
-    kept: int
-
-
-def _header(path: Path) -> _Header:
-    """Read a safetensors header (github.com/huggingface/safetensors). Raises ModelFolderError."""
-    elements: dict[str, int] = {}
+def _header(path: Path) -> tuple[int, int, Counter[str], int]:
+    """Read a safetensors header (github.com/huggingface/safetensors): the bytes of the file and of its numbers, the
+    numbers by their format, and those kept per token. Raises ModelFolderError.
+    """
+    elements: Counter[str] = Counter()
     end = kept = 0
     try:
         with _opened(path) as file:
@@ -221,7 +220,7 @@ def _header(path: Path) -> _Header:
             known = _DTYPE_BYTES.get(kind)
             if count * known != stop - begin if known else count > 2 * (stop - begin):
                 raise ValueError
-            elements[kind] = elements.get(kind, 0) + count
+            elements[kind] += count
             end = max(end, stop)
             if len(shape) == 2 and _KEPT.search(name) and not _VISION.search(name):
                 kept += shape[0]
@@ -235,18 +234,16 @@ def _header(path: Path) -> _Header:
         raise ModelFolderError(
             f"{path} is cut short: it has {size} bytes of {8 + length + end}. {AGAIN}"
         )
-    return _Header(size, end, elements, kept)
+    return size, end, elements, kept
 
 
-def _summed(headers: Iterable[_Header]) -> Weights:
+def _summed(paths: Iterable[Path]) -> Weights:
     size = held = kept = 0
-    elements: dict[str, int] = {}
-    for one in headers:
-        size += one.size
-        held += one.held
-        kept += one.kept
-        for kind, count in one.elements.items():
-            elements[kind] = elements.get(kind, 0) + count
+    elements: Counter[str] = Counter()
+    for path in paths:
+        its_size, its_numbers, its_elements, its_kept = _header(path)
+        size, held, kept = size + its_size, held + its_numbers, kept + its_kept
+        elements += its_elements
     heaviest = max(
         elements, key=lambda kind: elements[kind] * _DTYPE_BYTES.get(kind, 1), default=""
     )

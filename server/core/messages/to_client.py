@@ -506,6 +506,8 @@ class FoundBox(BaseModel):
 class FoundCode(BaseModel):
     """A code in the picture, and its uses to a person. Nothing opens or copies it by itself."""
 
+    model_config = ConfigDict(frozen=True)
+
     # `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email`
     # address, all of a `contact` or an `event`, or the `text`
     use: CodeUse

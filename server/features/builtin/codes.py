@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from server.core.frames import CodeUse
+from server.core.messages import FoundCode
 from server.media.picture.grounding import Box
-from server.models.base import OfferedCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ _PART = (
 )
 
 
-def offered(codes: Iterable[Code]) -> tuple[OfferedCode, ...]:
+def offered(codes: Iterable[Code]) -> tuple[FoundCode, ...]:
     """Return what a person may do with codes, each once.
 
     An address is opened if it is one of http or https, names no user and is not too long; others are
@@ -142,18 +142,20 @@ def offered(codes: Iterable[Code]) -> tuple[OfferedCode, ...]:
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
-def _offered(code: Code) -> OfferedCode | None:
+def _offered(code: Code) -> FoundCode | None:
     text = code.whole or code.text
     if text[:5].upper() == "WIFI:":
         wifi = network([code])
-        return OfferedCode(CodeUse.PASSWORD, wifi.password) if wifi and wifi.password else None
+        return (
+            FoundCode(use=CodeUse.PASSWORD, value=wifi.password) if wifi and wifi.password else None
+        )
     if link := _link(text):
-        return OfferedCode(CodeUse.OPEN, link)
+        return FoundCode(use=CodeUse.OPEN, value=link)
     for pattern, use in _PART:
         if part := pattern.match(text):
-            return OfferedCode(use, part[1].strip())
+            return FoundCode(use=use, value=part[1].strip())
     begins = (use for head, use in _WHOLE.items() if text[: len(head)].upper() == head)
-    return OfferedCode(next(begins, CodeUse.TEXT), text)
+    return FoundCode(use=next(begins, CodeUse.TEXT), value=text)
 
 
 def _link(text: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import BoxUnit, Geometry, Tiles
-from server.models.weights import ModelFolderError, read_json
+from server.models.weights import json_or_nothing
 
 # Kinds of models, and ways to run them. Standard library only: a dry run needs no package.
 
@@ -348,7 +348,7 @@ def factor_geometry(factor: int) -> Geometry:
 
 def folder_type(folder: Path) -> str | None:
     """Read `model_type` from a folder's `config.json`; None without one."""
-    found = _read(folder / "config.json").get("model_type")
+    found = json_or_nothing(folder / "config.json").get("model_type")
     return found if isinstance(found, str) else None
 
 
@@ -360,11 +360,11 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     `Tiles`).
     """
     processor, whole = (
-        _read(folder / "preprocessor_config.json"),
-        _read(folder / "processor_config.json"),
+        json_or_nothing(folder / "preprocessor_config.json"),
+        json_or_nothing(folder / "processor_config.json"),
     )
     processor = processor or _part(whole, "image_processor")
-    config = _read(folder / "config.json")
+    config = json_or_nothing(folder / "config.json")
     if (tiles := _tiles(processor, whole, config, filled)) is not None:
         return replace(DEFAULT_GEOMETRY, tiles=tiles)
     base = type_geometry(config.get("model_type"))
@@ -409,14 +409,7 @@ def _square_tokens(config: Mapping[str, Any]) -> int:
     return (side // patch // scale) ** 2 if side and patch and scale else 0
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        return read_json(path)
-    except ModelFolderError:
-        return {}
-
-
-def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
     found = whole.get(name)
     return found if isinstance(found, dict) else {}
 

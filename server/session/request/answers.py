@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -404,15 +404,11 @@ class AnswerPublisher:
                 # Not the sum of the others, because a failed and replaced engine took time, too.
                 total_ms=milliseconds(time.monotonic() - self._beginning.at),
             ),
-            usage=wire.UsageInfo(
-                prompt_tokens=result.usage.prompt_tokens,
-                completion_tokens=result.usage.completion_tokens,
-                cached_tokens=result.usage.cached_tokens,
-            ),
+            usage=wire.UsageInfo(**asdict(result.usage)),
             finish_reason=result.finish_reason,
             boxes=[found_box(box) for box in result.boxes] if result.boxes is not None else None,
             boxes_by=result.boxes_by,
-            codes=[wire.FoundCode(use=one.use, value=one.value) for one in result.codes] or None,
+            codes=list(result.codes) or None,
             calls=list(self.calls) or None,
             second_look=result.second_look,
         )
@@ -442,8 +438,7 @@ def milliseconds(seconds: float) -> float:
 
 def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
     """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
-    age = max(0.0, now - picture.captured)
-    captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+    age, captured = max(0.0, now - picture.captured), _captured(picture, now, wall)
     scene, region = picture.scene, picture.region
     return wire.FrameInfo(
         id=picture.frame_id,
@@ -471,20 +466,22 @@ def earlier_frames(
     pictures: Sequence[EarlierPicture], now: float, wall: float
 ) -> list[wire.EarlierFrame]:
     """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
-    found = []
-    for shown in pictures:
-        picture = shown.picture
-        age = now - picture.captured
-        captured = picture.captured_sender if picture.captured_sender is not None else wall - age
-        found.append(
-            wire.EarlierFrame(
-                number=shown.number,
-                id=picture.frame_id,
-                captured_at=round(captured * 1000, 1),
-                picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
-            )
+    return [
+        wire.EarlierFrame(
+            number=shown.number,
+            id=(picture := shown.picture).frame_id,
+            captured_at=milliseconds(_captured(picture, now, wall)),
+            picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
         )
-    return found
+        for shown in pictures
+    ]
+
+
+def _captured(picture: Picture, now: float, wall: float) -> float:
+    """Return a picture's capture time in seconds since the epoch, by its sender's clock where that is known."""
+    if picture.captured_sender is not None:
+        return picture.captured_sender
+    return wall - max(0.0, now - picture.captured)
 
 
 def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:

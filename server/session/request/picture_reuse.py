@@ -20,7 +20,7 @@ from server.core.frames import CameraState, Detail, Frame, Kind, Picture, Role
 from server.media.camera import Camera
 from server.media.picture.likeness import Likeness
 from server.models.base import Capabilities, Engine, EngineRequest
-from server.models.scheduler.job import Job, Result
+from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import History, Prepared, RequestOptions, SessionServices, View
 
@@ -194,7 +194,7 @@ class PictureReuse:
                 self._task = None
 
 
-class _PrefillObserver:
+class _PrefillObserver(JobObserver):
     """Counts pictures that went ahead; nobody gets the answer."""
 
     def __init__(self, id: str, services: SessionServices, reuse: PictureReuse) -> None:
@@ -204,12 +204,6 @@ class _PrefillObserver:
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._reuse.started(request)
-
-    def delta(self, text: str) -> None:
-        """Ignore it."""
-
-    def thought(self, text: str) -> None:
-        """Ignore it."""
 
     def finished(self, result: Result) -> None:
         if result.cancel_reason is None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from server.core.errors import EngineFailed
 from server.core.frames import CodeUse, Kind, Picture, Scene
+from server.core.messages import FoundCode
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
 from server.features.builtin.engine import BuiltinEngine
@@ -31,7 +32,7 @@ from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.models import prompts
-from server.models.base import Delta, EarlierPicture, EngineRequest, Finished, OfferedCode
+from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)
@@ -124,7 +125,7 @@ async def ask(engine: BuiltinEngine, bgr: Bgr, question: str, **changes: Any) ->
     return text
 
 
-async def offered_codes(engine: BuiltinEngine, asked: EngineRequest) -> tuple[OfferedCode, ...]:
+async def offered_codes(engine: BuiltinEngine, asked: EngineRequest) -> tuple[FoundCode, ...]:
     chunks = [chunk async for chunk in engine.answer(asked)]
     assert isinstance(chunks[-1], Finished)
     return chunks[-1].codes
@@ -142,7 +143,7 @@ async def test_what_a_person_may_do_with_a_code_comes_with_the_answer(
     """All of the code with its lines, also where only its beginning is shown."""
     bgr = put_code(scene(), CARD, zxingcpp.BarcodeFormat.QRCode, at=(300, 60))
     found = await offered_codes(engine, request(bgr, question, where=where))
-    assert found == (OfferedCode(CodeUse.CONTACT, CARD.replace("\r", "")),)
+    assert found == (FoundCode(use=CodeUse.CONTACT, value=CARD.replace("\r", "")),)
     if not where:
         answer = await ask(engine, bgr, question)
         assert answer.endswith("xxx…")
