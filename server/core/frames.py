@@ -70,6 +70,45 @@ class Route(StrEnum):
     READ = "read"
 
 
+class Order(StrEnum):
+    """An order that somebody says in place of a question, which the page carries out."""
+
+    # Read the last answer once more.
+    AGAIN = "again"
+    # Begin a running description.
+    DESCRIBE = "describe"
+    # End it.
+    DESCRIBE_OFF = "describe_off"
+    # Tell what somebody who carries the camera would want to know, again and again.
+    NOTABLE = "notable"
+    # Begin a watch, with its condition.
+    WATCH = "watch"
+    # End all watches.
+    WATCH_OFF = "watch_off"
+    # Keep the picture of now for the next questions.
+    HOLD = "hold"
+    # Let it go.
+    RELEASE = "release"
+    # Give hints how to move the camera.
+    GUIDE = "guide"
+    # Give none.
+    GUIDE_OFF = "guide_off"
+    # Lead to a thing, which is its condition.
+    GUIDE_TO = "guide_to"
+    # Tell what is around somebody who turns.
+    SCAN = "scan"
+    # Tell the direction of a thing that was there.
+    WHERE_WAS = "where_was"
+    # End what runs.
+    STOP = "stop"
+    # Answer in fewer words.
+    SHORTER = "shorter"
+    # Answer in more words.
+    LONGER = "longer"
+    # End the visit: nothing is heard any more.
+    CAMERA_OFF = "camera_off"
+
+
 class Length(StrEnum):
     """Length of a running description."""
 

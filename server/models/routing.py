@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from server.core.frames import Detail, Route
+from server.core.frames import Detail, Order, Route
 
 WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 STOP_WORDS: dict[str, str] = WORDS["stop"]
@@ -332,39 +332,6 @@ _MOST_ORDER = 80
 _MOST_THING = 80
 # "Camera off?" asks whether it is.
 _QUESTION = re.compile("[?？؟]")
-
-
-class Order(StrEnum):
-    """An order that the page carries out."""
-
-    # The last answer once more
-    AGAIN = "again"
-    # A running description, and its end
-    DESCRIBE = "describe"
-    DESCRIBE_OFF = "describe_off"
-    # What somebody who carries the camera would want to know, again and again
-    NOTABLE = "notable"
-    # A watch, with its condition, and the end of all
-    WATCH = "watch"
-    WATCH_OFF = "watch_off"
-    # The picture of now is kept for the next questions, and let go
-    HOLD = "hold"
-    RELEASE = "release"
-    # Hints how to move the camera
-    GUIDE = "guide"
-    GUIDE_OFF = "guide_off"
-    # The way to a thing, which is its condition
-    GUIDE_TO = "guide_to"
-    # What is around somebody who turns, and the direction of a thing that was
-    SCAN = "scan"
-    WHERE_WAS = "where_was"
-    # The end of what runs, see `is_stop`
-    STOP = "stop"
-    # One step of the length of answers
-    SHORTER = "shorter"
-    LONGER = "longer"
-    # The end of the visit: nothing is heard any more
-    CAMERA_OFF = "camera_off"
 
 
 # Orders that are questions where no feature takes them

@@ -12,14 +12,13 @@ from typing import Any, Protocol
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import Conflict, QwenCameraError
-from server.core.frames import Frame, Route
+from server.core.frames import Frame, Order, Route
 from server.core.messages import ClientMessage
 from server.core.messages.from_client import Chat
 from server.media.camera import Camera
 from server.media.sound.line import VoiceLine
 from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
-from server.models.routing import Order
 from server.session.request.answers import PendingQuestion, Shot, Spoken, Tool
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox

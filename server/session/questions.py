@@ -19,13 +19,13 @@ from server.core.errors import (
     PictureBlack,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Part, Picture, Region, Route
+from server.core.frames import Detail, Frame, Kind, Order, Part, Picture, Region, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.planes import WORDS, Hindrance, is_black
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.prompts import camera_captions
-from server.models.routing import OF_FEATURES, Order, choose, is_stop, order_in, way_in
+from server.models.routing import OF_FEATURES, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
 from server.session.part import FeatureParts, SessionContext, Speaker
 from server.session.request.answers import (
@@ -236,7 +236,7 @@ class QuestionService:
         self.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
-            self._outbox.put(wire.Transcript(id=id, text="", final=True, order="stop"))
+            self._outbox.put(wire.Transcript(id=id, text="", final=True, order=Order.STOP))
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
             stop = PendingQuestion(id=id, question="", asked=asked)
@@ -255,8 +255,9 @@ class QuestionService:
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
         self.speaker.interrupt("user")
-        heard = wire.Transcript(id=id, text="", final=True, order=order.value)
-        self._outbox.put(heard.model_copy(update={"condition": condition or None}))
+        self._outbox.put(
+            wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
+        )
 
     def correct(self, message: wire.CorrectTranscript) -> None:
         """Ask the last spoken question with other words, about the same frame.

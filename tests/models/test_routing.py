@@ -7,21 +7,19 @@ import re
 import tomllib
 import unicodedata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.frames import Detail, Route
-from server.core.messages import Transcript
+from server.core.frames import Detail, Order, Route
 from server.features.builtin.seeking import sought, things_in
 from server.models import routing
 from server.models.routing import (
     ORDERS,
     STOP_WORDS,
     WORDS,
-    Order,
     Span,
     bare,
     choose,
@@ -349,16 +347,6 @@ def test_no_words_stand_twice() -> None:
         for language, phrases in words.items():
             found = [bare(phrase) for phrase in phrases.split(",")]
             assert sorted(found) == sorted(set(found)), (order, language)
-
-
-def test_the_page_hears_of_each() -> None:
-    """By its name in `heard`, "stop" among them."""
-    known = {
-        name
-        for part in get_args(Transcript.model_fields["order"].annotation)
-        for name in get_args(part)
-    }
-    assert known == {"stop", *Order}
 
 
 def test_no_words_are_those_of_two_orders() -> None:

@@ -423,7 +423,7 @@ export interface Transcript {
   /** Nothing follows. The question is asked, unless the text is empty. */
   final: boolean;
   /** With an empty text: it was an order, which the client carries out. `again`: read the last answer once more; `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a `goal`, `scan`, `where_was`, `stop`: end it, `watch_off`: end all watches, all of them also for typed words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`. Ignore those that you do not know. */
-  order?: "stop" | "again" | "describe" | "describe_off" | "notable" | "watch" | "watch_off" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "scan" | "where_was" | "shorter" | "longer" | "camera_off";
+  order?: "again" | "describe" | "describe_off" | "notable" | "watch" | "watch_off" | "hold" | "release" | "guide" | "guide_off" | "guide_to" | "scan" | "where_was" | "stop" | "shorter" | "longer" | "camera_off";
   /** What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was` */
   condition?: string;
   /** With an empty text: no question comes of the speech, because nothing was understood, or because the next one took its place. */

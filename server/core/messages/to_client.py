@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.core.errors import QwenCameraError
-from server.core.frames import CameraState, CodeUse, Route
+from server.core.frames import CameraState, CodeUse, Order, Route
 from server.core.messages.from_client import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, PROTOCOL
 from server.core.sound import SoundUse
 
@@ -389,28 +389,7 @@ class Transcript(ServerMessage):
     # `goal`, `scan`, `where_was`, `stop`: end it, `watch_off`: end all watches, all of them also for typed
     # words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
     # Ignore those that you do not know.
-    order: (
-        Literal[
-            "stop",
-            "again",
-            "describe",
-            "describe_off",
-            "notable",
-            "watch",
-            "watch_off",
-            "hold",
-            "release",
-            "guide",
-            "guide_off",
-            "guide_to",
-            "scan",
-            "where_was",
-            "shorter",
-            "longer",
-            "camera_off",
-        ]
-        | None
-    ) = None
+    order: Order | None = None
     # What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was`
     condition: str | None = None
     # With an empty text: no question comes of the speech, because nothing was understood, or

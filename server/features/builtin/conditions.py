@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+from server.core.frames import Order
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
-from server.models.routing import WORD_MARKS, Order, ends, order_in, plain
+from server.models.routing import WORD_MARKS, ends, order_in, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = "Without a model: words, colours, things, motion."

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from server.core.aio import TaskSet
-from server.core.frames import Frame
+from server.core.frames import Frame, Order
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.looks import FAILURES, InTurn
@@ -24,7 +24,6 @@ from server.features.guidance.messages import (
     WhereWas,
 )
 from server.features.guidance.scanning import Scanner, Scanning
-from server.models.routing import Order
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.shared.aim import Aim, Found

@@ -14,6 +14,7 @@ from pydantic import Field
 from server.core.aio import in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Region, Role
+from server.core.frames import Order as Spoken
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
@@ -31,7 +32,6 @@ from server.features.watches.watch_list import (
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EarlierPicture
-from server.models.routing import Order as Spoken
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool

@@ -12,6 +12,7 @@ import cv2
 import pytest
 
 from server.core import messages as wire
+from server.core.frames import Order
 from server.features.builtin.surroundings import Around, Extra
 from server.features.guidance.guidance import Guidance
 from server.features.guidance.leading import Seeker
@@ -21,7 +22,6 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
-from server.models.routing import Order
 from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
