@@ -318,8 +318,11 @@ class SessionManager:
                 "This session has ended. Get a new token from /api/token and start again."
             )
         self.check_open()
-        if self.occupied >= self._max_sessions and not self._make_space():
-            raise self.full()
+        if self.occupied >= self._max_sessions:
+            if (left := self._longest_left()) is None:
+                raise self.full()
+            end = self._leave(left, "room for others", Close.NO_SESSION)
+            self._tasks.spawn(end, name="make room")
         session = self._make(session_id)
         self._entries[session_id] = Entry(session, since, device)
         log.info("session began", extra={"session": session_id, "count": len(self)})
@@ -383,14 +386,6 @@ class SessionManager:
         return Busy(
             f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
         )
-
-    def _make_space(self) -> bool:
-        """End the session that `_longest_left` names; False when there is none."""
-        left = self._longest_left()
-        if left is not None:
-            end = self._leave(left, "room for others", Close.NO_SESSION)
-            self._tasks.spawn(end, name="make room")
-        return left is not None
 
     async def make_room(self, names: Iterable[str]) -> None:
         """End the sessions whose slots went to others, by the names in `holders`."""

@@ -83,7 +83,7 @@ def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> 
     for name in names:
         missing = ""
         try:
-            module = _module(name)
+            module: ModuleType = importlib.import_module(f"server.features.{name}")
             needs: Sequence[str] = getattr(module, "NEEDS", ())
             missing = next((one for one in needs if one not in on), "")
             if not missing:
@@ -98,7 +98,3 @@ def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> 
                 "a feature is off: what it needs is not there",
                 extra={"task": name, "reason": missing},
             )
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"server.features.{name}")

@@ -204,7 +204,8 @@ class EngineSelector:
 
     async def start(self) -> None:
         """Begin to probe; returns after the first round, at most after `first_probe` seconds."""
-        self._tasks.spawn(self._run(), name="probe")
+        probing = supervise(self._round, name="probe", after_failure=1.0)
+        self._tasks.spawn(probing, name="probe")
         try:
             async with asyncio.timeout(self._first_probe):
                 await self._probed.wait()
@@ -260,9 +261,6 @@ class EngineSelector:
         await self._settled.wait()
 
     # Probing
-
-    async def _run(self) -> None:
-        await supervise(self._round, name="probe", after_failure=1.0)
 
     async def _round(self) -> float:
         """Probe all engines, then wait until the next probe is due."""

@@ -23,6 +23,10 @@ PROTOCOL = 2
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
 ID_PATTERN = r"^[\w.:-]*$"
+# Of a language in BCP 47, or empty
+LanguageTag = Annotated[
+    str, Field(max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$")
+]
 Identifier = Annotated[str, Field(max_length=64, pattern=ID_PATTERN)]
 
 
@@ -137,14 +141,10 @@ class Settings(ClientMessage):
     # Longest answer; RESPONSE_MAX_TOKENS limits it.
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
     # Language of answers in BCP 47, such as "de" or "pt-BR"; empty: the language of the question
-    language: str | None = Field(
-        default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
-    )
+    language: LanguageTag | None = None
     # Language of the client's words: that of a description without a `prompt` of its own where
     # `language` is empty. Empty: English
-    page_language: str | None = Field(
-        default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
-    )
+    page_language: LanguageTag | None = None
     # `response` has a small picture of its frame.
     thumbnails: bool | None = None
     # The session's own camera is a shared screen or window, of which black is no darkness.

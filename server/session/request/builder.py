@@ -189,19 +189,17 @@ class RequestBuilder:
         if options.program:
             wanted = min(options.max_tokens or wanted, self._limits.max_tokens, context // 2)
         scale = self._scale.of(_key(engine))
+        # A program gets none of the person's.
+        wishes = Preferences() if options.program else self.preferences
         bare = EngineRequest(
             session_id=self._session_id,
             kind=kind,
             question=options.wording(question, capabilities) if options.wording else question,
             picture=material.picture,
-            language=(self.preferences.language or None) if not options.program else None,
+            language=wishes.language or None,
             own_language=options.own_language,
-            page_language=self.preferences.page_language if not options.program else "",
-            verbosity=(
-                self.preferences.verbosity
-                if kind is not Kind.WATCH and not options.program
-                else Verbosity.NORMAL
-            ),
+            page_language=wishes.page_language,
+            verbosity=Verbosity.NORMAL if kind is Kind.WATCH else wishes.verbosity,
             detail=material.detail,
             earlier=tuple(earlier),
             schema=options.schema,
@@ -221,10 +219,9 @@ class RequestBuilder:
             tools=(
                 self.tools()
                 if options.tools
-                and self.preferences.tools
+                and wishes.tools
                 and capabilities.calls_tools
                 and kind in (Kind.CHAT, Kind.PREFILL)
-                and not options.program
                 else ()
             ),
             video=options.past and capabilities.video and filmable(earlier),
