@@ -107,9 +107,6 @@ class SimulatedGpu:
     async def probe(self) -> EngineStatus:
         return self.status
 
-    def forget(self, session_id: str) -> None:
-        """Nothing is remembered."""
-
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])

@@ -215,8 +215,6 @@ class Program:
             stack.callback(self.sockets.gate.forget, session_id)
             for tell in self.session_ended:
                 stack.callback(tell, session_id)
-            for engine in self.engines.engines:
-                stack.callback(engine.forget, session_id)
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
             # A session is a cycle of references; its camera's connection may have ended long before.
             self.webrtc.trim_soon()

@@ -363,8 +363,5 @@ class MissingEngine:
         raise EngineUnavailable(self.status.detail)
         yield
 
-    def forget(self, session_id: str) -> None:
-        """It remembers nothing."""
-
     async def close(self) -> None:
         """It has nothing to give back."""

@@ -59,8 +59,6 @@ class Probed:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         yield Finished("stop")
 
-    def forget(self, session_id: str) -> None: ...
-
     async def close(self) -> None:
         self.closed += 1
 

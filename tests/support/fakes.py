@@ -106,7 +106,6 @@ class FakeEngine:
         self.most_open = 0
         # Answers that were closed or cancelled before their end.
         self.aborted = 0
-        self.forgotten: list[str] = []
         self.closed = False
         self._hold_at: int | None = None
         self._released = asyncio.Event()
@@ -158,9 +157,6 @@ class FakeEngine:
             if self.slow_close is not None:
                 await self.slow_close.wait()
             self.open -= 1
-
-    def forget(self, session_id: str) -> None:
-        self.forgotten.append(session_id)
 
     async def close(self) -> None:
         self.closed = True

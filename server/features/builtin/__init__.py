@@ -43,6 +43,7 @@ def register(api: Api) -> None:
 
     api.engines.add(engine, last=True)
     api.on_engine_changed(warm)
+    api.on_session_ended(engine.forget)
     api.run("builtin", start=warm, close=tasks.close)
 
 

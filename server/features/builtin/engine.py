@@ -226,6 +226,7 @@ class BuiltinEngine:
         return intent
 
     def forget(self, session_id: str) -> None:
+        """Drop what it remembers of a session, which has ended."""
         self._memory.forget(session_id)
         self._watcher.forget(session_id)
         self._noticer.forget(session_id)

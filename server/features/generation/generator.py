@@ -42,9 +42,6 @@ class Mute:
         raise EngineRefused(self._why)
         yield
 
-    def forget(self, session_id: str) -> None:
-        """It remembers nothing."""
-
     async def close(self) -> None:
         """It has nothing to give back."""
 

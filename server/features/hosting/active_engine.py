@@ -243,9 +243,5 @@ class ActiveEngine:
     def _gone(self, began: bool, use: _InUse) -> EngineError:
         return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
 
-    def forget(self, session_id: str) -> None:
-        if self.inner is not None:
-            self.inner.forget(session_id)
-
     async def close(self) -> None:
         """Do nothing: the manager closes its engines."""

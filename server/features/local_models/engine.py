@@ -196,9 +196,6 @@ class LocalEngine:
                     await self._state_arrived.wait()
         return self._steps
 
-    def forget(self, session_id: str) -> None:
-        """Nothing is remembered."""
-
     async def stop(self) -> None:
         await self.close()
 

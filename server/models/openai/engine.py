@@ -72,7 +72,7 @@ class OpenAIEngine:
             self._client,
             seconds=limits.probe,
             busy=lambda: self._answering > 0,
-            on_model=self._thinking.served,
+            thinking=self._thinking,
         )
         fields = RequestFields(name, endpoint)
         self._sender = Sender(self._client, self._server, fields, self._thinking)
@@ -189,9 +189,6 @@ class OpenAIEngine:
         if opened.speaks and not coming.spoken.begun:
             opened = self._silent(opened, coming.spoken)
         return [opened.end(one) if isinstance(one, Finished) else one for one in chunks]
-
-    def forget(self, session_id: str) -> None:
-        """Nothing is remembered."""
 
     async def close(self) -> None:
         """Close all connections; answers that still run fail."""
@@ -524,9 +521,6 @@ class EngineGroup:
             on_retry=self._on_retry,
             on_silence=lambda server: self._rest(server, _SILENT_SECONDS),
         )
-
-    def forget(self, session_id: str) -> None:
-        """Nothing is remembered."""
 
     async def close(self) -> None:
         """Close all connections; answers that still run fail."""

@@ -47,7 +47,7 @@ from server.models.openai.discovery import (
     shown_name,
     takes_sound,
 )
-from server.models.thinking import OFF_FIELDS
+from server.models.thinking import OFF_FIELDS, Thinking
 from server.models.weights import ModelFolderError
 from server.models.weights import read_json as read_file
 
@@ -303,8 +303,8 @@ _T = TypeVar("_T")
 class KnownServer:
     """Owner of a server's status.
 
-    `seconds` bounds a probe. `busy` returns True while answers are under way. `on_model` gets the fields that switch
-    thinking off, as far as they are known, when the server has another model than before.
+    `seconds` bounds a probe. `busy` returns True while answers are under way. `thinking` is told when the server has
+    another model than before.
     """
 
     def __init__(
@@ -315,7 +315,7 @@ class KnownServer:
         *,
         seconds: float,
         busy: Callable[[], bool],
-        on_model: Callable[[Mapping[str, Any]], None],
+        thinking: Thinking,
     ) -> None:
         # Without credentials
         self.address = address_of(endpoint.base_url)
@@ -327,7 +327,7 @@ class KnownServer:
         self._endpoint = endpoint
         self._seconds = seconds
         self._busy = busy
-        self._on_model = on_model
+        self._thinking = thinking
         self._whereabouts = Whereabouts(endpoint.base_url)
         self._sight = Sight(client, self._root)
         # The model's card that the geometry was read from, so that files are read once.
@@ -418,7 +418,7 @@ class KnownServer:
         """Take up another model, and log what is known of it."""
         family = self._family
         off = family.thinking_off if family is not None else {}
-        self._on_model(off or (OFF_FIELDS if told.thinks else {}))
+        self._thinking.served(off or (OFF_FIELDS if told.thinks else {}))
         named = f"of the family {family.title}" if family is not None else "of no known family"
         said = "; ".join(one for one in (named, told.words) if one)
         log.info(

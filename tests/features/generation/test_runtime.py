@@ -126,10 +126,9 @@ async def test_one_that_can_not_be_loaded(manner: str) -> None:
         assert one.manager.loaded is None
 
 
-async def test_the_engine_of_such_a_model_has_nothing_to_forget() -> None:
+async def test_the_engine_of_such_a_model_answers_nothing() -> None:
     """The rest of the protocol is there."""
     mute = Mute(WAN)
-    mute.forget("session")
     await mute.close()
     status = await mute.probe()
     assert not status.ready

@@ -50,8 +50,6 @@ async def test_loaded_it_is_that_engine() -> None:
     got: list[Chunk] = []
     await collect(place, got)
     assert words(got) == "A red cup."
-    place.forget("s")
-    assert engine.forgotten == ["s"]
     await place.close()
     assert not engine.closed
 
