@@ -30,6 +30,10 @@ class Listed:
     why: str = ""
     loaded: bool | None = None
 
+    def seeing(self, sees: bool | None) -> Listed:
+        """Return it with its server's own word, unless that is None."""
+        return self if sees is None else replace(self, sees=sees, why="its server says so")
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -107,7 +111,7 @@ def of_show(shown: Mapping[str, Any]) -> Told:
 
 def of_v0(data: Mapping[str, Any], name: str) -> Told:
     """Read a model of LM Studio's list (/api/v0/models)."""
-    card = _own_list(data).get(name, {})
+    card = own_list(data).get(name, {})
     lengths = (card.get("loaded_context_length"), card.get("max_context_length"))
     abilities = card.get("capabilities")
     return Told(
@@ -137,15 +141,10 @@ def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[
         sees = _takes_pictures(card)
         if sees is None and name in details:
             sees = _takes_pictures(details[name])
-        found.append(_known(name, sees, _loaded(card)))
+        named = families.sees(name)
+        why = "by its name" if named is not None else ""
+        found.append(Listed(name, named, why, _loaded(card)).seeing(sees))
     return found
-
-
-def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
-    if sees is not None:
-        return Listed(name, sees, "its server says so", loaded)
-    sees = families.sees(name)
-    return Listed(name, sees, "by its name" if sees is not None else "", loaded)
 
 
 def takes_sound(card: Mapping[str, Any]) -> bool:
@@ -202,7 +201,7 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
     return state == "loaded" if isinstance(state, str) else None
 
 
-def _own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return LM Studio's own list, by names."""
     cards = data.get("data")
     return {
@@ -212,40 +211,19 @@ def _own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
-    """Add the details of LM Studio's own list (/api/v0/models)."""
-    details = _own_list(data)
-    return [
-        (
-            _known(one.name, _takes_pictures(details[one.name]), _loaded(details[one.name]))
-            if one.name in details
-            else one
-        )
-        for one in before
-    ]
+def running(data: Mapping[str, Any]) -> set[str]:
+    """Return the names of the models that Ollama has loaded (/api/ps)."""
+    models = data.get("models")
+    named = [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+    return {str(one.get("name")) for one in named}
 
 
-def of_ollama(
-    shown: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], before: list[Listed]
-) -> list[Listed]:
-    """Add Ollama's details of each model (/api/show), and the loaded ones (/api/ps)."""
-    models = running.get("models")
-    loaded = {
-        one.get("name")
-        for one in (models if isinstance(models, list) else [])
-        if isinstance(one, dict)
-    }
-    found = []
-    for one in before:
-        sees = _takes_pictures(shown[one.name]) if one.name in shown else None
-        known = _known(one.name, sees, one.name in loaded)
-        found.append(known if sees is not None else replace(one, loaded=one.name in loaded))
-    return found
-
-
-def of_llama_cpp(told: Told, before: Listed) -> Listed:
-    """Add llama.cpp's own word (/props): older ones do not list what a model takes."""
-    return before if told.sees is None else _known(before.name, told.sees, before.loaded)
+def detailed(one: Listed, details: Mapping[str, Any], loaded: bool | None = None) -> Listed:
+    """Add what another interface of the server says of a model; what it does not say stays."""
+    loaded = _loaded(details) if loaded is None else loaded
+    if loaded is not None:
+        one = replace(one, loaded=loaded)
+    return one.seeing(_takes_pictures(details))
 
 
 def to_ask(models: list[Listed]) -> list[str]:

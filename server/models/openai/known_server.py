@@ -224,14 +224,20 @@ class Sight:
         """Add what a server tells beside that list; the owner in the list names its kind."""
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
-            return discovery.of_lm_studio(await self._get("/api/v0/models"), models)
+            details = discovery.own_list(await self._get("/api/v0/models"))
+            return [discovery.detailed(one, details.get(one.name, {})) for one in models]
         if _is_ollama(cards):
             for one in models[:_MOST_SHOWN]:
                 if one.name not in self._shown:
                     self._shown[one.name] = await self._get("/api/show", {"model": one.name})
-            return discovery.of_ollama(self._shown, await self._get("/api/ps"), models)
+            loaded = discovery.running(await self._get("/api/ps"))
+            return [
+                discovery.detailed(one, self._shown.get(one.name, {}), one.name in loaded)
+                for one in models
+            ]
         if "llamacpp" in owners and len(models) == 1:
-            return [discovery.of_llama_cpp(await self.told(models[0].name, cards), models[0])]
+            # Older ones do not list what a model takes.
+            return [models[0].seeing((await self.told(models[0].name, cards)).sees)]
         return models
 
     async def told(self, name: str, cards: list[dict[str, Any]]) -> Told:
