@@ -31,7 +31,7 @@ from server.core.frames import Role
 from server.core.setting_text import (
     MIN_SECRET_CHARS,
     allowed_host,
-    authority_problems,
+    authority_der,
     base_urls,
     network,
     origin,
@@ -40,6 +40,7 @@ from server.core.setting_text import (
     shown,
     stun_url,
     turn_url,
+    unreadable,
 )
 from server.core.settings import (
     MAKE_A_SECRET,
@@ -318,7 +319,8 @@ class Settings(BaseSettings):
         """Yield a sentence for each problem that keeps the server from starting. `guarded`: a token is required."""
         if self.https_enabled:
             yield from pair_problems(self.ssl_cert_path, self.ssl_key_path)
-        yield from authority_problems(self.ca_cert_path)
+        advice = "The page offers it for download."
+        yield from unreadable("CA_CERT_PATH", self.ca_cert_path, authority_der, advice)
         log = self.log_file
         if log is not None and (log.is_dir() or not log.parent.is_dir()):
             allowed = type(self).model_fields["log_file"].description

@@ -12,9 +12,13 @@ import ssl
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from server.core.addresses import Address, Network, normalise_origin
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
 # RFC 7064 and RFC 7065: without "//".
@@ -191,32 +195,30 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
     return []
 
 
-def authority_problems(path: Path | None) -> list[str]:
-    """Return a sentence for each problem with CA_CERT_PATH."""
-    if path is None or not (reason := authority_reason(path)):
-        return []
-    return [f"CA_CERT_PATH is {shown(path)}, {reason}. The page offers it for download."]
-
-
-def authority_reason(path: Path) -> str:
-    """Return a relative clause about a file that has no certificate; "" for one that has."""
-    try:
-        authority_der(path)
-    except OSError as exc:
-        return f"which cannot be read ({exc.strerror})"
-    except ValueError:
-        return "which has no certificate"
-    return ""
-
-
-def certificate_names(path: Path) -> set[str]:
-    """Return the DNS names of a PEM file's first certificate. Raises OSError, ValueError."""
+def _certificate(path: Path) -> x509.Certificate:
+    """Read a PEM file's first certificate. Raises OSError, and ValueError with a relative clause for an error text."""
     # Here: every command reads the settings, and few read a certificate.
     from cryptography import x509
 
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        raise ValueError("which has no certificate") from None
+
+
+def authority_der(path: Path) -> bytes:
+    """Return the first certificate of a PEM file as DER, and nothing else of it. Raises as `_certificate` does."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return _certificate(path).public_bytes(Encoding.DER)
+
+
+def certificate_names(path: Path) -> set[str]:
+    """Return the DNS names of a PEM file's first certificate. Raises as `_certificate` does."""
+    from cryptography import x509
+
+    try:
+        names = _certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return set()
     return set(names.value.get_values_for_type(x509.DNSName))
@@ -255,22 +257,3 @@ def unreadable(
     else:
         return []
     return [f"{name} is {shown(path)}, {reason}. {advice}"]
-
-
-def authority_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file as DER, and nothing else of it.
-
-    Raises OSError, ValueError.
-    """
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    text = path.read_text(encoding="ascii", errors="replace")
-    if begin not in text:
-        raise ValueError("there is no certificate")
-    inside = text.partition(begin)[2].partition(end)[0]
-    der = ssl.PEM_cert_to_DER_cert(f"{begin}{inside}{end}")
-    try:
-        # Parse it, so that only a certificate can leave the server.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except ssl.SSLError:
-        raise ValueError("it is no certificate") from None
-    return der

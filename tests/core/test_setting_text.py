@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.core.setting_text import (
     authority_der,
-    authority_problems,
     base_url,
     file_source,
     host_name,
@@ -28,6 +27,7 @@ from server.core.setting_text import (
     shown,
     stun_url,
     turn_url,
+    unreadable,
 )
 
 
@@ -152,19 +152,23 @@ def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> 
     """A file without a certificate is a problem; from one with a key too, only that is taken."""
     cert, key = made(tmp_path, "ca", authority=True)
     path = tmp_path / "both.pem"
-    assert "cannot be read" in authority_problems(path)[0]
+
+    def problems(of: Path | None) -> list[str]:
+        return unreadable("CA_CERT_PATH", of, authority_der, "")
+
+    assert "cannot be read" in problems(path)[0]
     for text in (
         "",
         key.read_text(),
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
     ):
         path.write_text(text)
-        assert "no certificate" in authority_problems(path)[0]
+        assert "no certificate" in problems(path)[0]
         with pytest.raises(ValueError, match="certificate"):
             authority_der(path)
     path.write_text(key.read_text() + cert.read_text() + key.read_text())
-    assert not authority_problems(path)
-    assert not authority_problems(None)
+    assert not problems(path)
+    assert not problems(None)
     loaded = x509.load_pem_x509_certificate(cert.read_bytes())
     assert authority_der(path) == loaded.public_bytes(serialization.Encoding.DER)
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from server.core.setting_text import authority_reason, shown
+from server.core.setting_text import authority_der, unreadable
 from server.core.settings import FeatureSettings, checked_secret, flag, path, secret, word
 
 # The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
@@ -98,11 +98,8 @@ class MqttSettings(FeatureSettings):
         return mqtt_address(url) if url else None
 
     def problems(self) -> Iterable[str]:
-        if self.mqtt_ca is None or not (reason := authority_reason(self.mqtt_ca)):
-            return ()
-        return (
-            f"MQTT_CA is {shown(self.mqtt_ca)}, {reason}. The broker's certificate is checked with it.",
-        )
+        advice = "The broker's certificate is checked with it."
+        return unreadable("MQTT_CA", self.mqtt_ca, authority_der, advice)
 
     def doubts(self) -> Iterable[str]:
         broker = self.mqtt_broker
