@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from server.models.weights import json_or_nothing
+from server.models.files import json_or_nothing
 
 _LIST = Path(__file__).with_suffix(".toml")
 # No longer token is known; `clean` removes a `<|…|>` of any length.

@@ -276,8 +276,9 @@ def test_workers_know_nothing_of_the_server() -> None:
         *(
             "shared.processes.wire",
             "features.hosting.control_groups",
+            "features.hosting.catalogue.weights",
         ),
-        *("models.weights", "models.thinking", "core.core_dumps", "core.errors"),
+        *("models.files", "models.thinking", "core.core_dumps", "core.errors"),
     }
     for module in [*workers, *bare]:
         path = modules()[module]
@@ -296,7 +297,7 @@ ALONE = {
     *("core.core_dumps", "shared.network"),
 }
 # What is known of models before any is asked
-MODELS = {"models.families", "models.weights"}
+MODELS = {"models.families", "models.files"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
     *("features.hosting.host", "features.hosting.settings"),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import BoxUnit, Geometry, Tiles
-from server.models.weights import json_or_nothing
+from server.models.files import json_or_nothing
 
 # Kinds of models, and ways to run them. Standard library only: a dry run needs no package.
 
@@ -226,43 +226,6 @@ def tool_parser(model_type: object) -> str:
     return (known(model_type) or NONE).tool_parser
 
 
-# Parts of names of diffusers' autoencoders for video and sound; `AutoencoderKL` is for pictures.
-_VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
-_AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
-# Names of parts that work on several frames
-_IN_TIME = re.compile(r"3D|Motion|Temporal")
-# Class names of models that return numbers or vectors, not text
-_OTHER_TASKS = re.compile(
-    r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"
-)
-# Parts of a pipeline without weights
-_WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
-
-
-def other_task(config: Mapping[str, Any]) -> str:
-    """Return the class in a transformers config.json if it makes neither text nor sound, else "".
-
-    A class with code of its own may have any name.
-    """
-    family = FAMILIES.get(str(config.get("model_type")))
-    if family is not None and not family.answers:
-        return ""
-    found = config.get("architectures")
-    names = found if isinstance(found, list) and all(isinstance(n, str) for n in found) else []
-    if not names or any(_gives_text(name, "auto_map" in config) for name in names):
-        return ""
-    return str(names[0])
-
-
-def _gives_text(name: str, own_code: bool) -> bool:
-    return not _OTHER_TASKS.search(name) and (own_code or not re.search(r"Model$", name))
-
-
-def weightless(component: object) -> bool:
-    """Return True for a component of model_index.json without weights."""
-    return bool(_WEIGHTLESS.search(_class(component)))
-
-
 def of_config(config: Mapping[str, Any]) -> Family | None:
     """Return the family for a transformers config.json; None for a model without use here."""
     known = FAMILIES.get(str(config.get("model_type")))
@@ -286,46 +249,9 @@ def of_config(config: Mapping[str, Any]) -> Family | None:
     return Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
 
 
-def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
-    """Return the family for a diffusers model_index.json; None for a pipeline without video and
-    sound.
-
-    `transformer`: config.json of its transformer or unet.
-    """
-    vae = _class(index.get("vae"))
-    # The file names the version that wrote it, not the oldest that knows its classes.
-    needs = {"diffusers": ""}
-    in_time = any(_IN_TIME.search(_class(part)) for part in index.values())
-    video = in_time or any(name in vae for name in _VIDEO_VAES)
-    # Some video pipelines have a vocoder, too.
-    if any(name in vae for name in _AUDIO_VAES) or (_class(index.get("vocoder")) and not video):
-        made = frozenset({Ability.TEXT_TO_AUDIO})
-        return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
-    if not video:
-        return None
-    # A transformer with more input than output channels requires a picture's channels beside the
-    # noise.
-    inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
-    if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
-        abilities = frozenset({Ability.IMAGE_TO_VIDEO})
-    elif index.get("expand_timesteps") is True:
-        # Wan2.2 TI2V: an optional picture is the first frame of the noise.
-        abilities = frozenset({Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO})
-    else:
-        abilities = frozenset({Ability.TEXT_TO_VIDEO})
-    return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
-
-
 def _last(name: str) -> str:
     """Return the last part of a path or a repository's name."""
     return name.rstrip("/").rpartition("/")[2]
-
-
-def _class(component: object) -> str:
-    """Return the class of a component of model_index.json, [library, class]; "" for anything else."""
-    if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
-        return component[1]
-    return ""
 
 
 def type_geometry(model_type: object) -> Geometry | None:

@@ -24,6 +24,8 @@ from server.media.picture.encode import data_url, jpeg
 from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
+from server.models.files import ModelFolderError
+from server.models.files import read_json as read_file
 from server.models.openai import discovery, upstream
 from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import (
@@ -48,8 +50,6 @@ from server.models.openai.discovery import (
     takes_sound,
 )
 from server.models.thinking import OFF_FIELDS, Thinking
-from server.models.weights import ModelFolderError
-from server.models.weights import read_json as read_file
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from server.features.local_models.worker.weights import (
     read,
     token_bytes,
 )
-from server.models.weights import ModelFolderError
+from server.models.files import ModelFolderError
 
 ROOT = Path(__file__).parents[3]
 

@@ -23,15 +23,14 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, cache_bytes, whole
+from server.features.hosting.catalogue.weights import Weights, read_weights
 from server.models import families
 from server.models.families import Family
-from server.models.weights import (
+from server.models.files import (
     AGAIN,
     ModelFolderError,
-    Weights,
     clean,
     read_json,
-    read_weights,
     unreadable,
 )
 
@@ -194,7 +193,7 @@ def _transformers(folder: Path) -> Model:
             f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
             " answers about pictures, or one that makes video or sound."
         )
-    if task := families.other_task(config):
+    if task := other_task(config):
         raise ModelFolderError(
             f"{folder / CONFIG} says {clean(task)}: a model that sees pictures, but does not answer questions about them. Take"
             " one for chats about pictures (…ForConditionalGeneration)."
@@ -230,7 +229,7 @@ def _pipeline(folder: Path) -> Model:
         )
     at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
     sizes = next((read_json(path) for path in at_work if path.is_file()), {})
-    family = families.of_pipeline(index, sizes)
+    family = _of_pipeline(index, sizes)
     if family is None:
         raise ModelFolderError(
             f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
@@ -247,7 +246,7 @@ def _pipeline(folder: Path) -> Model:
         path = folder / part
         if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
-        if (path / CONFIG).is_file() and not families.weightless(what):
+        if (path / CONFIG).is_file() and not _weightless(what):
             weights = read_weights(path)
             size += weights.size
             # Two bytes per parameter in memory, whatever the stored format.
@@ -468,3 +467,77 @@ def _source(folder: Path) -> tuple[str, str]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:96] or "model"
+
+
+# Parts of names of diffusers' autoencoders for video and sound; `AutoencoderKL` is for pictures.
+_VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
+_AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
+# Names of parts that work on several frames
+_IN_TIME = re.compile(r"3D|Motion|Temporal")
+# Class names of models that return numbers or vectors, not text
+_OTHER_TASKS = re.compile(
+    r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"
+)
+# Parts of a pipeline without weights
+_WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
+
+
+def other_task(config: Mapping[str, Any]) -> str:
+    """Return the class in a transformers config.json if it makes neither text nor sound, else "".
+
+    A class with code of its own may have any name.
+    """
+    family = families.FAMILIES.get(str(config.get("model_type")))
+    if family is not None and not family.answers:
+        return ""
+    found = config.get("architectures")
+    names = found if isinstance(found, list) and all(isinstance(n, str) for n in found) else []
+    if not names or any(_gives_text(name, "auto_map" in config) for name in names):
+        return ""
+    return str(names[0])
+
+
+def _gives_text(name: str, own_code: bool) -> bool:
+    return not _OTHER_TASKS.search(name) and (own_code or not re.search(r"Model$", name))
+
+
+def _weightless(component: object) -> bool:
+    """Return True for a component of model_index.json without weights."""
+    return bool(_WEIGHTLESS.search(_class(component)))
+
+
+def _of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
+    """Return the family for a diffusers model_index.json; None for a pipeline without video and
+    sound.
+
+    `transformer`: config.json of its transformer or unet.
+    """
+    vae = _class(index.get("vae"))
+    # The file names the version that wrote it, not the oldest that knows its classes.
+    needs = {"diffusers": ""}
+    in_time = any(_IN_TIME.search(_class(part)) for part in index.values())
+    video = in_time or any(name in vae for name in _VIDEO_VAES)
+    # Some video pipelines have a vocoder, too.
+    if any(name in vae for name in _AUDIO_VAES) or (_class(index.get("vocoder")) and not video):
+        made = frozenset({Ability.TEXT_TO_AUDIO})
+        return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
+    if not video:
+        return None
+    # A transformer with more input than output channels requires a picture's channels beside the
+    # noise.
+    inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
+    if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
+        abilities = frozenset({Ability.IMAGE_TO_VIDEO})
+    elif index.get("expand_timesteps") is True:
+        # Wan2.2 TI2V: an optional picture is the first frame of the noise.
+        abilities = frozenset({Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO})
+    else:
+        abilities = frozenset({Ability.TEXT_TO_VIDEO})
+    return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
+
+
+def _class(component: object) -> str:
+    """Return the class of a component of model_index.json, [library, class]; "" for anything else."""
+    if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
+        return component[1]
+    return ""

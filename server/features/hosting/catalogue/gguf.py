@@ -16,7 +16,7 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 
-from server.models.weights import ModelFolderError, clean, unreadable
+from server.models.files import ModelFolderError, clean, unreadable
 
 Value = str | int | float | bool | tuple[int, ...]
 SUFFIX = ".gguf"

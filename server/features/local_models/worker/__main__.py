@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from server.core import core_dumps
 from server.features.local_models.worker import weights
+from server.models.files import ModelFolderError
 from server.models.thinking import OPEN
-from server.models.weights import ModelFolderError
 from server.shared.processes.wire import Channel, Jobs, Message, claim_output, leave, origin
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.features.hosting.catalogue.weights import read_weights
 from server.features.hosting.control_groups import main_memory
-from server.models.weights import ModelFolderError, read_json, read_weights
+from server.models.files import ModelFolderError, read_json
 
 # Names in config files of the longest text that a model was made for.
 _CONTEXT_NAMES = (

@@ -23,7 +23,7 @@ from server.features.hosting.catalogue.entry import Ability, Catalogue, Library,
 from server.features.hosting.catalogue.folder import ModelFolderError, find_models, read_model
 from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
 from server.models import families
-from server.models.weights import MAX_JSON_BYTES
+from server.models.files import MAX_JSON_BYTES
 from tests.support.gguf_writer import write_projector, write_weights
 
 QWEN: dict[str, Any] = {
@@ -505,7 +505,7 @@ def test_files_of_somebody_else(folder: Path) -> None:
     """A folder or a file that may not be read: a sentence, not an end of the search."""
     look = (
         "import os, sys; from pathlib import Path; from server.features.hosting.catalogue.folder import find_models, read_model\n"
-        "from server.models.weights import ModelFolderError\n"
+        "from server.models.files import ModelFolderError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: read_model(Path(sys.argv[1]))\n"
         "except ModelFolderError as error: print(error.message)\n"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.hosting.catalogue import gguf
-from server.models.weights import ModelFolderError
+from server.models.files import ModelFolderError
 from tests.support.gguf_writer import write_projector, write_weights
 
 

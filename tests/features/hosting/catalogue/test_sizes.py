@@ -12,7 +12,7 @@ import pytest
 
 from server.core.frames import Geometry
 from server.features.hosting.catalogue.entry import Ability, Catalogue, ModelType
-from server.features.hosting.catalogue.folder import read_model
+from server.features.hosting.catalogue.folder import other_task, read_model
 from server.features.hosting.catalogue.machine import GB
 from server.features.hosting.catalogue.sizes import (
     CONTEXT,
@@ -229,9 +229,9 @@ def test_every_class_that_answers_is_taken(true: dict[str, Any]) -> None:
     assert len(classes["answer"]) > 50
     # Pairs of two models are called by what they are made of.
     for name in {*classes["answer"]} - {"VisionEncoderDecoderModel"}:
-        assert families.other_task({"model_type": "x", "architectures": [name]}) == "", name
+        assert other_task({"model_type": "x", "architectures": [name]}) == "", name
     for name in classes["other"]:
-        assert families.other_task({"model_type": "x", "architectures": [name]}) == name
+        assert other_task({"model_type": "x", "architectures": [name]}) == name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Read the headers of a folder's weights (files, sizes, formats), and its JSON files.
+"""Read the headers of a folder's weights: files, sizes, formats.
 
 Standard library only, because the workers use it in an environment without our other packages.
 """
@@ -9,16 +9,13 @@ import json
 import math
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from server.core.errors import BadRequest
+from server.models.files import AGAIN, ModelFolderError, clean, opened, read_json, unreadable
 
-MAX_JSON_BYTES = 32 * 1024 * 1024
 # Largest header of the safetensors format.
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
@@ -46,14 +43,7 @@ _POINTER = b"version "
 # Suffixes of pickled weights
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-AGAIN = "Download it again: bash scripts/download_model.sh"
 LLAMA_CPP = "Let its server run it (LOCAL_MODEL, or subprocess in the engine panel), or take the model's release with safetensors."
-# Longest file name in an error.
-MAX_NAME_CHARS = 80
-
-
-class ModelFolderError(BadRequest):
-    """The folder has no usable model; `message` says what was found and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,62 +60,6 @@ class Weights:
     each: int
     # Numbers that the text model keeps per token, by the shapes of its weights; 0: unknown
     kept: int = 0
-
-
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object from a regular file of at most `most` bytes. Raises ModelFolderError."""
-    try:
-        with _opened(path) as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
-        content = json.loads(data.decode("utf-8"))
-    except FileNotFoundError:
-        raise ModelFolderError(
-            f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end? {AGAIN}"
-        ) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
-    except (ValueError, RecursionError):
-        raise ModelFolderError(f"{path} is damaged: it is not JSON. {AGAIN}") from None
-    if not isinstance(content, dict):
-        raise ModelFolderError(f"{path} is damaged: it is no JSON object. {AGAIN}")
-    return content
-
-
-def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object as `read_json` does; nothing where there is none."""
-    try:
-        return read_json(path, most)
-    except ModelFolderError:
-        return {}
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a regular file without blocking on a pipe.
-
-    Raises OSError, and ModelFolderError for anything else.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    number = os.open(path, flags)
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ModelFolderError(f"{path} is no file that can be read. {AGAIN}")
-        return os.fdopen(number, "rb")
-    except BaseException:
-        os.close(number)
-        raise
-
-
-def unreadable(path: Path, error: OSError) -> ModelFolderError:
-    return ModelFolderError(
-        f"{path} cannot be read ({error.strerror}). Give this user access to it."
-    )
-
-
-def clean(name: str) -> str:
-    """Make a name from a file printable, and shorten it."""
-    return "".join(char for char in name if char.isprintable())[:MAX_NAME_CHARS]
 
 
 def read_weights(folder: Path) -> Weights:
@@ -197,7 +131,7 @@ def _header(path: Path) -> tuple[int, int, Counter[str], int]:
     elements: Counter[str] = Counter()
     end = kept = 0
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             first = file.read(8)
             if first == _POINTER:

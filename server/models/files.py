@@ -1,0 +1,79 @@
+"""Read the JSON files of a model's folder.
+
+Standard library only, because the workers use it in an environment without our other packages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from server.core.errors import BadRequest
+
+MAX_JSON_BYTES = 32 * 1024 * 1024
+AGAIN = "Download it again: bash scripts/download_model.sh"
+# Longest file name in an error.
+MAX_NAME_CHARS = 80
+
+
+class ModelFolderError(BadRequest):
+    """The folder has no usable model; `message` says what was found and what to do."""
+
+
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object from a regular file of at most `most` bytes. Raises ModelFolderError."""
+    try:
+        with opened(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
+        content = json.loads(data.decode("utf-8"))
+    except FileNotFoundError:
+        raise ModelFolderError(
+            f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end? {AGAIN}"
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, RecursionError):
+        raise ModelFolderError(f"{path} is damaged: it is not JSON. {AGAIN}") from None
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path} is damaged: it is no JSON object. {AGAIN}")
+    return content
+
+
+def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object as `read_json` does; nothing where there is none."""
+    try:
+        return read_json(path, most)
+    except ModelFolderError:
+        return {}
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file without blocking on a pipe.
+
+    Raises OSError, and ModelFolderError for anything else.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    number = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise ModelFolderError(f"{path} is no file that can be read. {AGAIN}")
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def unreadable(path: Path, error: OSError) -> ModelFolderError:
+    return ModelFolderError(
+        f"{path} cannot be read ({error.strerror}). Give this user access to it."
+    )
+
+
+def clean(name: str) -> str:
+    """Make a name from a file printable, and shorten it."""
+    return "".join(char for char in name if char.isprintable())[:MAX_NAME_CHARS]
