@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from numpy.typing import NDArray
-
-# The subject of a hint about the camera
-Subject = Literal["text", "face"]
 
 # Bounds of a change gate's sensitivity; its figures are measured with 1.
 LEAST_SENSITIVITY = 0.25
@@ -146,39 +143,6 @@ class BoxUnit(StrEnum):
     THOUSANDTHS = "thousandths"
     # The same, but top, left, bottom, right
     THOUSANDTHS_Y_FIRST = "thousandths_y_first"
-
-
-class Hint(StrEnum):
-    """An advice to move a camera. The edges and directions are the picture's."""
-
-    # Make more light.
-    DARK = "dark"
-    # Hold it still.
-    BLURRED = "blurred"
-    # Neither text nor a face is in view.
-    NOTHING = "nothing"
-    # Move away.
-    BACK = "back"
-    # Move closer.
-    CLOSER = "closer"
-    # It is cut off at the left.
-    LEFT_EDGE = "left_edge"
-    # It is cut off at the right.
-    RIGHT_EDGE = "right_edge"
-    # It is cut off at the top.
-    UPPER_EDGE = "upper_edge"
-    # It is cut off at the bottom.
-    LOWER_EDGE = "lower_edge"
-    # Move to the left.
-    LEFT = "left"
-    # Move to the right.
-    RIGHT = "right"
-    # Move up.
-    UP = "up"
-    # Move down.
-    DOWN = "down"
-    # It is wholly in view.
-    GOOD = "good"
 
 
 class CameraState(StrEnum):

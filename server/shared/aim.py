@@ -5,8 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
 
-from server.core.frames import Hint, Scene, Subject
+from server.core.frames import Scene
+
+# The subject of a hint about the camera
+Subject = Literal["text", "face"]
+
+
+class Hint(StrEnum):
+    """An advice to move a camera. The edges and directions are the picture's."""
+
+    # Make more light.
+    DARK = "dark"
+    # Hold it still.
+    BLURRED = "blurred"
+    # Neither text nor a face is in view.
+    NOTHING = "nothing"
+    # Move away.
+    BACK = "back"
+    # Move closer.
+    CLOSER = "closer"
+    # It is cut off at the left.
+    LEFT_EDGE = "left_edge"
+    # It is cut off at the right.
+    RIGHT_EDGE = "right_edge"
+    # It is cut off at the top.
+    UPPER_EDGE = "upper_edge"
+    # It is cut off at the bottom.
+    LOWER_EDGE = "lower_edge"
+    # Move to the left.
+    LEFT = "left"
+    # Move to the right.
+    RIGHT = "right"
+    # Move up.
+    UP = "up"
+    # Move down.
+    DOWN = "down"
+    # It is wholly in view.
+    GOOD = "good"
+
 
 # Letters of this height, relative to the picture's longer side, are too small to read well, and
 # those of the second are large enough again (hysteresis): 10 and 13 px of 1280.

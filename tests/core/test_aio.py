@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import StrEnum
 
@@ -17,7 +16,6 @@ import pytest
 
 from server.core import aio
 from server.core.aio import (
-    BoundedPool,
     Bucket,
     Deadline,
     Lookups,
@@ -33,7 +31,6 @@ from server.core.aio import (
     take_all,
     watch_lag,
 )
-from server.core.errors import Busy
 from tests.support.timing import AT_ONCE_SECONDS
 
 
@@ -360,44 +357,6 @@ async def test_an_error_of_a_name_is_everybodys(monkeypatch: pytest.MonkeyPatch)
     finally:
         over.set()
         assert lookups.end(5)
-
-
-async def test_a_bounded_pool_keeps_few_waiting() -> None:
-    """One too many is refused at once."""
-    with ThreadPoolExecutor(1) as threads:
-        pool = BoundedPool(threads, waiting=2, seconds=60)
-        gate = threading.Event()
-        first = asyncio.create_task(pool.run(gate.wait, 30))
-        second = asyncio.create_task(pool.run(max, 1, 2))
-        await asyncio.sleep(0)
-        async with asyncio.timeout(5):
-            with pytest.raises(Busy):
-                await pool.run(max, 1, 2)
-        gate.set()
-        assert (await first, await second) == (True, 2)
-        with pytest.raises(ZeroDivisionError):
-            await pool.run(lambda: 1 // 0)
-
-
-async def test_a_bounded_pool_keeps_none_for_long() -> None:
-    """A slow call ends for its caller; one behind it is not begun, and both free their places."""
-    with ThreadPoolExecutor(1) as threads:
-        pool = BoundedPool(threads, waiting=2, seconds=0.1)
-        gate = threading.Event()
-        ran: list[int] = []
-        first = asyncio.create_task(pool.run(gate.wait, 30))
-        second = asyncio.create_task(pool.run(ran.append, 1))
-        for late in (first, second):
-            with pytest.raises(Busy):
-                await late
-        gate.set()
-        while True:
-            try:
-                assert await pool.run(max, 1, 2) == 2
-                break
-            except Busy:
-                await asyncio.sleep(0.001)
-        assert not ran
 
 
 # The token bucket.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.frames import Hint, Scene
+from server.core.frames import Scene
 from server.shared.aim import (
     CUT_UNTIL,
     MOST_LINES,
@@ -20,6 +20,7 @@ from server.shared.aim import (
     Advice,
     Aim,
     Found,
+    Hint,
     Thing,
     advise,
     advise_reading,

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from server.core.frames import Hint, Subject
 from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
+from server.shared.aim import Hint, Subject
 
 
 class GuidanceSettings(Settings):

@@ -16,9 +16,9 @@ NEEDS = ("grants",)
 
 def register(api: Api) -> None:
     """Answer programs of OpenAI's interface about the camera that a person lets them look through."""
-    from server.core.aio import BoundedPool
     from server.features.openai_api import errors
     from server.features.openai_api.program_chat import ProgramChats
+    from server.features.openai_api.request import BoundedPool
     from server.features.openai_api.routes import add_routes
 
     api.session_part(ProgramChats)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from server.core.errors import BadRequest, UploadRefused, WrongModel
+from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
 from server.features.openai_api import fields
 from server.features.openai_api.errors import PictureRefused, Refused
 from server.features.openai_api.schema import fault, schema_fault
@@ -385,3 +388,54 @@ def read_url(url: str, detail: Detail = "auto") -> PictureChoice:
             f" and has 2 to {MOST_FRAMES} frames."
         )
     return PictureChoice("past", detail, float(seconds), frames)
+
+
+# Reading in a thread
+
+T = TypeVar("T")
+
+
+class BoundedPool:
+    """A thread pool for work on what strangers send: few calls wait, and none for long.
+
+    Bounds of requests of programs that are read: 8, two seconds each; more are refused with
+    `busy`.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
+        """`waiting`: the calls that may be unfinished; `seconds`: the time of each."""
+        self._pool = pool
+        self._left = waiting
+        self._seconds = seconds
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(*args)` in a thread.
+
+        Raises Busy when too many calls wait, and for one that is not done in time: it is dropped
+        if it waits, and its result is ignored if it runs.
+        """
+        if not self._left:
+            raise _busy()
+        self._left -= 1
+        running = self._pool.submit(work, *args)
+        # A call that nobody waits for any more holds its place until it ends.
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[T]) -> None:
+            # Without a loop nobody calls again.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._free)
+
+        running.add_done_callback(ended)
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.wrap_future(running)
+        except TimeoutError:
+            raise _busy() from None
+
+    def _free(self) -> None:
+        self._left += 1
+
+
+def _busy() -> Busy:
+    return Busy("Other requests are being read. Try again in a moment.", retry_after=1)

@@ -9,12 +9,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from server.core.aio import BoundedPool
 from server.features.grants.grants import Scope
 from server.features.grants.guard import Pass, ProgramGuard
 from server.features.openai_api.answer import MODEL, ChatResponse, model, models
 from server.features.openai_api.errors import ModelUnknown
-from server.features.openai_api.request import read
+from server.features.openai_api.request import BoundedPool, read
 
 # An address may name the session, so that balancers find its process.
 PREFIXES = ("/v1", "/at/{session_id}/v1")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from server.core.frames import Hint
 from server.core.messages import ServerMessage
+from server.shared.aim import Hint
 
 
 class ReadingState(ServerMessage):

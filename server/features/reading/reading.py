@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
-from server.core.frames import Detail, Frame, Hint, Kind, Role, Route, Scene
+from server.core.frames import Detail, Frame, Kind, Role, Route, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined
 from server.media.camera import Asked
@@ -20,7 +20,7 @@ from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerPublisher, PendingQuestion, Tool
 from server.session.request.parts import Prepared, RequestOptions, View
-from server.shared.aim import advise_reading
+from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
 
 if TYPE_CHECKING:

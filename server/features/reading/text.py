@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.core.frames import Hint
+from server.shared.aim import Hint
 
 # With so many lines or characters a text takes no further picture.
 MOST_LINES = 400

@@ -6,10 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from server.core.frames import Hint
 from server.features.builtin.reader import Finder, Reader
 from server.features.builtin.seeking import sought
-from server.shared.aim import Found, advise
+from server.shared.aim import Found, Hint, advise
 from tests.features.builtin.scenes import Disc, Scene, Sheet, draw
 
 TEXT = "Take one tablet daily\nwith a glass of water\nand keep out of reach\nof small children"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.errors import BadRequest, UploadRefused, WrongModel
+from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
 from server.features.openai_api.errors import PictureRefused, Refused
 from server.features.openai_api.request import (
     MOST_FRAMES,
+    BoundedPool,
     ChatRequest,
     PictureChoice,
     read,
@@ -328,3 +332,41 @@ def test_any_text_is_a_look_or_an_error(text: str) -> None:
         except (UploadRefused, BadRequest):
             continue
         assert 1 <= look.frames <= MOST_FRAMES
+
+
+async def test_a_bounded_pool_keeps_few_waiting() -> None:
+    """One too many is refused at once."""
+    with ThreadPoolExecutor(1) as threads:
+        pool = BoundedPool(threads, waiting=2, seconds=60)
+        gate = threading.Event()
+        first = asyncio.create_task(pool.run(gate.wait, 30))
+        second = asyncio.create_task(pool.run(max, 1, 2))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            with pytest.raises(Busy):
+                await pool.run(max, 1, 2)
+        gate.set()
+        assert (await first, await second) == (True, 2)
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)
+
+
+async def test_a_bounded_pool_keeps_none_for_long() -> None:
+    """A slow call ends for its caller; one behind it is not begun, and both free their places."""
+    with ThreadPoolExecutor(1) as threads:
+        pool = BoundedPool(threads, waiting=2, seconds=0.1)
+        gate = threading.Event()
+        ran: list[int] = []
+        first = asyncio.create_task(pool.run(gate.wait, 30))
+        second = asyncio.create_task(pool.run(ran.append, 1))
+        for late in (first, second):
+            with pytest.raises(Busy):
+                await late
+        gate.set()
+        while True:
+            try:
+                assert await pool.run(max, 1, 2) == 2
+                break
+            except Busy:
+                await asyncio.sleep(0.001)
+        assert not ran

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from server.core.frames import Hint
 from server.features.reading.text import (
     AGAIN_SECONDS,
     FIRST_SECONDS,
@@ -12,6 +11,7 @@ from server.features.reading.text import (
     WHOLE_SECONDS,
     ReadPace,
 )
+from server.shared.aim import Hint
 
 
 def test_a_text_without_a_line_has_time_to_come_into_view() -> None:
