@@ -106,14 +106,6 @@ class Order(StrEnum):
     CAMERA_OFF = "camera_off"
 
 
-class Length(StrEnum):
-    """Length of a running description."""
-
-    SHORT = "short"
-    MEDIUM = "medium"
-    LONG = "long"
-
-
 class Verbosity(StrEnum):
     """The amount of words that a person wants of answers."""
 

@@ -287,9 +287,9 @@ class EngineRequest:
     caption: str = ""
     # The name of the camera of `picture`, where `caption` says it
     camera: str = ""
-    # All text of the picture is wanted, each line as a line (see `prompts.reading`).
+    # All text of the picture is wanted, each line as a line (see features/reading).
     reading: bool = False
-    # What matters is wanted (see `prompts.noticing`): what the person knows of it; None for other requests
+    # What matters is wanted (see features/describe): what the person knows of it; None for other requests
     told: Told | None = None
     # The part of the camera's picture that the person points at: `picture` shows it, with a little
     # around it, and the earlier picture is all of that frame, unless it was left out.

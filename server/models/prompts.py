@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from server.core.errors import EngineRefused
-from server.core.frames import Length, Verbosity
+from server.core.frames import Verbosity
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.media.sound.pcm import wav
 from server.models import control_tokens
@@ -81,24 +81,10 @@ _TOOLS = (
 )
 
 DESCRIBE = "Describe in one short sentence what the camera shows now."
-_DESCRIBE = {
-    Length.SHORT: DESCRIBE,
-    Length.MEDIUM: "Describe in two or three sentences what the camera shows now.",
-    Length.LONG: "Describe in six to eight sentences what the camera shows now: things, people, their places, and text.",
-}
-_SENTENCES = {
-    Length.SHORT: "one short sentence",
-    Length.MEDIUM: "one or two sentences",
-    Length.LONG: "two to four sentences",
-}
-# The answer when a description still holds, and words of models that do not keep to it
+# The answer when a description still holds
 UNCHANGED = "SAME"
-_ALSO_UNCHANGED = (UNCHANGED.casefold(), "unchanged", "nothing has changed", "no change")
-_MARKS = " \t\n.!\"'`*()[]=:"
 # The answer when there is no text that was not read before
 NOTHING_TO_READ = "NONE"
-# Characters of the last description in the next question
-_MOST_SAID = 600
 # Tokens that a chat template adds around a message: start mark, role, line ends, end mark
 _MESSAGE_TOKENS = 6
 # The same around a picture
@@ -296,87 +282,9 @@ def asked(question: str, tokens: ControlTokens | None = None) -> str:
     return clean(question, tokens).strip() or DESCRIBE
 
 
-def describing(prompt: str, length: Length, said: str) -> str:
-    """Return the question of a running description.
-
-    `prompt`: the person's own question, "" for the usual one. `said`: the last description, if it may still hold; then
-    the question is about what is new.
-    """
-    prompt = prompt.strip()
-    if not said:
-        return prompt or _DESCRIBE[length]
-    last = f"Your last answer about this camera was: {said[:_MOST_SAID]}\n"
-    if prompt:
-        return (
-            f"{prompt}\n{last}If that answer still holds, answer only with the word {UNCHANGED}. Otherwise "
-            "answer anew."
-        )
-    return (
-        f"{last}Say in {_SENTENCES[length]} only what is different now, such as what was put down, taken away, opened, "
-        f"or who came. If nothing that matters is different, answer only with the word {UNCHANGED}."
-    )
-
-
-def noticing(said: Sequence[str]) -> str:
-    """Return the question for what a person who carries the camera would want to know.
-
-    `said`: what they were told in the last minute.
-    """
-    told = "".join(f"\n- {clean(one)[:_MOST_SAID]}" for one in said)
-    return (
-        "Somebody who may not see carries this camera. Say only what they would want to know now: something close that they "
-        "could walk into, a step or stairs, a person who comes, print that matters (a warning, a price, the name of a street "
-        "or on a door), or what has changed. The closest comes first, in at most two short sentences. Never say that the way "
-        "is free."
-        + (
-            f"\nYou have told them in the last minute:{told}\nDo not repeat what still holds."
-            if told
-            else ""
-        )
-        + f"\nIf there is nothing of this kind, answer only with the word {UNCHANGED}."
-    )
-
-
-def reading(read: str) -> str:
-    """Return the question for the text of one picture after another.
-
-    `read`: the last lines that were read, one a line; "" for the first picture.
-    """
-    begin = "Read the text in the frame to me, exactly as it is written, each line of it as a line, from top to bottom."
-    if not read:
-        return f"{begin} Add nothing. If there is no text, answer only with the word {NOTHING_TO_READ}."
-    return (
-        f"{begin} The camera moves over one text. You have read these lines of it before:\n{clean(read)}\n"
-        "Go on with the lines that are not among them, and repeat none. Add nothing. If there is no new line, answer only "
-        f"with the word {NOTHING_TO_READ}."
-    )
-
-
 def tool_tokens(tools: Sequence[Mapping[str, Any]]) -> int:
     """Estimate the tokens of a request's tools, as `estimate_tokens` does."""
     return estimate_tokens(_TOOLS + json.dumps(tools)) if tools else 0
-
-
-def lines_of(answer: str) -> list[str]:
-    """Return the lines of an answer to `reading`."""
-    lines = (line.strip() for line in answer.splitlines())
-    return [line for line in lines if line and line.strip(_MARKS) != NOTHING_TO_READ]
-
-
-def is_unchanged(text: str, said: str) -> bool:
-    """Return True when an answer to `describing` says nothing new."""
-    plain = _plain(text)
-    return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
-
-
-def begins_unchanged(text: str, said: str) -> bool:
-    """Return True when the beginning of an answer may become one that says nothing new."""
-    plain = _plain(text)
-    return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(_MARKS)
 
 
 def estimate_tokens(text: str) -> int:

@@ -266,7 +266,7 @@ class BuiltinEngine:
         return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
 
     async def _read(self, picture: Picture) -> str:
-        """Return the lines that are wholly in a picture, as an answer to `prompts.reading`."""
+        """Return the lines that are wholly in a picture, as an answer to the question of features/reading."""
         bgr = await in_pool(self._heavy, pixels_of, picture)
         pieces = await in_pool(self._heavy, self._reader.text, bgr)
         rows, _ = await in_pool(self._heavy, rows_of, whole_pieces(pieces, bgr.shape[0]))

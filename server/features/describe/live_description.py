@@ -11,12 +11,12 @@ from typing import Any
 
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Length, Order, Role, Scene
+from server.core.frames import Detail, Frame, Kind, Order, Role, Scene
 from server.core.metrics import Metrics
-from server.features.describe.messages import About, DescribeSettings, Unchanged
+from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
+from server.features.describe.words import begins_unchanged, describing, is_unchanged, noticing
 from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Told
-from server.models.prompts import begins_unchanged, describing, is_unchanged, noticing
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
 
-from server.core.frames import Length
 from server.core.messages import MAX_QUESTION_CHARS, ServerMessage
 from server.core.messages.from_client import Settings
 
 # `notable`: what a person who carries the camera would want to know, and nothing else
 About = Literal["scene", "notable"]
+
+
+class Length(StrEnum):
+    """Length of a running description."""
+
+    SHORT = "short"
+    MEDIUM = "medium"
+    LONG = "long"
 
 
 class DescribeSettings(Settings):

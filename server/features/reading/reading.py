@@ -12,9 +12,8 @@ from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Role, Route, Scene
 from server.features.reading.messages import ReadingState
-from server.features.reading.text import ReadPace, ReadText, joined
+from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
 from server.media.camera import Asked
-from server.models import prompts
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, Result
 from server.session.part import SessionContext, SessionPart
@@ -190,7 +189,7 @@ class Reading:
         options = RequestOptions(reading=True, role=Role.READS)
         try:
             self._job = self._requests.submit(
-                prompts.reading(tail), Kind.CHAT, view, look, None, options
+                reading_question(tail), Kind.CHAT, view, look, None, options
             )
             result = await look.result
         except QwenCameraError:
@@ -204,9 +203,7 @@ class Reading:
         self._failures = 0
         self._look = look
         # A page of small print takes 0.1 s, which nobody else waits for.
-        lines = await in_pool(
-            self._services.prepare_pool, self._text.add, prompts.lines_of(result.text)
-        )
+        lines = await in_pool(self._services.prepare_pool, self._text.add, lines_of(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False

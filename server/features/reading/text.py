@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.models.prompts import NOTHING_TO_READ, clean
 from server.shared.aim import Hint
 
 # With so many lines or characters a text takes no further picture.
@@ -287,3 +288,29 @@ class ReadPace:
             return now - self._news >= FIRST_SECONDS
         whole = self._seen is Hint.GOOD and self._count >= _LOOKS
         return now - self._news >= (WHOLE_SECONDS if whole else QUIET_SECONDS)
+
+
+# The question, and the lines of its answer
+
+_MARKS = " \t\n.!\"'`*()[]=:"
+
+
+def reading_question(read: str) -> str:
+    """Return the question for the text of one picture after another.
+
+    `read`: the last lines that were read, one a line; "" for the first picture.
+    """
+    begin = "Read the text in the frame to me, exactly as it is written, each line of it as a line, from top to bottom."
+    if not read:
+        return f"{begin} Add nothing. If there is no text, answer only with the word {NOTHING_TO_READ}."
+    return (
+        f"{begin} The camera moves over one text. You have read these lines of it before:\n{clean(read)}\n"
+        "Go on with the lines that are not among them, and repeat none. Add nothing. If there is no new line, answer only "
+        f"with the word {NOTHING_TO_READ}."
+    )
+
+
+def lines_of(answer: str) -> list[str]:
+    """Return the lines of an answer to `reading_question`."""
+    lines = (line.strip() for line in answer.splitlines())
+    return [line for line in lines if line and line.strip(_MARKS) != NOTHING_TO_READ]

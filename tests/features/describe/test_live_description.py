@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Detail, Frame, Kind, Length
+from server.core.frames import Detail, Frame, Kind
 from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS, Notices
+from server.features.describe.messages import Length
+from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Engine, EngineRequest, Told
-from server.models.prompts import UNCHANGED, noticing
+from server.models.prompts import UNCHANGED
 from server.models.scheduler.job import Job
 from tests.features.voice_in.test_listening import Ear, ear
 from tests.support.clients import sample

@@ -1,0 +1,81 @@
+"""The questions of a running description, and answers that say nothing new. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.features.describe.messages import Length
+from server.models.prompts import DESCRIBE, UNCHANGED, clean
+
+_DESCRIBE = {
+    Length.SHORT: DESCRIBE,
+    Length.MEDIUM: "Describe in two or three sentences what the camera shows now.",
+    Length.LONG: "Describe in six to eight sentences what the camera shows now: things, people, their places, and text.",
+}
+_SENTENCES = {
+    Length.SHORT: "one short sentence",
+    Length.MEDIUM: "one or two sentences",
+    Length.LONG: "two to four sentences",
+}
+# Words of models that do not keep to `UNCHANGED`
+_ALSO_UNCHANGED = (UNCHANGED.casefold(), "unchanged", "nothing has changed", "no change")
+_MARKS = " \t\n.!\"'`*()[]=:"
+# Characters of the last description in the next question
+_MOST_SAID = 600
+
+
+def describing(prompt: str, length: Length, said: str) -> str:
+    """Return the question of a running description.
+
+    `prompt`: the person's own question, "" for the usual one. `said`: the last description, if it may still hold; then
+    the question is about what is new.
+    """
+    prompt = prompt.strip()
+    if not said:
+        return prompt or _DESCRIBE[length]
+    last = f"Your last answer about this camera was: {said[:_MOST_SAID]}\n"
+    if prompt:
+        return (
+            f"{prompt}\n{last}If that answer still holds, answer only with the word {UNCHANGED}. Otherwise "
+            "answer anew."
+        )
+    return (
+        f"{last}Say in {_SENTENCES[length]} only what is different now, such as what was put down, taken away, opened, "
+        f"or who came. If nothing that matters is different, answer only with the word {UNCHANGED}."
+    )
+
+
+def noticing(said: Sequence[str]) -> str:
+    """Return the question for what a person who carries the camera would want to know.
+
+    `said`: what they were told in the last minute.
+    """
+    told = "".join(f"\n- {clean(one)[:_MOST_SAID]}" for one in said)
+    return (
+        "Somebody who may not see carries this camera. Say only what they would want to know now: something close that they "
+        "could walk into, a step or stairs, a person who comes, print that matters (a warning, a price, the name of a street "
+        "or on a door), or what has changed. The closest comes first, in at most two short sentences. Never say that the way "
+        "is free."
+        + (
+            f"\nYou have told them in the last minute:{told}\nDo not repeat what still holds."
+            if told
+            else ""
+        )
+        + f"\nIf there is nothing of this kind, answer only with the word {UNCHANGED}."
+    )
+
+
+def is_unchanged(text: str, said: str) -> bool:
+    """Return True when an answer to `describing` says nothing new."""
+    plain = _plain(text)
+    return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
+
+
+def begins_unchanged(text: str, said: str) -> bool:
+    """Return True when the beginning of an answer may become one that says nothing new."""
+    plain = _plain(text)
+    return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(_MARKS)
