@@ -70,15 +70,12 @@ class TokenRefused(Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    # Not in the repr, which may be logged.
-    token: str
-    session_id: str
+    # Only the time is in the repr, which may be logged.
+    token: str = field(repr=False)
+    session_id: str = field(repr=False)
     # Seconds
     expires_in: int
-    claims: Claims
-
-    def __repr__(self) -> str:
-        return f"Issued(expires_in={self.expires_in})"
+    claims: Claims = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,9 @@ class Signer:
         except JWTClaimsError:
             raise TokenRefused("malformed") from None
         except JOSEError as exc:
-            raise TokenRefused(_why(exc)) from None
+            # python-jose has one class for both, and hides the cause behind it.
+            unsigned = "ignature" in str(exc)
+            raise TokenRefused("bad_signature" if unsigned else "malformed") from None
         # Nested or huge JSON, whose header is read before the signature is checked; claims of odd
         # types.
         except (RecursionError, OverflowError, TypeError, ValueError):
@@ -254,11 +253,6 @@ class TokenIssuer:
         if not isinstance(device, str) or len(device) > 64:
             raise TokenRefused("malformed")
         return Claims(sid, exp, jti, auth_time, device)
-
-
-def _why(error: JOSEError) -> Reason:
-    # python-jose has one class for both, and hides the cause behind it.
-    return "bad_signature" if "ignature" in str(error) else "malformed"
 
 
 def bearer(header: str | None) -> str:

@@ -158,7 +158,7 @@ class Session:
             self.camera, self.requests, limits.sample_rate, self.features.background
         )
         self.reuse = PictureReuse(
-            id, camera=self.camera, requests=self.requests, history=self.history, services=services
+            camera=self.camera, requests=self.requests, history=self.history, services=services
         )
         context = SessionContext(
             id=id,

@@ -34,6 +34,7 @@ from server.models.openai.chat_client import (
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.upstream import (
+    NO_FORM,
     NO_PICTURE,
     NO_SOUND,
     NO_SPEECH,
@@ -48,9 +49,8 @@ from server.models.thinking import Thinking
 log = logging.getLogger(__name__)
 # Some servers know only the newer name.
 _NEWER = "max_completion_tokens"
-# The field with the answer's schema, and what refusals of a schema name
+# The field with the answer's schema
 _FORMAT = "response_format"
-_SCHEMA_REFUSED = re.compile(r"response_format|json_schema|\bgrammar\b|structured_output", re.I)
 # The form of an answer's sound: OpenAI streams this one alone, Qwen's own service calls it "wav".
 _PCM = "pcm16"
 _FORM_REFUSED = re.compile(r"\bpcm16\b|audio\.format|\bformat\b.{0,60}\bwav\b", re.I | re.S)
@@ -165,7 +165,7 @@ class RequestFields:
     def drop_schema(self, request: EngineRequest, refusal: object) -> bool:
         """Send no schema from now on when a refusal names it; True when that changes the request."""
         sent = self._schema_taken and request.schema is not None
-        if not sent or not _SCHEMA_REFUSED.search(upstream.words_of(refusal)):
+        if not sent or not NO_FORM.search(upstream.words_of(refusal)):
             return False
         self._schema_taken = False
         log.info(

@@ -149,7 +149,7 @@ NO_SPEECH = re.compile(
 # Refusals of tools in words: vLLM without --enable-auto-tool-choice, llama.cpp without --jinja
 NO_TOOLS = re.compile(r"\btool[ _-]?(choice|call|parser)|\btools\b|function call", re.I)
 # The same of a form of answer
-_NO_FORM = re.compile(
+NO_FORM = re.compile(
     r"response_format|json_schema|json_object|\bgrammar\b|structured_?output|guided", re.I
 )
 # Failures that blame a part of the request
@@ -208,7 +208,7 @@ def refused_wish(status: int, body: object, fields: Iterable[str]) -> str:
     words = words_of(body)
     if "tools" in fields and NO_TOOLS.search(words):
         return "tools"
-    if "response_format" in fields and _NO_FORM.search(words):
+    if "response_format" in fields and NO_FORM.search(words):
         return "response_format"
     return min(refused_fields(body, fields), default="")
 

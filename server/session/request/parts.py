@@ -184,7 +184,6 @@ class History:
         self._turns: list[tuple[Turn, int]] = []
         # Their numbers, and the ids of their questions
         self._kept: list[tuple[int, str]] = []
-        self._tokens = 0
         # Turns stored since the beginning
         self.added = 0
         # Turns before this index are not sent to the engine: they exceeded a smaller budget.
@@ -202,7 +201,7 @@ class History:
     @property
     def tokens(self) -> int:
         """Estimated tokens of all stored turns; at most `max_tokens`."""
-        return self._tokens
+        return sum(cost for _, cost in self._turns)
 
     def add(self, question: str, answer: str, id: str = "") -> int | None:
         """Store a turn; return its number. One without a question or an answer is not kept: None.
@@ -213,15 +212,12 @@ class History:
             return None
         part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
         turn = Turn(_shorten(question, part), _shorten(answer, part))
-        cost = turn_tokens(turn)
-        self._turns.append((turn, cost))
-        self._tokens += cost
+        self._turns.append((turn, turn_tokens(turn)))
         self.added += 1
         self._kept.append((self.added, id))
-        if self._tokens > self._max_tokens or len(self._turns) > self._max_turns:
+        if self.tokens > self._max_tokens or len(self._turns) > self._max_turns:
             first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
             del self._turns[:first], self._kept[:first]
-            self._tokens = sum(cost for _, cost in self._turns)
             self._start = max(0, self._start - first)
         self.on_change()
         return self.added
@@ -230,9 +226,8 @@ class History:
         """Remove the newest turn if it is the one with this number, which `add` returned."""
         if not self._turns or number != self.added or self._kept[-1][0] != number:
             return
-        _, cost = self._turns.pop()
+        self._turns.pop()
         self._kept.pop()
-        self._tokens -= cost
         self.added -= 1
         self._start = min(self._start, len(self._turns))
         self.on_change()
@@ -248,7 +243,6 @@ class History:
         """
         wanted = id if any(own == id for _, own in self._kept) else ""
         for index in reversed([at for at, (_, own) in enumerate(self._kept) if own == wanted]):
-            self._tokens -= self._turns[index][1]
             del self._turns[index], self._kept[index]
             if index < self._start:
                 self._start -= 1
@@ -279,7 +273,7 @@ class History:
     def clear(self) -> None:
         self._turns.clear()
         self._kept.clear()
-        self._tokens = self._start = self._cut_at = self._budget = 0
+        self._start = self._cut_at = self._budget = 0
 
     def _fitting(self, tokens: int, count: int) -> int:
         """Return the index of the first of the newest turns within both bounds."""

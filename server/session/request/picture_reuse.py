@@ -57,14 +57,12 @@ class PictureReuse:
 
     def __init__(
         self,
-        session_id: str,
         *,
         camera: Camera,
         requests: RequestBuilder,
         history: History,
         services: SessionServices,
     ) -> None:
-        self._session_id = session_id
         self._camera = camera
         self._requests = requests
         self._history = history
