@@ -146,14 +146,6 @@ def checksum() -> Any:
     )
 
 
-def short_name() -> Any:
-    return Field(
-        default="",
-        pattern=r"^[a-z0-9]{0,16}$",
-        description="at most 16 characters of a to z and 0 to 9, or empty",
-    )
-
-
 # The file of settings: find lines in it that have no effect.
 
 
