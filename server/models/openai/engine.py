@@ -144,11 +144,10 @@ class OpenAIEngine:
         self._answering += 1
         async with AsyncExitStack() as stack:
             stack.callback(self._answered)
-            opened = None
             try:
                 opened = await self._sender.open(request, media, names, stack, due, last)
                 stream, event = opened.stream, opened.event
-                while event is not None and not coming.enough:
+                while event is not None and not coming.reply.enough:
                     piece = self._read(event, coming)
                     for part in piece.slices():
                         for chunk in coming.take(part, opened.speaks):
@@ -181,11 +180,9 @@ class OpenAIEngine:
         refusal = Refused(upstream.event_status(piece.error), piece.error, None)
         raise self._sender.refusal(refusal, begun=coming.begun)
 
-    def _end(self, coming: _Coming, opened: Opened | None) -> list[Chunk]:
+    def _end(self, coming: _Coming, opened: Opened) -> list[Chunk]:
         """Return the rest and the end of an answer. Raises as `_Coming.end` does."""
         chunks = coming.end()
-        if opened is None:
-            return chunks
         if opened.speaks and not coming.spoken.begun:
             opened = self._silent(opened, coming.spoken)
         return [opened.end(one) if isinstance(one, Finished) else one for one in chunks]
@@ -264,10 +261,6 @@ class _Coming:
     def begun(self) -> bool:
         """True once a person may have seen or heard some of it."""
         return self.reply.began or self.spoken.begun
-
-    @property
-    def enough(self) -> bool:
-        return self.reply.enough
 
     @property
     def finished(self) -> bool:
