@@ -129,6 +129,8 @@ class PendingQuestion:
         if self.sink is not None:
             # It holds the view.
             self.sink.called = None
+        # One that was cancelled holds the frames of its code, with the sound.
+        self.task = None
         if self.spoken is None:
             self.frame = None
         else:
