@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -463,7 +463,7 @@ def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> st
     return value
 
 
-def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Sequence[str]) -> str:
+def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterable[str]) -> str:
     """Write our side as a fragment. `candidates`: all of ours, without "candidate:"."""
     lines = [
         f"a=group:BUNDLE {mid}",
@@ -499,6 +499,9 @@ def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | No
     lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
+    port = media[0].split(" ")[1]
+    # The lines of the camera's transport, its connection line first
+    transport = [line for line in media if line.startswith(("c=", *TRANSPORT))]
     mids = " ".join(offer.sections[n].mid for n in offer.bundle)
     # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the
     # wrong track, so no picture arrives: such a section gets port 9. webrtcbin is recognised by its
@@ -509,35 +512,20 @@ def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | No
         if number == offer.camera:
             out += media
         elif voice is not None and number == voice[0].number:
-            out += voice[0].lines(section, *_transport(media), voice[1])
+            out += voice[0].lines(section, port, transport, voice[1])
         elif number in offer.bundle:
-            out += _unused(section, media)
+            out += _agreed(section, port, transport)
         else:
-            port = "9" if number < offer.camera and counted else "0"
-            out += _rejected(section, port, media)
+            # It keeps credentials and a codec: webrtcbin and werift need them.
+            kept = [line for line in transport[1:] if not line.startswith(CANDIDATES)]
+            shown = "9" if number < offer.camera and counted else "0"
+            out += _agreed(section, shown, ["c=IN IP4 0.0.0.0", *kept])
     return "\r\n".join([*out, ""])
 
 
-def _unused(section: Section, media: list[str]) -> list[str]:
-    """Answer an unused section of the camera's group; `media`: the lines of the camera's answer."""
-    port, lines = _transport(media)
-    return _agreed(section, port, section.first_format(), lines)
-
-
-def _transport(media: list[str]) -> tuple[str, list[str]]:
-    """Return the port and the transport's lines of the camera's answer, its connection line first."""
-    port = media[0].split(" ")[1]
-    return port, [line for line in media if line.startswith(("c=", *TRANSPORT))]
-
-
-def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
-    """Reject a section. It keeps credentials and a codec: webrtcbin and werift need them."""
-    kept = [line for line in media if line.startswith(TRANSPORT)]
-    lines = [line for line in kept if not line.startswith(CANDIDATES)]
-    return _agreed(section, port, section.first_format(), ["c=IN IP4 0.0.0.0", *lines])
-
-
-def _agreed(section: Section, port: str, chosen: str, transport: list[str]) -> list[str]:
+def _agreed(section: Section, port: str, transport: list[str]) -> list[str]:
+    """Answer a section that is not used. `transport`: its lines, the connection line first."""
+    chosen = section.first_format()
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
     if section.kind == "application":
         # The form of older browsers where the offer has it, else that of RFC 8841.
@@ -606,7 +594,8 @@ def find_voice(offer: Offer) -> VoiceSection | None:
     """Return the first audio section that both sides can use; None for none."""
     if not offer.grouped:
         return None
-    taken = {kind for number in offer.bundle for kind in _payload_types(offer, number, "video")}
+    videos = (one for number in offer.bundle if (one := offer.sections[number]).kind == "video")
+    taken = {payload_type for section in videos for payload_type in section.formats}
     for number in offer.bundle:
         section = offer.sections[number]
         if section.kind != "audio" or section.direction == "inactive" or not section.mid:
@@ -625,11 +614,6 @@ def find_voice(offer: Offer) -> VoiceSection | None:
                     sends=section.direction in ("sendrecv", "recvonly"),
                 )
     return None
-
-
-def _payload_types(offer: Offer, number: int, kind: str) -> list[str]:
-    section = offer.sections[number]
-    return section.formats if section.kind == kind else []
 
 
 def _level_id(section: Section) -> int:
