@@ -196,7 +196,9 @@ class PeerConnection:
         self.remote_ufrags = (ufrag,)
         self._candidates = 0
         section = self._offer.sections[self._offer.transport]
-        return make_fragment(section.kind, section.mid, ours.ufrag, ours.pwd, ours.candidates)
+        candidates = (candidate.to_sdp() for candidate in ours.local_candidates)
+        user, password = ours.local_username, ours.local_password
+        return make_fragment(section.kind, section.mid, user, password, candidates)
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState

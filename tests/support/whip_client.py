@@ -75,7 +75,7 @@ class WhipCamera:
         # Without candidates: the server's checks must not come before its credentials are known
         # here.
         reply = await self.patch(
-            make_fragment("video", "0", ours.ufrag, ours.pwd, []), If_Match="*"
+            make_fragment("video", "0", ours.local_username, ours.local_password, []), If_Match="*"
         )
         assert reply.status_code == 200, reply.text
         theirs = parse_fragment(reply.text)

@@ -236,8 +236,6 @@ def guard_transport(transport_class: Any) -> None:
         return
     transport_class.guarded = True
     setup_srtp = transport_class._setup_srtp
-    handle_rtp = transport_class._handle_rtp_data
-    handle_rtcp = transport_class._handle_rtcp_data
 
     @functools.wraps(setup_srtp)
     def bounded_setup(self: Any) -> None:
@@ -246,31 +244,21 @@ def guard_transport(transport_class: Any) -> None:
             self._rx_srtp = BoundedSession(self._rx_srtp)
         self._ssl = DrainedTls(self._ssl, self)
 
-    # aiortc catches only ValueError; any other error (struct.error) would end the connection.
-    @functools.wraps(handle_rtp)
-    async def guarded_rtp(self: Any, data: bytes, arrival_time_ms: int) -> None:
-        try:
-            await handle_rtp(self, data, arrival_time_ms)
-        except ConnectionError:
-            raise
-        except Exception as exc:  # noqa: BLE001
-            _malformed(exc)
+    def guarded(handle: Any) -> Any:
+        # aiortc catches only ValueError; any other error (struct.error) would end the connection.
+        @functools.wraps(handle)
+        async def handle_guarded(self: Any, *received: Any, **more: Any) -> None:
+            try:
+                await handle(self, *received, **more)
+            except ConnectionError:
+                raise
+            except Exception as exc:  # noqa: BLE001
+                peers_refused["malformed"] += 1
+                # The counter has the number; at this level a flood of packets writes no log.
+                log.debug("malformed packet", extra={"error": type(exc).__name__})
 
-    @functools.wraps(handle_rtcp)
-    async def guarded_rtcp(self: Any, data: bytes) -> None:
-        try:
-            await handle_rtcp(self, data)
-        except ConnectionError:
-            raise
-        except Exception as exc:  # noqa: BLE001
-            _malformed(exc)
+        return handle_guarded
 
     transport_class._setup_srtp = bounded_setup
-    transport_class._handle_rtp_data = guarded_rtp
-    transport_class._handle_rtcp_data = guarded_rtcp
-
-
-def _malformed(exc: Exception) -> None:
-    peers_refused["malformed"] += 1
-    # The counter has the number; at this level a flood of packets writes no log.
-    log.debug("malformed packet", extra={"error": type(exc).__name__})
+    transport_class._handle_rtp_data = guarded(transport_class._handle_rtp_data)
+    transport_class._handle_rtcp_data = guarded(transport_class._handle_rtcp_data)

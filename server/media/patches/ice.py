@@ -14,7 +14,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -277,20 +276,6 @@ def _host_and_port(stun_url: str) -> tuple[str, int]:
 # A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue,
 # so that DTLS and SRTP continue to read it; sending moves to the new connection once that has a pair.
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IceParameters:
-    """Our credentials and candidates of a new ICE session.
-
-    `candidates`: SDP values without "candidate:".
-    """
-
-    ufrag: str
-    pwd: str
-    candidates: tuple[str, ...]
-
 
 class IceRestart:
     """Restarts one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
@@ -316,19 +301,17 @@ class IceRestart:
         # The old and the new connection while a restart is undecided.
         self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
 
-    async def begin(self, ufrag: str, pwd: str) -> IceParameters:
-        """Start a restart with the peer's new credentials, and return ours with our candidates.
+    async def begin(self, ufrag: str, pwd: str) -> aioice.Connection:
+        """Start a restart with the peer's new credentials, and return its connection, which has ours.
 
-        Checks begin at once.
-
-        Candidates added to the transport from now on belong to the new session.
+        Checks begin at once. Candidates added to the transport from now on belong to the new session.
 
         Raises Conflict when the transport was closed meanwhile.
         """
         async with self._beginning:
             return await self._begin(ufrag, pwd)
 
-    async def _begin(self, ufrag: str, pwd: str) -> IceParameters:
+    async def _begin(self, ufrag: str, pwd: str) -> aioice.Connection:
         await self._give_up()
         transport = self._transport
         old: aioice.Connection = transport._connection
@@ -364,11 +347,7 @@ class IceRestart:
             old._query_consent_task.cancel()
         self._beside = old, new
         self._task = self._tasks.spawn(self._connect(old, new), name="ice-restart")
-        return IceParameters(
-            new.local_username,
-            new.local_password,
-            tuple(candidate.to_sdp() for candidate in new.local_candidates),
-        )
+        return new
 
     async def _connect(self, old: aioice.Connection, new: aioice.Connection) -> None:
         try:
