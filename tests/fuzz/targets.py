@@ -50,7 +50,7 @@ from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStre
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
-from server.media.video.decode import MAX_SIDE, CheckedFrames, H264Frames, open_decoder
+from server.media.video.decode import FRAMES, MAX_SIDE, H264Frames, open_decoder
 from server.media.video.payload import Packet
 from server.media.video.video_stream import READABLE
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
@@ -292,7 +292,7 @@ MAX_KEPT = 256 << 20
 
 def _decode(codec: str, data: bytes) -> None:
     """Frames behind two bytes of length each, into one decoder, as `DecodeLane` does it."""
-    decoder, frames = open_decoder(codec), CheckedFrames(codec)
+    decoder, frames = open_decoder(codec), FRAMES[codec]()
     position = 0
     while position + 2 <= len(data):
         (size,) = struct.unpack_from("!H", data, position)

@@ -96,8 +96,8 @@ class H264Frames:
         self.picture = 0
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes that all frames so far may keep (0:
-        unchanged).
+        """Return the frame to decode, and the most bytes that all frames so far may have the decoder
+        keep, beside DECODER_BYTES (0: unchanged).
 
         Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of
         bounds.
@@ -129,19 +129,15 @@ class H264Frames:
             sets += 1
             if sets > MAX_SETS:
                 raise ValueError(f"A frame has more than {MAX_SETS} sequence parameter sets.")
-            read = self._sequence_set(unit)
+            read = read_set(unit)
+            self._most = max(self._most, read.kept)
+            self.picture = max(self.picture, read.picture)
             parts += (data[done : begin + 1], read.written)
             # Bytes between this unit and the next start code are left out.
             done = at if at >= 0 else len(data)
         parts.append(data[done:])
         kept = self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
         return (b"".join(parts) if sets else data), kept if changed else 0
-
-    def _sequence_set(self, unit: bytes) -> SequenceSet:
-        read = read_set(unit)
-        self._most = max(self._most, read.kept)
-        self.picture = max(self.picture, read.picture)
-        return read
 
 
 def _check_beginning(slice_header: bytes) -> None:
@@ -331,22 +327,6 @@ OWN_BYTES = 48 << 20
 SHARED_BYTES = 512 << 20
 
 
-class CheckedFrames:
-    """Checks one decoder's frames before they are decoded."""
-
-    def __init__(self, codec: str) -> None:
-        self._frames = _FRAMES[codec]()
-
-    def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes the decoder may keep from now on (0:
-        unchanged).
-
-        Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
-        """
-        data, kept = self._frames.checked(data)
-        return data, kept and kept + DECODER_BYTES
-
-
 class Vp8Frames:
     """Checks one decoder's frames; each stands for itself."""
 
@@ -373,7 +353,8 @@ def picture_macroblocks(data: bytes) -> int:
     return ((width + 15) // 16) * ((height + 15) // 16)
 
 
-_FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
+# What checks one decoder's frames before they are decoded, by codec
+FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
 
 
 class PictureMemory:
@@ -493,7 +474,7 @@ class DecodeLane:
         self._loop = asyncio.get_running_loop()
         self._decoder: VideoCodecContext | None = open_decoder(codec)
         # Used by the decoder's thread only.
-        self._frames = CheckedFrames(codec)
+        self._frames = FRAMES[codec]()
         self._on_image = on_image
         self._on_error = on_error
         self._on_drop = on_drop
@@ -588,7 +569,7 @@ class DecodeLane:
         try:
             if decoder is not None:
                 data, kept = self._frames.checked(frame.data)
-                if self._pool.pictures.take(self, kept):
+                if self._pool.pictures.take(self, kept and kept + DECODER_BYTES):
                     images = decoder.decode(av.Packet(data))
                     image = images[-1] if images else None
                 else:

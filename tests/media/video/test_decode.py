@@ -29,11 +29,11 @@ from server.media.video.decode import (
     BACKLOG,
     BACKLOG_BYTES,
     DECODER_BYTES,
+    FRAMES,
     OWN_BYTES,
     SHARED_BYTES,
     VP8_MACROBLOCK_BYTES,
     VP8_PICTURES,
-    CheckedFrames,
     DecodeLane,
     DecodePool,
     PictureMemory,
@@ -448,7 +448,7 @@ async def test_large_pictures_share_a_bound(
     one, other, small = Seen(), Seen(), Seen()
     frames = clip(codec, 4, 320, 240)
     own = DECODER_BYTES + 250_000
-    shared = CheckedFrames(codec).checked(frames[0].data)[1] - own
+    shared = FRAMES[codec]().checked(frames[0].data)[1] + DECODER_BYTES - own
     pictures = PictureMemory(own=own, shared=shared)
     lanes = [lane(seen, codec, pictures) for seen in (one, other, small)]
     lanes[0].put(frames[0])

@@ -16,7 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.media.video.decode import Bits, CheckedFrames, FormatRefused, TooLarge
+from server.media.video.decode import Bits, FormatRefused, H264Frames, TooLarge
 
 # Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
 # bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.
@@ -59,7 +59,7 @@ class Pictures:
         # Each frame stands for itself.
         self._alone = codec == "JPEG"
         # Checks frames of H.264
-        self._checks = CheckedFrames(codec) if codec == "H264" else None
+        self._checks = H264Frames() if codec == "H264" else None
         self._codec = codec
         self._sets = b"".join(b"\0\0\0\1" + one for one in sets)
         self._decoder = self._open()
@@ -229,7 +229,7 @@ _SPS = 33
 
 
 def check_h265(data: bytes) -> None:
-    """Check a frame, as `CheckedFrames` does for other codecs.
+    """Check a frame, as `H264Frames` does one of H.264.
 
     Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
     """
