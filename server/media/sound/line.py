@@ -50,14 +50,14 @@ class VoiceLine:
         self._set_microphone(False)
         self._connection = connection
         self._plays = plays
-        self.player.on_ready = self.player.on_hush = None
+        self.player.unplug()
 
     def disconnect(self, connection: object) -> None:
         """Take a connection off the line, if it is still on it."""
         if self._connection is connection:
             self._set_microphone(False)
             self._connection = None
-            self.player.on_ready = self.player.on_hush = None
+            self.player.unplug()
 
     def wants_sound(self, connection: object) -> bool:
         """Find whether anybody listens to this connection's microphone."""
@@ -81,7 +81,7 @@ class VoiceLine:
         self.on_sound = self.on_microphone = self.on_dropped = None
         self._connection = None
         self._microphone = False
-        self.player.on_ready = self.player.on_hush = self.player.on_end = None
+        self.player.unplug()
         self.player.flush()
 
     def _set_microphone(self, sending: bool) -> None:
@@ -113,12 +113,7 @@ class Player:
     """
 
     def __init__(self) -> None:
-        # Called when there is something to send again
-        self.on_ready: Callable[[], None] | None = None
-        # Called when there is nothing to send any more although more could have come
-        self.on_hush: Callable[[], None] | None = None
-        # Called when an utterance was sent to its end
-        self.on_end: Callable[[], None] | None = None
+        self.unplug()
         # Samples that did not fit, over its whole life
         self.dropped = 0
         self._chunks: deque[NDArray[np.int16]] = deque()
@@ -128,6 +123,13 @@ class Player:
         self._paused = False
         self._gain = self._gain_now = 1.0
         self._resampler: tuple[int, av.AudioResampler] | None = None
+
+    def unplug(self) -> None:
+        """Tell nobody of what there is to send."""
+        # Called when there is something to send again
+        self.on_ready: Callable[[], None] = lambda: None
+        # Called when there is nothing to send any more although more could have come
+        self.on_hush: Callable[[], None] = lambda: None
 
     @property
     def waiting(self) -> float:
@@ -186,9 +188,7 @@ class Player:
             self._resampler = None
         self._finished = True
         if self.ready:
-            self._wake()
-        elif not self._waiting and self.on_end is not None:
-            self.on_end()
+            self.on_ready()
 
     def lower(self, gain: float) -> None:
         """Play at this loudness, 0 to 1, from the next frame on."""
@@ -199,9 +199,9 @@ class Player:
         hushed = paused and self.talking and not self._paused
         self._paused = paused
         if hushed:
-            self._hush()
+            self.on_hush()
         if self.ready:
-            self._wake()
+            self.on_ready()
 
     def flush(self) -> float:
         """End the utterance at once, and return the seconds that nobody will hear."""
@@ -209,7 +209,7 @@ class Player:
         self._clear()
         self._finished, self._paused = True, False
         if hushed:
-            self._hush()
+            self.on_hush()
         return lost
 
     def take(self) -> NDArray[np.int16] | None:
@@ -229,10 +229,7 @@ class Player:
         self._sent += len(frame)
         if len(frame) < FRAME:
             frame = np.concatenate([frame, np.zeros(FRAME - len(frame), np.int16)])
-        frame = self._scaled(frame)
-        if self._finished and not self._waiting and self.on_end is not None:
-            self.on_end()
-        return frame
+        return self._scaled(frame)
 
     def _scaled(self, frame: NDArray[np.int16]) -> NDArray[np.int16]:
         before, now = self._gain_now, self._gain
@@ -258,7 +255,7 @@ class Player:
                 self._chunks.append(samples.copy())
             self._waiting += len(samples)
         if self.ready and not was_ready:
-            self._wake()
+            self.on_ready()
 
     def _resampled(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
         if rate == RATE:
@@ -276,11 +273,3 @@ class Player:
         self._chunks.clear()
         self._waiting = 0
         self._resampler = None
-
-    def _hush(self) -> None:
-        if self.on_hush is not None:
-            self.on_hush()
-
-    def _wake(self) -> None:
-        if self.on_ready is not None:
-            self.on_ready()
