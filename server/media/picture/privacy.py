@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -186,20 +187,16 @@ class FaceDetector:
         return sorted(faces, key=lambda face: -face.score)
 
 
-class FindsFaces(Protocol):
-    def find(self, bgr: Bgr) -> list[Face]: ...
-
-
 class FaceBlur(ClosedFilter):
-    """Makes faces unrecognisable: reduces each to a few cells, then smooths them."""
+    """Makes faces unrecognisable: reduces each that `find` finds to a few cells, then smooths them."""
 
     name = "face blur"
 
-    def __init__(self, detector: FindsFaces) -> None:
-        self._detector = detector
+    def __init__(self, find: Callable[[Bgr], list[Face]]) -> None:
+        self._find = find
 
     def _apply(self, bgr: Bgr) -> Bgr:
-        for face in self._detector.find(bgr):
+        for face in self._find(bgr):
             blur_region(bgr, face)
         return bgr
 
@@ -266,20 +263,16 @@ class NsfwDetector:
         return {name: float(score) for name, score in zip(_NSFW_CLASSES, best, strict=True)}
 
 
-class ScoresNsfw(Protocol):
-    def scores(self, bgr: Bgr) -> dict[str, float]: ...
-
-
 class NsfwFilter(ClosedFilter):
-    """Withholds pictures in which one of the `EXPLICIT` classes is found."""
+    """Withholds pictures in which one of the `EXPLICIT` classes is found, by the `scores` of each class."""
 
     name = "NSFW"
 
-    def __init__(self, detector: ScoresNsfw) -> None:
-        self._detector = detector
+    def __init__(self, scores: Callable[[Bgr], dict[str, float]]) -> None:
+        self._scores = scores
 
     def _apply(self, bgr: Bgr) -> Bgr:
-        scores = self._detector.scores(bgr)
+        scores = self._scores(bgr)
         if any(scores[name] >= NSFW_THRESHOLD for name in EXPLICIT):
             raise FrameWithheld(
                 "The picture was withheld: the NSFW filter found explicit content in it. "
@@ -295,9 +288,9 @@ def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
     """
     filters: list[PrivacyFilter] = []
     if nsfw:
-        filters.append(NsfwFilter(NsfwDetector()))
+        filters.append(NsfwFilter(NsfwDetector().scores))
     if face_blur:
-        filters.append(FaceBlur(FaceDetector()))
+        filters.append(FaceBlur(FaceDetector().find))
     return tuple(filters)
 
 

@@ -107,8 +107,8 @@ def test_explicit_classes_strike_at_the_threshold() -> None:
     assert set(EXPLICIT) == {f"{name}_EXPOSED" for name in exposed}
     for name in EXPLICIT:
         with pytest.raises(FrameWithheld, match="explicit"):
-            NsfwFilter(Scores(**{name: NSFW_THRESHOLD})).apply(picture)
-        below = NsfwFilter(Scores(**{name: NSFW_THRESHOLD - 0.01}))
+            NsfwFilter(Scores(**{name: NSFW_THRESHOLD}).scores).apply(picture)
+        below = NsfwFilter(Scores(**{name: NSFW_THRESHOLD - 0.01}).scores)
         assert below.apply(picture) is picture
 
 
@@ -117,14 +117,14 @@ def test_missing_scores_withhold_the_picture() -> None:
     detector = Scores()
     del detector.given[EXPLICIT[0]]
     with pytest.raises(FrameWithheld):
-        NsfwFilter(detector).apply(noise())
+        NsfwFilter(detector.scores).apply(noise())
 
 
 def test_blurred_region_holds_no_detail() -> None:
     """Inside and a margin around it nothing finer than a quarter is left; outside nothing changes."""
     picture = noise()
     before = picture.copy()
-    blurred = FaceBlur(Faces(Face(50, 40, 90, 80, 0.9))).apply(picture)
+    blurred = FaceBlur(Faces(Face(50, 40, 90, 80, 0.9)).find).apply(picture)
     inside = blurred[32:88, 42:98]
     assert inside.std() < 20
     assert cv2.Laplacian(inside, cv2.CV_16S).std() < 3
@@ -136,7 +136,7 @@ def test_blurred_region_holds_no_detail() -> None:
 def test_every_face_is_blurred() -> None:
     """Also where another one is surer, and where two lie over each other."""
     faces = [Face(20, 20, 60, 60, 0.9), Face(50, 30, 90, 70, 0.4), Face(120, 80, 150, 110, 0.21)]
-    blurred = FaceBlur(Faces(*faces)).apply(noise())
+    blurred = FaceBlur(Faces(*faces).find).apply(noise())
     for face in faces:
         assert (
             cv2.Laplacian(blurred[face.top : face.bottom, face.left : face.right], cv2.CV_16S).std()
@@ -208,7 +208,7 @@ def test_blurred_face_is_found_no_more() -> None:
     for width, tall in ((1280, 720), (720, 1280)):
         scene = scene_with_face(120, 200, 300, width, tall)
         assert len(detector.find(scene)) == 1
-        assert detector.find(FaceBlur(detector).apply(scene)) == []
+        assert detector.find(FaceBlur(detector.find).apply(scene)) == []
 
 
 @needs_faces
@@ -234,4 +234,4 @@ def test_nsfw_model_passes_a_face_and_knows_it() -> None:
     picture = scene_with_face(300)
     scores = NsfwDetector().scores(picture)
     assert max(scores, key=lambda name: scores[name]) in ("FACE_FEMALE", "FACE_MALE")
-    assert NsfwFilter(NsfwDetector()).apply(picture) is picture
+    assert NsfwFilter(NsfwDetector().scores).apply(picture) is picture
