@@ -335,10 +335,7 @@ def picture_of(seen: Bgr, shown: Any) -> Picture:
         width=seen.shape[1],
         height=seen.shape[0],
         visual_tokens=0,
-        jpeg=None,
         bgr=np.ascontiguousarray(seen),
-        thumbnail=None,
-        prepare_seconds=0.0,
     )
 
 

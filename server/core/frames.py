@@ -272,11 +272,11 @@ class Picture:
     width: int
     height: int
     visual_tokens: int
-    jpeg: bytes | None
-    bgr: NDArray[np.uint8] | None
+    jpeg: bytes | None = None
+    bgr: NDArray[np.uint8] | None = None
     # A JPEG of this picture, at most 320 px and 24 KiB; None unless requested.
-    thumbnail: bytes | None
-    prepare_seconds: float
+    thumbnail: bytes | None = None
+    prepare_seconds: float = 0.0
     held: bool = False
     # Set when it is that of an earlier frame, since which nothing has changed: that frame's capture time, monotonic
     # seconds. `captured` is then the time of the frame that was compared with it.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.media.picture.planes import U8
+from server.media.picture.prepare import Stored
 
 # Least time between two pictures
 CLOSEST_SECONDS = 1.0
@@ -56,16 +57,9 @@ class Dropped(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class Kept(Stored):
     """A small picture of a frame, after the privacy filters."""
 
-    id: str
-    # See `Frame`.
-    captured: float
-    captured_sender: float | None
-    source_width: int
-    source_height: int
-    jpeg: bytes
     # Capture time of the first frame that showed the same
     since: float
     # See `grids`

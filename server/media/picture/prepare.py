@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -166,9 +166,6 @@ class PicturePreparer:
             height=height,
             visual_tokens=visual_tokens(height, width, needs.geometry),
             jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
-            bgr=None,
-            thumbnail=None,
-            prepare_seconds=0.0,
             region=region,
         )
 
@@ -209,26 +206,16 @@ class PicturePreparer:
 # Prepare a stored picture for a model: filtered before it was stored, so only its size changes.
 
 
-class Stored(Protocol):
-    """A filtered picture as JPEG, and its frame's facts."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A filtered picture as JPEG, and its frame's facts: see `Frame`."""
 
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def captured(self) -> float: ...
-
-    @property
-    def captured_sender(self) -> float | None: ...
-
-    @property
-    def source_width(self) -> int: ...
-
-    @property
-    def source_height(self) -> int: ...
-
-    @property
-    def jpeg(self) -> bytes: ...
+    id: str
+    captured: float
+    captured_sender: float | None
+    source_width: int
+    source_height: int
+    jpeg: bytes
 
 
 def stored_picture(
@@ -255,7 +242,6 @@ def stored_picture(
         height=height,
         visual_tokens=visual_tokens(height, width, geometry) if tokens is not None else 0,
         jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
-        bgr=None,
         thumbnail=encode.small(bgr) if thumbnail else None,
         prepare_seconds=time.perf_counter() - began,
     )
