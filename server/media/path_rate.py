@@ -70,6 +70,9 @@ _RTP_HZ = 90_000
 # abs-send-time: 24 bits, 6.18 fixed point seconds.
 _SEND_HZ = 1 << 18
 _RTP_WRAP_S = 2**32 / _RTP_HZ
+# Relative changes that are reported, and times (seconds): decreases at once, increases less often.
+REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
+CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
 
 class PathRate:
@@ -114,7 +117,9 @@ class PathRate:
         self._train = Train()
         self._cap = CAP_FIRST
         self._remb = TOP
-        self._reports = Reports()
+        # What the browser and the page heard last, and when
+        self._sent, self._sent_at = 0, -math.inf
+        self._told, self._told_at = (0, 0), -math.inf
 
     def packet(
         self,
@@ -145,7 +150,7 @@ class PathRate:
         train = self._train
         if timestamp != self._timestamp:
             if self._timestamp is not None:
-                step = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+                step = signed(timestamp - self._timestamp)
                 if -LATE_S * _RTP_HZ < step < 0:
                     return False  # A late packet of an earlier frame must not split this one.
                 if not train.closed:
@@ -179,15 +184,27 @@ class PathRate:
     def remb_due(self, now: float) -> int | None:
         """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
 
-        Call it after each packet.
+        Call it after each packet. It is due after a change of more than 5 %, and every second.
         """
-        if not self._timed:
+        moved = abs(self._remb - self._sent) > REMB_MOVE * self._sent
+        if not self._timed or (not moved and now - self._sent_at < REMB_EVERY_S):
             return None
-        return self._remb if self._reports.remb_due(now, self._remb) else None
+        self._sent, self._sent_at = self._remb, now
+        return self._remb
 
     def page_due(self, now: float) -> bool:
-        """Return True when the page should hear `cap` or `frame_rate`, and count it as told."""
-        return self._reports.page_due(now, self._cap, self.frame_rate())
+        """Return True when the page should hear `cap` or `frame_rate`, and count it as told.
+
+        They are due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
+        last time.
+        """
+        new = self._cap, self.frame_rate()
+        less = any(one < (1 - CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
+        more = any(one > (1 + CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
+        if not less and not (more and now - self._told_at > MORE_EVERY_S):
+            return False
+        self._told, self._told_at = new, now
+        return True
 
     def _start_timed(self) -> None:
         """Switch to send times, and forget the rates and delays measured with another clock."""
@@ -335,52 +352,6 @@ class PathRate:
         self._cap = int(min(TOP, max(CAP_LOW, cap * gain)))
 
 
-# Decide when a changed limit of the path is reported. Pure: the caller gives the time.
-
-# Relative changes that are reported: decreases at once, increases less often.
-REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
-CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
-
-
-class Reports:
-    """Remembers what the browser and the page heard last, and when."""
-
-    __slots__ = ("_cap", "_fps", "_page_at", "_remb", "_remb_at")
-
-    def __init__(self) -> None:
-        # bit/s
-        self._remb = 0
-        self._remb_at = -math.inf
-        # bit/s
-        self._cap = 0
-        self._fps = 0
-        self._page_at = -math.inf
-
-    def remb_due(self, now: float, remb: int) -> bool:
-        """Return True when this REMB (bit/s) should be sent now, and count it as sent.
-
-        It is due after a change of more than 5 %, and every second.
-        """
-        moved = abs(remb - self._remb) > REMB_MOVE * self._remb
-        if not moved and now - self._remb_at < REMB_EVERY_S:
-            return False
-        self._remb, self._remb_at = remb, now
-        return True
-
-    def page_due(self, now: float, cap: int, fps: int) -> bool:
-        """Return True when the page should get these limits now, and count them as reported.
-
-        `cap`: bit/s; `fps`: frames per second. They are due at first, after a decrease of 8 %, and
-        after an increase of 8 % 0.3 s after the last report.
-        """
-        less = cap < (1 - CAP_MOVE) * self._cap or fps < (1 - CAP_MOVE) * self._fps
-        more = cap > (1 + CAP_MOVE) * self._cap or fps > (1 + CAP_MOVE) * self._fps
-        if not less and not (more and now - self._page_at > MORE_EVERY_S):
-            return False
-        self._cap, self._fps, self._page_at = cap, fps, now
-        return True
-
-
 # The packets of one frame: their spread in time when sent and on arrival. Pure.
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
@@ -477,6 +448,12 @@ class Train:
         """Return the rate without the longest gap: one late packet or a stall does not count."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
+
+
+def signed(difference: int, bits: int = 32) -> int:
+    """Return a difference of two wrapping counters of so many bits with its sign."""
+    half = 1 << (bits - 1)
+    return ((difference + half) & (2 * half - 1)) - half
 
 
 # Minimum of the values of the last seconds, which is the delay of an empty path. Pure.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import Bucket
 from server.core.sound import SOUND_RATE, Sound
-from server.media.path_rate import WindowMinimum
+from server.media.path_rate import WindowMinimum, signed
 
 # Opus packets to sound and back (RFC 6716, RFC 7587). Pure.
 
@@ -215,7 +215,7 @@ class MicrophoneStream:
             self._on_drop("broken" if payload else "empty")
             return
         passed, self._heard_at = now - self._heard_at, now
-        ahead = 0 if self._next is None else _signed(sequence - self._next, 16)
+        ahead = 0 if self._next is None else signed(sequence - self._next, 16)
         far = abs(ahead) > FAR_PACKETS
         if self._next is None or far or not self._near(timestamp, passed):
             self._begin(sequence, timestamp)
@@ -264,11 +264,11 @@ class MicrophoneStream:
         self._last = np.zeros(0, np.int16)
 
     def _near(self, timestamp: int, passed: float) -> bool:
-        seconds = _signed(timestamp - self._time, 32) / RTP_HZ
+        seconds = signed(timestamp - self._time) / RTP_HZ
         return -FAR_SECONDS < seconds < passed + AHEAD_SECONDS
 
     def _unwrapped_of(self, timestamp: int) -> int:
-        return self._unwrapped + _signed(timestamp - self._time, 32)
+        return self._unwrapped + signed(timestamp - self._time)
 
     def _captured(self, unwrapped: int) -> float:
         return self._delay.value + unwrapped / RTP_HZ
@@ -288,7 +288,7 @@ class MicrophoneStream:
 
     def _one(self, timestamp: int, payload: bytes, quiet: bool) -> None:
         length = duration(payload)
-        missing = _signed(timestamp - self._time, 32) // _STEP
+        missing = signed(timestamp - self._time) // _STEP
         if missing > 0:
             # A pause says itself that nothing was lost.
             self._fill(missing, lost=not self._pausing)
@@ -344,9 +344,3 @@ class MicrophoneStream:
         if len(samples):
             self._budget.spend(len(samples) / SOUND_RATE)
             self._on_sound(Sound(samples, self._captured(begin)))
-
-
-def _signed(value: int, bits: int) -> int:
-    """Return a difference of two wrapping counters with its sign."""
-    half = 1 << (bits - 1)
-    return ((value + half) & ((1 << bits) - 1)) - half

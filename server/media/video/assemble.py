@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from server.media.video.payload import EncodedFrame, Packet, newer
+from server.media.path_rate import signed
+from server.media.video.payload import EncodedFrame, Packet
 
 # After such a silence a key frame is requested at once: the packets were lost with the link.
 SILENCE_S = 1.0
@@ -147,7 +148,7 @@ class Assembler:
         returned already.
         """
         newest = self._key_timestamp
-        if timestamp is None or newest is None or newer(newest, timestamp) <= 0:
+        if timestamp is None or newest is None or signed(newest - timestamp) <= 0:
             self._lose_reference()
 
     # in order
@@ -269,8 +270,8 @@ class Assembler:
     ) -> None:
         if self._expected < 0:
             self._next = packet.sequence
-        sequence = self._next + ((packet.sequence - self._next + 0x8000) & 0xFFFF) - 0x8000
-        distance = sequence - self._next
+        distance = signed(packet.sequence - self._next, 16)
+        sequence = self._next + distance
         opening = self._opening
         if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
             self._rewind(sequence, now)
@@ -368,7 +369,7 @@ class Assembler:
         A run of them means that the sender restarted.
         """
         newest = self._ahead.newest().timestamp if self._ahead else self._before
-        newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
+        newest_yet = newest is not None and signed(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
             return  # Late, or sent twice.
         if not self._far.continued_by(packet):

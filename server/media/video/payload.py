@@ -143,11 +143,6 @@ class EncodedFrame:
     first_arrival: float
 
 
-def newer(timestamp: int, than: int) -> int:
-    """Return the signed distance of two 32-bit RTP timestamps, positive when `timestamp` is newer."""
-    return ((timestamp - than + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-
-
 # WebRTC's colour space header extension: the matrix and range of a sender's pictures.
 # Browsers that convert pictures themselves name the colour space there (Chromium: BT.709 at full
 # range for a canvas and for many cameras), because VP8 has no field for it and their H.264 leaves its

@@ -14,12 +14,13 @@ from typing import Protocol
 import av
 
 from server.core.frames import Frame
+from server.media.path_rate import signed
 from server.media.video import payload
 from server.media.video.assemble import Assembler
 from server.media.video.camera_state import Silence
 from server.media.video.capture_clock import CaptureClock
 from server.media.video.decode import DecodeLane, DecodePool
-from server.media.video.payload import ColorSpace, EncodedFrame, Packet, newer
+from server.media.video.payload import ColorSpace, EncodedFrame, Packet
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
 # refused before decoding.
@@ -150,7 +151,7 @@ class VideoStream:
         if image.format.name not in READABLE:
             self._sink.dropped("format")
             return
-        if self._new_colors and newer(encoded.timestamp, self._new_colors[0]) >= 0:
+        if self._new_colors and signed(encoded.timestamp - self._new_colors[0]) >= 0:
             self._colors, self._new_colors = self._new_colors[1], None
         if self._colors:
             image.colorspace, image.color_range = self._colors.matrix, self._colors.range
