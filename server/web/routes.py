@@ -176,7 +176,7 @@ def create_router(services: Services, sockets: SocketServer, way_in: WayIn) -> A
     router = APIRouter()
     guard = RequestGuard(services)
     _add_page(router, services)
-    _add_health(router, services, guard, HealthGuard(services))
+    _add_health(router, services, guard)
     _add_token(router, services, guard, way_in)
     _add_camera(router, services, guard)
     add_pictures(router, services, guard)
@@ -247,9 +247,7 @@ def _add_page(router: APIRouter, services: Services) -> None:
         )
 
 
-def _add_health(
-    router: APIRouter, services: Services, guard: RequestGuard, watchers: HealthGuard
-) -> None:
+def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> None:
     @router.get("/health")
     async def health(request: Request) -> Response:
         """200 when questions can be answered, else 503.
@@ -277,7 +275,7 @@ def _add_health(
           gateways of this installation, as they reported: `name`, `sessions`, `most`, `draining`
         """
         report = services.health.summary
-        if await watchers.sees_all(request):
+        if await sees_all(services.access, guard, request):
             report = services.health.detail
         body, ok = report()
         return JSONResponse(body, status_code=200 if ok else 503)
@@ -438,26 +436,20 @@ _FROM_PROXIES = (
 )
 
 
-class HealthGuard:
-    def __init__(self, services: Services) -> None:
-        self._token = services.access.metrics_token
-        self._operators = services.access.guard
-        self._guard = RequestGuard(services)
-
-    async def sees_all(self, request: Request) -> bool:
-        """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
-        if not (self._token or self._operators.on):
-            return _from_this_machine(request)
-        if "authorization" not in request.headers:
-            return False
-        given = given_token(request)
-        try:
-            await self._operators.check(given, self._guard.address(request), also=self._token)
-        except Unauthorized:
-            raise Unauthorized(
-                "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
-            ) from None
-        return True
+async def sees_all(access: Access, guard: RequestGuard, request: Request) -> bool:
+    """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
+    if not (access.metrics_token or access.guard.on):
+        return _from_this_machine(request)
+    if "authorization" not in request.headers:
+        return False
+    try:
+        address = guard.address(request)
+        await access.guard.check(given_token(request), address, also=access.metrics_token)
+    except Unauthorized:
+        raise Unauthorized(
+            "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
+        ) from None
+    return True
 
 
 def _from_this_machine(request: Request) -> bool:
