@@ -107,7 +107,7 @@ class Pose:
             ]
         )
 
-    def warp(self, look: NDArray[np.uint8] | F32, target: NDArray[np.uint8] | F32) -> None:
+    def warp(self, look: U8 | F32, target: U8 | F32, how: int = cv2.INTER_LINEAR) -> None:
         """Write the look into `target` as the reference would show it."""
         height, width = look.shape
         cv2.warpAffine(
@@ -115,7 +115,7 @@ class Pose:
             self.matrix(width, height),
             (width, height),
             dst=target,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            flags=how | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
 
@@ -159,8 +159,7 @@ class Reference:
         right = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, scale=0.125)
         down = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, scale=0.125)
         steep = right * right + down * down
-        steep[:_MARGIN] = steep[-_MARGIN:] = 0
-        steep[:, :_MARGIN] = steep[:, -_MARGIN:] = 0
+        without_edge(steep, _MARGIN)
         rows, columns = HEIGHT // _TILE, WIDTH // _TILE
         tiles = steep.reshape(rows, _TILE, columns, _TILE).transpose(0, 2, 1, 3)
         flat = tiles.reshape(rows * columns, _TILE * _TILE)
@@ -269,6 +268,13 @@ def local_range(plane: F32, target: F32) -> None:
     target -= cv2.erode(plane, _KERNEL)
 
 
+def without_edge(planes: F32, margin: int) -> None:
+    """Set so many rows and columns at each edge of a plane, or of several, to 0."""
+    if margin:
+        planes[..., :margin, :] = planes[..., -margin:, :] = 0
+        planes[..., :margin] = planes[..., -margin:] = 0
+
+
 def _blur(plane: F32, target: F32) -> None:
     cv2.GaussianBlur(plane, (3, 3), 0.8, dst=target)
 
@@ -365,16 +371,11 @@ def _sharpness(luma: U8) -> float:
 
 def _laid(plane: U8, pose: Pose) -> F32:
     """Return a later plane as the earlier frame would show it."""
-    height, width = plane.shape
     values: F32 = plane.astype(np.float32)
     if pose.still:
         return values
     laid = np.empty_like(values)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    matrix = pose.matrix(width, height)
-    cv2.warpAffine(
-        values, matrix, (width, height), dst=laid, flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    pose.warp(values, laid, cv2.INTER_CUBIC)
     return laid
 
 
@@ -427,9 +428,7 @@ def _means(difference: F32, margin: int) -> tuple[F32, float]:
     """Return the sizes of the blocks' means, and that which 95 % of them do not exceed."""
     means = np.abs(cv2.blur(difference, (2, 2)))
     usual = float(np.quantile(means[::2, ::2], 0.95))
-    if margin:
-        means[:margin] = means[-margin:] = 0
-        means[:, :margin] = means[:, -margin:] = 0
+    without_edge(means, margin)
     return means, usual
 
 

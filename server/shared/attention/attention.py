@@ -15,7 +15,14 @@ from server.core import messages as wire
 from server.core.frames import Frame
 from server.media.picture.likeness import Pose, Reference
 from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
-from server.shared.attention.changes import Activity, ChromaChange, LumaChange, Patch, PrintChange
+from server.shared.attention.changes import (
+    Activity,
+    ChromaChange,
+    Look,
+    LumaChange,
+    Patch,
+    PrintChange,
+)
 
 if TYPE_CHECKING:
     import av
@@ -147,7 +154,8 @@ class ChangeGate:
             if not reference.alike(self.seen):
                 return None
             pose, luma, _ = self._aligned(reference)
-            patch = self._luma.glance(reference, luma, pose, self.sensitivity, self._scratch)
+            look = Look(reference, pose, self.sensitivity, self._scratch, 0.0)
+            patch = self._luma.glance(look, luma)
             share, busy = self._luma.share, self._luma.busy(self._scratch)
             if whole := _whole(pose, share, busy):
                 return whole
@@ -164,19 +172,17 @@ class ChangeGate:
         return pose, *self._warped(pose)
 
     def _compare(self, reference: Reference, passed: float) -> Change:
-        scratch, sensitivity = self._scratch, self.sensitivity
         pose, luma, chroma = self._aligned(reference)
-        now, twice = self._luma.compare(reference, luma, pose, passed, sensitivity, scratch)
-        color = self._chroma.compare(reference, chroma, pose, passed, sensitivity, scratch)
-        share = self._luma.share
-        busy = self._luma.busy(scratch)
+        look = Look(reference, pose, self.sensitivity, self._scratch, passed)
+        now, twice = self._luma.compare(look, luma)
+        color = self._chroma.compare(look, chroma)
+        share, busy = self._luma.share, self._luma.busy(self._scratch)
         steady = self._print.steady(pose)
         if whole := _whole(pose, share, busy):
             return whole
         found = [(Why.OBJECT, now), (Why.SLIGHT, twice), (Why.COLOR, color)]
         if steady and all(patch.value < 1 for _, patch in found):
-            patch = self._print.compare(reference, self.seen, pose, passed, sensitivity, scratch)
-            found.append((Why.PRINT, patch))
+            found.append((Why.PRINT, self._print.compare(look, self.seen.fine)))
         why, best = max(found, key=lambda each: each[1].value)
         changed = best.value >= 1
         self._looks += 1

@@ -9,8 +9,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from server.media.picture.likeness import Pose, Reference, local_range
-from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool, Planes, clip
+from server.media.picture.likeness import Pose, Reference, local_range, without_edge
+from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool, clip
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One comparison of a camera's frame with its reference."""
+
+    reference: Reference
+    # Where the frame lies on it
+    pose: Pose
+    sensitivity: float
+    scratch: BufferPool
+    # Seconds since the last look
+    passed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,26 +203,19 @@ class LumaChange:
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
         return cv2.countNonZero(marks) / SIZE
 
-    def compare(
-        self,
-        reference: Reference,
-        warped: F32,
-        pose: Pose,
-        passed: float,
-        sensitivity: float,
-        scratch: BufferPool,
-    ) -> tuple[Patch, Patch]:
+    def compare(self, look: Look, warped: F32) -> tuple[Patch, Patch]:
         """Find the best patch of this look, and the best that the last look shares.
 
-        `warped`: the look, warped onto the reference (90, 160). `passed`: seconds since the last.
+        `warped`: the frame's luma, warped onto the reference (90, 160).
         """
-        difference, strength = self._strength(reference, warped, pose, sensitivity, scratch)
+        scratch, sensitivity = look.scratch, look.sensitivity
+        difference, strength = self._strength(look, warped)
         hot = scratch.hot
-        self.activity.learn(difference, passed, scratch.a, scratch.b)
+        self.activity.learn(difference, look.passed, scratch.a, scratch.b)
         if self.share <= _SPOT.area / sensitivity:
             self._two_looks.forget()
             return Patch(self.share / _AT_ONCE.area * sensitivity), NO_PATCH
-        now = self._at_once(strength, sensitivity, scratch)
+        now = self._at_once(look, strength)
         # 2: brighter, 1: darker
         marks = scratch.bytes_a
         np.greater(difference, 0, out=marks.view(np.bool_))
@@ -221,39 +227,34 @@ class LumaChange:
         rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
         return now, best_patch(both, strength, rules)
 
-    def glance(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
-    ) -> Patch:
+    def glance(self, look: Look, warped: F32) -> Patch:
         """Find the best patch of this look alone, and learn nothing from it."""
-        _, strength = self._strength(reference, warped, pose, sensitivity, scratch)
-        return self._at_once(strength, sensitivity, scratch)
+        _, strength = self._strength(look, warped)
+        return self._at_once(look, strength)
 
-    def _strength(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
-    ) -> tuple[F32, F32]:
+    def _strength(self, look: Look, warped: F32) -> tuple[F32, F32]:
         """Return the differences and their ratio to the threshold; `share` is of those above it."""
-        difference = self._difference(reference, warped, pose, scratch)
+        scratch = look.scratch
+        difference = self._difference(look, warped)
         strength = np.abs(difference, out=scratch.strength)
-        strength /= self._threshold(reference, warped, pose, sensitivity, scratch)
-        if edge := pose.margin:
-            strength[:edge] = strength[-edge:] = 0
-            strength[:, :edge] = strength[:, -edge:] = 0
+        strength /= self._threshold(look, warped)
+        without_edge(strength, look.pose.margin)
         np.greater(strength, 1, out=scratch.hot.view(np.bool_))
         self.share = cv2.countNonZero(scratch.hot) / SIZE
         return difference, strength
 
-    def _at_once(self, strength: F32, sensitivity: float, scratch: BufferPool) -> Patch:
+    def _at_once(self, look: Look, strength: F32) -> Patch:
         """Return the best patch for which one look is enough."""
-        if self.share < _AT_ONCE.area / sensitivity:
-            return Patch(self.share / _AT_ONCE.area * sensitivity)
-        return best_patch(scratch.hot, strength, (_AT_ONCE.scaled(sensitivity),))
+        rule = _AT_ONCE.scaled(look.sensitivity)
+        if self.share < rule.area:
+            return Patch(self.share / rule.area)
+        return best_patch(look.scratch.hot, strength, (rule,))
 
-    def _difference(
-        self, reference: Reference, warped: F32, pose: Pose, scratch: BufferPool
-    ) -> F32:
+    def _difference(self, look: Look, warped: F32) -> F32:
         """Return the grey-level difference without motion, light, bands and wide shades."""
+        reference, scratch = look.reference, look.scratch
         lit, work = scratch.a, scratch.b
-        reference.lit(pose, lit, work)
+        reference.lit(look.pose, lit, work)
         np.subtract(warped, lit, out=work)
         # What was full is at least so bright in another light, and what is full would be brighter.
         full = scratch.hot.view(np.bool_)
@@ -279,17 +280,15 @@ class LumaChange:
         difference -= work
         return difference
 
-    def _threshold(
-        self, reference: Reference, warped: F32, pose: Pose, sensitivity: float, scratch: BufferPool
-    ) -> F32:
-        threshold = np.multiply(self.activity.level, _DEVIATIONS, out=scratch.threshold)
-        least = (_LEAST + _LIGHT * abs(pose.gain)) / sensitivity
+    def _threshold(self, look: Look, warped: F32) -> F32:
+        threshold = np.multiply(self.activity.level, _DEVIATIONS, out=look.scratch.threshold)
+        least = (_LEAST + _LIGHT * abs(look.pose.gain)) / look.sensitivity
         np.clip(threshold, least, _MOST, out=threshold)
         # An edge that is there in both
-        edges = scratch.a
+        edges = look.scratch.a
         local_range(warped, edges)
-        np.minimum(edges, reference.range, out=edges)
-        edges *= _EDGE + _EDGE_SHIFT * pose.shift
+        np.minimum(edges, look.reference.range, out=edges)
+        edges *= _EDGE + _EDGE_SHIFT * look.pose.shift
         threshold += edges
         return threshold
 
@@ -324,19 +323,12 @@ class ChromaChange:
         self._activity.restart()
         self._two_looks.forget()
 
-    def compare(
-        self,
-        reference: Reference,
-        warped: F32,
-        pose: Pose,
-        passed: float,
-        sensitivity: float,
-        scratch: BufferPool,
-    ) -> Patch:
+    def compare(self, look: Look, warped: F32) -> Patch:
         """Find the best patch of this look alone, or that this look and the last one share.
 
-        `warped`: (2, 45, 80).
+        `warped`: the frame's chroma, warped onto the reference (2, 45, 80).
         """
+        reference, scratch, sensitivity = look.reference, look.scratch, look.sensitivity
         work, other = scratch.chroma_a, scratch.chroma_b
         np.subtract(warped, reference.chroma, out=work)
         difference = scratch.chroma_difference
@@ -352,14 +344,12 @@ class ChromaChange:
             difference -= other
         threshold = np.multiply(self._activity.level, _DEVIATIONS, out=scratch.chroma_threshold)
         np.clip(threshold, _COLOR_LEAST / sensitivity, _MOST, out=threshold)
-        np.multiply(reference.chroma_range, _COLOR_EDGE + _EDGE_SHIFT * pose.shift, out=work)
+        np.multiply(reference.chroma_range, _COLOR_EDGE + _EDGE_SHIFT * look.pose.shift, out=work)
         threshold += work
         strength = np.abs(difference, out=scratch.chroma_strength)
         strength /= threshold
-        if edge := (pose.margin + 1) // 2:
-            strength[:, :edge] = strength[:, -edge:] = 0
-            strength[:, :, :edge] = strength[:, :, -edge:] = 0
-        self._activity.learn(difference, passed, work, other)
+        without_edge(strength, (look.pose.margin + 1) // 2)
+        self._activity.learn(difference, look.passed, work, other)
         marks = _marks(strength, difference)
         area, spot = _AREA.scaled(sensitivity), _COLOR_SPOT.scaled(sensitivity)
         if cv2.countNonZero(marks) < spot.area * marks.size:
@@ -429,24 +419,14 @@ class PrintChange:
         self._shaky = max(pose.shift, _LIGHT_SHIFT * abs(pose.gain), self._shaky * _DECAY)
         return self._shaky < _STEADY
 
-    def compare(
-        self,
-        reference: Reference,
-        planes: Planes,
-        pose: Pose,
-        passed: float,
-        sensitivity: float,
-        scratch: BufferPool,
-    ) -> Patch:
-        """Find the best patch that this look and the last one share."""
-        deviation = _deviation(reference, planes.fine, pose, scratch)
-        if edge := (pose.margin + 1) // 2:
-            deviation[:edge] = deviation[-edge:] = 0
-            deviation[:, :edge] = deviation[:, -edge:] = 0
-        limit = np.multiply(self._varies.level, _VARIES, out=scratch.limit)
+    def compare(self, look: Look, fine: U8) -> Patch:
+        """Find the best patch that this look and the last one share. `fine`: the frame's fine plane."""
+        deviation = _deviation(look, fine)
+        without_edge(deviation, (look.pose.margin + 1) // 2)
+        limit = np.multiply(self._varies.level, _VARIES, out=look.scratch.limit)
         limit += self._usual
-        limit *= 1 + pose.shift
-        limit += _BEYOND / sensitivity
+        limit *= 1 + look.pose.shift
+        limit += _BEYOND / look.sensitivity
         over = (deviation > limit).view(np.uint8)
         count = cv2.countNonZero(over)
         wide = count > _TOO_WIDE * over.size
@@ -455,18 +435,18 @@ class PrintChange:
             self._two_looks.forget()
         elif self._looks >= _NEW_LOOKS or self._learned > _FIRST_LOOKS:
             both = self._two_looks.agree(over)
-            rule = _RULE.scaled(sensitivity)
+            rule = _RULE.scaled(look.sensitivity)
             if both is not None and cv2.countNonZero(both) >= rule.area / 2 * over.size:
                 patch = best_patch(both, None, (rule,))
-        self._learn(deviation, passed, wide, scratch)
+        self._learn(look, deviation, wide)
         return patch
 
-    def _learn(self, deviation: F32, passed: float, wide: bool, scratch: BufferPool) -> None:
-        self._varies.learn(deviation, passed, scratch.limit, scratch.half)
+    def _learn(self, look: Look, deviation: F32, wide: bool) -> None:
+        self._varies.learn(deviation, look.passed, look.scratch.limit, look.scratch.half)
         self._looks += 1
         if wide:
             return
-        share = 1 - math.exp(-passed / _USUAL_SECONDS) if self._learned > _FIRST_LOOKS else 0.3
+        share = 1 - math.exp(-look.passed / _USUAL_SECONDS) if self._learned > _FIRST_LOOKS else 0.3
         deviation -= self._usual
         np.clip(deviation, -4, 2.5, out=deviation)
         deviation *= share
@@ -474,13 +454,15 @@ class PrintChange:
         self._learned += 1
 
 
-def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: BufferPool) -> F32:
+def _deviation(look: Look, fine: U8) -> F32:
     """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
+    pose, scratch = look.pose, look.scratch
     if not pose.still:
         pose.warp(fine, scratch.fine_warped)
         fine = scratch.fine_warped
     difference, square = scratch.fine_difference, scratch.fine_square
-    cv2.addWeighted(fine, 1, reference.fine, -(1 + pose.gain), 0, dst=difference, dtype=cv2.CV_32F)
+    before, gain = look.reference.fine, -(1 + pose.gain)
+    cv2.addWeighted(fine, 1, before, gain, 0, dst=difference, dtype=cv2.CV_32F)
     np.multiply(difference, difference, out=square)
     mean, deviation = scratch.mean, scratch.deviation
     for plane, target in ((difference, mean), (square, deviation)):
