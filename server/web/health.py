@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from collections import Counter
@@ -67,35 +66,18 @@ class Health:
 
     def summary(self) -> tuple[dict[str, Any], bool]:
         """Return the public body of /health, and True when questions can be answered."""
-        engine = self._engines.current
-        status = engine.status
-        why_not = self.why_not_ready()
-        body = self._begin(why_not) | {
-            "engine": {
-                "name": engine.name,
-                "state": status.state,
-                "reachable": status.ready,
-                "detail": status.visitor_detail,
-            },
-            "queue_depth": self._depths(),
-            "draining": bool(self._draining()),
-        }
-        return body | ({"reason": why_not} if why_not else {}), why_not is None
+        return self._body(self._engines.current.status.visitor_detail)
 
     def detail(self) -> tuple[dict[str, Any], bool]:
         """Return the whole body of /health, and True when questions can be answered."""
         engine = self._engines.current
         status = engine.status
-        why_not = self._why_not(status.detail)
-        body = self._begin(why_not) | {
-            "engine": {
-                "name": engine.name,
-                "model": status.model,
-                "state": status.state,
-                "reachable": status.ready,
-                "detail": status.detail,
-                "context_length": status.capabilities.context_length,
-            },
+        body, ready = self._body(status.detail)
+        body["engine"] |= {
+            "model": status.model,
+            "context_length": status.capabilities.context_length,
+        }
+        body |= {
             # Includes the reason why a better one does not answer.
             "engines": [
                 {
@@ -119,23 +101,30 @@ class Health:
                 for role in Role
                 for one in (self._engines.of(role),)
             },
-            "queue_depth": self._depths(),
-            "draining": bool(self._draining()),
         }
         for facts in self._facts:
             body |= facts()
-        return body | ({"reason": why_not} if why_not else {}), why_not is None
+        return body, ready
 
-    def _begin(self, why_not: str | None) -> dict[str, Any]:
-        return {
+    def _body(self, detail: str) -> tuple[dict[str, Any], bool]:
+        """Return the public fields, with this text about the engine, and True when questions can be answered."""
+        engine = self._engines.current
+        why_not = self._why_not(detail)
+        body = {
             "status": "ok" if why_not is None else "unavailable",
             "ready": why_not is None,
             "version": self._version,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "engine": {
+                "name": engine.name,
+                "state": engine.status.state,
+                "reachable": engine.status.ready,
+                "detail": detail,
+            },
+            "queue_depth": {str(kind): depth for kind, depth in self._queue().items()},
+            "draining": bool(self._draining()),
         }
-
-    def _depths(self) -> dict[str, int]:
-        return {str(kind): depth for kind, depth in self._queue().items()}
+        return body | ({"reason": why_not} if why_not else {}), why_not is None
 
     def _why_not(self, detail: str) -> str | None:
         if why := self._draining():
@@ -415,12 +404,9 @@ class RelayWatch:
             password,
             addresses=self._gathering.announced(self._addresses()),
             reflexive=self._gathering.asks_stun,
-            bind=self._bind,
+            bind=self._gathering.bind,
             tls=self._tls,
         )
-
-    def _bind(self, sock: socket.socket, address: str) -> None:
-        self._gathering.bind(sock, address)
 
     def _learn(self, result: RelayResult) -> None:
         before, self._results[result.url] = self._results[result.url], result
