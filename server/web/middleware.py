@@ -24,8 +24,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.core.errors import (
     BadRequest,
@@ -156,41 +155,27 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     """Give every error, the framework's own included, the one body, and count it by its code."""
     app.state.metrics = metrics
 
-    def respond(
-        conn: Request | WebSocket,
-        error: QwenCameraError,
-        cause: Exception,
-        allow: str | None = None,
-    ) -> Response:
+    async def respond(conn: Request, cause: Exception) -> Response:
         if not isinstance(conn, Request):
             # A socket is closed where it is served; one that gets here is a bug.
             raise cause
+        headers = None
+        if isinstance(cause, HTTPException):
+            error = of_status(cause.status_code)
+            if allow := (cause.headers or {}).get("Allow"):
+                headers = {"Allow": allow}
+        elif isinstance(cause, RequestValidationError):
+            error = of_validation(cause)
+        else:
+            assert isinstance(cause, QwenCameraError)
+            error = cause
         metrics.errors.labels(error.code).inc()
         # Set where the operator's token was found right.
         operator = getattr(conn.state, "operator", False)
-        headers = {"Allow": allow} if allow else None
         return error_response(error, headers, operator=operator, path=conn.url.path)
 
-    async def ours(conn: Request, exc: Exception) -> Response:
-        assert isinstance(exc, QwenCameraError)
-        return respond(conn, exc, exc)
-
-    async def framework(conn: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)
-        allow = (exc.headers or {}).get("Allow")
-        return respond(conn, of_status(exc.status_code), exc, allow)
-
-    async def validation(conn: Request, exc: Exception) -> Response:
-        assert isinstance(exc, RequestValidationError)
-        return respond(conn, of_validation(exc), exc)
-
-    handlers: dict[type[Exception], ExceptionHandler] = {
-        QwenCameraError: ours,
-        HTTPException: framework,
-        RequestValidationError: validation,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    for kind in (QwenCameraError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, respond)
 
 
 log = logging.getLogger(__name__)

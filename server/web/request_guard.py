@@ -276,24 +276,21 @@ class RequestGuard(ConnectionGuard):
             begun = session_id in services.sessions or bool(self._access.code)
             address = self.address(request)
             wait = await self._access.limiter.session(session_id, address, now, begun=begun)
-        if wait is not None:
-            raise self._limited(wait)
+        self._wait(wait, "Too many tokens and offers from this address.")
 
     def session_of(self, request: Request) -> str | None:
         """Return the session of the request's valid token; None without one."""
         try:
-            return self._access.tokens.verify(
-                bearer(request.headers.get("authorization"))
-            ).session_id
+            return self._access.tokens.verify(given_token(request) or "").session_id
         except TokenRefused:
             return None
 
-    def _limited(self, wait: float) -> RateLimited:
-        self._metrics.auth_failures.labels("rate").inc()
-        return RateLimited(
-            "Too many tokens and offers from this address. Wait a moment and try again.",
-            retry_after=max(1.0, wait),
-        )
+    def _wait(self, wait: float | None, why: str) -> None:
+        """Raise RateLimited when somebody has to wait for so many seconds."""
+        if wait is not None:
+            self._metrics.auth_failures.labels("rate").inc()
+            again = f"{why} Wait a moment and try again."
+            raise RateLimited(again, retry_after=max(1.0, wait))
 
     async def access_code(self, request: Request, given: str | None, ask: str) -> None:
         """Check the access code, within the rate limits. `ask` goes to whoever has none.
@@ -330,13 +327,7 @@ class RequestGuard(ConnectionGuard):
     async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
         """Raise RateLimited when a check's result may not be revealed to this address now."""
         wait = await guesses.judge(right, self.address(request), time.monotonic())
-        if wait is None:
-            return
-        self._metrics.auth_failures.labels("rate").inc()
-        raise RateLimited(
-            "Too many wrong codes were tried, here or elsewhere. Wait a moment and try again.",
-            retry_after=max(1.0, wait),
-        )
+        self._wait(wait, "Too many wrong codes were tried, here or elsewhere.")
 
     def claims(self, request: Request) -> Claims:
         """Return the claims of the bearer token. Raises Unauthorized."""
