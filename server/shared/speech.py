@@ -125,7 +125,7 @@ class SpeechWorker:
                 job.cancel()
 
     def kill(self) -> None:
-        self._worker.process.kill()
+        self._worker.kill()
 
     def failed(self, trouble: str) -> None:
         """Note that it does not work, and why."""

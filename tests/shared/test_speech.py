@@ -82,7 +82,7 @@ async def test_one_that_is_loaded_while_it_is_ended_is_not_ready() -> None:
     )
     worker.start()
     # Its input is open: closing it is the first way to end it.
-    await soon(lambda: worker._worker.process._stdin is not None)
+    await soon(lambda: worker._worker._stdin is not None)
     await worker.close()
     assert (changes, worker.ready) == ([], False)
 

@@ -126,7 +126,7 @@ class Generator:
                 "The model was not loaded within an hour. Choose a smaller one."
             ) from None
         except WorkerEnded:
-            how = self._worker.process.how_it_ended()
+            how = self._worker.how_it_ended()
             raise StartFailed(
                 f"The model's process {how} while it was being loaded. Its log says why."
             ) from None
@@ -183,7 +183,7 @@ class Generator:
                 if message.type == "end":
                     return
                 if message.type == "frame":
-                    worker.process.send({"type": "took", "id": job.id})
+                    worker.send({"type": "took", "id": job.id})
         finally:
             try:
                 await self._cancel(worker, job)
@@ -202,7 +202,7 @@ class Generator:
         if not job.ended.is_set():
             log.warning("work that was cancelled went on: its process is ended")
             self._given_up = True
-            worker.process.kill()
+            worker.kill()
             await worker.ended.wait()
 
     async def stop(self) -> None:
@@ -218,12 +218,12 @@ class Generator:
             if self.rules.output == "video"
             else "load it in a 16-bit data type, or ask for something shorter"
         )
-        return f"{self._worker.process.how_it_ended()}. Where memory is short, {less}."
+        return f"{self._worker.how_it_ended()}. Where memory is short, {less}."
 
     def _gone(self) -> EngineError:
         if self._stopping:
             return EngineUnavailable("The model was unloaded before this was done. Load it again.")
-        how = self._worker.process.how_it_ended()
+        how = self._worker.how_it_ended()
         return EngineUnavailable(
             f"The model's process {how} before this was done. Ask again once it is loaded again; where memory is short,"
             f" for {_LESS[self.rules.output]}."

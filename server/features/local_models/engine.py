@@ -180,17 +180,17 @@ class LocalEngine:
             now = asyncio.get_running_loop().time()
             if self._asked_at is None or self._worker.heard_at >= self._asked_at:
                 self._asked_at = now
-                self._worker.process.send({"type": "state"})
+                self._worker.send({"type": "state"})
             elif now - self._asked_at > self._limits.silent:
                 log.error("the local model's process gives no sign of life and is ended")
-                self._worker.process.kill()
+                self._worker.kill()
         return self._status
 
     async def steps(self) -> int:
         """Return how often the model itself has run; what is known when no answer comes within a second."""
         if self.pid is not None:
             self._state_arrived.clear()
-            self._worker.process.send({"type": "state"})
+            self._worker.send({"type": "state"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STATE_SECONDS):
                     await self._state_arrived.wait()
@@ -324,7 +324,7 @@ class LocalEngine:
                 await answer.ended.wait()
         except TimeoutError:
             log.error("the local model does not stop; its worker is ended")
-            self._worker.process.kill()
+            self._worker.kill()
 
     def _check_ready(self) -> None:
         if self._status.state is EngineState.LOADING:

@@ -68,7 +68,7 @@ class ChildProcess:
         self._on_line = on_line
         self._cwd = cwd
         self._grace = grace
-        self._ring = ring or LogRing()
+        self.ring = ring or LogRing()
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
@@ -92,19 +92,9 @@ class ChildProcess:
         return self._group is not None and not self.ended.is_set()
 
     @property
-    def unheard(self) -> int:
-        """Count the lines that were kept and not passed on."""
-        return self._ring.unheard
-
-    @property
-    def withheld(self) -> int:
-        """Count the lines that were dropped since they might quote somebody."""
-        return self._ring.withheld
-
-    @property
     def lines(self) -> tuple[str, ...]:
         """The end of its log, oldest first."""
-        return self._ring.lines
+        return self.ring.lines
 
     def start(self, stdin: int | None = None, stdout: int | None = None) -> None:
         """Start it. Raises ProcessFailed.
@@ -217,7 +207,7 @@ class ChildProcess:
         if not raw:
             self._close_log()
             return 0
-        self._pass_on(self._ring.feed(raw, self._budget.take))
+        self._pass_on(self.ring.feed(raw, self._budget.take))
         return len(raw)
 
     def _pass_on(self, lines: Sequence[str]) -> None:
@@ -226,7 +216,7 @@ class ChildProcess:
                 self._on_line(line)
 
     def _report_left_out(self) -> None:
-        left_out = self._ring.unheard - self._reported
+        left_out = self.ring.unheard - self._reported
         if left_out and self._on_line is not None:
             self._reported += left_out
             self._on_line(f"({left_out} lines were left out: {BEYOND})")
@@ -257,7 +247,7 @@ class ChildProcess:
             os.close(self._log)
             self._log = None
             self._report_left_out()
-            self._pass_on(self._ring.end())
+            self._pass_on(self.ring.end())
 
     def _close_pipes(self) -> None:
         self._close_lifeline()

@@ -63,7 +63,7 @@ class WorkerProcess:
         self._on_message = on_message
         self._on_line = on_line
         self._on_exit = on_exit
-        self._quiet = quiet
+        self.ring = LogRing(redrawn=False, quiet=quiet)
         self._child: ChildProcess | None = None
         # None until the loop has taken the pipe over; frames sent before that wait.
         self._stdin: asyncio.WriteTransport | None = None
@@ -76,16 +76,6 @@ class WorkerProcess:
         """See `ChildProcess.pid`; None before its start and after its end."""
         return self._child.pid if self._child is not None and not self._gone.is_set() else None
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """See `ChildProcess.lines`."""
-        return self._child.lines if self._child is not None else ()
-
-    @property
-    def withheld(self) -> int:
-        """See `ChildProcess.withheld`."""
-        return self._child.withheld if self._child is not None else 0
-
     def how_it_ended(self) -> str:
         """See `ChildProcess.how_it_ended`."""
         return self._child.how_it_ended() if self._child is not None else "was not started"
@@ -95,7 +85,7 @@ class WorkerProcess:
         child = ChildProcess(
             argv,
             env,
-            ring=LogRing(redrawn=False, quiet=self._quiet),
+            ring=self.ring,
             on_line=self._on_line,
             cwd=cwd,
             grace=_END_SECONDS,
@@ -150,7 +140,7 @@ class WorkerProcess:
             self._child.kill()
 
     async def stop(self) -> None:
-        """End it: close its input, then see `ChildProcess.stop`.
+        """End it: close its input, then see `ChildProcess.stop`. Safe to call twice.
 
         Return when it is gone with what it started.
         """
@@ -256,7 +246,7 @@ def _size(message: Message | None) -> int:
     return len(message.payload) + _HEADER_BYTES if message is not None else 0
 
 
-class ModelWorker:
+class ModelWorker(WorkerProcess):
     """One worker. `argv` runs in the program's folder, with `env` beside what every worker gets.
 
     `on_message` gets each message that is about no job, `on_line` each line of the log but those that come while a job
@@ -275,11 +265,11 @@ class ModelWorker:
         on_line: OnLine = lambda _: None,
         on_exit: Callable[[], None] = lambda: None,
     ) -> None:
-        self._argv, self._env = tuple(argv), dict(env)
-        self._on_message, self._on_exit = on_message, on_exit
-        self.process = WorkerProcess(
-            on_message=self._receive, on_line=on_line, on_exit=self._exited, quiet=self._quiet
+        super().__init__(
+            on_message=self._receive, on_line=on_line, on_exit=self._exited, quiet=self._may_quote
         )
+        self._argv, self._env = tuple(argv), dict(env)
+        self._on_other, self._on_ended = on_message, on_exit
         # Its `ready` or `failed`; the event is set, too, when it has ended
         self._loaded: Message | None = None
         self._known = asyncio.Event()
@@ -296,11 +286,6 @@ class ModelWorker:
         self.heard_at = 0.0
 
     @property
-    def pid(self) -> int | None:
-        """See `WorkerProcess.pid`."""
-        return self.process.pid
-
-    @property
     def busy(self) -> bool:
         """True while it is at a job, which may be a cancelled one."""
         return bool(self._jobs)
@@ -315,7 +300,7 @@ class ModelWorker:
         Raises ProcessFailed when it cannot be started, NotLoaded, WorkerEnded, and TimeoutError after so many seconds.
         """
         try:
-            await self.process.start(self._argv, environment(self._env), ROOT)
+            await self.start(self._argv, environment(self._env), ROOT)
         except ProcessFailed:
             self._exited(None)
             raise
@@ -330,17 +315,13 @@ class ModelWorker:
     def begin(self, header: Mapping[str, Any], payload: bytes = b"") -> Job:
         """Give it a job; one that it cannot begin yet waits. One that has not ended has to be cancelled."""
         id = next(self._ids)
-        job = Job(id, lambda: self.process.send({"type": "cancel", "id": id}))
+        job = Job(id, lambda: self.send({"type": "cancel", "id": id}))
         if self.ended.is_set():
             job.take(None)
             return job
         self._jobs[id] = job
-        self.process.send({**header, "id": id}, payload)
+        self.send({**header, "id": id}, payload)
         return job
-
-    async def stop(self) -> None:
-        """See `WorkerProcess.stop`. Safe to call twice."""
-        await self.process.stop()
 
     def _receive(self, message: Message) -> None:
         self.heard_at = asyncio.get_running_loop().time()
@@ -355,7 +336,7 @@ class ModelWorker:
             self._loaded = message
             self._known.set()
         else:
-            self._on_message(message)
+            self._on_other(message)
 
     def _exited(self, status: int | None) -> None:
         self.status = status
@@ -363,8 +344,8 @@ class ModelWorker:
         for job in jobs.values():
             job.take(None)
         self._known.set()
-        self._on_exit()
+        self._on_ended()
         self.ended.set()
 
-    def _quiet(self) -> bool:
+    def _may_quote(self) -> bool:
         return self.busy or asyncio.get_running_loop().time() < self._quiet_until

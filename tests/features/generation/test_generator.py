@@ -281,7 +281,7 @@ async def test_a_video_from_the_cameras_picture(
     assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
     # vLLM-Omni was in its path, and could not load it.
     assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
-        model._worker.process.lines
+        model._worker.ring.lines
     )
     red, blue = (
         np.tile(np.asarray(c, np.uint8), (64, 96, 1)).tobytes() for c in ([220, 0, 0], [0, 0, 220])

@@ -374,7 +374,7 @@ async def test_loading_is_told_and_fails_with_a_sentence() -> None:
             pass
         # One came before its work was done and one after, by another pipe: both repeat what was
         # asked.
-        await soon(lambda: model._worker.process.withheld == 2)
+        await soon(lambda: model._worker.ring.withheld == 2)
     assert lines == ["a line of its log"]
     for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):
         one = generator(manner)

@@ -406,7 +406,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
     """It says so before the answer begins, and is asked again without it."""
     async with started(local(random_models / "qwen2_5_omni", own_code=False)) as (omni,):
         plain = await collect(omni, asked())
-        send = omni._worker.process.send
+        send = omni._worker.send
 
         def cut(header: dict[str, Any], payload: bytes = b"") -> None:
             if header.get("sound"):
@@ -414,7 +414,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models:
             send(header, payload)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(omni._worker.process, "send", cut)
+            patch.setattr(omni._worker, "send", cut)
             one = asked(sound=noise(1.0), sound_is_question=True)
             pieces, end = await collect(omni, one)
         assert pieces == plain[0]

@@ -106,8 +106,8 @@ async def test_a_flood_of_lines_is_bounded() -> None:
     assert process.lines[-1] == "the last line"
     told = [int(line.split()[0][1:]) for line in heard if "lines were left out" in line]
     assert told
-    assert len(heard) - len(told) + process.unheard == 30_001
-    assert sum(told) == process.unheard > 20_000
+    assert len(heard) - len(told) + process.ring.unheard == 30_001
+    assert sum(told) == process.ring.unheard > 20_000
     # 3 MB, of which two may be read in a second
     assert clock() - began > 0.9
     assert used < 0.6
@@ -414,8 +414,8 @@ async def test_a_worker_that_ends(late: list[int], ending: str) -> None:
         f"print(pid, file=sys.stderr, flush=True); sys.stdin.read(1); {ending}\n"
     )
     await process.start([sys.executable, "-c", script], environment({}), Path.cwd())
-    await soon(lambda: bool(process.lines))
-    child = int(process.lines[0])
+    await soon(lambda: bool(process.ring.lines))
+    child = int(process.ring.lines[0])
     process.send({"type": "end"})
     if "sleep" in ending:
         process.kill()

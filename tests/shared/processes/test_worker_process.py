@@ -85,14 +85,14 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
     )
     for number, quiet in enumerate((False, True, False)):
         await soon(lambda number=number: len(child.messages) == number)  # type: ignore[misc]
-        before = len(child.lines) + child.process.withheld
+        before = len(child.lines) + child.process.ring.withheld
         child.quiet = quiet
         child.process.send({"type": "say", "say": f"line{number}"})
-        await soon(lambda before=before: len(child.lines) + child.process.withheld > before)  # type: ignore[misc]
+        await soon(lambda before=before: len(child.lines) + child.process.ring.withheld > before)  # type: ignore[misc]
     await soon(lambda: bool(child.status))
     assert [line[:5] for line in child.lines] == ["line0", "line2"]
     assert {len(line) for line in child.lines} == {LONGEST_LINE}
-    assert child.process.withheld == 1
+    assert child.process.ring.withheld == 1
     assert (child.status, child.process.pid) == ([0], None)
     child.process.send({"type": "late"})
     await child.process.stop()
@@ -282,7 +282,7 @@ async def test_a_job_has_its_messages_and_an_end() -> None:
         assert not one.busy
         assert one.memory_bytes()
         # Its log might quote what was asked.
-        await soon(lambda: one.process.withheld == 3)
+        await soon(lambda: one.ring.withheld == 3)
     assert heard == ["loading", "exit"]
     assert (one.status, one.pid, one.ended.is_set()) == (0, None, True)
 
