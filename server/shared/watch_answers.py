@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.core.frames import BoxUnit
-from server.media.picture.grounding import Box, number, objects, share
+from server.media.picture.grounding import Box, objects, rectangle, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200
@@ -181,7 +181,10 @@ def _answer(entry: dict[str, Any]) -> Answer | None:
     sure = share(entry.get("sure"))
     why = entry.get("why")
     reason = one_line(why[: 4 * MAX_REASON_CHARS]) if isinstance(why, str) else ""
-    return Answer(seen, 0.5 if sure is None else sure, _box(entry.get("where")), reason)
+    where = rectangle(entry.get("where"))
+    if where is not None and not (where.x2 > where.x1 and where.y2 > where.y1):
+        where = None
+    return Answer(seen, 0.5 if sure is None else sure, where, reason)
 
 
 def _truth(value: object) -> bool | None:
@@ -191,13 +194,3 @@ def _truth(value: object) -> bool | None:
     if isinstance(value, str) and len(value) > 10:
         return None
     return True if word in _YES else False if word in _NO or value == 0 else None
-
-
-def _box(value: object) -> Box | None:
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    numbers = [one for part in value if (one := number(part)) is not None]
-    if len(numbers) != 4:
-        return None
-    (x1, x2), (y1, y2) = sorted(numbers[::2]), sorted(numbers[1::2])
-    return Box(x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None

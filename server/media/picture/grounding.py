@@ -147,14 +147,8 @@ def placed(
         return None
     part = (region.width, region.height) if region is not None else frame
     found = to_frame(box, unit, picture=picture, frame=part)
-    if found is None or region is None:
-        return found
-    return replace(
-        found,
-        x1=found.x1 + region.left,
-        y1=found.y1 + region.top,
-        x2=found.x2 + region.left,
-        y2=found.y2 + region.top,
+    return (
+        found.moved(region.left, region.top) if found is not None and region is not None else found
     )
 
 
@@ -190,16 +184,24 @@ def _box(entry: dict[str, Any]) -> Box | None:
     if numbers is None:
         point = next((entry[name] for name in _POINTS if name in entry), None)
         numbers = [*point, *point] if isinstance(point, list) and len(point) == 2 else None
-    if not isinstance(numbers, list) or len(numbers) != 4:
+    box = rectangle(numbers)
+    if box is None:
         return None
-    sane = [one for part in numbers if (one := number(part)) is not None]
-    if len(sane) != 4:
-        return None
-    (x1, x2), (y1, y2) = sorted(sane[::2]), sorted(sane[1::2])
     label = entry.get("label", "")
     text = label if isinstance(label, str) else ""
     shown = "".join(char for char in text if char.isprintable())[:MAX_LABEL_CHARS]
-    return Box(x1, y1, x2, y2, shown, share(entry.get("sure")))
+    return replace(box, label=shown, confidence=share(entry.get("sure")))
+
+
+def rectangle(value: object) -> Box | None:
+    """Return the box between two opposite corners, given as four numbers; None for anything else."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    sane = [one for part in value if (one := number(part)) is not None]
+    if len(sane) != 4:
+        return None
+    (x1, x2), (y1, y2) = sorted(sane[::2]), sorted(sane[1::2])
+    return Box(x1, y1, x2, y2)
 
 
 # Read JSON in a model's words, which may be wrapped, wrong or cut off. Bounded; never raises.
