@@ -86,7 +86,9 @@ class Assembler:
         self._tail_timestamp: int | None = None
         # All packets until the first frame begins, whose start may arrive late. None from then on.
         self._opening: list[Packet] | None = []
-        self._far = FarPackets()
+        # Consecutive packets from far away, at most `RESTART_RUN_OLD`: together they may be a restart
+        # of the sender.
+        self._far: list[Packet] = []
 
     @property
     def held(self) -> int:
@@ -99,7 +101,7 @@ class Assembler:
         packet.arrived = now
         heard, self._heard = self._heard, now
         if packet.sequence == self._expected and not self._ahead:
-            self._far.forget()
+            self._far.clear()
             self._consume(packet, frames)
         else:
             self._add_out_of_order(packet, now, retransmission, frames)
@@ -281,7 +283,7 @@ class Assembler:
             return
         if sequence in self._ahead:
             return
-        self._far.forget()
+        self._far.clear()
         ahead = self._ahead
         end = ahead.end if ahead else self._next
         if sequence - end > MAX_PACKETS:
@@ -372,10 +374,11 @@ class Assembler:
         newest_yet = newest is not None and signed(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
             return  # Late, or sent twice.
-        if not self._far.continued_by(packet):
-            self._far.forget()
-        run = self._far.add(packet, newest_yet)
-        if run is None:
+        if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
+            self._far.clear()
+        self._far.append(packet)
+        run = self._far
+        if len(run) < (RESTART_RUN if newest_yet else RESTART_RUN_OLD):
             return
         self._drop_parts()
         self._begin()
@@ -392,36 +395,6 @@ class Assembler:
 FAR = 3000
 RESTART_RUN = 3
 RESTART_RUN_OLD = 16
-
-
-class FarPackets:
-    """Consecutive packets from far away: together they may be a restart of the sender.
-
-    At most `RESTART_RUN_OLD` are held.
-    """
-
-    __slots__ = ("_packets",)
-
-    def __init__(self) -> None:
-        self._packets: list[Packet] = []
-
-    def continued_by(self, packet: Packet) -> bool:
-        """Return True when a packet follows the last one, or none is held."""
-        return not self._packets or packet.sequence == (self._packets[-1].sequence + 1) & 0xFFFF
-
-    def add(self, packet: Packet, newest: bool) -> list[Packet] | None:
-        """Add a packet that continues the run; return the run when it shows a restart.
-
-        `newest`: its timestamp is newer than all before.
-        """
-        self._packets.append(packet)
-        run = RESTART_RUN if newest else RESTART_RUN_OLD
-        return self._packets if len(self._packets) >= run else None
-
-    def forget(self) -> None:
-        """Drop the run."""
-        if self._packets:
-            self._packets = []
 
 
 # Track missing packets, the times to request them, and the packets that wait behind.  Pure: the

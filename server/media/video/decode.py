@@ -315,8 +315,6 @@ DECODER_BYTES = 14 << 20
 # Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last,
 # the present one, and the newest returned one.
 VP8_PICTURES = 6
-# Macroblocks of a picture of 4096×4096
-VP8_MAX_MACROBLOCKS = 65_536
 # 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
 VP8_MACROBLOCK_BYTES = 384
 # Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264
@@ -337,9 +335,9 @@ class Vp8Frames:
         Raises TooLarge.
         """
         macroblocks = picture_macroblocks(data)
-        if macroblocks > VP8_MAX_MACROBLOCKS:
+        if macroblocks > MAX_PICTURE_MACROBLOCKS:
             raise TooLarge(
-                f"A picture has {macroblocks} macroblocks; at most {VP8_MAX_MACROBLOCKS} are allowed."
+                f"A picture has {macroblocks} macroblocks; at most {MAX_PICTURE_MACROBLOCKS} are allowed."
             )
         return data, VP8_PICTURES * macroblocks * VP8_MACROBLOCK_BYTES
 
