@@ -228,9 +228,8 @@ def _add_page(router: APIRouter, services: Services) -> None:
         """A file of the page."""
         name = "/".join(request.path_params.values())
         path = CLIENT_FILES / name
-        if not CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
-            raise NotFound("There is no such file.")
-        if not path.is_file():
+        served_here = CLIENT_NAME.fullmatch(name) and path.suffix in _MEDIA_TYPES
+        if not (served_here and path.is_file()):
             raise NotFound("There is no such file.")
         return await _client_response(request, path)
 
