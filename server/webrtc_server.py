@@ -17,7 +17,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
-from server.core.aio import TaskSet, log_failure
+from server.core.aio import TaskSet, Timer, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.media.camera import Camera, CameraConnection
 from server.media.patches.ice import Gathering, IceRestart
@@ -71,7 +71,7 @@ class PeerConnection:
         # The default configuration would ask a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._pc.on("connectionstatechange", self._state_changed)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline = Timer()
         self._over = False
         # Id of this connection in URLs, and of its ICE session in entity tags (RFC 9725).
         self.name = secrets.token_urlsafe(16)
@@ -106,9 +106,7 @@ class PeerConnection:
                 "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
                 "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
             ) from None
-        self._deadline = asyncio.get_running_loop().call_later(
-            self._connect_seconds, self._too_late
-        )
+        self._deadline.set(self._connect_seconds, self._too_late)
         section = find_voice(self._offer) if self._voice is not None else None
         if section is None or self._voice is None:
             return whole_answer(self._offer, pc.localDescription.sdp)
@@ -203,23 +201,19 @@ class PeerConnection:
     def _state_changed(self) -> None:
         state = self._pc.connectionState
         log.info("connection", extra={"session": self._key, "state": state})
-        if state == "connected" and self._deadline is not None:
+        if state == "connected" and self._deadline:
             self._deadline.cancel()
-            self._deadline = None
             self._feed.connected()
         elif state in ("failed", "closed"):
             # aiortc reports a path lost after connecting as "closed": treat it like "failed".
             self._end()
 
     def _too_late(self) -> None:
-        self._deadline = None
         log.info("connection", extra={"session": self._key, "state": "timeout"})
         self._end()
 
     def _end(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._deadline.cancel()
         if not self._over:
             self._over = True
             self._feed.ended()
@@ -258,7 +252,7 @@ class WebRTCServer:
         self._trim_pool = trim_pool
         self._connections: dict[str, PeerConnection] = {}
         self._tasks = TaskSet("webrtc")
-        self._trim: asyncio.TimerHandle | None = None
+        self._trim = Timer()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -315,12 +309,8 @@ class WebRTCServer:
 
     def trim_soon(self) -> None:
         """Give free memory back to the system in a moment, once for all who ask until then."""
-        if self._trim is None:
-            self._trim = asyncio.get_running_loop().call_later(self._trim_seconds, self._trim_now)
-
-    def _trim_now(self) -> None:
-        self._trim = None
-        self._trim_pool.submit(give_memory_back)
+        if not self._trim:
+            self._trim.set(self._trim_seconds, self._trim_pool.submit, give_memory_back)
 
     def get(self, key: str) -> PeerConnection:
         """Return the camera's connection. Raises NotFound."""
@@ -355,6 +345,4 @@ class WebRTCServer:
                 while self._tasks:
                     await asyncio.sleep(0.01)
         await self._tasks.close()
-        if self._trim is not None:
-            self._trim.cancel()
-            self._trim = None
+        self._trim.cancel()

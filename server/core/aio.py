@@ -1,4 +1,4 @@
-"""Small tools: task sets, supervised loops, closing in time, wake-ups, thread pools; listed states; rates."""
+"""Small tools: task sets, supervised loops, timers, closing in time, wake-ups, thread pools; listed states; rates."""
 
 from __future__ import annotations
 
@@ -164,6 +164,30 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         task.cancel()
     if waiting:
         await asyncio.wait(waiting)
+
+
+class Timer:
+    """A call that is due later on the event loop, one at a time; true while it is."""
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __bool__(self) -> bool:
+        return self._handle is not None
+
+    def set(self, seconds: float, call: Callable[..., object], *args: Any) -> None:
+        """Call after so many seconds, in place of the call that is due."""
+        self.cancel()
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._due, call, args)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _due(self, call: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._handle = None
+        call(*args)
 
 
 class Pulse:

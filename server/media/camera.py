@@ -5,13 +5,12 @@ It lives as long as the session. Connections come and go, each with a `CameraCon
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from server.core.aio import Pulse
+from server.core.aio import Pulse, Timer
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
@@ -85,7 +84,7 @@ class Camera:
         self.watched = True
         # Frames per second in the last status report.
         self._reported_fps = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         # The last reported state; None before the first camera.
         self._reported: CameraState | None = None
         # Requests a key frame from the sender; None while nothing is connected.
@@ -163,9 +162,7 @@ class Camera:
         self._scene.forget()
         self.on_sample = self.on_between = None
         self.request_key_frame = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         self._arrivals.wake()
 
     # Called by the current feed
@@ -363,18 +360,15 @@ class Camera:
 
     def _arm(self) -> None:
         """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         now = self._clock()
         deadline = self._watch.deadline(now)
         if self._feed is not None:
             # At least 50 ms ahead: the deadline moves with every frame.
             delay = 1.0 if deadline is None else max(0.05, deadline - now)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+            self._timer.set(delay, self._timer_fired)
 
     def _timer_fired(self) -> None:
-        self._timer = None
         self._state_changed()
         self._arm()
 

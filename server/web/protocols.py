@@ -23,7 +23,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.core.addresses import UNKNOWN, Network, is_trusted, limiter_key
-from server.core.aio import Bucket
+from server.core.aio import Bucket, Timer
 from server.core.errors import BadRequest, Busy, Close, QwenCameraError
 from server.core.messages import error_body
 
@@ -208,8 +208,6 @@ class HttpProtocol(H11Protocol):
 
     # Monotonic time since which the client may send a request.
     waiting_since = 0.0
-    # None before it is connected, once it is a WebSocket, and afterwards.
-    _timer: asyncio.TimerHandle | None = None
     # Bytes that the client has not read, and the time since which it has read none.
     _untaken = 0
     _untaken_since = 0.0
@@ -217,6 +215,8 @@ class HttpProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.conn = WholeRequests(h11.SERVER, MAX_HEADERS)
+        # Of the next check, while it is connected and no WebSocket
+        self._timer = Timer()
 
     @property
     def waiting(self) -> bool:
@@ -232,7 +232,7 @@ class HttpProtocol(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self.waiting_since = time.monotonic()
         if self.limits.opened(self.transport, self):
-            self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
+            self._timer.set(CHECK_SECONDS, self._check)
         else:
             self._refuse()
 
@@ -305,23 +305,18 @@ class HttpProtocol(H11Protocol):
             self._count()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._stop()
+        self._timer.cancel()
         self.limits.upgraded(self.transport)
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._timer.cancel()
         self.limits.lost(self.transport)
         super().connection_lost(exc)
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _check(self) -> None:
         now = time.monotonic()
-        self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
+        self._timer.set(CHECK_SECONDS, self._check)
         untaken = self.transport.get_write_buffer_size()
         if not untaken or untaken != self._untaken:
             self._untaken, self._untaken_since = untaken, now

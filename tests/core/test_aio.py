@@ -24,6 +24,7 @@ from server.core.aio import (
     Pulse,
     Steps,
     TaskSet,
+    Timer,
     async_call,
     cancel_and_wait,
     in_pool,
@@ -200,6 +201,23 @@ async def test_a_pulse_wakes_who_waits_now() -> None:
     pulse.wake()
     assert await asyncio.gather(*waiting[1:]) == [True, True]
     assert not await pulse.wait(loop.time() - 1)
+
+
+async def test_a_timer_calls_once_what_was_set_last() -> None:
+    """It is true until then, or until it is cancelled; its call may set it again."""
+    timer, called = Timer(), list[str]()
+    timer.cancel()
+    timer.set(0, called.append, "replaced")
+    timer.set(0, lambda: timer.set(0, called.append, "again"))
+    assert timer
+    while timer:
+        await asyncio.sleep(0.001)
+    assert called == ["again"]
+    timer.set(0, called.append, "cancelled")
+    timer.cancel()
+    assert not timer
+    await asyncio.sleep(0.01)
+    assert called == ["again"]
 
 
 async def test_a_step_that_fails_is_not_the_last(

@@ -428,7 +428,7 @@ async def test_audio_with_a_transport_of_its_own_is_rejected(first: bool) -> Non
         head, *sections = re.split("^(?=m=)", answer, flags=re.M)
         await peer.accept(head + next(s for s in sections if s.startswith("m=video")))
         await side.frames_of()
-        assert connection._deadline is None
+        assert not connection._deadline
         await side.frames_of(count=3)
         assert side.camera().state() is CameraState.LIVE
 
@@ -772,9 +772,9 @@ async def test_memory_is_given_back_once_for_many() -> None:
         for _ in range(3):
             await side.connect(CHROMIUM)
             await server.disconnect("a")
-        await side.until(lambda: server._trim is not None and not len(server._tasks))
+        await side.until(lambda: bool(server._trim) and not len(server._tasks))
         # One timer, however long these three have taken
         scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-        assert [one._callback for one in scheduled].count(server._trim_now) == 1
-        server._trim_now()
+        (timer,) = (one for one in scheduled if one._callback == server._trim._due)
+        timer._run()
         assert len(calls) == 1

@@ -8,7 +8,6 @@ fails when the replaced parts change.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
@@ -43,7 +42,7 @@ from aiortc.rtp import (
     unwrap_rtx,
 )
 
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, Timer
 from server.media.patches import datagrams
 from server.media.path_rate import PathRate
 from server.media.video.decode import DecodePool
@@ -76,7 +75,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._stream_since = 0.0
         self._statistics: dict[int, StreamStatistics] = {}
         self._path = PathRate()
-        self._report_timer: asyncio.TimerHandle | None = None
+        self._report_timer = Timer()
         self._tasks = TaskSet("receiver")
         self._running = False
         self._failed = False
@@ -272,9 +271,7 @@ class CameraReceiver(RTCRtpReceiver):
 
     def _report_later(self) -> None:
         # Varied over [0.5, 1.5] times the interval, RFC 3550 section 6.2.
-        self._report_timer = asyncio.get_running_loop().call_later(
-            0.5 + random.random(), self._report
-        )
+        self._report_timer.set(0.5 + random.random(), self._report)
 
     def _report(self) -> None:
         # First: a report that fails is not the last.
@@ -305,9 +302,7 @@ class CameraReceiver(RTCRtpReceiver):
 
     def _end(self) -> None:
         """End the stream and the reports. Safe to call more than once."""
-        if self._report_timer is not None:
-            self._report_timer.cancel()
-            self._report_timer = None
+        self._report_timer.cancel()
         if self._stream is not None:
             self._stream.close()
             self._stream = None

@@ -21,7 +21,7 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from numpy.typing import NDArray
 
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, Timer
 from server.core.sound import Sound
 from server.media.sdp import LEVEL_URI, VoiceSection
 from server.media.sound.line import FRAME, RATE, VoiceLine
@@ -63,7 +63,7 @@ class SoundSection:
         self._budget = SoundBudget()
         self._heard_at = 0.0
         self._sending = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         self._talking = False
         self._sequence = random.getrandbits(15)
         self._timestamp = random.getrandbits(32)
@@ -121,8 +121,8 @@ class SoundSection:
         now = time.monotonic()
         self._heard_at = now
         self._set_sending(True)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(OFF_SECONDS, self._poll)
+        if not self._timer:
+            self._timer.set(OFF_SECONDS, self._poll)
         if not self._line.wants_sound(self):
             self._stream = None
             return
@@ -153,7 +153,6 @@ class SoundSection:
         self._line.sound(self, sound)
 
     def _poll(self) -> None:
-        self._timer = None
         if self._closed:
             return
         now = time.monotonic()
@@ -170,10 +169,7 @@ class SoundSection:
             self._poll_at(due)
 
     def _poll_at(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        delay = max(0.001, due - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._poll)
+        self._timer.set(max(0.001, due - time.monotonic()), self._poll)
 
     def _set_sending(self, sending: bool) -> None:
         if self._sending != sending:
@@ -260,9 +256,7 @@ class SoundSection:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         self._stream = None
         self._transport._unregister_rtp_receiver(self)
         self._transport._unregister_rtp_sender(self)

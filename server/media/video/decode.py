@@ -18,6 +18,7 @@ from typing import NamedTuple
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from server.core.aio import Timer
 from server.media.video.payload import EncodedFrame
 
 # Bound H.264 frames (Annex B) and rewrite their sequence parameter sets before libav decodes them.
@@ -485,10 +486,10 @@ class DecodeLane:
         # Processor seconds left, at this monotonic time.
         self._credit = AHEAD_S
         self._credit_at = time.monotonic()
-        # Resumes decoding; None while there is credit.
-        self._pause: asyncio.TimerHandle | None = None
+        # Resumes decoding; not set while there is credit.
+        self._pause = Timer()
         # Requests a key frame after a refusal.
-        self._again: asyncio.TimerHandle | None = None
+        self._again = Timer()
 
     def put(self, frame: EncodedFrame) -> None:
         if self._closed:
@@ -529,33 +530,28 @@ class DecodeLane:
             self._need_key = reason
         self._on_drop(reason, count)
         self._on_refused(reason)
-        if self._again is None:
+        if not self._again:
             log.warning(_REFUSALS[reason])
-            self._again = self._loop.call_later(REFUSED_S, self._ask_again)
+            self._again.set(REFUSED_S, self._ask_again)
 
     def _ask_again(self) -> None:
-        self._again = None
         if self._need_key is not None:
             self._on_error(None)
 
     def _next(self) -> None:
-        if self._busy or not self._waiting or self._closed or self._pause is not None:
+        if self._busy or not self._waiting or self._closed or self._pause:
             return
         now = time.monotonic()
         self._credit = min(AHEAD_S, self._credit + (now - self._credit_at) * SHARE)
         self._credit_at = now
         if self._credit < 0:
-            self._pause = self._loop.call_later(-self._credit / SHARE, self._go_on)
+            self._pause.set(-self._credit / SHARE, self._next)
             return
         self._busy = True
         try:
             self._pool.threads.submit(self._decode, self._waiting.popleft())
         except RuntimeError:  # the pool is shut down: the process ends
             self._closed = True
-
-    def _go_on(self) -> None:
-        self._pause = None
-        self._next()
 
     def _decode(self, frame: EncodedFrame) -> None:
         """Decode one frame in a pool thread. The busy flag allows one thread per decoder."""
@@ -615,10 +611,8 @@ class DecodeLane:
     def close(self) -> None:
         self._closed = True
         self._waiting.clear()
-        for timer in (self._pause, self._again):
-            if timer is not None:
-                timer.cancel()
-        self._pause = self._again = None
+        self._pause.cancel()
+        self._again.cancel()
         if not self._busy:
             self._forget()
 

@@ -5,7 +5,6 @@ Uses the event loop, but not aiortc.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 import uuid
@@ -13,6 +12,7 @@ from typing import Protocol
 
 import av
 
+from server.core.aio import Timer
 from server.core.frames import Frame
 from server.media.path_rate import signed
 from server.media.video import payload
@@ -79,7 +79,7 @@ class VideoStream:
         )
         # The assembler's drops that were already reported to the sink.
         self._reported_drops: dict[str, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         # Deadline of the timer; infinite without one.
         self._timer_at = math.inf
         self._closed = False
@@ -136,9 +136,7 @@ class VideoStream:
     def close(self) -> None:
         self._closed = True
         self._lane.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
 
     def _learn_colors(self, value: bytes, timestamp: int) -> None:
         colors = payload.parse_color_space(value)
@@ -201,18 +199,13 @@ class VideoStream:
                 self._reported_drops[reason] = count
                 self._sink.dropped(reason, more)
         deadline = self._deadline()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         self._timer_at = math.inf
         if deadline < math.inf and not self._closed:
             self._timer_at = deadline
-            self._timer = asyncio.get_running_loop().call_later(
-                max(0.0, deadline - now), self._timer_fired, deadline
-            )
+            self._timer.set(max(0.0, deadline - now), self._timer_fired, deadline)
 
     def _timer_fired(self, deadline: float) -> None:
-        self._timer = None
         self._timer_at = math.inf
         # The loop's timer may fire a tick early, and the methods compare with the deadline itself.
         now = max(time.monotonic(), deadline)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from server.core.aio import Timer
 from server.core.errors import OperatorError
 from server.core.redact import Redactor, plain
 from server.shared.processes import reaper
@@ -78,8 +79,8 @@ class ChildProcess:
         self._budget = LogBudget()
         # Lines left out that `on_line` was informed of
         self._reported = 0
-        # Continues reading the log where it was too much; None while it is read.
-        self._pause: asyncio.TimerHandle | None = None
+        # Continues reading the log where it was too much; not set while it is read.
+        self._pause = Timer()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -187,10 +188,9 @@ class ChildProcess:
         resumes = self._budget.read(self._read_piece())
         if resumes is not None and self._log is not None:
             self._loop.remove_reader(self._log)
-            self._pause = self._loop.call_at(resumes, self._resume)
+            self._pause.set(resumes - self._loop.time(), self._resume)
 
     def _resume(self) -> None:
-        self._pause = None
         if self._loop is not None and self._log is not None:
             self._loop.add_reader(self._log, self._readable)
 
@@ -238,9 +238,7 @@ class ChildProcess:
             self._lifeline = None
 
     def _close_log(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        self._pause.cancel()
         if self._log is not None:
             if self._loop is not None:
                 self._loop.remove_reader(self._log)

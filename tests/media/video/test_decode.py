@@ -265,7 +265,7 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     assert len(greedy_lane._waiting) <= BACKLOG
     greedy_lane.close()
     honest_lane.close()
-    assert greedy_lane._pause is None
+    assert not greedy_lane._pause
 
 
 async def test_a_camera_that_had_its_share_waits(

@@ -318,4 +318,4 @@ async def test_a_closed_stream_has_no_timer(line: Line) -> None:
     parts = line.number(vp8_parts(frames[0], 0))
     line.send([parts[0], *parts[2:]])
     assert line.feedback.nacks == []
-    assert line.stream._timer is None
+    assert not line.stream._timer
