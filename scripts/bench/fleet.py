@@ -261,7 +261,7 @@ class Gateway(ServerProcess):
         self.address = f"{host.address}:{port}"
         self.url = f"http://{self.address}"
 
-    def signal(self, number: signal.Signals) -> None:
+    async def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
@@ -278,7 +278,7 @@ class Redis(Service):
         super().__init__(host)
         self.url = f"redis://{self.address}/0"
 
-    def signal(self, number: signal.Signals) -> None:
+    async def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -545,11 +545,14 @@ class Script:
         self._far = fleet.size.gateway_names()[-1][0]
         last = fleet.engines[-1]
         self._steps: dict[str, tuple[Step, Step]] = {
-            "drain": (self._drain, self._drained),
-            "kill": (self._kill, lambda: fleet.restart(1)),
+            "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), self._drained),
+            "kill": (lambda: fleet.gateways[1].signal(signal.SIGKILL), lambda: fleet.restart(1)),
             "engine": (fleet.engines[0].kill, lambda: fleet.revive(0)),
             "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
-            "redis": (self._hang_redis, self._go_on_redis),
+            "redis": (
+                lambda: fleet.redis.signal(signal.SIGSTOP),
+                lambda: fleet.redis.signal(signal.SIGCONT),
+            ),
             "redis-kill": (fleet.redis.kill, fleet.redis.start),
             "partition": (lambda: fleet.hosts.cut(self._far), lambda: fleet.hosts.mend(self._far)),
         }
@@ -560,18 +563,6 @@ class Script:
     async def end(self, fault: str) -> None:
         await self._steps[fault][1]()
 
-    async def _drain(self) -> None:
-        self._fleet.gateways[0].signal(signal.SIGTERM)
-
     async def _drained(self) -> None:
         await self._fleet.gateways[0].ended(DRAINED_SECONDS)
         await self._fleet.restart(0)
-
-    async def _kill(self) -> None:
-        self._fleet.gateways[1].signal(signal.SIGKILL)
-
-    async def _hang_redis(self) -> None:
-        self._fleet.redis.signal(signal.SIGSTOP)
-
-    async def _go_on_redis(self) -> None:
-        self._fleet.redis.signal(signal.SIGCONT)
