@@ -176,19 +176,33 @@ async def _each_server(
     id: str, title: str, own: RoleSettings, names: tuple[str, str], bad: State
 ) -> list[Finding]:
     """Check each server. `names`: the prefix of its settings, and the one of its model."""
+    finding = partial(Finding, id, title)
+    checks = (_server(finding, names, url, own.key, own.model, bad) for url in own.urls)
+    return await asyncio.gather(*checks)
+
+
+async def _server(
+    finding: Callable[..., Finding],
+    names: tuple[str, str],
+    url: str,
+    key: SecretStr,
+    model: str,
+    bad: State,
+    without: str = "",
+) -> Finding:
+    """Check a server. `bad`: what it is without the model; `without`: how people fare then, where none needs be listed."""
     prefix, setting = names
     start = "bash scripts/start_vllm_server.sh" if prefix == "VLLM" else ""
-
-    async def check(url: str) -> Finding:
-        known = await listed(prefix, url, own.key, start=start)
-        if isinstance(known, Trouble):
-            return Finding(id, title, bad, known.text, known.cause, known.todo)
-        if own.model and known and own.model not in known:
-            todo = f"Set {setting} to one of these, or leave it empty."
-            return Finding(id, title, bad, f"It does not have {setting}.", has(known), todo)
-        return Finding(id, title, State.OK, has(known))
-
-    return await asyncio.gather(*map(check, own.urls))
+    known = await listed(prefix, url, key, start=start)
+    if isinstance(known, Trouble):
+        if known.unlisted and without:
+            return finding(State.OK, "It answers, and lists no models, as some do.")
+        return finding(bad, known.text, f"{known.cause} {without}".rstrip(), known.todo)
+    if model and known and model not in known:
+        todo = f"Set {setting} to one of these, or leave it empty."
+        cause = f"{has(known)} {without}".rstrip()
+        return finding(bad, f"It does not have {setting}.", cause, todo)
+    return finding(State.OK, has(known))
 
 
 # Lists of models of OpenAI-compatible servers, and what is wrong when one gives none
@@ -286,11 +300,11 @@ async def check_recogniser(settings: Any, health: Any) -> Finding | None:
         return None
     if settings.transcription_base_url:
         return await _server(
-            *(finding, "TRANSCRIPTION"),
+            *(finding, ("TRANSCRIPTION", "TRANSCRIPTION_MODEL")),
             settings.transcription_base_url,
             settings.transcription_api_key,
-            settings.transcription_model,
-            without="Spoken questions need an engine that hears; typing works.",
+            *(settings.transcription_model, State.WARN),
+            "Spoken questions need an engine that hears; typing works.",
         )
     if settings.transcription_local_model is None:
         return None
@@ -309,11 +323,11 @@ async def check_voice(settings: Any, health: Any) -> Finding | None:
     if not settings.speech_base_url:
         return None
     return await _server(
-        *(finding, "SPEECH"),
+        *(finding, ("SPEECH", "SPEECH_MODEL")),
         settings.speech_base_url,
         settings.speech_api_key,
-        settings.speech_model,
-        without="Each browser reads answers with its own voice.",
+        *(settings.speech_model, State.WARN),
+        "Each browser reads answers with its own voice.",
     )
 
 
@@ -353,30 +367,6 @@ def _reported(health: Any, part: str) -> dict[str, Any] | None:
     """Return what the server says of a part; None where it says nothing."""
     reported = health.get(part) if isinstance(health, dict) else None
     return reported if isinstance(reported, dict) else None
-
-
-async def _server(
-    finding: Callable[..., Finding],
-    prefix: str,
-    url: str,
-    key: SecretStr,
-    model: str,
-    *,
-    without: str,
-) -> Finding:
-    found = await listed(prefix, url, key, start="")
-    if isinstance(found, Trouble):
-        if found.unlisted:
-            return finding(State.OK, "It answers, and lists no models, as some do.")
-        return finding(State.WARN, found.text, f"{found.cause} {without}", found.todo)
-    if model and found and model not in found:
-        return finding(
-            State.WARN,
-            f"It does not have {prefix}_MODEL.",
-            f"{has(found)} {without}",
-            f"Set {prefix}_MODEL to one of these, or leave it empty.",
-        )
-    return finding(State.OK, has(found))
 
 
 def _local(
