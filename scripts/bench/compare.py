@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.report import aligned
+
 QUANTILES = ("p50", "p95", "p99")
 # Conditions whose differences are not reported
 _SAME = ("output", "compare", "server_log", "no_plots")
@@ -65,17 +67,12 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
                     _word(ratio, at_least=bool(row.get("at_least"))),
                 )
             )
-    widths = [max(len(line[i]) for line in lines) for i in range(5)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
     head = [f"A: {_title(first)}", f"B: {_title(second)}", *_differences(first, second)]
     left_out = len(first["rows"]) + len(second["rows"]) - 2 * shared
     foot = [f"{left_out} figures are in one of the two alone."] if left_out else []
     if not shared:
         foot = ["The two have no figure in common: they are of different kinds of measurement."]
-    return "\n".join([*head, "", *table, *foot])
+    return "\n".join([*head, "", *aligned(lines), *foot])
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

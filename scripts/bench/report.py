@@ -147,12 +147,9 @@ class Report:
     def table(self) -> str:
         head = ("row", "what", "measured", "target", "reached")
         lines = [head, *(row.cells() for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(5)]
-        text = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        text.insert(1, "  ".join("-" * width for width in widths))
+        text = aligned(
+            [head, ["-" * max(map(len, column)) for column in zip(*lines, strict=True)], *lines[1:]]
+        )
         idle = self.conditions.get("machine_idle_share")
         text.insert(0, f"{self.title}; the machine was {idle:.0%} idle" if idle else self.title)
         notes = [f"  {row.number or row.what}: {row.note}" for row in self.rows if row.note]
@@ -190,6 +187,12 @@ class Report:
         write_whole(as_json, (json.dumps(_finite(body), indent=1) + "\n").encode())
         write_csv(as_csv, lines)
         return as_json, as_csv
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def write_whole(path: Path, data: bytes) -> Path:

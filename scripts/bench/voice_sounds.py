@@ -10,6 +10,7 @@ import io
 import shutil
 import subprocess
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -124,11 +125,9 @@ def read_sound(path: Path) -> Samples:
     except (OSError, av.error.FFmpegError) as error:
         raise MeasurementError(f"{path} cannot be read as sound ({error.strerror})") from None
     parts += [one.to_ndarray()[0] for one in resampler.resample(None)] if parts else []
-    whole = np.concatenate([np.zeros(0, np.int16), *parts])
-    loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
-    if not len(loud):
+    found = _trimmed(parts)
+    if not len(found):
         raise MeasurementError(f"{path} is silent: record somebody who speaks one sentence")
-    found = whole[loud[0] : loud[-1] + 1]
     if len(found) > MOST_FILE_SECONDS * RATE:
         raise MeasurementError(
             f"{path} has {len(found) / RATE:.0f} s of sound; at most {MOST_FILE_SECONDS:.0f} s are possible"
@@ -149,11 +148,16 @@ def spoken(text: str, voice: str = "en-us", speed: int = 165, pitch: int = 50) -
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     parts = [one.to_ndarray()[0] for one in (*resampler.resample(frame), *resampler.resample(None))]
-    whole = np.concatenate(parts)
-    loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
-    made = at_level(whole[loud[0] : loud[-1] + 1], SPEECH_DB)
+    made = at_level(_trimmed(parts), SPEECH_DB)
     made.flags.writeable = False
     return made
+
+
+def _trimmed(parts: Sequence[Samples]) -> Samples:
+    """Return a sound without the silence around it; empty where there is nothing else."""
+    whole = np.concatenate([np.zeros(0, np.int16), *parts])
+    loud = np.flatnonzero(np.abs(whole.astype(np.int32)) > 300)
+    return whole[loud[0] : loud[-1] + 1] if len(loud) else whole[:0]
 
 
 # Formants of five vowels, Hz (Peterson and Barney 1952, men), and their widths
