@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import ssl
 import sys
 from collections.abc import Sequence
@@ -45,6 +44,7 @@ try:
     from rich.live import Live
 
     from config import ConfigError, load
+    from scripts.bench.program import uninterrupted
     from scripts.monitoring.reading import LOOPBACK, Reading, Target, own_address, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
@@ -155,18 +155,7 @@ async def once(target: Target, interval: float) -> State:
 
 async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
     """Read and show the state repeatedly until SIGINT or SIGTERM."""
-    work = asyncio.create_task(_readings(target, interval, as_json, console), name="readings")
-    loop = asyncio.get_running_loop()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(one, work.cancel)
-    try:
-        await work
-    except asyncio.CancelledError:
-        # Ended by a signal.
-        return
-    finally:
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(one)
+    await uninterrupted(_readings(target, interval, as_json, console))
 
 
 async def _readings(target: Target, interval: float, as_json: bool, console: Console) -> None:
