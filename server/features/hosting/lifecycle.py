@@ -2,11 +2,10 @@
 
                      Start                 Loaded              Ended
             IDLE ───────────▶ LOADING ──────────────▶ READY ──────────▶ RESTARTING
-              ▲                │ ▲ ▲                    │                    │
-              │        NotLoaded │ └────────────────────┼────── Waited ──────┘
-              │  (port taken)  │ │ Moved                │
-              │                ▼ │                      │ Start, Stop, Close,
-              │              MOVING                     │ or ended too often
+              ▲                  ▲                      │                    │
+              │                  └──────────────────────┼────── Waited ──────┘
+              │                                         │ Start, Stop, Close,
+              │                                         │ or ended too often
               │                                         ▼
               └──────────────── Emptied ─────────── STOPPING ── Emptied ──▶ LOADING, FAILED or CLOSED
 
@@ -33,8 +32,6 @@ from server.features.hosting.runtime import Plan
 from server.models.base import EngineState
 
 OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
-# Ports that are tried for one model
-_PORTS = 3
 _CLOSING = "The server is about to stop."
 
 
@@ -59,9 +56,8 @@ class Run:
     back: bool = False
     # It has answered at some time.
     was_ready: bool = False
-    # Restarts since it last ran for long, and the ports that were tried
+    # Restarts since it last ran for long
     crashes: int = 0
-    ports: int = 1
 
     @property
     def name(self) -> str:
@@ -80,8 +76,6 @@ class Event(Enum):
 
     STOP = auto()
     CLOSE = auto()
-    # The model answers.
-    LOADED = auto()
     # The pause before it is loaded again is over.
     WAITED = auto()
     # Nothing is left of the models that had to go.
@@ -94,17 +88,16 @@ class Start(NamedTuple):
     order: Order
 
 
-class NotLoaded(NamedTuple):
-    """The model could not be loaded, and nothing of it is left. `port_taken`: another port may do."""
-
-    why: str
-    port_taken: bool = False
-
-
-class Moved(NamedTuple):
-    """The model was planned on another port."""
+class Loaded(NamedTuple):
+    """The model answers. `plan`: the one that it runs by, perhaps on another port than the ordered one."""
 
     plan: Plan
+
+
+class NotLoaded(NamedTuple):
+    """The model could not be loaded, and nothing of it is left."""
+
+    why: str
 
 
 class Ended(NamedTuple):
@@ -114,7 +107,7 @@ class Ended(NamedTuple):
     calm: bool = False
 
 
-AnyEvent = Event | Start | NotLoaded | Moved | Ended
+AnyEvent = Event | Start | Loaded | NotLoaded | Ended
 
 
 # Actions. Those of `Job` take time and end with an event.
@@ -131,13 +124,6 @@ class Load(NamedTuple):
     run: Run
     # Loaded again after a crash
     again: bool = False
-
-
-class Move(NamedTuple):
-    """Plan it on another port: Moved, else NotLoaded with `why`."""
-
-    run: Run
-    why: str
 
 
 class Use(NamedTuple):
@@ -202,7 +188,7 @@ class ShowIdle:
     pass
 
 
-Job = Load | Move | Watch | Restart | Empty
+Job = Load | Watch | Restart | Empty
 Action = Begin | Use | Retire | Part | ShowCrash | Prefer | ShowFailed | ShowIdle | Job
 
 
@@ -212,8 +198,6 @@ Action = Begin | Use | Retire | Part | ShowCrash | Prefer | ShowFailed | ShowIdl
 class Phase(StrEnum):
     IDLE = "idle"
     LOADING = "loading"
-    # On to another port, where another program had taken the first
-    MOVING = "moving"
     READY = "ready"
     RESTARTING = "restarting"
     STOPPING = "stopping"
@@ -251,12 +235,11 @@ class WrongEvent(RuntimeError):
 
 
 # Phases in which the runner's job may have broken. While models are unloaded, that goes on.
-BREAKABLE = frozenset({Phase.LOADING, Phase.MOVING, Phase.READY, Phase.RESTARTING})
+BREAKABLE = frozenset({Phase.LOADING, Phase.READY, Phase.RESTARTING})
 # When an event may come. Start, Stop and Close come at any time.
 _COMES: Mapping[Event | type, Set[Phase]] = {
-    Event.LOADED: {Phase.LOADING},
-    NotLoaded: {Phase.LOADING, Phase.MOVING},
-    Moved: {Phase.MOVING},
+    Loaded: {Phase.LOADING},
+    NotLoaded: {Phase.LOADING},
     Ended: {Phase.READY},
     Event.WAITED: {Phase.RESTARTING},
     Event.BROKE: BREAKABLE,
@@ -284,14 +267,10 @@ def step(state: State, event: AnyEvent) -> Step:
     run = state.run
     assert run is not None
     match event:
-        case Event.LOADED:
-            return _ready(state, run)
-        case NotLoaded(why, port_taken):
-            return _not_loaded(state, run, why, port_taken)
-        case Moved(plan):
-            moved = replace(run, order=replace(run.order, plan=plan), ports=run.ports + 1)
-            begin = Begin(moved.order, state.beside is not None)
-            return replace(state, phase=Phase.LOADING, run=moved), (begin, Load(moved, again=True))
+        case Loaded(plan):
+            return _ready(state, replace(run, order=replace(run.order, plan=plan)))
+        case NotLoaded(why):
+            return _give_up(state, run, why) if run.crashes == 0 else _again(state, run, why)
         case Ended(how, calm):
             return _ended(state, run, how, calm)
         case Event.WAITED:
@@ -386,12 +365,6 @@ def _ready(state: State, run: Run) -> Step:
         actions.append(Retire(state.beside))
     ready = replace(state, phase=Phase.READY, run=up, beside=None, good=None)
     return ready, (*actions, Watch(up))
-
-
-def _not_loaded(state: State, run: Run, why: str, port_taken: bool) -> Step:
-    if port_taken and run.ports < _PORTS:
-        return replace(state, phase=Phase.MOVING), (Move(run, why),)
-    return _give_up(state, run, why) if run.crashes == 0 else _again(state, run, why)
 
 
 def _give_up(state: State, run: Run, why: str) -> Step:

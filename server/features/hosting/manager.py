@@ -229,6 +229,8 @@ _FINISH_SECONDS = 120.0
 
 # Seconds before a model that crashed is started again; after the last it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
+# Ports that are tried for one model
+_PORTS = 3
 # Pause after a mistake of ours in carrying out a job
 _RETRY_SECONDS = 1.0
 
@@ -524,8 +526,6 @@ class EngineManager:
         match job:
             case lifecycle.Load(run, again):
                 return await self._load(run, again)
-            case lifecycle.Move(run, why):
-                return await self._move(run, why)
             case lifecycle.Watch(run):
                 on_turn = (lambda: self._show_remote(run)) if run.remote else None
                 return await self._runs[run.id].watch(on_turn)
@@ -545,26 +545,27 @@ class EngineManager:
             # It may need the memory that they hold.
             await self._retire_now(f"{plan.name} takes its place. Ask again.")
         model = self._runs.setdefault(run.id, ModelRun(run, self.tools))
-        try:
-            await model.load(plan, again=again)
-        except StartFailed as error:
-            await model.unload()
-            why = f"{plan.name} could not be started. {error.message}"
-            if replacing:
-                log.warning("a model could not be loaded", extra={"reason": why})
-            return lifecycle.NotLoaded(why, error.port_taken)
-        return lifecycle.Event.LOADED
-
-    async def _move(self, run: Run, why: str) -> lifecycle.AnyEvent:
-        tools, plan = self.tools, run.order.plan
-        if plan.launch.port is None:
-            return lifecycle.NotLoaded(why)
-        try:
-            choice = plan.choice.model_copy(update={"port": usable_port(None)})
-            return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
-        except BadRequest:
-            # The first reason is the one to show.
-            return lifecycle.NotLoaded(why)
+        for others in reversed(range(_PORTS)):
+            try:
+                await model.load(plan, again=again)
+                return lifecycle.Loaded(plan)
+            except StartFailed as error:
+                await model.unload()
+                why = f"{plan.name} could not be started. {error.message}"
+                if replacing:
+                    log.warning("a model could not be loaded", extra={"reason": why})
+                if not (error.port_taken and others and plan.launch.port):
+                    break
+            try:
+                choice = plan.choice.model_copy(update={"port": usable_port(None)})
+                tools = self.tools
+                plan, again = await in_pool(tools.planning, tools.planner, choice, 0, ()), True
+            except BadRequest:
+                # The first reason is the one to show.
+                break
+            status = loading_status(plan, self._store.status.released)
+            self._store.show(replace(status, error=run.order.note))
+        return lifecycle.NotLoaded(why)
 
     async def _empty(self, job: lifecycle.Empty) -> lifecycle.AnyEvent:
         store = self._store

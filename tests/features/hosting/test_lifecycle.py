@@ -24,8 +24,7 @@ from server.features.hosting.lifecycle import (
     Ended,
     Event,
     Load,
-    Move,
-    Moved,
+    Loaded,
     NotLoaded,
     Order,
     Part,
@@ -47,7 +46,8 @@ from server.features.hosting.runtime import Plan
 from server.models.base import EngineState
 
 T = TypeVar("T")
-JOBS = (Load, Move, Watch, Restart, Empty)
+LOADED = "the model answers, as it was ordered"
+JOBS = (Load, Watch, Restart, Empty)
 
 
 def order(name: str, *, remote: bool = False, preferred: bool = True) -> Order:
@@ -64,8 +64,11 @@ class Machine:
         self.state = State(delays)
         self.actions: tuple[Action, ...] = ()
 
-    def take(self, *events: AnyEvent) -> Machine:
+    def take(self, *events: AnyEvent | str) -> Machine:
         for event in events:
+            if isinstance(event, str):
+                run = self.state.run
+                event = Loaded(run.order.plan if run is not None else order("none").plan)
             self.state, self.actions = step(self.state, event)
         return self
 
@@ -87,14 +90,14 @@ class Machine:
 
 
 def ready(first: Order, *delays: float) -> Machine:
-    return Machine(*delays).take(Start(first), Event.LOADED)
+    return Machine(*delays).take(Start(first), LOADED)
 
 
 def test_a_model_is_loaded_used_and_stopped() -> None:
     one = Machine().take(Start(order("a")))
     assert (one.phase, one.kinds()) == (Phase.LOADING, ["Begin", "Load"])
     assert not one.only(Begin).beside
-    one.take(Event.LOADED)
+    one.take(LOADED)
     assert (one.phase, one.kinds()) == (Phase.READY, ["Use", "Watch"])
     one.take(Event.STOP)
     assert (one.phase, one.kinds()) == (Phase.STOPPING, ["Part", "Empty"])
@@ -120,7 +123,7 @@ def test_where_one_runs_elsewhere_the_old_answers_until_the_new_does(remote_firs
     one = ready(old).take(Start(new))
     assert (one.phase, one.kinds()) == (Phase.LOADING, ["Begin", "Load"])
     assert one.only(Begin).beside
-    one.take(Event.LOADED)
+    one.take(LOADED)
     assert one.kinds() == ["Use", "Retire", "Watch"]
     assert one.only(Retire).run.name == "a"
     assert (one.state.beside, one.state.good) == (None, None)
@@ -183,17 +186,12 @@ def test_stopping_while_another_is_tried_stops_both() -> None:
     assert one.take(Event.EMPTIED).phase is Phase.IDLE
 
 
-def test_a_taken_port_is_left_for_another() -> None:
-    one = Machine().take(Start(order("a")))
-    for _ in range(2):
-        one.take(NotLoaded("a: port.", port_taken=True))
-        assert one.only(Move).why == "a: port."
-        one.take(Moved(order("a").plan))
-        assert one.only(Load).again
-    one.take(NotLoaded("a: port.", port_taken=True))
-    assert one.phase is Phase.FAILED
-    one = Machine().take(Start(order("a")), NotLoaded("a: port.", True), NotLoaded("a: port."))
-    assert (one.phase, one.only(ShowFailed).why) == (Phase.FAILED, "a: port.")
+def test_it_is_loaded_again_at_the_port_where_it_answered() -> None:
+    elsewhere = order("a-at-another-port").plan
+    one = Machine(1.0).take(Start(order("a")), Loaded(elsewhere))
+    assert one.only(Use).run.order.plan == elsewhere
+    one.take(Ended("ended."), Event.WAITED)
+    assert one.only(Load).run.order.plan == elsewhere
 
 
 def test_one_that_crashes_is_loaded_again_after_longer_and_longer_pauses() -> None:
@@ -201,14 +199,14 @@ def test_one_that_crashes_is_loaded_again_after_longer_and_longer_pauses() -> No
     one = ready(order("a"), 1.0, 5.0).take(Ended("ended."))
     assert one.kinds() == ["Part", "ShowCrash", "Restart"]
     assert one.only(Restart).phase == "starting again in 1 s (1 of 2)"
-    one.take(Event.WAITED, Event.LOADED, Ended("ended."))
+    one.take(Event.WAITED, LOADED, Ended("ended."))
     assert one.only(Restart).seconds == 5.0
-    one.take(Event.WAITED, Event.LOADED, Ended("ended.", calm=True))
+    one.take(Event.WAITED, LOADED, Ended("ended.", calm=True))
     assert one.only(Restart).seconds == 1.0
     # One that cannot be loaded again counts as well.
     one.take(Event.WAITED, NotLoaded("a: no."))
     assert (one.phase, one.only(Restart).seconds) == (Phase.RESTARTING, 5.0)
-    one.take(Event.WAITED, Event.LOADED, Ended("ended."))
+    one.take(Event.WAITED, LOADED, Ended("ended."))
     assert (one.phase, one.only(Part).state) == (Phase.STOPPING, EngineState.UNREACHABLE)
     assert "It is started again." not in one.only(ShowCrash).error
     one.take(Event.EMPTIED)
@@ -233,7 +231,7 @@ def test_closing_stops_all_and_nothing_comes_after() -> None:
     assert one.only(Part).detail == "The server is about to stop."
     assert one.take(Event.EMPTIED).phase is Phase.CLOSED
     assert Machine().take(Event.CLOSE).phase is Phase.CLOSED
-    for event in (Start(order("b")), Event.STOP, Event.LOADED):
+    for event in (Start(order("b")), Event.STOP, LOADED):
         with pytest.raises(WrongEvent, match="in closed"):
             one.take(event)
 
@@ -241,13 +239,13 @@ def test_closing_stops_all_and_nothing_comes_after() -> None:
 @pytest.mark.parametrize(
     ("machine", "event"),
     [
-        (Machine(), Event.LOADED),
+        (Machine(), LOADED),
         (Machine().take(Start(order("a"))), Ended("ended.")),
         (ready(order("a")), NotLoaded("no.")),
-        (ready(order("a")).take(Event.STOP), Event.LOADED),
+        (ready(order("a")).take(Event.STOP), LOADED),
     ],
 )
-def test_what_the_drawing_does_not_have_is_refused(machine: Machine, event: AnyEvent) -> None:
+def test_what_the_drawing_does_not_have_is_refused(machine: Machine, event: AnyEvent | str) -> None:
     """An event of a job that has been replaced is a mistake of the runner's."""
     before = machine.state
     with pytest.raises(WrongEvent):
@@ -259,9 +257,7 @@ def ends(job: object) -> list[AnyEvent]:
     """The events with which a job may end."""
     match job:
         case Load():
-            return [Event.LOADED, NotLoaded("no."), NotLoaded("port.", True), Event.BROKE]
-        case Move():
-            return [Moved(order("moved").plan), NotLoaded("no."), Event.BROKE]
+            return [Loaded(job.run.order.plan), NotLoaded("no."), Event.BROKE]
         case Watch():
             return [Ended("ended."), Ended("ended.", calm=True), Event.BROKE]
         case Restart():

@@ -300,6 +300,17 @@ async def test_a_taken_port_is_avoided() -> None:
             assert len(planned) == 2
             assert one.plan().launch.port not in (None, port)
 
+        def always(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            return plan(chosen.model_copy(update={"port": port}))
+
+        planned = []
+        async with managed(planner=always) as one:
+            failed = await one.load("serve")
+            assert failed.state is ManagerState.FAILED
+            assert "Another program has the port" in failed.error
+            assert len(planned) == 3
+
 
 @asynccontextmanager
 async def with_gpus(
