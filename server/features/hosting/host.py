@@ -13,9 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,64 +91,57 @@ _DOCKER_RIGHTS = (
 _AGAIN_SECONDS = 60.0
 # Libraries with their versions, torch's device beside the CPU, the types of models that it loads
 _AboutPython = tuple[dict[str, str], str, frozenset[str]]
+# What a program said; None, and why not
+Answer = tuple[T | None, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A vLLM; None: it does not run, with the reason in `trouble`, or the reading is `pending`."""
+class Programs:
+    """What programs said of themselves: each is asked in a thread of its own, since that takes up to minutes.
 
-    vllm: Vllm | None = None
-    trouble: str = ""
-    pending: bool = False
-    # When it was known, monotonic seconds
-    at: float = field(default_factory=time.monotonic, compare=False)
-
-
-class VllmProbe:
-    """Reads the help of one vLLM at a time, in a thread of its own, since that takes up to minutes. Thread-safe."""
+    It is asked again when it has changed, and a minute after it failed. Thread-safe.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # The program and when it changed
-        self._about: tuple[str, Hashable] | None = None
-        self._found: Future[Found] = Future()
+        # By path: when it had changed, and its answer, with the time of that
+        self._asked: dict[str, tuple[int, Future[tuple[Any, str, float]]]] = {}
 
-    def probe(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
-        """Return the result for the program at `path`; read again when `changed` differs.
+    def ask(
+        self,
+        path: str,
+        changed: int,
+        ask: Callable[[str], Answer[T]],
+        patience: float | None = None,
+    ) -> Answer[T]:
+        """Return what `ask` finds out about the program, or None and why not.
 
-        Waits at most `patience` seconds; None: until it is known.
+        Raises TimeoutError after `patience` seconds; None: it waits until that is known.
         """
         with self._lock:
-            if self._about != (path, changed) or self._failed_long_ago():
-                self._about, self._found = (path, changed), Future()
+            before, answer = self._asked.get(path, (None, Future()))
+            if before != changed or _failed_long_ago(answer):
+                answer = Future()
+                self._asked[path] = changed, answer
                 threading.Thread(
-                    target=lambda known: known.set_result(_found_vllm(path)),
-                    args=(self._found,),
-                    name="vllm",
-                    daemon=True,
+                    target=lambda: answer.set_result(_answered(path, ask)), name="ask", daemon=True
                 ).start()
-            found = self._found
-        try:
-            return found.result(patience)
-        except TimeoutError:
-            return Found(pending=True)
-
-    def _failed_long_ago(self) -> bool:
-        if not self._found.done():
-            return False
-        found = self._found.result()
-        return found.vllm is None and time.monotonic() - found.at >= _AGAIN_SECONDS
+        return answer.result(patience)[:2]
 
 
-def _found_vllm(path: str) -> Found:
+def _answered(path: str, ask: Callable[[str], Answer[T]]) -> tuple[T | None, str, float]:
     try:
-        return Found(ask_vllm(path))
-    except VllmError as error:
-        runs = ON_CPU.search(error.output) is None
-        return Found(trouble=error.message if runs else f"{path} does not run. {NO_GPU}")
+        found, trouble = ask(path)
     except Exception as error:  # noqa: BLE001
         # Any error has to reach the waiting callers.
-        return Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
+        found, trouble = None, f"{path} cannot be asked what it takes ({type(error).__name__})."
+    return found, trouble, time.monotonic()
+
+
+def _failed_long_ago(answer: Future[tuple[Any, str, float]]) -> bool:
+    if not answer.done():
+        return False
+    found, _, at = answer.result()
+    return found is None and time.monotonic() - at >= _AGAIN_SECONDS
 
 
 class HostProbe:
@@ -170,9 +162,7 @@ class HostProbe:
         self._llama_server = llama_server
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
-        self._vllm_probe = VllmProbe()
-        # Of a Python or of llama.cpp's server, by its path: when it changed, its result, and when that was known
-        self._kept: dict[str, tuple[int, Any, float]] = {}
+        self._programs = Programs()
         self._gpus: GpuReader | None = None
 
     def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
@@ -185,11 +175,11 @@ class HostProbe:
         path = self._vllm_program(found.engine_python) if vllm else None
         if path is None:
             return found
-        asked = self._vllm_probe.probe(path, _changed(path), patience)
-        pending = path if asked.pending else ""
-        return dataclasses.replace(
-            found, vllm=asked.vllm, vllm_trouble=asked.trouble, vllm_pending=pending
-        )
+        try:
+            asked, trouble = self._programs.ask(path, _changed(path), find_vllm, patience)
+        except TimeoutError:
+            return dataclasses.replace(found, vllm_pending=path)
+        return dataclasses.replace(found, vllm=asked, vllm_trouble=trouble)
 
     def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
@@ -241,18 +231,18 @@ class HostProbe:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            found = self._asked(path, _changed(path), _ask_python)
+            found, _ = self._programs.ask(path, _changed(path), _ask_python)
             libraries, device, types = found or ({}, "", frozenset())
             if "torch" in libraries or self._engine_python:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
 
-    def _llama_cpp(self) -> tuple[LlamaServer | None, str]:
+    def _llama_cpp(self) -> Answer[LlamaServer]:
         """Find llama.cpp's server, or what to do."""
         path, trouble = find_llama(self._llama_server)
         if path is None:
             return None, trouble
-        return self._asked(path, _written(Path(path)), ask_llama)
+        return self._programs.ask(path, _written(Path(path)), ask_llama)
 
     def _vllm_program(self, python: str | None) -> str | None:
         """Find vLLM beside the models' Python, else on the PATH."""
@@ -261,18 +251,6 @@ class HostProbe:
             if os.access(beside, os.X_OK) and beside.is_file():
                 return str(beside)
         return shutil.which("vllm")
-
-    def _asked(self, path: str, changed: int, ask: Callable[[str], T]) -> T:
-        """Ask a program again only when it has changed; after None in a minute."""
-        kept, now = self._kept.get(path), time.monotonic()
-        if (
-            kept is None
-            or kept[0] != changed
-            or (kept[1] is None and now - kept[2] > _AGAIN_SECONDS)
-        ):
-            kept = self._kept[path] = changed, ask(path), time.monotonic()
-        found: T = kept[1]
-        return found
 
 
 def sandboxed() -> bool:
@@ -295,13 +273,13 @@ def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
     return HostGpu(vendor, found.name, total, free)
 
 
-def _ask_python(path: str) -> _AboutPython | None:
+def _ask_python(path: str) -> Answer[_AboutPython]:
     said = _output([path, "-c", _LIBRARIES])
     try:
         libraries, device, types = json.loads(said or "")
     except ValueError:
-        return None
-    return libraries, device, frozenset(types)
+        return None, ""
+    return (libraries, device, frozenset(types)), ""
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
@@ -370,6 +348,15 @@ def _run(
 
 
 # vLLM: its version, and the flags in its help
+
+
+def find_vllm(path: str) -> Answer[Vllm]:
+    """Ask the program; None and a sentence when it is no vLLM that runs here."""
+    try:
+        return ask_vllm(path), ""
+    except VllmError as error:
+        runs = ON_CPU.search(error.output) is None
+        return None, error.message if runs else f"{path} does not run. {NO_GPU}"
 
 
 def ask_vllm(command: str) -> Vllm:
@@ -454,7 +441,7 @@ def _run_vllm(*command: str) -> str:
 # llama.cpp's server: where it is, its version, and the flags in its help
 
 
-def find_llama(setting: str = "") -> tuple[str | None, str]:
+def find_llama(setting: str = "") -> Answer[str]:
     """Return the program of LLAMA_SERVER, else of the PATH; or None and what to do."""
     path = shutil.which(os.path.expanduser(setting) or PROGRAM)
     if path is not None:
@@ -467,7 +454,7 @@ def find_llama(setting: str = "") -> tuple[str | None, str]:
     )
 
 
-def ask_llama(path: str) -> tuple[LlamaServer | None, str]:
+def ask_llama(path: str) -> Answer[LlamaServer]:
     """Ask the program what it takes; None and a sentence when it is no llama-server that runs."""
     said, trouble = _run_llama(path, "--help")
     if trouble:

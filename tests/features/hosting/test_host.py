@@ -14,7 +14,7 @@ import pytest
 from server.features.hosting import control_groups, host
 from server.features.hosting.catalogue.entry import Catalogue, Library
 from server.features.hosting.catalogue.machine import Host, Vendor
-from server.features.hosting.host import ROOT, HostProbe, VllmProbe, sandboxed
+from server.features.hosting.host import ROOT, HostProbe, Programs, find_vllm, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
 
@@ -471,10 +471,10 @@ def test_nobody_waits_for_one_that_takes_its_time(
 
 
 def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
-    probe, program = VllmProbe(), str(install(tmp_path, "0.9.2"))
-    first = probe.probe(program, 1).vllm
+    programs, program = Programs(), str(install(tmp_path, "0.9.2"))
+    first, _ = programs.ask(program, 1, find_vllm)
     install(tmp_path, "0.32")
-    again, then = probe.probe(program, 1).vllm, probe.probe(program, 2).vllm
+    again, then = (programs.ask(program, changed, find_vllm)[0] for changed in (1, 2))
     assert first is not None
     assert then is not None
     assert (first.version, then.version) == ("0.9.2", "0.32")
@@ -482,21 +482,20 @@ def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
 
 
 def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    probe, program = VllmProbe(), tmp_path / "vllm"
-    told = probe.probe(str(program), 1)
-    assert told.vllm is None
-    assert "There is no" in told.trouble
+    programs, program = Programs(), tmp_path / "vllm"
+    found, trouble = programs.ask(str(program), 1, find_vllm)
+    assert found is None
+    assert "There is no" in trouble
     install(tmp_path, "0.32")
-    assert probe.probe(str(program), 1) is told
+    assert programs.ask(str(program), 1, find_vllm) == (None, trouble)
     monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
-    assert probe.probe(str(program), 1).vllm is not None
+    assert programs.ask(str(program), 1, find_vllm)[0] is not None
 
 
-def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+def test_a_fault_of_ours_is_told() -> None:
+    def broken(_: str) -> tuple[None, str]:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(host, "ask_vllm", broken)
-    told = VllmProbe().probe("/bin/vllm", 1)
-    assert (told.vllm, told.pending) == (None, False)
-    assert "cannot be asked what it takes (RuntimeError)" in told.trouble
+    found, trouble = Programs().ask("/bin/vllm", 1, broken)
+    assert found is None
+    assert "cannot be asked what it takes (RuntimeError)" in trouble
