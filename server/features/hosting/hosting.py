@@ -444,20 +444,17 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
 
 # What the panel shows
 
+# Of a model, as they stand in the catalogue
+_LISTED = {
+    *("id", "aliases", "weights_bytes", "memory_bytes", "context_length", "licence", "note"),
+}
+
 
 async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
     """Return what is being fetched, the room on the disk, and why nothing can be."""
     free = await fetch.free()
     status = fetch.status()
-    return {
-        "state": str(status.state),
-        "model": status.model,
-        "done_bytes": status.done,
-        "total_bytes": status.total,
-        "free_bytes": free,
-        "error": status.error,
-        "refused": fetch.refused,
-    }
+    return {**asdict(status), "free_bytes": free, "refused": fetch.refused}
 
 
 def listed(
@@ -469,22 +466,16 @@ def listed(
     """List the models with their modes; `command` fetches one, `best` is the proposed one."""
     return [
         {
-            "id": model.id,
+            **model.model_dump(include=_LISTED),
             "name": model.name,
-            "aliases": list(model.aliases),
             "type": str(model.model_type),
             "abilities": sorted(model.abilities),
-            "weights_bytes": model.weights_bytes,
-            "memory_bytes": model.memory_bytes,
-            "context_length": model.context_length,
-            "licence": model.licence,
-            "note": model.note,
             "here": model.folder is not None,
             "recommended": model is best,
             # The command that fetches it; empty for one that is here, or is no repository
             "fetch": command(model) if model.folder is None and "/" in model.id else "",
             "modes": [
-                {"mode": str(mode), "ok": possible.ok, "reason": possible.reason}
+                {"mode": str(mode), **asdict(possible)}
                 for mode, possible in modes(model, host).items()
             ],
         }

@@ -57,12 +57,12 @@ class FetchState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchStatus:
-    """`total` is 0 while unknown; both in bytes."""
+    """`total_bytes` is 0 while unknown."""
 
     state: FetchState = FetchState.IDLE
     model: str = ""
-    done: int = 0
-    total: int = 0
+    done_bytes: int = 0
+    total_bytes: int = 0
     error: str = ""
 
 
@@ -171,7 +171,10 @@ class ModelFetch:
         same = self._status.model == model.id
         before = self._status if same else FetchStatus()
         self._status = FetchStatus(
-            FetchState.FETCHING, model.id, before.done, before.total or model.weights_bytes
+            FetchState.FETCHING,
+            model.id,
+            before.done_bytes,
+            before.total_bytes or model.weights_bytes,
         )
         self._tasks.spawn(self._watch(process, folder), name="watch")
         log.info("the operator fetches a model")
@@ -257,7 +260,7 @@ class ModelFetch:
     def _ended(self, process: ChildProcess, full: str) -> FetchStatus:
         status = replace(self._status, error="")
         if process.status == 0:
-            return replace(status, state=FetchState.DONE, done=status.total)
+            return replace(status, state=FetchState.DONE, done_bytes=status.total_bytes)
         if full:
             return replace(status, state=FetchState.FAILED, error=full)
         if self._pausing:
@@ -281,7 +284,11 @@ def _progress(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(done, int) or not isinstance(total, int):
         return None
-    return {"state": state, "done": min(max(done, 0), max(total, 0)), "total": max(total, 0)}
+    return {
+        "state": state,
+        "done_bytes": min(max(done, 0), max(total, 0)),
+        "total_bytes": max(total, 0),
+    }
 
 
 def _free(folder: Path) -> int:

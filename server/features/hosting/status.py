@@ -220,8 +220,8 @@ def coming(status: ManagerStatus, fetch: FetchStatus, pace: Pace, now: float) ->
         return _message(status.model, "fetching" if fetches else "loading", share, pace, now)
     if fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
         # The share of checking begins anew.
-        known = fetch.state is FetchState.FETCHING and fetch.total > 0
-        share = 100 * fetch.done / fetch.total if known else None
+        known = fetch.state is FetchState.FETCHING and fetch.total_bytes > 0
+        share = 100 * fetch.done_bytes / fetch.total_bytes if known else None
         return _message(fetch.model, "fetching", share, pace, now)
     return ModelComing()
 

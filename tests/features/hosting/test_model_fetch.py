@@ -87,7 +87,7 @@ async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
         done = await until(fetch, FetchState.DONE, FetchState.FAILED)
         assert done.error == ""
         assert done.state is FetchState.DONE
-        assert done.done == done.total > len(WEIGHTS)
+        assert done.done_bytes == done.total_bytes > len(WEIGHTS)
         assert (tmp_path / "models/tiny-vl/model.safetensors").read_bytes() == WEIGHTS
         assert {path.name for path in (tmp_path / "models").iterdir()} == {"tiny-vl"}
 
@@ -253,8 +253,8 @@ def test_lines_that_are_no_progress() -> None:
     read = model_fetch._progress
     assert read('{"phase": "fetching", "done": 5, "total": 3}') == {
         "state": FetchState.FETCHING,
-        "done": 3,
-        "total": 3,
+        "done_bytes": 3,
+        "total_bytes": 3,
     }
     for line in (
         "Fetching 5 %",

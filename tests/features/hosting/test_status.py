@@ -118,7 +118,7 @@ def test_a_fetch_has_its_share_of_bytes() -> None:
     assert told(ManagerStatus(), fetch) == ModelComing(model="tiny-vl", step="fetching", percent=30)
     checking = replace(fetch, state=FetchState.CHECKING)
     assert told(ManagerStatus(), checking).percent is None
-    assert told(ManagerStatus(), replace(fetch, total=0)).percent is None
+    assert told(ManagerStatus(), replace(fetch, total_bytes=0)).percent is None
     assert told(ManagerStatus(), replace(fetch, state=FetchState.PAUSED)) == ModelComing()
 
 

@@ -110,8 +110,7 @@ def _remote(model: Model) -> Possible:
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
     """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
-    no = no_llama_server(model, host)
-    if no := no or _too_large_for_llama(model, host) or _not_here(model):
+    if no := no_llama_server(model, host) or _too_large_for_llama(model, host) or _not_here(model):
         return Possible(False, no)
     version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
     where = "" if host.gpus else f" on the CPU{_slow(model, host, 'auto')}"
@@ -121,36 +120,21 @@ def _llama_cpp(model: Model, host: Host) -> Possible:
 def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if model.library is Library.LLAMA_CPP:
         return _llama_cpp(model, host)
-    if no := _no_server_for(model) or _code(model, host):
+    if no := _no_server_for(model) or _code(model, host) or _no_subprocess_yet(host):
         return Possible(False, no)
-    if host.sandboxed:
-        return Possible(
-            False,
-            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
-            " (systemctl start qwen-vllm) and choose remote.",
-        )
-    if host.vllm_pending:
-        return Possible(
-            False,
-            f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment.",
-        )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
-    if not vllm:
-        large = _too_large_for_gpus if host.gpus else _too_large_here
-        if no := large(model, host, dtype) or _not_here(model):
-            return Possible(False, no)
-        where = "" if host.gpus else f" on the CPU{_slow(model, host, dtype)}"
-        version = host.vllm.version if host.vllm is not None else ""
-        return Possible(True, f"vLLM {version}".strip() + f"{where}.{_maybe(model)}")
+    large = _too_large_for_gpus if host.gpus and not vllm else _too_large_here
     # Missing files last, because they are the easiest to fix.
-    if no := _too_large_here(model, host, dtype) or _not_here(model):
+    if no := large(model, host, dtype) or _not_here(model):
         return Possible(False, no)
-    if not serve:
-        return Possible(
-            True,
-            f"`transformers serve`, one answer at a time{_slow(model, host, dtype)}. Not vLLM: {vllm}",
-        )
-    return Possible(False, f"{vllm} {serve}")
+    slow = _slow(model, host, dtype)
+    if vllm and serve:
+        return Possible(False, f"{vllm} {serve}")
+    if vllm:
+        return Possible(True, f"`transformers serve`, one answer at a time{slow}. Not vLLM: {vllm}")
+    where = "" if host.gpus else f" on the CPU{slow}"
+    version = host.vllm.version if host.vllm is not None else ""
+    return Possible(True, f"vLLM {version}".strip() + f"{where}.{_maybe(model)}")
 
 
 def _container(model: Model, host: Host, dtype: str) -> Possible:
@@ -163,11 +147,8 @@ def _container(model: Model, host: Host, dtype: str) -> Possible:
 
 
 def _in_process(model: Model, host: Host, dtype: str) -> Possible:
-    if no := _gguf(model) or _code(model, host):
-        return Possible(False, no)
-    if no := _too_large_here(model, host, dtype) or _not_here(model):
-        return Possible(False, no)
-    if no := _no_library(model, host, model.library):
+    no = _gguf(model) or _code(model, host) or _too_large_here(model, host, dtype)
+    if no := no or _not_here(model) or _no_library(model, host, model.library):
         return Possible(False, no)
     if offloads(model, host):
         return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
@@ -195,6 +176,17 @@ def _code(model: Model, host: Host) -> str:
         f"{model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
         " TRUST_REMOTE_CODE=true if you trust it."
     )
+
+
+def _no_subprocess_yet(host: Host) -> str:
+    if host.sandboxed:
+        return (
+            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
+            " (systemctl start qwen-vllm) and choose remote."
+        )
+    if host.vllm_pending:
+        return f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment."
+    return ""
 
 
 def _gguf(model: Model) -> str:
