@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from server.auth import new_session_id
-from server.features.cluster.replicas import HomeProcess
+from server.features.cluster.replicas import session_of
 from server.web.middleware import HSTS, MAX_BODY_BYTES
 from tests.support.clients import soon
 from tests.support.fakes_server import free_port, free_ports
@@ -163,12 +163,12 @@ async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) 
     process first, then all others.
     """
     ports = sorted(free_ports(5))
-    homes = [HomeProcess(str(port)) for port in ports * 4]
+    homes = [str(port) for port in ports * 4]
     async with nginx(tmp_path, ports) as front, client(front) as http:
         for number, home in enumerate(homes):
-            one = home.name_session(new_session_id)
+            one = session_of(home)
             # The path counts for a socket and a program, whatever else is asked for.
-            other = homes[number - 1].name_session(new_session_id)
+            other = session_of(homes[number - 1])
             path = (
                 f"/health?session={one}",
                 f"/ws/{one}?session={other}",
@@ -183,7 +183,7 @@ async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) 
         assert reply.headers["retry-after"] == "2"
         assert reply.headers["strict-transport-security"] == HSTS
         tried = [line["process"].split(", ") for line in front.requests]
-    assert [first for first, *_ in tried] == [f"127.0.0.1:{home.name}" for home in homes]
+    assert [first for first, *_ in tried] == [f"127.0.0.1:{home}" for home in homes]
     assert {len(set(all_of_them)) for all_of_them in tried} == {5}
 
 
@@ -222,7 +222,7 @@ async def test_a_gateway_of_several_hosts(tmp_path: Path) -> None:
     async with listener() as (port, heads):
         named = (f"    {dead} qwen_camera_{dead};\n", f"    h1_{dead} qwen_camera_{dead};\n")
         async with nginx(tmp_path, [port, dead], changes=[named]) as front, client(front) as http:
-            one = HomeProcess(f"h1_{dead}").name_session(new_session_id)
+            one = session_of(f"h1_{dead}")
             for path in (f"/ws/{one}", f"/at/{one}/mcp", f"/health?session={one}"):
                 assert (await http.get(path)).status_code == 200
             # The dead one was asked first, and the other one answered for it.
@@ -587,7 +587,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
     async with leaving, listener() as (port, heads):
         ports = [leaving.sockets[0].getsockname()[1], port]
         async with nginx(tmp_path, ports) as front, client(front) as http:
-            there = HomeProcess(str(ports[0])).name_session(new_session_id)
+            there = session_of(str(ports[0]))
             for path, status in (("/api/token", 200), (OFFER, 503), ("/api/whip", 503)):
                 reply = await http.post(f"{path}?session={there}", json={})
                 assert reply.status_code == status, path

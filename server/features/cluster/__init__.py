@@ -18,7 +18,7 @@ def register(api: Api) -> None:
     from server.auth import signing_key
     from server.features.cluster.handover import HandingOver, Handovers, OperatorDrain, add_routes
     from server.features.cluster.messages import HandoverSettings, Resume
-    from server.features.cluster.replicas import Cluster, HomeProcess, full_name
+    from server.features.cluster.replicas import Cluster
     from server.features.cluster.settings import ClusterSettings
     from server.features.cluster.shared_limits import Counts, Store
 
@@ -38,7 +38,7 @@ def register(api: Api) -> None:
         access.share(Counts(store, settings.rate_limit_per_minute))
         api.run("redis", close=store.close, last=True)
     cluster = Cluster(
-        HomeProcess(full_name(own.gateway_name, own.process_name)),
+        "_".join(filter(None, (own.gateway_name, own.process_name))),
         store,
         sessions,
         here=settings.sessions_here,

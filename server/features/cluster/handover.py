@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
@@ -274,7 +275,7 @@ class OperatorDrain:
 
     def state(self) -> dict[str, Any]:
         now = time.monotonic()
-        own, others = self._replicas.own, self._replicas.others(now)
+        own, others = self._replicas.own(), self._replicas.others(now)
         ordered = self._from is not None
         return {
             "name": own.name,
@@ -287,7 +288,7 @@ class OperatorDrain:
             # Places that others have
             "room": sum(one.free for one in others),
             "gateways": [
-                one.seen() for one in sorted((own, *others), key=attrgetter("name")) if one.name
+                asdict(one) for one in sorted((own, *others), key=attrgetter("name")) if one.name
             ],
         }
 

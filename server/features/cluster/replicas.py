@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.auth import new_session_id
@@ -44,29 +44,17 @@ NAME = r"[a-z0-9]{1,16}(?:_[a-z0-9]{1,16})?"
 _NAMED = re.compile(rf"(?P<name>{NAME})-[A-Za-z0-9_-]{{22}}", re.ASCII)
 
 
-def full_name(host: str, process: str) -> str:
-    """Join the name of a host and that of a process on it; either may be empty."""
-    return "_".join(part for part in (host, process) if part)
+def session_of(name: str) -> str:
+    """Make the id of a new session, which leads to the process of that name; "" is any."""
+    return f"{name}-{new_session_id()}" if name else new_session_id()
 
 
-@dataclass(frozen=True, slots=True)
-class HomeProcess:
-    """This process among those that a balancer knows by name; without a name it takes every session."""
-
-    # GATEWAY_NAME and PROCESS_NAME; see `full_name`
-    name: str = ""
-
-    def name_session(self, random_id: Callable[[], str], replica: str = "") -> str:
-        """Make the id of a new session, which leads back to this process, or to `replica`."""
-        name = replica or self.name
-        return f"{name}-{random_id()}" if name else random_id()
-
-    def is_home(self, session_id: str) -> bool:
-        """Find whether the session began here, or may begin here."""
-        if not self.name:
-            return True
-        named = _NAMED.fullmatch(session_id)
-        return named is not None and named["name"] == self.name
+def is_home(name: str, session_id: str) -> bool:
+    """Find whether the session began, or may begin, at the process of that name; one without takes every session."""
+    if not name:
+        return True
+    named = _NAMED.fullmatch(session_id)
+    return named is not None and named["name"] == name
 
 
 # The list of replicas
@@ -138,14 +126,6 @@ class Replica:
         """Sessions that it can begin."""
         return 0 if self.draining else max(0, self.most - self.sessions)
 
-    def seen(self) -> dict[str, str | int | bool]:
-        return {
-            "name": self.name,
-            "sessions": self.sessions,
-            "most": self.most,
-            "draining": self.draining,
-        }
-
     def encode(self) -> str:
         return f"{min(self.sessions, 999_999)} {min(self.most, 999_999)} {int(self.draining)}"
 
@@ -173,7 +153,7 @@ class ReplicaList:
         draw: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         """`own` returns this process's report; `draw(n)` a random whole number below n."""
-        self._own = own
+        self.own = own
         self._store = store
         self._draw = draw
         # The others by name, and when each was in the list last
@@ -189,12 +169,12 @@ class ReplicaList:
 
     async def report(self, now: float) -> None:
         """Report this replica, and read the others; call it several times in REPORT_SECONDS."""
-        own = self._own()
+        own = self.own()
         if own.name:
             self._take(await self._run(own.name, own.encode()), now)
 
     async def leave(self) -> None:
-        own = self._own()
+        own = self.own()
         if own.name:
             await self._run(own.name, "")
 
@@ -207,7 +187,7 @@ class ReplicaList:
             # Its list may be gone, or old, when Redis answers again.
             self._missed = True
             return
-        own = self._own().name
+        own = self.own().name
         crowded = len(reply) >= 2 * MOST_REPLICAS
         if crowded and not self.crowded:
             log.warning(
@@ -239,10 +219,6 @@ class ReplicaList:
             counts["draining" if one.draining else "open" if one.free else "full"] += 1
         return counts
 
-    @property
-    def own(self) -> Replica:
-        return self._own()
-
     def can_take(self, now: float) -> bool:
         return any(one.free for one in self.others(now))
 
@@ -253,7 +229,7 @@ class ReplicaList:
         Among the others each free session is as likely as any other, so that newcomers between two
         reports do not all meet at one replica.
         """
-        own = self._own()
+        own = self.own()
         others = [one for one in self.others(now) if one.free]
         if own.free:
             share = _share([own])
@@ -284,10 +260,10 @@ def _text(word: str | bytes) -> str:
 
 class Cluster(Replicas):
     def __init__(
-        self, home: HomeProcess, store: Store, sessions: SessionManager, *, here: int, most: int
+        self, name: str, store: Store, sessions: SessionManager, *, here: int, most: int
     ) -> None:
-        """`here`: sessions of this process, at most, of `most` in all."""
-        self.home = home
+        """`name`: of this process; `here`: its sessions, at most, of `most` in all."""
+        self._name = name
         self.store = store
         self._here = here
         self._sessions = sessions
@@ -299,7 +275,7 @@ class Cluster(Replicas):
 
     def _report(self) -> Replica:
         sessions = self._sessions
-        return Replica(self.home.name, len(sessions), self._here, bool(sessions.closed))
+        return Replica(self._name, len(sessions), self._here, bool(sessions.closed))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -339,22 +315,22 @@ class Cluster(Replicas):
     def health(self) -> dict[str, Any]:
         """Return what is shared, and the others as they last reported, for /health."""
         others = self.replicas.others(time.monotonic())
-        return {"limits": self.store.report(), "gateways": [one.seen() for one in others]}
+        return {"limits": self.store.report(), "gateways": [asdict(one) for one in others]}
 
     # Replicas
 
     @property
     def named(self) -> bool:
-        return bool(self.home.name)
+        return bool(self._name)
 
     def new_id(self) -> str:
-        return self.home.name_session(new_session_id)
+        return session_of(self._name)
 
     def choose_id(self) -> str:
-        return self.home.name_session(new_session_id, self.replicas.choose(time.monotonic()))
+        return session_of(self.replicas.choose(time.monotonic()))
 
     def is_home(self, session_id: str) -> bool:
-        return self.home.is_home(session_id)
+        return is_home(self._name, session_id)
 
     def can_take(self) -> bool:
         return self.replicas.can_take(time.monotonic())

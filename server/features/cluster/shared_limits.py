@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.auth import CLOCK_SKEW, SESSION_PART
 from server.core.addresses import limiter_key
@@ -208,8 +207,7 @@ def _wait(reply: Any) -> float | None:
     return None if reply is None else float(reply or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """The sessions that operators ended: by name, and all authenticated at `before` or earlier."""
 
     names: list[str]

@@ -6,7 +6,7 @@ import pytest
 
 from server.auth import new_session_id
 from server.features.cameras.cameras import make_token
-from server.features.cluster.replicas import HomeProcess
+from server.features.cluster.replicas import is_home, session_of
 from tests.support.clients import bearer, http, open_page, take_token
 from tests.support.running import running
 from tests.web.test_routes import make_offer
@@ -17,17 +17,15 @@ TAIL = "a" * 22
 
 def test_a_new_session_leads_back_to_its_process() -> None:
     """Its id begins with the name, is at home there and nowhere else, and is never the same twice."""
-    here, there = HomeProcess("8010"), HomeProcess("8011")
-    ids = {here.name_session(new_session_id) for _ in range(100)}
+    ids = {session_of("8010") for _ in range(100)}
     assert len(ids) == 100
     assert all(one.startswith("8010-") and len(one) == 27 for one in ids)
-    assert all(here.is_home(one) and not there.is_home(one) for one in ids)
+    assert all(is_home("8010", one) and not is_home("8011", one) for one in ids)
 
 
 def test_a_process_without_a_name_takes_every_session() -> None:
-    alone = HomeProcess()
-    assert len(alone.name_session(new_session_id)) == 22
-    assert all(alone.is_home(one) for one in (new_session_id(), f"8010-{TAIL}", "x"))
+    assert len(session_of("")) == 22
+    assert all(is_home("", one) for one in (new_session_id(), f"8010-{TAIL}", "x"))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def test_a_process_without_a_name_takes_every_session() -> None:
 )
 def test_an_id_that_only_looks_alike_is_not_at_home(forged: str) -> None:
     """Only the whole name with a whole random part leads here."""
-    assert not HomeProcess("8010").is_home(forged)
+    assert not is_home("8010", forged)
 
 
 async def test_a_session_that_belongs_elsewhere() -> None:
