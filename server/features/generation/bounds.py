@@ -36,18 +36,38 @@ _VIDEO = (
 _SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "format")
 
 
+# What a model may not take: a request's field, its word in `Rules.takes`, and its name in errors
+_OPTIONAL = (
+    ("negative_prompt", "negative", "negative sentence"),
+    ("guidance", "guidance", "guidance"),
+    ("steps", "steps", "number of steps"),
+)
+
+
 @dataclass(frozen=True, slots=True)
-class VideoRequest:
+class _Request:
+    """The fields of every request."""
+
+    # What to make, 1 to 2000 characters; required
+    prompt: str
+    # Things to leave out, 2000 characters at most
+    negative_prompt: str
+    # 0 to 20; 5 for a video, 7 for sound
+    guidance: float
+    # 1 to 100; 50
+    steps: int
+    # 0 to 4294967295; without it one is drawn.
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest(_Request):
     """The request for a video.
 
     `seconds`, 5 of them, to 60, may stand in place of `frames`: with `fps` they are rounded to the
     nearest count that the model makes.
     """
 
-    # What to make, 1 to 2000 characters; required
-    prompt: str
-    # Things to leave out, 2000 characters at most
-    negative_prompt: str
     # 32 to 1920, a multiple of the model's `factor`, 1920 × 1088 pixels at most; 832
     width: int
     # As `width`; 480
@@ -56,12 +76,6 @@ class VideoRequest:
     frames: int
     # Frames a second, 1 to 60; 16
     fps: int
-    # 0 to 20; 5
-    guidance: float
-    # 1 to 100; 50
-    steps: int
-    # 0 to 4294967295; without it one is drawn.
-    seed: int | None
     # It begins with a picture of a camera: in a request the token of that camera's session.
     camera: bool
 
@@ -71,21 +85,11 @@ class VideoRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundRequest:
+class SoundRequest(_Request):
     """The request for speech, or sound of another kind."""
 
-    # What to make, 1 to 2000 characters; required
-    prompt: str
-    # Things to leave out, 2000 characters at most
-    negative_prompt: str
     # 0.1 to 60; without it the model decides.
     seconds: float | None
-    # 0 to 20; 7
-    guidance: float
-    # 1 to 100; 50
-    steps: int
-    # 0 to 4294967295; without it one is drawn.
-    seed: int | None
     # `wav` (as without it), or `pcm`: 16 bit, little endian, no header
     format: str
 
@@ -119,15 +123,11 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
             "to begin with what its camera shows, or load a model for text-to-video."
         )
     return VideoRequest(
-        prompt=_text(given, "prompt", needed=True),
-        negative_prompt=_negative(given, rules),
+        **_common(given, _VIDEO_GUIDANCE, rules),
         width=width,
         height=height,
         frames=_frames(given, fps, rules),
         fps=fps,
-        guidance=_guidance(given, _VIDEO_GUIDANCE, rules),
-        steps=_steps(given, _STEPS, rules),
-        seed=_seed(given),
         camera=camera,
     )
 
@@ -137,22 +137,29 @@ def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
     _only(given, _SOUND, "Speech or sound")
     seconds = None
     if given.get("seconds") is not None:
-        _taken("seconds", "a length", rules)
+        _taken("seconds", "length", rules)
         seconds = _number(given, "seconds", 0.0, 0.1, MAX_SECONDS)
     form = given.get("format", "wav")
     if form not in ("wav", "pcm"):
         raise BadRequest(
             f"format is {_shown(form)}; allowed are wav and pcm (16 bit, little endian)."
         )
-    return SoundRequest(
-        prompt=_text(given, "prompt", needed=True),
-        negative_prompt=_negative(given, rules),
-        seconds=seconds,
-        guidance=_guidance(given, _SOUND_GUIDANCE, rules),
-        steps=_steps(given, _STEPS, rules),
-        seed=_seed(given),
-        format=form,
-    )
+    return SoundRequest(**_common(given, _SOUND_GUIDANCE, rules), seconds=seconds, format=form)
+
+
+def _common(given: Mapping[str, Any], guidance: float, rules: Rules) -> dict[str, Any]:
+    """Check the fields of every request; `guidance` is the one of a request without."""
+    prompt, negative = _text(given, "prompt", needed=True), _text(given, "negative_prompt")
+    for name, field, what in _OPTIONAL:
+        if given.get(name) not in (None, ""):
+            _taken(field, what, rules)
+    return {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "guidance": _number(given, "guidance", guidance, 0.0, MAX_GUIDANCE),
+        "steps": _whole(given, "steps", _STEPS, 1, MAX_STEPS),
+        "seed": None if given.get("seed") is None else _whole(given, "seed", 0, 0, MAX_SEED),
+    }
 
 
 def limits(rules: Rules) -> dict[str, Any]:
@@ -242,34 +249,9 @@ def _text(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:
     return text
 
 
-def _negative(given: Mapping[str, Any], rules: Rules) -> str:
-    text = _text(given, "negative_prompt")
-    if text:
-        _taken("negative", "a negative sentence", rules)
-    return text
-
-
-def _guidance(given: Mapping[str, Any], default: float, rules: Rules) -> float:
-    if given.get("guidance") is not None:
-        _taken("guidance", "guidance", rules)
-    return _number(given, "guidance", default, 0.0, MAX_GUIDANCE)
-
-
-def _steps(given: Mapping[str, Any], default: int, rules: Rules) -> int:
-    if given.get("steps") is not None:
-        _taken("steps", "a number of steps", rules)
-    return _whole(given, "steps", default, 1, MAX_STEPS)
-
-
-def _seed(given: Mapping[str, Any]) -> int | None:
-    return None if given.get("seed") is None else _whole(given, "seed", 0, 0, MAX_SEED)
-
-
 def _taken(field: str, what: str, rules: Rules) -> None:
     if field not in rules.takes:
-        raise BadRequest(
-            f"The model that is loaded takes no {what.removeprefix('a ')}. Leave it out."
-        )
+        raise BadRequest(f"The model that is loaded takes no {what}. Leave it out.")
 
 
 def _side(given: Mapping[str, Any], name: str, default: int, factor: int) -> int:

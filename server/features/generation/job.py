@@ -213,7 +213,7 @@ class JobProgress:
 class GenerationJob:
     """Owner of the one piece of work and its result.
 
-    `pool` encodes. All methods belong to the event loop.
+    `pool` encodes, with one thread, in turn. All methods belong to the event loop.
 
     Bounds of the job for a video or sound, and its result: one; 256 MiB; the result is delivered
     once (again after a broken connection), and dropped after 10 minutes or for the next one.
@@ -235,7 +235,8 @@ class GenerationJob:
         self._dropped_works = metrics.counter(
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
-        self._assembly = Assembly(pool, most_bytes, self._update)
+        self._pool = pool
+        self._most_bytes = most_bytes
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._progress = JobProgress()
@@ -343,9 +344,9 @@ class GenerationJob:
         kind, result = _kind(asked), "error"
         try:
             if isinstance(asked, VideoRequest):
-                made = await self._assembly.video(model, asked, seed, picture)
+                made = await self._video(model, asked, seed, picture)
             else:
-                made = await self._assembly.sound(model, asked, seed)
+                made = await self._sound(model, asked, seed)
             result = "ok"
             self._keep(made)
         except asyncio.CancelledError:
@@ -361,6 +362,103 @@ class GenerationJob:
             self._update(elapsed=self._elapsed())
             self._task = None
             self._ended_works.labels(kind, result).inc()
+
+    # One file in memory, an MP4 or a WAV, of the frames or pieces that a model sends
+
+    async def _video(
+        self, model: MediaModel, asked: VideoRequest, seed: int, picture: bytes
+    ) -> Made:
+        """Raises EngineError; when cancelled, the model's work has ended."""
+        fields = asdict(asked) | {"seed": seed}
+        del fields["camera"]
+        writer: Mp4Writer | None = None
+        whole, made = b"", 0
+        try:
+            async with aclosing(model.make(fields, picture)) as messages:
+                async for message in messages:
+                    if message.type == "step":
+                        self._step(message)
+                    elif message.type == "frame":
+                        made += 1
+                        if made > MAX_FRAMES:
+                            raise EngineFailed(
+                                f"The model made more than {MAX_FRAMES} frames, the most allowed."
+                            )
+                        writer = writer or self._writer(message, asked.fps)
+                        self._update(made=made, phase="encoding")
+                        await in_pool(self._pool, writer.add, message.payload)
+                    elif message.type == "file":
+                        whole, found = message.payload, message.header
+                        self._update(
+                            made=found["frames"],
+                            **{name: found[name] for name in ("width", "height", "seconds")},
+                        )
+            if whole:
+                if len(whole) > self._most_bytes:
+                    raise TooManyBytes
+                return Made(whole, "video/mp4")
+            if writer is None:
+                raise EngineFailed("The model made no frames. Try other values.")
+            data = await in_pool(self._pool, writer.finish)
+            writer = None
+            self._update(seconds=round(made / asked.fps, 3))
+            return Made(data, "video/mp4")
+        except TooManyBytes:
+            raise self._too_large("video", "smaller or shorter one") from None
+        finally:
+            if writer is not None:
+                # In the pool, behind the frame that may be encoded still: nobody waits for it. A
+                # pool that is closed has nobody either.
+                with suppress(RuntimeError):
+                    self._pool.submit(writer.discard)
+
+    def _writer(self, first: Message, fps: int) -> Mp4Writer:
+        width, height = int(first.header["width"]), int(first.header["height"])
+        if width * height > MAX_PIXELS or width % 2 or height % 2:
+            raise EngineFailed(
+                f"The model made frames of {width}x{height} pixels; even sides and at most {MAX_PIXELS} pixels are "
+                "allowed. Ask for another size."
+            )
+        self._update(width=width, height=height)
+        return Mp4Writer(width, height, fps, MAX_FRAMES, self._most_bytes)
+
+    async def _sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
+        """Raises EngineError; when cancelled, the model's work has ended."""
+        fields = asdict(asked) | {"seed": seed}
+        del fields["format"]
+        if asked.seconds is None:
+            del fields["seconds"]
+        pcm = bytearray()
+        rate, channels = model.rules.sample_rate, 1
+        async with aclosing(model.make(fields)) as messages:
+            async for message in messages:
+                if message.type == "step":
+                    self._step(message)
+                elif message.type == "sound":
+                    rate, channels = int(message.header["rate"]), int(message.header["channels"])
+                    pcm += message.payload
+                    if len(pcm) > self._most_bytes:
+                        raise self._too_large("sound", "shorter one")
+        if not pcm:
+            raise EngineFailed("The model made no sound. Try other words.")
+        self._update(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
+        data = bytes(pcm)
+        if asked.format == "pcm":
+            # RFC 2586's L16 is big end first; this is what sound cards take.
+            return Made(data, f"audio/pcm;rate={rate};channels={channels}")
+        return Made(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
+
+    def _step(self, message: Message) -> None:
+        step, steps = int(message.header["step"]), int(message.header["steps"])
+        # The last step is behind it, and the pictures are not there yet.
+        phase = "decoding" if steps and step >= steps else "steps"
+        self._update(step=step, steps=steps, phase=phase)
+
+    def _too_large(self, what: str, instead: str) -> EngineFailed:
+        return EngineFailed(
+            f"The {what} is larger than {self._most_bytes // 2**20} MiB, which is the most that is kept. "
+            f"Ask for a {instead}."
+        )
 
     def _elapsed(self) -> float:
         return round(self._clock() - self._began, 1)
@@ -402,113 +500,3 @@ class GenerationJob:
 
 def _kind(asked: VideoRequest | SoundRequest) -> str:
     return "video" if isinstance(asked, VideoRequest) else "sound"
-
-
-# Make one file in memory, an MP4 or a WAV, of the frames or pieces that a loaded model sends.
-
-# Called with the fields of `JobProgress` that have changed
-OnChange = Callable[..., None]
-
-
-class Assembly:
-    """`pool` encodes, with one thread, in turn; a file has at most `most_bytes`."""
-
-    def __init__(self, pool: ThreadPoolExecutor, most_bytes: int, on_change: OnChange) -> None:
-        self._pool = pool
-        self._most_bytes = most_bytes
-        self._on_change = on_change
-
-    async def video(
-        self, model: MediaModel, asked: VideoRequest, seed: int, picture: bytes
-    ) -> Made:
-        """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = asdict(asked) | {"seed": seed}
-        del fields["camera"]
-        writer: Mp4Writer | None = None
-        whole, made = b"", 0
-        try:
-            async with aclosing(model.make(fields, picture)) as messages:
-                async for message in messages:
-                    if message.type == "step":
-                        self._step(message)
-                    elif message.type == "frame":
-                        made += 1
-                        if made > MAX_FRAMES:
-                            raise EngineFailed(
-                                f"The model made more than {MAX_FRAMES} frames, the most allowed."
-                            )
-                        writer = writer or self._writer(message, asked.fps)
-                        self._on_change(made=made, phase="encoding")
-                        await in_pool(self._pool, writer.add, message.payload)
-                    elif message.type == "file":
-                        whole, found = message.payload, message.header
-                        self._on_change(
-                            made=found["frames"],
-                            **{name: found[name] for name in ("width", "height", "seconds")},
-                        )
-            if whole:
-                if len(whole) > self._most_bytes:
-                    raise TooManyBytes
-                return Made(whole, "video/mp4")
-            if writer is None:
-                raise EngineFailed("The model made no frames. Try other values.")
-            data = await in_pool(self._pool, writer.finish)
-            writer = None
-            self._on_change(seconds=round(made / asked.fps, 3))
-            return Made(data, "video/mp4")
-        except TooManyBytes:
-            raise self._too_large("video", "smaller or shorter one") from None
-        finally:
-            if writer is not None:
-                # In the pool, behind the frame that may be encoded still: nobody waits for it. A
-                # pool that is closed has nobody either.
-                with suppress(RuntimeError):
-                    self._pool.submit(writer.discard)
-
-    def _writer(self, first: Message, fps: int) -> Mp4Writer:
-        width, height = int(first.header["width"]), int(first.header["height"])
-        if width * height > MAX_PIXELS or width % 2 or height % 2:
-            raise EngineFailed(
-                f"The model made frames of {width}x{height} pixels; even sides and at most {MAX_PIXELS} pixels are "
-                "allowed. Ask for another size."
-            )
-        self._on_change(width=width, height=height)
-        return Mp4Writer(width, height, fps, MAX_FRAMES, self._most_bytes)
-
-    async def sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
-        """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = asdict(asked) | {"seed": seed}
-        del fields["format"]
-        if asked.seconds is None:
-            del fields["seconds"]
-        pcm = bytearray()
-        rate, channels = model.rules.sample_rate, 1
-        async with aclosing(model.make(fields)) as messages:
-            async for message in messages:
-                if message.type == "step":
-                    self._step(message)
-                elif message.type == "sound":
-                    rate, channels = int(message.header["rate"]), int(message.header["channels"])
-                    pcm += message.payload
-                    if len(pcm) > self._most_bytes:
-                        raise self._too_large("sound", "shorter one")
-        if not pcm:
-            raise EngineFailed("The model made no sound. Try other words.")
-        self._on_change(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
-        data = bytes(pcm)
-        if asked.format == "pcm":
-            # RFC 2586's L16 is big end first; this is what sound cards take.
-            return Made(data, f"audio/pcm;rate={rate};channels={channels}")
-        return Made(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
-
-    def _step(self, message: Message) -> None:
-        step, steps = int(message.header["step"]), int(message.header["steps"])
-        # The last step is behind it, and the pictures are not there yet.
-        phase = "decoding" if steps and step >= steps else "steps"
-        self._on_change(step=step, steps=steps, phase=phase)
-
-    def _too_large(self, what: str, instead: str) -> EngineFailed:
-        return EngineFailed(
-            f"The {what} is larger than {self._most_bytes // 2**20} MiB, which is the most that is kept. "
-            f"Ask for a {instead}."
-        )

@@ -418,7 +418,7 @@ async def test_a_failing_model_says_so_without_what_was_asked(
     model = workers["words"]
     with pytest.raises(EngineError) as caught:
         # No size that the pipeline takes, sent past every check
-        await all_of(model, VideoRequest("secret words", "", 50, 50, 5, 16, 5.0, 1, 7, False))
+        await all_of(model, VideoRequest("secret words", "", 5.0, 1, 7, 50, 50, 5, 16, False))
     assert isinstance(caught.value, EngineFailed)
     assert "ValueError" in caught.value.message
     assert "secret" not in caught.value.message

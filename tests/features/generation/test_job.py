@@ -36,9 +36,9 @@ from tests.support.clients import soon
 from tests.support.engine_plans import WAN
 
 VIDEO = VideoRequest(
-    "a red ball", "", 64, 32, 9, fps=16, guidance=5.0, steps=3, seed=7, camera=False
+    "a red ball", "", 5.0, 3, 7, width=64, height=32, frames=9, fps=16, camera=False
 )
-SOUND = SoundRequest("rain", "", 0.5, guidance=5.0, steps=1, seed=7, format="wav")
+SOUND = SoundRequest("rain", "", 5.0, 1, 7, seconds=0.5, format="wav")
 
 
 def asked(**changed: Any) -> VideoRequest:
