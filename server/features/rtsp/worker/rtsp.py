@@ -88,9 +88,8 @@ class Head:
     def body_bytes(self) -> int:
         """Bytes of the body. Raises SourceFailed for no number and for too many."""
         text = self.get("content-length") or "0"
-        if not (text.isascii() and text.isdigit() and len(text) < 9):
-            raise SourceFailed(Trouble.MALFORMED)
-        if int(text) > MAX_BODY_BYTES:
+        number = text.isascii() and text.isdigit() and len(text) < 9
+        if not number or int(text) > MAX_BODY_BYTES:
             raise SourceFailed(Trouble.MALFORMED)
         return int(text)
 
@@ -298,7 +297,7 @@ class Unit:
 
 
 class Depacketizer:
-    """Takes the packets of one stream; counts what it drops in `dropped`."""
+    """Takes the packets of one stream; a frame that is not whole is dropped."""
 
     def __init__(self, codec: str, payload_type: int) -> None:
         self._h265 = codec == "H265"
@@ -311,7 +310,6 @@ class Depacketizer:
         self._broken = False
         # A unit of several packets; None while there is none
         self._fragment: list[bytes] | None = None
-        self.dropped = 0
 
     def packet(self, data: bytes, now: float) -> list[Unit]:
         """Take a packet; return the frames that it completes, two at most."""
@@ -409,7 +407,6 @@ class Depacketizer:
     def _end(self) -> list[Unit]:
         whole = bool(self._parts) and not self._broken and self._fragment is None
         done = [Unit(b"".join(self._parts), self._key, self._at)] if whole else []
-        self.dropped += bool(self._parts or self._broken or self._fragment) and not whole
         self._parts, self._fragment, self._size = [], None, 0
         self._key = self._broken = False
         return done

@@ -492,17 +492,14 @@ class Parts:
         self._inside = False
         # Bytes of `_held` in which the present search has found nothing: each byte is looked at once.
         self._looked = 0
-        self.dropped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the JPEGs that are complete. Raises SourceFailed when there is no end of one."""
+        """Return the JPEGs that are complete; other parts are dropped. Raises SourceFailed when there is no end of one."""
         self._held += data
         found: list[bytes] = []
         while (part := self._next()) is not None:
             if part.startswith(_BEGIN) and part.rstrip(b"\0\r\n").endswith(_END):
                 found.append(part)
-            elif part:
-                self.dropped += 1
         if len(self._held) > MAX_FRAME_BYTES + MAX_HEAD_BYTES:
             raise SourceFailed(Trouble.SIZE)
         return found
