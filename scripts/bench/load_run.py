@@ -260,7 +260,7 @@ class GpuWatch:
         return rows
 
     def as_json(self) -> dict[str, Any]:
-        readings = [[gpu.as_json() for gpu in reading] for reading in self.readings]
+        readings = [[asdict(gpu) for gpu in reading] for reading in self.readings]
         return {"source": self._reader.source, "why_none": self.why_none, "readings": readings}
 
 

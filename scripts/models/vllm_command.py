@@ -20,7 +20,6 @@ from server.features.hosting.catalogue.vllm import (
     KEY,
     TOOL_PARSER,
     Serving,
-    Video,
     Vllm,
     VllmError,
     cpu_cache_bytes,
@@ -154,7 +153,7 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
     return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
 
 
-def _video(settings: Settings, model: Checkpoint, most: int) -> Video | None:
+def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] | None:
     """Return the video of a model that takes one in the server's form."""
     if not pairs_frames(model.config.get("model_type") or ""):
         return None

@@ -85,7 +85,7 @@ def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
             before, now.engine, 0.0 if earlier is None else now.at - earlier.at
         )
         problems += _of_engine(body["engine_metrics"])
-    body["gpus"] = [gpu.as_json() for gpu in now.gpus]
+    body["gpus"] = [asdict(gpu) for gpu in now.gpus]
     problems.sort(key=lambda problem: -problem.level)
     level = max((problem.level for problem in problems), default=Level.OK)
     body |= {

@@ -80,6 +80,6 @@ def register(api: Api) -> None:
         "sessions_moved_total",
         "Sessions that went on at another gateway, because this one drains",
         (),
-        lambda: {(): drain.moving.went},
+        lambda: {(): drain.went},
     )
     api.offer(cluster)

@@ -213,18 +213,28 @@ log = logging.getLogger(__name__)
 NOTICE_SECONDS = 5.0
 # Between two looks for an order (seconds); the notice is longer.
 _IDLE_SECONDS = 1.0
+# Time between two looks (seconds), and pages that get the message in one: all at once would offer their
+# cameras to the others in the same moment.
+LOOK_SECONDS = 0.05
+AT_ONCE = 20
 
 
 class OperatorDrain:
-    """Owner of the order. Those who cannot go stay with all they have until they leave.
+    """Owner of the order, which tells pages to go, each one once, and ends the sessions of those that have left.
 
     People go while another replica has room; where none has, they stay, and go when there is some.
+    Those who cannot go stay with all they have until they leave.
+
+    Bounds of the pages that were sent to another replica; an operator's order to drain: sessions;
+    one order.
     """
 
     def __init__(self, sessions: SessionManager, replicas: ReplicaList) -> None:
-        # A stop moves people by it, too, so that no page gets two orders.
-        self.moving = Moving(sessions)
         self._sessions = sessions
+        # Pages that were told to go
+        self._leaving: set[str] = set()
+        # People who went on at another replica
+        self.went = 0
         self._replicas = replicas
         self._tasks = TaskSet("drain")
         # Its loop, from the first order on
@@ -244,7 +254,7 @@ class OperatorDrain:
         if not self._sessions.emptying:
             self._sessions.emptying = True
             self._from = time.monotonic() + NOTICE_SECONDS
-            self._before, self._emptied = self.moving.went, False
+            self._before, self._emptied = self.went, False
             log.info("the operator drains this gateway", extra={"count": self._people()})
             if self._task is None:
                 self._task = self._tasks.spawn(supervise(self._step, name="drain"), name="drain")
@@ -264,11 +274,15 @@ class OperatorDrain:
         return self.state()
 
     async def stop(self, deadline: Deadline) -> None:
-        """Tell the others that the process stops, and move everybody who can go before the deadline."""
+        """Tell the others that the process stops, and move everybody who can go before the deadline.
+
+        A page that does not go is left to the close of its socket.
+        """
         now = time.monotonic()
         await self._replicas.report(now)
         if self._replicas.can_take(now):
-            await self.moving.run(deadline)
+            while await self._move() and deadline.left():
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self) -> None:
         await self._tasks.close()
@@ -282,7 +296,7 @@ class OperatorDrain:
             "draining": own.draining,
             "stopping": self._sessions.draining,
             "people": self._people(),
-            "moved": self.moving.went - self._before if ordered else 0,
+            "moved": self.went - self._before if ordered else 0,
             # Until people begin to go
             "notice_seconds": round(max(0.0, (self._from or now) - now), 1),
             # Places that others have
@@ -307,34 +321,14 @@ class OperatorDrain:
         if self._from is None or self._sessions.draining:
             # A stop moves the rest itself.
             return _IDLE_SECONDS
-        await self.moving.step(send=now >= self._from and self._replicas.can_take(now))
+        await self._move(send=now >= self._from and self._replicas.can_take(now))
         if not self._emptied and not self._people():
             self._emptied = True
-            gone = self.moving.went - self._before
+            gone = self.went - self._before
             log.info("nobody is left at this gateway", extra={"count": gone})
         return LOOK_SECONDS
 
-
-# Time between two looks (seconds), and pages that get the message in one: all at once would offer their
-# cameras to the others in the same moment.
-LOOK_SECONDS = 0.05
-AT_ONCE = 20
-
-
-class Moving:
-    """Tells pages to go, each one once, and ends the sessions of those that have left.
-
-    Bounds of the pages that were sent to another replica; an operator's order to drain: sessions;
-    one order.
-    """
-
-    def __init__(self, sessions: SessionManager) -> None:
-        self._sessions = sessions
-        self._leaving: set[str] = set()
-        # People who went on at another replica
-        self.went = 0
-
-    async def step(self, *, send: bool = True) -> bool:
+    async def _move(self, *, send: bool = True) -> bool:
         """Send away pages that can go by themselves and have their answer, unless `send` is False.
 
         Returns True while there are pages to wait for.
@@ -353,14 +347,6 @@ class Moving:
             self.went += 1
             await self._sessions.end(id, "moved to another gateway", Close.DRAINING)
         return bool(self._leaving or able)
-
-    async def run(self, deadline: Deadline) -> None:
-        """Move everybody who can go before the deadline.
-
-        A page that does not go is left to the close of its socket.
-        """
-        while await self.step() and deadline.left():
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _side(session: Session) -> HandingOver | None:

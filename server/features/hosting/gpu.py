@@ -12,7 +12,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 # Folder of ROCm's tools, which is not always on the PATH.
@@ -41,9 +41,6 @@ class Gpu:
     memory_total: int | None
     watts: float | None
     celsius: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class GpuReader:

@@ -204,19 +204,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    given = _arguments(argv)
+    given = vars(_arguments(argv))
+    folder, how = given.pop("model"), Loading(**given)
     channel = claim_output()
     worker = Worker(channel)
     worker.jobs.listen(claim_input())
-    how = Loading(
-        vae_slicing=given.vae_slicing,
-        vae_tiling=given.vae_tiling,
-        flow_shift=given.flow_shift,
-        cpu_offload=given.cpu_offload,
-        eager=not given.compile,
-        dtype=given.dtype,
-    )
-    return worker.run(given.model, how)
+    return worker.run(folder, how)
 
 
 if __name__ == "__main__":

@@ -130,8 +130,8 @@ class Loading:
     flow_shift: float | None = None
     # Parts wait in main memory until it is their turn on the GPU.
     cpu_offload: bool = False
-    # False compiles the transformer first: minutes of waiting, then quicker steps.
-    eager: bool = True
+    # Compile the transformer first: minutes of waiting, then quicker steps.
+    compile: bool = False
     # "auto": bfloat16 on a GPU, float32 without
     dtype: str = "auto"
 

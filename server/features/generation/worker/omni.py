@@ -41,7 +41,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> OmniBackend:
         "vae_use_slicing": how.vae_slicing,
         "vae_use_tiling": how.vae_tiling,
         "enable_cpu_offload": how.cpu_offload,
-        "enforce_eager": how.eager,
+        "enforce_eager": not how.compile,
     }
     if how.flow_shift is not None:
         options["flow_shift"] = how.flow_shift

@@ -66,7 +66,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
         pipe.enable_model_cpu_offload()
     else:
         pipe.to(device)
-    if not how.eager:
+    if how.compile:
         _compile(pipe)
     return DiffusersBackend(pipe, folder, how, stop)
 
@@ -121,7 +121,7 @@ class DiffusersBackend:
         self.rules = self._read_rules(folder)
         # Compiled code and hooks on its blocks do not go together: there it stops at the end of a
         # step.
-        if how.eager:
+        if not how.compile:
             watch(pipe.components.values(), stop)
 
     def _read_rules(self, folder: Path) -> Rules:

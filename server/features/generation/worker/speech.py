@@ -33,7 +33,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
     for wanted, name in (
         (how.vae_slicing, "vae_slicing"),
         (how.vae_tiling, "vae_tiling"),
-        (not how.eager, "compile"),
+        (how.compile, "compile"),
     ):
         if wanted:
             raise Refused(f"{name} was asked for, which is for videos. Load this model without it.")

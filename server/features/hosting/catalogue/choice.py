@@ -31,10 +31,14 @@ class CommandError(BadRequest):
     """There is no command for the choice; `message` says what was given, why not and what to do."""
 
 
-def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
-    return Field(
-        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
-    )
+def _whole(default: int | None, low: int, high: int, more: str = "") -> Any:
+    said = f"a whole number from {low} to {high}{more}"
+    return Field(default=default, ge=low, le=high, description=said)
+
+
+def _number(default: float, low: float, high: float, more: str = "") -> Any:
+    said = f"a number from {low:g} to {high:g}{more}"
+    return Field(default=default, ge=low, le=high, allow_inf_nan=False, description=said)
 
 
 def _flag() -> Any:
@@ -61,30 +65,18 @@ class Choice(BaseModel):
     # On loopback
     port: int = _whole(8002, 1024, 65_535)
     # Tokens; absent: the model's own, MODEL_MAX_TOKENS at most
-    context: int | None = Field(
-        default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
-    )
+    context: int | None = _whole(None, 512, 1_048_576)
     # Share of the GPU's memory
-    gpu_memory_utilization: float = Field(
-        default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
-    )
+    gpu_memory_utilization: float = _number(0.9, 0.05, 1)
     # GPUs that share the model (vLLM); absent: the fewest that hold it
-    gpus: int | None = Field(
-        default=None, ge=1, le=16, description="a whole number from 1 to 16, or left out"
-    )
+    gpus: int | None = _whole(None, 1, 16, ", or left out")
     # Pictures in one request: that of now, and earlier ones for questions about the past and for
     # watches
     images: int = _whole(4, 1, 64)
     # Of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
     # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
-    flow_shift: float | None = Field(
-        default=5.0,
-        ge=0.1,
-        le=20,
-        allow_inf_nan=False,
-        description="a number from 0.1 to 20, or null for the model's own",
-    )
+    flow_shift: float | None = _number(5.0, 0.1, 20, ", or null for the model's own")
     # Videos: saves memory, costs time
     vae_slicing: bool = _flag()
     # Videos: saves memory, costs time

@@ -83,15 +83,6 @@ class Vllm:
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
-    """Frames of a video in a request, and their size in pixels."""
-
-    frames: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
 class Serving:
     """The model, address and limits of a vLLM server."""
 
@@ -109,8 +100,8 @@ class Serving:
     inputs: Mapping[str, int]
     # Least and most pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None
-    # Of a model whose videos are known: the largest one, for which vLLM keeps memory
-    video: Video | None = None
+    # Of a model whose videos are known: the largest one, for which vLLM keeps memory, with vLLM's names
+    video: Mapping[str, int] | None = None
     # GPUs that share the model
     gpus: int = 1
     # The GPUs are AMD's
@@ -208,11 +199,11 @@ def encoder_arguments(gpus: int, vllm: Vllm) -> tuple[str, ...]:
     return (_ENCODER, "data") if gpus > 1 and _ENCODER in vllm.flags else ()
 
 
-def video_bounds(factor: int, visual_tokens: int) -> Video:
-    """Return a video of the recent past that has no more visual tokens than one picture."""
+def video_bounds(factor: int, visual_tokens: int) -> dict[str, int]:
+    """Return a video of the recent past that has no more visual tokens than one picture, with vLLM's names."""
     frames = 8
     side = factor * math.isqrt(max(1, visual_tokens * 2 // frames))
-    return Video(frames, side, side)
+    return {"num_frames": frames, "width": side, "height": side}
 
 
 def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
@@ -223,8 +214,7 @@ def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
     video = serving.video
     # Sizes came after 0.11; 0.30 is tested.
     if video is not None and vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
-        size = {"num_frames": video.frames, "width": video.width, "height": video.height}
-        inputs["video"] = {"count": 1, **size}
+        inputs["video"] = {"count": 1, **video}
     return inputs
 
 

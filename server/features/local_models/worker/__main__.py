@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             raise ModelFolderError(
                 f"The number format is {arguments.dtype[:20]}; {', '.join(weights.DTYPES)} are allowed."
             )
-        found = weights.read(Path(arguments.model))
+        found = weights.read(arguments.folder)
     except ModelFolderError as error:
         channel.send("failed", code="model", message=error.message)
         return 1
@@ -158,13 +158,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             " Install them there, or set ENGINE_PYTHON to a Python that has them.",
         )
         return 1
-    options = loading.Options(
-        folder=Path(arguments.model),
-        dtype=arguments.dtype,
-        device=arguments.device,
-        context=arguments.context,
-        trust_remote_code=arguments.trust_remote_code,
-    )
+    options = loading.Options(**vars(arguments))
     try:
         loaded = loading.load(options, found, report)
         generator = generating.Generator(loaded)
@@ -214,7 +208,9 @@ def main() -> int:
         prog="python -m server.features.local_models.worker",
         description="Answers on its standard streams with a model.",
     )
-    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument(
+        "--model", type=Path, required=True, dest="folder", help="the model's folder"
+    )
     parser.add_argument("--dtype", default="auto", help="auto, float16, bfloat16 or float32")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--context", type=int, default=8192, help="tokens of prompt and answer")
