@@ -178,7 +178,9 @@ class Generator:
                 if message is None:
                     raise self._gone()
                 if message.type == "error":
-                    raise _failure(message)
+                    text = str(message.header.get("message"))
+                    refused = message.header.get("code") in _REFUSALS
+                    raise EngineRefused(text) if refused else EngineFailed(text)
                 yield message
                 if message.type == "end":
                     return
@@ -234,10 +236,3 @@ class Generator:
         if message.type == "loading" and not self.backend:
             phase = _PHASES.get(str(message.header.get("phase")), "loading")
             self._on_progress(LoadProgress(phase))
-
-
-def _failure(message: Message) -> EngineError:
-    text = str(message.header.get("message"))
-    if message.header.get("code") in _REFUSALS:
-        return EngineRefused(text)
-    return EngineFailed(text)

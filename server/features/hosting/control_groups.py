@@ -28,16 +28,13 @@ def main_memory() -> tuple[int, int]:
     """Return the bytes of main memory, all and available, within the limits of the control groups."""
     total = free = 0
     try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            name, _, rest = line.partition(":")
-            if name == "MemTotal":
-                total = int(rest.split()[0]) * 1024
-            elif name == "MemAvailable":
-                free = int(rest.split()[0]) * 1024
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
+        total, free = (int(found[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
         groups = list(_groups())
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, LookupError):
         return total, free
-    for limit, left in (found for group in groups if (found := _within(group))):
+    for limit, left in (bounds for group in groups if (bounds := _within(group))):
         total, free = min(total, limit), min(free, left)
     return total, free
 

@@ -42,6 +42,11 @@ class Gpu:
     watts: float | None
     celsius: float | None
 
+    @property
+    def memory_free(self) -> int | None:
+        total, used = self.memory_total, self.memory_used
+        return None if total is None or used is None else max(0, total - used)
+
 
 class GpuReader:
     """Finds the tool that reads the GPUs, once: `source` names it, or `why_none` says why not."""
@@ -156,21 +161,14 @@ def _find_amd_smi() -> Callable[[], list[Gpu]]:
     names = amd_smi_names(_run([tool, "static", "--asic", "--json"]))
     command = [tool, "metric", "--usage", "--power", "--temperature", "--mem-usage", "--json"]
 
-    def read() -> list[Gpu]:
-        return amd_smi_gpus(_run(command), names)
-
-    return read
+    return lambda: amd_smi_gpus(_run(command), names)
 
 
 def _find_rocm_smi() -> Callable[[], list[Gpu]]:
     shown = ("productname", "use", "power", "temp")
     command = [_tool("rocm-smi"), *(f"--show{what}" for what in shown)]
     command += ["--showmeminfo", "vram", "--json"]
-
-    def read() -> list[Gpu]:
-        return rocm_smi_gpus(_run(command))
-
-    return read
+    return lambda: rocm_smi_gpus(_run(command))
 
 
 def amd_smi_names(output: Any) -> dict[int, str]:

@@ -24,7 +24,7 @@ from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
 from server.features.hosting.control_groups import cores, main_memory
-from server.features.hosting.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting.gpu import GpuError, GpuReader
 from server.shared.processes.environment import passed_on
 
 T = TypeVar("T")
@@ -219,7 +219,8 @@ class HostProbe:
         except GpuError as error:
             return (), f"The GPU cannot be read: {error}."
         vendor = Vendor.NVIDIA if self._gpus.source == "NVIDIA" else Vendor.AMD
-        return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
+        gpus = [HostGpu(vendor, one.name, one.memory_total, one.memory_free) for one in found]
+        return tuple(gpus), "" if found else "No GPU was found."
 
     def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
         """Find the models' Python, its libraries, torch's device beside the CPU, its models."""
@@ -265,12 +266,6 @@ def sandboxed() -> bool:
 
 
 # Parts of the examination
-
-
-def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
-    total, used = found.memory_total, found.memory_used
-    free = None if total is None or used is None else max(0, total - used)
-    return HostGpu(vendor, found.name, total, free)
 
 
 def _ask_python(path: str) -> Answer[_AboutPython]:

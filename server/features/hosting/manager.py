@@ -123,16 +123,14 @@ class ModelRun:
                     on_turn()
                 elif tools.active.silent_seconds() > tools.silent_seconds:
                     break
-                elif await self._stuck_seconds(loaded) > tools.silent_seconds:
+                elif (
+                    isinstance(loaded, ServerRuntime)
+                    and await loaded.stuck_seconds(tools.active.answering) > tools.silent_seconds
+                ):
                     hung = "went on with an answer that nobody waited for, and was ended to free it for others."
                     break
         how = loaded.how_it_ended() if loaded.ended.is_set() else hung
         return Ended(how, calm=clock() - began >= _CALM_SECONDS)
-
-    async def _stuck_seconds(self, loaded: Runtime) -> float:
-        if not isinstance(loaded, ServerRuntime):
-            return 0.0
-        return await loaded.stuck_seconds(self._tools.active.answering)
 
     def gives_back(self, gpu_free: Sequence[int] | None) -> tuple[int, ...]:
         """Return for each GPU the bytes that are free without it, beyond those that are free now."""

@@ -113,12 +113,8 @@ class Planner:
                 found = self._gpus.read()
             except GpuError:
                 return None
-        free = []
-        for gpu in found:
-            if gpu.memory_total is None or gpu.memory_used is None:
-                return None
-            free.append(gpu.memory_total - gpu.memory_used)
-        return tuple(free) or None
+        free = tuple(gpu.memory_free for gpu in found)
+        return tuple(count or 0 for count in free) if free and None not in free else None
 
 
 def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:

@@ -153,9 +153,12 @@ class ServerRuntime:
                 raise StartFailed(f"It was stopped. {engine_log.NO_GPU}")
             state = await self._probed()
             if self.ended.is_set():
+                # No question is in its log yet.
+                lines = self._process.lines
+                said = engine_log.first_error(lines) or "Its log says more."
                 raise StartFailed(
-                    f"It {self._how()}. {self._why_not_started()}",
-                    port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
+                    f"It {self._how()}. {self._known_reason() or f'{said} {_TRY}'}",
+                    port_taken=any(_PORT_TAKEN.search(line) for line in lines),
                 )
             first = state is EngineState.MISCONFIGURED and wrong_since is None
             if state is not EngineState.MISCONFIGURED:
@@ -249,11 +252,6 @@ class ServerRuntime:
             with contextlib.suppress(ValueError):
                 return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
         return self._process.how_it_ended()
-
-    def _why_not_started(self) -> str:
-        """Return the reason by its log's first error: no question is in that yet."""
-        said = engine_log.first_error(self._process.lines)
-        return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 
     def _known_reason(self) -> str:
         """Return the reason, or "" where it is not a known one."""

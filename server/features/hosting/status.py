@@ -183,7 +183,6 @@ _MOST_LEFT = 24 * 3600
 _FETCHES = ("fetching files", "fetching the image")
 _MEASURED = "loading weights"
 _ANSWERS = (None, ModelType.VISION, ModelType.OMNI)
-Step = Literal["fetching", "loading"]
 
 
 class Pace:
@@ -212,26 +211,23 @@ class Pace:
 
 def coming(status: ManagerStatus, fetch: FetchStatus, pace: Pace, now: float) -> ModelComing:
     """Build the message. Without a `model`: none is on its way."""
-    if status.state is ManagerState.LOADING and _tells(status):
-        progress = status.progress
-        fetches = progress is not None and progress.phase in _FETCHES
-        told = progress is not None and (fetches or progress.phase == _MEASURED)
-        share = progress.percent if progress is not None and told else None
-        return _message(status.model, "fetching" if fetches else "loading", share, pace, now)
-    if fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
+    share: float | None = None
+    step: Literal["fetching", "loading"] = "fetching"
+    # A model that answers questions, on this machine: another's name may be its address.
+    here = status.model_type in _ANSWERS and status.mode is not RunMode.REMOTE
+    if status.state is ManagerState.LOADING and here:
+        model, progress = status.model, status.progress or LoadProgress("")
+        if progress.phase not in _FETCHES:
+            step = "loading"
+        if progress.phase in (*_FETCHES, _MEASURED):
+            share = progress.percent
+    elif fetch.state in (FetchState.FETCHING, FetchState.CHECKING):
+        model = fetch.model
         # The share of checking begins anew.
-        known = fetch.state is FetchState.FETCHING and fetch.total_bytes > 0
-        share = 100 * fetch.done_bytes / fetch.total_bytes if known else None
-        return _message(fetch.model, "fetching", share, pace, now)
-    return ModelComing()
-
-
-def _tells(status: ManagerStatus) -> bool:
-    """True for a model that answers questions, on this machine: another's name may be its address."""
-    return status.model_type in _ANSWERS and status.mode is not RunMode.REMOTE
-
-
-def _message(model: str, step: Step, share: float | None, pace: Pace, now: float) -> ModelComing:
+        if fetch.state is FetchState.FETCHING and fetch.total_bytes > 0:
+            share = 100 * fetch.done_bytes / fetch.total_bytes
+    else:
+        return ModelComing()
     share = min(100.0, max(0.0, share)) if share is not None else None
     return ModelComing(
         model=model.rstrip("/").rpartition("/")[2],
@@ -249,39 +245,32 @@ class Visitors:
 
     def __init__(self, look: Callable[[float], ModelComing]) -> None:
         self._look = look
-        self._parts: WeakSet[Coming] = WeakSet()
-        self._told = ModelComing()
+        self.parts: WeakSet[Coming] = WeakSet()
+        self.told = ModelComing()
         self._timer: asyncio.TimerHandle | None = None
 
     def part(self, context: SessionContext) -> Coming:
         part = Coming(context, self)
-        self._parts.add(part)
+        self.parts.add(part)
         if self._timer is None:
             self._tick()
         return part
 
-    def remove(self, part: Coming) -> None:
-        self._parts.discard(part)
-
-    @property
-    def told(self) -> ModelComing:
-        return self._told
-
     def _tick(self) -> None:
         """Look, and tell what has changed; goes on while there are sessions."""
         self._timer = None
-        if not self._parts:
+        if not self.parts:
             return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(LOOK_SECONDS, self._tick)
         message = self._look(loop.time())
-        if message != self._told:
-            self._told = message
-            for part in self._parts:
-                part.tell(message)
+        if message != self.told:
+            self.told = message
+            for part in self.parts:
+                part.outbox.put(message)
 
     def close(self) -> None:
-        self._parts.clear()
+        self.parts.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -291,15 +280,12 @@ class Coming(SessionPart):
     """One session's part: tells its client, also a new socket while a model is on its way."""
 
     def __init__(self, context: SessionContext, visitors: Visitors) -> None:
-        self._outbox = context.outbox
+        self.outbox = context.outbox
         self._visitors = visitors
-
-    def tell(self, message: ModelComing) -> None:
-        self._outbox.put(message)
 
     def greet(self) -> None:
         if self._visitors.told.model:
-            self._outbox.put(self._visitors.told)
+            self.outbox.put(self._visitors.told)
 
     def stop(self) -> None:
-        self._visitors.remove(self)
+        self._visitors.parts.discard(self)

@@ -383,7 +383,7 @@ def _container_words(
     container.
     """
     program = host.container_program or ""
-    podman = program == host.podman
+    podman, ram = program == host.podman, host.ram_total_bytes
     mounted, inside = mount(folder)
     amd = host.gpus[0].vendor is Vendor.AMD
     if amd:
@@ -400,7 +400,9 @@ def _container_words(
         # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too
         # small.
         *("--ipc=private", "--shm-size=8g"),
-        *_no_swap(host.ram_total_bytes),
+        # Memory and swap together may be as large as memory alone: that keeps pictures and questions out of
+        # swap. The bound itself is the whole machine.
+        *((f"--memory={ram}b", f"--memory-swap={ram}b") if ram else ()),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         # Otherwise SELinux hides the folder, or requires relabelling it.
         *("--security-opt", "label=disable"),
@@ -417,16 +419,6 @@ def _container_words(
         choice.image or IMAGES[host.gpus[0].vendor],
         "serve",
     ), inside
-
-
-def _no_swap(ram_bytes: int) -> tuple[str, ...]:
-    """Return flags that keep pictures and questions out of swap; none where the machine's memory is
-    unknown.
-
-    Memory and swap together may be as large as memory alone, which leaves no swap. The bound itself
-    is the whole machine.
-    """
-    return (f"--memory={ram_bytes}b", f"--memory-swap={ram_bytes}b") if ram_bytes else ()
 
 
 def mount(folder: Path) -> tuple[Path, str]:
