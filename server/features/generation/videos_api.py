@@ -214,19 +214,10 @@ def _bounds(request: httpx2.Request) -> Bounds:
 
 def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:
     """Fields of a multipart form, by their names there."""
-    names = {
-        "prompt": "prompt",
-        "negative_prompt": "negative_prompt",
-        "width": "width",
-        "height": "height",
-        "frames": "num_frames",
-        "fps": "fps",
-        "seed": "seed",
-        "steps": "num_inference_steps",
-        "guidance": "guidance_scale",
-    }
-    given = {names[key]: value for key, value in asked.items() if key in names and value != ""}
-    return {key: (None, str(value)) for key, value in given.items()}
+    names = {name: name for name in ("prompt", "negative_prompt", "width", "height", "fps", "seed")}
+    names |= {"frames": "num_frames", "steps": "num_inference_steps", "guidance": "guidance_scale"}
+    given = ((names[key], value) for key, value in asked.items() if key in names and value != "")
+    return {name: (None, str(value)) for name, value in given}
 
 
 def _step(job: Mapping[str, Any], steps: int) -> Message:

@@ -43,6 +43,8 @@ ADAPTER = "adapter_config.json"
 GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
 MAX_GGUF_FILES = 2 * MAX_PARTS
+# The name of a kind of models
+_KIND = r"[A-Za-z0-9_.-]{1,80}"
 # A model needs one file of each of these groups for texts and pictures.
 _TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
@@ -183,7 +185,7 @@ def _is_model(path: Path) -> bool:
 def _transformers(folder: Path) -> Model:
     config = read_json(folder / CONFIG)
     kind = config.get("model_type")
-    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
+    if not isinstance(kind, str) or not re.fullmatch(_KIND, kind):
         raise ModelFolderError(
             f"{folder / CONFIG} names no model_type, so the kind of this model is unknown. {AGAIN}"
         )
@@ -223,7 +225,7 @@ def _transformers(folder: Path) -> Model:
 def _pipeline(folder: Path) -> Model:
     index = read_json(folder / PIPELINE)
     name = index.get("_class_name")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name):
+    if not isinstance(name, str) or not re.fullmatch(_KIND, name):
         raise ModelFolderError(
             f"{folder / PIPELINE} names no _class_name, so the kind of this model is unknown. {AGAIN}"
         )
@@ -344,7 +346,7 @@ def _kind(text: Gguf, pictures: Gguf) -> str:
     """Return the type that config.json has for this model; llama.cpp's own name for unknown ones."""
     known = _GGUF_PROJECTORS.get(pictures.projector) or _GGUF_TEXTS.get(text.architecture)
     kind = known or text.architecture
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", kind):
+    if not re.fullmatch(_KIND, kind):
         raise ModelFolderError(
             f"The GGUF file names no architecture, so the kind of this model is unknown. {gguf.AGAIN}"
         )
@@ -439,15 +441,11 @@ def _remote_code(folder: Path, kind: str) -> bool:
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
     if kind not in families.FAMILIES:
         names.append(CONFIG)
-    for name in names:
-        if not (folder / name).is_file():
-            continue
-        classes = read_json(folder / name).get("auto_map")
-        values = classes.values() if isinstance(classes, dict) else ()
-        for value in values:
-            paths = value if isinstance(value, list) else [value]
-            for path in paths:
-                file = str(path).rpartition("--")[2].partition(".")[0]
+    for path in (folder / name for name in names):
+        classes = read_json(path).get("auto_map") if path.is_file() else None
+        for value in classes.values() if isinstance(classes, dict) else ():
+            for one in value if isinstance(value, list) else [value]:
+                file = str(one).rpartition("--")[2].partition(".")[0]
                 if re.fullmatch(r"\w+", file) and (folder / f"{file}.py").is_file():
                     return True
     return False
