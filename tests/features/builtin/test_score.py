@@ -102,6 +102,7 @@ def test_what_names_things_takes_little_memory() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("calculated_once")
 async def test_the_engine_keeps_its_score() -> None:
     """On the half for tuning, with the models that come with it; docs/FIGURES.md has what it reached."""
     found = await score.answers(one for one in cases() if tuned(one.picture))

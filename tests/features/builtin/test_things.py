@@ -32,6 +32,8 @@ from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_engine import ask, picture, put_code, request, scene, write
 from tests.support.parts import at_night
 
+pytestmark = pytest.mark.usefixtures("calculated_once")
+
 Bgr = NDArray[np.uint8]
 
 HELLO, HELP, BEYOND, WHERE = "Hello!", "What can you do?", "Why is it white?", "Where is the cup?"
