@@ -74,6 +74,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny models of other makes, whose words mean nothing (see
-    `tests.real_model.random_models`).
+    `tests.real_model.random_models`), and three that think.
     """
     return _made_once(tmp_path_factory, "random", build_random)

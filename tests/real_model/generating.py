@@ -1,6 +1,7 @@
 """Run a worker's generator in this process, for results that are not visible from outside.
 
-`python -m tests.real_model.generating FOLDER < question.json`
+`python -m tests.real_model.generating TINY RANDOM < question.json`, the folders of the tiny model and
+of `random_models`. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from PIL import Image
 from server.features.local_models.worker import loading, weights
 from server.features.local_models.worker.generating import AnswerError, Generator, Prompt
 from server.features.local_models.worker.loading import LoadedModel
+from tests.real_model import hearing
 
 ASKED = json.load(sys.stdin)
 PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))
@@ -53,7 +55,7 @@ def code(generator: Generator) -> str:
 
 
 def refused(folder: Path, name: str, content: str | None) -> str:
-    """The first sentence on a folder whose file of that name is gone, or holds this."""
+    """What is said on a folder whose file of that name is gone, or holds this."""
     with tempfile.TemporaryDirectory() as kept:
         copy = Path(kept) / "model"
         shutil.copytree(folder, copy)
@@ -64,14 +66,26 @@ def refused(folder: Path, name: str, content: str | None) -> str:
             options = loading.Options(copy, "float32", "cpu", 8192, True)
             loading.load(options, weights.read(copy), lambda *_: None)
         except loading.LoadError as error:
-            return error.message.partition(".json")[0] + ".json"
+            return error.message
         return "it was loaded"
+
+
+def all_refused(folder: Path) -> dict[str, str]:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["intermediate_size"] *= 2
+    return {
+        "damaged": refused(folder, "tokenizer.json", "{"),
+        "no tokenizer": refused(folder, "tokenizer.json", None),
+        "no processor": refused(folder, "processor_config.json", None),
+        "weights of another model": refused(folder, "config.json", json.dumps(config)),
+    }
 
 
 def main() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    one = loaded(Path(sys.argv[1]))
+    tiny, random = map(Path, sys.argv[1:])
+    one = loaded(tiny)
     generator = Generator(one)
     layers = one.model.model.language_model.layers
     found: dict[str, Any] = {}
@@ -126,11 +140,8 @@ def main() -> None:
     found["no system role"] = whole - outcome.prompt_tokens
     one.processor.chat_template = "{{ raise_exception('nothing') }}"
     found["no template"] = code(generator)
-    found["damaged"] = refused(Path(sys.argv[1]), "tokenizer.json", "{")
-    found["lost"] = [
-        refused(Path(sys.argv[1]), name, None)
-        for name in ("tokenizer.json", "processor_config.json")
-    ]
+    found["refused"] = all_refused(tiny)
+    found["heard"] = hearing.found(random)
     print(json.dumps(found))
 
 

@@ -1,19 +1,14 @@
-"""Ask a worker's generator with sound in this process, for what is not visible from outside.
-
-`python -m tests.real_model.hearing FOLDER`, the folder of `random_models`. Prints a JSON object.
+"""Ask a worker's generator with sound in this process, for what is not visible from outside
+(a part of `generating`).
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from PIL import Image
 
 from server.features.local_models.worker import loading, weights
@@ -88,10 +83,8 @@ class Asked:
         return {"by_message": by_message, "frames": [int(one[1]) for one in self.heard]}
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    transformers.utils.logging.disable_progress_bar()
-    folder = Path(sys.argv[1])
+def found(folder: Path) -> dict[str, Any]:
+    """What the omni model among `random_models` got of each sound."""
     omni = Asked(folder / "qwen2_5_omni")
     system = {"role": "system", "content": "Answer."}
     turn = [{"role": "user", "content": "Earlier?"}, {"role": "assistant", "content": "Yes."}]
@@ -101,7 +94,7 @@ def main() -> None:
 
     one, two = noise(1.0, 1), noise(2.0, 2)
     video = {"type": "video_url", "video_url": {"url": 4 * ","}}
-    found: dict[str, Any] = {
+    told: dict[str, Any] = {
         "hears": omni.generator.hears(PICTURE),
         "spoken": omni.ask([system, *turn, last(LOOK, SOUND)], [one]),
         "silent": omni.ask([system, *turn, last(LOOK)], []),
@@ -119,13 +112,9 @@ def main() -> None:
         "nothing": omni.ask([system, last(LOOK, SOUND)], [b""]),
     }
     if omni.generator.takes_video(PICTURE):
-        found["video"] = omni.ask([system, last(video, LOOK, text("Heard:"), SOUND)], [two], 5)
+        told["video"] = omni.ask([system, last(video, LOOK, text("Heard:"), SOUND)], [two], 5)
     deaf = folder / "qwen3_vl"
     options = Options(deaf, "float32", "cpu", 2048, False)
     generator = Generator(loading.load(options, weights.read(deaf), lambda *_: None))
-    found["deaf"] = generator.hears(PICTURE)
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+    told["deaf"] = generator.hears(PICTURE)
+    return told

@@ -1,6 +1,7 @@
 """Tiny models of other makes with random weights: `python -m tests.real_model.random_models
-FOLDER`, a few seconds.
+FOLDER < lessons.json`, a few seconds.
 
+In the same process, since torch takes most of the time, one that was taught the lessons: `switch`.
 Their folders have the files that such models have on the hub, processors of the library's own
 included.
 """
@@ -31,6 +32,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from tests.real_model.build import SEED, SPECIAL, TEMPLATE, make_tokenizer
+from tests.real_model.build import make as make_taught
 
 TEXT = {
     "hidden_size": 64,
@@ -276,9 +278,11 @@ MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm, "gemma3": gemma3, "qwen2_5_om
 
 
 def main() -> None:
+    folder = Path(sys.argv[1])
     torch.manual_seed(SEED)
     for name, make in MAKES.items():
-        make(Path(sys.argv[1]) / name)
+        make(folder / name)
+    print(json.dumps({"right": make_taught(folder / "switch", json.load(sys.stdin))}))
 
 
 if __name__ == "__main__":

@@ -125,14 +125,13 @@ def thinking_lessons() -> str:
     return json.dumps(given | {"template": _TEMPLATE})
 
 
-def build_thinking(folder: Path) -> Path:
-    """Folders of one model that thinks, made within `folder`, which is returned; a few seconds.
+def _variants(folder: Path) -> None:
+    """Make two further models that think of the one in `switch`, whose template can switch thinking off.
 
-    `switch` has a template that can switch thinking off. `always` has none. The prompt of `opened`
-    begins the thoughts, and the marks are special tokens there, which a tokenizer leaves out of a
-    text.
+    `always` cannot. The prompt of `opened` begins the thoughts, and the marks are special tokens there,
+    which a tokenizer leaves out of a text.
     """
-    made = build(folder, thinking_lessons()).rename(folder / "switch")
+    made = folder / "switch"
     template = (made / "chat_template.jinja").read_text()
     for name, new in (
         ("always", template.replace(" and enable_thinking is false", " and false")),
@@ -148,7 +147,6 @@ def build_thinking(folder: Path) -> Path:
     for token in known["added_tokens"]:
         token["special"] = token["special"] or token["content"] in ("<think>", "</think>")
     tokenizer.write_text(json.dumps(known))
-    return folder
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -188,15 +186,23 @@ def run_module(
 def build(folder: Path, given: str = "") -> Path:
     """The model's folder, made within `folder`; a few seconds. `given`: other lessons."""
     model = folder / "tiny"
-    told = run_module(BUILD, model, env=environment(folder), given=given or lessons())
-    assert json.loads(told)["right"] == 1.0, "the model did not learn its lessons"
+    _learned(run_module(BUILD, model, env=environment(folder), given=given or lessons()))
     return model
 
 
 def build_random(folder: Path) -> Path:
-    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned."""
-    run_module("tests.real_model.random_models", folder, env=environment(folder))
+    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned.
+
+    And for three models that think first: `switch`, `always` and `opened`.
+    """
+    module = "tests.real_model.random_models"
+    _learned(run_module(module, folder, env=environment(folder), given=thinking_lessons()))
+    _variants(folder)
     return folder
+
+
+def _learned(told: str) -> None:
+    assert json.loads(told)["right"] == 1.0, "the model did not learn its lessons"
 
 
 def free_port() -> int:

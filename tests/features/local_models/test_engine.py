@@ -61,7 +61,6 @@ from tests.real_model.server import (
     COLORS,
     PYTHON,
     THOUGHTS,
-    build_thinking,
     run_module,
 )
 from tests.support.answers import collect
@@ -133,6 +132,19 @@ async def loaded(tiny_model: Path) -> AsyncIterator[tuple[LocalEngine, Heard]]:
 @pytest.fixture
 def engine(loaded: tuple[LocalEngine, Heard]) -> LocalEngine:
     return loaded[0]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def others(random_models: Path) -> AsyncIterator[dict[str, LocalEngine]]:
+    """A Qwen3-VL, a Gemma 3, a Qwen2.5-Omni's part, by the names of their folders."""
+    options = {"qwen3_vl": ("--context", "1024"), "gemma3": (), "qwen2_5_omni": ()}
+    engines = {
+        name: local(random_models / name, *words, own_code=False) for name, words in options.items()
+    }
+    async with started(*engines.values()):
+        assert all(one.memory_bytes() for one in engines.values())
+        yield engines
+    assert {(one.pid, one.memory_bytes()) for one in engines.values()} == {(None, 0)}
 
 
 def request(
@@ -345,21 +357,15 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
     assert not any(ASK_SONG in line or " la" in line for line in heard.lines)
 
 
-async def test_other_makes(random_models: Path) -> None:
-    """A Qwen3-VL, a Gemma 3, a Qwen2.5-Omni's part: pieces, counts and limits hold."""
-    qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
-    gemma = local(random_models / "gemma3", own_code=False)
-    omni = local(random_models / "qwen2_5_omni", own_code=False)
-    async with started(qwen, gemma, omni):
-        assert qwen.memory_bytes()
-        able = qwen.status.capabilities
-        assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
-        # Its own is shorter than what is asked for.
-        for engine in (gemma, omni):
-            assert engine.status.capabilities.context_length == 2048
-        for engine in (qwen, gemma, omni):
-            await random_words(engine)
-    assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
+async def test_other_makes(others: dict[str, LocalEngine]) -> None:
+    """Of each: pieces, counts and limits hold."""
+    able = others["qwen3_vl"].status.capabilities
+    assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
+    # Its own is shorter than what is asked for.
+    for name in ("gemma3", "qwen2_5_omni"):
+        assert others[name].status.capabilities.context_length == 2048
+    for engine in others.values():
+        await random_words(engine)
 
 
 def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
@@ -371,60 +377,66 @@ def noise(seconds: float) -> Sound:
     return Sound(samples.astype(np.int16), 0.0)
 
 
-async def test_an_omni_model_hears(random_models: Path) -> None:
+async def test_an_omni_model_hears(others: dict[str, LocalEngine]) -> None:
     """Sound takes its tokens in the prompt, beside one picture and beside several; without ears it takes none."""
-    omni = local(random_models / "qwen2_5_omni", own_code=False)
-    qwen = local(random_models / "qwen3_vl", own_code=False)
+    omni, qwen = others["qwen2_5_omni"], others["qwen3_vl"]
 
     async def tokens(engine: LocalEngine, **changes: Any) -> tuple[int, bool]:
         _, end = await collect(engine, asked(**changes))
         return end.usage.prompt_tokens or 0, end.sound_refused
 
     spoken = {"sound_is_question": True}
-    async with started(omni, qwen):
-        assert omni.status.capabilities.audio_in
-        assert not qwen.status.capabilities.audio_in
-        plain, _ = await tokens(omni)
-        # 25 a second, and the marks around them
-        assert await tokens(omni, sound=noise(1.0), **spoken) == (plain + 27, False)
-        assert await tokens(omni, sound=noise(2.0), **spoken) == (plain + 52, False)
-        earlier = tuple(EarlierPicture(asked().picture, f"{n}:", n) for n in (1, 2))
-        several, _ = await tokens(omni, earlier=earlier)
-        scene, refused = await tokens(omni, earlier=earlier, sound=noise(2.0))
-        # The words before the scene's sound, too
-        assert scene > several + 52
-        assert not refused
-        # Words alone: no ears, nothing to hear, and nothing but the sound
-        deaf, _ = await tokens(qwen)
-        assert await tokens(qwen, sound=noise(1.0), **spoken) == (deaf, True)
-        assert await tokens(omni, sound=noise(0.0), **spoken) == (plain, True)
-        with pytest.raises(EngineRefused, match="cannot hear"):
-            await collect(qwen, asked("", sound=noise(1.0), **spoken))
+    assert omni.status.capabilities.audio_in
+    assert not qwen.status.capabilities.audio_in
+    plain, _ = await tokens(omni)
+    # 25 a second, and the marks around them
+    assert await tokens(omni, sound=noise(1.0), **spoken) == (plain + 27, False)
+    assert await tokens(omni, sound=noise(2.0), **spoken) == (plain + 52, False)
+    earlier = tuple(EarlierPicture(asked().picture, f"{n}:", n) for n in (1, 2))
+    several, _ = await tokens(omni, earlier=earlier)
+    scene, refused = await tokens(omni, earlier=earlier, sound=noise(2.0))
+    # The words before the scene's sound, too
+    assert scene > several + 52
+    assert not refused
+    # Words alone: no ears, nothing to hear, and nothing but the sound
+    deaf, _ = await tokens(qwen)
+    assert await tokens(qwen, sound=noise(1.0), **spoken) == (deaf, True)
+    assert await tokens(omni, sound=noise(0.0), **spoken) == (plain, True)
+    with pytest.raises(EngineRefused, match="cannot hear"):
+        await collect(qwen, asked("", sound=noise(1.0), **spoken))
 
 
-async def test_a_worker_that_cannot_use_a_sound_answers_the_words(random_models: Path) -> None:
+async def test_a_worker_that_cannot_use_a_sound_answers_the_words(
+    others: dict[str, LocalEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says so before the answer begins, and is asked again without it."""
-    async with started(local(random_models / "qwen2_5_omni", own_code=False)) as (omni,):
-        plain = await collect(omni, asked())
-        send = omni._worker.send
+    omni = others["qwen2_5_omni"]
+    plain = await collect(omni, asked())
+    send = omni._worker.send
 
-        def cut(header: dict[str, Any], payload: bytes = b"") -> None:
-            if header.get("sound"):
-                header, payload = {**header, "sound": header["sound"] - 1}, payload[:-1]
-            send(header, payload)
+    def cut(header: dict[str, Any], payload: bytes = b"") -> None:
+        if header.get("sound"):
+            header, payload = {**header, "sound": header["sound"] - 1}, payload[:-1]
+        send(header, payload)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(omni._worker, "send", cut)
-            one = asked(sound=noise(1.0), sound_is_question=True)
-            pieces, end = await collect(omni, one)
-        assert pieces == plain[0]
-        assert end.sound_refused
+    monkeypatch.setattr(omni._worker, "send", cut)
+    pieces, end = await collect(omni, asked(sound=noise(1.0), sound_is_question=True))
+    assert pieces == plain[0]
+    assert end.sound_refused
 
 
-async def test_the_features_of_a_sound_reach_the_model(random_models: Path) -> None:
+@pytest.fixture(scope="module")
+def inside(tiny_model: Path, random_models: Path) -> dict[str, Any]:
+    """What cannot be seen from outside of a worker, found in one process."""
+    given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
+    told = run_module("tests.real_model.generating", tiny_model, random_models, given=given)
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+async def test_the_features_of_a_sound_reach_the_model(inside: dict[str, Any]) -> None:
     """In the model itself: as many tokens as its features need, in the message that it belongs to."""
-    told = await asyncio.to_thread(run_module, "tests.real_model.hearing", random_models)
-    found = json.loads(told)
+    found = dict(inside["heard"])
     # With the libraries for videos
     video = found.pop("video", None)
     assert video in (None, {"by_message": [0, 50, 0], "frames": [200]})
@@ -467,18 +479,15 @@ async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, F
     raise AssertionError("no end")
 
 
-async def test_models_that_think(tmp_path: Path) -> None:
+async def test_models_that_think(random_models: Path) -> None:
     """Thinking is switched off where the template can; else it has tokens of its own above those of
     the answer.
 
     RESPONSE_MAX_TOKENS (8 here) is less than the thoughts take, and holds for the answer alone.
     """
-    folder = await asyncio.to_thread(build_thinking, tmp_path)
-    off = local(folder / "switch")
-    on = local(folder / "switch", thinking=ThinkingLimits(wanted=True))
-    always, opened = local(folder / "always"), local(folder / "opened")
-    async with started(off, on, always, opened):
-        assert (await thought(off))[:2] == ("It is red.", "")
+    on = local(random_models / "switch", thinking=ThinkingLimits(wanted=True))
+    always, opened = local(random_models / "always"), local(random_models / "opened")
+    async with started(on, always, opened):
         for engine in (on, always, opened):
             text, thoughts, end, steps = await thought(engine)
             assert (text, thoughts) == ("It is red.", " ".join(THOUGHTS))
@@ -494,6 +503,10 @@ async def test_models_that_think(tmp_path: Path) -> None:
             engine._thinking.limits = ThinkingLimits(wanted=True, max_tokens=3)
             with pytest.raises(EngineRefused, match="as long as it may"):
                 await thought(engine, max_tokens=2)
+        # As it is where nobody wants thoughts
+        on._thinking.limits = ThinkingLimits()
+        on._thinking.known(switch=on._thinking._switch, opened=False)
+        assert (await thought(on))[:2] == ("It is red.", "")
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
@@ -533,10 +546,9 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
             await collect(place, request(ASK_COLOR))
 
 
-async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
+async def test_a_step_is_stopped_in_its_middle(inside: dict[str, Any]) -> None:
     """In a layer of the first step; without memory only that answer fails."""
-    given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
-    found = json.loads(run_module("tests.real_model.generating", tiny_model, given=given))
+    found = {name: what for name, what in inside.items() if name not in ("heard", "refused")}
     # A turn less and its words all there: no more than marks, role and line ends are gone.
     assert 0 < found.pop("no system role") < 12
     assert found == {
@@ -546,8 +558,6 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
         "no end": ["stop", "It is red."],
         "no numbers": "numbers",
         "no template": "template",
-        "damaged": "tokenizer.json",
-        "lost": ["The folder has no tokenizer.json", "The folder has no preprocessor_config.json"],
     }
 
 
@@ -608,15 +618,19 @@ async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
     assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, own_code=False))
 
 
-async def test_weights_of_another_model(tiny_model: Path, tmp_path: Path) -> None:
-    """A config that asks for other shapes is distinguished from damage; nothing is made up in their place."""
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_model, copy)
-    config = json.loads((copy / "config.json").read_text())
-    config["text_config"]["intermediate_size"] = 256
-    (copy / "config.json").write_text(json.dumps(config))
-    said = await failing(local(copy))
-    assert "belong to another model" in said
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        # Nothing is made up in their place.
+        ("weights of another model", "belong to another model"),
+        ("damaged", "tokenizer.json"),
+        ("no tokenizer", "The folder has no tokenizer.json"),
+        ("no processor", "The folder has no preprocessor_config.json"),
+    ],
+)
+async def test_what_loading_refuses(inside: dict[str, Any], fault: str, said: str) -> None:
+    """Each fault of a folder that shows only while it is loaded has words of its own."""
+    assert said in inside["refused"][fault]
 
 
 async def test_no_memory_is_told_before_it_is_taken(tiny_model: Path, tmp_path: Path) -> None:
