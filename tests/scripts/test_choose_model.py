@@ -143,7 +143,8 @@ class BufferPool:
         self.home = folder / "home"
         self.hub = hub
         self.home.mkdir()
-        left_out = shutil.ignore_patterns("__pycache__", "bench", "monitoring")
+        # With what is compiled, which takes seconds.
+        left_out = shutil.ignore_patterns("bench", "monitoring")
         for name in ("scripts", "server", "client"):
             shutil.copytree(ROOT / name, self.root / name, ignore=left_out)
         shutil.copy(ROOT / "config.py", self.root)
