@@ -58,9 +58,7 @@ def test_still_scenes_do_not_wake(clip: Clip) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.night) for seed in range(3, 10))]
-)
+@pytest.mark.parametrize("seed", [0, 1, *at_night(*range(2, 10))])
 def test_light_that_drifts_is_no_change(seed: int) -> None:
     """On none of ten pictures, also those with white parts that a full sensor cuts off."""
     clip = Clip("light drift", 45.0, seed, see=light_drift)
