@@ -58,4 +58,4 @@ def calculated_once() -> Iterator[None]:
 
 
 def _digest(name: str, values: NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
-    return name, values.shape, hashlib.sha1(np.ascontiguousarray(values)).digest()
+    return name, values.shape, hashlib.sha1(np.ascontiguousarray(values).data).digest()

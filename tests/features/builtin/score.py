@@ -237,7 +237,13 @@ def _has(text: str, words: str) -> bool:
     """Find whole words; of a script without spaces, these letters."""
     if ord(words[0]) > 0x2E80:
         return words in text
-    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.I) is not None
+    return _whole_words(words).search(text) is not None
+
+
+@cache
+def _whole_words(words: str) -> re.Pattern[str]:
+    """Kept, since an answer is looked through for more of them than `re` keeps."""
+    return re.compile(rf"(?<!\w){re.escape(words)}(?!\w)", re.I)
 
 
 def _says_no(key: str) -> bool:
