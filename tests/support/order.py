@@ -19,7 +19,7 @@ USUAL, SLOW, PAGE = 0.1, 4.0, 7.0
 LONG: dict[str, float] = {
     "whole/test_real_model.py": 260.0,
     "features/local_models/test_engine.py": 210.0,
-    "features/cameras/test_whip_clients.py": 180.0,
+    "features/cameras/test_whip_clients.py": 70.0,
     "browser/test_page_operator.py": 150.0,
     "browser/test_page_watches.py": 130.0,
     "whole/test_nothing_kept.py": 130.0,
