@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -262,9 +263,6 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 def wait(chosen: argparse.Namespace) -> int:
     """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
-    # Neither is there for a dry run.
-    import psutil
-
     from server.shared.processes import usage
 
     settings = loaded(chosen.env_file)
@@ -272,7 +270,7 @@ def wait(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
     next_word = began + PROGRESS_SECONDS
     while True:
-        if chosen.pid is not None and not psutil.pid_exists(chosen.pid):
+        if chosen.pid is not None and not _runs(chosen.pid):
             raise ModelError(
                 "vLLM ended before it was ready. Its log says why; `bash scripts/start_vllm_server.sh --explain FILE` reads"
                 " it and names the settings to change."
@@ -292,6 +290,16 @@ def wait(chosen: argparse.Namespace) -> int:
             say(f"Waiting for vLLM, {now - began:.0f} s.")
             next_word = now + PROGRESS_SECONDS
         time.sleep(min(1.0, 0.05 + (now - began) / 10))
+
+
+def _runs(pid: int) -> bool:
+    # By a signal: in a unit's sandbox /proc may not show it.
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 # Explaining
