@@ -55,7 +55,7 @@ def code(generator: Generator) -> str:
 
 
 def refused(folder: Path, name: str, content: str | None) -> str:
-    """What is said on a folder whose file of that name is gone, or holds this."""
+    """Return the sentence about a folder whose file of that name is gone, or holds this."""
     with tempfile.TemporaryDirectory() as kept:
         copy = Path(kept) / "model"
         shutil.copytree(folder, copy)

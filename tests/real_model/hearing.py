@@ -84,7 +84,7 @@ class Asked:
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """What the omni model among `random_models` got of each sound."""
+    """Return the features of each sound that reached the omni model among `random_models`."""
     omni = Asked(folder / "qwen2_5_omni")
     system = {"role": "system", "content": "Answer."}
     turn = [{"role": "user", "content": "Earlier?"}, {"role": "assistant", "content": "Yes."}]

@@ -96,7 +96,7 @@ Answer = tuple[T | None, str]
 
 
 class Programs:
-    """What programs said of themselves: each is asked in a thread of its own, since that takes up to minutes.
+    """Answers of programs about themselves: each is asked in a thread of its own, since that takes up to minutes.
 
     It is asked again when it has changed, and a minute after it failed. Thread-safe.
     """

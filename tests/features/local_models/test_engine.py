@@ -427,7 +427,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(
 
 @pytest.fixture(scope="module")
 def inside(tiny_model: Path, random_models: Path) -> dict[str, Any]:
-    """What cannot be seen from outside of a worker, found in one process."""
+    """Facts that cannot be seen from outside of a worker, found in one process."""
     given = json.dumps({"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]})
     told = run_module("tests.real_model.generating", tiny_model, random_models, given=given)
     found: dict[str, Any] = json.loads(told)
