@@ -5,7 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from server.features.builtin import locate, look_answers, prices, text_answers, time_answers
+from server.features.builtin import (
+    figure_answers,
+    locate,
+    look_answers,
+    prices,
+    text_answers,
+    time_answers,
+)
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import PRINTED, Answer, Facts, Speaker
@@ -43,18 +50,18 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.URL: text_answers.contact,
     Want.LEADS: text_answers.leads,
     Want.READ: text_answers.read,
-    Want.NUMBER: text_answers.number,
+    Want.NUMBER: figure_answers.number,
     Want.SAFE: text_answers.safe,
 }
 # Wants that only text answers
 _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
-    Want.MONEY_BACK: text_answers.money_back,
-    Want.ITEMS: text_answers.items,
-    Want.TOTAL: text_answers.total,
-    Want.PRICE: text_answers.price,
-    Want.CHEAPEST: text_answers.cheapest,
-    Want.DEAREST: text_answers.dearest,
-    Want.UNIT_PRICE: text_answers.unit_price,
+    Want.MONEY_BACK: figure_answers.money_back,
+    Want.ITEMS: figure_answers.items,
+    Want.TOTAL: figure_answers.total,
+    Want.PRICE: figure_answers.price,
+    Want.CHEAPEST: figure_answers.cheapest,
+    Want.DEAREST: figure_answers.dearest,
+    Want.UNIT_PRICE: figure_answers.unit_price,
     Want.HOURS: time_answers.opening,
     Want.DEPARTURE: time_answers.departure,
     Want.DURATION: time_answers.duration,
@@ -63,7 +70,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.DATE: time_answers.date,
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
-    **dict.fromkeys(MEASURES, text_answers.measure),
+    **dict.fromkeys(MEASURES, figure_answers.measure),
 }
 
 # Wants whose answer is about the engine, with the picture's facts below it

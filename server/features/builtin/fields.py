@@ -204,7 +204,7 @@ class _Days:
                 for name in plain(names).split():
                     self.numbers.setdefault(name.rstrip("*"), number)
         name = "|".join(sorted(map(re.escape, self.numbers), key=len, reverse=True))
-        self.one = re.compile(rf"(?<![^\W\d_])(?P<first>{name})(?![^\W\d_])\.?")
+        self.one = re.compile(rf"(?<![^\W\d_])(?P<first>{name})s?(?![^\W\d_])\.?")
         self.range = re.compile(
             rf"(?<![^\W\d_])(?P<first>{name})\.?(?:\s?[-–—~至到]\s?|\s(?:to|bis|au|a|through|thru|по)\s)(?P<last>{name})(?![^\W\d_])\.?"
         )
@@ -230,7 +230,8 @@ _ASKS_CLOSED = printed("asks_closed")
 _CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
 
 _SPAN = re.compile(
-    rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|to|bis|a|à|until|до|至)\s?{_CLOCK}(?![\d:])", re.I
+    rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|to|bis|a|à|alle|às|as|tot|until|до|至)\s?{_CLOCK}(?![\d:])",
+    re.I,
 )
 
 _ONE = re.compile(_CLOCK)
@@ -256,12 +257,11 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
     """Return the rows of opening hours, joined with their days where those stand above."""
     found: list[Opening] = []
     pending: tuple[str, frozenset[int]] | None = None
-    for row in rows:
-        folded, text = plain(row.text), row.text.rstrip(".")
-        days = weekdays(folded)
-        has_hours = (
-            _SPAN.search(_without_days(folded)) is not None or _CLOSED.search(folded) is not None
-        )
+    parts = ((row, *part) for row in rows for part in _parts(row.text.rstrip(".")))
+    for row, text, closed in parts:
+        folded = plain(text)
+        days = weekdays(folded) - closed
+        has_hours = tells_hours(text)
         if pending is not None and has_hours and _begins_with_hours(folded):
             found.append(Opening(f"{pending[0]} {text}", pending[1]))
             pending = None
@@ -277,6 +277,29 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
             days = found[-1].days if bare else frozenset()
             found.append(Opening(text, days))
     return found
+
+
+# What stands between the hours of one day and those of the next
+_NEXT = re.compile(r"[,;]\s+")
+
+
+def _parts(text: str) -> list[tuple[str, frozenset[int]]]:
+    """Return the parts of a row that each have their days and hours, and the days on which another part says that it is closed."""
+    parts = [""]
+    for part in _NEXT.split(text):
+        new = tells_hours(parts[-1]) and weekdays(plain(part))
+        parts[-1:] = [parts[-1], part] if new else [f"{parts[-1]}, {part}" if parts[-1] else part]
+    if len(parts) == 1 or not all(map(tells_hours, parts)):
+        return [(text, frozenset())]
+    shut = {one for one in parts if not _SPAN.search(_without_days(plain(one)))}
+    closed = frozenset().union(*(weekdays(plain(one)) for one in shut))
+    return [(one, frozenset() if one in shut else closed) for one in parts]
+
+
+def tells_hours(text: str) -> bool:
+    """Find whether a text has opening hours, or says that something is closed."""
+    folded = plain(text)
+    return _SPAN.search(_without_days(folded)) is not None or _CLOSED.search(folded) is not None
 
 
 def _begins_with_hours(folded: str) -> bool:

@@ -119,8 +119,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     spoken = sorted(codes, key=lambda code: code != own)
     # "Is it orange?" names no fruit.
     is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
-    things = names_in(_without(text, intent.asked) if is_hue else text, spoken[:1])
-    intent, things = _without_wearer(intent, things)
+    plates = _PLATES.sub("", text)
+    things = names_in(_without(plates, intent.asked) if is_hue else plates, spoken[:1])
+    intent, things = _without_wearer(intent, things, text)
     if not things:
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
@@ -181,9 +182,12 @@ def _whom_or_where(intent: Intent, text: str) -> Intent:
     )
 
 
-def _without_wearer(intent: Intent, things: tuple[str, ...]) -> tuple[Intent, tuple[str, ...]]:
+def _without_wearer(
+    intent: Intent, things: tuple[str, ...], text: str
+) -> tuple[Intent, tuple[str, ...]]:
     """Return a question about what somebody wears as one about that: "Is the person wearing a watch?"."""
-    if intent.want is not Want.FACES or not intent.yes_no or intent.place or len(things) < 2:
+    about_one = intent.want is Want.FACES and intent.yes_no and not intent.place
+    if not about_one or len(things) < 2 or _THERE_ARE.search(text):
         return intent, things
     return replace(intent, want=Want.LOOKUP), tuple(one for one in things if one != PERSON)
 
@@ -210,7 +214,9 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         want = Want.BEYOND if _WHERE.search(text) else intent.want
         return replace(intent, want=want, words=(*intent.words, *order))
     if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
-        return replace(intent, want=Want.BEYOND)
+        # Print may tell an age.
+        aged = _AGE.search(text) is not None
+        return replace(intent, words=("age",)) if aged else replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
     if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
@@ -220,7 +226,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
-    if intent.want is Want.CHANGE and _WHICH.search(text):
+    if intent.want is Want.CHANGE and (_WHICH.search(text) or _COINS.search(text)):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
@@ -329,6 +335,14 @@ _MY = re.compile(
 _ABOUT = re.compile(
     r"\b(?:about|regarding|uber|au sujet|a propos|acerca|riguardo|dotyczy|hakkinda)\b|关于|について"
 )
+# "Does it give change?"
+_COINS = re.compile(r"\b(?:gives?|have|need|exact) (?:any |me |the )?change\b|\bchange for\b")
+# "Are there people in the boats?"
+_THERE_ARE = re.compile(
+    r"^\W*(?:is|are) there\b|^\W*(?:gibt es|sind|y a|il y a|hay|ci sono|zijn er|czy sa|ha) "
+)
+# No plate to eat from
+_PLATES = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b")
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # Lamps, and not how bright it is
@@ -349,6 +363,7 @@ _SENT = re.compile(
 )
 # "Who is the parcel for?"
 _FOR_WHOM = re.compile(
+    r"^\W*(?:whose|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
     r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
 )
@@ -379,7 +394,9 @@ _HOW = re.compile(
     r"^\W*(?:how|wie|comment|como|come|hoe|jak|как|як|nasil) (?:did|was|do|have|can|will|habe|hat|haben|wurde|kann|zahle|bezahle|ai|a|j|puis"
     r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
 )
-_WHO = re.compile(r"^\W*(?:who|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b")
+_WHO = re.compile(
+    r"^\W*(?:who|whose|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin|a qui|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b"
+)
 _TOWARDS = re.compile(
     r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"
 )
@@ -676,6 +693,8 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
     tokens = set(_WORD.findall(text))
     # "sundays" is Sunday, too.
     forms = tokens | {token[:-1] for token in tokens if token.endswith("s")}
+    parts = {_PART_OF_DAY.sub("", token) for token in tokens} - tokens
+    forms |= parts
     weekday = next(
         (
             number
@@ -689,8 +708,13 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
         in_days = 1
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
     named = _FIGURE.search(text) or one.common("other_time").search(text)
-    other_time = named is not None or names_month(text)
+    in_part = weekday is not None and not parts.isdisjoint(plain(one.days[weekday]).split())
+    other_time = named is not None or names_month(text) or in_part
     return place, weekday, in_days, other_time, colours
+
+
+# "Mittwochnachmittag"
+_PART_OF_DAY = re.compile(r"(?:(?:vor|nach)?mittag|morgen|abend|nacht)s?$")
 
 
 def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:

@@ -9,7 +9,7 @@ from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.tables import names_it
-from server.features.builtin.text_answers import code_sentence
+from server.features.builtin.text_answers import code_sentence, lookup, naming
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -35,7 +35,7 @@ def colour(s: Speaker) -> Answer:
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
-    return s.say("thing_missed", thing=s.thing_words.one(intent.things[0])), _of_picture(s)
+    return s.say("thing_missed", thing=s.thing_words.one(intent.things[0])), _of_what_fills(s)
 
 
 # Share up to which black or grey may be of windows, wheels and shadows, and from which another colour is a thing's own
@@ -72,8 +72,19 @@ def _of_place(s: Speaker) -> Answer:
         # "Is one of them brown?"
         return (s.cannot if s.facts.spots else _anywhere(s, whole)[0]), whole
     if intent.sought:
-        return unknown_thing(intent.language, intent.sought), _of_picture(s)
+        return unknown_thing(intent.language, intent.sought), _of_what_fills(s)
     return _of(s, place, whole)
+
+
+def _of_what_fills(s: Speaker) -> str:
+    """Tell the colours of a place beside a thing that is not found there, if they may be the thing's.
+
+    Black, white, grey and brown are mostly of what is around it.
+    """
+    here = s.facts.colours.get(s.intent.place or "middle", ())
+    found, _ = colours.thing(here, s.facts.ground, s.facts.rim)
+    vivid = found[:1] and found[0] not in (*colours.NEUTRAL, "brown")
+    return _of_picture(s) if vivid or s.intent.place else ""
 
 
 def _of_picture(s: Speaker) -> str:
@@ -255,6 +266,9 @@ def summary(s: Speaker) -> Answer:
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
+    if len(s.rows) >= PAGE and not s.intent.things and naming(s, s.words):
+        # "¿Qué hay de postre?" of a menu
+        return lookup(s)
     if s.intent.where and (places := [r for r in s.rows if fields.is_address(r.text)]):
         s.sources = {row.text: "" for row in places}
         return s.quote(places[0]) if len(places) == 1 else s.closest()

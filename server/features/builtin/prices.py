@@ -125,6 +125,8 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     if not best[0]:
         return None
     row = rows[best[1]]
+    if has_several(row, rows) and (one := paired(row, words)) is not None:
+        return one
     text = _last_money(rows, best[1])
     assert text is not None
     if all(pattern.search(plain(row.text)) is None for pattern in (_PIECES, _PER, _NOW, _OLD)):
@@ -134,6 +136,22 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
         row.text,
     )
     return Price(text, row, _without_money(label))
+
+
+def paired(row: Row, words: Sequence[str]) -> Price | None:
+    """Return the price behind the words of a row that name a thing: "Adult £9  Child £6"; None unless one is named best."""
+    found, begin = list[tuple[int, Price]](), 0
+    for text in _money(row.text, bare=True):
+        at = row.text.find(text, begin)
+        label = _without_money(row.text[begin:at])
+        if at < 0 or not letters(label):
+            return None
+        hits = sum(names_it(label, word) for word in words)
+        found.append((hits, Price(text, row, label)))
+        begin = at + len(text)
+    most = max(hits for hits, _ in found)
+    best = [price for hits, price in found if hits == most]
+    return best[0] if most and len(best) == 1 and not row.text[begin:].strip() else None
 
 
 def _is_named(row: Row, words: Sequence[str]) -> bool:
@@ -436,6 +454,11 @@ def with_columns(rows: Sequence[Row]) -> list[Row]:
         replace(row, price=end.text) if end is not None and lines_up(end, row) else row
         for row, end in zip(rows, ends, strict=True)
     ]
+
+
+def has_figure(row: Row) -> bool:
+    """Find whether a row has no price, but a figure that looks like one: beside a day."""
+    return not _money_of(row) and _BARE.search(row.text) is not None
 
 
 def _last_money(rows: Sequence[Row], index: int) -> str | None:

@@ -10,6 +10,7 @@ from itertools import pairwise, takewhile
 from statistics import median
 
 from server.core.frames import Scene
+from server.features.builtin.calendars import by_day
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters
@@ -95,7 +96,7 @@ class Speaker:
             # A blurred block of print is read as one large letter.
             self.rows = []
         if intent.want not in _WHOLE_LINES:
-            self.rows = sentences(self.rows)
+            self.rows = by_day(sentences(self.rows))
         if intent.want in _OF_PRICES:
             self.rows = with_columns(self.rows)
         # Codes hold addresses and numbers, too.
@@ -346,24 +347,25 @@ class Speaker:
         """Return a row with those that it announces, or with those that it continues and that continue it."""
         if follow := self.announced(row):
             return [row, *follow]
-        first = last = next((at for at, one in enumerate(self.rows) if one is row), None)
-        if first is None or last is None:
+        first = next((at for at, one in enumerate(self.rows) if one is row), None)
+        if first is None:
             return [row]
-
-        def goes_on(at: int) -> bool:
-            below = self.rows[at + 1] if at + 1 < len(self.rows) else None
-            begun = below is not None and below.text[:1].islower() and not below.apart
-            # Rows of few words are a list, but for "Not suitable for".
-            text = self.rows[at].text
-            words = text.split()
-            open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()
-            return begun and text[-1:] not in ".!?:" and (len(words) > MOST_HEADING or open_end)
-
-        while first and first > last - _MOST_LINES and goes_on(first - 1):
+        last = first
+        while first and first > last - _MOST_LINES and self._goes_on(first - 1):
             first -= 1
-        while last < first + _MOST_LINES and goes_on(last):
+        while last < first + _MOST_LINES and self._goes_on(last):
             last += 1
         return self.rows[first : last + 1]
+
+    def _goes_on(self, at: int) -> bool:
+        """Find whether the row below goes on with the sentence of this one."""
+        below = self.rows[at + 1] if at + 1 < len(self.rows) else None
+        begun = below is not None and below.text[:1].islower() and not below.apart
+        # Rows of few words are a list, but for "Not suitable for".
+        text = self.rows[at].text
+        words = text.split()
+        open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()
+        return begun and text[-1:] not in ".!?:" and (len(words) > MOST_HEADING or open_end)
 
     def announced(self, row: Row) -> list[Row]:
         """Return the rows that one announces by a colon at its end, as the heads of columns, or as a heading."""
@@ -414,7 +416,12 @@ class Speaker:
             # "My son is 3": the row of "3 - 6 months" is one of several.
             self.sources = {row.text: "" for row in self.rows if found.label in row.text}
             return self.closest()
-        text = self.say("beside", label=found.label, value=found.value)
+        value, rest = found.value, self.sentence_of(found.row)
+        open_end = value[-1:].isalpha() or value.endswith(",")
+        if len(rest) > 1 and rest[0] is found.row and told.endswith(value) and open_end:
+            # "Streets: Elm Street and", and below it "Mill Lane."
+            value = " ".join((value, *(row.text for row in rest[1:])))
+        text = self.say("beside", label=found.label, value=value.rstrip("."))
         return text, self.row(found.row, found.value, found.label)
 
     def crossed(self, found: Beside) -> Answer:

@@ -48,12 +48,17 @@ def plain_words(line: str) -> list[str]:
 def names_it(text: str, word: str) -> bool:
     """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym; a figure alone."""
     folded = plain(text)
-    # "On the 29th"
-    word = _ORDINAL.sub(r"\1", word)
+    # "On the 29th" is no time of day.
+    day, word = word, _ORDINAL.sub(r"\1", word)
     kin = _kin(word)
     figures = [one for one in kin if one.isdecimal()]
-    # "2" is no part of "2.00".
-    if any(re.search(rf"(?<![\d.,]){one}(?!\d|[.,]\d)", folded) for one in figures):
+    # "2" is no part of "2.00", and "two" not the second of a list.
+    listed = rf"(?!^{figures[0]}\. )" if figures and not word.isdecimal() else ""
+    clock = ":" if day != word else ""
+    if any(
+        re.search(rf"{listed}(?<![\d.,{clock}]){one}(?!\d|[.,{clock}]\d)", folded)
+        for one in figures
+    ):
         return True
     wanted = [one for one in kin if not one.isdecimal()]
     if word.isdecimal() or not wanted:
@@ -136,7 +141,7 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         right = cells[n + 1] if n + 1 < len(cells) else None
         under = overlapping(below, cell) if below is not None else None
         if len(cells) > 1 and (found := _under_caption(rows[index : index + 3], cell)):
-            return Beside(label, *found)
+            return Beside(cell.text, *found)
         if len(cells) > 1 and _is_column(rows[index : index + 3], cell):
             # Each row below has a value of its own.
             return Beside(label, cell.text, row, prose=True)
@@ -252,8 +257,8 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
         return text, ""
     start, end = min(spans)
     for begin, last in sorted(spans):
-        # "Water depth 0.9 m, water 28 °C" has two labels.
-        if not any(map(str.isdigit, text[end:begin])):
+        # "Water depth 0.9 m, water 28 °C" has two labels, and what is behind a colon is a value.
+        if not any(one.isdigit() or one in ":：" for one in text[end:begin]):
             end = max(end, last)
     if found := _LABEL_END.match(text, end):
         # "Served by: Maria"

@@ -1,4 +1,4 @@
-"""Answers from print and codes: a price, a figure, a name, a contact, with the row that has it. Pure."""
+"""Answers from print and codes that are words: a row, a name, a contact, a link. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from server.features.builtin import codes, fields, measures, prices, tables
-from server.features.builtin.fields import letters
+from server.features.builtin import codes, fields, prices, tables
 from server.features.builtin.intents import ORDER
 from server.features.builtin.lines import TICKED, Row
 from server.features.builtin.speaker import (
@@ -25,11 +24,12 @@ from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 
-_GENERAL = frozenset(
+GENERAL = frozenset(
     plain_words(
         "number numbers nummer zahl zahlen numero nombre digits номер amount much name brand"
     )
 )
+YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # A question with one of these words is answered from a form's label first.
 _LABELS = frozenset(
     {"name", "nom", "nombre", "titel", "title", "titre", "titulo", "brand", "marke"}
@@ -74,121 +74,16 @@ def says(s: Speaker) -> Answer:
     return s.say("no_says", target=s.intent.target), s.seen()
 
 
-# What a display shows without its unit, in print so many times larger than that of other figures
-_SHOWN = frozenset({Want.TEMPERATURE, Want.VOLTAGE, Want.CURRENT, Want.SPEED, Want.PRESSURE})
-_DISPLAY = 1.5
-YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
-# Letters of small words
-_SHORT = 4
-# Share of the first figure's height that others of the same print have
-_SIMILAR = 0.7
-
-
-# A figure without its unit
-_BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
-
-
-def measure(s: Speaker) -> Answer:
-    """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
-    words = [word for word in s.words if word not in _GENERAL]
-    if s.intent.want is Want.AMOUNT:
-        return _amount(s, words)
-    found = measures.measures(s.rows, s.intent.want)
-    # "Humidity" is the subject and a word of the row.
-    subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
-    near = tables.beside(s.rows, subject, digits=True) if subject and not s.words else None
-    if near is not None and near.row.text.startswith(near.label) and _BARE.fullmatch(near.value):
-        # "Litres 38.42"
-        return s.beside(near)
-    named = [one for one in found if names_some(one.row, words)]
-    named = named or [one for one in found if names_some(one.row, subject)]
-    words = words or subject
-    column = measures.under(s.rows, found, words)
-    # "Room 20 °C" and a figure below "Room" go before "Target room 21 °C".
-    named.sort(key=lambda one: not _names_only(one.row, words))
-    if column is not None and named and column.head == " ".join(words):
-        named = []
-    if named:
-        label = next(
-            word.group()
-            for word in re.finditer(r"[^\W\d_]+", named[0].row.text)
-            if any(tables.names_it(word.group(), one) for one in words)
-        )
-        return s.say("beside", label=label, value=named[0].text), s.row(
-            named[0].row, named[0].text, label
-        )
-    if column is not None:
-        return s.say("value", value=column.text), s.row(column.row, column.text, *words)
-    row = next((row for row in s.rows if names_some(row, words)), None)
-    if row is not None and len({id(one.row) for one in found}) > 1:
-        # It has no such figure.
-        return s.quote(row)
-    alone = measures.bare(s.rows)
-    if alone is not None and YEAR.fullmatch(alone.text):
-        alone = None
-    shown = s.intent.want in _SHOWN and alone is not None
-    several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
-    if s.intent.want is Want.TEMPERATURE and len(several) > 1:
-        return s.say("values", items=s.items(several)), s.scripts()
-    if words and found and sum(one.row is found[0].row for one in found) > 1:
-        # "Calories per slice" of a table with figures per 100 g and per pack
-        s.sources = {found[0].row.text: ""}
-        return s.closest()
-    if found and not (shown and alone and alone.row.height > _DISPLAY * found[0].row.height):
-        return _value(s, found[0])
-    if alone is not None:
-        return s.say("bare", value=alone.text), s.scripts()
-    return none_found(s, "none_measure")
-
-
-def _names_only(row: Row, words: Sequence[str]) -> bool:
-    """Find whether a row has a cell with these words alone."""
-    return any(plain_words(cell.text) == [*words] for cell in row.cells)
-
-
-def _is_title(s: Speaker, row: Row) -> bool:
-    """Find whether a row of words is larger than most of many."""
-    return len(s.rows) >= PAGE and not has_digit(row) and s.is_large(row)
-
-
-def _amount(s: Speaker, words: list[str]) -> Answer:
-    """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
-    if (dose := fields.dose(s.rows)) and (not words or _asks_dose(s)):
-        return s.say("reads", text=dose), s.scripts()
-    if (spanned := _spanning(s)) is not None:
-        return s.quote(spanned)
-    cross = tables.crossing(s.rows, words) if words else None
-    if cross is not None:
-        return s.crossed(cross)
-    paid = prices.item(s.rows, words)
-    if paid is not None:
-        return s.say("beside", label=paid.label, value=paid.text), s.scripts()
-    if words:
-        near = tables.beside(s.rows, words, digits=True)
-        return s.beside(near) if near is not None else none_found(s, "none_measure")
-    if prices.tags(s.rows):
-        return price(s)
-    found = measures.measures(s.rows, Want.AMOUNT)
-    if not found:
-        return none_found(s, "none_measure")
-    if len(found) > 1:
-        return s.say("values", items=s.items(one.text for one in found)), s.scripts()
-    return _value(s, found[0])
-
-
-def _value(s: Speaker, found: measures.Measure) -> Answer:
-    return s.say("value", value=found.text), s.row(found.row, found.text)
-
-
-def _asks_dose(s: Speaker) -> bool:
-    return fields.DOSE_WORDS.search(plain(" ".join((s.intent.asked, *s.words)))) is not None
-
-
 # What somebody must not eat: one row says too little.
 _ALLERGENS = re.compile(
     r"\b(?:(?:pea)?nuts?|erdnuss|cacahuet|arachid|nuss|nusse|noix|nuez|nueces|frutos|noci|nozes|noten|orzech|findik|gluten|lacto|lakto|allerg|alerg|vegan|veget|halal|kosher|koscher)"
     r"|орех|горіх|глютен|лактоз|веган|аллерг|алерг|مكسرات|نباتي|حلال|मेवे|शाकाहारी|ナッツ|견과|坚果|素食|过敏|アレルギ|알레르"
 )
+
+
+def _is_title(s: Speaker, row: Row) -> bool:
+    """Find whether a row of words is larger than most of many."""
+    return len(s.rows) >= PAGE and not has_digit(row) and s.is_large(row)
 
 
 _WRONG = re.compile(
@@ -222,6 +117,9 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 _AGE = re.compile(
     r"\bage[sd]? \d|\b\d{1,2} ?\+|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
 )
+_OLD = re.compile(
+    rf"{_AGE.pattern}|\bage\b|\baged\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
+)
 # What somebody has marked on a form
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
@@ -249,7 +147,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         # The head of a letter says whom it is from.
         is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
         return told or s.rows[: int(is_letter)]
-    if s.intent.yes_no and {"year", "old"} <= {*words} and _spanning(s) is None:
+    if words == ("age",):
+        # "How old is she?"
+        return [row for row in s.rows if _OLD.search(plain(row.text))]
+    if s.intent.yes_no and {"year", "old"} <= {*words} and spanning(s) is None:
         # "Is it OK for a six year old?"
         return [row for row in s.rows if _AGE.search(plain(row.text))]
     if any(map(_TICKED.search, words)):
@@ -271,7 +172,9 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         if of_it := [row for row in marked if names_some(row, [w for w in words if w not in diet])]:
             # "Is the soup vegan?"
             return of_it
-        return rows + [row for row in s.rows if any(word in plain(row.text) for word in diet)]
+        # "ALLERGY: LATEX" is of "allergic", too.
+        stems = [found[0] for word in diet if (found := _ALLERGENS.search(word))]
+        return rows + [row for row in s.rows if any(stem in plain(row.text) for stem in stems)]
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
         named = naming(s, [word for word in words if not _WRONG.search(word)])
@@ -288,7 +191,7 @@ def lookup(s: Speaker) -> Answer:
     if (told := _of_kind(s)) is not None:
         s.sources = {row.text: "" for row in told}
         return s.closest() if told else s.why_not(s.cannot_here)
-    if figure := figure_row(s) or _spanning(s):
+    if figure := figure_row(s) or spanning(s):
         # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(figure)
     cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
@@ -305,6 +208,12 @@ def lookup(s: Speaker) -> Answer:
     listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
     if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
+    days = [word for word in words if fields.weekdays(word)]
+    of_day = [row for row in s.rows if names_some(row, days)]
+    if len(of_day) > 1 and max(hits_of(row, words) for row in of_day) == len(days):
+        # "What's on on Friday?"
+        s.sources = {row.text: "" for row in of_day[:PAGE]}
+        return s.closest()
     near = tables.beside(s.rows, _special(s, words))
     if near is not None and near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
         # "What happens if I pay late?"
@@ -370,32 +279,6 @@ def _yes_or_count(s: Speaker) -> Answer:
         s.sources = {row.text: "" for row in named}
         return s.closest()
     return s.counted(named[0]) if is_count else s.quote(named[0])
-
-
-# "Beginners to grade 8" is no number.
-_WORDY = re.compile(r"[^\W\d_]{4}")
-
-
-def number(s: Speaker) -> Answer:
-    words = [word for word in (*s.intent.asked.split(), *s.words) if word not in _GENERAL]
-    if any(word.isdigit() for word in s.words):
-        # "What's number 31?"
-        named = naming(s, [word for word in s.words if word.isdigit()])
-        return s.quote(named[0]) if named else (s.cannot_here, s.seen())
-    near = tables.beside(s.rows, words, digits=True) if words else None
-    if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):
-        return s.beside(near)
-    if s.words and not any(names_some(row, s.words) for row in s.all_rows):
-        return s.cannot_here, s.seen()
-    if named := naming(s, words):
-        # "Text Fran", and her number below it
-        return s.counted(named[0])
-    found = fields.numbers(s.texts)
-    if not found:
-        return none_found(s, "none_number")
-    if len(found) == 1:
-        return s.say("number", value=found[0]), s.scripts()
-    return s.say("numbers", items=s.items(found)), s.scripts()
 
 
 # A few words, each with a capital letter
@@ -539,181 +422,6 @@ def network(s: Speaker) -> Answer:
     return none_found(s, "none_network")
 
 
-# Answers about prices: of a thing, in total, by the kilo. Pure.
-
-
-# What is to pay is no sum of all prices of a list.
-_TO_PAY = re.compile(r"pay|owe|spen[dt]|ausge|depens|gast|spes|zahl|pag|betal|zapl|ode|плат")
-
-
-def total(s: Speaker) -> Answer:
-    if s.intent.yes_no and (any(map(prices.is_payment, s.words)) or naming(s, s.words)):
-        # "Did I pay by card?" and "Do I have to pay on Sunday?"
-        return lookup(s)
-    found = prices.total(s.rows)
-    if found is not None:
-        return s.say("total", value=found.text), s.row(found.row, found.text)
-    added = None if prices.current(prices.bill(s.rows)) else prices.added(s.rows)
-    if added is not None and not _TO_PAY.search(s.intent.asked):
-        return s.say("added", count=added.count, value=added.text), s.scripts()
-    return s.say("no_total"), _prices_read(s)
-
-
-_NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
-
-
-def items(s: Speaker) -> Answer:
-    """Count the things that are listed with a price, or those of them that the question names."""
-    if (dose := fields.dose(s.rows)) and _asks_dose(s):
-        return s.say("reads", text=dose), s.scripts()
-    listed = prices.listed(s.rows)
-    named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
-    if not named and (not s.intent.asked or not prices.is_list(s.rows)):
-        return lookup(s)
-    shown = named or listed
-    best = naming(s, s.words)
-    if len(named) > 1 and len(best) == 1 and hits_of(best[0], s.words) > 1:
-        # "How many units at night?"
-        return s.quote(best[0])
-    if named and any(_NUMBERED.match(one.label) for one in named):
-        # "2 Flat white" are two, or the second dish.
-        s.sources = {one.row.text: "" for one in named}
-        return s.closest()
-    count = sum(map(prices.pieces, named)) if named else len(listed)
-    return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
-
-
-def money_back(s: Speaker) -> Answer:
-    found = prices.money_back(s.rows)
-    if found is not None:
-        return s.say("money_back", value=found.text), s.row(found.row, found.text)
-    return none_found(s, "none_price")
-
-
-_FREE = tables.printed("free")
-
-
-# Words beside a price that are a thing's name, and prices beside the largest that are the same thing's
-_MOST_LABEL, _MOST_TAGS = 5, 3
-
-
-def _words_of(label: str) -> list[str]:
-    return [word for word in label.split() if letters(word)]
-
-
-def price(s: Speaker) -> Answer:
-    """Answer with the named thing's price, else with the only or largest one, else with all."""
-    if (spanned := _spanning(s)) is not None:
-        return s.quote(spanned)
-    found = prices.item(s.rows, s.words) or prices.of_section(s.rows, s.words)
-    if found is not None:
-        if prices.has_several(found.row, s.rows):
-            return s.quote(found.row)
-        if len(_words_of(found.label)) > _MOST_LABEL:
-            # "Tickets can be exchanged up to 48 hours before for £3"
-            return s.quote(found.row)
-        # A whole number in a column may be no price.
-        key = "beside" if found.text == found.row.price else "item"
-        text = s.say(key, label=found.label, value=found.text)
-        return text, s.row(found.row, found.text, found.label)
-    if s.intent.yes_no and s.words and not naming(s, s.words):
-        # "Is that a fair price?"
-        return s.cannot_here, s.seen()
-    if tags := prices.tags(s.rows):
-        return _any_price(s, tags)
-    return unit_price(s)
-
-
-def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
-    """Answer with the sum, the only or the largest price, else with all: no row names the thing."""
-    sum_of_all = prices.total(s.rows)
-    if sum_of_all is not None and not s.words:
-        return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
-    target = " ".join(s.words)
-    if target and sum_of_all is not None:
-        return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
-    if not s.words and (free := [row for row in s.rows if _FREE.search(plain(row.text))]):
-        # It may cost nothing, and the price may be another thing's.
-        s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
-        return s.closest()
-    first = tags[0]
-    if len(tags) == 1 and not target and len(_words_of(first.label)) > _MOST_LABEL:
-        # "Expenses of 38,400 euros, agreed on in September"
-        return s.quote(first.row)
-    if len(tags) == 1 or (len(tags) <= _MOST_TAGS and first.row.height > 1.3 * tags[1].row.height):
-        named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
-        if target and not named:
-            return s.say("price_alone", value=first.text, target=target), s.seen()
-        return s.say("price", value=first.text), s.row(first.row, first.text)
-    if target and len(s.words) <= 2:
-        return s.say("no_item", target=target), s.prices_of("other_prices", tags)
-    if (holds := prices.current(tags)) is not None:
-        return s.say("price", value=holds.text), s.scripts(s.prices_of("other_prices", tags))
-    return s.prices_of("prices", tags, count=len(tags)), s.scripts()
-
-
-def cheapest(s: Speaker) -> Answer:
-    """Answer with the thing of the lowest price; one price alone is told as it is."""
-    return _extreme(s, highest=False)
-
-
-def dearest(s: Speaker) -> Answer:
-    """Answer with the thing of the highest price; one price alone is told as it is."""
-    return _extreme(s, highest=True)
-
-
-# What is listed, whatever it is
-_ANY = frozenset(
-    plain_words(
-        "thing item dish meal option one product food drink menu list here gericht ding artikel plat produit plato producto piatto prodotto"
-    )
-)
-
-
-def _extreme(s: Speaker, *, highest: bool) -> Answer:
-    if s.intent.yes_no and s.words and not naming(s, s.words):
-        # "Is it cheaper online?"
-        return s.cannot_here, s.seen()
-    if prices.asks_by_unit(s.words):
-        by_unit = sorted(prices.unit_prices(s.rows), key=lambda one: prices.amount(one.text))
-        if not by_unit:
-            return s.say("none_price"), _prices_read(s)
-        end = by_unit[-1 if highest else 0]
-        return s.say("unit_price", value=end.text, unit=end.label), s.row(end.row, end.text)
-    section = prices.section(s.rows, s.words)
-    found = prices.extreme(section or s.rows, highest=highest)
-    if not found:
-        return price(s)
-    about = [word for word in s.words if word not in _ANY]
-    if about and not (section or naming(s, about)):
-        # "What's the cheapest day?"
-        return s.cannot_here, _prices_read(s)
-    if found[0].row.price or (not section and naming(s, s.words)):
-        # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
-        s.sources = {one.row.text: "" for one in found[:ITEMS]}
-        return s.closest()
-    if not letters(found[0].label):
-        return s.say("price", value=found[0].text), s.scripts()
-    said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
-    return s.sentence(*said), s.scripts()
-
-
-def unit_price(s: Speaker) -> Answer:
-    found = prices.unit_price(s.rows, s.words)
-    if found is not None:
-        return s.say("unit_price", value=found.text, unit=found.label), s.row(
-            found.row, found.text, found.label
-        )
-    return none_found(s, "none_price")
-
-
-def _prices_read(s: Speaker) -> str:
-    tags = prices.tags(s.rows)
-    if not tags:
-        return s.seen()
-    return s.scripts(s.say("other_prices", items=s.items((one.text for one in tags), ITEMS)))
-
-
 # Words of a question about departures that name no destination
 TRAVEL = frozenset(
     plain_words(
@@ -724,12 +432,15 @@ TRAVEL = frozenset(
 
 
 # Words of a question that say no more than that something is asked for: of all, and by what
-KNOWN_OF_ALL = _GENERAL | frozenset(
-    plain_words("code código kode код value wert valeur valor left")
-)
+KNOWN_OF_ALL = GENERAL | frozenset(plain_words("code código kode код value wert valeur valor left"))
 KNOWN = {
     **dict.fromkeys((Want.DATE, Want.TIME), TRAVEL),
     Want.DEPARTURE: TRAVEL | ORDER,
+    Want.PRICE: frozenset(
+        plain_words(
+            "ticket tickets entry admission billet billets eintritt biglietto entrada bilhete kaartje bilet bilety"
+        )
+    ),
     **dict.fromkeys(
         (Want.EMAIL, Want.URL),
         frozenset(
@@ -751,7 +462,7 @@ def figure_row(s: Speaker) -> Row | None:
 _SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,:])")
 
 
-def _spanning(s: Speaker) -> Row | None:
+def spanning(s: Speaker) -> Row | None:
     """Return the row with the span that a question's number is in: "a 7 year old" in "6 to 11 years"; None without one."""
     figures = [int(word) for word in s.words if word.isdigit()]
     others = [word for word in s.words if not word.isdigit()]
@@ -773,10 +484,13 @@ def hits_of(row: Row, words: Sequence[str]) -> int:
 
 def _special(s: Speaker, words: Sequence[str]) -> Sequence[str]:
     """Return the words that a page's title does not name, if there are any: of an exam timetable "history", and not "exam"."""
-    if len(s.rows) < PAGE:
-        return words
+    return (untitled(s, words) or words) if len(s.rows) >= PAGE else words
+
+
+def untitled(s: Speaker, words: Sequence[str]) -> Sequence[str]:
+    """Return the words that a page's title does not name."""
     title = [row for row in s.title() if s.is_large(row) and not has_digit(row)]
-    return [word for word in words if not any(names_some(row, [word]) for row in title)] or words
+    return [word for word in words if not any(names_some(row, [word]) for row in title)]
 
 
 def naming(s: Speaker, words: Sequence[str]) -> list[Row]:

@@ -21,6 +21,7 @@ from server.features.builtin.text_answers import (
     names_some,
     naming,
     none_found,
+    untitled,
 )
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -41,6 +42,10 @@ def expiry(s: Speaker) -> Answer:
         # "How long does it keep once open?"
         return s.quote(told[0])
     named = fields.expiry(texts)
+    ends = [row for row in s.rows if fields.EXPIRY_ROW.search(plain(row.text))]
+    if named is None and len(ends) == 1 and fields.times([ends[0].text]):
+        # "Expires: 12:22"
+        return s.quote(ends[0])
     timed = [row for row in naming(s, s.words) if fields.times([row.text])]
     if named is None and len(timed) == 1:
         # "Until when is the pool open?"
@@ -58,7 +63,9 @@ def expiry(s: Speaker) -> Answer:
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
         if s.words:
-            s.sources = {row.text: "" for row in s.rows if dates(row.text)}
+            dated = [row for row in s.rows if dates(row.text)]
+            of_it = [row for row in dated if names_some(row, s.words)]
+            s.sources = {row.text: "" for row in of_it or dated}
             return s.closest()
         if len(found) > 1:
             return s.say("none_expiry"), s.say("values", items=s.items(found))
@@ -202,10 +209,15 @@ def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
 
 
 def time(s: Speaker) -> Answer:
+    timed = _clocked(s)
+    same = [row for row in naming(s, s.words) if row in timed]
+    if 1 < len(same) <= SOME and _have_days(same):
+        # "What time is boxing?" of a timetable
+        s.sources = {row.text: "" for row in same}
+        return s.closest()
     leaves = fields.departure(s.rows, s.words) if s.words else None
     if leaves is not None:
         return _named(s, leaves)
-    timed = _clocked(s)
     if not timed:
         return none_found(s, "none_time")
     largest = max(timed, key=lambda row: row.height)
@@ -215,13 +227,18 @@ def time(s: Speaker) -> Answer:
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
     named = (row for row in s.rows if names_some(row, s.words) and not prices.tags([row]))
-    if row := next((row for row in named if has_digit(row) or not s.is_large(row)), None):
+    lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
+    if row := next((row for row in named if has_digit(row) and id(row) not in lasts), None):
         # "Dinner at 8"
         return s.quote(row)
     if s.words:
         s.sources = {row.text: "" for row in timed[:SOME]}
         return s.closest()
     return s.say("values", items=s.items(found)), s.scripts()
+
+
+def _have_days(rows: Sequence[Row]) -> bool:
+    return all(fields.weekdays(plain(row.text)) for row in rows)
 
 
 def opening(s: Speaker) -> Answer:
@@ -234,7 +251,8 @@ def opening(s: Speaker) -> Answer:
     if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
         return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
-    if (row := next((row for row in rows if names_some(row, s.words)), None)) is not None:
+    words = untitled(s, s.words)
+    if (row := next((row for row in rows if names_some(row, words)), None)) is not None:
         # "When is yoga on Friday?"
         return s.quote(row)
     day = s.intent.weekday
@@ -447,8 +465,16 @@ def _last_days(date: Date) -> list[dt.date]:
     return found
 
 
+# How long, as displays have it
+_LASTS = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
+
+
 def duration(s: Speaker) -> Answer:
     """Answer with the row of what is named that tells how long; else the rows that do come closest."""
+    near = tables.beside(s.rows, s.words) if s.words else None
+    if near is not None and _LASTS.fullmatch(near.value):
+        # "Time left", and below it "1:48"
+        return s.beside(near)
     found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     lasts = [row for row in s.rows if id(row) in found]
     named = naming(s, s.words)

@@ -420,7 +420,7 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ("What's the wifi password?", ("Wi-Fi password: kaffee2go",), "The password is kaffee2go"),
         ("When does the bus leave for Hospital?", ("Hospital 06:31",), "It leaves at 06:31."),
         ("How much are two teas?", ("Tea 3,00 €", "Cake 4,00 €"), "closest: Tea 3,00 €"),
-        ("How much is the cake?", ("Tea 3,00 € Cake 4,00 €",), "It reads: Tea 3,00 € Cake 4,00 €"),
+        ("How much is the cake?", ("Tea 3,00 € Cake 4,00 €",), "“Cake” costs 4,00 €."),
         ("How many recipes?", ("80 recipes for all",), "It reads: 80 recipes for all"),
         ("How much for 2 hours?", ("1 hour 2.00 €", "2 hours 3.50 €"), "“2 hours” costs 3.50 €"),
         (
@@ -776,7 +776,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
         ("What year is it from?", rows_of("Ball", "Friday 5 June", "Hall"), NO_ROW),
         # What is left on a display is no time of day, and no thousands.
         ("What time is it?", TIMER, "I find no time"),
-        ("How long does the spin take?", TIMER, "It reads: Spin 0:47"),
+        ("How long does the spin take?", TIMER, "“Spin” it says 0:47"),
         ("How hot is it?", rows_of("0:25 200°C"), "It says 200°C."),
         (
             "How hot is it?",

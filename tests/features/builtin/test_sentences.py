@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from server.features.builtin.compose import compose
+from server.features.builtin.detector import Thing
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import EMPTY, TICKED, Cell, Row, reading_order, sentences
+from server.features.builtin.lines import EMPTY, TICKED, Cell, Row, reading_order, row_of, sentences
 from server.features.builtin.reader import Reader
 from server.features.builtin.shapes import looked_at
+from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
+from server.media.picture.grounding import Box
 from tests.features.builtin.scenes import Bgr
-from tests.features.builtin.test_compose import cells, first_line, said_of
+from tests.features.builtin.test_compose import BRIGHT, TUESDAY, cells, first_line, said_of
 from tests.features.builtin.test_fields import rows_of
 
 STOP = (
@@ -85,7 +90,7 @@ def test_a_long_line_is_split_in_time_that_grows_with_it() -> None:
         ("When should we be there?", rows_of("14:02", "Hi", "14:05", "14:08", "14:10", "14:12"), "I find no"),
         ("When do we land?", cells(("DATE", "4 DEC 2026"), ("ARRIVAL", "14:50")), "“ARRIVAL” it says 14:50"),
         ("Is it day or night?", (), "I cannot tell that"),
-        ("¿Cuánto cuesta la entrada para niños?", rows_of("Entrada general 5,50 €", "Niños 2,75 €"), "Niños 2,75 €"),
+        ("¿Cuánto cuesta la entrada para niños?", rows_of("Entrada general 5,50 €", "Niños 2,75 €"), "«Niños» cuesta 2,75 €"),
         (
             "What comes with the full English?",
             rows_of("Full English £9.50", "bacon, egg and toast", "Tea £2.30"),
@@ -295,11 +300,32 @@ BOARD = cells(
         ("How many seeds are in it?", rows_of("Lot 7 Thornbury Seeds", "Approx. 300 seeds", "P"), "It reads: Approx. 300 seeds"),
         ("What's the price per litre?", rows_of("LITRES", "33.82", "PENCE PER LITRE", "143.0"), "It costs 143.0 per LITRE."),
         ("What's the cheapest day?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "I find no row"),
-        ("When is story time?", rows_of("Closed until 5 January 2027", "Story time", "Wednesdays 10.30 am"), "closest: Story time; Wednesdays 10.30 am"),
+        ("When is story time?", rows_of("Closed until 5 January 2027", "Story time", "Wednesdays 10.30 am"), "“Story time” it says Wednesdays 10.30 am"),
         ("Is it OK for a six year old?", rows_of("2-5 players, age 10+", "Not for children under 3 years", "P"), "age 10+; Not for children"),
         ("What's the cheapest dish?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "“Popcorn” costs £4.20."),
         ("Where do I pay?", rows_of("Amount 48.36", "Pay at the kiosk", "P"), "Pay at the kiosk"),
         ("How much is a colour print?", rows_of("Prints", "black 15p, colour 50p a page", "P"), "colour 50p"),
+        ("What plant is this?", rows_of("Lavender", "Plant 40 cm apart", "P"), "closest: Lavender"),
+        ("What's the game called?", (row_of("Magpie", 60), *rows_of("A game for 3 to 6 players", "P")), "The largest line reads “Magpie”."),
+        ("How much is a child ticket?", rows_of("Adult £11.50 Child £7 Student £9", "P", "Q"), "“Child” costs £7."),
+        ("How much does 5 litres cost?", rows_of("2.5 litres £31 5 litres £54 Tester £4", "P", "Q"), "“5 litres” costs £54."),
+        ("How much is a bottle of Rioja?", cells(("Wine", "Glass", "Bottle"), ("Malbec", "8.00", "31"), ("Rioja", "7.90", "30")), "under “Bottle”, it says 30."),
+        ("How much is the rent?", rows_of("02 Oct Rent 695.00 117.40", "Overdraft limit £500.00", "P"), "closest: 02 Oct Rent 695.00"),
+        ("How much do I pay for the gym?", rows_of("23 Oct Gym 34.99 53.73", "Closing balance £1,753.23", "P"), "closest: 23 Oct Gym 34.99"),
+        ("Do I have to pay on Sundays?", rows_of("Paid £3.20", "64p per 20 minutes", "P"), "I find no row"),
+        ("Does it give change?", rows_of("Coins or card. No change given.", "P", "Q"), "It reads: No change given."),
+        ("Can two people play?", rows_of("A game for 3 to 6 players", "2. Play one card", "P"), "closest: A game for 3 to 6 players"),
+        ("Whose report is this?", rows_of("Report 2025/26", "Pupil: Noah Berg", "P"), "closest: Pupil: Noah Berg"),
+        ("Is she allergic to anything?", rows_of("Ward 7B", "ALLERGY: LATEX", "P"), "closest: ALLERGY: LATEX"),
+        ("How old is she?", rows_of("Ward 7B", "Female Age 75", "P"), "closest: Female Age 75"),
+        ("How old is she?", rows_of("Ward 7B", "Bed 12", "P"), "I find no row"),
+        ("When does my ticket run out?", rows_of("20 NOV 2026 10:42", "Expires: 12:22", "P"), "Expires: 12:22"),
+        ("How long is left?", (*cells(("Eco", "Time left")), replace(cells(("Wool", "1:48"))[0], height=50)), "“Time left” it says 1:48"),
+        ("Hat die Apotheke am Mittwochnachmittag offen?", (row_of("Löwen-Apotheke", 60), *rows_of("Mittwoch 8:30 - 13:00", "Brunnen-Apotheke 21", "P")), "kommt: Mittwoch 8:30"),
+        ("À quelle heure l'eau revient-elle ?", rows_of("AVIS", "Au retour de l'eau, laissez couler 5 minutes", "de 8 h 30 à 16 h 00"), "de 8 h 30 à 16 h 00"),
+        ("Quelles rues sont concernées ?", rows_of("Rues concernées : rue du Lac, allée du Lavoir et", "place Carnot.", "P"), "rue du Lac, allée du Lavoir et place Carnot."),
+        ("¿Qué hay de postre?", rows_of("Menú", "Ensalada mixta", "Pollo", "Postre", "Flan o café", "P", "Q", "R"), "«Postre» dice Flan o café"),
+        ("What number is on the boat?", rows_of("74"), "closest: 74"),
         ("Are there seats for Night Ferry?", rows_of("Night Ferry 21:45", "NIGHT FERRY: sold out", "P"), "sold out"),
     ],
 )  # fmt: skip
@@ -307,6 +333,25 @@ def test_a_caption_a_box_or_the_rarer_word_leads_to_its_value(
     question: str, rows: Sequence[Row], answer: str
 ) -> None:
     assert answer in said_of(question, rows)
+
+
+def test_people_in_a_thing_are_not_the_thing() -> None:
+    boats = Facts(
+        BRIGHT, rows=(), codes=(), things=(Thing("boat", 0.9, Box(0, 0, 9, 9), sure=True),)
+    )
+    answer = compose(understand("Are there people in the boats?"), boats, TUESDAY)
+    assert answer.startswith("I may miss it, but I do not see that: a person.")
+    assert understand("What colour is the number plate?").things == ()
+
+
+@pytest.mark.parametrize(("colour", "told"), [("brown", False), ("grey", False), ("green", True)])
+def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
+    colour: str, told: bool
+) -> None:
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours={"middle": ((colour, 0.9),)})
+    answer = compose(understand("What colour is the saucer?"), facts, TUESDAY)
+    assert answer.startswith("I cannot recognise “saucer”.")
+    assert (colour in answer) == told
 
 
 @pytest.mark.parametrize("question", ["How many women are there?", "Wie viele Kinder siehst du?"])

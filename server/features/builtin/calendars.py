@@ -1,0 +1,129 @@
+"""Reads the page of a month and the timetable of a week: what stands below each day. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise, takewhile
+from statistics import median
+
+from server.features.builtin.fields import tells_hours, weekdays
+from server.features.builtin.lines import Cell, Row, row_of
+from server.models.routing import plain
+from server.shared.dates import names_month
+
+_NUMBER = re.compile(r"[1-9]|[12]\d|3[01]")
+# Weeks and days a week from which numbers are a calendar
+_WEEKS, _DAYS = 3, 5
+# Days in the head of a timetable
+_HEADS = 3
+# Widths of a column that print in it has at most
+_WIDE = 1.2
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+
+
+def by_day(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with what stands below each day as one of its own, in place of a month's page or a week's timetable.
+
+    "Friday 20 November: Pizza night", "Mon 18:00 Boxing". Days without anything are left out, and any other rows are
+    returned as they are.
+    """
+    weeks = _weeks(rows)
+    if sum(len(rows[at].cells) >= _DAYS for at in weeks) < _WEEKS:
+        return _timetable(rows)
+    month = next((row.text for row in rows[: weeks[0]] if names_month(plain(row.text))), "")
+    month = " ".join(_YEAR.sub("", month).split())
+    heads = next((row for row in rows[: weeks[0]] if _names_days(row)), None)
+    apart = _pitch(max((rows[at].cells for at in weeks), key=len))
+    found = [row for row in rows[: weeks[0]] if row is not heads]
+    for at, end in pairwise([*weeks, len(rows)]):
+        numbers = rows[at].cells
+        below = list(takewhile(partial(_fits, numbers, apart), rows[at + 1 : end]))
+        for number in numbers:
+            cells = (cell for row in below for cell in row.cells)
+            told = [cell.text for cell in cells if _nearest(numbers, cell) is number]
+            if told:
+                day = _nearest(heads.cells, number).text if heads is not None else ""
+                named = " ".join(filter(None, (day, number.text, month)))
+                text = f"{named}: {' '.join(told)}"
+                found.append(row_of(text, median(row.height for row in below)))
+        found += rows[at + 1 + len(below) : end]
+    return found
+
+
+def _timetable(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with each cell below the name of a day as one of its own, with the time in front of it."""
+    top = next((at for at, row in enumerate(rows) if _names_days(row, _HEADS)), len(rows))
+    heads = [cell for row in rows[top : top + 1] for cell in row.cells if _is_day(cell)]
+    below = list(takewhile(bool, (_below(heads, row) for row in rows[top + 1 :])))
+    if not below:
+        return list(rows)
+    return [*rows[:top], *(row for one in below for row in one), *rows[top + 1 + len(below) :]]
+
+
+def _below(heads: Sequence[Cell], row: Row) -> list[Row]:
+    """Return what a row of a timetable has below the days' names; nothing for any other row."""
+    apart = _pitch(heads)
+    times = [cell for cell in row.cells if cell.right < heads[0].left]
+    told = [cell for cell in row.cells if cell not in times]
+    pairs = [(_nearest(heads, cell), cell) for cell in told]
+    if times:
+        fits = len(times) == 1 and any(map(str.isdigit, times[0].text))
+    else:
+        fits = all(tells_hours(cell.text) for cell in told)
+    if not (fits and _fits(heads, apart, replace(row, cells=tuple(told)))):
+        return []
+    if len({head for head, _ in pairs}) < len(pairs):
+        return []
+    mark = "" if times else ":"
+    return [
+        row_of(f"{' '.join(one.text for one in (head, *times))}{mark} {cell.text}", row.height)
+        for head, cell in pairs
+    ]
+
+
+def _weeks(rows: Sequence[Row]) -> list[int]:
+    """Return the places of the rows that have the days of a month, one number after the other."""
+    found, last = list[int](), 0
+    for at, row in enumerate(rows):
+        numbers = [int(cell.text) for cell in row.cells if _NUMBER.fullmatch(cell.text)]
+        in_order = numbers == list(range(last + 1, last + 1 + len(numbers)))
+        if numbers and len(numbers) == len(row.cells) and in_order:
+            found.append(at)
+            last = numbers[-1]
+    return found
+
+
+def _names_days(row: Row, least: int = _DAYS) -> bool:
+    return sum(map(_is_day, row.cells)) >= least
+
+
+def _is_day(cell: Cell) -> bool:
+    return bool(weekdays(plain(cell.text)))
+
+
+def _pitch(heads: Sequence[Cell]) -> float:
+    """Return how far columns are from each other, in pixels of the picture."""
+    return min(right.left - left.left for left, right in pairwise(heads))
+
+
+def _fits(heads: Sequence[Cell], apart: float, row: Row) -> bool:
+    """Find whether each cell of a row is in a column below one of these heads."""
+    return all(
+        cell.right - cell.left <= _WIDE * apart
+        and _distance(_nearest(heads, cell), cell) <= apart / 2
+        for cell in row.cells
+    )
+
+
+def _nearest(heads: Sequence[Cell], cell: Cell) -> Cell:
+    """Return the head that a cell stands below."""
+    return min(heads, key=lambda head: _distance(head, cell))
+
+
+def _distance(head: Cell, cell: Cell) -> float:
+    """Return how far a cell stands from the middle of its head's column, or from its left side."""
+    middles = abs(head.left + head.right - cell.left - cell.right) / 2
+    return min(abs(head.left - cell.left), middles)
