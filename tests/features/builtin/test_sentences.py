@@ -344,11 +344,26 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
     assert understand("What colour is the number plate?").things == ()
 
 
-@pytest.mark.parametrize(("colour", "told"), [("brown", False), ("grey", False), ("green", True)])
+@pytest.mark.parametrize(
+    ("colour", "rim", "told"),
+    [
+        ("brown", "brown", False),
+        ("grey", "grey", False),
+        ("brown", "white", True),
+        ("green", "green", True),
+    ],
+)
 def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
-    colour: str, told: bool
+    colour: str, rim: str, told: bool
 ) -> None:
-    facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours={"middle": ((colour, 0.9),)})
+    facts = Facts(
+        BRIGHT,
+        rows=(),
+        codes=(),
+        things=(),
+        colours={"middle": ((colour, 0.9),)},
+        rim=frozenset({rim}),
+    )
     answer = compose(understand("What colour is the saucer?"), facts, TUESDAY)
     assert answer.startswith("I cannot recognise “saucer”.")
     assert (colour in answer) == told
