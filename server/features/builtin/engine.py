@@ -372,7 +372,9 @@ class BuiltinEngine:
             there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things, key=key)
         if mentions:
-            text = words.say("closest", text=words.items(mentions))
+            # Where it stands, or what stands there in place of it
+            one = words.sentence(text, words.say("row", text=mentions[0]))
+            text = one if len(boxes) == 1 else words.say("closest", text=words.items(mentions))
         if missing:
             text = words.sentence(missing, text if boxes else "")
         return _Found(text, tuple(boxes), tuple(codes))

@@ -11,7 +11,7 @@ import numpy as np
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
-from server.features.builtin.lines import LEAST_SCORE, Corners, Piece
+from server.features.builtin.lines import LEAST_SCORE, Corners, Piece, reading_order
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
@@ -136,11 +136,22 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
 
 
 def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
-    """Return the lines that several found words are parts of: "parcel" on a card about one is not where it lies."""
+    """Return the lines that several found words are parts of: "parcel" on a card about one is not where it lies.
+
+    Of one text alone, its row, if a figure stands beside it: "3  Eye clinic" of a house's board.
+    """
     if len(boxes) < 2:
-        return []
+        return _row_beside(pieces, boxes[0].label) if boxes else []
     lines = [piece.text for piece in pieces if any(box.label in piece.text for box in boxes)]
     return lines if any(box.label not in lines for box in boxes) else []
+
+
+def _row_beside(pieces: Sequence[Piece], text: str) -> list[str]:
+    for row in reading_order(pieces):
+        others = [cell.text for cell in row.cells if text not in cell.text]
+        if len(others) == len(row.cells) - 1 and any(any(map(str.isdigit, one)) for one in others):
+            return [row.text]
+    return []
 
 
 def _asks_to_pay(intent: Intent) -> bool:

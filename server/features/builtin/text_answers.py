@@ -139,6 +139,9 @@ def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
 def _of_kind(s: Speaker) -> list[Row] | None:
     """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
     words = s.words
+    if floor := _on_floor(s):
+        # "What's on the second floor?"
+        return floor
     if s.intent.who and words in (("recipient",), ("sender",)):
         told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
         # "Yours sincerely", and below it who
@@ -184,6 +187,32 @@ def _of_kind(s: Speaker) -> list[Row] | None:
 
 # Words of a question of which a row has to name two
 _MANY = 4
+
+
+# "On the second floor"
+_NTH = {
+    word: str(number)
+    for number, forms in enumerate(
+        (
+            "first 1st erste ersten erster premier primer primera primo eerste",
+            "second 2nd zweite zweiten zweiter deuxieme second segundo segunda secondo tweede",
+            "third 3rd dritte dritten dritter troisieme tercer tercera terzo derde",
+            "fourth 4th vierte vierten vierter quatrieme cuarto cuarta quarto vierde",
+            "fifth 5th funfte funften funfter cinquieme quinto quinta vijfde",
+        ),
+        start=1,
+    )
+    for word in forms.split()
+}
+
+
+def _on_floor(s: Speaker) -> list[Row]:
+    """Return the rows of a board that begin with the floor that is asked about."""
+    named = [word for word in s.words if tables.names_it("floor", word)]
+    numbers = [_NTH.get(word, word) for word in s.words if word in _NTH or word.isdecimal()]
+    if not named or len(numbers) != 1 or len(s.words) > _MANY:
+        return []
+    return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
 
 
 def lookup(s: Speaker) -> Answer:

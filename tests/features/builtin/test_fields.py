@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.builtin import codes, fields, locate, measures, prices, tables
-from server.features.builtin.intents import Intent
+from server.features.builtin.intents import Intent, understand
 from server.features.builtin.lines import Piece, Row, legible, reading_order, row_of, upright
 from server.features.builtin.wants import Want
 from server.shared.aim import MOST_LINES
@@ -730,6 +730,14 @@ def test_a_word_of_several_lines_is_only_mentioned() -> None:
     signs = [piece("Exit", 100, 100), piece("Exit", 500, 100)]
     intent = Intent(Want.LOOKUP, "en", words=("exit",))
     assert locate.mentions(signs, locate.text_boxes(signs, intent, "Where is the exit?")) == []
+    # Beside a figure it is told as a row: the floor, the gate or the price.
+    board = [piece("3", 50, 100, 20), piece("Eye clinic", 300, 100), piece("Offices", 300, 150)]
+    for question, told in (
+        ("Where is the eye clinic?", ["3 Eye clinic"]),
+        ("Where are the offices?", []),
+    ):
+        found = locate.text_boxes(board, understand(question), question)
+        assert locate.mentions(board, found) == told
     # What says more of where than its place on the sign is told as a whole.
     way = [piece("Exit behind the mill", 100, 100, 300)]
     (box,) = locate.text_boxes(way, intent, "Where is the exit?")
