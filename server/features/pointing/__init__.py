@@ -19,21 +19,12 @@ def register(api: Api) -> None:
     from server.core.aio import in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
+    from server.features.pointing.twice import counter
 
     builtin, heavy = api.find("builtin"), api.pools.heavy
     things = builtin.things if builtin is not None else None
     find = partial(in_pool, heavy, things.boxes) if things is not None else None
     find_at = partial(in_pool, heavy, builtin.at) if builtin is not None else None
     read = partial(in_pool, heavy, builtin.read) if builtin is not None else None
-    count = api.metrics.count_boxes_beyond
-    # result: agrees, differs, unsure, unseen, late, failed
-    looks = api.metrics.counter(
-        "second_looks_total", "Second looks at answers about safety and medicine", "result"
-    )
-
-    def looked(result: str) -> None:
-        looks.labels(result).inc()
-
-    api.session_part(
-        lambda context: Pointing(context, find, find_at, count, read=read, looked=looked), Point
-    )
+    counter(api.metrics)
+    api.session_part(lambda context: Pointing(context, find, find_at, read), Point)

@@ -25,8 +25,8 @@ from server.session.request.parts import View
 log = logging.getLogger(__name__)
 
 MOST_BOXES = 4
-_PIXELS = Capabilities(wants_pixels=True)
-_FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
+PIXELS = Capabilities(wants_pixels=True)
+FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
 class At(Protocol):
@@ -49,7 +49,8 @@ class Snap:
     Bounds of places that wait for a look: one; the newest replaces it.
     """
 
-    def __init__(self, context: SessionContext, find: FindAt) -> None:
+    def __init__(self, context: SessionContext, find: FindAt | None) -> None:
+        """`find`: None: nothing finds things, and a place is left unanswered."""
         self._context = context
         self._find = find
         self._tasks = TaskSet("snap")
@@ -59,24 +60,24 @@ class Snap:
     def point(self, message: Point) -> None:
         """Look at a place now, or when the look at another one has ended."""
         self._waiting = message
-        if self._task is None:
-            self._task = self._tasks.spawn(self._look(), name="snap")
+        if self._task is None and self._find is not None:
+            self._task = self._tasks.spawn(self._look(self._find), name="snap")
 
     async def close(self) -> None:
         self._waiting = None
         await self._tasks.close()
 
-    async def _look(self) -> None:
+    async def _look(self, find: FindAt) -> None:
         try:
             while (message := self._waiting) is not None:
                 self._waiting = None
-                pointed = await self._at(message)
+                pointed = await self._at(message, find)
                 if self._waiting is None:
                     self._context.outbox.put(pointed)
         finally:
             self._task = None
 
-    async def _at(self, message: Point) -> Pointed:
+    async def _at(self, message: Point, find: FindAt) -> Pointed:
         nothing = Pointed(x=message.x, y=message.y, boxes=[])
         held = self._context.held()
         frame = held or self._context.camera.newest
@@ -87,14 +88,14 @@ class Snap:
         language = wishes.page_language or wishes.language or "en"
         try:
             view = View(frame, Detail.LOW, self._context.camera.scene, held is not None)
-            picture = await requests.prepare(view, _PIXELS, unseen=True)
+            picture = await requests.prepare(view, PIXELS, unseen=True)
             x, y = message.x * frame.width, message.y * frame.height
             assert picture.bgr is not None
-            found = await self._find(picture.bgr, x, y, language)
+            found = await find(picture.bgr, x, y, language)
         except QwenCameraError:
             # It is withheld, or cannot be used: the question itself says so.
             return nothing
-        except _FAILURES as exc:
+        except FAILURES as exc:
             log.error("looking at a place failed", extra={"error": type(exc).__name__})
             return nothing
         info = frame_info(picture, time.monotonic(), time.time())

@@ -14,11 +14,12 @@ from server.features.pointing.pointing import Pointing
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
 from server.session.part import SessionContext
+from tests.features.pointing.test_twice import SIZES, ask, at_request
+from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, room
+from tests.support.rooms import room
 
 ASKED = "Where is the cup?"
-SIZES = {"width": 640, "height": 360}
 
 
 def qwen(*answers: str, unit: BoxUnit = BoxUnit.THOUSANDTHS, **more: Any) -> FakeEngine:
@@ -37,21 +38,14 @@ def boxes(*edges: int, sure: float = 0.9) -> str:
     return f'[{{"bbox_2d": {list(edges)}, "label": "cup", "sure": {sure}}}]'
 
 
-async def ask(one: Room, question: str = ASKED) -> dict[str, Any]:
-    """The response, with the text that came before it as "streamed"."""
-    one.session.handle(Chat(type="chat", content=question, id="q"))
-    one.camera()
-    one.frame(**SIZES)
-    streamed = ""
-    while (message := await one.next("delta", "response", "error"))["type"] == "delta":
-        streamed += message["text"]
-    return {**message, "streamed": streamed}
+def fail() -> None:
+    raise EngineFailed("gone")
 
 
 async def test_boxes_come_in_pixels_of_the_frame() -> None:
     """With the sentence as text, and the list nowhere in it."""
     async with room(qwen("It is on the left.\n" + boxes(0, 0, 500, 500))) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert response["boxes"] == [{"label": "cup", "box": [0, 0, 320, 180], "confidence": 0.9}]
         assert response["text"] == response["streamed"] == "It is on the left."
         assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
@@ -70,7 +64,7 @@ async def test_other_questions_and_engines_are_as_ever() -> None:
         response = await ask(one, "What is this?")
         assert ("boxes" in response, response["text"]) == (False, "A cup.")
     async with room(FakeEngine(chunks=("It is ", "[here]."))) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert ("boxes" in response, response["text"]) == (False, "It is [here].")
         assert one.engine.questions() == [ASKED]
 
@@ -78,14 +72,14 @@ async def test_other_questions_and_engines_are_as_ever() -> None:
 async def test_an_answer_that_is_only_a_list_gets_words() -> None:
     """The labels, as text and as a delta."""
     async with room(qwen(boxes(0, 0, 500, 500))) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["text"], response["streamed"]) == ("cup", "cup")
 
 
 async def test_nothing_found_is_an_empty_list() -> None:
     """So that the page shows that it was looked for."""
     async with room(qwen("I cannot see a cup.\n[]")) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["boxes"], response["text"]) == ([], "I cannot see a cup.")
 
 
@@ -93,7 +87,7 @@ async def test_points_are_points() -> None:
     """A point is looked at again, and stays one."""
     point = '[{"point_2d": [500, 500], "label": "tip"}]'
     async with room(qwen("There.\n" + point, "There.\n" + point)) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert response["boxes"] == [{"label": "tip", "point": [320, 180]}]
         assert len(one.engine.requests) == 2
 
@@ -107,7 +101,7 @@ async def test_a_small_box_is_looked_at_again_at_full_resolution(unit: BoxUnit) 
     half = {BoxUnit.PIXELS: (80, 80), BoxUnit.THOUSANDTHS: (500, 1000)}.get(unit, (1000, 500))
     engine = qwen("In the middle.\n" + small, "Yes.\n" + boxes(0, 0, *half), unit=unit)
     async with room(engine) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         first, second = engine.requests
         assert second.question != first.question
         assert (second.picture.width, second.picture.height) == (160, 80)
@@ -121,7 +115,7 @@ async def test_the_second_picture_shows_that_part() -> None:
     """Cut out of the very frame of the first look."""
     engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
     async with room(engine) as one:
-        await ask(one)
+        await ask(one, ASKED)
         first, second = (request.picture for request in engine.requests)
         assert first.frame_id == second.frame_id
         assert (second.source_width, second.source_height) == (640, 360)
@@ -131,7 +125,7 @@ async def test_the_second_picture_is_kept_for_its_session() -> None:
     """The answer names it with its size, tokens and part; it goes with the answer, as the first one does."""
     engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
     async with room(engine) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         sent = [request.picture for request in engine.requests]
         frame, closer = response["frame"], response["closer"]
         for told, picture in zip((frame, closer), sent, strict=True):
@@ -151,39 +145,27 @@ async def test_the_second_picture_is_kept_for_its_session() -> None:
 
 async def test_boxes_beyond_the_picture_are_counted_in_both_looks() -> None:
     """Those that were cut, and those that were left out."""
-    counts: list[tuple[int, int]] = []
-
-    def part(context: SessionContext) -> Pointing:
-        return Pointing(context, beyond=lambda clamped, dropped: counts.append((clamped, dropped)))
-
     first, second = boxes(990, 0, 1010, 20), boxes(0, 0, 2000, 2000)
-    async with room(qwen("Right.\n" + first, second), pointing=part) as one:
-        await ask(one)
-    assert counts == [(1, 0), (0, 1)]
+    async with room(qwen("Right.\n" + first, second)) as one:
+        await ask(one, ASKED)
+        for result in ("clamped", "dropped"):
+            assert sample(one.services.metrics, "boxes_beyond_total", result=result) == 1
 
 
 async def test_no_second_picture_is_named_without_a_second_look() -> None:
     """Neither for a large thing, nor for a look that failed."""
     engine = qwen("Left.\n" + boxes(0, 0, 500, 500), "Left.\n" + boxes(0, 0, 50, 50), "")
     async with room(engine) as one:
-        assert "closer" not in await ask(one)
-        plain = engine.chunks
-
-        def fail(request: EngineRequest) -> list[str]:
-            if len(engine.requests) == 3:
-                raise EngineFailed("gone")
-            assert callable(plain)
-            return list(plain(request))
-
-        engine.chunks = fail
-        assert "closer" not in await ask(one)
+        assert "closer" not in await ask(one, ASKED)
+        at_request(engine, 3, fail)
+        assert "closer" not in await ask(one, ASKED)
 
 
 async def test_a_second_look_can_take_it_back() -> None:
     """Then the answer is the second one's, and nothing is pointed at."""
     engine = qwen("On the left.\n" + boxes(0, 0, 300, 300, sure=0.3), "It is a bowl.\n[]")
     async with room(engine) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["text"], response["boxes"]) == ("It is a bowl.", [])
 
 
@@ -191,21 +173,13 @@ async def test_a_second_look_that_fails_changes_nothing() -> None:
     """The first one is an answer, too; and there is no third."""
     engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "Hm.")
     async with room(engine) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
         assert len(engine.requests) == 2
     engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "")
-    failing = engine.chunks
-
-    def fail(request: EngineRequest) -> list[str]:
-        if len(engine.requests) == 2:
-            raise EngineFailed("gone")
-        assert callable(failing)
-        return list(failing(request))
-
-    engine.chunks = fail
+    at_request(engine, 2, fail)
     async with room(engine) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["type"], response["text"]) == ("response", "On the left.")
         assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
 
@@ -223,7 +197,7 @@ async def test_it_is_stopped_in_the_second_look() -> None:
             return list(original(request))
 
         engine.chunks = hold
-        asked = asyncio.ensure_future(ask(one))
+        asked = asyncio.ensure_future(ask(one, ASKED))
         await until(lambda: len(engine.requests) == 2)
         one.session.handle(Cancel(type="cancel", id="q"))
         response = await asked
@@ -237,15 +211,8 @@ async def test_no_second_look_of_an_engine_without_boxes() -> None:
     engine = qwen("On the left.\n" + boxes(0, 0, 50, 50))
     other = FakeEngine("other")
     async with room(engine) as one:
-        original = engine.chunks
-        assert callable(original)
-
-        def switch(request: EngineRequest) -> list[str]:
-            one.engines.current = other
-            return list(original(request))
-
-        engine.chunks = switch
-        response = await ask(one)
+        at_request(engine, 1, lambda: setattr(one.engines, "current", other))
+        response = await ask(one, ASKED)
         assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
         assert not other.requests
 
@@ -253,7 +220,7 @@ async def test_no_second_look_of_an_engine_without_boxes() -> None:
 async def test_room_for_the_list() -> None:
     """More tokens than a sentence needs, whatever the person set."""
     async with room(qwen("Left.\n[]")) as one:
-        await ask(one)
+        await ask(one, ASKED)
         assert one.engine.requests[0].max_tokens > 300
 
 
@@ -285,7 +252,7 @@ async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
     finder = Finder(CUP)
     engine = FakeEngine(chunks=("On the ", "left."), capabilities=SMALL)
     async with room(engine, pointing=finder.part) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["text"], response["streamed"]) == ("On the left.", "On the left.")
         assert (response["boxes"], response["boxes_by"]) == (
             [{"label": "a cup", "box": [0, 0, 320, 180], "confidence": 0.8}],
@@ -301,14 +268,14 @@ async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
 
 async def test_a_detector_that_finds_nothing_says_nothing() -> None:
     async with room(FakeEngine(), pointing=Finder().part) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert not {"boxes", "boxes_by"} & response.keys()
 
 
 async def test_a_model_that_gives_boxes_needs_no_detector() -> None:
     finder = Finder(CUP)
     async with room(qwen("I cannot see a cup.\n[]"), pointing=finder.part) as one:
-        response = await ask(one)
+        response = await ask(one, ASKED)
         assert (response["boxes"], "boxes_by" in response, finder.asked) == ([], False, [])
 
 

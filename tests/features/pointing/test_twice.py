@@ -18,7 +18,8 @@ from server.features.pointing.pointing import Pointing
 from server.media.picture.encode import decoded
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
-from server.session.part import MakePart, SessionContext
+from server.session.part import MakePart
+from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, room, settings
 
@@ -49,23 +50,20 @@ async def ask(one: Room, question: str = ASKED, **more: Any) -> dict[str, Any]:
     if not one.session.camera.newest:
         one.camera()
     one.frame(**SIZES)
-    return await response(one)
-
-
-async def response(one: Room, streamed: str = "") -> dict[str, Any]:
+    streamed = ""
     while (message := await one.next("delta", "response", "error"))["type"] == "delta":
         streamed += message["text"]
     return {**message, "streamed": streamed}
 
 
-def hold_second(engine: FakeEngine) -> None:
-    """Keep the engine from answering about the part."""
+def at_request(engine: FakeEngine, number: int, act: Callable[[], object]) -> None:
+    """Act before the engine answers its request of this number."""
     original = engine.chunks
     assert callable(original)
 
     def chunks(request: EngineRequest) -> list[str]:
-        if len(engine.requests) == 2:
-            engine.hold()
+        if len(engine.requests) == number:
+            act()
         return list(original(request))
 
     engine.chunks = chunks
@@ -74,7 +72,6 @@ def hold_second(engine: FakeEngine) -> None:
 def finding(
     lines: Sequence[Box] = (),
     things: Sequence[Box] = (),
-    counts: list[str] | None = None,
     fails: Exception | None = None,
 ) -> MakePart:
     """A part that finds these in each picture."""
@@ -89,33 +86,28 @@ def finding(
             raise fails
         return lines
 
-    def part(context: SessionContext) -> Pointing:
-        looked = counts.append if counts is not None else lambda result: None
-        return Pointing(context, find, read=read, looked=looked)
+    return lambda context: Pointing(context, find, read=read)
 
-    return part
+
+def counted(one: Room, result: str) -> float:
+    return sample(one.services.metrics, "second_looks_total", result=result)
 
 
 async def test_two_looks_that_agree_leave_the_answer_as_it_is() -> None:
     """The second one is at full resolution, of the same frame, and shown with the answer."""
-    counts: list[str] = []
-    async with room(model("The dose is 5 mg.", "5 mg"), pointing=finding(counts=counts)) as one:
+    async with room(model("The dose is 5 mg.", "5 mg"), pointing=finding()) as one:
         found = await ask(one)
         first, second = one.engine.requests
         assert found["text"] == "The dose is 5 mg."
         assert found["streamed"].rstrip("\n") == found["text"]
         assert found["route"] == "twice"
-        assert found["second_look"] == {
-            "result": "agrees",
-            "text": "5 mg",
-            "agreed": 1,
-            "compared": 1,
-        }
+        looked = {"result": "agrees", "text": "5 mg", "agreed": 1, "compared": 1}
+        assert found["second_look"] == looked
         assert first.picture.frame_id == second.picture.frame_id
         # Nothing was found there: the middle.
         assert found["closer"]["crop"] == [160, 90, 480, 270]
         assert (second.picture.width, second.picture.height) == (320, 180)
-        assert counts == ["agrees"]
+        assert counted(one, "agrees") == 1
         assert "cannot be made out" in first.question
         assert first.question.endswith(f"Question: {ASKED}")
         assert second.question.endswith(f"Question: {ASKED}")
@@ -129,12 +121,8 @@ async def test_two_looks_that_differ_are_said_in_the_answer_and_remembered() -> 
         assert found["text"].startswith(f"The dose is 5 mg.\n\n{WARNING}")
         assert "ask somebody" in found["text"]
         assert found["streamed"] == found["text"]
-        assert found["second_look"] == {
-            "result": "differs",
-            "text": "It says 50 mg.",
-            "agreed": 0,
-            "compared": 1,
-        }
+        looked = {"result": "differs", "text": "It says 50 mg.", "agreed": 0, "compared": 1}
+        assert found["second_look"] == looked
         await ask(one, "What colour is it?")
         ((turn),) = one.engine.requests[-1].turns
         assert (turn.question, turn.answer) == (ASKED, found["text"])
@@ -164,20 +152,19 @@ async def test_a_session_counts_its_looks() -> None:
 @pytest.mark.parametrize("error", [EngineFailed("gone"), EngineRefused("no")])
 async def test_a_second_look_that_fails_leaves_the_answer(error: Exception) -> None:
     """The details say that it was not checked; there is no third look."""
-    counts: list[str] = []
-    async with room(model("The dose is 5 mg.", error), pointing=finding(counts=counts)) as one:
+    async with room(model("The dose is 5 mg.", error)) as one:
         found = await ask(one)
         assert (found["text"], found["finish_reason"]) == ("The dose is 5 mg.", "stop")
         assert found["second_look"] == {"result": "failed", "agreed": 0, "compared": 0}
         assert "closer" not in found
-        assert (len(one.engine.requests), counts) == (2, ["failed"])
+        assert (len(one.engine.requests), counted(one, "failed")) == (2, 1)
 
 
 async def test_a_slow_second_look_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the engine's work on it ends."""
     monkeypatch.setattr(twice, "SECONDS", 1.0)
     engine = model("The dose is 5 mg.", "5 mg")
-    hold_second(engine)
+    at_request(engine, 2, engine.hold)
     async with room(engine) as one:
         found = await ask(one)
         assert (found["text"], found["finish_reason"]) == ("The dose is 5 mg.", "stop")
@@ -193,7 +180,7 @@ async def test_a_slow_second_look_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 async def test_stop_and_a_new_question_drop_the_second_look(message: ClientMessage) -> None:
     """The answer, which is whole, stays so, and is in the history."""
     engine = model("The dose is 5 mg.", "50 mg")
-    hold_second(engine)
+    at_request(engine, 2, engine.hold)
     async with room(engine) as one:
         asked = asyncio.ensure_future(ask(one))
         await until(lambda: len(engine.requests) == 2)
@@ -285,9 +272,8 @@ async def test_a_search_that_takes_long_leaves_the_middle(monkeypatch: pytest.Mo
         await asyncio.Event().wait()
         return ()
 
-    async with room(
-        model("The dose is 5 mg.", "5 mg"), pointing=lambda context: Pointing(context, read=read)
-    ) as one:
+    engine = model("The dose is 5 mg.", "5 mg")
+    async with room(engine, pointing=lambda context: Pointing(context, read=read)) as one:
         found = await ask(one)
         assert found["closer"]["crop"] == [160, 90, 480, 270]
         assert found["second_look"]["result"] == "agrees"
@@ -358,14 +344,7 @@ async def test_another_machine_gets_no_part_without_consent() -> None:
     """An engine elsewhere takes over between the looks."""
     engine, other = model("The dose is 5 mg."), FakeEngine("other", elsewhere="gpu.example.org")
     async with room(engine) as one:
-        original = engine.chunks
-        assert callable(original)
-
-        def switch(request: EngineRequest) -> list[str]:
-            one.engines.current = other
-            return list(original(request))
-
-        engine.chunks = switch
+        at_request(engine, 1, lambda: setattr(one.engines, "current", other))
         found = await ask(one)
         assert (found["text"], found["second_look"]["result"]) == ("The dose is 5 mg.", "failed")
         assert not other.requests
