@@ -387,7 +387,7 @@ class Server:
             rtp_time=0,
         )
         self.leading.frame(frame)
-        while self.leading.looking:
+        while self.leading.looks.running:
             await asyncio.sleep(0)
         return self._spent
 

@@ -150,11 +150,6 @@ class Goal:
             self._doubted_until = now + _DOUBT_SECONDS
             self._drop(State.LOST if self.state is State.LOST else State.LOOKING)
 
-    def cut(self) -> None:
-        """Begin anew with another stream, whose places are not comparable."""
-        self._drop(State.LOOKING)
-        self.box = None
-
     def _follow(self, sights: Sequence[Sight], now: float, proven: bool) -> None:
         assert self.box is not None
         same = [one for one in sights if _apart(one.box, self.box) <= self._jump]

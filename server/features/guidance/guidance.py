@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from server.core.aio import TaskSet
 from server.core.frames import Frame, Order
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
-from server.features.guidance.looks import FAILURES, InTurn
+from server.features.guidance.looks import FAILURES, InTurn, Looks
 from server.features.guidance.messages import (
     AimHint,
     Goal,
@@ -30,8 +28,6 @@ from server.shared.aim import Aim, Found
 
 log = logging.getLogger(__name__)
 
-# Sampled frames come this much (seconds) before or after their time.
-_SLACK = 0.05
 # Of the looks that find nothing, one of so many is thorough: it costs twice as much.
 _THOROUGH_EVERY = 3
 # Pause after a look that failed, in seconds
@@ -47,10 +43,10 @@ def counter(metrics: Metrics) -> Any:
 class Looker(InTurn[[Frame, bool], Found]):
     """Finds text and faces in a frame; small print, too, where it is to be thorough."""
 
-    async def look(self, frame: Frame, *, thorough: bool = False) -> Found | None:
+    async def look(self, frame: Frame) -> Found | None:
         """Return what is found; None after a failure, which is logged."""
         try:
-            return await self(frame, thorough)
+            return await self(frame, False)
         except FAILURES as exc:
             log.error("a look for guidance failed", extra={"error": type(exc).__name__})
             return None
@@ -86,24 +82,19 @@ class Guidance(BackgroundPart):
         self._camera = context.camera
         self._outbox = context.outbox
         self._looker = looker
-        self._counter = counter(context.services.metrics)
+        self.looks = Looks(counter(context.services.metrics), _FAILED_PAUSE)
         # The person's wish
         self._on = False
-        self._leading = Leading(context, seeker)
-        self._scanning = Scanning(context, scanner)
+        self.leading = Leading(context, seeker)
+        self.scanning = Scanning(context, scanner)
         self.handlers = {
             GuidanceSettings: self._set,
             Goal: self._lead,
-            TargetLost: lambda _: self._leading.lost(),
+            TargetLost: lambda _: self.leading.lost(),
             Scan: self._scan,
-            WhereWas: self._scanning.where,
+            WhereWas: self.scanning.where,
         }
         self._aim = Aim()
-        # The frame that is looked at; None without one
-        self._task: asyncio.Task[None] | None = None
-        self._tasks = TaskSet("aim")
-        # Capture time before which nothing is looked at
-        self._due = 0.0
         # Looks in a row without text or a face
         self._empty = 0
 
@@ -113,7 +104,7 @@ class Guidance(BackgroundPart):
 
     @property
     def wanted(self) -> bool:
-        return self._on or self._leading.on or self._scanning.on
+        return self._on or self.leading.on or self.scanning.on
 
     @property
     def working(self) -> bool:
@@ -121,76 +112,65 @@ class Guidance(BackgroundPart):
 
     @property
     def alert(self) -> bool:
-        return self._leading.alert or self._scanning.alert
+        return self.leading.alert or self.scanning.alert
 
     def takes(self, order: Order, condition: str) -> bool:
         """Find whether it is the way to a thing, a scan, what the last one saw, or the end of what runs."""
         if order is Order.WHERE_WAS:
-            return self._scanning.answers(condition)
+            return self.scanning.answers(condition)
         if order is Order.STOP:
-            return self._leading.on or self._scanning.running
+            return self.leading.on or self.scanning.running
         return order in (Order.GUIDE_TO, Order.SCAN)
 
     def between(self, frame: Frame) -> None:
-        self._scanning.frame(frame)
-        self._leading.frame(frame)
+        self.scanning.frame(frame)
+        self.leading.frame(frame)
 
     def frame(self, frame: Frame) -> None:
         """Look for text and faces in a sampled frame, or for the goal, when a look is due."""
-        self._scanning.frame(frame)
-        if self._leading.on:
-            self._leading.frame(frame)
+        self.scanning.frame(frame)
+        if self.leading.on:
+            self.leading.frame(frame)
             return
-        if not self._on or self._scanning.running or frame.captured < self._due:
-            return
-        if self._task is not None or self._looker.busy:
-            self._counter.labels("busy").inc()
-            return
-        self._due = frame.captured + self._aim.pause - _SLACK
-        self._task = self._tasks.spawn(self._look(frame), name="look")
+        if self._on and not self.scanning.running and self.looks.due(frame.captured, self._looker):
+            self.looks.begin(frame, self._look(frame, self._aim), self._aim.pause)
 
-    async def _look(self, frame: Frame) -> None:
-        count, aim = self._counter.labels, self._aim
+    async def _look(self, frame: Frame, aim: Aim) -> float:
+        """Look once. Its cost makes no pause longer: `aim` knows how often looks are of use."""
         thorough = self._empty % _THOROUGH_EVERY == _THOROUGH_EVERY - 1
-        try:
-            found = await self._looker.look(frame, thorough=thorough)
-        finally:
-            self._task = None
-        if found is None:
-            count("failed").inc()
-            self._due = frame.captured + _FAILED_PAUSE
-            return
-        count("done").inc()
+        found = await self._looker(frame, thorough)
         self._empty = 0 if found.lines or found.faces else self._empty + 1
         # Another stream, or a switch off and on, has replaced `self._aim` meanwhile.
         if aim is self._aim and aim.see(found, self._camera.scene):
             self._announce()
+        return 0.0
 
     def set_connected(self, connected: bool) -> None:
         """Repeat the hint to a new socket; the goal and the scan end with the old one, whose page knows of them."""
         if not connected:
-            self._leading.end()
-            self._scanning.drop()
+            self.leading.end()
+            self.scanning.drop()
         elif self._on:
             self._announce()
 
     def clear(self) -> None:
-        self._scanning.drop()
+        self.scanning.drop()
 
     def new_stream(self) -> None:
-        self._leading.cut()
-        self._scanning.drop()
-        self._aim, self._due, self._empty = Aim(), 0.0, 0
+        self.leading.cut()
+        self.scanning.drop()
+        self.looks.reset()
+        self._aim, self._empty = Aim(), 0
 
     def _lead(self, message: Goal) -> None:
         """Begin with a goal, in place of a scan that runs; what an earlier one found is kept."""
-        if self._scanning.running:
-            self._scanning.drop()
-        self._leading.set(message)
+        if self.scanning.running:
+            self.scanning.drop()
+        self.leading.set(message)
 
     def _scan(self, message: Scan) -> None:
-        self._leading.end()
-        self._scanning.set(message)
+        self.leading.end()
+        self.scanning.set(message)
 
     def _set(self, message: GuidanceSettings) -> None:
         """Apply the person's wish: start again, or remove the last hint.
@@ -210,11 +190,8 @@ class Guidance(BackgroundPart):
             self._outbox.discard(AimHint)
 
     def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        self._leading.stop()
-        self._scanning.stop()
+        self.leading.stop()
+        self.scanning.stop()
         self._outbox.discard(AimHint)
 
     def _announce(self) -> None:
@@ -225,6 +202,6 @@ class Guidance(BackgroundPart):
         self._outbox.put(AimHint(hint=advice.hint, about=advice.about, at=at))
 
     async def close(self) -> None:
-        await self._leading.close()
-        await self._scanning.close()
-        await self._tasks.close()
+        await self.leading.close()
+        await self.scanning.close()
+        await self.looks.close()

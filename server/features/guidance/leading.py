@@ -13,6 +13,7 @@ from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
 from server.core.frames import BoxUnit, Detail, Frame, Kind, Region, Role
+from server.core.messages.to_client import FrameInfo
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
 from server.features.guidance import goal as goals
@@ -55,8 +56,8 @@ _AGAIN = (
     "give no box of what only looks like it. "
 )
 
-# Gets the boxes in pixels of the frame, surest first, None without an answer; and the frame's time and age.
-Answered = Callable[[list[Box] | None, tuple[float, float] | None], None]
+# Gets the boxes in pixels of the frame, surest first, and what the client hears of that.
+Answered = Callable[[list[Box], FrameInfo], None]
 
 
 def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
@@ -74,55 +75,49 @@ class ModelLooks:
     """
 
     def __init__(self, context: SessionContext) -> None:
-        self._context = context
+        self.context = context
         self._numbers = itertools.count(1)
+        # The request that waits or runs
         self._observer: _BoxObserver | None = None
-        self._job: Job | None = None
         self._asked_at = self._failed_at = -math.inf
 
     @property
     def role(self) -> Role | None:
         """The role whose engine gives boxes and may get pictures, that of background work first; None: no engine does."""
         for role in (Role.WATCHES, Role.ANSWERS):
-            engine = self._context.services.current_engine(role)
+            engine = self.context.services.current_engine(role)
             status = engine.status
             able = status.ready and status.capabilities.boxes is not None
-            if able and self._context.requests.consent.given(engine):
+            if able and self.context.requests.consent.given(engine):
                 return role
         return None
 
-    @property
-    def busy(self) -> bool:
-        """True while a request waits or runs."""
-        return self._observer is not None
+    def _able(self, now: float) -> bool:
+        return (
+            now - self._failed_at >= _FAILED_PAUSE
+            and self.context.requests.allowance.left(time.monotonic())
+            and self.role is not None
+        )
 
     def due(self, now: float, pause: float = ASK_SECONDS) -> bool:
         """Return True when a model can be asked. `now`: of a frame; `pause`: seconds since the last request."""
-        return (
-            self._observer is None
-            and now - self._asked_at >= pause
-            and now - self._failed_at >= _FAILED_PAUSE
-            and self._context.requests.allowance.left(time.monotonic())
-            and self.role is not None
-        )
+        return self._observer is None and now - self._asked_at >= pause and self._able(now)
 
     def answers(self, now: float) -> bool:
         """Return True while an answer is worth waiting for: one may come soon, and nothing failed a moment ago."""
         if self._observer is not None:
             return now - self._asked_at <= _STALE_SECONDS
-        return (
-            self.role is not None
-            and now - self._failed_at >= _FAILED_PAUSE
-            and self._context.requests.allowance.left(time.monotonic())
-        )
+        return self._able(now)
 
     def ask(
         self, frame: Frame, thing: str, done: Answered, *, region: Region | None = None
     ) -> None:
-        """Ask where a thing is. `region`: a second look, at this part alone; it may follow the first at once."""
+        """Ask where a thing is. `done` hears of no answer that fails, or that a person's question stops.
+
+        `region`: a second look, at this part alone; it may follow the first at once.
+        """
         role = self.role
         if role is None or self._observer is not None:
-            done(None, None)
             return
         again = region is not None
 
@@ -133,109 +128,79 @@ class ModelLooks:
 
         # Each request counts in full, also a second look that comes at once.
         self._asked_at = max(frame.captured, self._asked_at + ASK_SECONDS)
-        observer = _BoxObserver(f"g{next(self._numbers)}", frame, region, self._ended)
-        observer.learn, observer.done = self._context.requests.learn, done
+        observer = _BoxObserver(f"g{next(self._numbers)}", self, frame, region, done)
         self._observer = observer
         try:
             # An engine may refuse it before `submit` returns.
-            job = self._context.requests.submit(
+            observer.job = self.context.requests.submit(
                 thing,
                 Kind.WATCH,
-                View(frame, Detail.LOW, self._context.camera.scene, region=region),
+                View(frame, Detail.LOW, self.context.camera.scene, region=region),
                 observer,
                 options=RequestOptions(max_tokens=_MOST_TOKENS, wording=wording, role=role),
             )
         except QwenCameraError as error:
             observer.failed(error)
-            return
-        if self._observer is observer:
-            self._job = job
 
     def frame(self, now: float) -> None:
         """Give up a request whose picture has waited too long."""
         observer = self._observer
-        if observer is not None and not observer.running and now - self._asked_at > _STALE_SECONDS:
+        if observer is not None and not observer.asked and now - self._asked_at > _STALE_SECONDS:
             self.cancel()
 
     def cancel(self) -> None:
         """Stop the request; nobody hears of it."""
-        observer, job = self._observer, self._job
-        self._observer = self._job = None
-        if observer is not None:
-            observer.done = _ignore
-        if job is not None:
-            self._context.services.inference.cancel(job, "user")
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.job is not None:
+            self.context.services.inference.cancel(observer.job, "user")
 
-    def _ended(
-        self,
-        observer: _BoxObserver,
-        boxes: list[Box] | None,
-        at: tuple[float, float] | None,
-        failed: bool,
-    ) -> None:
-        if observer is self._observer:
-            self._observer = self._job = None
-            if failed:
-                self._failed_at = observer.captured
-        done, observer.done = observer.done, _ignore
-        done(boxes, at)
-
-
-def _ignore(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
-    """Nobody waits for it any more."""
+    def ended(self, observer: _BoxObserver, failed_at: float = -math.inf) -> bool:
+        """Note the end of a request; return False for one that was cancelled."""
+        if observer is not self._observer:
+            return False
+        self._observer, self._failed_at = None, max(self._failed_at, failed_at)
+        return True
 
 
 class _BoxObserver(JobObserver):
     """Collects the answer to one request, and reads its boxes. Nobody sees the list as it comes."""
 
     def __init__(
-        self,
-        id: str,
-        frame: Frame,
-        region: Region | None,
-        ended: Callable[[_BoxObserver, list[Box] | None, tuple[float, float] | None, bool], None],
+        self, id: str, looks: ModelLooks, frame: Frame, region: Region | None, done: Answered
     ) -> None:
         self.id = id
-        self.captured = frame.captured
-        self.done: Answered = _ignore
-        self.learn: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None
-        self._size = frame.width, frame.height
-        self._region = region
-        self._ended = ended
-        self._asked: tuple[Engine, EngineRequest] | None = None
-
-    @property
-    def running(self) -> bool:
-        """True when an engine has it."""
-        return self._asked is not None
+        # None before it is queued
+        self.job: Job | None = None
+        # The engine that has it, and the request; None before
+        self.asked: tuple[Engine, EngineRequest] | None = None
+        self._looks, self._frame, self._region, self._done = looks, frame, region, done
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        self._asked = engine, request
+        self.asked = engine, request
 
     def failed(self, error: QwenCameraError) -> None:
         log.info("a model was asked in vain for a goal", extra={"code": error.code})
-        self._ended(self, None, None, True)
+        self._looks.ended(self, self._frame.captured)
 
     def finished(self, result: Result) -> None:
-        if self._asked is None or result.finish_reason not in ("stop", "length"):
+        if self.asked is None or result.finish_reason not in ("stop", "length"):
             # A person's question has stopped it, or a newer watch took its turn.
-            self._ended(self, None, None, False)
+            self._looks.ended(self)
             return
-        engine, request = self._asked
-        self.learn(engine, request, result)
-        unit = engine.status.capabilities.boxes
-        picture = request.picture
-        info = frame_info(picture, time.monotonic(), time.time())
+        engine, request = self.asked
+        self._looks.context.requests.learn(engine, request, result)
+        unit, picture = engine.status.capabilities.boxes, request.picture
         found: list[Box] = []
         for box in read_boxes(result.text[:MAX_TEXT_CHARS]) if unit is not None else ():
             assert unit is not None
-            size = picture.width, picture.height
-            inside = placed(box, unit, size, self._size, self._region)
+            sizes = (picture.width, picture.height), (self._frame.width, self._frame.height)
+            inside = placed(box, unit, *sizes, self._region)
             # A point has no size to judge by.
             if inside is not None and inside.x1 < inside.x2 and inside.y1 < inside.y2:
                 found.append(inside)
         found.sort(key=lambda one: -(1.0 if one.confidence is None else one.confidence))
-        self._ended(self, found[:_MOST_BOXES], (info.captured_at, info.age_ms), False)
+        if self._looks.ended(self):
+            self._done(found[:_MOST_BOXES], frame_info(picture, time.monotonic(), time.time()))
 
 
 # Seconds between two requests to a model while the page follows what it found
@@ -283,7 +248,7 @@ class Leading:
         self._model = ModelLooks(context)
         counter = look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
-        self._looks = Looks(context, counter, _FAILED_PAUSE)
+        self.looks = Looks(counter, _FAILED_PAUSE)
         # None: the person is led to nothing.
         self._wish: Sought | None = None
         # As the client gave them
@@ -303,20 +268,14 @@ class Leading:
         """True while it wants the frames between the sampled ones: a model looks far less often."""
         return self.on and not self._goal.by_model
 
-    @property
-    def looking(self) -> bool:
-        """True while a look runs."""
-        return self._looks.running
-
     def set(self, message: Goal) -> None:
         """Begin with a goal, in place of the one before, or end it."""
         words = (message.thing or "").strip()
         if not words:
             self.end()
             return
-        wishes = self._context.requests.preferences
-        tag = wishes.page_language or wishes.language or "en"
         self._words = message.thing or ""
+        tag = self._context.requests.preferences.reads
         self._begin(sought(words, tag, things=self._seeker.things))
         self._context.camera.wake()
         self._tell(None)
@@ -338,22 +297,25 @@ class Leading:
 
     def stop(self) -> None:
         """End it with the session, which gets no frames any more."""
-        self._wish = None
+        self._drop()
         self._model.cancel()
         self._context.outbox.discard(Target)
+
+    def _drop(self) -> None:
+        self._wish, self._goal = None, goals.Goal()
 
     def cut(self) -> None:
         """Note that another stream begins."""
         self._model.cancel()
         self._goal = goals.Goal(by_model=self._goal.by_model)
-        self._looks.reset()
+        self.looks.reset()
         if self.on:
             self._tell(None)
 
     def lost(self) -> None:
         """Look soon: the client does not follow it any more."""
         if self._goal.unfollow():
-            self._looks.hurry()
+            self.looks.hurry()
 
     def frame(self, frame: Frame) -> None:
         """Look for the thing in a frame, when a look is due."""
@@ -367,8 +329,8 @@ class Leading:
             self._tell(None)
         if self._goal.by_model:
             self._ask(frame)
-        elif self._looks.due(frame.captured, self._seeker):
-            self._looks.begin(frame, self._look(frame, self._wish, self._goal))
+        elif self.looks.due(frame.captured, self._seeker):
+            self.looks.begin(frame, self._look(frame, self._wish, self._goal))
 
     def _ask(self, frame: Frame) -> None:
         """Ask a model about a frame, when a request is due."""
@@ -378,14 +340,12 @@ class Leading:
         if wish is None or black or not self._model.due(frame.captured, pause):
             return
 
-        def answered(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
-            if goal is not self._goal or boxes is None:
+        def answered(boxes: list[Box], info: FrameInfo) -> None:
+            if goal is not self._goal:
                 return
-            sights = [_sight(one, frame) for one in boxes]
-            sights = [one for one in sights if one.sure]
-            news = goal.see(sights, frame.captured)
-            if news:
-                self._tell(at)
+            sights = [one for box in boxes if (one := _sight(box, frame)).sure]
+            if goal.see(sights, frame.captured):
+                self._tell(info)
             if goal.state is goals.State.THERE:
                 self._reached()
             elif goal.state is not goals.State.FOUND and sights:
@@ -399,15 +359,14 @@ class Leading:
     def _ask_again(self, frame: Frame, wish: Sought, goal: goals.Goal, sight: goals.Sight) -> None:
         """Ask a model whether a thing is in its part of the picture."""
 
-        def answered(boxes: list[Box] | None, at: tuple[float, float] | None) -> None:
-            if goal is not self._goal or boxes is None or not self.on:
+        def answered(boxes: list[Box], info: FrameInfo) -> None:
+            if goal is not self._goal:
                 return
-            seen = any(
-                one.sure and _same(one, sight.box) for one in (_sight(box, frame) for box in boxes)
-            )
+            sights = (_sight(box, frame) for box in boxes)
+            seen = any(one.sure and _same(one, sight.box) for one in sights)
             goal.second_look(seen, frame.captured, sight if goal.by_model else None)
             if goal.by_model:
-                self._tell(at)
+                self._tell(info)
             elif goal.state is not goals.State.FOUND:
                 # The next look tells all else.
                 self._tell(None)
@@ -417,16 +376,16 @@ class Leading:
         self._model.ask(frame, wish.words, answered, region=region)
 
     async def close(self) -> None:
-        self._wish = None
+        self._drop()
         self._model.cancel()
-        await self._looks.close()
+        await self.looks.close()
 
     async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> float:
         """Look once, and again at what is near. Return the seconds."""
         known = goal.known(frame.captured)
         part = Part(frame, self._closer(frame, wish, goal))
         sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
-        if goal is not self._goal or wish is not self._wish:
+        if goal is not self._goal:
             return spent
         self._empty = 0 if sights else self._empty + 1
         news = goal.see(sights, frame.captured, proven=known is None)
@@ -436,7 +395,7 @@ class Leading:
                     self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
             else:
                 spent += await self._look_again(frame, wish, goal, goal.box)
-            if goal is not self._goal or wish is not self._wish:
+            if goal is not self._goal:
                 return spent
             news = True
         if news:
@@ -446,7 +405,7 @@ class Leading:
         return spent
 
     def _reached(self) -> None:
-        self._wish = None
+        self._drop()
         self._model.cancel()
         self._context.wants_changed()
 
@@ -469,15 +428,14 @@ class Leading:
 
     async def _seek(
         self, part: Part, detail: Detail, wish: Sought, known: goals.Edges | None
-    ) -> tuple[list[goals.Sight], float, tuple[float, float]]:
-        """Return what is seen, the seconds for it, and the frame's time and age."""
+    ) -> tuple[list[goals.Sight], float, FrameInfo]:
+        """Return what is seen, the seconds for it, and what the client hears of the frame."""
         picture = await part.pixels(self._context, detail)
         assert picture.bgr is not None
         before = part.box(known) if known is not None else None
         found, spent = await self._seeker(picture.bgr, wish, before)
         sights = [goals.Sight(part.edges(one.box), one.sure, one.alone) for one in found]
-        info = frame_info(picture, time.monotonic(), time.time())
-        return sights, spent, (info.captured_at, info.age_ms)
+        return sights, spent, frame_info(picture, time.monotonic(), time.time())
 
     async def _look_again(
         self, frame: Frame, wish: Sought, goal: goals.Goal, box: goals.Edges
@@ -489,14 +447,14 @@ class Leading:
         goal.second_look(seen, frame.captured)
         return spent
 
-    def _tell(self, at: tuple[float, float] | None) -> None:
+    def _tell(self, info: FrameInfo | None) -> None:
         wish, goal = self._wish, self._goal
         if wish is None:
             return
         box, far = goal.box, None
         if goal.state is goals.State.FOUND and box is not None and wish.names:
             far = metres(wish.names[0], box, self._ratio)
-        if at is not None:
+        if info is not None:
             # Work for a client that listens keeps its session alive, as its own messages do.
             self._context.touch()
         self._context.outbox.put(
@@ -510,8 +468,8 @@ class Leading:
                 metres=far,
                 near=goal.near,
                 confirmed=goal.confirmed,
-                captured_at=at[0] if at is not None else None,
-                age_ms=at[1] if at is not None else None,
+                captured_at=info.captured_at if info is not None else None,
+                age_ms=info.age_ms if info is not None else None,
             )
         )
 

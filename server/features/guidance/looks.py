@@ -66,9 +66,8 @@ class Looks:
     Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
     """
 
-    def __init__(self, context: SessionContext, counter: Any, failed_pause: float) -> None:
+    def __init__(self, counter: Any, failed_pause: float) -> None:
         """`counter`: of looks by result; `failed_pause`: seconds after one that failed."""
-        self._context = context
         self._count = counter.labels
         self._failed_pause = failed_pause
         self._tasks = TaskSet("looks")
@@ -92,18 +91,19 @@ class Looks:
 
     def due(self, now: float, finds: InTurn[..., Any]) -> bool:
         """Find whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
-        early = now < self._due
-        if (early and not self._hurries) or self._context.held() is not None:
+        if now < self._due and not self._hurries:
             return False
         if self._task is not None or finds.busy:
             self._count("busy").inc()
             return False
         return True
 
-    def begin(self, frame: Frame, look: Coroutine[Any, Any, float]) -> None:
-        """Look at a frame. `look` returns the processor's seconds."""
+    def begin(
+        self, frame: Frame, look: Coroutine[Any, Any, float], every: float = LOOK_SECONDS
+    ) -> None:
+        """Look at a frame. `look` returns the processor's seconds; `every`: least seconds until the next one."""
         self._hurries, self._owed = False, max(0.0, self._due - frame.captured)
-        self._due = frame.captured + LOOK_SECONDS - _SLACK + self._owed
+        self._due = frame.captured + every - _SLACK + self._owed
         self._task = self._tasks.spawn(self._run(frame, look), name="look")
 
     async def _run(self, frame: Frame, look: Coroutine[Any, Any, float]) -> None:
@@ -142,19 +142,14 @@ class Part:
 
     def box(self, edges: Edges, label: str = "") -> Box:
         """Return a place in the frame in pixels of the part."""
-        left, top, wide, high = self._sides
+        wide, high = self.frame.width, self.frame.height
         x1, y1, x2, y2 = edges
-        return Box(x1 * wide - left, y1 * high - top, x2 * wide - left, y2 * high - top, label)
+        left, top = self._corner
+        return Box(x1 * wide, y1 * high, x2 * wide, y2 * high, label).moved(-left, -top)
 
     def edges(self, box: Box) -> Edges:
         """Return a place in the part, in its pixels, as shares of the frame."""
-        left, top, wide, high = self._sides
-        return (
-            _share(box.x1 + left, wide),
-            _share(box.y1 + top, high),
-            _share(box.x2 + left, wide),
-            _share(box.y2 + top, high),
-        )
+        return box.moved(*self._corner).shares(self.frame.width, self.frame.height)
 
     @property
     def across(self) -> tuple[float, float]:
@@ -163,13 +158,8 @@ class Part:
         return (region.left / wide, region.right / wide) if region is not None else (0.0, 1.0)
 
     @property
-    def _sides(self) -> tuple[int, int, int, int]:
-        left, top = (self.region.left, self.region.top) if self.region is not None else (0, 0)
-        return left, top, self.frame.width, self.frame.height
-
-
-def _share(edge: float, side: int) -> float:
-    return round(min(1.0, max(0.0, edge / side)), 4)
+    def _corner(self) -> tuple[int, int]:
+        return (self.region.left, self.region.top) if self.region is not None else (0, 0)
 
 
 def square(frame: Frame, x: float, y: float) -> Region | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from server.core.aio import Timer
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import things_in
@@ -78,14 +78,13 @@ class Scanning:
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
-        counter = scan_counter(context.services.metrics)
-        self._looks = Looks(context, counter, _FAILED_PAUSE)
+        self.looks = Looks(scan_counter(context.services.metrics), _FAILED_PAUSE)
         # None: nobody turns.
         self._turn: Turn | None = None
         # None: nothing is kept.
         self._placed: list[Placed] | None = None
         # Until it is forgotten; also without frames
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         self._heading = Heading()
         # The capture time, and the motion, at its end
         self._ended_at = self._ended_path = 0.0
@@ -106,11 +105,6 @@ class Scanning:
         """True while the frames between the sampled ones are."""
         return self.on and (self.running or self._heading.at - self._ended_at < _ALERT_SECONDS)
 
-    @property
-    def looking(self) -> bool:
-        """True while a look runs."""
-        return self._looks.running
-
     def set(self, message: Scan) -> None:
         """Begin anew, or end what runs."""
         if not message.on:
@@ -119,7 +113,7 @@ class Scanning:
         self.drop()
         # It begins with its first frame.
         self._turn, self._looked = Turn(), 0
-        self._looks.reset()
+        self.looks.reset()
         self._context.wants_changed()
         self._context.camera.wake()
         self._tell()
@@ -137,9 +131,7 @@ class Scanning:
         self._context.outbox.discard(Scanned)
 
     def _forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         self._turn = self._placed = None
         self._heading = Heading()
 
@@ -149,14 +141,15 @@ class Scanning:
 
     async def close(self) -> None:
         self._forget()
-        await self._looks.close()
+        await self.looks.close()
 
     def frame(self, frame: Frame) -> None:
         """Follow the motion, and look around when a look is due."""
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
-        due = turn is not None and self._looks.due(now, self._scanner)
+        held = self._context.held() is not None
+        due = turn is not None and not held and self.looks.due(now, self._scanner)
         if not due and not self._heading.due(now):
             return
         wants = self.on, self.alert
@@ -179,7 +172,7 @@ class Scanning:
         self._tell_news(turn, now)
         if due:
             gaze = self._heading.gaze(frame.width, frame.height)
-            self._looks.begin(frame, self._look(frame, turn, gaze))
+            self.looks.begin(frame, self._look(frame, turn, gaze))
 
     def answers(self, words: str) -> bool:
         """Find whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
@@ -201,7 +194,7 @@ class Scanning:
 
     def _named(self, words: str) -> list[Placed]:
         placed = self._placed or ()
-        names, text = things_in(words, self._language), plain(words)
+        names, text = things_in(words, self._context.requests.preferences.reads), plain(words)
         return [
             one
             for one in placed
@@ -218,7 +211,7 @@ class Scanning:
         self._placed = turn.finish(heading)
         self._ended_at, self._ended_path = heading.at, heading.path
         heading.forget_first()
-        self._timer = asyncio.get_running_loop().call_later(self._scanner.kept, self._expire)
+        self._timer.set(self._scanner.kept, self._expire)
         self._context.wants_changed()
         things = [self._told_of(one) for one in self._placed]
         self._context.outbox.put(
@@ -240,17 +233,16 @@ class Scanning:
         return spent
 
     @property
-    def _language(self) -> str:
-        wishes = self._context.requests.preferences
-        return wishes.page_language or wishes.language or "en"
-
-    @property
     def _turned(self) -> float:
         """The degrees to the right, of which 360 are a whole turn once that was measured."""
         return self._heading.right * 360 / (self._heading.whole or 360)
 
     def _told_of(self, one: Placed) -> ScannedThing:
-        label = words_of(self._language).one(one.name) if one.kind == "thing" else one.label
+        label = (
+            words_of(self._context.requests.preferences.reads).one(one.name)
+            if one.kind == "thing"
+            else one.label
+        )
         degrees = beside(one.right, self._turned)
         return ScannedThing(
             kind=one.kind,

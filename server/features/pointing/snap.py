@@ -84,14 +84,12 @@ class Snap:
         if frame is None:
             return nothing
         requests = self._context.requests
-        wishes = requests.preferences
-        language = wishes.page_language or wishes.language or "en"
         try:
             view = View(frame, Detail.LOW, self._context.camera.scene, held is not None)
             picture = await requests.prepare(view, PIXELS, unseen=True)
             x, y = message.x * frame.width, message.y * frame.height
             assert picture.bgr is not None
-            found = await find(picture.bgr, x, y, language)
+            found = await find(picture.bgr, x, y, requests.preferences.reads)
         except QwenCameraError:
             # It is withheld, or cannot be used: the question itself says so.
             return nothing
@@ -110,14 +108,9 @@ class Snap:
 
 def _as_shares(found: At, frame: Frame) -> PointedBox:
     box = found.box
-    sides = (frame.width, frame.height) * 2
-    x1, y1, x2, y2 = (
-        round(min(1.0, max(0.0, edge / side)), 4)
-        for edge, side in zip((box.x1, box.y1, box.x2, box.y2), sides, strict=True)
-    )
     return PointedBox(
         kind=found.kind,
-        box=(x1, y1, x2, y2),
+        box=box.shares(frame.width, frame.height),
         label=box.label[:MAX_LABEL_CHARS] or None,
         confidence=round(box.confidence, 2) if box.confidence is not None else None,
     )

@@ -70,6 +70,19 @@ class Box:
         """Return it with x and y exchanged."""
         return replace(self, x1=self.y1, y1=self.x1, x2=self.y2, y2=self.x2)
 
+    def shares(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return its edges as shares of a picture's sides, within it."""
+        x1, y1, x2, y2 = (
+            round(min(1.0, max(0.0, edge / side)), 4)
+            for edge, side in (
+                (self.x1, width),
+                (self.y1, height),
+                (self.x2, width),
+                (self.y2, height),
+            )
+        )
+        return x1, y1, x2, y2
+
     def overlap(self, other: Box) -> float:
         """Return the share of two boxes' area that is in both, 0 to 1."""
         wide = min(self.x2, other.x2) - max(self.x1, other.x1)

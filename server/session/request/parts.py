@@ -156,6 +156,11 @@ class Preferences:
     # The person lets the model call tools.
     tools: bool = False
 
+    @property
+    def reads(self) -> str:
+        """The language of words that this server itself shows: the page's, else that of the answers."""
+        return self.page_language or self.language or "en"
+
 
 # A session's chat history: bounded in tokens and turns, in memory only. Pure.
 

@@ -139,12 +139,6 @@ def test_what_a_second_look_denies_twice_is_dropped_and_doubted() -> None:
     assert believed == [False] * 5 + [True]
 
 
-def test_another_stream_begins_anew() -> None:
-    goal = found()
-    goal.cut()
-    assert (goal.state, goal.box) == (State.LOOKING, None)
-
-
 def test_looks_of_a_model_are_seconds_apart() -> None:
     """It may be anywhere by then; two misses in a row lose it."""
     goal = Goal(by_model=True)

@@ -70,7 +70,7 @@ async def look(one: Room, ahead: float) -> None:
     done = counted(one, "done") + counted(one, "failed")
     one.frame(captured=time.monotonic() + ahead)
     await until(lambda: counted(one, "done") + counted(one, "failed") > done)
-    await until(lambda: one.session.part("guidance")._task is None)
+    await until(lambda: not one.session.part("guidance").looks.running)
 
 
 async def hints(one: Room) -> list[tuple[str, str | None]]:

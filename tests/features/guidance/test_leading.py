@@ -252,7 +252,7 @@ async def test_a_second_look_that_sees_nothing_confirms_nothing() -> None:
             # The part around it
             finding.boxes = []
             await looked(number + 2)
-            await until(lambda: not one.session.part("guidance")._leading.looking)
+            await until(lambda: not one.session.part("guidance").leading.looks.running)
         told = await targets(one)
         assert not any(message["confirmed"] for message in told)
         assert [message["state"] for message in told][-1] == "looking"

@@ -96,7 +96,7 @@ async def turn(
     for number in range(count + 1):
         finding.right = start + (end - start) * number / max(1, count)
         show(one, finding.right, at)
-        await until(lambda: not one.session.part("guidance")._scanning.looking)
+        await until(lambda: not one.session.part("guidance").scanning.looks.running)
         at += 0.1
     return at
 
@@ -135,7 +135,7 @@ async def test_a_turn_tells_what_is_around() -> None:
         for label, at in (("eine Tasse", 60), ("ein Hund", 180), ("ein Stuhl", 275)):
             off = (found[label] - (at - end["turned"]) + 180) % 360 - 180
             assert abs(off) < 6, label
-        assert not one.session.part("guidance")._scanning.running
+        assert not one.session.part("guidance").scanning.running
 
 
 async def test_nothing_is_looked_at_without_a_scan() -> None:
@@ -155,12 +155,12 @@ async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
         began = time.monotonic()
         for number in range(20):
             show(one, number * 2.0, began + number / 20)
-            await until(lambda: not one.session.part("guidance")._scanning.looking)
+            await until(lambda: not one.session.part("guidance").scanning.looks.running)
         assert 4 <= len(finding.looks) <= 5
         assert {bgr.shape[1] for bgr, *_ in finding.looks} == {WIDTH, HEIGHT}
         finding.seconds = 0.05
         show(one, 40, began + 1.3)
-        await until(lambda: not one.session.part("guidance")._scanning.looking)
+        await until(lambda: not one.session.part("guidance").scanning.looks.running)
         looks = len(finding.looks)
         show(one, 41, began + 1.7)
         assert len(finding.looks) == looks
@@ -174,7 +174,7 @@ async def test_print_and_faces_have_their_looks() -> None:
         now = time.monotonic()
         for number in range(9):
             show(one, 0.0, now + number / 3)
-            await until(lambda: not one.session.part("guidance")._scanning.looking)
+            await until(lambda: not one.session.part("guidance").scanning.looks.running)
         assert [extra for *_, extra in finding.looks].count("signs") == 2
         assert [extra for *_, extra in finding.looks].count("faces") == 1
         assert [box.label for box in finding.looks[-1][1]] == ["cup"]
@@ -281,7 +281,7 @@ async def test_what_was_seen_is_kept_no_longer_than_the_recent_past(seconds: flo
         # The next one is forgotten by its own time.
         one.session.handle(Scan(type="scan"))
         await turn(one, finding, 60, now + 1)
-        assert part._scanning.running
+        assert part.scanning.running
 
 
 def test_it_is_five_minutes_at_most() -> None:
@@ -308,7 +308,7 @@ async def test_all_of_it_goes(how: str, over: bool) -> None:
             await one.session.close("session_ended")
         part = one.session.part("guidance")
         assert not part.takes(Order.WHERE_WAS, "the cup")
-        assert part._scanning.running is (how == "scan")
+        assert part.scanning.running is (how == "scan")
         if how != "session":
             assert [one for one in await told(one) if one.get("things")] == []
 
@@ -318,11 +318,11 @@ async def test_a_goal_ends_it_and_it_ends_a_goal() -> None:
         now = await turn(one, finding, 60, time.monotonic())
         one.session.handle(Goal(type="goal", thing="the dog"))
         part = one.session.part("guidance")
-        assert not part._scanning.running
-        assert part._leading.on
+        assert not part.scanning.running
+        assert part.leading.on
         one.session.handle(Scan(type="scan"))
-        assert part._scanning.running
-        assert not part._leading.on
+        assert part.scanning.running
+        assert not part.leading.on
         # A goal after a scan leaves what it found.
         await turn(one, finding, 60, now + 1)
         one.session.handle(Scan(type="scan", on=False))
