@@ -24,8 +24,9 @@ def register(api: Api) -> None:
     )
     api.offer(mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
-    api.on_alert(mqtt.alerted)
-    api.on_session_ended(mqtt.left)
+    api.on_session_ended(mqtt.visitors.left)
+    if broker is not None:
+        api.on_alert(mqtt.alerted)
     if broker is not None and settings.mqtt_visitors:
         api.session_part(
             lambda context: HomeAssistantDevice(context, mqtt.visitors, broker.place),

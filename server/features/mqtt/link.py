@@ -356,7 +356,7 @@ class Link:
 
     def __init__(
         self,
-        address: MqttAddress,
+        address: MqttAddress | None,
         ca: str,
         topics: Topics,
         metrics: MqttMetrics,
@@ -365,10 +365,10 @@ class Link:
         on_up: Callable[[], None],
         hear: Callable[[str, bytes, bool], None],
     ) -> None:
-        """`ca`: a PEM file with the authority of its certificate, "" for the system's. `hears`: the topics of
-        `hear(topic, payload, retained)`.
+        """`address`: None without a broker; then it is never started. `ca`: a PEM file with the authority of its
+        certificate, "" for the system's. `hears`: the topics of `hear(topic, payload, retained)`.
         """
-        self._address = address
+        self.address = address
         self._ca = ca
         self._topics = topics
         self._metrics = metrics
@@ -408,8 +408,10 @@ class Link:
 
     def seen(self) -> dict[str, object]:
         """Describe the connection for operators; without user and password."""
+        if self.address is None:
+            return {"broker": "", "state": "off"}
         return {
-            "broker": self._address.shown,
+            "broker": self.address.shown,
             "state": "connected" if self.up else "waiting",
             "trouble": str(self.trouble or ""),
             "detail": SENTENCES[self.trouble] if self.trouble is not None else "",
@@ -459,11 +461,12 @@ class Link:
         """Make a connection that is not open yet. Raises OSError, FetchError for unreadable authorities."""
         from server.features.mqtt.client import BrokerClient
 
+        assert self.address is not None
         tls = None
-        if self._address.tls:
+        if self.address.tls:
             tls = await asyncio.to_thread(network.authorities, self._ca)
         return BrokerClient(
-            self._address,
+            self.address,
             name=self._name,
             will=Message(self._topics.status, OFFLINE, retain=True),
             tls=tls,

@@ -66,10 +66,10 @@ class Mqtt:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`cameras`: None where fixed cameras are off; `find` returns a visitor's session by its id."""
-        self._topics = topics = Topics(settings.mqtt_prefix, settings.mqtt_discovery_prefix)
+        self.topics = topics = Topics(settings.mqtt_prefix, settings.mqtt_discovery_prefix)
         self._cameras = cameras
-        self._metrics = counters = MqttMetrics(metrics)
-        self._clock = clock
+        self.metrics = counters = MqttMetrics(metrics)
+        self.find, self.clock = find, clock
         agreed = [one for one in listed if one.mqtt]
         self._agreed = tuple(one.name for one in agreed)
         self._configs: dict[str, bytes] = {}
@@ -77,39 +77,29 @@ class Mqtt:
             device = Device(one.name, one.name, watches=one.watches, describes=one.describe)
             self._configs |= configs(topics, device)
         kept = {*self._configs, *(topics.camera(name) for name in self._agreed)}
-        self._incoming = Incoming(topics, self._agreed, kept, clock())
-        self._states = States(topics, self._put, clock)
+        self.incoming = Incoming(topics, self._agreed, kept, clock())
+        self.states = States(self)
+        self.visitors = Visitors(self)
         # The looks that run, by camera
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet("mqtt cameras")
-        self._link: Link | None = None
-        self.visitors = Visitors(
+        # Visitors' cameras come and go.
+        looks = ("+",) if settings.mqtt_visitors else self._agreed
+        self.link = Link(
+            settings.mqtt_broker,
+            str(settings.mqtt_ca or ""),
             topics,
             counters,
-            self._states,
-            self._incoming,
-            find=find,
-            on_end=self._device_ended,
-            clock=clock,
+            (*map(topics.look, looks), topics.birth, *topics.leftovers),
+            on_up=self._up,
+            hear=self._hear,
         )
-        if settings.mqtt_broker is not None:
-            # Visitors' cameras come and go.
-            looks = ("+",) if settings.mqtt_visitors else self._agreed
-            self._link = Link(
-                settings.mqtt_broker,
-                str(settings.mqtt_ca or ""),
-                topics,
-                counters,
-                (*map(topics.look, looks), topics.birth, *topics.leftovers),
-                on_up=self._up,
-                hear=self._hear,
-            )
         metrics.gauge(
             "mqtt_connected",
             "1 while the MQTT broker is connected",
             (),
-            lambda: {(): float(self._link is not None and self._link.up)},
+            lambda: {(): float(self.link.up)},
         )
         metrics.gauge(
             "mqtt_visitors",
@@ -119,16 +109,16 @@ class Mqtt:
         )
 
     def start(self) -> None:
-        if self._link is not None:
-            self._link.start()
+        """Connect, where there is a broker."""
+        if self.link.address is not None:
+            self.link.start()
             self._tasks.spawn(supervise(self._step, name="mqtt cameras"), name="look")
 
     def seen(self) -> dict[str, object]:
         """Describe the connection and its cameras for operators; of visitors the number alone."""
-        link = self._link.seen() if self._link is not None else {"broker": "", "state": "off"}
         return {
-            **link,
-            "prefix": self._topics.prefix,
+            **self.link.seen(),
+            "prefix": self.topics.prefix,
             "cameras": list(self._agreed),
             "visitors": len(self.visitors),
         }
@@ -138,28 +128,24 @@ class Mqtt:
     def alerted(self, alert: Alert) -> None:
         """Tell of an alert of a camera of the house."""
         source = alert.source
-        if self._link is not None and source is not None and source.camera in self._agreed:
-            self._states.alerted(source.camera, alert)
-
-    def left(self, session_id: str) -> None:
-        """A session has ended, and with it its person's word."""
-        self.visitors.left(session_id)
+        if source is not None and source.camera in self._agreed:
+            self.states.alerted(source.camera, alert)
 
     def _up(self) -> None:
         """Send all that is retained, and all states anew."""
         for topic, config in self._configs.items():
-            self._put(Message(topic, config, retain=True))
+            self.retain(topic, config)
         self.visitors.anew()
         self._anew()
 
     def _anew(self) -> None:
-        self._states.anew()
+        self.states.anew()
         self._changed.set()
 
     async def _step(self) -> float:
         """Send the changes. Returns the seconds until the next look, which is earlier after a change of ours."""
         self._changed.clear()
-        if self._link is not None and self._link.up:
+        if self.link.up:
             if self._cameras is not None:
                 for report in self._cameras.reports(self._agreed):
                     self._see(report)
@@ -170,56 +156,49 @@ class Mqtt:
 
     def _see(self, report: CameraReport) -> None:
         described = report.described if report.camera.describe else ""
-        self._states.see(Seen(report.camera.name, report.live, report.watches, described))
+        self.states.see(Seen(report.camera.name, report.live, report.watches, described))
 
-    def _put(self, message: Message) -> None:
-        if self._link is not None:
-            self._link.put(message)
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Have the broker keep a message in place of the one before; an empty one takes that away."""
+        self.link.put(Message(topic, payload, retain=True))
 
     # In
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
-        heard = self._incoming.judge(topic, payload, retained, self._clock())
+        heard = self.incoming.judge(topic, payload, retained, self.clock())
         match heard.kind:
             case Kind.PRESS:
                 self._look(heard.detail)
             case Kind.BIRTH:
                 self._anew()
             case Kind.LEFTOVER:
-                self._put(Message(heard.detail, b"", retain=True))
+                self.retain(heard.detail, b"")
             case Kind.DROPPED:
-                self._drop(heard.detail)
-
-    def _drop(self, reason: str) -> None:
-        self._metrics.dropped.labels(reason).inc()
+                self.metrics.dropped.labels(heard.detail).inc()
 
     def _look(self, camera: str) -> None:
         if camera in self._looking:
-            self._drop("busy")
+            self.metrics.dropped.labels("busy").inc()
             return
         self._looking[camera] = self._tasks.spawn(self._answer(camera), name="answer")
 
     async def _answer(self, camera: str) -> None:
         """Look once, and tell what there is; nobody's question waits for it."""
         try:
-            looked = await self._looked(camera)
+            session, program = self.visitors.session_of(camera), HOME
+            if self._cameras is not None and camera in self._agreed:
+                session, program = self._cameras.find(camera), PROGRAM
+            if session is not None:
+                self.states.answered(camera, *await look(session, program))
         except QwenCameraError:
             return
         finally:
             if self._looking.get(camera) is asyncio.current_task():
                 del self._looking[camera]
-        if looked is not None:
-            self._states.answered(camera, looked)
 
-    async def _looked(self, camera: str) -> Looked | None:
-        if self._cameras is not None and camera in self._agreed:
-            return await look(self._cameras.find(camera), PROGRAM)
-        session = self.visitors.session_of(camera)
-        return await look(session, HOME) if session is not None else None
-
-    def _device_ended(self, camera: str) -> None:
-        if self._link is not None:
-            self._link.forget(self._topics.root(camera))
+    def device_ended(self, camera: str) -> None:
+        """Drop what waits for the broker of a visitor's camera, and its look."""
+        self.link.forget(self.topics.root(camera))
         task = self._looking.pop(camera, None)
         if task is not None:
             task.cancel()
@@ -227,9 +206,7 @@ class Mqtt:
     async def close(self) -> None:
         """End looks, take visitors' cameras away, and say goodbye. Safe to call twice."""
         await self._tasks.close()
-        last = self.visitors.end_all()
-        if self._link is not None:
-            await self._link.close(last)
+        await self.link.close(self.visitors.end_all())
 
 
 # The longest that the state of a watch waits for the alert that has its picture
@@ -241,12 +218,8 @@ DOUBT_SECONDS = 60.0
 class States:
     """States, words and pictures of all cameras. Pictures and words are never retained."""
 
-    def __init__(
-        self, topics: Topics, put: Callable[[Message], None], clock: Callable[[], float]
-    ) -> None:
-        self._topics = topics
-        self._put = put
-        self._clock = clock
+    def __init__(self, mqtt: Mqtt) -> None:
+        self._mqtt, self._topics, self._clock = mqtt, mqtt.topics, mqtt.clock
         # The payload of each state that the broker has, or will have
         self._sent: dict[str, bytes] = {}
         # Since when watches see whose picture goes first, by their topic
@@ -306,16 +279,12 @@ class States:
         if seen.described:
             self._words(topics.description(camera), seen.described, {})
 
-    def answered(self, camera: str, looked: Looked) -> None:
+    def answered(self, camera: str, text: str, ok: bool) -> None:
         """Send the end of a look."""
         topic = self._topics.answer(camera)
         # The same answer again is news all the same.
         self._sent.pop(topic, None)
-        self._words(topic, looked.text, {"ok": looked.ok})
-
-    def entity(self, topic: str, config: bytes) -> None:
-        """Send the configuration of an entity; an empty one takes it away."""
-        self._put(Message(topic, config, retain=True))
+        self._words(topic, text, {"ok": ok})
 
     def _doubt(self, topic: str) -> None:
         """Send that a state is unknown, once that lasts."""
@@ -333,10 +302,10 @@ class States:
     def _send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if self._sent.get(topic) != payload:
             self._sent[topic] = payload
-            self._put(Message(topic, payload, retain=retain))
+            self._mqtt.link.put(Message(topic, payload, retain=retain))
 
     def _news(self, topic: str, payload: bytes) -> None:
-        self._put(Message(topic, payload, news=True))
+        self._mqtt.link.put(Message(topic, payload, news=True))
 
 
 def _json(facts: dict[str, Any]) -> bytes:
@@ -366,25 +335,8 @@ class Visitors:
     counted. 48 entities of one change at once, then 60 a minute; the rest wait.
     """
 
-    def __init__(
-        self,
-        topics: Topics,
-        metrics: MqttMetrics,
-        states: States,
-        incoming: Incoming,
-        *,
-        find: Callable[[str], Session | None],
-        on_end: Callable[[str], None],
-        clock: Callable[[], float],
-    ) -> None:
-        """`find` returns a session by its id; `on_end(key)` drops what waits for the broker, and looks."""
-        self._topics = topics
-        self._metrics = metrics
-        self._states = states
-        self._incoming = incoming
-        self._find = find
-        self._on_end = on_end
-        self._clock = clock
+    def __init__(self, mqtt: Mqtt) -> None:
+        self._mqtt = mqtt
         # Names in topics tell nothing of a session, and are the same when its person agrees again.
         self._secret = secrets.token_bytes(16)
         self._ones: dict[str, _One] = {}
@@ -402,34 +354,34 @@ class Visitors:
         if session_id in self._ones:
             return
         if len(self._ones) >= MOST_VISITORS:
-            self._metrics.dropped.labels("devices").inc()
+            self._mqtt.metrics.dropped.labels("devices").inc()
             raise Conflict(
                 f"{MOST_VISITORS} people's cameras are in Home Assistant already, which is the most. Try again later."
             )
-        key, now = self._key(session_id), self._clock()
+        key, now = self._key(session_id), self._mqtt.clock()
         changes = self._changes.setdefault(
             session_id, Bucket(CHANGES_A_MINUTE / 60, CHANGES_AT_ONCE, now)
         )
         if not changes.take(now):
-            self._metrics.dropped.labels("devices").inc()
+            self._mqtt.metrics.dropped.labels("devices").inc()
             raise RateLimited(
                 "This was switched off and on too often. Try again in a minute.", retry_after=60
             )
         self._ones[session_id] = _One(key, changes)
-        self._incoming.join(key, now)
-        self._incoming.kept.add(self._topics.camera(key))
+        self._mqtt.incoming.join(key, now)
+        self._mqtt.incoming.kept.add(self._mqtt.topics.camera(key))
         self.look()
 
     def end(self, session_id: str) -> None:
         """Take a session's device away from the broker, with all that waits. Does nothing without one."""
         for topic in self._ended(session_id):
-            self._states.entity(topic, b"")
+            self._mqtt.retain(topic, b"")
 
     def left(self, session_id: str) -> None:
         """Forget a session, which has ended."""
         self.end(session_id)
         self._changes.pop(session_id, None)
-        self._incoming.forget(self._key(session_id))
+        self._mqtt.incoming.forget(self._key(session_id))
 
     def end_all(self) -> list[Message]:
         """Forget all devices; return the messages that take them away."""
@@ -441,11 +393,11 @@ class Visitors:
         one = self._ones.pop(session_id, None)
         if one is None:
             return []
-        camera = self._topics.camera(one.key)
-        self._incoming.leave(one.key)
-        self._states.forget(one.key)
-        self._incoming.kept.difference_update((camera, *one.configs))
-        self._on_end(one.key)
+        camera = self._mqtt.topics.camera(one.key)
+        self._mqtt.incoming.leave(one.key)
+        self._mqtt.states.forget(one.key)
+        self._mqtt.incoming.kept.difference_update((camera, *one.configs))
+        self._mqtt.device_ended(one.key)
         return [*one.configs, camera]
 
     def _key(self, session_id: str) -> str:
@@ -457,23 +409,23 @@ class Visitors:
         """Tell of an alert, if its session agreed, and its watch is its person's own."""
         one = self._ones.get(alert.source.id) if alert.source is not None else None
         if one is not None and not alert.watch.startswith((PROGRAMS, TOOLS)):
-            self._states.alerted(one.key, alert)
+            self._mqtt.states.alerted(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
         """Return the session of a device; None for none."""
         found = next((id for id, one in self._ones.items() if one.key == key), None)
-        return self._find(found) if found is not None else None
+        return self._mqtt.find(found) if found is not None else None
 
     def anew(self) -> None:
         """Tell the broker again of all entities."""
         for one in self._ones.values():
             for topic, config in one.configs.items():
-                self._states.entity(topic, config)
+                self._mqtt.retain(topic, config)
 
     def look(self) -> None:
         """Send the changes."""
         for id, one in list(self._ones.items()):
-            session = self._find(id)
+            session = self._mqtt.find(id)
             if session is None:
                 self.left(id)
                 continue
@@ -491,8 +443,8 @@ class Visitors:
                 tuple(dict.fromkeys(watch.condition for watch in own)),
                 describing,
             )
-            self._change(one, configs(self._topics, device))
-            self._states.see(
+            self._change(one, configs(self._mqtt.topics, device))
+            self._mqtt.states.see(
                 Seen(
                     one.key,
                     session.camera.state() is CameraState.LIVE,
@@ -505,16 +457,16 @@ class Visitors:
         """Send entities that are new, different or gone; too many changes wait."""
         for topic in [topic for topic in one.configs if topic not in wanted]:
             del one.configs[topic]
-            self._incoming.kept.discard(topic)
-            self._states.entity(topic, b"")
+            self._mqtt.incoming.kept.discard(topic)
+            self._mqtt.retain(topic, b"")
         for topic, config in wanted.items():
             if one.configs.get(topic) == config:
                 continue
-            if not one.changes.take(self._clock()):
+            if not one.changes.take(self._mqtt.clock()):
                 return
             one.configs[topic] = config
-            self._incoming.kept.add(topic)
-            self._states.entity(topic, config)
+            self._mqtt.incoming.kept.add(topic)
+            self._mqtt.retain(topic, config)
 
 
 def _own_name(session: Session) -> str:
@@ -561,21 +513,16 @@ QUESTION = "What does the camera show now? Answer in one or two short sentences.
 ACCESS_SECONDS = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """The end of a look: a model's words, or our own about why there are none."""
+async def look(session: Session, program: str) -> tuple[str, bool]:
+    """Ask about the camera's next frame, with an access that lives as long as the question.
 
-    text: str
-    ok: bool
-
-
-async def look(session: Session, program: str = PROGRAM) -> Looked:
-    """Ask about the camera's next frame, with an access that lives as long as the question."""
+    Return a model's words, or ours about why there are none, and whether it has looked.
+    """
     programs = session.part("grants")
     if programs is None:
-        return Looked("The feature grants is off, so nobody may look.", False)
+        return "The feature grants is off, so nobody may look.", False
     try:
         answer = await programs.look_once(program, QUESTION, ACCESS_SECONDS)
     except QwenCameraError as error:
-        return Looked(error.visitor_message, False)
-    return Looked(answer.text, True)
+        return error.visitor_message, False
+    return answer.text, True

@@ -94,8 +94,7 @@ async def test_a_wrong_password_is_said_and_kept_secret(
     async with broker(tmp_path) as one:
         url = one.url.replace(PASSWORD, wrong)
         async with running(mqtt_url=url) as run:
-            link = run.program.feature("mqtt")._link
-            assert link is not None
+            link = run.program.feature("mqtt").link
             await soon(lambda: link.trouble is Trouble.CREDENTIALS, 30)
             assert metric(run, "mqtt_failures_total", reason="credentials") >= 1
             shown = json.dumps(run.program.feature("mqtt").seen()) + caplog.text
@@ -109,8 +108,7 @@ async def test_over_tls(tmp_path: Path) -> None:
     lines = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/key.pem\n"
     async with broker(tmp_path, lines) as one:
         async with running(mqtt_url=one.url) as run:
-            link = run.program.feature("mqtt")._link
-            assert link is not None
+            link = run.program.feature("mqtt").link
             await soon(lambda: link.trouble is Trouble.CERTIFICATE, 30)
         async with running(mqtt_url=one.url, mqtt_ca=str(tmp_path / "authority.pem")) as run:
             await soon(lambda: metric(run, "mqtt_connected") == 1, 30)

@@ -115,7 +115,7 @@ class House:
             find=self.find,
             clock=lambda: self.now,
         )
-        self.mqtt._link = cast(Link, self.wire)
+        self.mqtt.link = cast(Link, self.wire)
         self.visitors = self.mqtt.visitors
 
     def find(self, id: str) -> Session | None:
@@ -137,7 +137,7 @@ class House:
         return camera.split("/")[1]
 
     def judged(self, topic: str, payload: bytes = b"PRESS", *, retained: bool = False) -> Kind:
-        return self.mqtt._incoming.judge(topic, payload, retained, 0).kind
+        return self.mqtt.incoming.judge(topic, payload, retained, 0).kind
 
 
 def alert(session: str = "s", camera: str = "", **more: Any) -> Alert:
@@ -267,7 +267,7 @@ def test_the_end_takes_all_away_at_once(house: House) -> None:
 
 def test_a_session_that_ended_takes_its_device_with_it(house: House) -> None:
     house.visitors.begin("a")
-    house.mqtt.left("a")
+    house.visitors.left("a")
     assert house.wire.kept == {}
     house.visitors.begin("a")
     del house.people["a"]
@@ -298,7 +298,7 @@ def test_changes_have_a_rate(house: House) -> None:
     # Its beginning is one, too.
     assert len(made) == CHANGES_AT_ONCE - 1
     # Of a watch that is gone nothing is kept.
-    assert len([one for one in house.mqtt._states._sent if "/watch/" in one]) == 1
+    assert len([one for one in house.mqtt.states._sent if "/watch/" in one]) == 1
     house.now = 60
     house.visitors.look()
     assert "thing 99" in house.entities
@@ -320,7 +320,7 @@ def test_switching_off_and_on_gives_no_more(house: House) -> None:
     house.now = 60
     house.visitors.begin("a")
     assert len(house.visitors) == 1
-    house.mqtt.left("a")
+    house.visitors.left("a")
     assert house.visitors._changes == {}
 
 
@@ -335,7 +335,7 @@ def test_switching_off_and_on_gives_no_more_looks(house: House) -> None:
     house.visitors.end("a")
     house.visitors.begin("a")
     assert pressed() == [Kind.DROPPED] * 3
-    house.mqtt.left("a")
+    house.visitors.left("a")
     house.visitors.begin("a")
     assert pressed() == [Kind.PRESS, Kind.PRESS, Kind.DROPPED]
 

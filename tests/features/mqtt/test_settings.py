@@ -29,8 +29,7 @@ async def test_only_an_operator() -> None:
             await page.send(type="home_assistant", on=True)
             assert "type is unknown" in (await page.next("error"))["message"]
         client.headers["Authorization"] = f"Bearer {OPERATOR}"
-        link = run.program.feature("mqtt")._link
-        assert link is not None
+        link = run.program.feature("mqtt").link
         await soon(lambda: link.trouble is not None, 20)
         seen = (await client.get(PATH)).json()
         assert seen["trouble"] == "unreachable"
