@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from server.core.aio import Bucket, take_all
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
@@ -72,6 +74,12 @@ class Grant:
     last_used: float | None = None
     # Looks so far
     looked: int = 0
+    # One of its looks runs; all that run or wait are tasks, as are its waits for alerts.
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looks: set[asyncio.Task[Any]] = field(default_factory=set)
+    waits: set[asyncio.Task[Any]] = field(default_factory=set)
+    # The ids of the watches that it began
+    watches: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"Grant(id={self.id!r})"
@@ -176,12 +184,7 @@ class Grants:
     def message(self, grant: Grant, now: float) -> None:
         """Note a message of any kind, before it is read. Raises Unauthorized and RateLimited."""
         self.check(grant, now)
-        if not take_all((grant.rates.messages, self._together.messages), now):
-            raise RateLimited(
-                f"More than {MESSAGE_RATE:g} messages a second came with this token, or twice that of all programs together."
-                " Wait a moment.",
-                retry_after=1,
-            )
+        self._take(grant.rates.messages, self._together.messages, now, f"{MESSAGE_RATE:g} messages")
 
     def use(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden without the scope, and
@@ -189,15 +192,17 @@ class Grants:
         """
         self.check(grant, now)
         # First: what was not allowed is a call, too.
-        if not take_all((grant.rates.calls, self._together.calls), now):
-            raise RateLimited(
-                f"More than {CALL_RATE:g} calls a second came with this token, or twice that of all programs together."
-                " Wait a moment.",
-                retry_after=1,
-            )
+        self._take(grant.rates.calls, self._together.calls, now, f"{CALL_RATE:g} calls")
         if scope is not None:
             self.allow(grant, scope, now)
         grant.last_used = wall
+
+    def _take(self, own: Bucket, together: Bucket, now: float, rate: str) -> None:
+        if not take_all((own, together), now):
+            raise RateLimited(
+                f"More than {rate} a second came with this token, or twice that of all programs together. Wait a moment.",
+                retry_after=1,
+            )
 
     def allow(self, grant: Grant, scope: Scope, now: float) -> None:
         """Check that a program may do something. Raises Unauthorized, and Forbidden without the scope."""

@@ -263,10 +263,6 @@ class ProgramWatches:
         """`watching`: None where watches are off."""
         self._found = watching
         self._numbers = itertools.count(1)
-        # The ids of its watches, by grant
-        self._own: dict[str, list[str]] = {}
-        # The calls that wait for an alert, by grant
-        self._waits: dict[str, set[asyncio.Task[list[KeptAlert]]]] = {}
 
     @property
     def _watching(self) -> Watching:
@@ -276,14 +272,13 @@ class ProgramWatches:
 
     def add(self, grant: Grant, condition: str, *, repeat: bool = False) -> str:
         """Begin a watch, and return its id. Raises BadRequest, TooLong and Conflict."""
-        own = self._living(grant)
-        if len(own) >= MAX_WATCHES:
+        if len(self._living(grant)) >= MAX_WATCHES:
             raise Conflict(
                 f"This program has {MAX_WATCHES} watches, which is the most. Remove one, then add this one."
             )
         id = f"{PROGRAMS}{grant.id}:{next(self._numbers)}"
         self._watching.watch_for(id, condition, repeat=repeat)
-        self._own.setdefault(grant.id, []).append(id)
+        grant.watches.append(id)
         return id
 
     def listed(self, grant: Grant) -> list[WatchInfo]:
@@ -299,11 +294,10 @@ class ProgramWatches:
 
     def forget(self, grant: Grant) -> None:
         """End all watches of a program, and its waits."""
-        for wait in self._waits.pop(grant.id, ()):
+        for wait in grant.waits:
             wait.cancel()
         for id in self._living(grant):
             self._watching.remove(id)
-        self._own.pop(grant.id, None)
 
     async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
         """Return the kept alerts with a higher number, from since the program has access, oldest first.
@@ -322,14 +316,13 @@ class ProgramWatches:
                     return found
 
         task = asyncio.create_task(next_ones(), name="program/events")
-        waits = self._waits.setdefault(grant.id, set())
-        waits.add(task)
+        grant.waits.add(task)
         try:
             await asyncio.wait((task,))
         finally:
             # Here it is done, unless the program itself has left.
             task.cancel()
-            waits.discard(task)
+            grant.waits.discard(task)
         if task.cancelled():
             raise ended()
         return task.result()
@@ -337,6 +330,5 @@ class ProgramWatches:
     def _living(self, grant: Grant) -> list[str]:
         """Return the watches of a program that are still there: a person may have ended some."""
         there = {one.id for one in self._found.watches()} if self._found is not None else ()
-        own = [id for id in self._own.get(grant.id, ()) if id in there]
-        self._own[grant.id] = own
-        return own
+        grant.watches = [id for id in grant.watches if id in there]
+        return grant.watches

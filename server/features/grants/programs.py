@@ -7,11 +7,11 @@ import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from server.core import messages as wire
-from server.core.aio import cancel_and_wait, in_pool
+from server.core.aio import Timer, cancel_and_wait, in_pool
 from server.core.errors import Busy, Conflict, Internal, QwenCameraError, RequestError
 from server.core.frames import Frame
 from server.features.grants import messages
@@ -43,14 +43,6 @@ class PageClosed(RequestError):
     status = 409
 
 
-@dataclass(eq=False, slots=True)
-class _Turn:
-    """The looks of one program: one runs, a few wait."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-
-
 class Programs(SessionPart):
     """One session's programs. All methods are called on the event loop.
 
@@ -69,7 +61,6 @@ class Programs(SessionPart):
             "programs_total", "Access, calls and refusals of other programs", "what"
         )
         self._services, self._touch = context.services, context.touch
-        self._turns: dict[str, _Turn] = {}
         self._numbers = itertools.count(1)
         # A socket of the session is open.
         self._connected = False
@@ -78,7 +69,7 @@ class Programs(SessionPart):
         # The client has heard of programs, so that it hears when there are none any more.
         self._announced = False
         # Fires when the next grant expires
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         self._closed = False
 
     # Grants
@@ -147,25 +138,19 @@ class Programs(SessionPart):
 
     def _leave(self, grant: Grant) -> None:
         """Stop all that a program without access still has."""
-        turn = self._turns.pop(grant.id, None)
-        for task in turn.tasks if turn is not None else ():
+        for task in grant.looks:
             task.cancel()
         self.watches.forget(grant)
 
     def _changed(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        end = self._grants.next_end()
-        if end is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.05, end - time.monotonic()), self._expire_soon)
+        self._timer.cancel()
+        if (end := self._grants.next_end()) is not None:
+            self._timer.set(max(0.05, end - time.monotonic()), self._expire_soon)
         self.greet()
 
     def _expire_soon(self) -> None:
-        self._timer = None
         self._expire()
-        if self._timer is None and len(self._grants):
+        if not self._timer and len(self._grants):
             # The timer was a moment early.
             self._changed()
 
@@ -230,8 +215,7 @@ class Programs(SessionPart):
         """Check that a program may look now, and note it."""
         self.use(grant, Scope.LOOK)
         self.check_picture(grant)
-        turn = self._turns.setdefault(grant.id, _Turn())
-        if len(turn.tasks) > MAX_WAITING:
+        if len(grant.looks) > MAX_WAITING:
             self._count("busy")
             raise Busy(
                 "This program's earlier looks are still on their way. Wait for them, then ask again.",
@@ -272,17 +256,16 @@ class Programs(SessionPart):
             state="looking",
             at=round(time.time() * 1000),
         )
-        turn = self._turns.setdefault(grant.id, _Turn())
 
         async def in_turn() -> tuple[T, str | None]:
-            async with turn.lock:
+            async with grant.turn:
                 # The page may have closed while this one waited.
                 self.check_picture(grant)
                 return await work(look)
 
         task = asyncio.create_task(in_turn(), name=f"program/{tool}")
-        turn.tasks.add(task)
-        task.add_done_callback(turn.tasks.discard)
+        grant.looks.add(task)
+        task.add_done_callback(grant.looks.discard)
         self._outbox.put(look)
         self.greet()
         try:
@@ -345,13 +328,12 @@ class Programs(SessionPart):
     async def close(self) -> None:
         """End all access, and wait until its looks have ended. Safe to call twice."""
         self._closed = True
-        running = [task for turn in self._turns.values() for task in turn.tasks]
-        for grant in self._grants.all():
+        grants = self._grants.all()
+        running = [task for grant in grants for task in grant.looks]
+        for grant in grants:
             self._grants.end(grant.id)
             self._leave(grant)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         await cancel_and_wait(running)
 
     async def look_once(self, program: str, question: str, seconds: float) -> wire.Response:
