@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
 from server.core.metrics import Metrics
@@ -85,14 +85,9 @@ class Recalling(BackgroundPart):
     prepares = True
 
     def __init__(self, context: SessionContext, limits: RecallLimits) -> None:
-        self._context = context
-        self._seconds = limits.seconds
-        self._most_bytes = limits.most_bytes
-        self._keeping = limits.keeping
-        self._camera = context.camera
-        self._outbox = context.outbox
-        self._requests = context.requests
-        self._services = context.services
+        self._context, self._limits = context, limits
+        self._requests, self._services = context.requests, context.services
+        self._pool = context.services.prepare_pool
         self._counter = counter(context.services.metrics)
         # The person's wish
         self._on = False
@@ -112,13 +107,13 @@ class Recalling(BackgroundPart):
         self._tasks = TaskSet("recall")
         # The end of the pause, and the timer of the next picture that becomes too old
         self._until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         # True: the page's own camera sent the pictures; False: another device's.
         self._steered = True
 
     @property
     def wanted(self) -> bool:
-        return self._seconds > 0 and self._on
+        return self._limits.seconds > 0 and self._on
 
     @property
     def tools(self) -> Sequence[Tool]:
@@ -140,7 +135,7 @@ class Recalling(BackgroundPart):
         """Compare a sampled frame with the newest picture, and keep it when it differs."""
         if self._attention is None or self._recall is None:
             self._attention = Attention(self._services.scratch)
-            self._recall = Recall(self._seconds, self._most_bytes)
+            self._recall = Recall(self._limits.seconds, self._limits.most_bytes)
         change = self._attention.look(frame)
         now = time.monotonic()
         if (
@@ -149,7 +144,7 @@ class Recalling(BackgroundPart):
             or not self._recall.due(change.changed, frame.captured)
         ):
             return
-        if self._task is not None or self._keeping.locked():
+        if self._task is not None or self._limits.keeping.locked():
             self._counter.labels("busy").inc()
             return
         self._attention.asked(change, now)
@@ -163,14 +158,11 @@ class Recalling(BackgroundPart):
             return jpeg, grid_of(jpeg)
 
         try:
-            async with self._keeping:
-                jpeg, grid = await in_pool(self._services.prepare_pool, make)
-        except FrameWithheld:
-            count("withheld").inc()
-            self._until = time.monotonic() + _WITHHELD_PAUSE
-        except BadRequest:
+            async with self._limits.keeping:
+                jpeg, grid = await in_pool(self._pool, make)
+        except (FrameWithheld, BadRequest) as error:
             # An answer to a question about this frame has the reason.
-            count("unusable").inc()
+            count("withheld" if isinstance(error, FrameWithheld) else "unusable").inc()
             self._until = time.monotonic() + _WITHHELD_PAUSE
         else:
             if memory is not self._recall or self._attention is None:
@@ -185,7 +177,8 @@ class Recalling(BackgroundPart):
             self._task = None
 
     def ready(self) -> dict[str, Any]:
-        return {"seconds": round(self._seconds), "bytes": self._most_bytes if self._seconds else 0}
+        seconds, most = self._limits.seconds, self._limits.most_bytes
+        return {"seconds": round(seconds), "bytes": most if seconds else 0}
 
     def set_connected(self, connected: bool) -> None:
         """Report to a new socket what is kept."""
@@ -196,8 +189,8 @@ class Recalling(BackgroundPart):
         """Compare nothing across connections; forget the pictures of another device's camera."""
         if self._attention is not None:
             self._attention.forget()
-        if self._camera.sender_controlled != self._steered:
-            self._steered = self._camera.sender_controlled
+        if self._context.camera.sender_controlled != self._steered:
+            self._steered = not self._steered
             # Pictures of one camera are no past of another one.
             self.clear()
 
@@ -291,8 +284,7 @@ class Recalling(BackgroundPart):
             tokens=self._tokens(needs),
             thumbnail=self._requests.preferences.thumbnails,
         )
-        pool = self._services.prepare_pool
-        first = await in_pool(pool, make, chosen[-1])
+        first = await in_pool(self._pool, make, chosen[-1])
         fitting = int(tokens // first.visual_tokens) if first.visual_tokens else most
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
             # So many frames of a video cost as much as one picture.
@@ -301,7 +293,7 @@ class Recalling(BackgroundPart):
             fitting = min(fitting, most)
         if fitting < len(chosen):
             chosen = await choose(fitting)
-        pictures = [await in_pool(pool, make, one) for one in chosen]
+        pictures = [await in_pool(self._pool, make, one) for one in chosen]
         if memory is not self._recall:
             return ()  # cleared meanwhile
         ages = [(captured - one.captured, captured - one.since) for one in chosen]
@@ -322,34 +314,31 @@ class Recalling(BackgroundPart):
     ) -> tuple[Kept, ...]:
         """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
         pictures = self._pictures(captured, since)
-        pool = self._services.prepare_pool
         if span is not None:
             begin, end = captured - span.since, captured - span.until
-            if found := await in_pool(pool, recall.during, pictures, begin, end, most):
+            if found := await in_pool(self._pool, recall.during, pictures, begin, end, most):
                 return found
             # Nothing is kept of that time: the rest may tell.
-        return await in_pool(pool, recall.before, pictures, captured, most)
+        return await in_pool(self._pool, recall.before, pictures, captured, most)
 
     def _pictures(self, now: float, since: float) -> Sequence[Kept]:
         """Return the pictures, none too old or of before `since` (monotonic)."""
         if self._recall is None:
             return ()
-        since = max(since, now - self._seconds)
+        since = max(since, now - self._limits.seconds)
         return [one for one in self._recall.pictures() if one.captured >= since]
 
     async def during(self, seconds: float, count: int, since: float) -> Past:
         """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
-        memory = self._recall
-        now = time.monotonic()
+        memory, now = self._recall, time.monotonic()
         pictures = self._pictures(now, since)
-        pool = self._services.prepare_pool
-        found = await in_pool(pool, recall.during, pictures, now - seconds, now, count)
+        found = await in_pool(self._pool, recall.during, pictures, now - seconds, now, count)
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
         """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
         make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
-        picture = await in_pool(self._services.prepare_pool, make, past.pictures[at])
+        picture = await in_pool(self._pool, make, past.pictures[at])
         if past.memory is not self._recall:
             raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")
         return picture
@@ -362,29 +351,26 @@ class Recalling(BackgroundPart):
 
     def _changed(self) -> None:
         """Report it to the client, and set the timer for the picture that becomes too old next."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         oldest = self._recall.oldest() if self._recall is not None else None
         if oldest is not None:
-            wait = oldest.captured + self._seconds - time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(max(0.05, wait), self._expire)
+            wait = oldest.captured + self._limits.seconds - time.monotonic()
+            self._timer.set(max(0.05, wait), self._expire)
         self._report()
 
     def _expire(self) -> None:
-        self._timer = None
         if self._recall is not None:
             self._count(self._recall.expire(time.monotonic()))
         self._changed()
 
     def _report(self) -> None:
         oldest = self._recall.oldest() if self._recall is not None else None
-        age = time.monotonic() - oldest.captured if oldest is not None else 0.0
-        self._outbox.put(
+        at = time.time() - (time.monotonic() - oldest.captured) if oldest is not None else 0.0
+        self._context.outbox.put(
             Recalled(
                 pictures=len(self._recall) if self._recall is not None else 0,
                 bytes=self.size,
-                oldest_at=round((time.time() - age) * 1000) if oldest is not None else None,
+                oldest_at=round(at * 1000) if oldest is not None else None,
             )
         )
 

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from fastapi import Response
 
 from server.app.api import Api
-from server.core.aio import TaskSet, log_failure, supervise
+from server.core.aio import TaskSet, cancel_and_wait, log_failure, supervise
 from server.core.errors import BadRequest, NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
@@ -176,11 +177,9 @@ class Webhooks:
         delivery = hook.waiting.next()
         left = delivery.due - self._clock() if delivery is not None else None
         if delivery is None or (left is not None and left > 0):
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await hook.changed.wait()
-            except TimeoutError:
-                pass
             return 0.0
         hook.waiting.remove(delivery)
         hook.sending = delivery
@@ -207,10 +206,8 @@ class Webhooks:
         hook.task = asyncio.ensure_future(self._sender.post(webhook, signed, content))
         try:
             await asyncio.wait([hook.task])
-        except asyncio.CancelledError:
-            hook.task.cancel()
-            await asyncio.wait([hook.task])
-            raise
+        finally:
+            await cancel_and_wait([hook.task])
         if hook.task.cancelled():
             return None
         error = hook.task.exception()

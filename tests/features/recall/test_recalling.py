@@ -256,7 +256,7 @@ async def test_the_past_is_dropped(how: str) -> None:
             await session.close("session_ended")
         assert (kept(one), recalling(one).size, recalling(one)._recall) == (0, 0, None)
         assert counted(one, "cleared") == 2
-        assert recalling(one)._timer is None
+        assert not recalling(one)._timer
         if how != "session ends":
             assert [m for m in await one.rest() if m["type"] == "recall"][-1]["pictures"] == 0
         if how == "forget":
@@ -288,7 +288,7 @@ async def test_pictures_go_by_themselves_when_they_are_old() -> None:
         one.session.camera.end()
         await until(lambda: kept(one) == 0)
         assert counted(one, "old") == 1
-        assert recalling(one)._timer is None
+        assert not recalling(one)._timer
 
 
 class White:
