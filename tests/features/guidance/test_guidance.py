@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from server.core.frames import Frame
+from server.core.metrics import Metrics
 from server.features.guidance.guidance import Guidance, Looker, counter
 from server.features.guidance.leading import Seeker
 from server.features.guidance.scanning import Scanner
-from server.session.part import SessionFeatures
+from server.session.part import SessionContext, SessionFeatures
 from server.session.session import Session
 from server.shared.aim import Found, Thing
 from tests.support.fakes import until
@@ -29,40 +30,78 @@ PAGE = Found(lines=(Thing(0.3, 0.3, 0.7, 0.7, 0.03),))
 CUT = Found(lines=(Thing(0.0, 0.3, 0.5, 0.7, 0.03),))
 
 
-class Looks:
-    """Finds what a test says, and remembers the frames that were looked at."""
+class Finds:
+    """Stands in for what looks: keeps what it was given; a test's say what it finds."""
 
     def __init__(self) -> None:
-        self.found: Found | Exception = PAGE
-        self.frames: list[Frame] = []
-        self.thorough: list[bool] = []
+        self.looks: list[Any] = []
+        # Of the processor, for each look
+        self.seconds = 0.0
+        self.fails: Exception | None = None
         # Cleared: a look waits.
         self.open = asyncio.Event()
         self.open.set()
+
+    async def look(self, *given: Any) -> None:
+        self.looks.append(given)
+        await self.open.wait()
+        if self.fails is not None:
+            raise self.fails
+
+
+class Looks(Finds):
+    """Finds text and faces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = PAGE
         self.looker = Looker(self.find)
 
     async def find(self, frame: Frame, thorough: bool) -> Found:
-        self.frames.append(frame)
-        self.thorough.append(thorough)
-        await self.open.wait()
-        if isinstance(self.found, Exception):
-            raise self.found
+        await self.look(frame, thorough)
         return self.found
 
 
 @asynccontextmanager
 async def guided(*, guidance: bool = True) -> AsyncIterator[tuple[Room, Looks]]:
     """A session whose person wants to be guided, and whose camera is open."""
-    looks = Looks()
-    async with room(looker=looks.looker) as one:
+    finding = Looks()
+    async with room(looker=finding.looker) as one:
         one.session.socket_opened()
         one.session.handle(settings(guidance=guidance))
         one.camera()
-        yield one, looks
+        yield one, finding
 
 
-def counted(one: Room, result: str) -> float:
-    return float(counter(one.services.metrics).labels(result)._value.get())
+@asynccontextmanager
+async def beside(
+    one: Room,
+    *,
+    looker: Looker | None = None,
+    seeker: Seeker | None = None,
+    scanner: Scanner | None = None,
+) -> AsyncIterator[Room]:
+    """Another session of the same server, with a camera; it shares what looks with `one`."""
+
+    def part(context: SessionContext) -> Guidance:
+        looks = looker or Looks().looker
+        return Guidance(context, looks, seeker or Seeker(nothing), scanner or Scanner(nothing))
+
+    features = SessionFeatures(["guidance"], {"guidance": part})
+    other = Session("h", LIMITS, one.services, features)
+    try:
+        guest = Room(one.engine, other, one.services, one.engines)
+        guest.camera()
+        yield guest
+    finally:
+        await other.close("session_ended")
+
+
+def counting(counter: Callable[[Metrics], Any]) -> Callable[[Room, str], float]:
+    return lambda one, result: float(counter(one.services.metrics).labels(result)._value.get())
+
+
+counted = counting(counter)
 
 
 async def look(one: Room, ahead: float) -> None:
@@ -80,13 +119,13 @@ async def hints(one: Room) -> list[tuple[str, str | None]]:
 
 async def test_a_hint_comes_when_it_is_certain_and_when_it_changes() -> None:
     """Two looks in a row; the same one again is no news."""
-    async with guided() as (one, looks):
+    async with guided() as (one, finding):
         await look(one, 0)
         assert await hints(one) == []
         await look(one, 1)
         assert await hints(one) == [("good", "text")]
         await look(one, 2)
-        looks.found = CUT
+        finding.found = CUT
         await look(one, 3)
         assert await hints(one) == []
         await look(one, 4)
@@ -95,19 +134,19 @@ async def test_a_hint_comes_when_it_is_certain_and_when_it_changes() -> None:
 
 async def test_one_look_a_second_and_sooner_while_unsure() -> None:
     """Frames between are not even counted as busy."""
-    async with guided() as (one, looks):
+    async with guided() as (one, finding):
         await look(one, 0)
-        one.frame(captured=looks.frames[0].captured + 0.2)
-        assert len(looks.frames) == 1
+        one.frame(captured=finding.looks[0][0].captured + 0.2)
+        assert len(finding.looks) == 1
         await look(one, 0.5)
-        one.frame(captured=looks.frames[1].captured + 0.5)
-        assert len(looks.frames) == 2
+        one.frame(captured=finding.looks[1][0].captured + 0.5)
+        assert len(finding.looks) == 2
         await look(one, 1.6)
         assert counted(one, "busy") == 0
 
 
 async def test_nothing_is_looked_at_unless_the_person_wants_it() -> None:
-    async with guided(guidance=False) as (one, looks):
+    async with guided(guidance=False) as (one, finding):
         assert one.session.camera.on_sample is None
         one.frame()
         one.session.handle(settings(guidance=True))
@@ -115,56 +154,46 @@ async def test_nothing_is_looked_at_unless_the_person_wants_it() -> None:
         await look(one, 1)
         one.session.handle(settings(guidance=False))
         assert one.session.camera.on_sample is None
-        assert len(looks.frames) == 1
+        assert len(finding.looks) == 1
 
 
 async def test_nothing_is_looked_at_without_a_socket() -> None:
     """Nobody would hear it; another socket hears the last hint again."""
-    async with guided() as (one, looks):
+    async with guided() as (one, finding):
         await look(one, 0)
         await look(one, 1)
         await hints(one)
         one.session.socket_closed()
         one.frame(captured=time.monotonic() + 3)
-        assert len(looks.frames) == 2
+        assert len(finding.looks) == 2
         one.session.socket_opened()
         assert await hints(one) == [("good", "text")]
 
 
 async def test_one_look_at_a_time_in_all_sessions() -> None:
     """The pool's thread answers questions, too: frames that come meanwhile are dropped and counted."""
-    async with guided() as (one, looks):
-        looks.open.clear()
+    async with guided() as (one, finding):
+        finding.open.clear()
         one.frame(captured=time.monotonic())
-        await until(lambda: len(looks.frames) == 1)
+        await until(lambda: len(finding.looks) == 1)
         one.frame(captured=time.monotonic() + 2)
         assert counted(one, "busy") == 1
-        parts = {
-            "guidance": lambda context: Guidance(
-                context, looks.looker, Seeker(nothing), Scanner(nothing)
-            )
-        }
-        other = Session("h", LIMITS, one.services, SessionFeatures(list(parts), dict(parts)))
-        try:
-            guest = Room(one.engine, other, one.services, one.engines)
-            other.handle(settings(guidance=True))
-            guest.camera()
+        async with beside(one, looker=finding.looker) as guest:
+            guest.session.handle(settings(guidance=True))
             guest.frame()
             assert counted(one, "busy") == 2
-        finally:
-            await other.close("session_ended")
-        looks.open.set()
+        finding.open.set()
         await until(lambda: counted(one, "done") == 1)
-        assert len(looks.frames) == 1
+        assert len(finding.looks) == 1
 
 
 async def test_switching_brings_no_more_looks() -> None:
     """Off and on again, as often as a client likes: one look at a time, and the next one when it is due."""
-    async with guided() as (one, looks):
-        looks.open.clear()
+    async with guided() as (one, finding):
+        finding.open.clear()
         began = time.monotonic()
         one.frame(captured=began)
-        await until(lambda: len(looks.frames) == 1)
+        await until(lambda: len(finding.looks) == 1)
         for number in range(20):
             one.session.handle(settings(guidance=False))
             one.session.handle(settings(guidance=True))
@@ -172,21 +201,21 @@ async def test_switching_brings_no_more_looks() -> None:
             one.frame(captured=began + 0.01 * (number + 1))
             await asyncio.sleep(0)
             if number == 10:
-                looks.open.set()
+                finding.open.set()
                 await until(lambda: counted(one, "done") == 1)
-        assert len(looks.frames) == 1
+        assert len(finding.looks) == 1
         await look(one, 2)
 
 
 async def test_a_hint_of_another_stream_does_not_count() -> None:
     """A new connection begins anew, also for the look that is on its way."""
-    async with guided() as (one, looks):
+    async with guided() as (one, finding):
         await look(one, 0)
-        looks.open.clear()
+        finding.open.clear()
         one.frame(captured=time.monotonic() + 1)
-        await until(lambda: len(looks.frames) == 2)
+        await until(lambda: len(finding.looks) == 2)
         one.camera()
-        looks.open.set()
+        finding.open.set()
         await until(lambda: counted(one, "done") == 2)
         assert await hints(one) == []
         await look(one, 2)
@@ -208,11 +237,12 @@ async def test_switching_off_takes_the_waiting_hint_along() -> None:
 
 async def test_every_third_look_without_a_find_is_thorough() -> None:
     """Small print is found by it, at twice the cost."""
-    async with guided() as (one, looks):
-        looks.found = Found()
+    async with guided() as (one, finding):
+        finding.found = Found()
         for number in range(7):
             await look(one, number)
-        assert looks.thorough == [False, False, True, False, False, True, False]
+        thorough = [thorough for _, thorough in finding.looks]
+        assert thorough == [False, False, True, False, False, True, False]
         assert await hints(one) == [("nothing", None)]
 
 
@@ -221,25 +251,25 @@ async def test_a_failed_look_is_counted_and_tried_later(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broken library neither ends the session nor is asked twice a second."""
-    async with guided() as (one, looks):
-        looks.found = error
+    async with guided() as (one, finding):
+        finding.fails = error
         await look(one, 0)
         assert counted(one, "failed") == 1
         one.frame(captured=time.monotonic() + 2)
-        assert len(looks.frames) == 1
-        looks.found = PAGE
+        assert len(finding.looks) == 1
+        finding.fails = None
         await look(one, 6)
         assert counted(one, "done") == 1
     assert type(error).__name__ in str([vars(record) for record in caplog.records])
 
 
 async def test_the_end_of_a_session_ends_a_look() -> None:
-    async with guided() as (one, looks):
-        looks.open.clear()
+    async with guided() as (one, finding):
+        finding.open.clear()
         one.frame(captured=time.monotonic())
-        await until(lambda: len(looks.frames) == 1)
+        await until(lambda: len(finding.looks) == 1)
         await one.session.close("session_ended")
-        assert not one.session.part("guidance")._looker.busy
+        assert not finding.looker.busy
 
 
 async def test_ready_says_whether_the_server_guides() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import cv2
@@ -18,18 +17,14 @@ from server.core import messages as wire
 from server.core.errors import EngineFailed, FrameWithheld
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
 from server.features.builtin.seeking import Sought, Spotted
-from server.features.guidance.guidance import Guidance
 from server.features.guidance.leading import Seeker, look_counter, question
 from server.features.guidance.messages import Goal, TargetLost
-from server.features.guidance.scanning import Scanner
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities, EngineRequest
 from server.models.routing import STOP_WORDS
-from server.session.part import SessionFeatures
-from server.session.session import Session
-from tests.features.guidance.test_guidance import Looks, nothing
+from tests.features.guidance.test_guidance import Finds, Looks, beside, counting
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 
@@ -38,23 +33,16 @@ SIDE = Box(64, 144, 128, 216)
 MIDDLE = Box(256, 144, 384, 216)
 
 
-class Finding:
-    """Finds what a test says, and keeps what it was given."""
+class Finding(Finds):
+    """Finds what a test says."""
 
     def __init__(self, *boxes: Box) -> None:
+        super().__init__()
         self.boxes = list(boxes)
-        self.looks: list[tuple[Bgr, Sought, Box | None]] = []
-        self.seconds = 0.0
-        self.fails: Exception | None = None
-        self.open = asyncio.Event()
-        self.open.set()
         self.seeker = Seeker(self.find)
 
     async def find(self, bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
-        self.looks.append((bgr, wish, known))
-        await self.open.wait()
-        if self.fails is not None:
-            raise self.fails
+        await self.look(bgr, wish, known)
         return [Spotted(box, sure=True) for box in self.boxes], self.seconds
 
 
@@ -64,11 +52,17 @@ def goal(thing: str | None = "the cup") -> Goal:
 
 @asynccontextmanager
 async def led(
-    *boxes: Box, filters: tuple[PrivacyFilter, ...] = (), thing: str | None = "the cup"
+    *boxes: Box,
+    model: FakeEngine | None = None,
+    filters: Sequence[PrivacyFilter] = (),
+    thing: str | None = "the cup",
+    finding: Finding | None = None,
+    **more: Any,
 ) -> AsyncIterator[tuple[Room, Finding]]:
-    finding = Finding(*boxes)
-    looker = Looks().looker
-    async with room(None, *filters, looker=looker, seeker=finding.seeker) as one:
+    """A session whose person is led to a thing, and what looks for it, which finds these boxes."""
+    finding = finding or Finding(*boxes)
+    looker, seeker = Looks().looker, finding.seeker
+    async with room(model, *filters, looker=looker, seeker=seeker, **more) as one:
         one.session.socket_opened()
         one.camera()
         if thing is not None:
@@ -76,8 +70,7 @@ async def led(
         yield one, finding
 
 
-def counted(one: Room, result: str) -> float:
-    return float(look_counter(one.services.metrics).labels(result)._value.get())
+counted = counting(look_counter)
 
 
 async def look(one: Room, at: float) -> None:
@@ -296,15 +289,7 @@ async def test_a_withheld_picture_is_not_looked_at() -> None:
 async def test_two_sessions_never_lead_each_other() -> None:
     """Each is led by its own frames alone, though they share what looks."""
     async with led(SIDE) as (one, finding):
-        maker = {
-            "guidance": lambda context: Guidance(
-                context, Looks().looker, finding.seeker, Scanner(nothing)
-            )
-        }
-        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
-        try:
-            guest = Room(one.engine, other, one.services, one.engines)
-            guest.camera()
+        async with beside(one, seeker=finding.seeker) as guest:
             await one.rest()
             now = time.monotonic()
             await look(one, now)
@@ -313,7 +298,7 @@ async def test_two_sessions_never_lead_each_other() -> None:
             assert len(finding.looks) == 2
             assert [message["state"] for message in await targets(one)] == ["found"]
             assert await targets(guest) == []
-            other.handle(goal("the bottle"))
+            guest.session.handle(goal("the bottle"))
             assert [message["thing"] for message in await targets(guest)] == ["the bottle"]
             await look(guest, now + 0.8)
             assert await targets(one) == []
@@ -325,8 +310,6 @@ async def test_two_sessions_never_lead_each_other() -> None:
             one.frame(captured=now + 1.2, **SIZE)
             assert counted(one, "busy") == 1
             finding.open.set()
-        finally:
-            await other.close("session_ended")
         assert not finding.seeker.busy
 
 
@@ -408,21 +391,27 @@ async def test_a_failed_look_is_counted_and_tried_later(
         assert type(error).__name__ in str([vars(record) for record in caplog.records])
 
 
-async def test_a_typed_order_is_the_clients_where_it_carries_orders_out() -> None:
+@pytest.mark.parametrize(
+    ("words", "order", "condition"),
+    [("Guide me to the cup.", "guide_to", "the cup"), ("What is around me?", "scan", "")],
+)
+async def test_a_typed_order_is_the_clients_where_it_carries_orders_out(
+    words: str, order: str, condition: str
+) -> None:
     """Programs get an answer to the same words; so does everybody without guidance."""
-    words: dict[str, Any] = {"type": "chat", "content": "Guide me to the cup."}
+    given: dict[str, Any] = {"type": "chat", "content": words}
     async with led(thing=None) as (one, _):
-        one.session.handle(wire.Chat(**words, id="q1", orders=True))
+        one.session.handle(wire.Chat(**given, id="q1", orders=True))
         heard = await one.next("transcript")
         assert (heard["id"], heard["text"], heard["final"]) == ("q1", "", True)
-        assert (heard["order"], heard["condition"]) == ("guide_to", "the cup")
-        one.session.handle(wire.Chat(**words, id="q2"))
+        assert (heard["order"], heard.get("condition", "")) == (order, condition)
+        one.session.handle(wire.Chat(**given, id="q2"))
         await until(lambda: one.session.answering)
         one.frame()
         assert (await one.next("started", "transcript"))["id"] == "q2"
     async with room() as plain:
         plain.camera()
-        plain.session.handle(wire.Chat(**words, id="q3", orders=True))
+        plain.session.handle(wire.Chat(**given, id="q3", orders=True))
         plain.frame()
         assert (await plain.next("started", "transcript"))["type"] == "started"
 
@@ -453,12 +442,11 @@ BOXES = Capabilities(
 class Model(FakeEngine):
     """Says in its way where a thing is in the whole picture, and in a part of it."""
 
-    def __init__(self, *places: Box, part: bool = True, sure: float | None = None) -> None:
+    def __init__(self, *places: Box, part: bool = True) -> None:
         super().__init__(chunks=self.say, capabilities=BOXES)
         self.places = list(places)
         # What second looks see is there.
         self.part = part
-        self.sure = sure
 
     def say(self, request: EngineRequest) -> list[str]:
         region = request.picture.region
@@ -476,11 +464,7 @@ class Model(FakeEngine):
             (place.x2 - region.left) * across,
             (place.y2 - region.top) * down,
         )
-        sure = f', "sure": {self.sure}' if self.sure is not None else ""
-        return f'{{"bbox_2d": {[round(edge) for edge in edges]}, "label": "keys"{sure}}}'
-
-    def looked_twice(self, count: int) -> bool:
-        return len(self.parts) >= count
+        return f'{{"bbox_2d": {[round(edge) for edge in edges]}, "label": "keys"}}'
 
     @property
     def wholes(self) -> list[EngineRequest]:
@@ -493,17 +477,9 @@ class Model(FakeEngine):
 
 @asynccontextmanager
 async def led_by_model(
-    model: FakeEngine,
-    *filters: PrivacyFilter,
-    thing: str = "my keys",
-    finding: Finding | None = None,
-    **more: Any,
+    model: FakeEngine, *filters: PrivacyFilter, thing: str = "my keys", **more: Any
 ) -> AsyncIterator[Room]:
-    seeker = (finding or Finding()).seeker
-    async with room(model, *filters, looker=Looks().looker, seeker=seeker, **more) as one:
-        one.session.socket_opened()
-        one.camera()
-        one.session.handle(goal(thing))
+    async with led(model=model, filters=filters, thing=thing, **more) as (one, _):
         yield one
 
 
@@ -545,7 +521,7 @@ async def test_a_box_of_the_model_alone_is_heard_and_not_called_found() -> None:
         states: list[str] = []
         for number in range(6):
             one.frame(captured=now + 4.1 * number, **SIZE)
-            await settled(one, partial(model.looked_twice, number + 1))
+            await settled(one, lambda looks=number + 1: len(model.parts) >= looks)  # type: ignore[misc]
             states += [message["state"] for message in await targets(one)]
         assert "found" not in states
         assert states[-1] == "looking"
@@ -572,17 +548,14 @@ async def test_two_looks_that_agree_are_believed_where_nobody_looked_twice() -> 
         assert (found["state"], found["confirmed"]) == ("found", False)
 
 
-@pytest.mark.parametrize("said", ["No keys.", "[]", '[{"bbox_2d": [1, 2]}]', "[[400,400,600,600]"])
-async def test_an_answer_without_a_box_finds_nothing(said: str) -> None:
+UNSURE = '[{"bbox_2d": [100, 400, 200, 600], "label": "keys", "sure": 0.4}]'
+
+
+@pytest.mark.parametrize(
+    "said", ["No keys.", "[]", '[{"bbox_2d": [1, 2]}]', "[[400,400,600,600]", UNSURE]
+)
+async def test_an_answer_without_a_sure_box_finds_nothing(said: str) -> None:
     model = FakeEngine(chunks=[said], capabilities=BOXES)
-    async with led_by_model(model) as one:
-        one.frame(**SIZE)
-        await settled(one, lambda: len(model.requests) == 1)
-        assert [message["state"] for message in await targets(one)] == ["looking"]
-
-
-async def test_a_model_that_is_not_sure_finds_nothing() -> None:
-    model = Model(SIDE, sure=0.4)
     async with led_by_model(model) as one:
         one.frame(**SIZE)
         await settled(one, lambda: len(model.requests) == 1)
@@ -701,26 +674,15 @@ async def test_an_answer_about_the_goal_before_is_not_used() -> None:
 async def test_two_sessions_ask_for_themselves() -> None:
     """The answer about one's picture leads the other nowhere."""
     model = Model(SIDE)
-    async with led_by_model(model) as one:
-        maker = {
-            "guidance": lambda context: Guidance(
-                context, Looks().looker, Finding().seeker, Scanner(nothing)
-            )
-        }
-        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
-        try:
-            guest = Room(model, other, one.services, one.engines)
-            guest.camera()
-            other.handle(goal("my keys"))
-            await targets(one)
-            await targets(guest)
-            one.frame(**SIZE)
-            await settled(one, lambda: len(model.requests) == 2)
-            assert {request.session_id for request in model.requests} == {"s"}
-            assert (await targets(one))[-1]["state"] == "found"
-            assert await targets(guest) == []
-        finally:
-            await other.close("session_ended")
+    async with led_by_model(model) as one, beside(one) as guest:
+        guest.session.handle(goal("my keys"))
+        await targets(one)
+        await targets(guest)
+        one.frame(**SIZE)
+        await settled(one, lambda: len(model.requests) == 2)
+        assert {request.session_id for request in model.requests} == {"s"}
+        assert (await targets(one))[-1]["state"] == "found"
+        assert await targets(guest) == []
 
 
 async def test_nothing_is_asked_without_a_goal() -> None:

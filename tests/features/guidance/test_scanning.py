@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,45 +13,34 @@ import pytest
 from server.core import messages as wire
 from server.core.frames import Order
 from server.features.builtin.surroundings import Around, Extra
-from server.features.guidance.guidance import Guidance
-from server.features.guidance.leading import Seeker
 from server.features.guidance.messages import Goal, Scan, WhereWas
 from server.features.guidance.scanning import Scanner, scan_counter
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
-from server.session.part import SessionFeatures
-from server.session.session import Session
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
-from tests.features.guidance.test_guidance import Looks, nothing
+from tests.features.guidance.test_guidance import Finds, Looks, beside, counting, nothing
 from tests.features.guidance.test_leading import Paint, takes_frames
 from tests.support.fakes import until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import Room, room, settings
 
 ROOM = Panorama(11)
 
 
-class Finding:
-    """Finds things where a test has put them in its room, and keeps what it was given."""
+class Finding(Finds):
+    """Finds things where a test has put them in its room."""
 
     def __init__(self, *things: tuple[str, float], kept: float = 300) -> None:
+        super().__init__()
         self.things = things
         self.right = 0.0
-        self.looks: list[tuple[Bgr, Sequence[Box], Extra]] = []
-        self.seconds = 0.0
-        self.fails: Exception | None = None
-        self.open = asyncio.Event()
-        self.open.set()
         self.scanner = Scanner(self.find, kept=kept)
 
     async def find(
         self, bgr: Bgr, known: Sequence[Box], extra: Extra
     ) -> tuple[list[Around], float]:
-        self.looks.append((bgr, known, extra))
-        await self.open.wait()
-        if self.fails is not None:
-            raise self.fails
+        await self.look(bgr, known, extra)
         width = bgr.shape[1]
         found = []
         for name, at in self.things:
@@ -79,13 +67,17 @@ async def around(
         yield one, finding
 
 
-def counted(one: Room, result: str) -> float:
-    return float(scan_counter(one.services.metrics).labels(result)._value.get())
+counted = counting(scan_counter)
 
 
 def show(one: Room, right: float, at: float) -> None:
     """A frame captured at this time looks so many degrees to the right."""
     one.frame(captured=at, bgr=cv2.cvtColor(ROOM.view(right), cv2.COLOR_GRAY2BGR))
+
+
+async def looked(one: Room) -> None:
+    """Wait until no look runs."""
+    await until(lambda: not one.session.part("guidance").scanning.looks.running)
 
 
 async def turn(
@@ -96,7 +88,7 @@ async def turn(
     for number in range(count + 1):
         finding.right = start + (end - start) * number / max(1, count)
         show(one, finding.right, at)
-        await until(lambda: not one.session.part("guidance").scanning.looks.running)
+        await looked(one)
         at += 0.1
     return at
 
@@ -155,12 +147,12 @@ async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
         began = time.monotonic()
         for number in range(20):
             show(one, number * 2.0, began + number / 20)
-            await until(lambda: not one.session.part("guidance").scanning.looks.running)
+            await looked(one)
         assert 4 <= len(finding.looks) <= 5
         assert {bgr.shape[1] for bgr, *_ in finding.looks} == {WIDTH, HEIGHT}
         finding.seconds = 0.05
         show(one, 40, began + 1.3)
-        await until(lambda: not one.session.part("guidance").scanning.looks.running)
+        await looked(one)
         looks = len(finding.looks)
         show(one, 41, began + 1.7)
         assert len(finding.looks) == looks
@@ -174,7 +166,7 @@ async def test_print_and_faces_have_their_looks() -> None:
         now = time.monotonic()
         for number in range(9):
             show(one, 0.0, now + number / 3)
-            await until(lambda: not one.session.part("guidance").scanning.looks.running)
+            await looked(one)
         assert [extra for *_, extra in finding.looks].count("signs") == 2
         assert [extra for *_, extra in finding.looks].count("faces") == 1
         assert [box.label for box in finding.looks[-1][1]] == ["cup"]
@@ -349,19 +341,11 @@ async def test_a_withheld_picture_is_not_looked_at() -> None:
 async def test_two_sessions_never_tell_each_other() -> None:
     """Each has its own turn, though they share what looks, one look at a time."""
     async with around(("cup", 20)) as (one, finding):
-        maker = {
-            "guidance": lambda context: Guidance(
-                context, Looks().looker, Seeker(nothing), finding.scanner
-            )
-        }
-        other = Session("h", LIMITS, one.services, SessionFeatures(list(maker), dict(maker)))
-        try:
-            guest = Room(one.engine, other, one.services, one.engines)
-            guest.camera()
+        async with beside(one, scanner=finding.scanner) as guest:
             now = await turn(one, finding, 60, time.monotonic())
             assert await told(guest) == []
-            assert not other.part("guidance").takes(Order.WHERE_WAS, "the cup")
-            other.handle(Scan(type="scan"))
+            assert not guest.session.part("guidance").takes(Order.WHERE_WAS, "the cup")
+            guest.session.handle(Scan(type="scan"))
             finding.open.clear()
             show(guest, 0, now + 1)
             await until(lambda: finding.scanner.busy)
@@ -372,10 +356,8 @@ async def test_two_sessions_never_tell_each_other() -> None:
             finding.open.set()
             one.session.handle(Scan(type="scan", on=False))
             assert (await scanned(one))["things"]
-            other.handle(Scan(type="scan", on=False))
+            guest.session.handle(Scan(type="scan", on=False))
             assert (await scanned(guest))["things"] == []
-        finally:
-            await other.close("session_ended")
         assert not finding.scanner.busy
 
 
@@ -389,15 +371,3 @@ async def test_a_look_that_fails_pauses(caplog: pytest.LogCaptureFixture) -> Non
         assert len(finding.looks) == 1
         assert "ValueError" in str([vars(record) for record in caplog.records])
         assert "no" not in [record.getMessage() for record in caplog.records]
-
-
-async def test_what_is_around_is_an_order_where_the_client_carries_orders_out() -> None:
-    words: dict[str, Any] = {"type": "chat", "content": "What is around me?"}
-    async with around(begins=False) as (one, _):
-        one.session.handle(wire.Chat(**words, id="q1", orders=True))
-        heard = await one.next("transcript")
-        assert (heard["order"], heard["text"]) == ("scan", "")
-        one.session.handle(wire.Chat(**words, id="q2"))
-        await until(lambda: one.session.answering)
-        one.frame()
-        assert (await one.next("started", "transcript"))["id"] == "q2"
