@@ -25,8 +25,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.grants.grants import MESSAGE_BURST, MESSAGE_RATE
 from server.features.grants.program_question import MAX_WATCHES
-from server.features.grants.programs import programs_of
-from server.features.watches.alerts import KeptAlerts
+from server.features.watches.alerts import KeptAlert
 from server.features.watches.rule import Firing
 from tests.features.grants.test_routes import ALL, give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
@@ -88,22 +87,31 @@ class Access:
         ):
             yield client
 
+    async def call(self, tool: str, **arguments: Any) -> CallToolResult:
+        """Call one tool, over a connection of its own."""
+        async with self.client() as client:
+            return await client.call_tool(tool, arguments)
+
     async def end(self) -> None:
         async with http(self.run) as client:
             await client.delete(f"/api/grants/{self.id}", headers=bearer(self.person.token))
 
 
-async def given(run: Running, person: Visitor, *scopes: str) -> Access:
+@asynccontextmanager
+async def given(run: Running, person: Visitor, *scopes: str) -> AsyncIterator[Access]:
     async with http(run) as client:
         made = await give(client, person.token, name="Assistant", scopes=scopes or ALL)
-    return Access(made["id"], made["token"], f"{run.base_url}{made['mcp']}", run, person)
+    one = Access(made["id"], made["token"], f"{run.base_url}{made['mcp']}", run, person)
+    try:
+        yield one
+    finally:
+        await one.end()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def access(run: Running, person: Visitor) -> AsyncIterator[Access]:
-    one = await given(run, person)
-    yield one
-    await one.end()
+    async with given(run, person) as one:
+        yield one
 
 
 def text_of(result: CallToolResult) -> str:
@@ -147,8 +155,7 @@ async def test_a_look_is_answered_and_shown(
 
 
 async def test_a_snapshot_is_a_small_picture(access: Access, person: Visitor) -> None:
-    async with access.client() as client:
-        result = await client.call_tool("snapshot")
+    result = await access.call("snapshot")
     (image,) = (one for one in result.content if isinstance(one, ImageContent))
     jpeg = base64.b64decode(image.data)
     assert image.mime_type == "image/jpeg"
@@ -158,13 +165,12 @@ async def test_a_snapshot_is_a_small_picture(access: Access, person: Visitor) ->
 
 
 async def test_places_and_the_past(access: Access, person: Visitor) -> None:
-    async with access.client() as client:
-        found = await client.call_tool("find", {"what": "the cup"})
-        assert not found.is_error
-        assert facts_of(found)["boxes"] is None
-        recalled = await client.call_tool("recall", {"question": "Who came in?"})
-        assert recalled.is_error
-        assert "recent past" in text_of(recalled)
+    found = await access.call("find", what="the cup")
+    assert not found.is_error
+    assert facts_of(found)["boxes"] is None
+    recalled = await access.call("recall", question="Who came in?")
+    assert recalled.is_error
+    assert "recent past" in text_of(recalled)
 
 
 async def test_watches_and_events(access: Access) -> None:
@@ -184,57 +190,42 @@ async def test_watches_and_events(access: Access) -> None:
         assert facts_of(alerted) == {"events": [], "after": 10_000}
 
 
-def alerts_of(run: Running, person: Visitor) -> KeptAlerts:
-    return programs_of(run.program.sessions.find(person.session_id)).watches._watching.alerts
+def add_alert(run: Running, person: Visitor, jpeg: bytes | None) -> KeptAlert:
+    """An alert of a second from now, so that each program that has access hears of it."""
+    watching = run.program.sessions.find(person.session_id).part("watches")
+    alert = Firing("w", "it boils", 1.0, 0.9, "Steam.", "f", None)
+    made: KeptAlert = watching.alerts.add(
+        "w", alert, at=(time.time() + 1) * 1000, jpeg=jpeg, region=None
+    )
+    return made
 
 
 async def test_pictures_of_alerts_are_looks(run: Running, person: Visitor) -> None:
     """They need the scope of looks and an open page, as every picture; their words do not."""
-    alerts = alerts_of(run, person)
-    blind, sees = await given(run, person, "watch", "events"), await given(run, person)
-    alert = Firing("w", "it boils", 1.0, 0.9, "Steam.", "f", None)
-    at = (time.time() + 1) * 1000
-    made = alerts.add("w", alert, at=at, jpeg=b"picture", region=None)
+    made = add_alert(run, person, b"picture")
     asked = {"after": made.number - 1, "pictures": True}
-    try:
-        async with blind.client() as client:
-            refused = await client.call_tool("events", asked)
-            assert refused.is_error
-            assert "scope look" in text_of(refused)
-            words = await client.call_tool("events", {"after": made.number - 1})
-            assert "Steam." in text_of(words)
-        async with sees.client() as client:
-            await person.page.close()
-            await soon(lambda: run.program.sessions.sockets == 0)
-            unseen = await client.call_tool("events", asked)
-            assert facts_of(unseen)["events"][0]["picture"] is None
-            assert not [one for one in unseen.content if isinstance(one, ImageContent)]
-            assert "page of this camera is closed" in text_of(unseen)
-            added = await client.call_tool("watch_add", {"condition": "a cup"})
-            assert added.is_error
-            assert "page of this camera is closed" in text_of(added)
-            await person.reconnect(close=False)
-            seen = await client.call_tool("events", asked)
-            assert facts_of(seen)["events"][0]["picture"] == 0
-    finally:
-        await blind.end()
-        await sees.end()
+    async with given(run, person, "watch", "events") as blind, given(run, person) as sees:
+        refused = await blind.call("events", **asked)
+        assert refused.is_error
+        assert "scope look" in text_of(refused)
+        assert "Steam." in text_of(await blind.call("events", after=made.number - 1))
+        await person.page.close()
+        await soon(lambda: run.program.sessions.sockets == 0)
+        unseen = await sees.call("events", **asked)
+        assert facts_of(unseen)["events"][0]["picture"] is None
+        assert not [one for one in unseen.content if isinstance(one, ImageContent)]
+        assert "page of this camera is closed" in text_of(unseen)
+        added = await sees.call("watch_add", condition="a cup")
+        assert added.is_error
+        assert "page of this camera is closed" in text_of(added)
+        await person.reconnect(close=False)
+        seen = await sees.call("events", **asked)
+        assert facts_of(seen)["events"][0]["picture"] == 0
 
 
 async def test_alerts_with_their_pictures(access: Access, run: Running, person: Visitor) -> None:
     """From the number on, with the newest two pictures; each alert says which is its own."""
-    alerts = alerts_of(run, person)
-    at = (time.time() + 1) * 1000
-    made = [
-        alerts.add(
-            "w",
-            Firing("w", "it boils", 1.0, 0.9, "Steam.", "f", None),
-            at=at,
-            jpeg=jpeg,
-            region=None,
-        )
-        for jpeg in (b"first", b"second", None, b"fourth")
-    ]
+    made = [add_alert(run, person, jpeg) for jpeg in (b"first", b"second", None, b"fourth")]
     first = made[0].number
     async with access.client() as client:
         result = await client.call_tool("events", {"after": first - 1, "pictures": True})
@@ -246,7 +237,7 @@ async def test_alerts_with_their_pictures(access: Access, run: Running, person: 
             "number": 0,
             "watch": "w",
             "condition": "it boils",
-            "at": at,
+            "at": made[0].at,
             "confidence": 0.9,
             "reason": "Steam.",
             "picture": None,
@@ -270,10 +261,9 @@ async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
         ) as model,
         running(engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0) as run,
         visitor(run, encoder) as person,
+        given(run, person) as access,
     ):
-        access = await given(run, person)
-        async with access.client() as client:
-            found = await client.call_tool("find", {"what": "the cup"})
+        found = await access.call("find", what="the cup")
     assert text_of(found) == "On the left."
     (box,) = facts_of(found)["boxes"]
     assert (box["label"], box["confidence"]) == ("cup", 0.9)
@@ -282,8 +272,7 @@ async def test_boxes_of_a_model_that_has_them(encoder: LiveEncoder) -> None:
 
 
 async def test_only_what_was_allowed(run: Running, person: Visitor) -> None:
-    access = await given(run, person, "events")
-    async with access.client() as client:
+    async with given(run, person, "events") as access, access.client() as client:
         for name, arguments in (
             ("look", {"question": "What?"}),
             ("snapshot", {}),
@@ -292,7 +281,6 @@ async def test_only_what_was_allowed(run: Running, person: Visitor) -> None:
             result = await client.call_tool(name, arguments)
             assert result.is_error
             assert facts_of(result)["error"]["code"] == "forbidden"
-    await access.end()
 
 
 async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
@@ -316,26 +304,27 @@ async def test_arguments_are_checked(access: Access, fake: FakeOpenAI) -> None:
 
 
 async def test_rubbish_costs_the_rate(run: Running, alone: Visitor) -> None:
-    access = await given(run, alone)
-    async with access.client() as client:
+    async with given(run, alone) as access, access.client() as client:
         results = [await client.call_tool("look", {}) for _ in range(40)]
     assert facts_of(results[0])["error"]["code"] == "bad_request"
     assert facts_of(results[-1])["error"]["code"] == "rate_limited"
-    await access.end()
 
 
 async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None:
     """Lists, pings, notifications and rubbish: refused before they are read, and only for that program."""
-    access, other = await given(run, alone), await given(run, alone)
     accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    own = accept | bearer(access.token)
     bodies = (
         b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
         b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
         b"[" * 1000,
     )
-    async with http(run) as client:
+    async with (
+        given(run, alone) as access,
+        given(run, alone) as other,
+        http(run) as client,
+    ):
+        own = accept | bearer(access.token)
         began = time.monotonic()
         replies = [
             await client.post("/mcp", content=bodies[number % 4], headers=own)
@@ -350,8 +339,6 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
         assert (await client.get("/mcp", headers=own)).status_code in (405, 429)
         theirs = accept | bearer(other.token)
         assert (await client.post("/mcp", content=bodies[0], headers=theirs)).status_code == 200
-    await access.end()
-    await other.end()
 
 
 async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> None:
@@ -383,8 +370,7 @@ async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> Non
 
 
 async def test_the_end_of_access_ends_all(run: Running, person: Visitor) -> None:
-    access = await given(run, person)
-    async with access.client() as client:
+    async with given(run, person) as access, access.client() as client:
         assert not (await client.call_tool("look", {"question": "What?"})).is_error
         await access.end()
         with pytest.raises(MCPError):

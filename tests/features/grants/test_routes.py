@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -49,12 +49,18 @@ async def client(run: Running) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def person(run: Running) -> AsyncIterator[tuple[Page, Message]]:
+@asynccontextmanager
+async def person_of(run: Running) -> AsyncIterator[tuple[Page, Message]]:
     """An open page, and its session's token."""
     issued = await take_token(run)
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         yield page, issued
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def person(run: Running) -> AsyncIterator[tuple[Page, Message]]:
+    async with person_of(run) as one:
+        yield one
 
 
 async def give(client: httpx.AsyncClient, token: str, **body: Any) -> Message:
@@ -170,14 +176,9 @@ async def test_what_makes_no_grant(client: httpx.AsyncClient, person: tuple[Page
     own = bearer(issued["token"])
     await client.delete("/api/grants", headers=own)
     changes: tuple[dict[str, Any], ...] = (
-        {"name": ""},
-        {"name": "x" * 41},
-        {"scopes": []},
-        {"scopes": ["everything"]},
-        {"scopes": ["look"] * 9},
-        {"seconds": 59},
-        {"seconds": 86_401},
-        {"seconds": "soon"},
+        *({"name": name} for name in ("", "x" * 41)),
+        *({"scopes": scopes} for scopes in ([], ["everything"], ["look"] * 9)),
+        *({"seconds": seconds} for seconds in (59, 86_401, "soon")),
     )
     for change in changes:
         body = {"name": "Helper", "scopes": ALL, "seconds": 600} | change
@@ -193,8 +194,7 @@ async def test_what_makes_no_grant(client: httpx.AsyncClient, person: tuple[Page
 async def test_the_end_of_the_session_is_the_end_of_access(
     run: Running, client: httpx.AsyncClient
 ) -> None:
-    issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]):
+    async with person_of(run) as (_, issued):
         made = await give(client, issued["token"])
         await run.program.sessions.end(issued["session_id"], "ended by this test")
         reply = await client.get("/api/program", headers=bearer(made["token"]))
@@ -203,29 +203,31 @@ async def test_the_end_of_the_session_is_the_end_of_access(
 
 async def test_wrong_tokens_are_limited() -> None:
     """An address that tries tokens waits; a program with a right one does not."""
-    async with running(rate_limit_per_minute=12) as run, http(run) as client:
-        issued = await take_token(run)
-        async with page_of(run, issued["token"], issued["session_id"]):
-            made = await give(client, issued["token"])
-            wrong = bearer(new_token(issued["session_id"])[0])
-            codes = [
-                (await client.get("/api/program", headers=wrong)).status_code for _ in range(20)
-            ]
-            assert codes[0] == 401
-            assert codes[-1] == 429
-            reply = await client.get("/api/program", headers=bearer(made["token"]))
-            assert reply.status_code == 200
+    async with (
+        running(rate_limit_per_minute=12) as run,
+        http(run) as client,
+        person_of(run) as (_, issued),
+    ):
+        made = await give(client, issued["token"])
+        wrong = bearer(new_token(issued["session_id"])[0])
+        codes = [(await client.get("/api/program", headers=wrong)).status_code for _ in range(20)]
+        assert codes[0] == 401
+        assert codes[-1] == 429
+        reply = await client.get("/api/program", headers=bearer(made["token"]))
+        assert reply.status_code == 200
 
 
 async def test_where_the_operator_allows_none() -> None:
-    async with running(program_looks_per_minute=0) as run, http(run) as client:
-        issued = await take_token(run)
-        async with page_of(run, issued["token"], issued["session_id"]):
-            own = bearer(issued["token"])
-            assert (await client.get("/api/grants", headers=own)).json()["most"] == 0
-            body = {"name": "Helper", "scopes": ALL}
-            reply = await client.post("/api/grants", json=body, headers=own)
-            assert_error(reply, 403, "forbidden", retryable=False)
+    async with (
+        running(program_looks_per_minute=0) as run,
+        http(run) as client,
+        person_of(run) as (_, issued),
+    ):
+        own = bearer(issued["token"])
+        assert (await client.get("/api/grants", headers=own)).json()["most"] == 0
+        body = {"name": "Helper", "scopes": ALL}
+        reply = await client.post("/api/grants", json=body, headers=own)
+        assert_error(reply, 403, "forbidden", retryable=False)
 
 
 async def test_another_process_has_the_session() -> None:

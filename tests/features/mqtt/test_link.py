@@ -60,13 +60,6 @@ async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.drain()
 
 
-@asynccontextmanager
-async def scripted(script: Serve) -> AsyncIterator[MqttAddress]:
-    """Serve on loopback."""
-    async with listening_on_loopback(script) as port:
-        yield MqttAddress("127.0.0.1", port, tls=False)
-
-
 TOPICS = Topics("qwen-camera", "homeassistant")
 LOOK = TOPICS.look("door")
 
@@ -89,15 +82,28 @@ class Ears:
         self.heard.append((topic, payload, retained))
 
 
-@asynccontextmanager
-async def linked(address: MqttAddress) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
+def link_to(port: int) -> tuple[Link, Ears, Metrics]:
     ears, metrics = Ears(), Metrics("0")
+    address = MqttAddress("127.0.0.1", port, tls=False)
     link = Link(address, "", TOPICS, MqttMetrics(metrics), (LOOK,), on_up=ears.up, hear=ears.hear)
-    link.start()
-    try:
-        yield link, ears, metrics
-    finally:
-        await link.close()
+    return link, ears, metrics
+
+
+@asynccontextmanager
+async def linked(script: Serve) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
+    """A link to a broker that does this with each connection."""
+    async with listening_on_loopback(script) as port:
+        link, ears, metrics = link_to(port)
+        link.start()
+        try:
+            yield link, ears, metrics
+        finally:
+            await link.close()
+
+
+async def failed(metrics: Metrics, trouble: Trouble, times: int = 1) -> None:
+    """Wait until connections have ended so."""
+    await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= times, 30)
 
 
 def whole(first: int, body: bytes) -> bytes:
@@ -145,8 +151,8 @@ async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble:
         while True:
             await packet(reader)
 
-    async with scripted(script) as address, linked(address) as (_, ears, metrics):
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= 1, 10)
+    async with linked(script) as (_, ears, metrics):
+        await failed(metrics, trouble)
         await soon(lambda: ears.ups >= 2, 10)
         assert ears.heard == []
 
@@ -160,8 +166,8 @@ async def test_a_flood_ends_the_connection() -> None:
             writer.write(publish(LOOK, b"PRESS") * 100)
             await writer.drain()
 
-    async with scripted(script) as address, linked(address) as (_, ears, metrics):
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.FLOOD) >= 1, 30)
+    async with linked(script) as (_, ears, metrics):
+        await failed(metrics, Trouble.FLOOD)
         # The connection that may have come since is heard before it counts as up.
         heard, connections = len(ears.heard), ears.ups + 1
         assert 0 < heard < (linking.PACKETS_AT_ONCE + 500) * connections
@@ -175,11 +181,11 @@ async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         await welcome(reader, writer)
         await asyncio.Event().wait()
 
-    async with scripted(script) as address, linked(address) as (link, ears, metrics):
+    async with linked(script) as (link, ears, metrics):
         await soon(lambda: ears.ups >= 1, 20)
         for number in range(300):
             link.put(Message(f"a/{number}", bytes(36 * 1024), news=True))
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.SILENT) >= 1, 20)
+        await failed(metrics, Trouble.SILENT)
         assert sample(metrics, "mqtt_dropped_total", reason="overflow") >= 70
         waiting = link.seen()["waiting"]
         assert isinstance(waiting, int)
@@ -198,14 +204,12 @@ async def test_a_broker_that_takes_nothing_and_says_that_it_did() -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    async with scripted(script) as address, linked(address) as (link, _, metrics):
+    async with linked(script) as (link, _, metrics):
         await soon(lambda: link.up, 20)
         for number in range(4):
             link.put(Message(f"a/{number}", bytes(7 << 20), news=True))
             await soon(lambda: not link.seen()["waiting"] or not link.up, 20)
-        await soon(
-            lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.MALFORMED) >= 1, 20
-        )
+        await failed(metrics, Trouble.MALFORMED)
 
 
 async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:
@@ -217,8 +221,8 @@ async def test_the_connection_ends_without_a_trace(caplog: pytest.LogCaptureFixt
         writer.write(bytes((0xE0, 1, 0x82)))
         await reader.read()
 
-    async with scripted(script) as address, linked(address) as (_, __, metrics):
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.ENDED) >= 2, 20)
+    async with linked(script) as (_, __, metrics):
+        await failed(metrics, Trouble.ENDED, 2)
     gc.collect()
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
@@ -233,8 +237,8 @@ async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         await reader.read()
         ended += 1
 
-    async with scripted(script) as address, linked(address) as (link, _, metrics):
-        await soon(lambda: sample(metrics, "mqtt_failures_total", reason=Trouble.SILENT) >= 2, 20)
+    async with linked(script) as (link, _, metrics):
+        await failed(metrics, Trouble.SILENT, 2)
         await soon(lambda: ended >= 2, 20)
         assert not link.up
 
@@ -249,7 +253,7 @@ async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
         writer.write(bytes((0x20, 3, 0, code, 0)))
         await reader.read()
 
-    async with scripted(script) as address, linked(address) as (link, _, __):
+    async with linked(script) as (link, _, __):
         await soon(lambda: link.trouble is trouble, 20)
         assert link.seen()["detail"] == linking.SENTENCES[trouble]
 
@@ -267,11 +271,8 @@ async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:
                 got.append((body[2 : 2 + length].decode(), body[5 + length :]))
                 writer.write(taken(body))
 
-    async with scripted(script) as address:
-        ears, metrics = Ears(), Metrics("0")
-        link = Link(
-            address, "", TOPICS, MqttMetrics(metrics), (LOOK,), on_up=ears.up, hear=ears.hear
-        )
+    async with listening_on_loopback(script) as port:
+        link, _, metrics = link_to(port)
         link.put(Message("a/state", b"ON"))
         for text in (b"first", b"second"):
             link.put(Message("a/picture", text, news=True))

@@ -41,14 +41,13 @@ WATCH = TOPICS.watch("door", watch_key("a dog"))
 PICTURE = TOPICS.evidence("door", watch_key("a dog"))
 
 
-def watch(id: str, condition: str, **more: Any) -> WatchInfo:
-    given = {
+def watch(id: str, condition: str) -> WatchInfo:
+    given: dict[str, Any] = {
         "repeat": True,
         "state": "looking",
         "reason": "",
         "armed": True,
         "threshold": 0.6,
-        **more,
     }
     return WatchInfo(id=id, condition=condition, **given)
 

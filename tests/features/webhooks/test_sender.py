@@ -58,13 +58,10 @@ async def test_this_machine_gets_nothing_unless_it_is_said(host: str) -> None:
 
 
 async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
+    sender = Sender(resolve=lambda host, port: ["203.0.114.1", "127.0.0.1"])
     async with receiving() as receiver:
-
-        def resolve(host: str, port: int) -> list[str]:
-            return ["203.0.114.1", "127.0.0.1"]
-
         url = f"http://rebinding.test:{receiver.port}/hook"
-        outcome = await Sender(resolve=resolve).post(hook(url, private=False), HEADERS, b"{}")
+        outcome = await sender.post(hook(url, private=False), HEADERS, b"{}")
         assert outcome.trouble is Trouble.ADDRESS
         assert receiver.connections == 0
 
@@ -78,13 +75,11 @@ async def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
         checked.append(text)
         return None
 
-    def resolve(host: str, port: int) -> list[str]:
-        return answers.pop(0)
-
     monkeypatch.setattr(network, "refused", judge)
+    sender = Sender(resolve=lambda host, port: answers.pop(0))
     async with receiving() as receiver:
         url = f"http://rebinding.test:{receiver.port}/hook"
-        outcome = await Sender(resolve=resolve).post(hook(url), HEADERS, b"{}")
+        outcome = await sender.post(hook(url), HEADERS, b"{}")
         assert outcome.trouble is None
         assert receiver.heard[0].headers["host"] == f"rebinding.test:{receiver.port}"
     # Before the connection, and the other end of it
@@ -97,13 +92,10 @@ async def test_the_other_end_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         network, "refused", lambda text, private: "loopback" if text == "127.0.0.1" else None
     )
-
-    def resolve(host: str, port: int) -> list[str]:
-        return ["0.0.0.0"]
-
+    sender = Sender(resolve=lambda host, port: ["0.0.0.0"])
     async with receiving() as receiver:
         url = f"http://zero.test:{receiver.port}/hook"
-        outcome = await Sender(resolve=resolve).post(hook(url), HEADERS, b"{}")
+        outcome = await sender.post(hook(url), HEADERS, b"{}")
         assert outcome.trouble is Trouble.ADDRESS
         assert receiver.heard == []
 
@@ -139,31 +131,22 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Trouble.MALFORMED),
         (b"", Trouble.MALFORMED),
         (b"HTTP/1.1 500 No\r\nRetry-After: 77\r\n\r\n", Trouble.STATUS),
+        # They count as the head: nobody keeps this process busy with them.
+        (
+            b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000 + b"HTTP/1.1 200 OK\r\n\r\n",
+            Trouble.MALFORMED,
+        ),
+        # A body without an end is not read.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000, None),
     ],
+    ids=lambda value: str(value)[:40],
 )
-async def test_answers_that_are_none(reply: bytes | None, trouble: Trouble) -> None:
+async def test_what_a_receiver_answers(reply: bytes | None, trouble: Trouble | None) -> None:
     async with receiving(lambda heard: reply) as receiver, at_once():
         sender = Sender(seconds=0.5 if reply is None else 5.0)
         outcome = await sender.post(hook(receiver.url), HEADERS, b"{}")
         assert outcome.trouble is trouble
         assert outcome.pause == (77 if trouble is Trouble.STATUS else 0)
-
-
-async def test_a_body_without_an_end_is_not_read() -> None:
-    def endless(heard: Any) -> bytes:
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000
-
-    async with receiving(endless) as receiver, at_once():
-        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
-        assert outcome.trouble is None
-
-
-async def test_interim_answers_without_an_end_are_not_read() -> None:
-    """They count as the head: nobody keeps this process busy with them."""
-    reply = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000 + b"HTTP/1.1 200 OK\r\n\r\n"
-    async with receiving(lambda heard: reply) as receiver, at_once():
-        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
-        assert outcome.trouble is Trouble.MALFORMED
 
 
 def test_no_end_waits_for_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,8 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -48,18 +47,16 @@ def alert(source: AlertSource = DOOR, condition: str = "a parcel") -> Alert:
     return Alert(1_700_000_000_000.0, source, "list-1", condition, jpeg=b"\xff\xd8jpeg")
 
 
-# Of each that runs
-_METRICS: WeakKeyDictionary[Webhooks, Metrics] = WeakKeyDictionary()
+class Counted(Webhooks):
+    def __init__(self, *hooks: Webhook, **given: Any) -> None:
+        self.metrics = Metrics("test")
+        listed = WebhookList(hooks, "https://cam.example.org")
+        super().__init__(listed, self.metrics, **{"new_id": lambda: "8010-id", **given})
 
 
 @asynccontextmanager
-async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Webhooks]:
-    webhooks = Webhooks(
-        WebhookList(hooks, "https://cam.example.org"),
-        metrics := Metrics("test"),
-        **{"new_id": lambda: "8010-id", **given},
-    )
-    _METRICS[webhooks] = metrics
+async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Counted]:
+    webhooks = Counted(*hooks, **given)
     webhooks.start()
     try:
         yield webhooks
@@ -68,14 +65,14 @@ async def sending(*hooks: Webhook, **given: Any) -> AsyncIterator[Webhooks]:
 
 
 @asynccontextmanager
-async def sending_to(script: Script, **given: Any) -> AsyncIterator[tuple[Receiver, Webhooks]]:
+async def sending_to(script: Script, **given: Any) -> AsyncIterator[tuple[Receiver, Counted]]:
     """With one receiver, which answers so."""
     async with receiving(script) as receiver, sending(hook(receiver, **given)) as webhooks:
         yield receiver, webhooks
 
 
-def dropped(webhooks: Webhooks, reason: str) -> float:
-    return sample(_METRICS[webhooks], "webhooks_dropped_total", reason=reason)
+def dropped(webhooks: Counted, reason: str) -> float:
+    return sample(webhooks.metrics, "webhooks_dropped_total", reason=reason)
 
 
 def seen(webhooks: Webhooks, number: int = 0) -> dict[str, Any]:
@@ -317,25 +314,19 @@ async def test_after_its_end_nothing_is_taken() -> None:
 # A person's consent to webhooks: none at first, for the chosen receivers, ended at once
 
 
-ALERT = Alert(0.0, AlertSource("session"), "w1", "you see red", "So.", 0.9, jpeg=b"\xff\xd8")
+ALERT = alert(AlertSource("session"), "you see red")
 
 
+@dataclass
 class Scene:
     """Two receivers for people and one for the house, and one session."""
 
-    def __init__(self, people: Receiver, other: Receiver, house: Receiver) -> None:
-        self.people, self.other, self.house = people, other, house
+    webhooks: Counted
+    people: Receiver
+    other: Receiver
+    house: Receiver
 
-        def hook(name: str, receiver: Receiver, **given: Any) -> Webhook:
-            return Webhook(name, receiver.url, SECRET, private=True, **given)
-
-        hooks = (
-            hook("people", people, people=True),
-            hook("other", other, people=True),
-            hook("house", house, cameras=("*",)),
-        )
-        self.metrics = Metrics("test")
-        self.webhooks = Webhooks(WebhookList(hooks), self.metrics)
+    def __post_init__(self) -> None:
         self.outbox = Outbox()
         self.part = Forwarding(bare_context(self.outbox), self.webhooks)
 
@@ -346,8 +337,7 @@ class Scene:
     @property
     def waiting(self) -> list[int]:
         """The number of alerts that each receiver has not got yet, also before any sender had its time."""
-        hooks: Any = self.webhooks.seen()["webhooks"]
-        return [one["waiting"] for one in hooks]
+        return [seen(self.webhooks, number)["waiting"] for number in range(3)]
 
     async def said(self) -> list[tuple[str, bool]]:
         """The names of the next `webhooks` message, with their switches."""
@@ -362,12 +352,13 @@ class Scene:
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     async with receiving() as people, receiving() as other, receiving() as house:
-        one = Scene(people, other, house)
-        one.webhooks.start()
-        try:
-            yield one
-        finally:
-            await one.webhooks.close()
+        hooks = (
+            hook(people, "people", cameras=(), people=True),
+            hook(other, "other", cameras=(), people=True),
+            hook(house, "house", cameras=("*",)),
+        )
+        async with sending(*hooks) as webhooks:
+            yield Scene(webhooks, people, other, house)
 
 
 async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
@@ -419,7 +410,7 @@ async def test_what_waits_is_dropped_with_it(scene: Scene) -> None:
     scene.choose([])
     await asyncio.sleep(0.05)
     assert scene.people.connections == 0
-    assert b'webhooks_dropped_total{reason="ended"} 5.0' in scene.metrics.render()
+    assert dropped(scene.webhooks, "ended") == 5
 
 
 @pytest.mark.parametrize("name", ["house", "cellar", ""])
