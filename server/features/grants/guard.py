@@ -61,22 +61,25 @@ class ProgramGuard:
         """
         self._guard.origin(request)
         try:
+            return self._entered(request, session_id)
+        except Unauthorized as error:
+            raise await self._refused(request, error) from None
+
+    def _entered(self, request: Request, session_id: str | None) -> Pass:
+        try:
             read = read_token(bearer(request.headers.get("authorization")))
         except TokenRefused:
-            raise await self._refused(request, Unauthorized(_MISSING)) from None
+            raise Unauthorized(_MISSING) from None
         if read is None:
-            raise await self._refused(request, ended())
+            raise ended()
         named, digest = read
         if session_id is not None and session_id != named:
-            raise await self._refused(request, ended())
+            raise ended()
         self._check_home(request, named, session_id)
         session = self._services.sessions.get(named)
         if session is None:
-            raise await self._refused(request, ended())
-        try:
-            return Pass(session, programs_of(session).find(digest))
-        except Unauthorized as error:
-            raise await self._refused(request, error) from None
+            raise ended()
+        return Pass(session, programs_of(session).find(digest))
 
     def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
         if self._services.sessions.replicas.is_home(session_id):

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.features.guidance.scan import LYING, UPRIGHT
-
-# Left, top, right and bottom, as shares of the picture
-Edges = tuple[float, float, float, float]
+from server.media.picture.grounding import Box
 
 # What a sight counts: a sure one, and one that nothing could contradict. Together they have to reach 1 within so
 # many seconds.
@@ -50,9 +48,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Something that a look found. `sure` and `alone`: see `Spotted`."""
+    """Something that a look found. `box`: in shares of the picture's sides; `sure` and `alone`: see `Spotted`."""
 
-    box: Edges
+    box: Box
     sure: bool
     alone: bool = False
 
@@ -68,7 +66,7 @@ class Goal:
         self._jump = math.inf if by_model else _JUMP
         self.state = State.LOOKING
         # Where it is, or was last; None before
-        self.box: Edges | None = None
+        self.box: Box | None = None
         # A second look has seen it, too.
         self.confirmed = False
         # The client follows it between looks, as far as it says
@@ -79,22 +77,21 @@ class Goal:
         self._sure_at = -math.inf
         self._missed = 0
         # Evidence before it is believed: place, time, weight
-        self._evidence: list[tuple[Edges, float, float]] = []
+        self._evidence: list[tuple[Box, float, float]] = []
         self._asked_at = -math.inf
         self._denials = 0
         self._doubted_until = -math.inf
         self._arrived = 0
 
-    def expected(self, now: float) -> Edges | None:
+    def expected(self, now: float) -> Box | None:
         """Return where it is likely to be; None where nobody knows."""
         if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
             return None
         passed = min(_AHEAD_SECONDS, now - self._seen_at)
-        across, down = (one * passed for one in self._velocity)
-        left, top, right, bottom = self.box
-        return left + across, top + down, right + across, bottom + down
+        across, down = self._velocity
+        return self.box.moved(across * passed, down * passed)
 
-    def known(self, now: float) -> Edges | None:
+    def known(self, now: float) -> Box | None:
         """Return where it is likely to be without another proof; None for what is to be proven again."""
         fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
         return self.expected(now) if fresh else None
@@ -152,29 +149,29 @@ class Goal:
 
     def _follow(self, sights: Sequence[Sight], now: float, proven: bool) -> None:
         assert self.box is not None
-        same = [one for one in sights if _apart(one.box, self.box) <= self._jump]
+        middle = self.box.middle
+        same = [one for one in sights if math.dist(one.box.middle, middle) <= self._jump]
         if not same:
             self._missed += 1
             if self._missed >= self._lost_looks and now - self._seen_at >= _LOST_SECONDS:
                 self._drop(State.LOST)
             return
-        nearest = min(same, key=lambda one: (not one.sure, _apart(one.box, self.box or one.box)))
+        nearest = min(same, key=lambda one: (not one.sure, math.dist(one.box.middle, middle)))
         self._take(nearest, now, proven)
         if now - self._sure_at > _UNSURE_SECONDS:
             self._drop(State.LOST)
             return
-        large = max(nearest.box[2] - nearest.box[0], nearest.box[3] - nearest.box[1]) >= _THERE
+        box = nearest.box
+        large = max(box.x2 - box.x1, box.y2 - box.y1) >= _THERE
         self._arrived = self._arrived + 1 if self.confirmed and self.near and large else 0
         if self._arrived >= _THERE_LOOKS:
             self.state = State.THERE
 
     def _take(self, sight: Sight, now: float, proven: bool) -> None:
-        passed = now - self._seen_at
+        passed, self._velocity = now - self._seen_at, (0.0, 0.0)
         if self.box is not None and 0 < passed <= _AHEAD_SECONDS:
-            across, down = _between(self.box, sight.box)
-            self._velocity = (across / passed, down / passed)
-        else:
-            self._velocity = (0.0, 0.0)
+            (x, y), (before_x, before_y) = sight.box.middle, self.box.middle
+            self._velocity = ((x - before_x) / passed, (y - before_y) / passed)
         self.box, self._seen_at, self._missed = sight.box, now, 0
         self._followed = True
         if (sight.sure and proven) or sight.alone:
@@ -214,19 +211,7 @@ class Goal:
     def _off_middle(self) -> float:
         if self.box is None:
             return math.inf
-        left, top, right, bottom = self.box
-        return max(abs((left + right) / 2 - 0.5), abs((top + bottom) / 2 - 0.5))
-
-
-def _apart(one: Edges, other: Edges) -> float:
-    """Return how far two boxes' middles lie apart, in shares of the picture."""
-    return math.hypot(*_between(one, other))
-
-
-def _between(one: Edges, other: Edges) -> tuple[float, float]:
-    """Return how far the middle of a box lies from that of the one before."""
-    across = other[0] + other[2] - one[0] - one[2]
-    return across / 2, (other[1] + other[3] - one[1] - one[3]) / 2
+        return max(abs(edge - 0.5) for edge in self.box.middle)
 
 
 # Metres of the longest side, by the detector's names
@@ -253,15 +238,14 @@ _SIZES = {
 _EDGE = 0.01
 
 
-def metres(name: str, box: Edges, ratio: float) -> float | None:
+def metres(name: str, box: Box, ratio: float) -> float | None:
     """Return about how far away it is; None where its size is not known, or not all of it is seen.
 
     `ratio`: the picture's height by its width. The camera's field of view is taken to be that of a scan.
     """
     size = _SIZES.get(name)
-    left, top, right, bottom = box
-    if size is None or min(left, top) < _EDGE or max(right, bottom) > 1 - _EDGE:
+    if size is None or min(box.x1, box.y1) < _EDGE or max(box.x2, box.y2) > 1 - _EDGE:
         return None
-    share = max(right - left, (bottom - top) * ratio)
+    share = max(box.x2 - box.x1, (box.y2 - box.y1) * ratio)
     field = UPRIGHT if ratio > 1 else LYING
     return round(size / (2 * math.tan(math.radians(field / 2)) * max(share, 1e-3)), 2)

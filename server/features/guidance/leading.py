@@ -420,26 +420,23 @@ class Leading:
         if expected is None:
             place = _SEARCHED[self._empty % len(_SEARCHED)]
             return square(frame, place, place) if place is not None else None
-        left, top, right, bottom = expected
-        large = max((right - left) * frame.width, (bottom - top) * frame.height)
-        if large > min(frame.width, frame.height):
+        box = expected.scaled(frame.width, frame.height)
+        if max(box.x2 - box.x1, box.y2 - box.y1) > min(frame.width, frame.height):
             return None
-        return square(frame, (left + right) / 2, (top + bottom) / 2)
+        return square(frame, *expected.middle)
 
     async def _seek(
-        self, part: Part, detail: Detail, wish: Sought, known: goals.Edges | None
+        self, part: Part, detail: Detail, wish: Sought, known: Box | None
     ) -> tuple[list[goals.Sight], float, FrameInfo]:
         """Return what is seen, the seconds for it, and what the client hears of the frame."""
         picture = await part.pixels(self._context, detail)
         assert picture.bgr is not None
         before = part.box(known) if known is not None else None
         found, spent = await self._seeker(picture.bgr, wish, before)
-        sights = [goals.Sight(part.edges(one.box), one.sure, one.alone) for one in found]
+        sights = [goals.Sight(part.shares(one.box), one.sure, one.alone) for one in found]
         return sights, spent, frame_info(picture, time.monotonic(), time.time())
 
-    async def _look_again(
-        self, frame: Frame, wish: Sought, goal: goals.Goal, box: goals.Edges
-    ) -> float:
+    async def _look_again(self, frame: Frame, wish: Sought, goal: goals.Goal, box: Box) -> float:
         """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
         part = Part(frame, _around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
@@ -464,7 +461,7 @@ class Leading:
                 kind=wish.kind,
                 by_model=goal.by_model,
                 state=goal.state.value,
-                box=box,
+                box=box.edges if box is not None else None,
                 metres=far,
                 near=goal.near,
                 confirmed=goal.confirmed,
@@ -477,16 +474,15 @@ class Leading:
 def _sight(box: Box, frame: Frame) -> goals.Sight:
     """Return a model's box in a frame."""
     sure = box.confidence is None or box.confidence >= _SURE
-    return goals.Sight(Part(frame).edges(box), sure)
+    return goals.Sight(Part(frame).shares(box), sure)
 
 
-def _around(box: goals.Edges, frame: Frame, least: float) -> Region:
+def _around(box: Box, frame: Frame, least: float) -> Region:
     """Return a region about as high as wide that shows a box and something around it.
 
     `least`: its least side, as a share of the frame's shorter one.
     """
-    x1, y1 = box[0] * frame.width, box[1] * frame.height
-    x2, y2 = box[2] * frame.width, box[3] * frame.height
+    x1, y1, x2, y2 = box.scaled(frame.width, frame.height).edges
     least *= min(frame.width, frame.height)
     side = max(least, (1 + _AROUND) * max(x2 - x1, y2 - y1))
     wide, high = min(frame.width, round(side)), min(frame.height, round(side))
@@ -495,5 +491,5 @@ def _around(box: goals.Edges, frame: Frame, least: float) -> Region:
     return Region(left, top, left + wide, top + high)
 
 
-def _same(one: goals.Sight, edges: goals.Edges) -> bool:
-    return Box(*one.box).overlap(Box(*edges)) >= _SAME
+def _same(one: goals.Sight, box: Box) -> bool:
+    return one.box.overlap(box) >= _SAME

@@ -14,7 +14,6 @@ import cv2
 from server.core.aio import TaskSet
 from server.core.errors import FrameWithheld, QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region
-from server.features.guidance.goal import Edges
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -140,15 +139,13 @@ class Part:
         view = View(self.frame, detail, context.camera.scene, region=self.region)
         return await context.requests.prepare(view, _PIXELS, unseen=True)
 
-    def box(self, edges: Edges, label: str = "") -> Box:
-        """Return a place in the frame in pixels of the part."""
-        wide, high = self.frame.width, self.frame.height
-        x1, y1, x2, y2 = edges
+    def box(self, box: Box) -> Box:
+        """Return a place in shares of the frame in pixels of the part."""
         left, top = self._corner
-        return Box(x1 * wide, y1 * high, x2 * wide, y2 * high, label).moved(-left, -top)
+        return box.scaled(self.frame.width, self.frame.height).moved(-left, -top)
 
-    def edges(self, box: Box) -> Edges:
-        """Return a place in the part, in its pixels, as shares of the frame."""
+    def shares(self, box: Box) -> Box:
+        """Return a place in the part, in its pixels, in shares of the frame."""
         return box.moved(*self._corner).shares(self.frame.width, self.frame.height)
 
     @property

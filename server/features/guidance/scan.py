@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.media.picture.grounding import Box
 from server.media.picture.planes import F32, U8
 
 # The camera's field of view from left to right in degrees, of a picture that lies, and of an upright one: phones have 60 to
@@ -294,7 +295,7 @@ class Sight:
     kind: Kind
     name: str
     label: str
-    box: tuple[float, float, float, float]
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +382,7 @@ class Turn:
         for one in self._tracks:
             if one.kind != "thing" or not one.believed or abs(one.right - gaze.right) > 45:
                 continue
-            box = (
+            box = Box(
                 gaze.x(one.right - one.wide / 2),
                 gaze.y(one.up + one.high / 2),
                 gaze.x(one.right + one.wide / 2),
@@ -491,10 +492,10 @@ def beside(right: float, ahead: float) -> float:
 
 
 def _track(one: Sight, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
-    x1, y1, x2, y2 = one.box
-    left, right = gaze.across(x1), gaze.across(x2)
-    top, bottom = gaze.upward(y1), gaze.upward(y2)
-    whole = x1 > shown[0] + _EDGE and x2 < shown[1] - _EDGE
+    box = one.box
+    left, right = gaze.across(box.x1), gaze.across(box.x2)
+    top, bottom = gaze.upward(box.y1), gaze.upward(box.y2)
+    whole = box.x1 > shown[0] + _EDGE and box.x2 < shown[1] - _EDGE
     return _Track(
         one.kind,
         one.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from server.core.aio import Timer
@@ -225,7 +226,7 @@ class Scanning:
         part = Part(frame, square(frame, place, place) if place is not None else None)
         picture = await part.pixels(self._context)
         assert picture.bgr is not None
-        known = [part.box(one.box, one.name) for one in turn.known(gaze)]
+        known = [replace(part.box(one.box), label=one.name) for one in turn.known(gaze)]
         extra = _EXTRAS[number % len(_EXTRAS)]
         found, spent = await self._scanner(picture.bgr, known, extra)
         if turn is self._turn:
@@ -268,4 +269,4 @@ class Scanning:
 def _sight(one: Around, part: Part) -> Sight:
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
-    return Sight(one.kind, name, label, part.edges(one.box))
+    return Sight(one.kind, name, label, part.shares(one.box))

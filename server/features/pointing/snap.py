@@ -110,7 +110,7 @@ def _as_shares(found: At, frame: Frame) -> PointedBox:
     box = found.box
     return PointedBox(
         kind=found.kind,
-        box=box.shares(frame.width, frame.height),
+        box=box.shares(frame.width, frame.height).edges,
         label=box.label[:MAX_LABEL_CHARS] or None,
         confidence=round(box.confidence, 2) if box.confidence is not None else None,
     )

@@ -70,18 +70,25 @@ class Box:
         """Return it with x and y exchanged."""
         return replace(self, x1=self.y1, y1=self.x1, x2=self.y2, y2=self.x2)
 
-    def shares(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return its edges as shares of a picture's sides, within it."""
-        x1, y1, x2, y2 = (
-            round(min(1.0, max(0.0, edge / side)), 4)
-            for edge, side in (
-                (self.x1, width),
-                (self.y1, height),
-                (self.x2, width),
-                (self.y2, height),
-            )
+    def scaled(self, across: float, down: float) -> Box:
+        return replace(
+            self, x1=self.x1 * across, y1=self.y1 * down, x2=self.x2 * across, y2=self.y2 * down
         )
-        return x1, y1, x2, y2
+
+    def shares(self, width: int, height: int) -> Box:
+        """Return it in shares of a picture's sides, cut at its edges."""
+        return replace(
+            self,
+            x1=_share(self.x1 / width),
+            y1=_share(self.y1 / height),
+            x2=_share(self.x2 / width),
+            y2=_share(self.y2 / height),
+        )
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        return self.x1, self.y1, self.x2, self.y2
 
     def overlap(self, other: Box) -> float:
         """Return the share of two boxes' area that is in both, 0 to 1."""
@@ -89,6 +96,10 @@ class Box:
         high = min(self.y2, other.y2) - max(self.y1, other.y1)
         both = max(0.0, wide) * max(0.0, high)
         return both / (self.area + other.area - both + 1e-9)
+
+
+def _share(edge: float) -> float:
+    return round(min(1.0, max(0.0, edge)), 4)
 
 
 def list_form(unit: BoxUnit) -> str:

@@ -7,19 +7,20 @@ import math
 import pytest
 
 from server.features.builtin.detector import classes
-from server.features.guidance.goal import Edges, Goal, Sight, State, metres
+from server.features.guidance.goal import Goal, Sight, State, metres
+from server.media.picture.grounding import Box
 
-SIDE = (0.1, 0.4, 0.2, 0.6)
-MIDDLE = (0.4, 0.4, 0.6, 0.6)
-LARGE = (0.2, 0.25, 0.8, 0.75)
-ELSEWHERE = (0.8, 0.1, 0.95, 0.3)
+SIDE = Box(0.1, 0.4, 0.2, 0.6)
+MIDDLE = Box(0.4, 0.4, 0.6, 0.6)
+LARGE = Box(0.2, 0.25, 0.8, 0.75)
+ELSEWHERE = Box(0.8, 0.1, 0.95, 0.3)
 
 
-def sure(box: tuple[float, float, float, float]) -> list[Sight]:
+def sure(box: Box) -> list[Sight]:
     return [Sight(box, sure=True)]
 
 
-def unsure(box: tuple[float, float, float, float]) -> list[Sight]:
+def unsure(box: Box) -> list[Sight]:
     return [Sight(box, sure=False)]
 
 
@@ -27,7 +28,7 @@ def now_is(goal: Goal, state: State) -> bool:
     return goal.state is state
 
 
-def found(box: tuple[float, float, float, float] = SIDE) -> Goal:
+def found(box: Box = SIDE) -> Goal:
     """A goal that was found at 1.0."""
     goal = Goal()
     goal.see(sure(box), 0.75)
@@ -63,7 +64,7 @@ def test_what_nothing_can_contradict_takes_more_looks() -> None:
 def test_it_is_followed_by_less_sure_looks_for_a_while() -> None:
     """Then both models have to say it again, or it is lost."""
     goal = found()
-    assert goal.known(1.5) == pytest.approx(SIDE)
+    assert goal.known(1.5) == SIDE
     assert goal.known(2.1) is None
     now = 1.0
     while goal.state is State.FOUND and now < 9:
@@ -90,10 +91,12 @@ def test_it_is_lost_after_three_looks_without_it_and_found_again() -> None:
 
 def test_it_is_expected_where_it_moves() -> None:
     """So that a look closer at it does not miss it; not for long, and not once it was missed."""
-    goal = found((0.5, 0.4, 0.6, 0.6))
-    goal.see(sure((0.45, 0.4, 0.55, 0.6)), 1.25)
-    assert goal.expected(1.5) == pytest.approx((0.4, 0.4, 0.5, 0.6))
-    assert goal.expected(9.0) == pytest.approx((0.33, 0.4, 0.43, 0.6))
+    goal = found(Box(0.5, 0.4, 0.6, 0.6))
+    goal.see(sure(Box(0.45, 0.4, 0.55, 0.6)), 1.25)
+    for now, left in ((1.5, 0.4), (9.0, 0.33)):
+        expected = goal.expected(now)
+        assert expected is not None
+        assert expected.edges == pytest.approx((left, 0.4, left + 0.1, 0.6))
     goal.see([], 1.5)
     assert goal.expected(1.75) is None
 
@@ -183,11 +186,11 @@ def test_a_second_look_decides_about_what_was_not_found_yet() -> None:
 LYING, UPRIGHT = 9 / 16, 16 / 9
 
 
-def around(wide: float, high: float) -> Edges:
-    return 0.5 - wide / 2, 0.5 - high / 2, 0.5 + wide / 2, 0.5 + high / 2
+def around(wide: float, high: float) -> Box:
+    return Box(0.5 - wide / 2, 0.5 - high / 2, 0.5 + wide / 2, 0.5 + high / 2)
 
 
-def seen(size: float, far: float, field: float, ratio: float) -> Edges:
+def seen(size: float, far: float, field: float, ratio: float) -> Box:
     """The box of a thing as high as wide, by a camera with such a field of view from left to right."""
     share = size / far / (2 * math.tan(math.radians(field / 2)))
     return around(share, share / ratio)
@@ -226,7 +229,7 @@ def test_of_other_things_nobody_knows(name: str) -> None:
 @pytest.mark.parametrize("cut", [(0.0, 0.4), (0.4, 0.0), (0.8, 0.4), (0.4, 0.8)])
 def test_what_an_edge_cuts_off_has_no_distance(cut: tuple[float, float]) -> None:
     left, top = cut
-    assert metres("cup", (left, top, left + 0.2, top + 0.2), LYING) is None
+    assert metres("cup", Box(left, top, left + 0.2, top + 0.2), LYING) is None
 
 
 def test_cups_bottles_and_chairs_are_among_them() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from server.features.guidance.scan import End, Gaze, Heading, Placed, Sight, Turn, beside
+from server.media.picture.grounding import Box
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 
 TANGENT = math.tan(math.radians(30))
@@ -21,7 +22,7 @@ def at(look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **mo
     """The picture of a look at so many degrees."""
     left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
     label = more.get("label", "")
-    return Sight(more.get("kind", "thing"), name, label, (left, 0.4, right, 0.6))  # type: ignore[arg-type]
+    return Sight(more.get("kind", "thing"), name, label, Box(left, 0.4, right, 0.6))  # type: ignore[arg-type]
 
 
 def in_view(look: Gaze, degrees: float) -> bool:
@@ -125,7 +126,7 @@ def test_things_of_two_names_at_one_place_are_one() -> None:
 def test_what_the_edge_cuts_off_takes_the_place_of_all_of_it() -> None:
     turn = Turn()
     look = gaze(0)
-    turn.look([Sight("thing", "couch", "", (0.9, 0.4, 1.0, 0.8))], look)
+    turn.look([Sight("thing", "couch", "", Box(0.9, 0.4, 1.0, 0.8))], look)
     assert look.across(0.95) < 30
     look = gaze(20)
     turn.look([at(look, 35, name="couch", wide=20)], look)
@@ -157,7 +158,7 @@ def test_what_is_believed_is_known_to_the_next_looks() -> None:
     turn.look([at(look, 5)], look)
     (known,) = turn.known(gaze(10))
     assert known.name == "cup"
-    assert gaze(10).across((known.box[0] + known.box[2]) / 2) == pytest.approx(5, abs=0.1)
+    assert gaze(10).across(known.box.middle[0]) == pytest.approx(5, abs=0.1)
     assert turn.known(gaze(120)) == []
 
 
