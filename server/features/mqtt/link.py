@@ -489,6 +489,9 @@ class Link:
                 asyncio.create_task(self._send(client), name="mqtt/send"),
                 asyncio.create_task(self._closing.wait(), name="mqtt/closing"),
             ]
+            for task in work:
+                # Whenever it ends: the loop would log an error that nobody looked at.
+                task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
                 await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -497,10 +500,8 @@ class Link:
             if self._closing.is_set():
                 await client.send(Message(self._topics.status, OFFLINE, retain=True))
                 return
-            # Of both, or the loop would log the one that nobody looked at.
-            errors = [task.exception() for task in work[:2] if not task.cancelled()]
-            for error in errors:
-                if error is not None:
+            for task in work:
+                if not task.cancelled() and (error := task.exception()) is not None:
                     # Without a farewell, so that the broker tells others with the will.
                     client.drop(trouble_of(error))
                     raise error
