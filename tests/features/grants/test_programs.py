@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -80,16 +80,14 @@ async def test_a_look_is_answered_and_shown() -> None:
     pieces: list[str] = []
     async with looked_through() as one:
         grant = grant_in(one)
-        answer = await asks(one, grant, LOOK, pieces.append)
+        answer = await asks(one, grant, replace(LOOK, detail=Detail.HIGH), pieces.append)
         assert answer.text == "".join(pieces) == "A red cup."
-        assert one.engine.requests[-1].question == LOOK.words
+        (request,) = one.engine.requests
+        assert (request.question, request.detail) == (LOOK.words, Detail.HIGH)
         messages = await one.rest()
         first, last = (m for m in messages if m["type"] == "look")
-        assert (first["state"], first["question"], first["name"]) == (
-            "looking",
-            LOOK.words,
-            "Helper",
-        )
+        assert (first["state"], first["question"]) == ("looking", LOOK.words)
+        assert first["name"] == "Helper"
         assert last["id"] == first["id"]
         assert (last["state"], last["text"]) == ("done", "A red cup.")
         assert last["image"].startswith("data:image/jpeg;base64,")
@@ -117,13 +115,17 @@ async def test_chats_are_apart() -> None:
         assert [turn.question for turn in one.engine.requests[-1].turns] == ["My secret question"]
 
 
+def both(one: Room, grant: Grant) -> tuple[Coroutine[Any, Any, Any], ...]:
+    """A question, and a picture alone."""
+    programs = programs_of(one.session)
+    return programs.ask(grant, LOOK), programs.picture(grant)
+
+
 async def test_only_with_its_scope() -> None:
     async with looked_through() as one:
-        grant = grant_in(one, Scope.WATCH)
-        with pytest.raises(Forbidden):
-            await programs_of(one.session).ask(grant, LOOK)
-        with pytest.raises(Forbidden):
-            await programs_of(one.session).picture(grant)
+        for look in both(one, grant_in(one, Scope.WATCH)):
+            with pytest.raises(Forbidden):
+                await look
         assert not one.engine.requests
 
 
@@ -131,10 +133,7 @@ async def test_nobody_looks_unseen() -> None:
     async with looked_through() as one:
         grant = grant_in(one)
         one.session.socket_closed()
-        for look in (
-            programs_of(one.session).ask(grant, LOOK),
-            programs_of(one.session).picture(grant),
-        ):
+        for look in both(one, grant):
             with pytest.raises(PageClosed, match="page of this camera is closed"):
                 await look
         one.session.stand([], lambda _: None, "hall")
@@ -181,11 +180,7 @@ class Withhold:
 
 async def test_filters_run_before_anything_leaves() -> None:
     async with looked_through(None, Withhold()) as one:
-        grant = grant_in(one)
-        for look in (
-            programs_of(one.session).ask(grant, LOOK),
-            programs_of(one.session).picture(grant),
-        ):
+        for look in both(one, grant_in(one)):
             task = asyncio.create_task(look)
             await frames_until(one, task)
             with pytest.raises(FrameWithheld):
@@ -327,12 +322,6 @@ async def test_without_a_kept_past_there_is_a_reason() -> None:
         with pytest.raises(Conflict, match="recent past"):
             await asks(one, grant_in(one), replace(LOOK, route=Route.PAST))
         assert (await asks(one, grant_in(one), replace(LOOK, words="What just happened?"))).text
-
-
-async def test_details_are_passed_on() -> None:
-    async with looked_through() as one:
-        await asks(one, grant_in(one), replace(LOOK, detail=Detail.HIGH))
-        assert one.engine.requests[-1].detail is Detail.HIGH
 
 
 async def test_the_list_empties_by_itself() -> None:

@@ -245,7 +245,10 @@ async def test_a_broker_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("code", "trouble"),
-    [(134, Trouble.CREDENTIALS), (132, Trouble.VERSION), (137, Trouble.UNREACHABLE)],
+    [
+        *((134, Trouble.CREDENTIALS), (135, Trouble.CREDENTIALS), (132, Trouble.VERSION)),
+        *((136, Trouble.UNREACHABLE), (137, Trouble.UNREACHABLE), (133, Trouble.REFUSED)),
+    ],
 )
 async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -25,7 +25,6 @@ from server.features.mqtt.link import (
     Outgoing,
     Trouble,
     pause,
-    refusal,
 )
 
 TOPICS = Topics("qwen-camera", "homeassistant")
@@ -179,17 +178,6 @@ def test_pauses_grow_to_a_bound() -> None:
     assert pause(0, Trouble.CREDENTIALS, 1.0) == 30
     assert pause(99, Trouble.CREDENTIALS, 1.0) == 300
     assert pause(0, Trouble.ENDED, 0.0) == 0.5
-
-
-@pytest.mark.parametrize(
-    ("code", "trouble"),
-    [
-        *((134, Trouble.CREDENTIALS), (135, Trouble.CREDENTIALS), (132, Trouble.VERSION)),
-        *((136, Trouble.UNREACHABLE), (133, Trouble.REFUSED), (0, Trouble.REFUSED)),
-    ],
-)
-def test_codes(code: int, trouble: Trouble) -> None:
-    assert refusal(code) is trouble
 
 
 def test_each_trouble_has_a_sentence() -> None:

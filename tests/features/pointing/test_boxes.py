@@ -93,29 +93,25 @@ def test_an_answer_without_words_has_its_labels() -> None:
     assert (answer.sentence, pointing.listed(answer.boxes)) == ("", "spanner")
 
 
-def test_boxes_in_another_unit_are_left_out() -> None:
-    """A box that would reach far beyond the picture points at nothing."""
-    far = '[{"bbox_2d": [84, 56, 1168, 112], "label": "far"}]'
-    assert read(far).boxes == ()
-    assert [box.label for box in read(far, BoxUnit.THOUSANDTHS).boxes] == []
-    near = '[{"bbox_2d": [84, 56, 860, 112], "label": "near"}]'
-    assert [box.x2 for box in read(near).boxes] == [1280]
+THOUSANDTHS = BoxUnit.THOUSANDTHS
 
 
 @pytest.mark.parametrize(
-    ("box", "right", "clamped", "dropped"),
+    ("unit", "box", "right", "clamped", "dropped"),
     [
-        ([100, 200, 1000, 900], 1280, 0, 0),
-        ([100, 200, 1004, 900], 1280, 1, 0),
-        ([-3, 200, 500, 1050], 640, 1, 0),
-        ([100, 200, 1051, 900], None, 0, 1),
+        (THOUSANDTHS, [100, 200, 1000, 900], 1280, 0, 0),
+        (THOUSANDTHS, [100, 200, 1004, 900], 1280, 1, 0),
+        (THOUSANDTHS, [-3, 200, 500, 1050], 640, 1, 0),
+        (THOUSANDTHS, [100, 200, 1051, 900], None, 0, 1),
+        (BoxUnit.PIXELS, [84, 56, 860, 112], 1280, 1, 0),
+        (BoxUnit.PIXELS, [84, 56, 1168, 112], None, 0, 1),
     ],
 )
 def test_boxes_beyond_the_picture_are_cut_and_counted(
-    box: list[int], right: int | None, clamped: int, dropped: int
+    unit: BoxUnit, box: list[int], right: int | None, clamped: int, dropped: int
 ) -> None:
-    """Qwen's thousandths may exceed 1000 a little; far beyond it is another unit."""
-    answer = read(json.dumps([{"bbox_2d": box, "label": "cup"}]), BoxUnit.THOUSANDTHS)
+    """Qwen's thousandths may exceed 1000 a little; far beyond it is another unit, and points at nothing."""
+    answer = read(json.dumps([{"bbox_2d": box, "label": "cup"}]), unit)
     assert [one.x2 for one in answer.boxes] == ([] if right is None else [right])
     assert (answer.clamped, answer.dropped) == (clamped, dropped)
 

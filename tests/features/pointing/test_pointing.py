@@ -51,6 +51,8 @@ async def test_boxes_come_in_pixels_of_the_frame() -> None:
         assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
         (request,) = one.engine.requests
         assert request.where
+        # The list has room, whatever the person set.
+        assert request.max_tokens > 300
         assert request.question.endswith(f"Question: {ASKED}")
         # The history has what people saw.
         response = await ask(one, "What colour is it?")
@@ -69,27 +71,35 @@ async def test_other_questions_and_engines_are_as_ever() -> None:
         assert one.engine.questions() == [ASKED]
 
 
-async def test_an_answer_that_is_only_a_list_gets_words() -> None:
-    """The labels, as text and as a delta."""
-    async with room(qwen(boxes(0, 0, 500, 500))) as one:
+LARGE, SMALL = boxes(0, 0, 500, 500), boxes(0, 0, 50, 50)
+POINT = '[{"point_2d": [500, 500], "label": "tip"}]'
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "found"),
+    [
+        # Only a list: its labels are the words.
+        ([LARGE], "cup", [{"label": "cup", "box": [0, 0, 320, 180], "confidence": 0.9}]),
+        # The page shows that it was looked for.
+        (["I cannot see a cup.\n[]"], "I cannot see a cup.", []),
+        # A point is looked at again, and stays one.
+        ([f"There.\n{POINT}"] * 2, "There.", [{"label": "tip", "point": [320, 180]}]),
+        # A second look that says nothing changes nothing; and there is no third.
+        (
+            [f"Left.\n{SMALL}", "Hm."],
+            "Left.",
+            [{"label": "cup", "box": [0, 0, 32, 18], "confidence": 0.9}],
+        ),
+    ],
+    ids=["a list", "nothing", "a point", "a second look"],
+)
+async def test_words_and_boxes(answers: list[str], text: str, found: list[Any]) -> None:
+    """One request for each answer; the words come as a delta, too."""
+    async with room(qwen(*answers)) as one:
         response = await ask(one, ASKED)
-        assert (response["text"], response["streamed"]) == ("cup", "cup")
-
-
-async def test_nothing_found_is_an_empty_list() -> None:
-    """So that the page shows that it was looked for."""
-    async with room(qwen("I cannot see a cup.\n[]")) as one:
-        response = await ask(one, ASKED)
-        assert (response["boxes"], response["text"]) == ([], "I cannot see a cup.")
-
-
-async def test_points_are_points() -> None:
-    """A point is looked at again, and stays one."""
-    point = '[{"point_2d": [500, 500], "label": "tip"}]'
-    async with room(qwen("There.\n" + point, "There.\n" + point)) as one:
-        response = await ask(one, ASKED)
-        assert response["boxes"] == [{"label": "tip", "point": [320, 180]}]
-        assert len(one.engine.requests) == 2
+        assert response["text"] == response["streamed"] == text
+        assert response["boxes"] == found
+        assert len(one.engine.requests) == len(answers)
 
 
 @pytest.mark.parametrize("unit", list(BoxUnit))
@@ -111,22 +121,15 @@ async def test_a_small_box_is_looked_at_again_at_full_resolution(unit: BoxUnit) 
         assert response["text"] == response["streamed"] == "In the middle."
 
 
-async def test_the_second_picture_shows_that_part() -> None:
-    """Cut out of the very frame of the first look."""
-    engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
-    async with room(engine) as one:
-        await ask(one, ASKED)
-        first, second = (request.picture for request in engine.requests)
-        assert first.frame_id == second.frame_id
-        assert (second.source_width, second.source_height) == (640, 360)
-
-
 async def test_the_second_picture_is_kept_for_its_session() -> None:
     """The answer names it with its size, tokens and part; it goes with the answer, as the first one does."""
-    engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
+    engine = qwen(f"Left.\n{SMALL}", "[]")
     async with room(engine) as one:
         response = await ask(one, ASKED)
         sent = [request.picture for request in engine.requests]
+        # Cut out of the very frame of the first look
+        assert sent[0].frame_id == sent[1].frame_id
+        assert (sent[1].source_width, sent[1].source_height) == (640, 360)
         frame, closer = response["frame"], response["closer"]
         for told, picture in zip((frame, closer), sent, strict=True):
             kept = one.session.sent_pictures.get(told["picture"])
@@ -154,7 +157,7 @@ async def test_boxes_beyond_the_picture_are_counted_in_both_looks() -> None:
 
 async def test_no_second_picture_is_named_without_a_second_look() -> None:
     """Neither for a large thing, nor for a look that failed."""
-    engine = qwen("Left.\n" + boxes(0, 0, 500, 500), "Left.\n" + boxes(0, 0, 50, 50), "")
+    engine = qwen("Left.\n" + boxes(0, 0, 500, 500), f"Left.\n{SMALL}", "")
     async with room(engine) as one:
         assert "closer" not in await ask(one, ASKED)
         at_request(engine, 3, fail)
@@ -170,13 +173,8 @@ async def test_a_second_look_can_take_it_back() -> None:
 
 
 async def test_a_second_look_that_fails_changes_nothing() -> None:
-    """The first one is an answer, too; and there is no third."""
-    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "Hm.")
-    async with room(engine) as one:
-        response = await ask(one, ASKED)
-        assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
-        assert len(engine.requests) == 2
-    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "")
+    """The first one is an answer, too."""
+    engine = qwen(f"On the left.\n{SMALL}", "")
     at_request(engine, 2, fail)
     async with room(engine) as one:
         response = await ask(one, ASKED)
@@ -186,17 +184,9 @@ async def test_a_second_look_that_fails_changes_nothing() -> None:
 
 async def test_it_is_stopped_in_the_second_look() -> None:
     """The answer so far stays, and the engine's work ends."""
-    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "Yes.\n" + boxes(0, 0, 500, 500))
+    engine = qwen(f"On the left.\n{SMALL}", "Yes.\n" + boxes(0, 0, 500, 500))
     async with room(engine) as one:
-        original = engine.chunks
-        assert callable(original)
-
-        def hold(request: EngineRequest) -> list[str]:
-            if len(engine.requests) == 2:
-                engine.hold()
-            return list(original(request))
-
-        engine.chunks = hold
+        at_request(engine, 2, engine.hold)
         asked = asyncio.ensure_future(ask(one, ASKED))
         await until(lambda: len(engine.requests) == 2)
         one.session.handle(Cancel(type="cancel", id="q"))
@@ -208,20 +198,13 @@ async def test_it_is_stopped_in_the_second_look() -> None:
 
 async def test_no_second_look_of_an_engine_without_boxes() -> None:
     """Another engine takes over in between."""
-    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50))
+    engine = qwen(f"On the left.\n{SMALL}")
     other = FakeEngine("other")
     async with room(engine) as one:
         at_request(engine, 1, lambda: setattr(one.engines, "current", other))
         response = await ask(one, ASKED)
         assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
         assert not other.requests
-
-
-async def test_room_for_the_list() -> None:
-    """More tokens than a sentence needs, whatever the person set."""
-    async with room(qwen("Left.\n[]")) as one:
-        await ask(one, ASKED)
-        assert one.engine.requests[0].max_tokens > 300
 
 
 class Finder:
@@ -244,13 +227,13 @@ class Finder:
 
 # In the model's picture of 320x180
 CUP = Box(0, 0, 160, 90, "a cup", 0.8)
-SMALL = Capabilities(geometry=Geometry(20, 400, 320 * 180))
+COARSE = Capabilities(geometry=Geometry(20, 400, 320 * 180))
 
 
 async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
     """In the very picture that the model got; the answer says who found them."""
     finder = Finder(CUP)
-    engine = FakeEngine(chunks=("On the ", "left."), capabilities=SMALL)
+    engine = FakeEngine(chunks=("On the ", "left."), capabilities=COARSE)
     async with room(engine, pointing=finder.part) as one:
         response = await ask(one, ASKED)
         assert (response["text"], response["streamed"]) == ("On the left.", "On the left.")
@@ -266,13 +249,9 @@ async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
         assert ("boxes" in response, len(finder.asked)) == (False, 1)
 
 
-async def test_a_detector_that_finds_nothing_says_nothing() -> None:
+async def test_a_detector_that_finds_nothing_or_is_not_needed_says_nothing() -> None:
     async with room(FakeEngine(), pointing=Finder().part) as one:
-        response = await ask(one, ASKED)
-        assert not {"boxes", "boxes_by"} & response.keys()
-
-
-async def test_a_model_that_gives_boxes_needs_no_detector() -> None:
+        assert not {"boxes", "boxes_by"} & (await ask(one, ASKED)).keys()
     finder = Finder(CUP)
     async with room(qwen("I cannot see a cup.\n[]"), pointing=finder.part) as one:
         response = await ask(one, ASKED)

@@ -258,25 +258,26 @@ async def test_it_looks_where_the_answer_is(
         assert (right - left) * (bottom - top) <= 640 * 360 / 2
 
 
-async def test_a_reader_that_breaks_and_print_all_over_leave_the_middle() -> None:
+async def test_a_search_that_finds_no_part_leaves_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reader breaks, print is all over, or it takes too long."""
+    monkeypatch.setattr(twice, "FIND_SECONDS", 0.5)
     wide = Box(10, 10, 630, 350, "5 mg")
-    for part in (finding([LINE], fails=ValueError("broken")), finding([wide], [wide])):
-        async with room(model("The dose is 5 mg.", "5 mg"), pointing=part) as one:
-            assert (await ask(one))["closer"]["crop"] == [160, 90, 480, 270]
 
-
-async def test_a_search_that_takes_long_leaves_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twice, "FIND_SECONDS", 0.05)
-
-    async def read(bgr: NDArray[np.uint8]) -> Sequence[Box]:
+    async def slow(bgr: NDArray[np.uint8]) -> Sequence[Box]:
         await asyncio.Event().wait()
         return ()
 
-    engine = model("The dose is 5 mg.", "5 mg")
-    async with room(engine, pointing=lambda context: Pointing(context, read=read)) as one:
-        found = await ask(one)
-        assert found["closer"]["crop"] == [160, 90, 480, 270]
-        assert found["second_look"]["result"] == "agrees"
+    for part in (
+        finding([LINE], fails=ValueError("broken")),
+        finding([wide], [wide]),
+        lambda context: Pointing(context, read=slow),
+    ):
+        async with room(model("The dose is 5 mg.", "5 mg"), pointing=part) as one:
+            found = await ask(one)
+            assert found["closer"]["crop"] == [160, 90, 480, 270]
+            assert found["second_look"]["result"] == "agrees"
 
 
 async def test_a_part_that_somebody_points_at_is_looked_at_closer() -> None:
