@@ -14,6 +14,7 @@ import numpy as np
 
 from server.core import messages as wire
 from server.core.aio import Pools, TaskSet
+from server.core.errors import FrameWithheld
 from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted
@@ -113,6 +114,17 @@ def make_frame(
         arrived=now,
         rtp_time=number * 3000,
     )
+
+
+class Filter:
+    """A privacy filter that does to every picture what a test says."""
+
+    def __init__(self, apply: Callable[[Bgr], Bgr]) -> None:
+        self.apply = apply
+
+
+def withhold(bgr: Bgr) -> Bgr:
+    raise FrameWithheld("The picture was withheld.")
 
 
 class Room:

@@ -31,10 +31,9 @@ from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
 from server.features.grants.programs import PageClosed, Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
-from server.media.picture.encode import Bgr
 from server.models.base import Capabilities
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
 
 LOOK = ProgramQuestion("Is the kettle on?")
 
@@ -171,15 +170,8 @@ async def test_no_picture_without_consent() -> None:
         assert (failed["state"], failed.get("image")) == ("failed", None)
 
 
-class Withhold:
-    """A filter that lets nothing pass."""
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        raise FrameWithheld("A filter withheld this picture.")
-
-
 async def test_filters_run_before_anything_leaves() -> None:
-    async with looked_through(None, Withhold()) as one:
+    async with looked_through(None, Filter(withhold)) as one:
         for look in both(one, grant_in(one)):
             task = asyncio.create_task(look)
             await frames_until(one, task)

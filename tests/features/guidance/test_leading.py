@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from server.core import messages as wire
-from server.core.errors import EngineFailed, FrameWithheld
+from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Seeker, look_counter, question
@@ -26,7 +26,7 @@ from server.models.base import Capabilities, EngineRequest
 from server.models.routing import STOP_WORDS
 from tests.features.guidance.test_guidance import Finds, Looks, beside, counting
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
 
 SIZE: dict[str, Any] = {"width": 640, "height": 360}
 SIDE = Box(64, 144, 128, 216)
@@ -251,21 +251,12 @@ async def test_a_second_look_that_sees_nothing_confirms_nothing() -> None:
         assert [message["state"] for message in told][-1] == "looking"
 
 
-class Paint(PrivacyFilter):
-    """Paints all of a picture in one colour, or withholds it."""
-
-    def __init__(self, *, withholds: bool = False) -> None:
-        self.withholds = withholds
-
-    def apply(self, bgr: Any) -> Any:
-        if self.withholds:
-            raise FrameWithheld("withheld")
-        return np.full_like(bgr, 77)
+PAINT, WITHHOLD = Filter(lambda bgr: np.full_like(bgr, 77)), Filter(withhold)
 
 
 async def test_filters_hold_for_each_look_and_each_part() -> None:
     """What looks sees nothing else: neither in the whole picture, nor in its middle, nor in the second look."""
-    async with led(MIDDLE, filters=(Paint(),)) as (one, finding):
+    async with led(MIDDLE, filters=(PAINT,)) as (one, finding):
         now = time.monotonic()
         await look(one, now)
         finding.boxes = [Box(116, 144, 244, 216)]
@@ -279,7 +270,7 @@ async def test_filters_hold_for_each_look_and_each_part() -> None:
 
 
 async def test_a_withheld_picture_is_not_looked_at() -> None:
-    async with led(MIDDLE, filters=(Paint(withholds=True),)) as (one, finding):
+    async with led(MIDDLE, filters=(WITHHOLD,)) as (one, finding):
         await look(one, time.monotonic())
         assert counted(one, "withheld") == 1
         assert finding.looks == []
@@ -620,7 +611,7 @@ async def test_it_is_not_asked_where_pictures_may_not_go() -> None:
 
 async def test_filters_hold_for_the_whole_picture_and_for_the_part() -> None:
     model = Model(SIDE)
-    async with led_by_model(model, Paint()) as one:
+    async with led_by_model(model, PAINT) as one:
         one.frame(**SIZE)
         await settled(one, lambda: len(model.requests) == 2)
         for request in model.requests:
@@ -632,7 +623,7 @@ async def test_filters_hold_for_the_whole_picture_and_for_the_part() -> None:
 
 async def test_a_withheld_picture_goes_to_no_model() -> None:
     model = Model(SIDE)
-    async with led_by_model(model, Paint(withholds=True)) as one:
+    async with led_by_model(model, WITHHOLD) as one:
         one.frame(**SIZE)
         await until(lambda: one.services.inference.idle)
         assert model.requests == []

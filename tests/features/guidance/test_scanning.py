@@ -21,7 +21,7 @@ from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 from tests.features.guidance.test_guidance import Finds, Looks, beside, counting, nothing
-from tests.features.guidance.test_leading import Paint, takes_frames
+from tests.features.guidance.test_leading import PAINT, WITHHOLD, takes_frames
 from tests.support.fakes import until
 from tests.support.rooms import Room, room, settings
 
@@ -323,14 +323,14 @@ async def test_a_goal_ends_it_and_it_ends_a_goal() -> None:
 
 
 async def test_filters_hold_for_each_look() -> None:
-    async with around(filters=(Paint(),)) as (one, finding):
+    async with around(filters=(PAINT,)) as (one, finding):
         await turn(one, finding, 60, time.monotonic())
         assert {bgr.shape[:2] for bgr, *_ in finding.looks} == {(180, 320), (180, 180)}
         assert all((bgr == 77).all() for bgr, *_ in finding.looks)
 
 
 async def test_a_withheld_picture_is_not_looked_at() -> None:
-    async with around(("cup", 20), filters=(Paint(withholds=True),)) as (one, finding):
+    async with around(("cup", 20), filters=(WITHHOLD,)) as (one, finding):
         await turn(one, finding, 60, time.monotonic())
         assert finding.looks == []
         assert counted(one, "withheld") > 0

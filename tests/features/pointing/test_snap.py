@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.core.errors import BadRequest, FrameWithheld
+from server.core.errors import BadRequest
 from server.features.builtin.reader import Spot
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
@@ -18,7 +18,7 @@ from server.features.pointing.snap import FindAt
 from server.media.picture.grounding import Box
 from server.session.part import MakePart
 from tests.support.fakes import until
-from tests.support.rooms import parser, room, settings
+from tests.support.rooms import Filter, parser, room, settings, withhold
 
 SIZES: dict[str, Any] = {"width": 640, "height": 360}
 CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))
@@ -90,13 +90,6 @@ async def test_the_newest_place_replaces_the_one_that_waits() -> None:
 
 async def test_nothing_where_nothing_can_be_found() -> None:
     """Without a frame, of a frame that a filter withholds, and after a failure, which is logged."""
-
-    class Withhold:
-        name = "withhold"
-
-        def apply(self, bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            raise FrameWithheld("not this")
-
     finding = Finding(CUP)
     async with room(pointing=made(finding.at)) as one:
         one.session.handle(point(0.5, 0.5))
@@ -106,7 +99,7 @@ async def test_nothing_where_nothing_can_be_found() -> None:
         finding.fails = RuntimeError("of a library")
         one.session.handle(point(0.5, 0.5))
         assert (await one.next("pointed"))["boxes"] == []
-    async with room(None, Withhold(), pointing=made(finding.at)) as one:
+    async with room(None, Filter(withhold), pointing=made(finding.at)) as one:
         one.camera()
         one.frame(**SIZES)
         looks = len(finding.looks)

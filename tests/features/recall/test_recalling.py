@@ -7,23 +7,21 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from server.core.errors import FrameWithheld
 from server.core.frames import Frame
 from server.core.messages import Chat, ClearRecall
 from server.features.recall.recalling import Recalling, RecallLimits, counter
-from server.media.picture.encode import Bgr
+from server.media.picture.encode import Bgr, decoded
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from server.session.request.parts import SessionLimits
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
 
 RECALLS = RecallLimits(300.0, 2_000_000)
 
@@ -79,13 +77,9 @@ async def test_a_question_about_the_past_gets_its_pictures() -> None:
         await past(one, 60, 30, 10)
         started, response = await ask(one, "Where did I put the keys?")
         (request,) = engine.requests
-        assert [shown.number for shown in request.earlier] == [1, 2, 3]
-        assert [shown.caption.splitlines()[-1][:3] for shown in request.earlier] == [
-            "[1]",
-            "[2]",
-            "[3]",
-        ]
-        assert [shown.picture.frame_id for shown in request.earlier] == ["f1", "f2", "f3"]
+        shown = [(one.number, one.caption.splitlines()[-1][:3]) for one in request.earlier]
+        assert shown == [(1, "[1]"), (2, "[2]"), (3, "[3]")]
+        assert [one.picture.frame_id for one in request.earlier] == ["f1", "f2", "f3"]
         assert request.picture.frame_id == "f4"
         assert started["route"] == response["route"] == "past"
         assert [frame["number"] for frame in started["frames"]] == [1, 2, 3]
@@ -103,10 +97,8 @@ async def test_an_answer_that_names_none_shows_all() -> None:
     async with remembering(FakeEngine(chunks=["I do not know."])) as one:
         await past(one, 20, 10)
         _, response = await ask(one, "What just happened?")
-        assert [(frame["cited"], "picture" in frame) for frame in response["frames"]] == [
-            (False, True),
-            (False, True),
-        ]
+        shown = [(frame["cited"], "picture" in frame) for frame in response["frames"]]
+        assert shown == [(False, True)] * 2
         one.session.handle(settings(thumbnails=False))
         _, response = await ask(one, "What just happened?")
         assert response["frames"]
@@ -291,35 +283,25 @@ async def test_pictures_go_by_themselves_when_they_are_old() -> None:
         assert not recalling(one)._timer
 
 
-class White:
-    """Paints every picture white."""
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        return np.full_like(bgr, 255)
-
-
 async def test_filters_are_applied_before_a_picture_is_kept() -> None:
     """Memory does not have the hidden part either."""
-    async with remembering(None, White()) as one:
+    async with remembering(None, Filter(lambda bgr: np.full_like(bgr, 255))) as one:
         await past(one, 10)
         recall = recalling(one)._recall
         assert recall is not None
         (picture,) = recall.pictures()
-        bgr = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        bgr = decoded(picture.jpeg)
         assert bgr is not None
         assert bgr.min() > 250
-
-
-class Withholding:
-    """Withholds every picture."""
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        raise FrameWithheld("The picture was withheld.")
+        # Nor is the camera's frame itself held: one of 1280×720 has 1.4 MB.
+        held = [getattr(picture, field.name) for field in fields(picture)]
+        assert not any(isinstance(value, Frame) for value in held)
+        assert len(picture.jpeg) <= 36 * 1024
 
 
 async def test_a_withheld_frame_is_not_kept() -> None:
     """It is counted, and the next one is not tried at once."""
-    async with remembering(None, Withholding()) as one:
+    async with remembering(None, Filter(withhold)) as one:
         one.frame(captured=time.monotonic() - 10)
         await until(lambda: counted(one, "withheld") == 1)
         await until(lambda: recalling(one)._task is None)
@@ -383,18 +365,3 @@ async def test_frames_that_did_not_fit_are_not_shown() -> None:
         assert numbers in ([2, 3], [3])
         assert [frame["number"] for frame in started["frames"]] == numbers
         assert [frame["number"] for frame in response["frames"]] == numbers
-
-
-async def test_a_frame_is_kept_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The camera's frame itself is not held: a picture of 1280×720 has 1.4 MB."""
-    async with remembering() as one:
-        await past(one, 10)
-        recall = recalling(one)._recall
-        assert recall is not None
-        (picture,) = recall.pictures()
-        assert not any(isinstance(value, Frame) for value in vars_of(picture))
-        assert len(picture.jpeg) <= 36 * 1024
-
-
-def vars_of(value: object) -> list[object]:
-    return [getattr(value, name) for name in value.__slots__]  # type: ignore[attr-defined]
