@@ -26,6 +26,8 @@ from server.session.part import SessionContext, SessionPart
 from server.session.session import Session
 
 T = TypeVar("T")
+# The end of a look: its result, and the words and the picture (a data URL) that the page gets
+Seen = tuple[T, str, str | None]
 # Looks of one program that wait while another one of it runs
 MAX_WAITING = 3
 # Bytes that wait for a client up to which a look's picture goes out with its words
@@ -184,14 +186,12 @@ class Programs(SessionPart):
         question.check()
         self.admit(grant)
 
-        async def work(look: messages.ProgramLook) -> tuple[wire.Response, str | None]:
+        async def work(look: messages.ProgramLook) -> Seen[wire.Response]:
             answer = await self.questions.answer(look.id, grant.id, question, on_text)
             picture = answer.frame.thumbnail if answer.frame is not None else None
-            return answer, picture
+            return answer, answer.text, picture
 
-        return await self.look(
-            grant, question.tool, question.words, work, lambda answer: answer.text
-        )
+        return await self.look(grant, question.tool, question.words, work)
 
     @property
     def model(self) -> str:
@@ -202,14 +202,14 @@ class Programs(SessionPart):
         """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raises as `ask` does."""
         self.admit(grant)
 
-        async def work(look: messages.ProgramLook) -> tuple[tuple[bytes, Frame], str | None]:
+        async def work(look: messages.ProgramLook) -> Seen[tuple[bytes, Frame]]:
             frame = await self.questions.frame()
             self.check_picture(grant)
             still = self._services.preparer.still
             jpeg = await in_pool(self._services.prepare_pool, still, frame)
-            return (jpeg, frame), data_url(jpeg)
+            return (jpeg, frame), "", data_url(jpeg)
 
-        return await self.look(grant, "snapshot", "", work, lambda _: "")
+        return await self.look(grant, "snapshot", "", work)
 
     def admit(self, grant: Grant) -> None:
         """Check that a program may look now, and note it."""
@@ -243,8 +243,7 @@ class Programs(SessionPart):
         grant: Grant,
         tool: str,
         question: str,
-        work: Callable[[messages.ProgramLook], Coroutine[Any, Any, tuple[T, str | None]]],
-        shown: Callable[[T], str],
+        work: Callable[[messages.ProgramLook], Coroutine[Any, Any, Seen[T]]],
     ) -> T:
         """Run one look in its turn, and send the page its beginning and its end."""
         look = messages.ProgramLook(
@@ -257,7 +256,7 @@ class Programs(SessionPart):
             at=round(time.time() * 1000),
         )
 
-        async def in_turn() -> tuple[T, str | None]:
+        async def in_turn() -> Seen[T]:
             async with grant.turn:
                 # The page may have closed while this one waited.
                 self.check_picture(grant)
@@ -273,23 +272,21 @@ class Programs(SessionPart):
         finally:
             # Here it is done, unless the program itself has left.
             task.cancel()
-            result = self._report_end(look, task, shown)
+            result = self._report_end(look, task)
         try:
             if isinstance(result, BaseException):
                 raise result
-            return result[0]
+            return result
         finally:
             # An error has this call in its trace: kept here, both would keep the look's frame.
             del task, result
 
     def _report_end(
-        self,
-        look: messages.ProgramLook,
-        task: asyncio.Task[tuple[T, str | None]],
-        shown: Callable[[T], str],
-    ) -> tuple[T, str | None] | BaseException:
+        self, look: messages.ProgramLook, task: asyncio.Task[Seen[T]]
+    ) -> T | BaseException:
         """Send the page the end of a look; return its result, or its error."""
-        result: tuple[T, str | None] | BaseException
+        result: T | BaseException
+        state, image = "failed", None
         if not task.done() or task.cancelled():
             result, text = ended(), "It was stopped."
         elif (error := task.exception()) is not None:
@@ -300,16 +297,13 @@ class Programs(SessionPart):
             result, text = error, error.visitor_message
             self._services.metrics.errors.labels(error.code).inc()
         else:
-            result = task.result()
-            text = shown(result[0])
-            image = result[1] if self._outbox.size < _MOST_WAITING else None
-            self._outbox.put(
-                look.model_copy(update={"state": "done", "text": text, "image": image})
-            )
-            self._count("looked")
-            return result
-        self._outbox.put(look.model_copy(update={"state": "failed", "text": text}))
-        self._count("failed")
+            state = "done"
+            result, text, image = task.result()
+            if self._outbox.size >= _MOST_WAITING:
+                image = None
+        update = {"state": state, "text": text, "image": image}
+        self._outbox.put(look.model_copy(update=update))
+        self._count("looked" if state == "done" else "failed")
         return result
 
     def _count(self, what: str) -> None:

@@ -19,7 +19,7 @@ from server.features.grants.program_question import (
     ProgramQuestion,
     ProgramQuestions,
 )
-from server.features.grants.programs import Programs
+from server.features.grants.programs import Programs, Seen
 from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, ToolCall
@@ -72,13 +72,13 @@ class ProgramChats(SessionPart):
         """
         programs.admit(grant)
 
-        async def work(look: ProgramLook) -> tuple[ChatEnd, str | None]:
+        async def work(look: ProgramLook) -> Seen[ChatEnd]:
             end = await self._answer(programs.questions, look.id, grant, request, on_text)
             frame = end.response.frame
-            return end, frame.thumbnail if frame is not None else None
+            return end, end.shown, frame.thumbnail if frame is not None else None
 
         words = request.question[:MAX_QUESTION_CHARS]
-        return await programs.look(grant, "chat", words, work, lambda end: end.shown)
+        return await programs.look(grant, "chat", words, work)
 
     @property
     def takes_tools(self) -> bool:
