@@ -54,7 +54,7 @@ class Programs(SessionPart):
 
     def __init__(self, context: SessionContext, looks_per_minute: int) -> None:
         """`looks_per_minute`: of one program, at most; 0: nobody may look."""
-        self._grants = Grants(context.id, looks_per_minute)
+        self.grants = Grants(context.id, looks_per_minute)
         self._outbox = context.outbox
         self.questions = ProgramQuestions(context)
         self.watches = ProgramWatches(context.part("watches"))
@@ -81,7 +81,7 @@ class Programs(SessionPart):
         if self._closed:
             raise Conflict("This session has ended. Begin a new one.")
         self._expire()
-        made = self._grants.make(name, scopes, seconds, time.monotonic(), time.time())
+        made = self.grants.make(name, scopes, seconds, time.monotonic(), time.time())
         self._count("made")
         self._changed()
         return made
@@ -89,11 +89,11 @@ class Programs(SessionPart):
     def find(self, digest: bytes) -> Grant:
         """Return the grant of a token's digest. Raises Unauthorized."""
         self._expire()
-        return self._grants.find(digest, time.monotonic())
+        return self.grants.find(digest, time.monotonic())
 
     def end(self, id: str) -> bool:
         """End a program's access with all that it runs and watches; False for one that is not there."""
-        grant = self._grants.end(id)
+        grant = self.grants.end(id)
         if grant is None:
             return False
         self._count("ended")
@@ -102,18 +102,18 @@ class Programs(SessionPart):
         return True
 
     def end_all(self) -> int:
-        return sum(self.end(grant.id) for grant in self._grants.all())
+        return sum(self.end(grant.id) for grant in self.grants.all())
 
     def listed(self) -> messages.ProgramList:
         self._expire()
         return messages.ProgramList(
-            programs=[info_of(grant) for grant in self._grants.all()],
-            most=MAX_GRANTS if self._grants.allowed else 0,
-            looks_per_minute=self._grants.per_minute,
+            programs=[info_of(grant) for grant in self.grants.all()],
+            most=MAX_GRANTS if self.grants.allowed else 0,
+            looks_per_minute=self.grants.per_minute,
         )
 
     def ready(self) -> dict[str, Any]:
-        return {"allowed": self._grants.allowed}
+        return {"allowed": self.grants.allowed}
 
     def fixed(self) -> bool:
         """Nobody needs to see what is done with a fixed camera."""
@@ -122,7 +122,7 @@ class Programs(SessionPart):
 
     def greet(self) -> None:
         """Send the list to a new socket, when there is or was a program."""
-        if self._announced or len(self._grants):
+        if self._announced or len(self.grants):
             self._announced = True
             self._outbox.put(self.listed())
 
@@ -131,7 +131,7 @@ class Programs(SessionPart):
         self._connected = connected
 
     def _expire(self) -> None:
-        over = self._grants.expire(time.monotonic())
+        over = self.grants.expire(time.monotonic())
         for grant in over:
             self._count("expired")
             self._leave(grant)
@@ -146,13 +146,13 @@ class Programs(SessionPart):
 
     def _changed(self) -> None:
         self._timer.cancel()
-        if (end := self._grants.next_end()) is not None:
+        if (end := self.grants.next_end()) is not None:
             self._timer.set(max(0.05, end - time.monotonic()), self._expire_soon)
         self.greet()
 
     def _expire_soon(self) -> None:
         self._expire()
-        if not self._timer and len(self._grants):
+        if not self._timer and len(self.grants):
             # The timer was a moment early.
             self._changed()
 
@@ -161,12 +161,12 @@ class Programs(SessionPart):
     def message(self, grant: Grant) -> None:
         """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""
         with self._refusals():
-            self._grants.message(grant, time.monotonic())
+            self.grants.message(grant, time.monotonic())
 
     def use(self, grant: Grant, scope: Scope | None) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden, RateLimited."""
         with self._refusals():
-            self._grants.use(grant, scope, time.monotonic(), time.time())
+            self.grants.use(grant, scope, time.monotonic(), time.time())
         self._count("used")
         self._touch()
 
@@ -222,14 +222,14 @@ class Programs(SessionPart):
                 retry_after=2,
             )
         with self._refusals():
-            self._grants.look(grant, time.monotonic())
+            self.grants.look(grant, time.monotonic())
 
     def check_picture(self, grant: Grant) -> None:
         """Check that a program may get a picture now: each way by which one leaves calls this.
 
         Raises Unauthorized, Forbidden without the scope of looks, and PageClosed.
         """
-        self._grants.allow(grant, Scope.LOOK, time.monotonic())
+        self.grants.allow(grant, Scope.LOOK, time.monotonic())
         self.check_seen()
 
     def check_seen(self) -> None:
@@ -322,10 +322,10 @@ class Programs(SessionPart):
     async def close(self) -> None:
         """End all access, and wait until its looks have ended. Safe to call twice."""
         self._closed = True
-        grants = self._grants.all()
+        grants = self.grants.all()
         running = [task for grant in grants for task in grant.looks]
         for grant in grants:
-            self._grants.end(grant.id)
+            self.grants.end(grant.id)
             self._leave(grant)
         self._timer.cancel()
         await cancel_and_wait(running)

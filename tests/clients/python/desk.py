@@ -13,9 +13,11 @@ import httpx
 from qwen_camera import Camera
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.features.grants.programs import Programs, programs_of
+from server.features.grants.programs import programs_of
+from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing
 from server.media.picture.grounding import Box
+from server.session.session import Session
 from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -63,16 +65,16 @@ class Desk:
         await self.http.delete("/api/grants", headers=bearer(self.person.token))
 
     @property
-    def _programs(self) -> Programs:
-        return programs_of(self.run.program.sessions.find(self.person.session_id))
+    def _session(self) -> Session:
+        return self.run.program.sessions.find(self.person.session_id)
 
     async def wait_for_listener(self) -> None:
         """Wait until a program waits for an alert."""
-        await soon(lambda: any(self._programs.watches._waits.values()))
+        await soon(lambda: any(one.waits for one in programs_of(self._session).grants.all()))
 
     def watches(self) -> list[str]:
         """The ids of all watches of the session."""
-        return [one.id for one in self._programs.watches._watching.watches()]
+        return [one.id for one in self._session.part("watches").watches()]
 
     def later(self) -> float:
         """A time of an alert that is after every access of now."""
@@ -80,7 +82,7 @@ class Desk:
 
     async def bright(self) -> None:
         """Wait until the camera's newest frame is no black one."""
-        camera = self.run.program.sessions.find(self.person.session_id).camera
+        camera = self._session.camera
 
         def lit() -> bool:
             frame = camera.newest
@@ -92,7 +94,7 @@ class Desk:
         """Let a watch alert, as the session does it; return the number of the alert."""
         made = Firing(watch, "the kettle boils", 1.0, 0.9, reason, "f1", None)
         region = Box(0.1, 0.2, 0.3, 0.4)
-        alerts = self._programs.watches._watching.alerts
+        alerts: KeptAlerts = self._session.part("watches").alerts
         return alerts.add(watch, made, at=at, jpeg=jpeg, region=region).number
 
 

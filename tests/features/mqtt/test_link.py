@@ -101,9 +101,9 @@ async def linked(script: Serve) -> AsyncIterator[tuple[Link, Ears, Metrics]]:
             await link.close()
 
 
-async def failed(metrics: Metrics, trouble: Trouble, times: int = 1) -> None:
+async def failed(metrics: Metrics, trouble: Trouble, times: int = 1, seconds: float = 20) -> None:
     """Wait until connections have ended so."""
-    await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= times, 30)
+    await soon(lambda: sample(metrics, "mqtt_failures_total", reason=trouble) >= times, seconds)
 
 
 def whole(first: int, body: bytes) -> bytes:
@@ -152,7 +152,7 @@ async def test_a_hostile_packet_ends_the_connection_unread(sent: bytes, trouble:
             await packet(reader)
 
     async with linked(script) as (_, ears, metrics):
-        await failed(metrics, trouble)
+        await failed(metrics, trouble, seconds=10)
         await soon(lambda: ears.ups >= 2, 10)
         assert ears.heard == []
 
@@ -167,7 +167,7 @@ async def test_a_flood_ends_the_connection() -> None:
             await writer.drain()
 
     async with linked(script) as (_, ears, metrics):
-        await failed(metrics, Trouble.FLOOD)
+        await failed(metrics, Trouble.FLOOD, seconds=30)
         # The connection that may have come since is heard before it counts as up.
         heard, connections = len(ears.heard), ears.ups + 1
         assert 0 < heard < (linking.PACKETS_AT_ONCE + 500) * connections
