@@ -20,7 +20,6 @@ from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
 from server.media.picture.encode import MIN_FRAMES, smart_nframes
-from server.media.picture.planes import U8
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
 from server.models.base import Capabilities, EarlierPicture
 from server.models.prompts import captions
@@ -153,13 +152,22 @@ class Recalling(BackgroundPart):
     async def _keep(self, frame: Frame, change: Change, memory: Recall) -> None:
         count = self._counter.labels
 
-        def make() -> tuple[bytes, U8]:
+        def make() -> Kept:
             jpeg = self._services.preparer.still(frame)
-            return jpeg, grid_of(jpeg)
+            return Kept(
+                id=frame.id,
+                captured=frame.captured,
+                captured_sender=frame.captured_sender,
+                source_width=frame.width,
+                source_height=frame.height,
+                jpeg=jpeg,
+                since=frame.captured,
+                grid=grid_of(jpeg),
+            )
 
         try:
             async with self._limits.keeping:
-                jpeg, grid = await in_pool(self._pool, make)
+                picture = await in_pool(self._pool, make)
         except (FrameWithheld, BadRequest) as error:
             # An answer to a question about this frame has the reason.
             count("withheld" if isinstance(error, FrameWithheld) else "unusable").inc()
@@ -170,7 +178,7 @@ class Recalling(BackgroundPart):
                 return
             now = time.monotonic()
             count("kept").inc()
-            self._count(memory.keep(_kept(frame, jpeg, grid), now, changed=change.changed))
+            self._count(memory.keep(picture, now, changed=change.changed))
             self._attention.answered(now, same=False)
             self._changed()
         finally:
@@ -373,16 +381,3 @@ class Recalling(BackgroundPart):
                 oldest_at=round(at * 1000) if oldest is not None else None,
             )
         )
-
-
-def _kept(frame: Frame, jpeg: bytes, grid: U8) -> Kept:
-    return Kept(
-        id=frame.id,
-        captured=frame.captured,
-        captured_sender=frame.captured_sender,
-        source_width=frame.width,
-        source_height=frame.height,
-        jpeg=jpeg,
-        since=frame.captured,
-        grid=grid,
-    )

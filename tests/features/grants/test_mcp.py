@@ -36,6 +36,7 @@ from tests.support.running import Running, running
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 BRIDGE = Path(__file__).parents[3] / "scripts" / "mcp_bridge.py"
+ACCEPT = {"Accept": "application/json, text/event-stream"}
 NAMES = {
     *("look", "snapshot", "find", "recall"),
     *("watch_add", "watch_list", "watch_remove", "events"),
@@ -312,7 +313,6 @@ async def test_rubbish_costs_the_rate(run: Running, alone: Visitor) -> None:
 
 async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None:
     """Lists, pings, notifications and rubbish: refused before they are read, and only for that program."""
-    accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     bodies = (
         b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
@@ -324,7 +324,8 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
         given(run, alone) as other,
         http(run) as client,
     ):
-        own = accept | bearer(access.token)
+        typed = ACCEPT | {"Content-Type": "application/json"}
+        own = typed | bearer(access.token)
         began = time.monotonic()
         replies = [
             await client.post("/mcp", content=bodies[number % 4], headers=own)
@@ -337,34 +338,33 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
         assert_error(limited[-1], 429, "rate_limited", retryable=True)
         assert limited[-1].headers["retry-after"] == "1"
         assert (await client.get("/mcp", headers=own)).status_code in (405, 429)
-        theirs = accept | bearer(other.token)
+        theirs = typed | bearer(other.token)
         assert (await client.post("/mcp", content=bodies[0], headers=theirs)).status_code == 200
 
 
 async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    accept = {"Accept": "application/json, text/event-stream"}
     own = bearer(access.token)
     async with http(run) as client:
         for headers in ({}, bearer(person.token)):
             for path in ("/mcp", httpx.URL(access.address).path):
-                reply = await client.post(path, json=body, headers=accept | headers)
+                reply = await client.post(path, json=body, headers=ACCEPT | headers)
                 assert_error(reply, 401, "unauthorized", retryable=False)
-        reply = await client.post("/at/someone/mcp", json=body, headers=accept | own)
+        reply = await client.post("/at/someone/mcp", json=body, headers=ACCEPT | own)
         assert_error(reply, 401, "unauthorized", retryable=False)
         foreign = {"Origin": "https://elsewhere.example"}
-        reply = await client.post("/mcp", json=body, headers=accept | own | foreign)
+        reply = await client.post("/mcp", json=body, headers=ACCEPT | own | foreign)
         assert_error(reply, 403, "forbidden", retryable=False)
-        reply = await client.post("/mcp", json=body, headers=accept | own)
+        reply = await client.post("/mcp", json=body, headers=ACCEPT | own)
         assert reply.status_code == 200
         for method in ("GET", "DELETE"):
-            reply = await client.request(method, "/mcp", headers=accept | own)
+            reply = await client.request(method, "/mcp", headers=ACCEPT | own)
             assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
-        reply = await client.post("/mcp", content=b"x" * 200_000, headers=accept | own)
+        reply = await client.post("/mcp", content=b"x" * 200_000, headers=ACCEPT | own)
         assert_error(reply, 413, "too_large", retryable=False)
         for content in (b"", b"{", b"[]", b"null", b'{"jsonrpc":"2.0","id":1,"method":"no"}'):
             reply = await client.post(
-                "/mcp", content=content, headers=accept | own | {"Content-Type": "application/json"}
+                "/mcp", content=content, headers=ACCEPT | own | {"Content-Type": "application/json"}
             )
             assert 400 <= reply.status_code < 500 or "error" in reply.json(), content
 
@@ -381,16 +381,9 @@ async def test_a_program_that_leaves_is_not_answered(
     access: Access, run: Running, fake: FakeOpenAI
 ) -> None:
     """Its connection is cut: the engine's request is stopped."""
-    body = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {"name": "look", "arguments": {"question": "What?"}},
-    }
-    headers = {
-        "Accept": "application/json, text/event-stream",
-        "Authorization": f"Bearer {access.token}",
-    }
+    call = {"name": "look", "arguments": {"question": "What?"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    headers = ACCEPT | bearer(access.token)
     with patch.object(fake, "between_tokens", 5.0):
         async with http(run) as client:
             patience = httpx.Timeout(30, read=1.5)

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
@@ -16,6 +17,20 @@ from tests.support.loopback import listening_on_loopback
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def written(folder: Path, text: str, mode: int = 0o600) -> Path:
+    """Write an operator's list."""
+    path = folder / "webhooks.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def hall(url: str, *lines: str) -> str:
+    """A list with one receiver, and more lines of it."""
+    own = (f'url = "{url}"', f'secret = "{SECRET}"', "private = true")
+    return "\n".join(("[[webhook]]", 'name = "hall"', *own, *lines, ""))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from server.features.webhooks.waiting import Trouble
 from server.features.webhooks.webhooks import body, headers
 from server.session.part import Alert, AlertSource
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
-from tests.features.webhooks.receiver import SECRET, Receiver, receiving
+from tests.features.webhooks.receiver import SECRET, Receiver, hall, receiving, written
 from tests.support.clients import metric, soon
 from tests.support.running import running
 
@@ -32,12 +32,8 @@ DOCUMENT = GUIDE.read_text(encoding="utf-8")
 
 
 def listed(folder: Path, receiver: Receiver, evidence: str, address: str) -> str:
-    path = folder / "webhooks.toml"
-    lines = f'name = "hall"\nurl = "{receiver.url}"\nsecret = "{SECRET}"\nprivate = true\n'
-    lines += f'cameras = ["door"]\nevidence = "{evidence}"\n'
-    path.write_text(f'address = "{address}"\n[[webhook]]\n{lines}', encoding="utf-8")
-    path.chmod(0o600)
-    return str(path)
+    lines = ('cameras = ["door"]', f'evidence = "{evidence}"')
+    return str(written(folder, f'address = "{address}"\n{hall(receiver.url, *lines)}'))
 
 
 def is_red(jpeg: bytes) -> bool:
@@ -82,9 +78,7 @@ async def test_without_a_list_nothing_leaves() -> None:
 def test_the_list_of_the_document(tmp_path: Path) -> None:
     """As server/features/webhooks/README.md has it: only the secret is ours."""
     (block,) = re.findall(r"^ *```toml\n(.*?)^ *```", DOCUMENT, re.MULTILINE | re.DOTALL)
-    path = tmp_path / "webhooks.toml"
-    path.write_text(block.replace("whsec_...", SECRET), encoding="utf-8")
-    path.chmod(0o600)
+    path = written(tmp_path, block.replace("whsec_...", SECRET))
     (hook,) = read_webhooks(path).webhooks
     assert (hook.name, hook.cameras, hook.private) == ("hall", ("front-door",), True)
     assert hook.url == "http://127.0.0.1:9000/"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.features.webhooks import waiting as retry
-from tests.features.webhooks.receiver import OK, SECRET, receiving
+from tests.features.webhooks.receiver import OK, SECRET, Receiver, hall, receiving, written
 from tests.support.clients import bearer, http, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
@@ -24,19 +24,15 @@ ROUTES = [
 ]
 
 
-def listed(folder: Path, url: str = "https://hooks.example.org/") -> str:
-    path = folder / "webhooks.toml"
-    lines = f'name = "hall"\nurl = "{url}"\nsecret = "{SECRET}"\npeople = true\nprivate = true\n'
-    path.write_text(f"[[webhook]]\n{lines}", encoding="utf-8")
-    path.chmod(0o600)
-    return str(path)
+def listed(folder: Path, receiver: Receiver) -> str:
+    return str(written(folder, hall(receiver.url, "people = true")))
 
 
 async def test_only_an_operator(tmp_path: Path) -> None:
     async with (
         receiving() as receiver,
         running(
-            webhooks=listed(tmp_path, receiver.url),
+            webhooks=listed(tmp_path, receiver),
             operator_token=OPERATOR,
             rate_limit_per_minute=0,
         ) as run,
@@ -57,7 +53,7 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
     broken = True
     async with (
         receiving(lambda heard: b"HTTP/1.1 500 No\r\n\r\n" if broken else OK) as receiver,
-        running(webhooks=listed(tmp_path, receiver.url), operator_token=OPERATOR) as run,
+        running(webhooks=listed(tmp_path, receiver), operator_token=OPERATOR) as run,
         http(run, OPERATOR) as client,
     ):
         for _ in range(3):

@@ -14,7 +14,7 @@ from server.features.webhooks.settings import (
     WebhookSettings,
     read_webhooks,
 )
-from tests.features.webhooks.receiver import SECRET
+from tests.features.webhooks.receiver import SECRET, written
 
 HALL = f"""
 [[webhook]]
@@ -24,13 +24,6 @@ secret = "{SECRET}"
 cameras = ["front-door"]
 """
 ONE = f'[[webhook]]\nname = "a"\nurl = "https://h/x"\nsecret = "{SECRET}"\ncameras = ["*"]\n'
-
-
-def written(folder: Path, text: str, mode: int = 0o600) -> Path:
-    path = folder / "webhooks.toml"
-    path.write_text(text, encoding="utf-8")
-    path.chmod(mode)
-    return path
 
 
 def test_a_list(tmp_path: Path) -> None:
