@@ -22,7 +22,8 @@ from server.features.watches.detecting import (
     STIRRED_SECONDS,
     Sightings,
 )
-from server.features.watches.rule import Order, Watches
+from server.features.watches.messages import Watch
+from server.features.watches.rule import Belief, Watches
 from server.features.watches.watch_list import crop_region, place_of
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import PicturePreparer
@@ -49,7 +50,8 @@ class Virtual:
         rule = Watches()
         conditions = {f"w{index}": one for index, one in enumerate(clip.conditions)}
         for name, condition in conditions.items():
-            rule.add(Order(name, condition, repeat=True, cooldown_s=0.0), _BEGIN)
+            order = Watch(type="watch", id=name, condition=condition, repeat=True, cooldown=0)
+            rule.add(name, order, _BEGIN)
         sightings = {name: Sightings() for name in conditions}
         rule.detect(tuple(conditions))
         score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
@@ -78,13 +80,15 @@ class Virtual:
                 (name,) = ask.watch_ids
                 score.requests += 1
                 answers = self._confirm(frame, ask.crop, {name: conditions[name]})
-                outcome = rule.answered(ask, answers, now, 0)
-                if rule.holds(name):
+                _, alert = rule.answered(ask, answers, now, 0)
+                watch = rule.get(name)
+                if watch is not None and watch.belief is Belief.HOLDS:
                     sightings[name].confirm()
                 else:
                     sightings[name].deny(ask.crop, now)
                 arrived = at + time.thread_time() - began
-                alerts += [Alerted(one.condition, at, arrived) for one in outcome.firings]
+                if alert is not None:
+                    alerts.append(Alerted(alert.condition, at, arrived))
             score.cpu += time.thread_time() - began
             soon = now < stirred + STIRRED_SECONDS or any(one.open for one in sightings.values())
             at += SOON_SECONDS if soon else LOOK_SECONDS

@@ -17,7 +17,7 @@ from server.core.frames import Frame
 from server.features.recall.memory import Kept, Recall
 from server.features.recall.recalling import Recalling
 from server.features.watches.alerts import KeptAlert, KeptAlerts
-from server.features.watches.rule import Order, Watches
+from server.features.watches.rule import Watch, Watches
 from server.features.watches.watch_triggers import WatchFrames
 from server.features.watches.watching import Watching
 from server.session.session import Session
@@ -103,7 +103,7 @@ _KINDS = (
     Session,
     Watching,
     Watches,
-    Order,
+    Watch,
     WatchFrames,
     KeptAlerts,
     KeptAlert,
@@ -161,7 +161,7 @@ async def test_nothing_of_watches_or_the_past_outlives_the_session(
                 await page.ponged()
                 during = remaining()
                 assert all(
-                    during[name] for name in ("Session", "Order", "KeptAlert", "Recall", "Kept")
+                    during[name] for name in ("Session", "Watch", "KeptAlert", "Recall", "Kept")
                 )
         finally:
             await encoder.close()

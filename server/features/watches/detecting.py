@@ -14,8 +14,7 @@ from prometheus_client import Counter
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
-from server.features.watches.rule import Watches
-from server.features.watches.watch_list import place_of
+from server.features.watches.watch_list import WatchList, place_of
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -139,17 +138,16 @@ class Detecting:
     def __init__(
         self,
         context: SessionContext,
-        rule: Watches,
+        watch_list: WatchList,
         detector: Detector,
         saw: Callable[[Frame, Mapping[str, Answer]], None],
-        clock: Callable[[], float],
     ) -> None:
         """`saw` gets what two looks in a row agree on, by the rule's names of watches."""
         self._context = context
-        self._rule = rule
+        self._list = watch_list
+        self._rule = watch_list.rule
         self._detector: Detector | None = detector
         self._saw = saw
-        self._clock = clock
         self._looks = detector_looks(context.services.metrics)
         # By the rule's names; those that the detector does not know have None
         self._sightings: dict[str, Sightings | None] = {}
@@ -173,8 +171,8 @@ class Detecting:
             self._next_after(SOON_SECONDS)
         return frame.captured >= self._due
 
-    def frame(self, frame: Frame, minute: int, *, useful: bool) -> None:
-        """Take a sampled frame or one that is due, and look when it is. `minute`: of the person's day.
+    def frame(self, frame: Frame, *, useful: bool) -> None:
+        """Take a sampled frame or one that is due, and look when it is.
 
         `useful`: something can be seen, and a model asked; else the rule goes on without a detector.
         """
@@ -182,7 +180,7 @@ class Detecting:
         if detector is None or not useful:
             self._rule.detect(())
             return
-        self._renew(minute)
+        self._renew()
         known = [name for name, one in self._sightings.items() if one is not None]
         self._rule.detect(known)
         if not known:
@@ -209,13 +207,13 @@ class Detecting:
         engine = self._context.services.current_engine(Role.WATCHES)
         return engine.status.capabilities.cannot_watch is None
 
-    def _renew(self, minute: int) -> None:
+    def _renew(self) -> None:
         """Begin anew with each watch that is new, has other words, or has paused, and with another engine."""
         if self._beside is not self._beside_a_model:
             self._beside = not self._beside
             self._sightings.clear()
             self._conditions = {}
-        orders = self._rule.watched(self._clock(), minute)
+        orders = self._rule.watched(self._list.now(), self._list.minute())
         for name, condition in orders.items():
             if self._conditions.get(name) != condition:
                 self._sightings[name] = Sightings()
@@ -239,7 +237,7 @@ class Detecting:
             self._detector = None
             return
         self._looks.labels("done").inc()
-        now, agreed = self._clock(), dict[str, Answer]()
+        now, agreed = self._list.now(), dict[str, Answer]()
         for name, answers in found.items():
             if self._conditions.get(name) != conditions[name]:
                 continue
@@ -275,7 +273,7 @@ class Detecting:
         if seen:
             one.confirm()
         else:
-            one.deny(place, self._clock())
+            one.deny(place, self._list.now())
         return True
 
     def forget(self) -> None:

@@ -9,18 +9,18 @@ about twice, and while a request runs the newest change waits for its end. Each 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from server.core.aio import Bucket
+from server.features.watches import messages
 from server.media.picture.grounding import Box
 from server.shared.watch_answers import Answer
 
 MAX_WATCHES = 8
 # A change of more than this share of the picture is one of the whole picture.
 _LARGE = 0.25
-# Most alerts that a person can call wrong; the oldest is dropped.
-_MAX_FIRINGS = 64
 
 
 class Look(StrEnum):
@@ -56,31 +56,6 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """One watch as a person reads it."""
-
-    order: Order
-    state: WatchState
-    reason: str
-    began: float
-    looked_at: float | None
-    # It knows how things are at its beginning: a change from now on alerts.
-    armed: bool
-    # It never alerts again.
-    finished: bool
-    # The confidence that an answer needs, which each `wrong` raises
-    threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The requests to make and the alerts to send after an event."""
-
-    asks: list[Ask] = field(default_factory=list)
-    firings: list[Firing] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class _Wake:
     frame_id: str
     changed: Box | None
@@ -112,20 +87,20 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `boxes`: the engine gives boxes, in the frame's pixels. `place`: of the
-    engine that is asked about a condition, in the order in which they are asked, each in a request of its
-    own; None: none is now.
+    """The watches of one session, oldest first. `boxes`: the engine gives boxes, in the frame's pixels.
+    `place`: of the engine that is asked about a condition, in the order in which they are asked, each in a
+    request of its own; None: none is now.
 
     Bounds of watches of a session, and what is asked about them: 8; a ninth is refused; one
     common request and a second look for each on their way, and one change that waits, the newest;
-    150 wakes a watch at once and a day; 64 alerts that can be called wrong, the oldest is dropped.
+    150 wakes a watch at once and a day.
     """
 
     def __init__(
         self, *, boxes: bool = True, place: Callable[[str], int | None] = lambda _: 0
     ) -> None:
         self.boxes = boxes
-        self._place = place
+        self.place = place
         self._watches: dict[str, Watch] = {}
         # The running common request; None without one
         self._under_way: Ask | None = None
@@ -139,25 +114,28 @@ class Watches:
         self._waiting: _Wake | None = None
         # The frame of the newest common request, and the change in it
         self._asked: _Wake | None = None
-        self._firings: dict[str, Firing] = {}
 
     def __len__(self) -> int:
         return len(self._watches)
 
-    def add(self, order: Order, now: float) -> None:
-        """Begin a watch, in place of one with the same id. Raises ValueError for a ninth."""
-        if order.id not in self._watches and len(self._watches) >= MAX_WATCHES:
-            raise ValueError(f"{MAX_WATCHES} watches are set, which is the most; stop one first")
-        before = self._watches.get(order.id)
-        self.remove(order.id)
-        self._watches[order.id] = watch = Watch(order, now)
-        if before is not None:
-            watch.take_wakes(before, now)
+    def __iter__(self) -> Iterator[Watch]:
+        return iter(self._watches.values())
 
-    def remove(self, watch_id: str) -> bool:
-        """Stop a watch; return False when there is none."""
-        self._seconds.pop(watch_id, None)
-        return self._watches.pop(watch_id, None) is not None
+    def get(self, name: str) -> Watch | None:
+        return self._watches.get(name)
+
+    def add(self, name: str, order: messages.Watch, now: float) -> None:
+        """Begin a watch, in place of one with the same name, whose wakes it goes on with."""
+        before = self._watches.get(name)
+        self.remove(name)
+        self._watches[name] = watch = Watch(name, order, now)
+        if before is not None:
+            watch.wakes = before.wakes
+
+    def remove(self, name: str) -> None:
+        """Stop a watch, if it is there."""
+        self._seconds.pop(name, None)
+        self._watches.pop(name, None)
 
     def woken(
         self,
@@ -239,7 +217,7 @@ class Watches:
         asks = []
         for name, answer in answers.items():
             watch = self._watches.get(name)
-            if watch is None or watch.finished(now) or watch.paused(now, minute):
+            if watch is None or not watch.awake(now, minute):
                 continue
             if watch.spotted(answer, frame_id, now):
                 watch.spend(now)
@@ -249,73 +227,58 @@ class Watches:
                 asks.append(ask)
         return asks
 
-    def holds(self, watch_id: str) -> bool:
-        """Return True while the condition of a watch holds, as far as is known."""
-        watch = self._watches.get(watch_id)
-        return watch is not None and watch.belief is Belief.HOLDS
+    def answered(
+        self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int
+    ) -> tuple[list[Ask], Firing | None]:
+        """Take the answers of a request; a missing one counts as no request.
 
-    def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
-        """Take the answers of a request; a missing one counts as no request."""
-        outcome = Outcome()
+        Returns the requests to make, and the alert of a second look.
+        """
         if ask.look is Look.SECOND:
-            self._take_second(ask, answers, now, outcome)
-        elif ask is self._under_way:
-            self._under_way = None
-            asked_about, self._asked_about = self._asked_about, {}
-            for name, watch in asked_about.items():
-                answer = answers.get(name)
-                if self._watches.get(name) is not watch:
-                    continue
-                if answer is None:
-                    if ask.look is Look.SETTLED:
-                        # Once is enough: a model that cannot answer will not about the next frame.
-                        watch.unsettled = False
-                    continue
-                if watch.plain(answer, ask.frame_id, now, settled=ask.look is Look.SETTLED):
-                    second = Ask(
-                        Look.SECOND,
-                        ask.frame_id,
-                        (name,),
-                        ask.changed,
-                        answer.where,
-                        # A no about what is asked about again may be a picture of it.
-                        None if watch.asked_again else watch.last_no,
-                        ask.light,
-                        self.boxes and not ask.light and ask.changed is None and watch.armed,
-                    )
-                    self._seconds[name] = second
-                    outcome.asks.append(second)
-            outcome.asks.extend(self._next(ask.look, now, minute))
-        return outcome
-
-    def failed(self, ask: Ask, now: float, minute: int) -> list[Ask]:
-        """Take a request without an answer; return the requests that waited for its end."""
-        return self.answered(ask, {}, now, minute).asks
-
-    def doubts(self, watch_id: str) -> bool:
-        """Return True while a yes about a watch waits for its second look."""
-        watch = self._watches.get(watch_id)
-        return watch is not None and watch.belief is Belief.DOUBTED
-
-    def order(self, watch_id: str) -> Order | None:
-        """Return the order of a watch; None for an unknown one."""
-        watch = self._watches.get(watch_id)
-        return watch.order if watch is not None else None
+            return self._take_second(ask, answers, now)
+        if ask is not self._under_way:
+            return [], None
+        asks = []
+        settled = ask.look is Look.SETTLED
+        self._under_way = None
+        asked_about, self._asked_about = self._asked_about, {}
+        for name, watch in asked_about.items():
+            answer = answers.get(name)
+            if self._watches.get(name) is not watch:
+                continue
+            if answer is None:
+                # Once is enough: a model that cannot answer will not about the next frame.
+                watch.unsettled = watch.unsettled and not settled
+            elif watch.plain(answer, ask.frame_id, now, settled=settled):
+                self._seconds[name] = second = Ask(
+                    Look.SECOND,
+                    ask.frame_id,
+                    (name,),
+                    ask.changed,
+                    answer.where,
+                    # A no about what is asked about again may be a picture of it.
+                    None if watch.asked_again else watch.last_no,
+                    ask.light,
+                    self.boxes and not ask.light and ask.changed is None and watch.armed,
+                )
+                asks.append(second)
+        return asks + self._next(ask.look, now, minute), None
 
     def watched(self, now: float, minute: int) -> dict[str, str]:
         """Return the conditions of the watches that may be asked about now, by their ids."""
         return {
             name: watch.order.condition
             for name, watch in self._watches.items()
-            if not watch.finished(now) and not watch.paused(now, minute)
+            if watch.awake(now, minute)
         }
 
     def unbegun(self, now: float, minute: int) -> bool:
         """Return True while a watch was in no request yet that may be asked about now."""
         return any(
             watch.asked_frame is None
-            and not (watch.detected or watch.finished(now) or watch.paused(now, minute))
-            and self._place(watch.order.condition) is not None
+            and not watch.detected
+            and watch.awake(now, minute)
+            and self.place(watch.order.condition) is not None
             for watch in self._watches.values()
         )
 
@@ -340,31 +303,6 @@ class Watches:
         found |= {watch.last_no for watch in self._watches.values()}
         return {name for name in found if name is not None}
 
-    def false_alarm(self, watch_id: str, frame_id: str, now: float) -> bool:
-        """Take back an alert; return False for an unknown one."""
-        firing = self._firings.pop(f"{watch_id} {frame_id}", None)
-        watch = self._watches.get(watch_id)
-        if firing is None or watch is None:
-            return False
-        watch.false_alarm(frame_id, now)
-        return True
-
-    def status(self, now: float, minute: int) -> list[Status]:
-        """Return all watches in the order of their beginning."""
-        return [
-            Status(
-                watch.order,
-                watch.state(now, minute),
-                watch.paused(now, minute) or watch.reason,
-                watch.since,
-                watch.looked_at,
-                watch.armed,
-                watch.finished(now),
-                watch.threshold,
-            )
-            for watch in self._watches.values()
-        ]
-
     def _ask(
         self,
         look: Look,
@@ -380,12 +318,11 @@ class Watches:
             if (only is None or name in only)
             and not watch.detected
             and watch.asked_frame != wake.frame_id
-            and not watch.finished(now)
             and watch.belief is not Belief.DOUBTED
-            and not watch.paused(now, minute)
+            and watch.awake(now, minute)
             and (look is Look.PLAIN or watch.unsettled or only is not None)
         )
-        found = {name: self._place(self._watches[name].order.condition) for name in names}
+        found = {name: self.place(self._watches[name].order.condition) for name in names}
         places = {name: place for name, place in found.items() if place is not None}
         if not places:
             return None
@@ -402,28 +339,24 @@ class Watches:
         return self._under_way
 
     def _take_second(
-        self, ask: Ask, answers: Mapping[str, Answer], now: float, outcome: Outcome
-    ) -> None:
+        self, ask: Ask, answers: Mapping[str, Answer], now: float
+    ) -> tuple[list[Ask], Firing | None]:
         (name,) = ask.watch_ids
         if self._seconds.get(name) is not ask:
-            return
+            return [], None
         del self._seconds[name]
         watch, answer = self._watches[name], answers.get(name)
         if answer is None:
             watch.unanswered()
-            return
+            return [], None
         boxes = self.boxes and not ask.light
         firing = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
-        if watch.belief is Belief.DOUBTED:
-            # Another crop: wider at first, then the whole picture
-            wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
-            self._seconds[name] = again = replace(ask, crop=wider)
-            outcome.asks.append(again)
-        if firing is not None:
-            outcome.firings.append(firing)
-            self._firings[f"{name} {ask.frame_id}"] = firing
-            if len(self._firings) > _MAX_FIRINGS:
-                del self._firings[next(iter(self._firings))]
+        if watch.belief is not Belief.DOUBTED:
+            return [], firing
+        # Another crop: wider at first, then the whole picture
+        wider = _wider(ask.crop) if len(watch.votes) == 1 and ask.crop is not None else None
+        self._seconds[name] = again = replace(ask, crop=wider)
+        return [again], None
 
     def _next(self, look: Look, now: float, minute: int) -> list[Ask]:
         left, self._left = self._left, {}
@@ -483,46 +416,10 @@ class Belief(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One condition that a person asked to be alerted for.
-
-    Raises ValueError for an order that cannot be watched.
-    """
-
-    id: str
-    condition: str
-    # True: alert each time that it begins; False: once
-    repeat: bool = False
-    # Seconds after the end of a seen event in which nothing alerts
-    cooldown_s: float = 60.0
-    # Seconds until it ends by itself; None: never
-    expires_s: float | None = None
-    # First and last minute of the day; may go over midnight; None: always
-    hours: tuple[int, int] | None = None
-    # The bar to begin with, which an earlier session raised; brought into 0.5 to 0.95
-    threshold: float = _THRESHOLD
-
-    def __post_init__(self) -> None:
-        if not self.id or not self.condition.strip():
-            raise ValueError("a watch needs an id and a condition")
-        if not 0 <= self.cooldown_s <= _DAY:
-            raise ValueError(f"a cooldown of {self.cooldown_s} s was given; 0 to 86400 is allowed")
-        if self.expires_s is not None and not self.expires_s > 0:
-            raise ValueError(f"an expiry of {self.expires_s} s was given; more than 0 is allowed")
-        if self.hours is not None and not all(0 <= minute < 1440 for minute in self.hours):
-            raise ValueError(
-                f"hours of {self.hours} were given; minutes from 0 to 1439 are allowed"
-            )
-        if self.hours is not None and self.hours[0] == self.hours[1]:
-            raise ValueError(
-                f"hours of {self.hours} were given; they have to end at another minute"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class Firing:
     """One alert of a watch, with the frame that proves it."""
 
+    # The watch's name
     watch_id: str
     condition: str
     at: float
@@ -545,10 +442,13 @@ def overlaps(found: Box, changed: Box) -> bool:
 class Watch:
     """The state of one order. `Watches` asks for it and passes the answers on."""
 
-    def __init__(self, order: Order, now: float) -> None:
+    def __init__(self, name: str, order: messages.Watch, now: float) -> None:
+        """`name`: a short one in place of the order's id, since models repeat it."""
+        self.name = name
         self.order = order
         self.belief = Belief.CLEAR
-        self.threshold = min(_MAX_THRESHOLD, max(_THRESHOLD, order.threshold))
+        # The confidence that an answer needs, which each false alarm raises
+        self.threshold = min(_MAX_THRESHOLD, max(_THRESHOLD, order.threshold or 0.0))
         self.reason = ""
         # The time of the last request about it; None before the first one.
         self.looked_at: float | None = None
@@ -573,8 +473,7 @@ class Watch:
         self.since = now
         self._noes = 0
         self._quiet_until = now
-        self._wakes = float(WAKES_A_DAY)
-        self._wakes_at = now
+        self.wakes = Bucket(WAKES_A_DAY / _DAY, WAKES_A_DAY, now)
         self._rung = False
 
     @property
@@ -583,12 +482,16 @@ class Watch:
         return self._again > 0
 
     def expired(self, now: float) -> bool:
-        expires = self.order.expires_s
+        expires = self.order.expires
         return expires is not None and now - self.since >= expires
 
     def finished(self, now: float) -> bool:
         """Return True when it has alerted and was to alert once, or has expired."""
         return (self._rung and not self.order.repeat) or self.expired(now)
+
+    def awake(self, now: float, minute: int) -> bool:
+        """Return True while it may be asked about."""
+        return not self.finished(now) and not self.paused(now, minute)
 
     def paused(self, now: float, minute: int) -> str:
         """Return the reason for not asking about it now; "" when there is none.
@@ -602,28 +505,21 @@ class Watch:
                 return "It is outside its hours."
         if now < self._quiet_until:
             return "It pauses after what it has seen."
-        if self._refilled(now) < 1:
+        if not self.wakes.ready(now):
             return "It has looked as often as it may for now."
         return ""
 
     def state(self, now: float, minute: int) -> WatchState:
         if self.expired(now):
             return WatchState.EXPIRED
-        if self._rung and not self.order.repeat:
-            return WatchState.SEEN
-        if self.belief is Belief.HOLDS:
+        if self.belief is Belief.HOLDS or self.finished(now):
             return WatchState.SEEN
         return WatchState.PAUSED if self.paused(now, minute) else WatchState.LOOKING
 
     def spend(self, now: float) -> None:
         """Count one wake, with which all looks after it begin anew."""
         self._again, self.again_at = 0, None
-        self._wakes = self._refilled(now) - 1
-        self._wakes_at = now
-
-    def take_wakes(self, before: Watch, now: float) -> None:
-        """Go on with the wakes that are left of the watch that this one replaces."""
-        self._wakes, self._wakes_at = before._refilled(now), now
+        self.wakes.take(now)
 
     def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
         """Take the answer of the common request; return True when a second look is needed."""
@@ -704,7 +600,7 @@ class Watch:
         self._begin()
         self._rung = True
         return Firing(
-            self.order.id,
+            self.name,
             self.order.condition,
             now,
             answer.confidence,
@@ -755,8 +651,4 @@ class Watch:
 
     def _clear(self, now: float) -> None:
         self.belief, self._noes, self.unsettled = Belief.CLEAR, 0, False
-        self._quiet_until = now + self.order.cooldown_s
-
-    def _refilled(self, now: float) -> float:
-        gained = max(0.0, now - self._wakes_at) * WAKES_A_DAY / _DAY
-        return min(float(WAKES_A_DAY), self._wakes + gained)
+        self._quiet_until = now + self.order.cooldown

@@ -1,24 +1,26 @@
-"""The list of a session's watches as a person reads it: each order, its state, and its trouble."""
+"""The list of a session's watches as a person reads it: each order, its state, and its trouble; and the parts of
+one request.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, TooLong
+from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
-from server.features.watches.rule import MAX_WATCHES, Order, Status, Watches, WatchState
-from server.media.picture.grounding import Box, beyond, to_frame
+from server.features.watches.rule import MAX_WATCHES, Watch, Watches, WatchState
+from server.media.picture.grounding import Box, to_frame
 from server.media.picture.planes import Hindrance, hindrance
-from server.models.base import Capabilities, Engine, EngineRequest
+from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
-from server.models.scheduler.job import Result
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
 from server.shared.attention.attention import Region as Part
@@ -51,28 +53,20 @@ def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
 
 
 class WatchList:
-    """Names the rule's watches for the client, and sends the list when it has changed."""
+    """Owns the watches and the person's time, and sends the list when it has changed."""
 
-    def __init__(
-        self,
-        rule: Watches,
-        context: SessionContext,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-    ) -> None:
-        self._rule = rule
+    def __init__(self, context: SessionContext) -> None:
+        self.rule = Watches(place=self.place)
         self._outbox = context.outbox
         self._camera = context.camera
         self._requests = context.requests
         self._services = context.services
-        self._clock = clock
-        self._wall = wall
-        # The client's ids by the rule's, which are short, since models repeat them
-        self._ids: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._sent: messages.WatchList | None = None
+        # The capture time of the newest frame
+        self.seen_at = 0.0
         # The person's time, in minutes east of UTC; and its zone, None for one that is not known here
-        self.zone = 0
+        self._offset = 0
         self._zone: ZoneInfo | None = None
         # The error of the last request, "" after a success
         self.failed = ""
@@ -81,28 +75,22 @@ class WatchList:
 
     def add(self, asked: messages.Watch) -> None:
         """Begin a watch. Raises TooLong, BadRequest and Conflict."""
-        condition = self.checked(asked.condition)
-        name = self.name_of(asked.id) or f"w{next(self._numbers)}"
-        if name not in self._ids and len(self._rule) >= MAX_WATCHES:
-            self._drop_finished()
-        if name not in self._ids and len(self._rule) >= MAX_WATCHES:
-            raise Conflict(
-                f"{MAX_WATCHES} watches are set, which is the most. Stop one, then add this one again."
+        self.checked(asked.condition)
+        if asked.hours is not None and asked.hours[0] == asked.hours[1]:
+            raise BadRequest(
+                '"hours" of a watch message end at the minute at which they begin. Give them another end.'
             )
-        order = Order(
-            name,
-            condition,
-            repeat=asked.repeat,
-            cooldown_s=asked.cooldown,
-            expires_s=asked.expires,
-            hours=asked.hours,
-            # The rule raises a lower one to a new watch's.
-            threshold=asked.threshold or 0.0,
-        )
-        self._rule.add(order, self._clock())
-        self._ids[name] = asked.id
+        name, now = self._name_of(asked.id), self.now()
+        if not name and len(self.rule) >= MAX_WATCHES:
+            ended = next((one for one in self.rule if one.finished(now)), None)
+            if ended is None:
+                raise Conflict(
+                    f"{MAX_WATCHES} watches are set, which is the most. Stop one, then add this one again."
+                )
+            self.rule.remove(ended.name)
+        self.rule.add(name or f"w{next(self._numbers)}", asked, now)
         if asked.zone is not None:
-            self.zone = asked.zone
+            self._offset = asked.zone
         if asked.zone_name:
             self._zone = zone_of(asked.zone_name)
 
@@ -122,39 +110,30 @@ class WatchList:
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""
-        name = self.name_of(id)
+        name = self._name_of(id)
         if not name:
             raise NotFound("There is no watch with this id. It may have ended already.")
-        self._rule.remove(name)
-        del self._ids[name]
+        self.rule.remove(name)
 
-    def name_of(self, id: str) -> str:
+    def _name_of(self, id: str) -> str:
         """Return the rule's name of a watch; "" for an unknown one."""
-        return next((name for name, known in self._ids.items() if known == id), "")
-
-    def id_of(self, name: str) -> str | None:
-        return self._ids.get(name)
-
-    def _drop_finished(self) -> None:
-        """Remove the oldest watch that has ended."""
-        for one in self._states():
-            if one.finished:
-                self.remove(self._ids[one.order.id])
-                return
+        return next((one.name for one in self.rule if one.order.id == id), "")
 
     # States
 
+    def now(self) -> float:
+        """Return the time, which is never before the newest frame."""
+        return max(time.monotonic(), self.seen_at)
+
     def minute(self) -> int:
         """Return the minute of the person's day."""
-        return day_minute(self._wall(), self._zone, self.zone)
-
-    def reason(self, name: str) -> str:
-        return next((one.reason for one in self._states() if one.order.id == name), "")
+        return day_minute(time.time(), self._zone, self._offset)
 
     @property
     def active(self) -> bool:
         """True while a watch may still alert."""
-        return any(not one.finished for one in self._states())
+        now = self.now()
+        return any(not one.finished(now) for one in self.rule)
 
     def trouble(self) -> str:
         """Return why hardly anything can be watched now, darkness included; "" when it can."""
@@ -163,7 +142,7 @@ class WatchList:
         dark = hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK)
         if dark and not self._camera.screen:
             return "It is too dark to see anything."
-        if self._requests.allowance.wait(self._clock()) > _LONG_WAIT:
+        if self._requests.allowance.wait(self.now()) > _LONG_WAIT:
             return (
                 "Your pictures have used what they may of the model for now. It goes on by itself."
             )
@@ -209,9 +188,6 @@ class WatchList:
         answers = self._services.current_engine(Role.ANSWERS)
         return 1 if self.beyond(condition) and self._requests.consent.given(answers) else None
 
-    def _states(self) -> list[Status]:
-        return self._rule.status(self._clock(), self.minute())
-
     # Messages
 
     def report(self, *, anew: bool = False) -> None:
@@ -223,29 +199,32 @@ class WatchList:
 
     def infos(self) -> list[messages.WatchInfo]:
         """Return all watches as a person reads them, oldest first."""
-        trouble = (self.trouble() or self.failed) if self._ids else ""
-        return [self._info(one, trouble) for one in self._states()]
+        trouble = (self.trouble() or self.failed) if len(self.rule) else ""
+        return [self._info(one, trouble) for one in self.rule]
 
-    def _info(self, one: Status, trouble: str) -> messages.WatchInfo:
-        order, state, reason = one.order, str(one.state), one.reason
+    def _info(self, one: Watch, trouble: str) -> messages.WatchInfo:
+        order, now, minute = one.order, self.now(), self.minute()
+        state, finished = one.state(now, minute), one.finished(now)
         answers = self._services.current_engine(Role.ANSWERS)
-        beyond = not one.finished and self.beyond(order.condition)
-        why = "" if one.finished or beyond else self._unable(order.condition)
-        if beyond and not self._requests.consent.given(answers):
-            why = _DISCLOSURE
-        why = why or ("" if one.finished else trouble)
-        if why and one.state is not WatchState.PAUSED:
-            state, reason = _CANNOT, why
+        beyond = not finished and self.beyond(order.condition)
+        why = ""
+        if not finished and state is not WatchState.PAUSED:
+            if not beyond:
+                why = self._unable(order.condition) or trouble
+            elif self._requests.consent.given(answers):
+                why = trouble
+            else:
+                why = _DISCLOSURE
         return messages.WatchInfo(
-            id=self._ids[order.id],
+            id=order.id,
             condition=order.condition,
             repeat=order.repeat,
-            state=state,
-            ended=one.finished,
-            reason=reason,
+            state=_CANNOT if why else str(state),
+            ended=finished,
+            reason=why or one.paused(now, minute) or one.reason,
             looked_at=self._epoch(one.looked_at),
             armed=one.armed,
-            expires_at=self._epoch(one.began + order.expires_s if order.expires_s else None),
+            expires_at=self._epoch(one.since + order.expires if order.expires else None),
             hours=order.hours,
             threshold=round(one.threshold, 3),
             model=answers.status.model_name if beyond else None,
@@ -253,12 +232,11 @@ class WatchList:
 
     def _epoch(self, at: float | None) -> float | None:
         """Return milliseconds since the epoch, in whole seconds so that lists can be compared."""
-        return None if at is None else round(self._wall() - self._clock() + at) * 1000
+        return None if at is None else round(time.time() - self.now() + at) * 1000
 
     def forget(self) -> None:
-        for name in list(self._ids):
-            self._rule.remove(name)
-        self._ids.clear()
+        for one in list(self.rule):
+            self.rule.remove(one.name)
         self._sent = None
 
 
@@ -354,79 +332,3 @@ def early_answer(text: str, name: str) -> Answer | None:
     except (ValueError, RecursionError):
         return None
     return read_answers(entry, {name}).get(name)
-
-
-class WatchObserver:
-    """Collects one request's answer. Calls `on_text` for each piece, then `on_answer` or `on_error`."""
-
-    def __init__(
-        self,
-        id: str,
-        names: tuple[str, ...],
-        region: Region,
-        *,
-        on_text: Callable[[WatchObserver], None],
-        on_answer: Callable[[WatchObserver, Mapping[str, Answer], Result], None],
-        on_error: Callable[[WatchObserver, QwenCameraError | None], None],
-    ) -> None:
-        """`region`: the part of the frame that the picture shows. `on_error` gets None when it was stopped."""
-        self.id = id
-        self.names = names
-        self.text = ""
-        self.asked: tuple[Engine, EngineRequest] | None = None
-        # Boxes of the whole answer that were cut at the picture's edge, and that lie outside
-        self.clamped = self.dropped = 0
-        self._region = region
-        self._on_text = on_text
-        self._on_answer = on_answer
-        self._on_error = on_error
-
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        self.asked, self.text = (engine, request), ""
-
-    def delta(self, text: str) -> None:
-        self.text += text
-        self._on_text(self)
-
-    def thought(self, text: str) -> None:
-        """Thoughts are no part of the answer."""
-
-    def finished(self, result: Result) -> None:
-        if result.finish_reason not in ("stop", "length"):
-            self._on_error(self, None)
-            return
-        found = read_answers(result.text, self.names)
-        answers = {name: self.in_frame(one) for name, one in found.items()}
-        for name, one in found.items():
-            if self._reaches_beyond(one.where):
-                inside = answers[name].where is not None
-                self.clamped, self.dropped = self.clamped + inside, self.dropped + (not inside)
-        self._on_answer(self, answers, result)
-
-    def _reaches_beyond(self, box: Box | None) -> bool:
-        if self.asked is None or box is None:
-            return False
-        engine, request = self.asked
-        unit = unit_of(engine.status.capabilities)
-        size = request.picture.width, request.picture.height
-        return unit is not None and beyond(box, unit, size) > 0
-
-    def failed(self, error: QwenCameraError) -> None:
-        self._on_error(self, error)
-
-    @property
-    def model(self) -> str:
-        """The name of the model that was asked; "" before."""
-        return self.asked[0].status.model_name if self.asked else ""
-
-    def early(self) -> Answer | None:
-        """Return the answer about the one condition as soon as only its reason is missing."""
-        (name,) = self.names
-        found = early_answer(self.text, name)
-        return self.in_frame(found) if found is not None else None
-
-    def in_frame(self, answer: Answer) -> Answer:
-        if self.asked is None:
-            return replace(answer, where=None)
-        engine, request = self.asked
-        return in_frame(answer, request, unit_of(engine.status.capabilities), self._region)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
-from server.features.watches.rule import Ask, Look, Watches
-from server.features.watches.watch_list import changed_box
+from server.features.watches.rule import Ask, Belief, Look
+from server.features.watches.watch_list import WatchList, changed_box
 from server.media.picture.planes import is_dark, levels
 from server.models.base import Capabilities
-from server.session.request.builder import Allowance
-from server.session.request.parts import SessionServices
+from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import Answer
 
@@ -45,33 +42,19 @@ class WatchTriggers:
     or `failed`.
     """
 
-    def __init__(
-        self,
-        *,
-        attention: Attention,
-        rule: Watches,
-        frames: WatchFrames,
-        allowance: Allowance,
-        services: SessionServices,
-        minute: Callable[[], int],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`minute` is that of the person's day."""
-        self._attention = attention
-        self._rule = rule
+    def __init__(self, context: SessionContext, watch_list: WatchList, frames: WatchFrames) -> None:
+        self._services = context.services
+        self.attention = Attention(context.services.scratch, sensitivity=context.limits.sensitivity)
+        self._allowance = context.requests.allowance
+        self._list = watch_list
+        self._rule = watch_list.rule
         self._frames = frames
-        self._allowance = allowance
-        self._services = services
-        self._minute = minute
-        self._clock = clock
         # The request whose look the gate compares with
         self._compared: Ask | None = None
         # The answers of the last common request
         self._last_answers: dict[str, bool] = {}
         # The capture time of the newest frame that was asked about
         self._asked_at = 0.0
-        # The same of the newest frame
-        self._seen_at = 0.0
         # The frame of the last look, if it showed no change
         self._last: Frame | None = None
         # The beginning of a sound that nobody was asked about; None without one
@@ -88,30 +71,22 @@ class WatchTriggers:
         # Looks are compared with a dark frame; the same of the frame before that
         self._compared_dark = self._before_dark = False
 
-    def now(self) -> float:
-        """Return the time, which is never before the newest frame."""
-        return max(self._clock(), self._seen_at)
-
-    def sensitive(self, sensitivity: float) -> None:
-        """Set the sensitivity of the change gate, 0.25 to 4."""
-        self._attention.sensitive(sensitivity)
-
     # Frames
 
     def look(self, frame: Frame) -> Change | None:
         """Compare a sampled frame; None soon after the last look."""
-        change = self._attention.look(frame)
+        change = self.attention.look(frame)
         return self._lit(frame, change) if change is not None else None
 
     def glance(self, frame: Frame) -> Change | None:
         """Look at a frame between two samples, if it clearly differs; else None."""
-        change = self._attention.glance(frame)
+        change = self.attention.glance(frame)
         return self._lit(frame, change) if change is not None else None
 
     def _lit(self, frame: Frame, change: Change) -> Change:
         """Return the change of a look with regard to the light."""
         since = self._dark_since
-        dark = is_dark(self._attention.small, *levels(frame.image), before=since is not None)
+        dark = is_dark(self.attention.small, *levels(frame.image), before=since is not None)
         self._dark_since = (frame.captured if since is None else since) if dark else None
         if dark and (since is None or frame.captured - since < _DARK_SECONDS):
             return _NOTHING
@@ -121,15 +96,15 @@ class WatchTriggers:
 
     def ask(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request that a look at a frame calls for; None without one."""
-        self._seen_at = frame.captured
+        self._list.seen_at = frame.captured
         if self._dark and not self._compared_dark and not change.changed:
             # It may be dark for a moment only.
             self._last = None
             return None
-        now, minute = self.now(), self._minute()
+        now, minute = self._list.now(), self._list.minute()
         ask: Ask | None = None
         may = self._allowance.left(now)
-        if may and (self._attention.due(change, now) or self._sound_due(frame)):
+        if may and (self.attention.due(change, now) or self._sound_due(frame)):
             ask = self._woken(frame, change)
         elif may and self._rule.unbegun(now, minute):
             self._frames.keep(frame)
@@ -144,7 +119,7 @@ class WatchTriggers:
 
     def _again(self, frame: Frame, now: float, minute: int) -> Ask | None:
         """Return one more request about what came and stays; None once the scene is as before."""
-        if not self._attention.differs_from_before(frame):
+        if not self.attention.differs_from_before(frame):
             self._rule.over_again()
             return None
         self._frames.keep(frame)
@@ -175,9 +150,9 @@ class WatchTriggers:
 
     def ask_early(self, frame: Frame, change: Change) -> Ask | None:
         """Return the request about a frame between two samples; None without one."""
-        self._seen_at = frame.captured
-        now = self.now()
-        if self._dark or not self._allowance.left(now) or not self._attention.due(change, now):
+        self._list.seen_at = frame.captured
+        now = self._list.now()
+        if self._dark or not self._allowance.left(now) or not self.attention.due(change, now):
             return None
         self._last = None
         return self._begin(self._woken(frame, change), frame, change)
@@ -188,8 +163,8 @@ class WatchTriggers:
         return self._rule.woken(
             frame.id,
             changed_box(change, frame),
-            self.now(),
-            self._minute(),
+            self._list.now(),
+            self._list.minute(),
             light=self._dark is not self._compared_dark,
             area=frame.width * frame.height,
         )
@@ -229,34 +204,32 @@ class WatchTriggers:
         """Set the pace by the answers of a request, which the rule has taken already."""
         if ask is self._compared:
             # A yes says nothing new before its second look.
-            doubts = self._rule.doubts
-            seen_now = {name: one.seen and not doubts(name) for name, one in answers.items()}
+            doubted = {one.name for one in self._rule if one.belief is Belief.DOUBTED}
+            seen_now = {name: one.seen and name not in doubted for name, one in answers.items()}
             same = bool(seen_now) and all(
                 self._last_answers.get(name) is seen for name, seen in seen_now.items()
             )
-            kept = {
-                name: seen for name, seen in self._last_answers.items() if self._rule.order(name)
-            }
+            kept = {n: seen for n, seen in self._last_answers.items() if self._rule.get(n)}
             self._last_answers = kept | seen_now
             self._compared = None
-            self._attention.answered(self.now(), same=same)
+            self.attention.answered(self._list.now(), same=same)
         elif ask.look is Look.SECOND and any(one.seen for one in answers.values()):
             self._last_answers |= dict.fromkeys(answers, True)
             self._sounds_apart = _SOUNDS_APART
-            self._attention.retry()
+            self.attention.retry()
 
     def failed(self, ask: Ask) -> None:
         """Note a request without an answer."""
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
-            self._attention.failed(self.now())
+            self.attention.failed(self._list.now())
         elif self._compared is None:
             # A second look, or one at the settled scene, which may never change again
-            self._attention.lost(self.now())
+            self.attention.lost(self._list.now())
 
     def _compare_with(self, ask: Ask, change: Change) -> None:
         """Compare later frames with that of a common request, from now on and not from its answer."""
-        self._attention.asked(change, self.now(), ahead=True)
+        self.attention.asked(change, self._list.now(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
 
@@ -264,18 +237,18 @@ class WatchTriggers:
 
     def new_stream(self) -> None:
         """Compare with nothing from before, because another connection sends."""
-        self._attention.forget()
+        self.attention.forget()
         self._last = self._dark_since = None
         self._compared_dark = self._before_dark = False
 
     def retry(self) -> None:
         """End the pauses between requests."""
-        self._attention.retry()
+        self.attention.retry()
         self._sounds_apart = _SOUNDS_APART
 
     def forget(self) -> None:
         self._compared = self._last = self._sound_at = None
-        self._attention.forget()
+        self.attention.forget()
 
 
 # Frames at once: of the request that runs, of the change that waits, of second looks, and of noes
@@ -292,15 +265,10 @@ class WatchFrames:
     is dropped; of each watch's last no one filtered JPEG.
     """
 
-    def __init__(
-        self,
-        services: SessionServices,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
-        on_drop: Callable[[], None],
-    ) -> None:
-        """`spawn` runs a coroutine as a task of the session; `on_drop` counts a frame that was dropped."""
-        self._services = services
-        self._spawn = spawn
+    def __init__(self, context: SessionContext, on_drop: Callable[[], None]) -> None:
+        """`on_drop` counts a frame that was dropped."""
+        self._services = context.services
+        self._tasks = context.tasks
         self._on_drop = on_drop
         self._frames: dict[str, Frame] = {}
         # Filtered JPEGs of frames at full resolution; None while one is made
@@ -328,7 +296,7 @@ class WatchFrames:
             del self._before[id]
         for id in self._frames.keys() & (compared - self._before.keys()):
             self._before[id] = None
-            self._spawn(self._encode(self._frames[id]))
+            self._tasks.spawn(self._encode(self._frames[id]), name="watch")
         for id in self._frames.keys() - asking:
             del self._frames[id]
 

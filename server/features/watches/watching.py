@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from pydantic import Field
 
-from server.core.aio import in_pool
+from server.core.aio import Timer, in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
 from server.core.frames import Detail, Frame, Kind, Region, Role
 from server.core.frames import Order as Spoken
@@ -19,30 +17,32 @@ from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
 from server.features.watches.detecting import Detecting, Detector
-from server.features.watches.rule import Ask, Firing, Look, Watches
+from server.features.watches.rule import Ask, Belief, Firing, Look
 from server.features.watches.watch_list import (
     WatchList,
-    WatchObserver,
     answer_tokens,
     crop_region,
     detail_for,
+    early_answer,
+    in_frame,
     in_shares,
     unit_of,
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
-from server.media.picture.grounding import Box
-from server.models.base import Capabilities, EarlierPicture
+from server.media.picture.grounding import Box, beyond
+from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import RequestOptions, View
-from server.shared.attention.attention import Attention, Change, scene_change
+from server.shared.attention.attention import Change, scene_change
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,
     SCHEMA,
     Answer,
     question,
+    read_answers,
     second_question,
 )
 
@@ -89,8 +89,6 @@ class Watching(BackgroundPart):
         *,
         detector: Detector | None = None,
         confirm: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         """`detector`: what looks for the things that it knows, beside a model; None: a model does.
         `confirm`: the engine that answers makes the second looks.
@@ -99,27 +97,15 @@ class Watching(BackgroundPart):
         self._outbox = context.outbox
         self._requests = context.requests
         self._services = services = context.services
-        self._touch = context.touch
-        self._clock = clock
-        self._wall = wall
         self._changes = False
-        counters = WatchCounters(services.metrics)
-        self._events, self._confirmations = counters.events, counters.confirmations
+        self._counters = WatchCounters(services.metrics)
         self._confirm = confirm
-        self.rule = Watches(place=lambda condition: self._list.place(condition))
-        self._frames = WatchFrames(services, self._spawn, counters.frames_dropped.inc)
-        self.alerts = KeptAlerts(context.outbox, counters.alerts_dropped.inc)
-        self._list = WatchList(self.rule, context, self._now, wall)
-        self._wakes = WatchTriggers(
-            attention=Attention(services.scratch, sensitivity=context.limits.sensitivity),
-            rule=self.rule,
-            frames=self._frames,
-            allowance=context.requests.allowance,
-            services=services,
-            minute=self._list.minute,
-            clock=clock,
-        )
-        self._queue = WatchQueue(self, context, self._frames)
+        self._list = WatchList(context)
+        self.rule = self._list.rule
+        self.frames = WatchFrames(context, self._counters.frames_dropped.inc)
+        self.alerts = KeptAlerts(context.outbox, self._counters.alerts_dropped.inc)
+        self.triggers = WatchTriggers(context, self._list, self.frames)
+        self.queue = WatchQueue(self, context)
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
@@ -136,7 +122,7 @@ class Watching(BackgroundPart):
         self._end_tool = Tool("unwatch", "End such a watch.", Condition, self._watched)
         self._detecting: Detecting | None = None
         if detector is not None:
-            self._detecting = Detecting(context, self.rule, detector, self._detected, self._now)
+            self._detecting = Detecting(context, self._list, detector, self._detected)
         # An alert that went out before its reason was complete
         self._early: Firing | None = None
         self._listening = False
@@ -158,9 +144,6 @@ class Watching(BackgroundPart):
     def fixed(self) -> bool:
         return True
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._context.tasks.spawn(work, name="watch")
-
     def _begin(self, asked: messages.Watch) -> None:
         self.add(asked)
         self._context.camera.wake()
@@ -176,8 +159,8 @@ class Watching(BackgroundPart):
         watches stay as they were.
         """
         self._list.add(asked)
-        self._touch()
-        self._wakes.retry()
+        self._context.touch()
+        self.triggers.retry()
         self._update()
 
     @property
@@ -209,9 +192,10 @@ class Watching(BackgroundPart):
         event = self.alerts.get(id)
         if event is None:
             raise NotFound("There is no alert with this id. It may be too old.")
-        firing = event.firing
-        if not self.rule.false_alarm(firing.watch_id, firing.frame_id, self._now()):
+        watch = self.rule.get(event.firing.watch_id)
+        if watch is None:
             raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
+        watch.false_alarm(event.firing.frame_id, self._list.now())
         self.alerts.remove(id)
         self._update()
 
@@ -219,7 +203,7 @@ class Watching(BackgroundPart):
         if message.watch_changes is not None:
             self._changes = message.watch_changes
         if message.sensitivity is not None:
-            self._wakes.sensitive(message.sensitivity)
+            self.triggers.attention.sensitive(message.sensitivity)
 
     # Events around it
 
@@ -234,21 +218,18 @@ class Watching(BackgroundPart):
         self.alerts.listen(connected)
 
     def new_stream(self) -> None:
-        self._wakes.new_stream()
+        self.triggers.new_stream()
         self.rule.new_stream()
-        self._frames.settle(self.rule.asking, self.rule.compared)
+        self._settle()
 
     def retry(self) -> None:
-        self._wakes.retry()
+        self.triggers.retry()
 
     def stop(self) -> None:
         self._ended = True
-        self._queue.forget()
         self._early = None
-        self._list.forget()
-        self.alerts.forget()
-        self._frames.forget()
-        self._wakes.forget()
+        for part in (self.queue, self._list, self.alerts, self.frames, self.triggers):
+            part.forget()
         if self._detecting is not None:
             self._detecting.forget()
 
@@ -260,86 +241,98 @@ class Watching(BackgroundPart):
         if self._list.blocked():
             return
         if self._detecting is not None:
-            self._detecting.frame(frame, self._list.minute(), useful=not trouble)
-        change = self._wakes.look(frame)
+            self._detecting.frame(frame, useful=not trouble)
+        change = self.triggers.look(frame)
         if change is not None:
-            self._looked(change, self._wakes.ask(frame, change))
+            self._looked(change, self.triggers.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
         """Look at once at a frame that clearly differs: an alert need not wait for the next sample."""
-        change = self._wakes.glance(frame)
+        change = self.triggers.glance(frame)
         if self._detecting is not None and self._detecting.due(frame):
-            useful = not self._list.trouble()
-            self._detecting.frame(frame, self._list.minute(), useful=useful)
+            self._detecting.frame(frame, useful=not self._list.trouble())
         if change is not None and not self._list.blocked():
-            self._looked(change, self._wakes.ask_early(frame, change))
+            self._looked(change, self.triggers.ask_early(frame, change))
 
     def sounded(self, at: float) -> None:
         """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
-        self._wakes.sounded(at)
+        self.triggers.sounded(at)
 
     def _looked(self, change: Change, ask: Ask | None) -> None:
         if self._listening and self._changes:
             self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
-            self._queue.put([ask])
-        self._frames.settle(self.rule.asking, self.rule.compared)
+            self.queue.put([ask])
+        self._settle()
         self._list.report()
 
     def _detected(self, frame: Frame, answers: Mapping[str, Answer]) -> None:
         """Take what the detector saw in a frame: a model is asked to confirm each yes."""
         if self._ended or self._list.blocked():
             return
-        self._frames.keep(frame)
-        self._queue.put(self.rule.detected(frame.id, answers, self._now(), self._list.minute()))
-        self._frames.settle(self.rule.asking, self.rule.compared)
+        self.frames.keep(frame)
+        now, minute = self._list.now(), self._list.minute()
+        self.queue.put(self.rule.detected(frame.id, answers, now, minute))
+        self._settle()
         self._list.report()
 
     # Requests
 
+    def _settle(self) -> None:
+        self.frames.settle(self.rule.asking, self.rule.compared)
+
     def _update(self) -> None:
-        self._frames.settle(self.rule.asking, self.rule.compared)
+        self._settle()
         self._context.wants_changed()
         self._list.report()
 
-    def heard_of(self, ask: Ask, sink: WatchObserver) -> None:
+    def heard(self, sink: WatchObserver) -> None:
         """Alert for a second look as soon as all but its reason is there."""
+        ask = sink.ask
         if ask.look is not Look.SECOND or ask.votes or self._early is not None:
             return
-        answer = sink.early()
-        if answer is None or not answer.seen:
-            return
         (name,) = ask.watch_ids
-        answer = replace(answer, why=self._list.reason(name))
-        self._note_boxes(ask, sink)
-        outcome = self.rule.answered(ask, {name: answer}, self._now(), self._list.minute())
-        for firing in outcome.firings:
-            self._early = firing
-            self._fire(firing, ask, sink)
+        answer, watch = sink.early(name), self.rule.get(name)
+        if answer is None or not answer.seen or watch is None:
+            return
+        self._note_boxes(sink.engine)
+        self._early = self._answered(sink, {name: replace(answer, why=watch.reason)})[1]
 
-    def answered(
-        self, ask: Ask, sink: WatchObserver, answers: Mapping[str, Answer], result: Result
-    ) -> None:
+    def answered(self, sink: WatchObserver, answers: Mapping[str, Answer], result: Result) -> None:
         if self._ended:
             return
-        if sink.asked is not None:
-            self._requests.learn(*sink.asked, result)
-        self._services.metrics.count_boxes_beyond(sink.clamped, sink.dropped)
+        ask = sink.ask
+        self._requests.learn(sink.engine, sink.request, result)
         self._list.failed = ""
         if self._listening:
-            self._touch()
+            self._context.touch()
         early, self._early = self._early, None
         if early is not None:
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
                 self.alerts.reword(early, answer.why)
-        self._note_boxes(ask, sink if ask.look is Look.SECOND else None)
-        outcome = self.rule.answered(ask, answers, self._now(), self._list.minute())
-        self._wakes.answered(ask, answers)
+        if ask.look is Look.SECOND:
+            self._note_boxes(sink.engine)
+        else:
+            self._note_boxes(self._services.current_engine(self.role(ask, Look.SECOND)))
+        asks, _ = self._answered(sink, answers)
+        self.triggers.answered(ask, answers)
         self._confirmed(ask, answered=bool(answers))
-        for firing in outcome.firings:
-            self._fire(firing, ask, sink)
-        self._next(outcome.asks)
+        self._next(asks)
+
+    def _answered(
+        self, sink: WatchObserver, answers: Mapping[str, Answer]
+    ) -> tuple[list[Ask], Firing | None]:
+        """Let the rule take the answers, and alert if it says so."""
+        ask = sink.ask
+        asks, firing = self.rule.answered(ask, answers, self._list.now(), self._list.minute())
+        if firing is not None:
+            self._counters.events.inc()
+            frame, model = self.frames.get(firing.frame_id), sink.engine.status.model_name
+            if frame is not None:
+                sending = self._send(firing, frame, firing.region or ask.changed, model)
+                self._context.tasks.spawn(sending, name="watch")
+        return asks, firing
 
     def failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
         """Take a request without an answer. `again`: it is made once more."""
@@ -348,8 +341,8 @@ class Watching(BackgroundPart):
         if again:
             self._list.report()
             return
-        asks = self.rule.failed(ask, self._now(), self._list.minute())
-        self._wakes.failed(ask)
+        asks, _ = self.rule.answered(ask, {}, self._list.now(), self._list.minute())
+        self.triggers.failed(ask)
         self._confirmed(ask, answered=False)
         self._next(asks)
 
@@ -358,17 +351,18 @@ class Watching(BackgroundPart):
         if ask.look is not Look.SECOND:
             return
         (name,) = ask.watch_ids
-        seen = self.rule.holds(name) if answered else None
+        watch = self.rule.get(name)
+        seen = watch is not None and watch.belief is Belief.HOLDS if answered else None
         detecting = self._detecting
         detected = detecting is not None and detecting.confirmed(name, ask.crop, seen)
         if detected or self._confirm:
             said = "failed" if seen is None else "yes" if seen else "no"
-            self._confirmations.labels(said).inc()
+            self._counters.confirmations.labels(said).inc()
 
     def role(self, ask: Ask, look: Look | None = None) -> Role:
         """Return the role whose engine makes a request. `look`: of another one about the same watch."""
-        order = self.rule.order(ask.watch_ids[0])
-        if order is not None and self._list.beyond(order.condition):
+        watch = self.rule.get(ask.watch_ids[0])
+        if watch is not None and self._list.beyond(watch.order.condition):
             return Role.ANSWERS
         if (look or ask.look) is not Look.SECOND:
             return Role.WATCHES
@@ -377,30 +371,19 @@ class Watching(BackgroundPart):
         confirms = self._confirm and able and self._requests.consent.given(engine)
         return Role.ANSWERS if confirms else Role.WATCHES
 
-    def _note_boxes(self, ask: Ask, second: WatchObserver | None) -> None:
-        """Tell the rule whether second looks give boxes: this one, or None for the next one of a request."""
-        asked = second.asked if second is not None else None
-        engine = asked[0] if asked else self._services.current_engine(self.role(ask, Look.SECOND))
+    def _note_boxes(self, engine: Engine) -> None:
+        """Tell the rule whether second looks, which this engine makes, give boxes."""
         self.rule.boxes = unit_of(engine.status.capabilities) is not None
 
     def _next(self, asks: Sequence[Ask]) -> None:
-        self._wakes.follow(asks)
-        self._queue.go_on(asks)
+        self.triggers.follow(asks)
+        self.queue.go_on(asks)
         self._update()
-
-    def _now(self) -> float:
-        return self._wakes.now()
 
     # Alerts
 
-    def _fire(self, firing: Firing, ask: Ask, sink: WatchObserver) -> None:
-        frame = self._frames.get(firing.frame_id)
-        self._events.inc()
-        if frame is not None:
-            self._spawn(self._send(firing, frame, firing.region or ask.changed, sink.model))
-
     async def _send(self, firing: Firing, frame: Frame, box: Box | None, model: str) -> None:
-        watch = self._list.id_of(firing.watch_id)
+        watch = self.rule.get(firing.watch_id)
         try:
             jpeg = await in_pool(self._services.prepare_pool, self._services.preparer.still, frame)
         except QwenCameraError:
@@ -410,10 +393,12 @@ class Watching(BackgroundPart):
             return
         at = frame.captured_sender
         if at is None:
-            at = self._wall() - (self._clock() - frame.captured)
+            at = time.time() - (time.monotonic() - frame.captured)
         region = in_shares(box, frame)
         at = round(at * 1000)
-        event = self.alerts.add(watch, firing, at=at, jpeg=jpeg, region=region, model=model)
+        event = self.alerts.add(
+            watch.order.id, firing, at=at, jpeg=jpeg, region=region, model=model
+        )
         self._context.alerted(event.alert(self._context.source()))
 
 
@@ -421,6 +406,59 @@ class Watching(BackgroundPart):
 _AGAIN_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 _PASSING = (Busy, EngineError)
+
+
+class WatchObserver:
+    """Collects the answer of one request. `region`: the part of the frame that its picture shows."""
+
+    # Known before the first piece of the answer
+    engine: Engine
+    request: EngineRequest
+
+    def __init__(self, queue: WatchQueue, ask: Ask, id: str, region: Region) -> None:
+        self.id, self.ask = id, ask
+        self._queue, self._region = queue, region
+        self._text = ""
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self.engine, self.request, self._text = engine, request, ""
+
+    def delta(self, text: str) -> None:
+        self._text += text
+        self._queue.heard(self)
+
+    def thought(self, text: str) -> None:
+        """Thoughts are no part of the answer."""
+
+    def finished(self, result: Result) -> None:
+        if result.finish_reason not in ("stop", "length"):
+            self._queue.failed(self.ask, None)
+            return
+        found = read_answers(result.text, self.ask.watch_ids)
+        answers = {name: self._in_frame(one) for name, one in found.items()}
+        cut = [answers[name].where for name, one in found.items() if self._is_beyond(one.where)]
+        gone = cut.count(None)
+        self._queue.context.services.metrics.count_boxes_beyond(len(cut) - gone, gone)
+        self._queue.owner.answered(self, answers, result)
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._queue.failed(self.ask, error)
+
+    def early(self, name: str) -> Answer | None:
+        """Return the answer about a condition as soon as only its reason is missing."""
+        found = early_answer(self._text, name)
+        return self._in_frame(found) if found is not None else None
+
+    def _is_beyond(self, box: Box | None) -> bool:
+        unit = unit_of(self.engine.status.capabilities)
+        picture = self.request.picture
+        if box is None or unit is None:
+            return False
+        return beyond(box, unit, (picture.width, picture.height)) > 0
+
+    def _in_frame(self, answer: Answer) -> Answer:
+        unit = unit_of(self.engine.status.capabilities)
+        return in_frame(answer, self.request, unit, self._region)
 
 
 class WatchQueue:
@@ -432,15 +470,15 @@ class WatchQueue:
     then a newer change is waited for.
     """
 
-    def __init__(self, owner: Watching, context: SessionContext, frames: WatchFrames) -> None:
-        self._owner = owner
-        self._context = context
-        self._frames = frames
+    def __init__(self, owner: Watching, context: SessionContext) -> None:
+        self.owner = owner
+        self.context = context
+        self._frames = owner.frames
         # Requests in the order in which they run
         self._asks: deque[Ask] = deque()
         self._running: Ask | None = None
         self._attempts = 0
-        self._again: asyncio.TimerHandle | None = None
+        self.again = Timer()
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -463,9 +501,7 @@ class WatchQueue:
         self.put(asks)
 
     def forget(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        self.again.cancel()
         self._asks.clear()
         self._running = None
 
@@ -473,16 +509,19 @@ class WatchQueue:
         """Make the request; a failure is taken like an answer."""
         self._attempts += 1
         frame = self._frames.get(ask.frame_id)
-        orders = {name: order for name in ask.watch_ids if (order := self._owner.rule.order(name))}
-        if frame is None or not orders:
-            self._failed(ask, None)
+        conditions = {
+            name: watch.order.condition
+            for name in ask.watch_ids
+            if (watch := self.owner.rule.get(name)) is not None
+        }
+        if frame is None or not conditions:
+            self.failed(ask, None)
             return
         region = crop_region(ask.crop, frame) if ask.look is Look.SECOND else None
-        conditions = {name: order.condition for name, order in orders.items()}
         detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
-        role = self._owner.role(ask)
-        capabilities = self._context.services.current_engine(role).status.capabilities
+        role = self.owner.role(ask)
+        capabilities = self.context.services.current_engine(role).status.capabilities
         if capabilities.max_pictures == 1 or capabilities.wants_pixels:
             before = None
 
@@ -500,19 +539,13 @@ class WatchQueue:
             return [EarlierPicture(picture, BEFORE)] if picture is not None else []
 
         self._numbers += 1
-        sink = WatchObserver(
-            f"w{self._numbers}",
-            tuple(conditions),
-            region or Region(0, 0, frame.width, frame.height),
-            on_text=lambda sink: self._heard_of(ask, sink),
-            on_answer=lambda *found: self._owner.answered(ask, *found),
-            on_error=lambda sink, error: self._failed(ask, error),
-        )
+        shown = region or Region(0, 0, frame.width, frame.height)
+        sink = WatchObserver(self, ask, f"w{self._numbers}", shown)
         try:
-            self._context.requests.submit(
+            self.context.requests.submit(
                 "\n".join(conditions.values()),
                 Kind.WATCH,
-                View(frame, detail, self._context.camera.scene, region=region),
+                View(frame, detail, self.context.camera.scene, region=region),
                 sink,
                 options=RequestOptions(
                     earlier if before is not None else None,
@@ -524,24 +557,18 @@ class WatchQueue:
                 ),
             )
         except (Draining, NotConfirmed) as error:
-            self._failed(ask, error)
+            self.failed(ask, error)
 
-    def _heard_of(self, ask: Ask, sink: WatchObserver) -> None:
-        if self._running is ask:
-            self._owner.heard_of(ask, sink)
+    def heard(self, sink: WatchObserver) -> None:
+        if self._running is sink.ask:
+            self.owner.heard(sink)
 
-    def _failed(self, ask: Ask, error: QwenCameraError | None) -> None:
+    def failed(self, ask: Ask, error: QwenCameraError | None) -> None:
         """Take a request without an answer. `error`: None when it was stopped, or cannot be made."""
         if self._running is not ask:
             return
         passing = error is None or isinstance(error, _PASSING)
         again = bool(passing and self._attempts < _MOST_ATTEMPTS and self._frames.get(ask.frame_id))
         if again:
-            loop = asyncio.get_running_loop()
-            self._again = loop.call_later(_AGAIN_SECONDS, self._retry, ask)
-        self._owner.failed(ask, error, again)
-
-    def _retry(self, ask: Ask) -> None:
-        self._again = None
-        if self._running is ask:
-            self._submit(ask)
+            self.again.set(_AGAIN_SECONDS, self._submit, ask)
+        self.owner.failed(ask, error, again)

@@ -8,9 +8,7 @@ import pytest
 import pytest_asyncio
 
 from server.features.watches import watching as watch_queue
-from tests.features.watches.test_watching import ABLE, Guard
-from tests.support.fakes import FakeEngine
-from tests.support.rooms import room
+from tests.features.watches.test_watching import Guard, guarded
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +18,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest_asyncio.fixture
 async def guard() -> AsyncIterator[Guard]:
-    async with room(FakeEngine(capabilities=ABLE)) as one:
-        yield Guard(one)
+    async with guarded() as one:
+        yield one
 
 
 @pytest_asyncio.fixture

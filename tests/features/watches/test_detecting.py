@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,16 +18,15 @@ from server.features.watches.rule import overlaps
 from server.features.watches.watching import Watching
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import ClosedFilter
-from server.models.base import Capabilities, EngineRequest
+from server.models.base import EngineRequest
 from server.session.part import SessionContext
 from server.shared.watch_answers import Answer
-from tests.features.watches.test_watching import ABLE, Blacken, Guard, reply
+from tests.features.watches.test_watching import ABLE, THING, Blacken, Guard, guarded, reply
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import make_frame, room
+from tests.support.rooms import make_frame
 
-# Where the marked thing of a test's frames is: in pixels, and in thousandths
+# Where the marked thing of a test's frames is, in pixels
 PLACE = Box(120, 90, 200, 150)
-THING: list[float] = [375, 375, 625, 625]
 COMES, GOES, OTHER = "a thing comes", "the thing leaves", "somebody laughs"
 NEVER = "another thing comes"
 NO, YES = Answer(False, 0.8, None, "No."), Answer(True, 0.8, PLACE, "A thing.")
@@ -70,15 +68,6 @@ class Eye:
         return Watching(context, detector=self)
 
 
-@asynccontextmanager
-async def guarded(
-    eye: Eye, *filters: Any, capabilities: Capabilities = ABLE
-) -> AsyncIterator[Guard]:
-    engine = FakeEngine(capabilities=capabilities)
-    async with room(engine, *filters, watches=eye.part) as one:
-        yield Guard(one)
-
-
 @pytest.fixture
 def eye() -> Eye:
     return Eye()
@@ -86,14 +75,8 @@ def eye() -> Eye:
 
 @pytest_asyncio.fixture
 async def guard(eye: Eye) -> AsyncIterator[Guard]:
-    async with guarded(eye) as one:
+    async with guarded(watches=eye.part) as one:
         yield one
-
-
-def counted(guard: Guard, name: str, result: str) -> float:
-    wanted = f'qwen_camera_watch_{name}_total{{result="{result}"}} '
-    lines = guard.one.services.metrics.render().decode().splitlines()
-    return next((float(one.removeprefix(wanted)) for one in lines if one.startswith(wanted)), 0.0)
 
 
 async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(eye: Eye, guard: Guard) -> None:
@@ -102,12 +85,12 @@ async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(eye: Eye, gua
     await guard.show(times=4)
     for scene in range(2, 12):
         await guard.show(scene)
-    assert guard.engine.requests == []
+    assert guard.asked == 0
     assert guard.listed()[0]["armed"]
     # The crop is wider than the thing: its place there is another one.
     guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
     await guard.show(mark=True)
-    assert guard.engine.requests == []
+    assert guard.asked == 0
     await guard.show(mark=True, times=4)
     (request,) = guard.engine.requests
     assert request.picture.region is not None
@@ -116,16 +99,15 @@ async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(eye: Eye, gua
     (alert,) = guard.alerts()
     assert (alert["condition"], alert["reason"]) == (COMES, "So.")
     assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=0.06)
-    assert counted(guard, "confirmations", "yes") == 1
-    assert counted(guard, "detector_looks", "done") == len(eye.looks) > 10
+    assert guard.counted("watch_confirmations", "yes") == 1
+    assert guard.counted("watch_detector_looks", "done") == len(eye.looks) > 10
 
 
 async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
     """The same minute of a busy scene, with a thing that comes: both alert."""
     asked = []
     for part in (Eye().part, Watching):
-        async with room(FakeEngine(capabilities=ABLE), watches=part) as one:
-            guard = Guard(one)
+        async with guarded(watches=part) as guard:
             guard.engine.chunks = reply(False)
             guard.watch(condition=COMES)
             for scene in range(1, 50):
@@ -133,7 +115,7 @@ async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
             guard.engine.chunks = reply(True, where=THING)
             await guard.show(50, mark=True, times=4)
             assert len(guard.alerts()) == 1
-            asked.append(len(guard.engine.requests))
+            asked.append(guard.asked)
     assert asked[0] == 1
     assert asked[1] > 10
 
@@ -146,12 +128,12 @@ async def test_what_a_model_denies_stays_silent_for_longer_each_time(guard: Guar
     asked = []
     for _ in range(170):
         await guard.show(mark=True)
-        asked.append(len(guard.engine.requests))
+        asked.append(guard.asked)
     assert guard.alerts() == []
     at = [asked.index(number) / 2 for number in (1, 2, 3, 4)]
     apart = [round(later - sooner) for sooner, later in itertools.pairwise(at)]
     assert apart == pytest.approx([10, 20, 40], abs=2)
-    assert counted(guard, "confirmations", "no") == 4
+    assert guard.counted("watch_confirmations", "no") == 4
     guard.engine.chunks = reply(True, where=THING)
     await guard.show(mark=True, times=170)
     assert len(guard.alerts()) == 1
@@ -161,18 +143,18 @@ async def test_it_leaves(guard: Guard) -> None:
     """Of what is gone nothing has a place, and none is asked for."""
     guard.watch(condition=GOES)
     await guard.show(mark=True, times=4)
-    assert guard.engine.requests == []
+    assert guard.asked == 0
     guard.engine.chunks = reply(True)
     await guard.show(times=4)
     (alert,) = guard.alerts()
-    assert (alert["condition"], len(guard.engine.requests)) == (GOES, 1)
+    assert (alert["condition"], guard.asked) == (GOES, 1)
 
 
 async def test_what_is_there_at_the_beginning_does_not_alert(guard: Guard) -> None:
     guard.engine.chunks = reply(True, where=THING)
     guard.watch(condition=COMES, repeat=True, cooldown=0)
     await guard.show(mark=True, times=6)
-    assert (len(guard.engine.requests), guard.alerts()) == (1, [])
+    assert (guard.asked, guard.alerts()) == (1, [])
     # It goes, and comes anew.
     await guard.show(times=8)
     await guard.show(mark=True, times=3)
@@ -184,7 +166,7 @@ async def test_conditions_that_it_does_not_know_go_on_as_ever(guard: Guard) -> N
     guard.watch("a", OTHER)
     guard.watch("b", COMES)
     await guard.calm()
-    assert len(guard.engine.requests) == 2
+    assert guard.asked == 2
     assert all(OTHER in one.question for one in guard.engine.requests)
     assert not any(COMES in one.question for one in guard.engine.requests)
 
@@ -194,10 +176,10 @@ async def test_a_detector_that_cannot_look_is_given_up(eye: Eye, guard: Guard) -
     eye.blind = True
     guard.watch(condition=COMES)
     await guard.calm()
-    assert len(guard.engine.requests) == 2
+    assert guard.asked == 2
     await guard.alarm(where=[250, 250, 750, 750])
     assert len(guard.alerts()) == 1
-    assert (len(eye.looks), counted(guard, "detector_looks", "failed")) == (1, 1)
+    assert (len(eye.looks), guard.counted("watch_detector_looks", "failed")) == (1, 1)
 
 
 async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> None:
@@ -206,10 +188,10 @@ async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> Non
     for capabilities, asked in ((limited, 0), (ABLE, 2)):
         eye = Eye()
         eye.well = {GOES}
-        async with guarded(eye, capabilities=capabilities) as guard:
+        async with guarded(capabilities=capabilities, watches=eye.part) as guard:
             guard.watch(condition=COMES)
             await guard.calm()
-            assert len(guard.engine.requests) == asked
+            assert guard.asked == asked
             await guard.alarm(where=[250, 250, 750, 750])
             await guard.show(mark=True, times=2)
             assert len(guard.alerts()) == 1
@@ -236,14 +218,14 @@ async def test_a_model_that_fails_is_asked_again_later() -> None:
             raise EngineFailed("gone")
         return reply(True, where=THING)(request)
 
-    async with guarded(Eye()) as guard:
+    async with guarded(watches=Eye().part) as guard:
         guard.watch(condition=COMES)
         await guard.show(times=3)
         guard.engine.chunks = chunks
         await guard.show(mark=True, times=12)
         # One that may pass is made three times.
-        assert len(guard.engine.requests) == 3
-        assert counted(guard, "confirmations", "failed") == 1
+        assert guard.asked == 3
+        assert guard.counted("watch_confirmations", "failed") == 1
         failing = False
         await guard.show(mark=True, times=16)
         assert len(guard.alerts()) == 1
@@ -260,18 +242,17 @@ class Withhold(ClosedFilter):
 async def test_it_sees_only_what_the_filters_let_through(hide: type[ClosedFilter]) -> None:
     """The thing is there, and nobody sees it; a frame that is withheld is not looked at."""
     eye = Eye()
-    async with guarded(eye, hide()) as guard:
+    async with guarded(hide(), watches=eye.part) as guard:
         guard.watch(condition=COMES)
         await guard.show(mark=True, times=6)
         assert bool(eye.looks) is (hide is Blacken)
-        assert guard.engine.requests == []
+        assert guard.asked == 0
 
 
 async def test_nothing_is_looked_at_without_consent() -> None:
     eye = Eye()
-    async with room(FakeEngine(capabilities=ABLE), watches=eye.part) as one:
-        guard = Guard(one)
-        one.engines.current = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
+    async with guarded(watches=eye.part) as guard:
+        guard.one.engines.current = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
         guard.watch(condition=COMES)
         await guard.show(times=3)
         await guard.show(mark=True, times=6)
@@ -283,10 +264,10 @@ async def test_in_the_dark_it_sees_nothing_leave(guard: Guard) -> None:
     guard.engine.chunks = reply(False)
     guard.watch(condition=GOES)
     await guard.show(mark=True, times=4)
-    assert guard.engine.requests == []
+    assert guard.asked == 0
     await guard.show(dark=True, times=8)
     assert guard.alerts() == []
-    assert counted(guard, "confirmations", "no") == 0
+    assert guard.counted("watch_confirmations", "no") == 0
 
 
 async def looked_at(

@@ -14,13 +14,12 @@ from server.core.frames import BoxUnit, Kind, Role
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities
 from server.shared.watch_answers import conditions_in
-from tests.features.watches.test_detecting import COMES, Eye, counted
+from tests.features.watches.test_detecting import COMES, Eye
 from tests.features.watches.test_watching import ABLE, SHARES, THING, Guard, reply
 from tests.support.fakes import FakeEngine, engine_error, until
 from tests.support.rooms import room, settings
 
 FAR = "large.example"
-BOX: list[float] = [*THING]
 
 
 class Pair(Guard):
@@ -58,7 +57,7 @@ async def test_the_small_one_watches_and_describes_alone() -> None:
         assert guard.large.requests == []
         (alert,) = guard.alerts()
         assert alert["model"] == "small"
-        assert counted(guard, "confirmations", "yes") == 0
+        assert guard.counted("watch_confirmations", "yes") == 0
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -67,13 +66,13 @@ async def test_the_large_one_confirms_before_it_rings(seen: bool) -> None:
     async with pair(confirm=True) as guard:
         guard.watch()
         await guard.calm()
-        guard.large.chunks = reply(seen, where=BOX, why="Confirmed.")
+        guard.large.chunks = reply(seen, where=THING, why="Confirmed.")
         await guard.alarm()
         assert len(guard.large.requests) == 1
         assert guard.large.requests[0].kind is Kind.WATCH
         told = [(alert["reason"], alert["model"]) for alert in guard.alerts()]
         assert told == ([("Confirmed.", "large")] if seen else [])
-        assert counted(guard, "confirmations", "yes" if seen else "no") == 1
+        assert guard.counted("watch_confirmations", "yes" if seen else "no") == 1
 
 
 async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
@@ -83,7 +82,7 @@ async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
         await guard.show(times=4)
         guard.large.chunks = reply(True, where=[250.0, 250.0, 750.0, 750.0])
         await guard.show(mark=True, times=4)
-        assert (len(guard.engine.requests), len(guard.large.requests)) == (0, 1)
+        assert (guard.asked, len(guard.large.requests)) == (0, 1)
         assert [alert["model"] for alert in guard.alerts()] == ["large"]
 
 
@@ -95,7 +94,7 @@ async def test_boxes_are_those_of_the_model_that_confirms(scene: int) -> None:
         guard.watch()
         await guard.calm()
         guard.large.chunks = reply(True)
-        guard.engine.chunks = reply(True, where=BOX)
+        guard.engine.chunks = reply(True, where=THING)
         await guard.show(scene, mark=True, times=3)
         (alert,) = guard.alerts()
         assert "region" not in alert or alert["region"] != SHARES
@@ -133,7 +132,7 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
         guard.engine.elsewhere = "small.example"
         guard.watch()
         await guard.show(times=4)
-        assert guard.engine.requests == []
+        assert guard.asked == 0
         (listed,) = guard.listed()
         assert (listed["state"], "of the model that watches" in listed["reason"]) == (
             "cannot",
@@ -144,7 +143,7 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
         await until(lambda: len(guard.large.requests) == 1)
         guard.say(type="confirm", host="small.example")
         await guard.calm()
-        assert guard.engine.requests
+        assert guard.asked
         assert len(guard.large.requests) == 1
 
 
@@ -162,7 +161,7 @@ async def test_another_engine_that_takes_the_watches_over_needs_consent_too() ->
         guard.one.engines.settle = settle  # type: ignore[method-assign]
         guard.watch()
         await guard.show(times=4)
-        assert guard.engine.requests
+        assert guard.asked
         assert far.requests == []
         assert guard.listed()[0]["state"] == "cannot"
 
@@ -176,9 +175,9 @@ async def test_a_slow_answer_delays_no_watch() -> None:
         guard.say(type="chat", content="What is it?", id="q")
         guard.one.frame()
         await until(lambda: guard.large.open == 1)
-        guard.engine.chunks = reply(True, where=BOX)
+        guard.engine.chunks = reply(True, where=THING)
         guard.stage.show(1, mark=True)
-        await until(lambda: len(guard.engine.requests) >= 4)
+        await until(lambda: guard.asked >= 4)
         guard.stage.show(1, mark=True)
         found = await guard.one.until(lambda message: message["type"] == "alert")
         assert found["model"] == "small"
@@ -211,7 +210,7 @@ async def test_what_the_one_that_watches_cannot_watch_goes_to_the_one_that_answe
         await guard.calm()
         assert [one.get("model") for one in guard.listed()] == [None, "large"]
         assert {one["state"] for one in guard.listed()} == {"looking"}
-        guard.large.chunks = reply(True, where=BOX)
+        guard.large.chunks = reply(True, where=THING)
         await guard.show(mark=True)
         assert [one["watch"] for one in guard.alerts()] == ["kettle"]
         await guard.alarm()
@@ -231,7 +230,7 @@ async def test_the_quick_one_alerts_while_the_slow_one_thinks() -> None:
         guard.large.chunks = reply(False)
         await guard.calm()
         guard.large.hold()
-        guard.engine.chunks = reply(True, where=BOX)
+        guard.engine.chunks = reply(True, where=THING)
         guard.stage.show(1, mark=True)
         found = await guard.one.until(lambda message: message["type"] == "alert")
         assert (found["watch"], found["model"]) == ("red", "small")

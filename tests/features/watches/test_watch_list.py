@@ -80,14 +80,14 @@ async def test_an_engine_that_does_not_answer_is_said(
     watched: Guard, state: EngineState, words: str
 ) -> None:
     """At once, without a request; and it goes on when the engine is back."""
-    asked = len(watched.engine.requests)
+    asked = watched.asked
     watched.engine.state = state
     watched.one.session.engine_changed()
     await watched.show(3)
     (watch,) = watched.listed()
     assert watch["state"] == "cannot"
     assert watch["reason"].startswith(words)
-    assert len(watched.engine.requests) == asked
+    assert watched.asked == asked
     watched.engine.state = None
     watched.one.session.engine_changed()
     await goes_on(watched)
@@ -134,7 +134,7 @@ async def test_a_settled_scene_whose_look_failed_is_looked_at_again(guard: Guard
 
 async def test_a_second_look_that_failed_is_made_up_for(watched: Guard) -> None:
     """The thing is still there: it alerts with the next request."""
-    yes = reply(True, where=list(map(float, THING)))
+    yes = reply(True, where=THING)
 
     def chunks(request: EngineRequest) -> list[str]:
         watched.engine.fail_at = 0 if "Which of these" not in request.question else None

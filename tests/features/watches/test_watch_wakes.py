@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
 
 import av
 import pytest
@@ -14,15 +14,12 @@ import pytest_asyncio
 from server.core.errors import EngineFailed
 from server.core.frames import Frame
 from server.features.builtin.engine import BuiltinEngine
-from server.features.watches.rule import Order, Watches
-from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
+from server.features.watches.watching import Watching
 from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
-from server.session.request.builder import Allowance
-from server.session.request.parts import SessionServices
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import Answer
-from tests.features.watches.test_watching import ABLE, Guard, decoded, picture, reply
+from tests.features.watches.test_watching import ABLE, Guard, decoded, guarded, picture, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, Room, room
 
@@ -42,10 +39,6 @@ class Lamp(Guard):
         for _ in range(times):
             self.stage.show(1, dark=black, dim=not black)
             await self.quiet()
-
-    @property
-    def asked(self) -> int:
-        return len(self.engine.requests)
 
 
 def dark_is(wanted: bool) -> Callable[[EngineRequest], list[str]]:
@@ -179,16 +172,13 @@ async def test_each_comparison_is_reported_to_whom_wants_it(watched: Guard) -> N
 
 async def test_a_person_sets_what_counts_as_a_change() -> None:
     """From the server's setting on: of a faint thing nothing is asked, and with more of it something is."""
-    async with room(FakeEngine(capabilities=ABLE), limits=replace(LIMITS, sensitivity=0.25)) as one:
-        guard = Guard(one)
-        guard.watch()
-        await guard.calm()
-        asked = len(one.engine.requests)
+    async with guarded(calm=True, limits=replace(LIMITS, sensitivity=0.25)) as guard:
+        asked = guard.asked
         await guard.show(faint=True, times=4)
-        assert len(one.engine.requests) == asked
+        assert guard.asked == asked
         guard.say(type="settings", sensitivity=4)
         await guard.show(faint=True, times=2)
-        assert len(one.engine.requests) > asked
+        assert guard.asked > asked
 
 
 async def test_what_appears_while_something_larger_goes_alerts(watched: Guard) -> None:
@@ -212,22 +202,14 @@ class Noted(Attention):
         self.compared.append(change.value)
 
 
-def test_what_waits_is_compared_with_once_it_is_asked_about() -> None:
+async def test_what_waits_is_compared_with_once_it_is_asked_about(guard: Guard) -> None:
     """Not while a further engine is asked about the frame before it."""
-    rule = Watches(place={"red": 0, "a kettle": 1}.get)
-    rule.add(Order("r", "red"), 0.0)
-    rule.add(Order("k", "a kettle"), 0.0)
-    attention = Noted()
-    services = cast(SessionServices, None)
-    triggers = WatchTriggers(
-        attention=attention,
-        rule=rule,
-        frames=WatchFrames(services, lambda _: None, lambda: None),
-        allowance=Allowance(10**9, 0.0),
-        services=services,
-        minute=lambda: 600,
-        clock=lambda: 1.0,
-    )
+    watching: Watching = guard.one.session.part("watches")
+    rule, triggers = watching.rule, watching.triggers
+    rule.place = {"red": 0, "a kettle": 1}.get
+    triggers.attention = attention = Noted()
+    guard.watch("r", "red")
+    guard.watch("k", "a kettle")
     image = av.VideoFrame(64, 36, "yuv420p")
     scene = [Change(Why.SCENE, float(score), WHOLE, 0.0) for score in (0, 1)]
     frames = [Frame(f"f{at}", image, 64, 36, 1.0 + at, None, 1.0 + at, 0) for at in (0, 1)]
@@ -235,9 +217,9 @@ def test_what_waits_is_compared_with_once_it_is_asked_about() -> None:
     first = triggers.ask_early(frames[0], scene[0])
     assert first is not None
     assert triggers.ask_early(frames[1], scene[1]) is None
-    (rest,) = rule.answered(first, {"r": no}, 2.0, 600).asks
+    (rest,), _ = rule.answered(first, {"w1": no}, time.monotonic(), 600)
     triggers.follow([rest])
     assert (rest.rest, attention.compared) == (True, [0.0])
-    (second,) = rule.answered(rest, {"k": no}, 3.0, 600).asks
+    (second,), _ = rule.answered(rest, {"w2": no}, time.monotonic(), 600)
     triggers.follow([second])
     assert (second.frame_id, attention.compared) == ("f1", [0.0, 1.0])
