@@ -20,7 +20,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, supervise
 from server.core.errors import QwenCameraError
 from server.media.sound.pcm import NotPcm
 from server.models.openai import upstream
@@ -234,6 +234,8 @@ class SpeechFailed(SpeechError):
     code = "speech_failed"
 
 
+# Between two probes of a server that answers, and of one that does not
+PROBE_SECONDS, _RETRY_SECONDS = 10.0, 5.0
 # The socket is not tried again for so long after it was not offered or failed.
 _PAUSE_SECONDS = 60.0
 # A server lists some hundred models; their names are short.
@@ -452,6 +454,18 @@ class Refusals:
         """Return the error for a failure that the server reports without a status."""
         return SpeechFailed(f"{self._server} failed. Its own log says why.")
 
+    def event(self, raw: bytes | str) -> dict[str, Any]:
+        """Read an event. Raises the error of one that is none, or that reports an error."""
+        try:
+            event = read_json(raw)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise self.garbage()
+        if event.get("error") or event.get("type") in ("error", "speech.audio.error"):
+            raise self.of_status(upstream.event_status(event.get("error")))
+        return event
+
     def garbage(self, why: str = "") -> SpeechError:
         """Return the error for an answer that is none. `why`: the end of a sentence on the server."""
         return SpeechFailed(
@@ -463,12 +477,24 @@ class Refusals:
 class SpeechServer:
     """Owner of the state of a server that recognises or speaks, as far as both are the same.
 
-    `model` "" takes the first one that it lists. `socket`: its socket is wanted.
+    `what`: "recogniser" or "voice". `model` "" takes the first one that it lists. `socket`: its socket is
+    wanted. `on_change` is called whenever a probe finds that it answers again, or no more.
     """
 
     name = "server"
 
-    def __init__(self, http: SpeechHttp, *, model: str, socket: bool) -> None:
+    def __init__(
+        self,
+        what: str,
+        http: SpeechHttp,
+        *,
+        model: str,
+        socket: bool,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.on_change = on_change
+        self._tasks = TaskSet(what)
+        self._loop = what
         self.model = model
         self.ready = False
         self._what, self._address = http.refusals.what, http.refusals.address
@@ -494,8 +520,13 @@ class SpeechServer:
         """The other machine that it is; "" for this one."""
         return self._whereabouts.other
 
-    async def answers(self) -> bool:
-        """Find whether it answers, and its model; never raises an error."""
+    def start(self) -> None:
+        """Probe it from now on."""
+        self._tasks.spawn(supervise(self.probe, name=self._loop), name="probe")
+
+    async def probe(self) -> float:
+        """Find whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
+        before = self.ready, self.elsewhere
         await self._whereabouts.find()
         try:
             async with asyncio.timeout(self._listing.limits.probe):
@@ -517,7 +548,9 @@ class SpeechServer:
             )
         self.ready = ready
         self.trouble = "" if ready else self._listing.trouble(status)
-        return ready
+        if (ready, self.elsewhere) != before:
+            self.on_change()
+        return PROBE_SECONDS if ready else _RETRY_SECONDS
 
     def failed(self, trouble: str) -> None:
         """Note that it did not answer a request: it is not ready until a probe finds it again."""
@@ -536,6 +569,7 @@ class SpeechServer:
         )
 
     async def close(self) -> None:
+        await self._tasks.close()
         await self._listing.close()
 
 
@@ -654,7 +688,7 @@ class Exchange:
             raise self._errors.garbage(f"sends more than {most.messages:,} messages")
         if self._spent > most.total_bytes:
             raise self._errors.garbage(f"sends more than {most.total_bytes:,} bytes")
-        return raw if isinstance(raw, bytes) else self._event(raw)
+        return raw if isinstance(raw, bytes) else self._errors.event(raw)
 
     async def event(self) -> dict[str, Any]:
         """Return the next event as `next` does; a binary message is none."""
@@ -666,14 +700,3 @@ class Exchange:
     def abort(self) -> None:
         """Break the connection; a reader that waits gets ConnectionClosed."""
         self._socket.transport.abort()
-
-    def _event(self, raw: str) -> dict[str, Any]:
-        try:
-            event = read_json(raw)
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            raise self._errors.garbage()
-        if event.get("type") == "error" or event.get("error"):
-            raise self._errors.of_status(upstream.event_status(event.get("error")))
-        return event

@@ -31,9 +31,8 @@ class FakeWords:
         self.hold: asyncio.Event | None = None
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        assert not isinstance(sound, Sound)
         parts = []
         text = self.texts[len(self.heard) % len(self.texts)]
         try:

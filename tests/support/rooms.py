@@ -34,6 +34,7 @@ from server.features.recall.messages import RecallSettings
 from server.features.recall.recalling import Recalling, RecallLimits
 from server.features.voice_in.listening import Listening, ListeningTools
 from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
+from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
 from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
@@ -235,7 +236,8 @@ def session_features(
     anything, and nothing is around anybody; `voice`: None: pages read answers;
     `hearing`: None: no microphone.
     """
-    tools = hearing or ListeningTools()
+    nobody = ChosenRecogniser(None, lambda folder: LocalRecogniser(folder, ""), lambda: None)
+    tools = hearing or ListeningTools(nobody)
     limits = recall or RecallLimits(0.0, 0)
     parts: dict[str, MakePart] = {
         "cameras": lambda context: Cameras(context, lambda session_id, camera: None),

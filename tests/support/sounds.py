@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
@@ -71,3 +71,9 @@ def pieces(samples: Samples, captured: float = 0.0, size: int = PIECE) -> Iterat
     """Cut a sound as it comes from a microphone."""
     for begin in range(0, len(samples), size):
         yield Sound(samples[begin : begin + size], captured + begin / SOUND_RATE)
+
+
+async def stream(*pieces: Sound) -> AsyncIterator[Sound]:
+    """Give these pieces, one after the other."""
+    for piece in pieces:
+        yield piece

@@ -61,9 +61,8 @@ class CountingWords:
         self.turns = 0
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        assert not isinstance(sound, Sound)
         async for piece in sound:
             self.samples += len(piece.samples)
         self.turns += 1
@@ -122,7 +121,7 @@ class Speaker:
         self.one.engine.requests.clear()
 
     async def _settle(self) -> None:
-        stretch = self.one.session.part("voice_in")._stretch
+        stretch = self.one.session.part("voice_in").stretch
         await until(lambda: stretch is None or not stretch.detection.busy, 30)
 
     def _show(self) -> None:

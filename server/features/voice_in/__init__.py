@@ -27,7 +27,7 @@ def register(api: Api) -> None:
 
     settings = VoiceInSettings.of(api.settings)
     service = ListeningService(settings, api.settings.engine_python, changed)
-    api.run("recogniser", start=service.start, close=service.close, last=True)
+    api.run("recogniser", start=service.asr.start, close=service.asr.close, last=True)
     api.health(service.report)
     add_routes(api, service)
     tools = service.tools(api.pools, api.metrics)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.sound import SOUND_RATE, Sound
+from server.shared.onnx_file import session
 
 MODEL = Path(__file__).parent / "models" / "silero_vad_16k_sequence.onnx"
 # The model's own: samples of a chunk, and those of the chunk before that stand in front of it
@@ -61,12 +62,7 @@ class SpeechModel:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+        return session(MODEL)
 
     def run(self, chunk: Samples, state: State) -> tuple[float, State]:
         """Return a chunk's likelihood of speech, and the state after it. `chunk`: (1, 576)."""

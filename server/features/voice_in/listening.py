@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from server.core.aio import Bucket
+from server.core.aio import Bucket, Timer
 from server.core.errors import BadRequest
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in import messages
@@ -25,7 +25,7 @@ from server.features.voice_in.detector import CHUNK, Chunk, Detector, Onset, Spe
 from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
 from server.features.voice_in.messages import ListeningState, MicrophoneSettings, PushToTalk
 from server.features.voice_in.recogniser import Recogniser
-from server.features.voice_in.spoken_questions import Recognising, SoundRing, SpokenQuestions
+from server.features.voice_in.spoken_questions import SoundRing, SpokenQuestions
 from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECONDS, TurnJudge
 from server.features.voice_in.turns import (
     MOST_TURN_SECONDS,
@@ -35,7 +35,6 @@ from server.features.voice_in.turns import (
     Began,
     Dropped,
     Ended,
-    EndOfTurn,
     Paused,
     Resumed,
     TurnEvent,
@@ -70,8 +69,7 @@ class _Stretch:
 class ListeningTools:
     """The parts that all microphones share."""
 
-    # None: spoken questions need an engine that hears
-    recogniser: Recogniser | None = None
+    recogniser: Recogniser
     # Finds speech in what microphones send; None: the server takes no microphone
     speech_model: SpeechModel | None = None
     # Threads of the detectors; None: a thread of the event loop's own
@@ -93,12 +91,14 @@ class Listening(SessionPart):
         self._mode = MicrophoneMode.OFF
         self._silence = SILENCE_SECONDS
         self._attended = True
-        self._ring = SoundRing(RING_SECONDS)
+        # The microphone's last 30 seconds; empty while it is off
+        self.recent = SoundRing(RING_SECONDS)
         # None while nothing is heard
-        self._stretch: _Stretch | None = None
-        self._words = Recognising(tools.recogniser, context.requests)
-        self._spoken = SpokenQuestions(context, self._ring, self._words, on_change=self._report)
-        self._release: asyncio.TimerHandle | None = None
+        self.stretch: _Stretch | None = None
+        self.spoken = SpokenQuestions(
+            context, self.recent, tools.recogniser, on_change=self._report
+        )
+        self._release = Timer()
         self._presses = Bucket(_PRESSES, _MOST_PRESSES, time.monotonic())
         self._reported: str | None = None
         self.handlers = {MicrophoneSettings: self._configure, PushToTalk: self.push}
@@ -107,27 +107,22 @@ class Listening(SessionPart):
     def ready(self) -> dict[str, Any]:
         return {
             "microphone": self._tools.speech_model is not None,
-            "recogniser": self._words.available,
-            "elsewhere": self._words.elsewhere,
+            "recogniser": self._tools.recogniser.ready,
+            "elsewhere": self._tools.recogniser.elsewhere,
         }
 
     @property
     def on(self) -> bool:
         """True while the microphone hears the scene: not where a button says what is meant."""
-        return self._stretch is not None and self._mode is MicrophoneMode.HANDS_FREE
+        return self.stretch is not None and self._mode is MicrophoneMode.HANDS_FREE
 
     @property
     def talking(self) -> bool:
         """True while the person talks, and until the words are known."""
-        if self._stretch is None:
+        if self.stretch is None:
             return False
-        speaks = self._stretch.turns.state is not TurnState.WAITING
-        return speaks or self._spoken.before is not None
-
-    @property
-    def recent(self) -> SoundRing:
-        """The microphone's last 30 seconds; empty while it is off."""
-        return self._ring
+        speaks = self.stretch.turns.state is not TurnState.WAITING
+        return speaks or self.spoken.before is not None
 
     # Switching
 
@@ -135,7 +130,7 @@ class Listening(SessionPart):
         """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
         if message.microphone is None and message.silence_ms is None:
             return
-        mode = message.microphone if message.microphone is not None else self._mode
+        mode = message.microphone or self._mode
         if mode is not MicrophoneMode.OFF and self._tools.speech_model is None:
             raise BadRequest(
                 "This server takes no microphone: it is switched off (MICROPHONE).",
@@ -147,8 +142,8 @@ class Listening(SessionPart):
             self._stop()
         if message.silence_ms is not None:
             self._silence = message.silence_ms / 1000
-        if self._stretch is not None:
-            self._stretch.turns.set_silence(self._silence)
+        if self.stretch is not None:
+            self.stretch.turns.set_silence(self._silence)
         self._start()
         self._report()
 
@@ -166,7 +161,7 @@ class Listening(SessionPart):
         """Take the state of the button. Does nothing unless the microphone waits for it, nor for the
         presses of a client that presses without end.
         """
-        stretch = self._stretch
+        stretch = self.stretch
         if stretch is None or self._mode is not MicrophoneMode.PUSH:
             return
         now = time.monotonic()
@@ -178,28 +173,27 @@ class Listening(SessionPart):
                 self._apply(stretch.turns.press(now))
         elif stretch.turns.held:
             stretch.turns.release(now)
-            loop = asyncio.get_running_loop()
-            self._release = loop.call_later(_RELEASE_SECONDS, self._released)
+            self._release.set(_RELEASE_SECONDS, self._released)
         self._report()
 
     def cancel(self, id: str | None) -> None:
         """Give up the turn that would become the question of this id; None: any."""
-        turn, before = self._spoken.turn, self._spoken.before
-        if turn is not None and id in (None, turn.id) and self._stretch is not None:
-            self._apply(self._stretch.turns.give_up())
+        turn, before = self.spoken.turn, self.spoken.before
+        if turn is not None and id in (None, turn.id) and self.stretch is not None:
+            self._apply(self.stretch.turns.give_up())
         if before is not None and id in (None, before.id):
-            self._spoken.forget_before()
+            self.spoken.forget_before()
         self._report()
 
     async def close(self) -> None:
         """Stop and forget everything."""
         self._stop()
-        await self._spoken.close()
+        await self.spoken.close()
 
     def _start(self) -> None:
         model = self._tools.speech_model
         wanted = self._mode is not MicrophoneMode.OFF and self._attended
-        if not wanted or self._stretch is not None or model is None:
+        if not wanted or self.stretch is not None or model is None:
             return
         detection = SpeechDetection(
             model,
@@ -209,49 +203,47 @@ class Listening(SessionPart):
             patience=self._patience,
         )
         judge = self._tools.turn_judge
-        self._stretch = _Stretch(
+        self.stretch = _Stretch(
             detection,
             Foreground(),
-            Turns(EndOfTurn() if judge is not None else None),
+            Turns(judged=judge is not None),
             BargeIn(),
             Onset(),
             TurnChecks(judge, self._judged) if judge is not None else None,
         )
-        self._stretch.turns.set_silence(self._silence)
+        self.stretch.turns.set_silence(self._silence)
         self._line.on_sound = self._on_sound
         self._line.on_microphone = self._on_microphone
 
     def _stop(self) -> None:
         self._line.on_sound = self._line.on_microphone = None
-        if self._stretch is not None:
-            self._go_on(self._stretch.barge_in)
-            self._stretch.detection.close()
+        if self.stretch is not None:
+            self._go_on(self.stretch.barge_in)
+            self.stretch.detection.renew()
             self._forget_check()
-        self._stretch = None
-        if self._release is not None:
-            self._release.cancel()
-            self._release = None
-        self._ring.clear()
-        self._spoken.forget()
+        self.stretch = None
+        self._release.cancel()
+        self.recent.clear()
+        self.spoken.forget()
 
     def _on_microphone(self, sending: bool) -> None:
         """Drop the turn of a microphone that was muted in the middle of it."""
-        if not sending and self._stretch is not None:
-            self._apply(self._stretch.turns.give_up())
-            self._stretch.detection.renew()
-            self._go_on(self._stretch.barge_in)
-            self._ring.clear()
+        if not sending and self.stretch is not None:
+            self._apply(self.stretch.turns.give_up())
+            self.stretch.detection.renew()
+            self._go_on(self.stretch.barge_in)
+            self.recent.clear()
         self._report()
 
     # Sound
 
     def _on_sound(self, sound: Sound) -> None:
-        self._ring.add(sound)
-        self._spoken.add(sound)
-        stretch = self._stretch
+        self.recent.add(sound)
+        self.spoken.add(sound)
+        stretch = self.stretch
         if stretch is None:
             return
-        between = self._mode is MicrophoneMode.PUSH and self._spoken.turn is None
+        between = self._mode is MicrophoneMode.PUSH and self.spoken.turn is None
         if not between or stretch.turns.held:
             stretch.detection.add(sound)
 
@@ -259,12 +251,12 @@ class Listening(SessionPart):
         """Return the number of chunks that may be heard together: over an answer each counts."""
         if self._speaker.talking or self._mode is MicrophoneMode.PUSH:
             return 1
-        return self._stretch.turns.patience if self._stretch is not None else 1
+        return self.stretch.turns.patience if self.stretch is not None else 1
 
     def _on_chunks(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
-            if self._stretch is not None:
-                self._hear(self._stretch, chunk)
+            if self.stretch is not None:
+                self._hear(self.stretch, chunk)
         self._report()
 
     def _hear(self, stretch: _Stretch, chunk: Chunk) -> None:
@@ -284,7 +276,7 @@ class Listening(SessionPart):
                 self._sound_at(change)
             if stretch.onset.hears(chunk):
                 self._sounded(chunk.at)
-        self._spoken.show()
+        self.spoken.show()
         self._apply(stretch.turns.hear(chunk, voice))
 
     def _sound_at(self, loudness: Loudness) -> None:
@@ -306,9 +298,8 @@ class Listening(SessionPart):
         barge_in.reset()
 
     def _released(self) -> None:
-        self._release = None
-        if self._stretch is not None:
-            self._apply(self._stretch.turns.expire(time.monotonic()))
+        if self.stretch is not None:
+            self._apply(self.stretch.turns.expire(time.monotonic()))
             self._report()
 
     # Turns
@@ -317,44 +308,44 @@ class Listening(SessionPart):
         for event in events:
             match event:
                 case Began():
-                    self._spoken.begin(event, over_answer=self._speaker.talking)
+                    self.spoken.begin(event, over_answer=self._speaker.talking)
                 case Paused():
-                    self._spoken.pause(event.at)
+                    self.spoken.pause(event.at)
                 case Resumed():
                     self._forget_check()
-                    self._spoken.resume()
+                    self.spoken.resume()
                 case Asked():
                     self._ask(event)
                 case Ended():
                     self._forget_check()
-                    self._spoken.end(event)
+                    self.spoken.end(event)
                 case Dropped():
                     self._forget_check()
-                    self._spoken.drop()
+                    self.spoken.drop()
 
     def _ask(self, asked: Asked) -> None:
         """Have a model judge the turn's sound so far."""
-        if self._stretch is None or self._stretch.checks is None:
+        if self.stretch is None or self.stretch.checks is None:
             return
         since = max(asked.since, asked.until - SPECTROGRAM_SECONDS)
-        sound = self._ring.slice(since, asked.until)
+        sound = self.recent.slice(since, asked.until)
         if sound is None:
             self._judged(asked.number, None)
         else:
-            self._stretch.checks.ask(asked.number, sound)
+            self.stretch.checks.ask(asked.number, sound)
 
     def _judged(self, number: int, complete: bool | None) -> bool:
         """Take the answer of a check; returns False where it came too late to be of use."""
-        if self._stretch is None:
+        if self.stretch is None:
             return False
-        used, events = self._stretch.turns.answer(number, complete)
+        used, events = self.stretch.turns.answer(number, complete)
         self._apply(events)
         self._report()
         return used
 
     def _forget_check(self) -> None:
-        if self._stretch is not None and self._stretch.checks is not None:
-            self._stretch.checks.close()
+        if self.stretch is not None and self.stretch.checks is not None:
+            self.stretch.checks.close()
 
     # State
 
@@ -366,12 +357,12 @@ class Listening(SessionPart):
             self._outbox.put(messages.Listening(state=state))
 
     def _state(self) -> ListeningState:
-        if self._stretch is None or not self._line.microphone:
+        if self.stretch is None or not self._line.microphone:
             return "off"
-        turn = self._spoken.turn
+        turn = self.spoken.turn
         if turn is not None:
             return "silence" if turn.after is not None else "speech"
-        return "recognising" if self._spoken.before is not None else "waiting"
+        return "recognising" if self.spoken.before is not None else "waiting"
 
 
 # Sound that may wait for the detector; beyond, all of it is dropped
@@ -432,12 +423,8 @@ class SpeechDetection:
         self._detect()
 
     def renew(self) -> None:
-        """Take another detector: other sound follows, and the one before may be at work."""
+        """Forget all sound: other sound follows, or none. The detector of before may be at work."""
         self._detector = Detector(self._model)
-        self.close()
-
-    def close(self) -> None:
-        """Forget all sound; nothing more is found in it."""
         self._waiting.clear()
         self._samples = 0
         self._detecting = None
@@ -485,7 +472,7 @@ class TurnChecks:
         self._running: asyncio.Future[bool] | None = None
         # The check that the turn waits for, and its time's end; None without one
         self._number: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer()
         # Its sound, while an earlier check still runs
         self._waiting: Sound | None = None
         # The running one was counted: it took too long.
@@ -500,7 +487,7 @@ class TurnChecks:
         """Make a check in place of the one before."""
         self.close()
         self._number = number
-        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._late)
+        self._timer.set(ANSWER_SECONDS, self._late)
         if self._running is None:
             self._begin(number, sound)
         else:
@@ -513,9 +500,8 @@ class TurnChecks:
         self._forget()
 
     def _forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._number = self._timer = self._waiting = None
+        self._timer.cancel()
+        self._number = self._waiting = None
 
     def _begin(self, number: int, sound: Sound) -> None:
         check = self._judge.begin(sound.samples)

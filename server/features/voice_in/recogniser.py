@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from websockets.exceptions import ConnectionClosed
 from server.core.errors import Draining
 from server.core.sound import SOUND_RATE, Sound
 from server.media.sound.pcm import wav
-from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.speech import (
@@ -79,11 +77,11 @@ class Recogniser(Protocol):
         ...
 
     def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """Stream the text so far, then the whole text once with `final`.
 
-        `sound`: all of it, or its pieces while it is spoken; the text of nothing said is empty.
+        `sound`: its pieces while it is spoken; the text of nothing said is empty.
         `language`: BCP 47; None lets the recogniser decide. Closing the generator (`aclose`) or
         cancelling its consumer stops the work at once.
         """
@@ -101,8 +99,8 @@ class Pieces:
     MiB, 4,096 messages of 64 KiB on the socket, and 4,000 characters of words.
     """
 
-    def __init__(self, sound: AsyncIterator[Sound] | Sound) -> None:
-        self._source = _once(sound) if isinstance(sound, Sound) else sound
+    def __init__(self, sound: AsyncIterator[Sound]) -> None:
+        self._source = sound
         self._kept: list[Sound] = []
         self._samples = 0
         # More came than may.
@@ -134,10 +132,6 @@ class Pieces:
         return Sound(samples, self._kept[0].captured)
 
 
-async def _once(sound: Sound) -> AsyncIterator[Sound]:
-    yield sound
-
-
 class ServerRecogniser(SpeechServer):
     """One server; see `Recogniser`. `model` "" takes the first one that it lists.
 
@@ -152,16 +146,18 @@ class ServerRecogniser(SpeechServer):
         api_key: str = "",
         model: str = "",
         realtime: bool = False,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         limits = SpeechLimits()
         address = address_of(base_url)
         self.name = "realtime" if realtime else "transcriptions"
         self._http = Transcriptions(address, api_key, limits)
         self._socket = Realtime(address, api_key, limits)
-        super().__init__(self._http.http, model=model, socket=realtime)
+        http = self._http.http
+        super().__init__("recogniser", http, model=model, socket=realtime, on_change=on_change)
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`."""
         pieces = Pieces(sound)
@@ -365,9 +361,6 @@ class Transcriptions:
                     raise self._refusals.broken()
                 yield reading.end()
 
-    async def close(self) -> None:
-        await self.http.close()
-
 
 class _Reading:
     """The words of one answer so far."""
@@ -380,15 +373,7 @@ class _Reading:
 
     def take(self, event: bytes) -> Words | None:
         """Read an event, or a whole answer; None for nothing new. Raises SpeechError."""
-        try:
-            data = json.loads(event)
-        except (ValueError, RecursionError):
-            raise self._refusals.garbage() from None
-        if not isinstance(data, dict):
-            raise self._refusals.garbage()
-        if data.get("error"):
-            status = upstream.event_status(data["error"])
-            raise self._refusals.of_status(status)
+        data = self._refusals.event(event)
         kind = data.get("type")
         if kind == "transcript.text.delta":
             return self._more(data.get("delta"))
@@ -482,7 +467,7 @@ class LocalRecogniser(SpeechWorker):
         return f"The speech model {self._folder.name} could not be loaded ({reason}). {remedy}"
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`. The words come after the end of the sound."""
         whole = await Pieces(sound).rest()
@@ -521,7 +506,7 @@ class ChosenRecogniser:
         make: Callable[[Path], LocalRecogniser],
         on_change: Callable[[], None],
     ) -> None:
-        """`settled`: that of the settings; `make(folder)`: a local one, not started yet."""
+        """`settled`: that of the settings, a server or a local one; `make(folder)`: a local one, not started yet."""
         self.settled = settled
         self._make = make
         self._on_change = on_change
@@ -546,12 +531,17 @@ class ChosenRecogniser:
         return self.now.elsewhere if self.now is not None else ""
 
     def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`."""
         if (now := self.now) is None:
             raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
         return now.recognise(sound, language=language)
+
+    def start(self) -> None:
+        """Load that of the settings, or probe its server from now on."""
+        if self.settled is not None:
+            self.settled.start()
 
     async def choose(self, folder: Path) -> None:
         """Begin to load the model of a folder, in place of the one chosen before. Raises Draining."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.core.aio import Pools, TaskSet, supervise
+from server.core.aio import Pools
 from server.core.errors import BadRequest
 from server.core.metrics import Metrics
 from server.features.voice_in.detector import SpeechModel
@@ -17,14 +17,13 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
-from server.shared.onnx_file import ModelTrouble, ModelUnusable
+from server.shared.onnx_file import ModelUnusable
 from server.shared.speech import described, models_python
 
 if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-_PROBE_SECONDS = 15.0
 MOST_FOLDER_CHARS = 1000
 
 
@@ -39,29 +38,28 @@ class ListeningService:
     ) -> None:
         """`on_change`: called when the recogniser answers again, or no more."""
         self._settings = settings
-        self._python = models_python(python)
-        self._on_change = on_change
-        self._tasks = TaskSet("recogniser")
-        # The reason why the model for the end of turns is not used; None before `tools`, and where it is
-        self._turn_trouble: ModelTrouble | None = None
-        # That of the settings; a server before a local one
-        self.recogniser: ServerRecogniser | LocalRecogniser | None = None
+        # The model for the end of turns as operators see it; None without one, and before `tools`
+        self._turn_model: dict[str, str] | None = None
+
+        def local(folder: Path, *, chosen: bool = True) -> LocalRecogniser:
+            return LocalRecogniser(
+                folder, models_python(python), chosen=chosen, on_change=on_change
+            )
+
+        # A server before a local one
+        settled: ServerRecogniser | LocalRecogniser | None = None
         if settings.transcription_base_url:
-            self.recogniser = ServerRecogniser(
+            settled = ServerRecogniser(
                 base_url=settings.transcription_base_url,
                 api_key=settings.transcription_api_key.get_secret_value(),
                 model=settings.transcription_model,
                 realtime=settings.transcription_realtime,
+                on_change=on_change,
             )
         elif settings.transcription_local_model is not None:
-            self.recogniser = self._local(settings.transcription_local_model)
+            settled = local(settings.transcription_local_model, chosen=False)
         # The one that sessions use
-        self.asr = ChosenRecogniser(
-            self.recogniser, lambda folder: self._local(folder, chosen=True), on_change
-        )
-
-    def _local(self, folder: Path, *, chosen: bool = False) -> LocalRecogniser:
-        return LocalRecogniser(folder, self._python, chosen=chosen, on_change=self._on_change)
+        self.asr = ChosenRecogniser(settled, local, on_change)
 
     def tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
         """Make what sessions use."""
@@ -78,38 +76,28 @@ class ListeningService:
             "turn_model",
             "The end-of-turn model by state",
             ("state",),
-            lambda: {(found["state"],): 1.0} if (found := self._turn_model()) else {},
+            lambda: {(found["state"],): 1.0} if (found := self._turn_model) else {},
         )
         turn_checks(metrics)
-        if self._turn_path is None:
+        path = self._settings.end_of_turn_model
+        if path is None or not self._settings.microphone:
             return None
         try:
-            model = TurnModel(self._turn_path, self._settings.end_of_turn_sha256)
+            model = TurnModel(path, self._settings.end_of_turn_sha256)
         except ModelUnusable as error:
-            self._turn_trouble = error.trouble
+            detail = str(error.trouble)
+            self._turn_model = {"name": path.name, "state": "misconfigured", "detail": detail}
             log.warning(
-                "END_OF_TURN_MODEL is not used: silence alone ends turns",
-                extra={"reason": str(self._turn_trouble)},
+                "END_OF_TURN_MODEL is not used: silence alone ends turns", extra={"reason": detail}
             )
             return None
+        self._turn_model = {"name": path.name, "state": "ready", "detail": ""}
         log.info("END_OF_TURN_MODEL is loaded")
         return TurnJudge(model, pools.judge, metrics)
 
-    @property
-    def _turn_path(self) -> Path | None:
-        """The model for the end of turns; None where nobody would use it."""
-        return self._settings.end_of_turn_model if self._settings.microphone else None
-
-    def _turn_model(self) -> dict[str, str] | None:
-        if self._turn_path is None:
-            return None
-        trouble = self._turn_trouble
-        state = "ready" if trouble is None else "misconfigured"
-        return {"name": self._turn_path.name, "state": state, "detail": str(trouble or "")}
-
     def report(self) -> dict[str, Any]:
         """Describe those that answer, for operators."""
-        return {"recogniser": described(self.asr.now), "end_of_turn": self._turn_model()}
+        return {"recogniser": described(self.asr.now), "end_of_turn": self._turn_model}
 
     def seen(self) -> dict[str, Any]:
         """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""
@@ -118,7 +106,7 @@ class ListeningService:
             folder, one = self.asr.chosen
             chosen = {**(described(one) or {}), "folder": folder}
             del chosen["name"]
-        return {"recogniser": described(self.recogniser), "chosen": chosen}
+        return {"recogniser": described(self.asr.settled), "chosen": chosen}
 
     async def choose(self, folder: str) -> None:
         """Begin to load the recogniser of a folder. Raises BadRequest for one without a model, Draining."""
@@ -129,27 +117,6 @@ class ListeningService:
                 " path of one that has."
             )
         await self.asr.choose(path)
-
-    def start(self) -> None:
-        """Load that of this machine, or probe its server from now on."""
-        if isinstance(self.recogniser, LocalRecogniser):
-            self.recogniser.start()
-        if isinstance(self.recogniser, ServerRecogniser):
-            probing = supervise(self.probe, name="recogniser")
-            self._tasks.spawn(probing, name="recogniser")
-
-    async def probe(self) -> float:
-        """Ask the recogniser's server for its state. Returns the seconds until the next time."""
-        assert isinstance(self.recogniser, ServerRecogniser)
-        before = self.recogniser.ready, self.recogniser.elsewhere
-        await self.recogniser.answers()
-        if (self.recogniser.ready, self.recogniser.elsewhere) != before:
-            self._on_change()
-        return _PROBE_SECONDS
-
-    async def close(self) -> None:
-        await self._tasks.close()
-        await self.asr.close()
 
 
 def _readable(file: Path) -> bool:

@@ -26,7 +26,6 @@ from server.media.camera import Asked
 from server.models.routing import is_stop, order_in
 from server.session.part import SessionContext
 from server.session.request.answers import Spoken
-from server.session.request.builder import RequestBuilder
 from server.shared.speech import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class SpokenQuestions:
         self,
         context: SessionContext,
         ring: SoundRing,
-        recognising: Recognising,
+        recogniser: Recogniser,
         *,
         on_change: Callable[[], None],
     ) -> None:
@@ -54,8 +53,11 @@ class SpokenQuestions:
         self._outbox = context.outbox
         self._reuse = context.reuse
         self._on_change = on_change
-        self._recognising = recognising
-        self._tasks = TaskSet("spoken-questions")
+        self._recogniser = recogniser
+        self._consent = context.requests.consent.purpose(
+            "Sound", lambda: recogniser.elsewhere, confirmed=True
+        )
+        self.tasks = TaskSet("spoken-questions")
         # The turn that is spoken now; None between turns
         self.turn: SpokenTurn | None = None
         # The turn before it, whose words are on their way; None without one
@@ -73,12 +75,8 @@ class SpokenQuestions:
 
     def forget(self) -> None:
         """Drop both turns, with their tasks."""
-        for turn in (self.turn, self.before):
-            if turn is not None:
-                self._forget(turn)
-        if self.turn is not None:
-            self._reuse.cancel_ahead()
-        self.turn = self.before = None
+        self.drop()
+        self.forget_before()
 
     def forget_before(self) -> None:
         """Give up the words of the turn before."""
@@ -89,7 +87,7 @@ class SpokenQuestions:
     async def close(self) -> None:
         """Forget everything, and wait until nothing works on it."""
         self.forget()
-        await self._tasks.close()
+        await self.tasks.close()
 
     def begin(self, began: Began, *, over_answer: bool = False) -> None:
         """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""
@@ -99,15 +97,13 @@ class SpokenQuestions:
         if (before := self._ring.slice(began.since, self._ring.end)) is not None:
             turn.add(before)
         turn.show(self._camera.newest)
-        if self._recognising.available:
-            turn.task = self._tasks.spawn(self._recognise(turn), name="recognise")
+        if self._recogniser.ready:
+            turn.task = self.tasks.spawn(self._recognise(turn), name="recognise")
 
     def pause(self, at: float) -> None:
         """Take the frame of the words, and send it ahead of them."""
-        if self.turn is None:
-            return
-        self.turn.said = at
-        self.turn.after = self._tasks.spawn(self._frame_after(at), name="frame")
+        if self.turn is not None:
+            self.turn.after = self.tasks.spawn(self._frame_after(at), name="frame")
 
     async def _frame_after(self, at: float) -> Frame | None:
         """Return the first frame captured after a time, and send it ahead; None when none comes."""
@@ -151,11 +147,10 @@ class SpokenQuestions:
         if turn is None:
             return
         self.turn = None
-        turn.said = ended.said
         turn.doubtful = ended.unsure and turn.over_answer
         turn.whole = self._ring.slice(ended.since, ended.until)
         if turn.after is None:
-            turn.after = self._tasks.spawn(self._frame_after(ended.said), name="frame")
+            turn.after = self.tasks.spawn(self._frame_after(ended.said), name="frame")
         turn.finish()
         if turn.task is None and turn.doubtful:
             # An engine that hears would take it for a question.
@@ -165,7 +160,7 @@ class SpokenQuestions:
             if not self._context.services.current_engine().status.capabilities.audio_in:
                 self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
                 return
-            turn.task = self._tasks.spawn(self._ask_by_sound(turn), name="ask")
+            turn.task = self.tasks.spawn(self._ask_by_sound(turn), name="ask")
         if not turn.task.done():
             if self.before is not None:
                 # As a question replaces the one before
@@ -174,12 +169,20 @@ class SpokenQuestions:
 
     # Words
 
+    def words(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`; in the language that the client has set.
+
+        Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
+        """
+        self._consent.check()
+        language = self._context.requests.preferences.language or None
+        return self._recogniser.recognise(sound, language=language)
+
     async def _recognise(self, turn: SpokenTurn) -> None:
         try:
             words = await self._words(turn)
-            pointing = find_pointing(words.times)
-            if words.text.strip():
-                await self._ask(turn, words.text.strip(), pointing)
+            if text := words.text.strip():
+                await self._ask(turn, text, find_pointing(words.times))
         except QwenCameraError as error:
             self._failed(turn, error)
         except Exception as exc:  # noqa: BLE001
@@ -201,7 +204,7 @@ class SpokenQuestions:
         # Recognising takes as long as speaking does, and then some.
         try:
             async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
-                async with aclosing(self._recognising.words(turn.sound())) as stream:
+                async with aclosing(self.words(turn.sound())) as stream:
                     async for words in stream:
                         if not words.final:
                             turn.worded = True
@@ -252,8 +255,6 @@ class SpokenQuestions:
         if self.turn is turn:
             # It failed while the person still speaks: the rest becomes another turn.
             self.turn = None
-        if self.before is turn:
-            self.before = None
         self._reuse.cancel_ahead()
 
 
@@ -286,8 +287,7 @@ class SpokenTurn:
         self.after: asyncio.Task[Frame | None] | None = None
         # Recognises and asks; None before
         self.task: asyncio.Task[None] | None = None
-        # Set when it has ended: the end of speech, and the whole sound
-        self.said = 0.0
+        # Set when it has ended
         self.whole: Sound | None = None
         self.dropped = 0
         # The client has words of it.
@@ -358,37 +358,6 @@ class SpokenTurn:
         if self.after is not None:
             self.after.cancel()
             self.after = None
-
-
-class Recognising:
-    """One session's use of the server's recogniser."""
-
-    def __init__(self, recogniser: Recogniser | None, requests: RequestBuilder) -> None:
-        self._recogniser = recogniser
-        self._requests = requests
-        self._consent = requests.consent.purpose("Sound", lambda: self.elsewhere, confirmed=True)
-
-    @property
-    def available(self) -> bool:
-        """True while there is a recogniser that answers."""
-        return self._recogniser is not None and self._recogniser.ready
-
-    @property
-    def elsewhere(self) -> str:
-        """The other machine that gets the sound; "" for none."""
-        return self._recogniser.elsewhere if self._recogniser is not None else ""
-
-    def words(self, sound: AsyncIterator[Sound] | Sound) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`; in the language that the client has set.
-
-        Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
-        """
-        if self._recogniser is None:
-            raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
-        self._consent.check()
-        return self._recogniser.recognise(
-            sound, language=self._requests.preferences.language or None
-        )
 
 
 # The words of a question that point at what is in front of the camera: "this", "hier". Pure.

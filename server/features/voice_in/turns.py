@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.core.aio import Steps
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk
 from server.features.voice_in.foreground import Voice
 
@@ -37,13 +36,6 @@ class TurnState(StrEnum):
     WAITING = "waiting"
     SPEECH = "speech"
     SILENCE = "silence"
-
-
-_STEPS = {
-    TurnState.WAITING: (TurnState.SPEECH,),
-    TurnState.SPEECH: (TurnState.SILENCE, TurnState.WAITING),
-    TurnState.SILENCE: (TurnState.SPEECH, TurnState.WAITING),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +87,10 @@ TurnEvent = Began | Paused | Resumed | Asked | Ended | Dropped
 class Turns:
     """The turns of one microphone, chunk by chunk in order."""
 
-    def __init__(self, rule: EndOfTurn | None = None) -> None:
-        """`rule`: None where silence alone ends a turn; else each `Asked` wants an `answer`."""
-        self._rule = rule
-        self._state = Steps(TurnState.WAITING, _STEPS)
+    def __init__(self, *, judged: bool = False) -> None:
+        """`judged`: a model's word counts, and each `Asked` wants an `answer`; else silence alone ends a turn."""
+        self._rule = EndOfTurn(judged)
+        self.state = TurnState.WAITING
         self._silence = SILENCE_SECONDS
         # Speech of the newest chunks while waiting
         self._onset: list[float] = []
@@ -112,10 +104,6 @@ class Turns:
         # The button is held; after that, the time at which it was released
         self.held = False
         self._released: float | None = None
-
-    @property
-    def state(self) -> TurnState:
-        return self._state.now
 
     @property
     def unsure(self) -> bool:
@@ -151,16 +139,15 @@ class Turns:
             self._sure += voice is Voice.PERSON
             self._said = chunk.end
             if self.state is TurnState.SILENCE:
-                self._state.to(TurnState.SPEECH)
+                self.state = TurnState.SPEECH
                 events.append(Resumed())
-                if self._rule is not None:
-                    self._rule.begin()
+                self._rule.begin()
         elif (
             self.state is TurnState.SPEECH
             and self._speech >= _LEAST_SPEECH
             and reached(chunk.end - self._said, PAUSE_SECONDS)
         ):
-            self._state.to(TurnState.SILENCE)
+            self.state = TurnState.SILENCE
             events.append(Paused(self._said))
         number = self._check(chunk)
         if self._over(chunk):
@@ -171,7 +158,7 @@ class Turns:
 
     def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
         """Take a model's answer to an `Asked`, None for none. Returns whether it was of use."""
-        if self._rule is None or not self._rule.answer(number, complete):
+        if not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
         return True, [self._end(self._heard)] if self._rule.over(silence, self._wanted) else []
@@ -218,19 +205,16 @@ class Turns:
         return [Began(self._since)]
 
     def _begin(self, since: float, *, speech: int, said: float) -> None:
-        self._state.to(TurnState.SPEECH)
+        self.state = TurnState.SPEECH
         self._since, self._speech, self._said = since, speech, said
         self._sure = 0
         self._released = None
         self._onset.clear()
-        if self._rule is not None:
-            self._rule.begin()
+        self._rule.begin()
 
     def _check(self, chunk: Chunk) -> int | None:
         """Return the number of the check to make after a chunk, None for none."""
-        if self._rule is None or self.held or self._released is not None:
-            return None
-        if self.state is not TurnState.SILENCE:
+        if self.held or self._released is not None or self.state is not TurnState.SILENCE:
             return None
         return self._rule.ask(chunk.end - self._said, self._wanted)
 
@@ -239,12 +223,7 @@ class Turns:
             return True
         if self._released is not None:
             return chunk.end >= self._released
-        if self.held:
-            return False
-        silence = chunk.end - self._said
-        if self._rule is not None:
-            return self._rule.over(silence, self._wanted)
-        return reached(silence, self._wanted)
+        return not self.held and self._rule.over(chunk.end - self._said, self._wanted)
 
     def _end(self, until: float) -> Ended | Dropped:
         if self._speech < _LEAST_SPEECH:
@@ -254,10 +233,9 @@ class Turns:
         return ended
 
     def _drop(self) -> Dropped:
-        self._state.to(TurnState.WAITING)
+        self.state = TurnState.WAITING
         self.held, self._released = False, None
-        if self._rule is not None:
-            self._rule.begin()
+        self._rule.begin()
         return Dropped()
 
 
@@ -276,7 +254,9 @@ MOST_WAIT_SECONDS = 2.0
 class EndOfTurn:
     """The rule for one pause after the other. Each check has a number, and takes one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, judged: bool) -> None:
+        """`judged`: False for no checks."""
+        self._judged = judged
         self._number = 0
         self.begin()
 
@@ -292,7 +272,7 @@ class EndOfTurn:
     def ask(self, silence: float, wanted: float) -> int | None:
         """Return the number of the check to make now, None for none. `wanted`: the person's silence."""
         due = sum(reached(silence, one) for one in CHECKS)
-        if due <= self._count or self._asked is not None or self._complete:
+        if not self._judged or due <= self._count or self._asked is not None or self._complete:
             return None
         if wanted >= MOST_WAIT_SECONDS:
             return None  # no answer would change anything

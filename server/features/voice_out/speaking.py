@@ -101,7 +101,7 @@ class Speaking(SessionPart, Speaker):
         # The voice's machine may have the answers; else the page reads them.
         self._consent = context.requests.consent.purpose("Answers", self._elsewhere)
         # Answers are spoken.
-        self._wanted = False
+        self.wanted = False
         # The answer that is spoken now; None without one
         self._now: Utterance | None = None
         # One that was begun while nobody wanted it spoken, until its first word; "" without one
@@ -119,20 +119,22 @@ class Speaking(SessionPart, Speaker):
         return {
             "voice": self._voice is not None and self._voice.ready,
             "elsewhere": self._elsewhere(),
-            "speak": self._wanted,
+            "speak": self.wanted,
         }
 
     def _elsewhere(self) -> str:
         return self._voice.elsewhere if self._voice is not None else ""
 
     def _set(self, message: SpeakSettings) -> None:
-        if message.speak is None or message.speak == self._wanted:
+        if message.speak is None or message.speak == self.wanted:
             return
-        if message.speak:
-            # The person has switched speech on, where the page names the voice's machine.
-            self._consent.give()
         self.wanted = message.speak
-        if message.speak and self._unspoken:
+        if not message.speak:
+            self.drop()
+            return
+        # The person has switched speech on, where the page names the voice's machine.
+        self._consent.give()
+        if self._unspoken:
             # Pressed while the model thinks, or at once before the question, on a slow link
             self.begin(self._unspoken)
 
@@ -142,18 +144,8 @@ class Speaking(SessionPart, Speaker):
         return chosen or await in_pool(services.prepare_pool, services.language_of, answer)
 
     @property
-    def wanted(self) -> bool:
-        return self._wanted
-
-    @wanted.setter
-    def wanted(self, wanted: bool) -> None:
-        self._wanted = wanted
-        if not wanted:
-            self.drop()
-
-    @property
     def can_play(self) -> bool:
-        return self._wanted and self._line.connected
+        return self.wanted and self._line.connected
 
     @property
     def id(self) -> str:
@@ -175,7 +167,7 @@ class Speaking(SessionPart, Speaker):
 
     def begin(self, id: str, *, by_engine: bool = False) -> None:
         self.drop()
-        if not self._wanted:
+        if not self.wanted:
             self._unspoken = id
             return
         by_engine = by_engine and self._line.connected
@@ -254,6 +246,7 @@ class Speaking(SessionPart, Speaker):
 
     def stop(self) -> None:
         self.wanted = False
+        self.drop()
 
     # The way of a piece
 
@@ -319,7 +312,7 @@ class Speaking(SessionPart, Speaker):
                     if not begun:
                         begun = True
                         self._metrics.first_chunk.observe(time.monotonic() - asked)
-                        now.begin_piece(piece, player.played + player.waiting)
+                        now.marks.append(Mark(piece, player.played + player.waiting))
                     rate = chunk.rate
                     player.play(fade.add(chunk.samples), rate)
                     # A voice may make sound far quicker than it is heard.
@@ -336,7 +329,7 @@ class Speaking(SessionPart, Speaker):
                 self._let_page_read(now, piece)
         if begun:
             player.play(fade.end(), rate)
-            now.end_piece(player.played + player.waiting)
+            now.marks[-1].end = player.played + player.waiting
 
     async def _stalled(self) -> bool:
         """Wait until the player has room; True when nothing of it is taken for `STALL_SECONDS`."""
@@ -433,7 +426,8 @@ class Utterance:
         self.waiting: list[Piece] = []
         self._sentences = Sentences()
         self._text: list[str] = []
-        self._marks: list[Mark] = []
+        # When each piece that the voice spoke is played
+        self.marks: list[Mark] = []
         # The last piece of the answer so far
         self._last: Piece | None = None
         # The part that the page has read itself: its end in the answer, and where it began
@@ -453,14 +447,6 @@ class Utterance:
             self.whole = True
             self._take(self._sentences.end())
 
-    def begin_piece(self, piece: Piece, at: float) -> None:
-        """Note that a piece's sound begins `at` these seconds."""
-        self._marks.append(Mark(piece, at))
-
-    def end_piece(self, at: float) -> None:
-        """Note that the sound of the newest piece ends there."""
-        self._marks[-1].end = at
-
     def read(self, end: int) -> None:
         """Note that the page has read the answer up to there."""
         self._read = max(self._read, min(end, self._last.end if self._last is not None else 0))
@@ -476,7 +462,7 @@ class Utterance:
             return bool(self.waiting)
         if self.by_page:
             return self._read < self._last.end
-        mark = self._marks[-1] if self._marks else None
+        mark = self.marks[-1] if self.marks else None
         if mark is None or mark.piece is not self._last or mark.end is None:
             return True
         return played < mark.end
@@ -489,7 +475,7 @@ class Utterance:
                 return None
             return next((one for one in self.waiting if heard <= one.end), self._last)
         found = None
-        for mark in self._marks:
+        for mark in self.marks:
             if mark.begin > played:
                 break
             found = mark.piece
@@ -501,7 +487,7 @@ class Utterance:
             return self._heard_of_engine(played)
         answer = "".join(self._text)
         by_voice = ""
-        for mark in self._marks:
+        for mark in self.marks:
             if mark.begin >= played:
                 break
             # A piece whose end is not known yet has at least what was played of it.

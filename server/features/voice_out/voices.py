@@ -7,11 +7,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +17,9 @@ import httpx2
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
-from server.core.aio import TaskSet, supervise
 from server.features.voice_out.settings import VoiceOutSettings
-from server.features.voice_out.worker.streaming import StreamOptions
+from server.features.voice_out.worker.streaming import StreamOptions, language_name
 from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
-from server.models.openai import upstream
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.processes.wire import Message
@@ -48,21 +44,9 @@ if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-# Seconds between two looks at a server that answers, and at one that does not
-PROBE_SECONDS = 10.0
-_RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceLimits(SpeechLimits):
-    """The limits of a voice; `total` is for all of a text's sound.
-
-    Whoever listens waits for it: after these the browser's own voice reads on.
-    """
-
-    first: float = 2.0
-    between: float = 2.0
-    total: float = 120.0
+# Those of a voice; `total` is for all of a text's sound. Whoever listens waits for it: after these the
+# browser's own voice reads on.
+LIMITS = SpeechLimits(first=2.0, between=2.0, total=120.0)
 
 
 class ServerVoice(SpeechServer):
@@ -80,15 +64,10 @@ class ServerVoice(SpeechServer):
         voice: str = "",
         socket: bool = False,
     ) -> None:
-        limits = VoiceLimits()
         address = address_of(base_url)
-        self._http = Synthesis(address, api_key, voice, limits)
-        self._socket = SynthesisSocket(address, api_key, voice, limits)
-        super().__init__(self._http.http, model=model, socket=socket)
-
-    async def probe(self) -> float:
-        """Find whether the server answers, and its model. Returns seconds until the next look."""
-        return PROBE_SECONDS if await self.answers() else _RETRY_SECONDS
+        self._http = Synthesis(address, api_key, voice, LIMITS)
+        self._socket = SynthesisSocket(address, api_key, voice, LIMITS)
+        super().__init__("voice", self._http.http, model=model, socket=socket)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
@@ -133,17 +112,12 @@ class SynthesisSocket:
         self, text: str, *, model: str, language: str | None
     ) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Raises NotOffered before any sound."""
-        config: dict[str, Any] = {
+        config = {
             "type": "session.config",
             "response_format": "pcm",
             "stream_audio": True,
+            **_named(model, self._voice, language),
         }
-        if model:
-            config["model"] = model
-        if self._voice:
-            config["voice"] = self._voice
-        if name := language_name(language):
-            config["language"] = name
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
         due = min(deadline, now() + self._limits.first)
@@ -184,16 +158,12 @@ SOUND_BYTES = 8 * 1024 * 1024
 _OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
 # Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
 _FIRST_FRAMES = 2
-# Names of languages as Qwen3-TTS has them
-LANGUAGES = {
-    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "de": "German",
-    "fr": "French", "ru": "Russian", "pt": "Portuguese", "es": "Spanish", "it": "Italian",
-}  # fmt: skip
 
 
-def language_name(tag: str | None) -> str:
-    """Return the name of a BCP 47 tag's language as Qwen3-TTS has it; "" for one that it has not."""
-    return LANGUAGES.get((tag or "").partition("-")[0].lower(), "")
+def _named(model: str, voice: str, language: str | None) -> dict[str, str]:
+    """Return the fields that say who speaks; what has no name is left to the server."""
+    named = {"model": model, "voice": voice, "language": language_name(language)}
+    return {field: name for field, name in named.items() if name}
 
 
 class Synthesis:
@@ -217,10 +187,18 @@ class Synthesis:
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
         due = min(deadline, now() + self._limits.first)
+        fields = {
+            "input": text,
+            "response_format": "pcm",
+            "stream": True,
+            "stream_format": "audio",
+            "initial_codec_chunk_frames": _FIRST_FRAMES,
+            **_named(model, self._voice, language),
+        }
         async with AsyncExitStack() as stack:
             with self.http.errors():
                 async with asyncio.timeout_at(due):
-                    answer = await self.http.send(self._fields(text, model, language), stack)
+                    answer = await self.http.send(fields, stack)
                 kind = answer.headers.get("content-type", "")
                 chunks = (
                     _Events(answer, self._refusals)
@@ -235,25 +213,6 @@ class Synthesis:
                     due = min(deadline, now() + self._limits.between)
                 if not any_sound:
                     raise self._refusals.garbage("sent no sound")
-
-    def _fields(self, text: str, model: str, language: str | None) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            "input": text,
-            "response_format": "pcm",
-            "stream": True,
-            "stream_format": "audio",
-            "initial_codec_chunk_frames": _FIRST_FRAMES,
-        }
-        if name := language_name(language):
-            fields["language"] = name
-        if model:
-            fields["model"] = model
-        if self._voice:
-            fields["voice"] = self._voice
-        return fields
-
-    async def close(self) -> None:
-        await self.http.close()
 
 
 class _Body:
@@ -286,14 +245,7 @@ class _Events:
     async def next(self, due: float) -> VoiceChunk | None:
         """See `_Body.next`; raises SpeechError and BrokenStream, too."""
         while (event := await self._stream.next(due)) is not None:
-            try:
-                data = json.loads(event)
-            except (ValueError, RecursionError):
-                raise self._refusals.garbage() from None
-            if not isinstance(data, dict):
-                raise self._refusals.garbage()
-            if data.get("error") or data.get("type") == "speech.audio.error":
-                raise self._refusals.of_status(upstream.event_status(data.get("error")))
+            data = self._refusals.event(event)
             if data.get("type") == "speech.audio.done":
                 return None
             if isinstance(rate := data.get("sample_rate", data.get("sample_rate_hz")), int):
@@ -345,8 +297,6 @@ class LocalVoice(SpeechWorker):
             remedy="Set SPEECH_PYTHON to a Python that has qwen-tts.",
         )
         self._rate = 0
-        # The names of its voices
-        self.voices: tuple[str, ...] = ()
         # Deviations from the options
         self.notes: list[str] = []
 
@@ -382,7 +332,7 @@ class LocalVoice(SpeechWorker):
             ) from None
 
     def on_loaded(self, header: Mapping[str, Any]) -> None:
-        self._rate, self.voices = int(header["rate"]), tuple(header["voices"])
+        self._rate = int(header["rate"])
 
     def on_message(self, message: Message) -> None:
         if message.type == "note":
@@ -397,7 +347,6 @@ class VoiceService:
     def __init__(self, settings: VoiceOutSettings, python: Path | None) -> None:
         # Speaks answers; without one pages do
         self.voice: ServerVoice | LocalVoice | None = None
-        self._tasks = TaskSet("voice")
         if settings.speech_local_model is not None:
             self.voice = LocalVoice(
                 settings.speech_local_model,
@@ -420,13 +369,10 @@ class VoiceService:
 
     def start(self) -> None:
         """Load it, or probe its server from now on."""
-        if isinstance(self.voice, LocalVoice):
+        if self.voice is not None:
             self.voice.start()
-        elif self.voice is not None:
-            self._tasks.spawn(supervise(self.voice.probe, name="voice"), name="voice")
 
     async def close(self) -> None:
-        await self._tasks.close()
         if self.voice is not None:
             await self.voice.close()
 

@@ -22,6 +22,7 @@ from server.features.voice_in.recogniser import LocalRecogniser, Words
 from server.shared.speech import SpeechFailed, SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon
+from tests.support.sounds import stream
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
@@ -52,7 +53,7 @@ async def recogniser(folder: Path) -> AsyncIterator[LocalRecogniser]:
 
 
 async def said(one: LocalRecogniser, sound: Sound, language: str | None = None) -> list[Words]:
-    return [words async for words in one.recognise(sound, language=language)]
+    return [words async for words in one.recognise(stream(sound), language=language)]
 
 
 async def test_words_with_their_times(recogniser: LocalRecogniser) -> None:
@@ -75,7 +76,7 @@ async def test_longer_than_a_model_takes_at_once(recogniser: LocalRecogniser) ->
 async def test_a_sound_that_is_given_up_holds_nobody_up(recogniser: LocalRecogniser) -> None:
     """The next one is taken at once; its words are its own."""
     (before,) = await said(recogniser, noise(1.0))
-    async with aclosing(recogniser.recognise(noise(50.0), language=None)) as words:
+    async with aclosing(recogniser.recognise(stream(noise(50.0)), language=None)) as words:
         task = asyncio.ensure_future(anext(words))
         await soon(lambda: recogniser._worker.busy)
         task.cancel()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from server.shared.speech import (
     SpeechTimeout,
     SpeechUnavailable,
 )
+from tests.support.sounds import stream
 from tests.support.transcription_server import TranscriptionServer
 
 LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)
@@ -79,15 +81,25 @@ async def talking(talk: Talk) -> AsyncIterator[Server]:
         yield server
 
 
-async def pieces() -> AsyncIterator[Sound]:
-    for piece in PIECES:
-        yield piece
-        await asyncio.sleep(0)
+async def spoken(pause: Callable[[], Awaitable[object]]) -> AsyncIterator[Sound]:
+    """Two pieces, with a pause between them."""
+    yield PIECES[0]
+    await pause()
+    yield PIECES[1]
 
 
-async def said(server: Server, limits: SpeechLimits = LIMITS, key: str = "") -> list[Words]:
-    client = Realtime(server.address, key, limits)
-    return [one async for one in client.recognise(Pieces(pieces()), model="m")]
+def recognised(
+    server: Server,
+    sound: AsyncIterator[Sound] | None = None,
+    limits: SpeechLimits = LIMITS,
+    key: str = "",
+) -> AsyncGenerator[Words, None]:
+    found = Pieces(sound or stream(*PIECES))
+    return Realtime(server.address, key, limits).recognise(found, model="m")
+
+
+async def last(words: AsyncGenerator[Words, None]) -> Words:
+    return [one async for one in words][-1]
 
 
 async def well(server: Server, socket: ServerConnection) -> None:
@@ -102,7 +114,7 @@ async def well(server: Server, socket: ServerConnection) -> None:
 async def test_the_whole_exchange() -> None:
     """The model, the beginning, the sound, its end; the words as they come."""
     async with talking(well) as server:
-        words = await said(server, key="k")
+        words = [one async for one in recognised(server, key="k")]
     assert words == [
         Words("What", False),
         Words("What is this?", False),
@@ -132,17 +144,13 @@ async def test_words_come_while_it_is_spoken() -> None:
         await server.until_final(socket)
         await put(socket, type="transcription.done", text="What is it")
 
-    async def slowly() -> AsyncIterator[Sound]:
-        yield PIECES[0]
-        await heard.wait()
-        yield PIECES[1]
-
-    async with talking(talk) as server:
-        words = Realtime(server.address, "", LIMITS).recognise(Pieces(slowly()), model="m")
-        async with aclosing(words):
-            assert await anext(words) == Words("What", False)
-            heard.set()
-            assert await anext(words) == Words("What is it", True)
+    async with (
+        talking(talk) as server,
+        aclosing(recognised(server, spoken(heard.wait), LIMITS)) as words,
+    ):
+        assert await anext(words) == Words("What", False)
+        heard.set()
+        assert await anext(words) == Words("What is it", True)
 
 
 def sends(*events: dict[str, Any] | str | bytes, created: bool = True, final: bool = False) -> Talk:
@@ -194,7 +202,7 @@ async def test_answers_that_are_none(talk: Talk) -> None:
     """Errors, other things, too much, broken off: an error of ours without the server's text."""
     async with talking(talk) as server:
         with pytest.raises(SpeechFailed) as raised:
-            await said(server)
+            await last(recognised(server))
         assert "secret" not in raised.value.message + raised.value.visitor_message
         async with asyncio.timeout(5):
             await server.gone.wait()
@@ -212,34 +220,26 @@ async def test_a_slow_server(talk: Talk, limits: SpeechLimits) -> None:
     """Its time begins with the end of the sound."""
     async with talking(talk) as server:
         with pytest.raises(SpeechTimeout):
-            await said(server, limits)
+            await last(recognised(server, limits=limits))
 
 
 async def test_a_person_may_speak_for_longer_than_the_server_may_think() -> None:
     """No limit of the server's runs while sound comes."""
-
-    async def slowly() -> AsyncIterator[Sound]:
-        yield PIECES[0]
-        await asyncio.sleep(0.6)
-        yield PIECES[1]
-
+    limits = SpeechLimits(connect=10.0, first=0.5, between=0.5)
     async with talking(well) as server:
-        limits = SpeechLimits(connect=10.0, first=0.5, between=0.5)
-        words = Realtime(server.address, "", limits).recognise(Pieces(slowly()), model="m")
-        assert [one async for one in words][-1] == Words("What is this?", True)
+        words = recognised(server, spoken(partial(asyncio.sleep, 0.6)), limits)
+        assert await last(words) == Words("What is this?", True)
 
 
 async def test_a_sound_that_fails_is_what_is_said() -> None:
     """Its own error comes out, and the socket closes."""
 
-    async def broken() -> AsyncIterator[Sound]:
-        yield PIECES[0]
+    async def breaks() -> None:
         raise SpeechFailed("the sound's own")
 
     async with talking(sends(final=True)) as server:
-        words = Realtime(server.address, "", LIMITS).recognise(Pieces(broken()), model="m")
         with pytest.raises(SpeechFailed, match="the sound's own"):
-            await anext(words)
+            await anext(recognised(server, spoken(breaks)))
 
 
 async def test_cancel_closes_the_socket() -> None:
@@ -251,13 +251,8 @@ async def test_cancel_closes_the_socket() -> None:
         await put(socket, type="transcription.delta", delta="What")
         await server.until_final(socket)
 
-    async def endlessly() -> AsyncIterator[Sound]:
-        yield PIECES[0]
-        await asyncio.Event().wait()
-
     async with talking(talk) as server:
-        words = Realtime(server.address, "", LIMITS).recognise(Pieces(endlessly()), model="m")
-        async with aclosing(words):
+        async with aclosing(recognised(server, spoken(asyncio.Event().wait))) as words:
             assert await anext(words) == Words("What", False)
         async with asyncio.timeout(5):
             await server.gone.wait()
@@ -270,7 +265,7 @@ async def test_where_it_is_not_offered(status: int) -> None:
     async with TranscriptionServer() as server:
         server.upgrade = status
         server.extra = [f"location: ws{server.base_url.removeprefix('http')}/realtime"]
-        found = Pieces(pieces())
+        found = Pieces(stream(*PIECES))
         words = Realtime(server.base_url, "", LIMITS).recognise(found, model="m")
         with pytest.raises(SpeechUnavailable if status == 302 else NotOffered):
             await anext(words)
@@ -280,18 +275,13 @@ async def test_where_it_is_not_offered(status: int) -> None:
     assert len(whole.samples) == 4 * 320
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, SpeechUnavailable), (500, SpeechFailed)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, SpeechUnavailable), (500, SpeechFailed), (0, SpeechUnavailable)]
+)
 async def test_refusals(status: int, kind: type[SpeechError]) -> None:
-    """As over HTTP."""
+    """As over HTTP; also where nobody is there."""
     async with TranscriptionServer() as server:
         server.upgrade = status
+        address = server.base_url if status else "http://127.0.0.1:9/v1"
         with pytest.raises(kind):
-            await anext(Realtime(server.base_url, "", LIMITS).recognise(pieces(), model="m"))
-
-
-async def test_nobody_there() -> None:
-    """A server that is down."""
-    async with TranscriptionServer() as server:
-        pass
-    with pytest.raises(SpeechUnavailable):
-        await anext(Realtime(server.base_url, "", LIMITS).recognise(pieces(), model="m"))
+            await anext(Realtime(address, "", LIMITS).recognise(stream(*PIECES), model="m"))

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import wave
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -37,15 +37,12 @@ from server.shared.speech import (
     SpeechTimeout,
     SpeechUnavailable,
 )
+from tests.support.sounds import stream
 from tests.support.transcription_server import TranscriptionServer
 
+NOBODY = "http://127.0.0.1:9/v1"
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)
 CREATED = {"type": "session.created"}
-
-
-async def pieces() -> AsyncIterator[Sound]:
-    yield Sound(WHOLE.samples[:320], 5.0)
-    yield Sound(WHOLE.samples[320:], 5.02)
 
 
 @pytest_asyncio.fixture
@@ -54,42 +51,57 @@ async def server() -> AsyncIterator[TranscriptionServer]:
         yield one
 
 
-async def said(recogniser: Recogniser, sound: AsyncIterator[Sound] | Sound) -> list[Words]:
-    return [one async for one in recogniser.recognise(sound, language="en")]
+Connect = Callable[..., ServerRecogniser]
 
 
-async def test_a_probe_finds_state_and_model(server: TranscriptionServer) -> None:
-    """The first model listed, unless one is named; a server without a list is taken, too."""
-    recogniser = ServerRecogniser(base_url=server.base_url, api_key="k")
+@pytest_asyncio.fixture
+async def connect(server: TranscriptionServer) -> AsyncIterator[Connect]:
+    """Makes recognisers of the server, which are closed at the end."""
+    made: list[ServerRecogniser] = []
+
+    def connect(**given: Any) -> ServerRecogniser:
+        made.append(ServerRecogniser(**{"base_url": server.base_url, **given}))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        await one.close()
+
+
+async def said(recogniser: Recogniser, *sound: Sound) -> list[Words]:
+    pieces = sound or (Sound(WHOLE.samples[:320], 5.0), Sound(WHOLE.samples[320:], 5.02))
+    return [one async for one in recogniser.recognise(stream(*pieces), language="en")]
+
+
+async def test_a_probe_finds_state_and_model(server: TranscriptionServer, connect: Connect) -> None:
+    """The first model listed, unless one is named; a server without a list is taken, too, until it is gone."""
+    changes: list[bool] = []
+    recogniser: ServerRecogniser = connect(
+        api_key="k", on_change=lambda: changes.append(recogniser.ready)
+    )
     assert not recogniser.ready
     server.models = ["whisper-large", "other"]
-    assert await recogniser.answers()
+    await recogniser.probe()
     assert recogniser.ready
     assert recogniser.elsewhere == ""
     assert recogniser.name == "transcriptions"
-    await said(recogniser, WHOLE)
+    await said(recogniser)
     assert server.requests[-1].fields["model"] == "whisper-large"
     server.models = None
-    assert await recogniser.answers()
+    await recogniser.probe()
+    assert recogniser.ready
     server.key = "other"
-    assert not await recogniser.answers()
-    assert not recogniser.ready
-    await recogniser.close()
-    named = ServerRecogniser(base_url=server.base_url, api_key="other", model="mine")
-    assert await named.answers()
-    await said(named, WHOLE)
+    await recogniser.probe()
+    assert changes == [True, False]
+    named = connect(api_key="other", model="mine")
+    await named.probe()
+    assert named.ready
+    await said(named)
     assert server.requests[-1].fields["model"] == "mine"
-    await named.close()
-
-
-async def test_a_server_that_is_gone_is_not_ready() -> None:
-    """Until it is back."""
-    async with TranscriptionServer() as server:
-        recogniser = ServerRecogniser(base_url=server.base_url)
-        assert await recogniser.answers()
-    assert not await recogniser.answers()
-    assert "api" not in repr(recogniser)
-    await recogniser.close()
+    assert "other" not in repr(named)
+    gone = connect(base_url=NOBODY)
+    await gone.probe()
+    assert not gone.ready
 
 
 def test_another_machine_is_named() -> None:
@@ -99,25 +111,25 @@ def test_another_machine_is_named() -> None:
         ServerRecogniser(base_url="gpu.example.org")
 
 
-async def test_pieces_go_over_http_as_one(server: TranscriptionServer) -> None:
+async def test_pieces_go_over_http_as_one(server: TranscriptionServer, connect: Connect) -> None:
     """In their order; no sound is not sent."""
-    recogniser = ServerRecogniser(base_url=server.base_url)
-    assert await said(recogniser, pieces()) == [Words("What is this?", True)]
+    recogniser = connect()
+    assert await said(recogniser) == [Words("What is this?", True)]
     assert server.requests[0].file.endswith(WHOLE.samples.tobytes())
     silence = Sound(np.empty(0, np.int16), 0.0)
     assert await said(recogniser, silence) == [Words("", True)]
     assert len(server.requests) == 1
-    await recogniser.close()
 
 
-async def test_the_socket_goes_first_where_it_is_wanted(server: TranscriptionServer) -> None:
+async def test_the_socket_goes_first_where_it_is_wanted(
+    server: TranscriptionServer, connect: Connect
+) -> None:
     """Its words are taken; without the setting it is not tried."""
     server.upgrade = [CREATED, {"type": "transcription.done", "text": "by socket"}]
-    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
+    recogniser = connect(realtime=True)
     assert recogniser.name == "realtime"
-    assert await said(recogniser, pieces()) == [Words("by socket", True)]
+    assert await said(recogniser) == [Words("by socket", True)]
     assert server.requests == []
-    await recogniser.close()
 
 
 @pytest.mark.parametrize(
@@ -125,49 +137,46 @@ async def test_the_socket_goes_first_where_it_is_wanted(server: TranscriptionSer
     [404, 500, [], [{"type": "error", "error": "no"}], [CREATED, {"type": "error", "error": "no"}]],
 )
 async def test_http_takes_over_with_the_whole_sound(
-    server: TranscriptionServer, upgrade: int | list[object]
+    server: TranscriptionServer, connect: Connect, upgrade: int | list[object]
 ) -> None:
     """A socket that is not offered, or fails before any words, is not tried again for a while."""
     server.upgrade = upgrade
-    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
+    recogniser = connect(realtime=True)
     for count in (1, 2):
-        assert await said(recogniser, pieces()) == [Words("What is this?", True)]
+        assert await said(recogniser) == [Words("What is this?", True)]
         assert server.requests[-1].file.endswith(WHOLE.samples.tobytes())
         assert (len(server.requests), server.upgrades) == (count, 1)
-    await recogniser.close()
 
 
-async def test_words_are_not_said_twice(server: TranscriptionServer) -> None:
+async def test_words_are_not_said_twice(server: TranscriptionServer, connect: Connect) -> None:
     """A socket that fails after its first words is the end."""
     delta = {"type": "transcription.delta", "delta": "What"}
     server.upgrade = [CREATED, delta, {"type": "error", "error": "no"}]
-    recogniser = ServerRecogniser(base_url=server.base_url, realtime=True)
     with pytest.raises(SpeechFailed):
-        await said(recogniser, pieces())
+        await said(connect(realtime=True))
     assert server.requests == []
-    await recogniser.close()
 
 
 @pytest.mark.parametrize("realtime", [False, True])
-async def test_more_than_a_minute_is_refused(server: TranscriptionServer, realtime: bool) -> None:
+async def test_more_than_a_minute_is_refused(
+    server: TranscriptionServer, connect: Connect, realtime: bool
+) -> None:
     """By either way, and nothing of it is sent over HTTP."""
     server.upgrade = [CREATED]
-    recogniser = ServerRecogniser(base_url=server.base_url, realtime=realtime)
     long = Sound(np.zeros(int(MOST_SOUND_SECONDS * SOUND_RATE) + 1, np.int16), 0.0)
     with pytest.raises(SpeechRefused):
-        await said(recogniser, long)
+        await said(connect(realtime=realtime), long)
     assert server.requests == []
-    await recogniser.close()
 
 
 # Sound in parts, as one
 
 
-async def parts(*lengths: int) -> AsyncIterator[Sound]:
-    at = 0
-    for length in lengths:
-        yield Sound(np.arange(at, at + length).astype(np.int16), at / SOUND_RATE)
-        at += length
+def parts(*lengths: int) -> AsyncIterator[Sound]:
+    ends = np.cumsum(lengths)
+    cut = np.split(np.arange(sum(lengths)).astype(np.int16), ends[:-1])
+    begins = (ends - lengths) / SOUND_RATE
+    return stream(*(Sound(one, at) for one, at in zip(cut, begins, strict=True)))
 
 
 async def test_pieces_become_one() -> None:
@@ -183,9 +192,9 @@ async def test_pieces_become_one() -> None:
 async def test_one_sound_stays_as_it_is() -> None:
     """Nothing is copied; no sound is None."""
     sound = Sound(np.ones(5, np.int16), 1.0)
-    assert await Pieces(sound).rest() is sound
-    assert await Pieces(Sound(np.empty(0, np.int16), 1.0)).rest() is None
-    assert await Pieces(parts()).rest() is None
+    assert await Pieces(stream(sound)).rest() is sound
+    assert await Pieces(parts(0)).rest() is None
+    assert await Pieces(stream()).rest() is None
 
 
 async def test_too_long() -> None:
@@ -219,7 +228,7 @@ class Fake:
         self.started += 1
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         yield Words(f"{self.name} {language}", True)
 
@@ -244,7 +253,7 @@ class Rig:
         self.changes += 1
 
     async def words(self) -> list[str]:
-        return [one.text async for one in self.ear.recognise(WHOLE, language="de")]
+        return [one.text async for one in self.ear.recognise(stream(WHOLE), language="de")]
 
 
 async def test_the_chosen_one_answers_once_it_is_loaded() -> None:
@@ -348,6 +357,13 @@ RAMP = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)
 LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
 
 
+@pytest_asyncio.fixture
+async def client(server: TranscriptionServer) -> AsyncIterator[Transcriptions]:
+    one = Transcriptions(server.base_url, "", LIMITS)
+    yield one
+    await one.http.close()
+
+
 async def transcribed(
     server: TranscriptionServer,
     *,
@@ -361,7 +377,7 @@ async def transcribed(
         words = client.recognise(RAMP, model=model, language=language)
         return [one async for one in words]
     finally:
-        await client.close()
+        await client.http.close()
 
 
 def events(*data: Any) -> list[str | bytes | float | None]:
@@ -429,16 +445,14 @@ async def test_both_forms_of_a_stream(
     assert [one.final for one in words] == [False, False, True]
 
 
-async def test_a_field_that_is_refused_is_left_out(server: TranscriptionServer) -> None:
+async def test_a_field_that_is_refused_is_left_out(
+    server: TranscriptionServer, client: Transcriptions
+) -> None:
     """From then on, and for good."""
     server.refused = {"stream", "temperature"}
-    client = Transcriptions(server.base_url, "", LIMITS)
-    try:
-        for _ in range(2):
-            words = client.recognise(RAMP, model="", language=None)
-            assert [one async for one in words] == [Words("What is this?", True)]
-    finally:
-        await client.close()
+    for _ in range(2):
+        words = client.recognise(RAMP, model="", language=None)
+        assert [one async for one in words] == [Words("What is this?", True)]
     assert [sorted(one.fields) for one in server.requests] == [
         ["response_format", "stream", "temperature"],
         ["response_format", "temperature"],
@@ -555,21 +569,19 @@ async def test_keep_alive_comments_are_no_words(server: TranscriptionServer) -> 
 
 async def test_nobody_there() -> None:
     """A server that is down."""
-    async with TranscriptionServer() as server:
-        pass
+    client = Transcriptions(NOBODY, "", LIMITS)
     with pytest.raises(SpeechUnavailable):
-        await transcribed(server)
+        await anext(client.recognise(RAMP, model="", language=None))
+    await client.http.close()
 
 
-async def test_cancel_closes_the_connection(server: TranscriptionServer) -> None:
+async def test_cancel_closes_the_connection(
+    server: TranscriptionServer, client: Transcriptions
+) -> None:
     """At once: the server stops its work."""
     server.kind, server.answers = "text/event-stream", [*events(vllm("What")), 60.0]
-    client = Transcriptions(server.base_url, "", LIMITS)
-    try:
-        async with aclosing(client.recognise(RAMP, model="m", language=None)) as words:
-            assert await anext(words) == Words("What", False)
-        async with asyncio.timeout(5):
-            await server.requests[0].done.wait()
-        assert server.requests[0].closed_early
-    finally:
-        await client.close()
+    async with aclosing(client.recognise(RAMP, model="m", language=None)) as words:
+        assert await anext(words) == Words("What", False)
+    async with asyncio.timeout(5):
+        await server.requests[0].done.wait()
+    assert server.requests[0].closed_early

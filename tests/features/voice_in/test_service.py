@@ -15,7 +15,7 @@ import pytest
 from config import ConfigError, load
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.voice_peer import VoicePeer
-from server.core.sound import SOUND_RATE, Sound
+from server.core.sound import Sound
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.recogniser import LocalRecogniser, ServerRecogniser
 from server.features.voice_in.service import ListeningService
@@ -27,7 +27,7 @@ from tests.support import onnx_model
 from tests.support.children import alive
 from tests.support.clients import Page, http, page_of, soon, take_token
 from tests.support.running import Running, running
-from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken
+from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken, stream
 from tests.support.transcription_server import TranscriptionServer
 
 
@@ -49,7 +49,7 @@ async def health(run: Running, part: str = "recogniser") -> Any:
 async def test_no_recogniser_by_default() -> None:
     """Nothing is asked, and clients hear that there is none."""
     async with running() as run:
-        assert of(run).recogniser is None
+        assert of(run).asr.settled is None
         assert await health(run) is None
         async with page_of(run) as page:
             assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
@@ -61,15 +61,14 @@ async def test_a_recogniser_that_answers() -> None:
         TranscriptionServer() as server,
         running(transcription_base_url=server.base_url, transcription_api_key="k") as run,
     ):
-        speech = of(run)
-        assert isinstance(speech.recogniser, ServerRecogniser)
-        recogniser = speech.recogniser
+        recogniser = of(run).asr.settled
+        assert isinstance(recogniser, ServerRecogniser)
         await soon(lambda: recogniser.ready)
         assert await health(run) == {"name": "transcriptions", "state": "ready", "detail": ""}
         async with page_of(run) as page:
             assert page.seen[0]["features"]["voice_in"]["recogniser"] is True
             server.key = "other"
-            await speech.probe()
+            await recogniser.probe()
             assert (await page.next("ready"))["features"]["voice_in"]["recogniser"] is False
         found = await health(run)
         assert found["state"] == "unreachable"
@@ -79,17 +78,17 @@ async def test_a_recogniser_that_answers() -> None:
 async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
     """The server runs without it, and /health says why; a server's address goes before it."""
     async with running(transcription_local_model=tmp_path, engine_python="/nowhere") as run:
-        speech = of(run)
-        assert isinstance(speech.recogniser, LocalRecogniser)
+        recogniser = of(run).asr.settled
+        assert isinstance(recogniser, LocalRecogniser)
         with pytest.raises(SpeechUnavailable):
-            await speech.recogniser.wait()
+            await recogniser.wait()
         found = await health(run)
         assert (found["name"], found["state"]) == ("local", "unreachable")
         assert "ENGINE_PYTHON" in found["detail"]
-    both = load(
-        None, transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
+    both = service(
+        transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
     )
-    assert isinstance(ListeningService(VoiceInSettings.of(both), None).recogniser, ServerRecogniser)
+    assert isinstance(both.asr.settled, ServerRecogniser)
 
 
 # In place of a worker whose model cannot be loaded, and of one that dies
@@ -120,7 +119,7 @@ async def test_a_chosen_recogniser_that_fails_names_the_panel(
     python.chmod(0o700)
     speech = service(engine_python=python, transcription_local_model=folder)
     try:
-        settled = speech.recogniser
+        settled = speech.asr.settled
         assert isinstance(settled, LocalRecogniser)
         settled.start()
         await speech.choose(str(folder))
@@ -130,7 +129,7 @@ async def test_a_chosen_recogniser_that_fails_names_the_panel(
         assert chosen.trouble.endswith("in the operator's panel.")
         assert "panel" not in settled.trouble
     finally:
-        await speech.close()
+        await speech.asr.close()
 
 
 async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
@@ -140,21 +139,19 @@ async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o700)
     one = service(engine_python=python, transcription_local_model=tmp_path)
-    local = one.recogniser
+    local = one.asr.settled
     assert isinstance(local, LocalRecogniser)
     try:
         local.start()
         await soon(lambda: local.pid is not None)
-        assert (one.seen()["recogniser"]["state"], one.seen()["recogniser"]["name"]) == (
-            "loading",
-            "local",
-        )
+        seen = one.seen()["recogniser"]
+        assert (seen["state"], seen["name"]) == ("loading", "local")
         local.kill()
         await soon(lambda: not local.loading)
         assert one.seen()["recogniser"]["state"] == "unreachable"
         assert "process ended" in one.seen()["recogniser"]["detail"]
     finally:
-        await one.close()
+        await one.asr.close()
 
 
 # The model for the end of turns
@@ -237,9 +234,7 @@ async def test_a_pause_within_a_sentence(
             TranscriptionServer() as words,
             running(transcription_base_url=words.base_url, **settings) as run,
         ):
-            recogniser = of(run).recogniser
-            assert recogniser is not None
-            await soon(lambda: recogniser.ready)
+            await soon(lambda: of(run).asr.ready)
             async with VoicePeer(run.base_url, encoder) as peer:
                 await peer.listen(silence_ms=500, speak=False)
                 peer.microphone.room = hiss(10)
@@ -314,7 +309,7 @@ async def test_only_an_operator(tmp_path: Path) -> None:
             ):
                 answer = await client.request(method, path, json=body, headers=headers)
                 assert answer.status_code == 401
-        assert run.program.feature("voice_in").asr.chosen is None
+        assert of(run).asr.chosen is None
 
 
 @pytest.mark.parametrize("only", [{}, {"features": "voice_in"}, {"features": "voice_out"}])
@@ -329,7 +324,7 @@ async def test_without_speech(only: dict[str, str]) -> None:
         else:
             assert left.json() == nothing
             with pytest.raises(SpeechUnavailable, match="No recogniser is set"):
-                await anext(run.program.feature("voice_in").asr.recognise(SOUND, language=None))
+                await anext(of(run).asr.recognise(stream(SOUND), language=None))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +336,7 @@ async def test_what_is_no_folder_of_a_model_is_refused(folder: Any) -> None:
         # Also a path that no file system takes
         assert answer.status_code == 400
         assert "folder" in answer.text
-        assert run.program.feature("voice_in").asr.chosen is None
+        assert of(run).asr.chosen is None
 
 
 async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> None:
@@ -356,7 +351,7 @@ async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> Non
         ) as run,
         http(run, OPERATOR) as client,
     ):
-        ear = run.program.feature("voice_in").asr
+        ear = of(run).asr
         await soon(lambda: ear.ready)
         answer = await client.post(f"{PATH}/recogniser", json={"folder": str(tmp_path)})
         assert answer.status_code == 202
@@ -364,8 +359,10 @@ async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> Non
         assert found["folder"] == tmp_path.name
         assert "ENGINE_PYTHON" in found["detail"]
         # A folder that the settings do not name
-        assert (ear.now.name, ear.ready) == ("transcriptions", True)
-        assert [words.text async for words in ear.recognise(SOUND, language=None)][-1].strip()
+        assert (ear.now, ear.ready) == (ear.settled, True)
+        assert [words.text async for words in ear.recognise(stream(SOUND), language=None)][
+            -1
+        ].strip()
         left = (await client.delete(f"{PATH}/recogniser")).json()
         assert (left["chosen"], left["recogniser"]["state"]) == (None, "ready")
 
@@ -382,11 +379,8 @@ async def test_a_recogniser_is_chosen_and_ended(tmp_path: Path) -> None:
         assert answer.json()["chosen"]["state"] == "loading"
         await chosen(client, "ready")
         await listens(page, True)
-        ear = run.program.feature("voice_in").asr
-        found = [
-            words
-            async for words in ear.recognise(Sound(SOUND.samples[:SOUND_RATE], 0.0), language="en")
-        ]
+        ear = of(run).asr
+        found = [words async for words in ear.recognise(stream(SOUND), language="en")]
         assert found[-1].final
         health = (await client.get("/health")).json()
         assert health["recogniser"]["state"] == "ready"

@@ -15,18 +15,18 @@ from server.core.errors import NotConfirmed
 from server.core.messages import Confirm, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import spoken_questions as spoken_turn
-from server.features.voice_in.listening import ListeningTools
+from server.features.voice_in.listening import Listening, ListeningTools
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.spoken_questions import (
     Pointing,
-    Recognising,
     SoundRing,
     SpokenTurn,
     find_pointing,
 )
 from server.shared.speech import SpeechUnavailable
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import make_frame, room
+from tests.support.rooms import Room, make_frame, room
+from tests.support.sounds import stream
 
 
 def piece(at: float) -> Sound:
@@ -211,47 +211,44 @@ SOUND = Sound(np.ones(320, np.int16), 0.0)
 
 
 class FakeRecogniser:
-    """Says the same words, and keeps what it was given."""
+    """Says the same words, and keeps the languages that it was given."""
 
-    name = "fake"
+    ready = True
 
     def __init__(self, elsewhere: str = "") -> None:
-        self.ready = True
         self.elsewhere = elsewhere
-        self.given: list[tuple[AsyncIterator[Sound] | Sound, str | None]] = []
+        self.languages: list[str | None] = []
 
     async def recognise(
-        self, sound: AsyncIterator[Sound] | Sound, *, language: str | None
+        self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        self.given.append((sound, language))
+        self.languages.append(language)
         yield Words("what", False)
         yield Words("what is this", True)
 
     async def close(self) -> None: ...
 
 
+async def words_of(one: Room) -> list[str]:
+    listening: Listening = one.session.part("voice_in")
+    return [words.text async for words in listening.spoken.words(stream(SOUND))]
+
+
 async def test_words_in_the_clients_language() -> None:
     """Empty: the recogniser decides."""
     recogniser = FakeRecogniser()
-    async with room() as one:
-        session = one.session
-        recognising = Recognising(recogniser, session.requests)
-        assert recognising.available
-        assert [words.text async for words in recognising.words(SOUND)] == ["what", "what is this"]
-        session.handle(Settings(type="settings", language="de"))
-        assert [words async for words in recognising.words(SOUND)][-1].final
-        assert [language for _, language in recogniser.given] == [None, "de"]
-        recogniser.ready = False
-        assert not recognising.available
+    async with room(hearing=ListeningTools(recogniser)) as one:
+        assert await words_of(one) == ["what", "what is this"]
+        one.session.handle(Settings(type="settings", language="de"))
+        assert await words_of(one) == ["what", "what is this"]
+        assert recogniser.languages == [None, "de"]
 
 
 async def test_without_a_recogniser() -> None:
     """It says so, and the setting is for operators alone."""
     async with room() as one:
-        recognising = Recognising(None, one.session.requests)
-        assert not recognising.available
         with pytest.raises(SpeechUnavailable) as raised:
-            await anext(recognising.words(SOUND))
+            await words_of(one)
         assert "TRANSCRIPTION" not in raised.value.visitor_message
         one.session.greet()
         listens = (await one.next("ready"))["features"]["voice_in"]
@@ -264,20 +261,19 @@ async def test_no_sound_to_a_machine_without_consent() -> None:
     tools = ListeningTools(recogniser)
     async with room(FakeEngine(elsewhere="gpu.example.org"), hearing=tools) as one:
         session = one.session
-        recognising = Recognising(recogniser, session.requests)
         session.greet()
         listens = (await one.next("ready"))["features"]["voice_in"]
         assert (listens["recogniser"], listens["elsewhere"]) == (True, "speech.example.org")
-        assert (await anext(recognising.words(SOUND))).text == "what"
+        assert await words_of(one)
         recogniser.elsewhere = "other.example.org"
         with pytest.raises(NotConfirmed, match=r"Sound would go to other\.example\.org"):
-            await anext(recognising.words(SOUND))
+            await words_of(one)
         session.handle(Confirm(type="confirm", host="third.example.org"))
         assert (await one.next("error"))["code"] == "bad_request"
-        assert len(recogniser.given) == 1
+        assert len(recogniser.languages) == 1
         session.handle(Confirm(type="confirm", host="other.example.org"))
         await one.next("ready")
-        assert (await anext(recognising.words(SOUND))).text == "what"
+        assert await words_of(one)
 
 
 # Words that point are found in each language, with their time

@@ -23,7 +23,6 @@ from server.features.voice_in.turns import (
     Began,
     Dropped,
     Ended,
-    EndOfTurn,
     Paused,
     Resumed,
     TurnEvent,
@@ -354,7 +353,7 @@ class Person:
     """Speaks in chunks; a model answers each check after so many chunks, or never."""
 
     def __init__(self, *answers: bool | None, silence: float = 0.5, after: int = 3) -> None:
-        self.turns = Turns(EndOfTurn())
+        self.turns = Turns(judged=True)
         self.turns.set_silence(silence)
         self.answers = iter(answers)
         self.after = after

@@ -12,18 +12,18 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from server.features.voice_out.voices import (
-    PROBE_SECONDS,
     SOUND_BYTES,
     ServerVoice,
     Synthesis,
     SynthesisSocket,
-    VoiceLimits,
 )
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech import (
+    PROBE_SECONDS,
     NotOffered,
     SpeechError,
     SpeechFailed,
+    SpeechLimits,
     SpeechRefused,
     SpeechTimeout,
     SpeechUnavailable,
@@ -124,13 +124,13 @@ async def test_without_a_socket_http_is_used(short: SpeechServer) -> None:
 
 TEXT = "There is a red cup on the table."
 # Long enough for a busy machine; only the tests of a limit use shorter ones.
-LIMITS = VoiceLimits(first=10.0, between=10.0, total=20.0)
+LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
 
 
 async def spoken(
     server: SpeechServer,
     *,
-    limits: VoiceLimits = LIMITS,
+    limits: SpeechLimits = LIMITS,
     language: str | None = None,
     voice: str = "",
     key: str = "",
@@ -142,7 +142,7 @@ async def spoken(
         chunks = [chunk async for chunk in speaking]
         return np.concatenate([one.samples for one in chunks]), {one.rate for one in chunks}
     finally:
-        await client.close()
+        await client.http.close()
 
 
 @pytest.mark.parametrize("events", [False, True])
@@ -177,7 +177,7 @@ async def test_the_first_sound_comes_before_the_last_is_made(server: SpeechServe
     client = Synthesis(server.base_url, "", "", LIMITS)
     async with aclosing(client.speak(TEXT, model="", language=None)) as chunks:
         assert len((await anext(chunks)).samples) == 2000
-    await client.close()
+    await client.http.close()
 
 
 async def test_leaving_stops_the_server_at_once(server: SpeechServer) -> None:
@@ -189,7 +189,7 @@ async def test_leaving_stops_the_server_at_once(server: SpeechServer) -> None:
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()
     assert server.requests[0].closed_early
-    await client.close()
+    await client.http.close()
 
 
 async def test_fields_that_a_server_refuses_are_left_out(server: SpeechServer) -> None:
@@ -199,7 +199,7 @@ async def test_fields_that_a_server_refuses_are_left_out(server: SpeechServer) -
     for _ in range(2):
         async for _chunk in client.speak(TEXT, model="m", language="fr"):
             pass
-    await client.close()
+    await client.http.close()
     assert len(server.requests) == 4
     assert server.requests[-1].fields.keys() == {
         *("model", "input", "response_format", "stream", "initial_codec_chunk_frames")
@@ -218,7 +218,7 @@ async def test_a_server_that_does_not_say_what_it_refuses(server: SpeechServer) 
     for _ in range(2):
         with pytest.raises(SpeechRefused):
             await anext(client.speak(TEXT, model="m", language="fr"))
-    await client.close()
+    await client.http.close()
     assert [len(one.fields) for one in server.requests] == [7, 3, 7, 3]
 
 
@@ -305,20 +305,20 @@ async def test_a_server_that_never_ends(server: SpeechServer, endless: bytes) ->
     server.answers, server.endless = [], endless
     server.kind = "audio/pcm"
     with pytest.raises(SpeechError):
-        await spoken(server, limits=VoiceLimits(first=15.0, between=15.0, total=15.0))
+        await spoken(server, limits=SpeechLimits(first=15.0, between=15.0, total=15.0))
     assert SOUND_BYTES <= 8 * 1024 * 1024
 
 
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
-        ([30.0], VoiceLimits(first=0.1, between=10, total=10)),
-        ([b"\0\0", 30.0], VoiceLimits(first=10, between=0.1, total=10)),
-        ([b"\0\0", *([0.02, b"\0\0"] * 200)], VoiceLimits(first=10, between=10, total=0.3)),
+        ([30.0], SpeechLimits(first=0.1, between=10, total=10)),
+        ([b"\0\0", 30.0], SpeechLimits(first=10, between=0.1, total=10)),
+        ([b"\0\0", *([0.02, b"\0\0"] * 200)], SpeechLimits(first=10, between=10, total=0.3)),
     ],
 )
 async def test_a_server_that_is_too_slow(
-    server: SpeechServer, answers: list[Piece], limits: VoiceLimits
+    server: SpeechServer, answers: list[Piece], limits: SpeechLimits
 ) -> None:
     """To begin, between two pieces, and altogether."""
     server.answers = answers
@@ -331,7 +331,7 @@ async def test_nobody_there() -> None:
     with pytest.raises(SpeechUnavailable):
         await anext(client.speak(TEXT, model="", language=None))
     assert await client.http.models() == (0, [])
-    await client.close()
+    await client.http.close()
     socket = SynthesisSocket("http://127.0.0.1:9/v1", "", "", LIMITS)
     with pytest.raises(SpeechUnavailable):
         await anext(socket.speak(TEXT, model="", language=None))
@@ -347,7 +347,7 @@ async def socket() -> AsyncIterator[SpeechSocketServer]:
 
 
 async def spoken_by(
-    socket: SpeechSocketServer, limits: VoiceLimits = LIMITS, **config: str
+    socket: SpeechSocketServer, limits: SpeechLimits = LIMITS, **config: str
 ) -> list[VoiceChunk]:
     client = SynthesisSocket(socket.base_url, config.get("key", ""), "Vivian", limits)
     speaking = client.speak(TEXT, model="m", language=config.get("language"))
@@ -418,18 +418,18 @@ async def test_a_socket_that_never_ends(socket: SpeechSocketServer, endless: byt
     """No more bytes and messages are read than the limits, whatever time they take."""
     socket.answers, socket.endless = [], endless
     with pytest.raises(SpeechFailed):
-        await spoken_by(socket, VoiceLimits(first=300.0, between=300.0, total=300.0))
+        await spoken_by(socket, SpeechLimits(first=300.0, between=300.0, total=300.0))
 
 
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
-        ([1.0], VoiceLimits(first=0.2, between=10, total=10)),
-        ([bytes(10), 1.0], VoiceLimits(first=10, between=0.1, total=10)),
+        ([1.0], SpeechLimits(first=0.2, between=10, total=10)),
+        ([bytes(10), 1.0], SpeechLimits(first=10, between=0.1, total=10)),
     ],
 )
 async def test_a_socket_that_is_too_slow(
-    socket: SpeechSocketServer, answers: list[str | bytes | float | None], limits: VoiceLimits
+    socket: SpeechSocketServer, answers: list[str | bytes | float | None], limits: SpeechLimits
 ) -> None:
     socket.answers = answers
     with pytest.raises(SpeechTimeout):

@@ -27,6 +27,7 @@ from server.features.voice_out.speaking import (
     FADE,
     LOWERED,
     CrossFade,
+    Mark,
     Speaking,
     SpeechMetrics,
     Utterance,
@@ -693,9 +694,8 @@ def spoken(utterance: Utterance, *seconds: float) -> None:
     """Speak the first pieces, each for so many seconds."""
     at = 0.0
     for piece, lasts in zip(list(utterance.waiting), seconds, strict=False):
-        utterance.begin_piece(piece, at)
+        utterance.marks.append(Mark(piece, at, at + lasts))
         at += lasts
-        utterance.end_piece(at)
 
 
 def test_nothing_was_heard_before_the_first_sound() -> None:
@@ -720,7 +720,7 @@ def test_what_was_heard_ends_within_its_piece() -> None:
 def test_a_piece_whose_sound_still_comes() -> None:
     """Its length is not known yet: some of it was heard."""
     utterance = written()
-    utterance.begin_piece(utterance.waiting[0], 0.0)
+    utterance.marks.append(Mark(utterance.waiting[0], 0.0))
     assert utterance.heard(1.0) in ANSWER[:15]
     assert utterance.heard(0.0) == ""
 

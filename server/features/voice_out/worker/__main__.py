@@ -1,7 +1,7 @@
 """The voice's process: loads one model, then speaks the texts from standard input until it ends.
 
 Frames (see `server.shared.processes.wire`) go both ways. In: `speak` (id, text, language) and `cancel`
-(id). Out: `note` (text) for each deviation from the options, then `ready` (rate, voices) or
+(id). Out: `note` (text) for each deviation from the options, then `ready` (rate) or
 `failed` (message), then `chunk` (id; the payload is PCM, 16 bits, little end first) and `end` (id,
 frames) or `error` (id, message) of each text. Output of libraries goes to standard error.
 
@@ -74,7 +74,7 @@ def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs
             words = " ".join(str(error).split())[:300]
             failed = f"The model could not be loaded ({type(error).__name__}: {words})."
         else:
-            channel.send("ready", rate=speaker.rate, voices=speaker.voices)
+            channel.send("ready", rate=speaker.rate)
             work(speaker, channel, jobs)
     channel.send("failed", message=failed)
     return 1

@@ -21,16 +21,12 @@ from server.features.voice_out.worker.streaming import (
     StreamOptions,
     Window,
     Windows,
+    language_name,
     pcm,
 )
 
 # Texts are sentences; a longer one is refused.
 MOST_CHARS = 4000
-# Words for the package, by the first part of a BCP 47 tag
-_LANGUAGES = {
-    "de": "german", "en": "english", "es": "spanish", "fr": "french", "it": "italian", "ja": "japanese",
-    "ko": "korean", "pt": "portuguese", "ru": "russian", "zh": "chinese",
-}  # fmt: skip
 Emit = Callable[[bytes], None]
 
 
@@ -151,7 +147,7 @@ class Speaker:
 
     def _generate(self, text: str, language: str | None) -> None:
         voice = self._voice
-        name = _LANGUAGES.get((language or "").split("-")[0].lower(), "auto")
+        name = language_name(language).lower()
         about: dict[str, Any] = {
             "text": text,
             "language": name if name in self._languages else "auto",

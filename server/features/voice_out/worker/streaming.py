@@ -13,6 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+# Names of languages as Qwen3-TTS has them
+_LANGUAGES = {
+    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "de": "German",
+    "fr": "French", "ru": "Russian", "pt": "Portuguese", "es": "Spanish", "it": "Italian",
+}  # fmt: skip
 # Modes of torch.compile
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Whole numbers among the options: each with its least and its most
@@ -21,6 +26,11 @@ _WHOLE = (
     *(("decode_window_frames", 1, 2000), ("overlap_samples", 0, 4800)),
     ("max_frames", 1, 100_000),
 )
+
+
+def language_name(tag: str | None) -> str:
+    """Return the name of a BCP 47 tag's language as Qwen3-TTS has it; "" for one that it has not."""
+    return _LANGUAGES.get((tag or "").partition("-")[0].lower(), "")
 
 
 @dataclass(frozen=True, slots=True)
