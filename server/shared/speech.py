@@ -497,10 +497,10 @@ class SpeechServer:
         self._loop = what
         self.model = model
         self.ready = False
+        self.http = http
         self._what, self._address = http.refusals.what, http.refusals.address
         # The reason why it is not ready and the remedy, for operators; "" while it is
         self.trouble = f"Not yet asked: the {self._what} at {self._address}."
-        self._listing = http
         self._wanted = model
         self._whereabouts = Whereabouts(self._address)
         self._socket_wanted = socket
@@ -529,8 +529,8 @@ class SpeechServer:
         before = self.ready, self.elsewhere
         await self._whereabouts.find()
         try:
-            async with asyncio.timeout(self._listing.limits.probe):
-                status, names = await self._listing.models()
+            async with asyncio.timeout(self.http.limits.probe):
+                status, names = await self.http.models()
         except TimeoutError:
             status, names = 0, []
         # Some list no models, and work all the same.
@@ -547,7 +547,7 @@ class SpeechServer:
                 },
             )
         self.ready = ready
-        self.trouble = "" if ready else self._listing.trouble(status)
+        self.trouble = "" if ready else self.http.trouble(status)
         if (ready, self.elsewhere) != before:
             self.on_change()
         return PROBE_SECONDS if ready else _RETRY_SECONDS
@@ -570,7 +570,7 @@ class SpeechServer:
 
     async def close(self) -> None:
         await self._tasks.close()
-        await self._listing.close()
+        await self.http.close()
 
 
 def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
@@ -610,15 +610,15 @@ class _Connect(connect):
 
 
 class BoundedSocket:
-    """One server's socket, at the address and path of `errors`."""
+    """One server's socket, at the address and path of `refusals`."""
 
     def __init__(
-        self, errors: Refusals, api_key: str, connect_seconds: float, bounds: SocketBounds
+        self, refusals: Refusals, api_key: str, connect_seconds: float, bounds: SocketBounds
     ) -> None:
-        self._errors = errors
+        self.refusals = refusals
         self._connect_seconds = connect_seconds
         self._bounds = bounds
-        self._url = errors.address.replace("http", "ws", 1) + errors.path
+        self._url = refusals.address.replace("http", "ws", 1) + refusals.path
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # It logs messages at lower levels.
         logging.getLogger("websockets.client").setLevel(logging.WARNING)
@@ -643,15 +643,15 @@ class BoundedSocket:
         except InvalidStatus as exc:
             if exc.response.status_code in _NOT_OFFERED:
                 raise NotOffered from None
-            raise self._errors.of_status(exc.response.status_code) from None
+            raise self.refusals.of_status(exc.response.status_code) from None
         except InvalidHandshake:
             raise NotOffered from None
         except TimeoutError:
-            raise self._errors.too_slow() from None
+            raise self.refusals.too_slow() from None
         except (OSError, WebSocketException):
-            raise self._errors.unreachable() from None
+            raise self.refusals.unreachable() from None
         try:
-            yield Exchange(socket, self._errors, self._bounds)
+            yield Exchange(socket, self.refusals, self._bounds)
         finally:
             # No closing handshake: it stops the work there at once, and holds nobody up.
             socket.transport.abort()

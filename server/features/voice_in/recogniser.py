@@ -132,6 +132,29 @@ class Pieces:
         return Sound(samples, self._kept[0].captured)
 
 
+# Sound to words while it is spoken: the WebSocket `/v1/realtime` of vLLM (since 0.16).  The
+# client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
+# `input_audio_buffer.append` (PCM16, 16 kHz, base64) and a `commit` with `final`; the server
+# sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
+
+PATH = "/realtime"
+# Of an event, which has some hundred bytes, the last one all words; events of a minute of speech, which
+# has some hundred words; and bytes of all
+_SOCKET = SocketBounds(64 * 1024, 4096, 4 * 1024 * 1024)
+
+# Sound to words over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server.  The
+# answer comes as a stream of events or as a whole. Two forms of events are in use:
+# `transcript.text.delta` (OpenAI) and `transcription.chunk` (vLLM); both are read.
+
+TRANSCRIPTIONS_PATH = "/audio/transcriptions"
+# The words of a minute are some kilobytes; in a stream each has an event around it.
+_STREAM_BYTES = 4 * 1024 * 1024
+_MOST_TIMES = 1000
+# Fields that a server may refuse by name: they are left out from then on.
+_OPTIONAL = ("stream", "language", "temperature")
+LIMITS = SpeechLimits()
+
+
 class ServerRecogniser(SpeechServer):
     """One server; see `Recogniser`. `model` "" takes the first one that it lists.
 
@@ -146,14 +169,17 @@ class ServerRecogniser(SpeechServer):
         api_key: str = "",
         model: str = "",
         realtime: bool = False,
+        limits: SpeechLimits = LIMITS,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        limits = SpeechLimits()
-        address = address_of(base_url)
         self.name = "realtime" if realtime else "transcriptions"
-        self._http = Transcriptions(address, api_key, limits)
-        self._socket = Realtime(address, api_key, limits)
-        http = self._http.http
+        self._limits = limits
+        by_socket, by_http = (
+            Refusals("transcription server", "TRANSCRIPTION", address_of(base_url), path)
+            for path in (PATH, TRANSCRIPTIONS_PATH)
+        )
+        self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
+        http = SpeechHttp(by_http, api_key, limits, most_bytes=_STREAM_BYTES, optional=_OPTIONAL)
         super().__init__("recogniser", http, model=model, socket=realtime, on_change=on_change)
 
     async def recognise(
@@ -164,7 +190,7 @@ class ServerRecogniser(SpeechServer):
         if self.tries_socket:
             said = False
             try:
-                async with aclosing(self._socket.recognise(pieces, model=self.model)) as found:
+                async with aclosing(self.by_socket(pieces)) as found:
                     async for words in found:
                         said = True
                         yield words
@@ -177,46 +203,20 @@ class ServerRecogniser(SpeechServer):
         if whole is None:
             yield Words("", True)
             return
-        asking = self._http.recognise(whole, model=self.model, language=language)
-        async with aclosing(asking) as found:
+        async with aclosing(self.by_http(whole, language)) as found:
             async for words in found:
                 yield words
 
-
-# Sound to words while it is spoken: the WebSocket `/v1/realtime` of vLLM (since 0.16).  The
-# client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
-# `input_audio_buffer.append` (PCM16, 16 kHz, base64) and a `commit` with `final`; the server
-# sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
-
-PATH = "/realtime"
-# An event has some hundred bytes; the last one all words.
-_MESSAGE_BYTES = 64 * 1024
-# A minute of speech has some hundred words, with an event each.
-_MOST_MESSAGES = 4096
-_MOST_BYTES = 4 * 1024 * 1024
-
-
-class Realtime:
-    """One server's address, such as http://127.0.0.1:8001/v1."""
-
-    def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
-        self._limits = limits
-        self._refusals = Refusals("transcription server", "TRANSCRIPTION", address, PATH)
-        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, _MOST_BYTES)
-        self._socket = BoundedSocket(self._refusals, api_key, limits.connect, bounds)
-
-    async def recognise(
-        self, pieces: AsyncIterator[Sound], *, model: str
-    ) -> AsyncGenerator[Words, None]:
+    async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`; the sound's pieces go out as they come.
 
         Raises NotOffered before it takes any.
         """
-        refusals = self._refusals
+        refusals = self._socket.refusals
         async with self._socket.opened() as socket:
             exchange = _Recognition(socket, self._limits)
             try:
-                await exchange.begin(model)
+                await exchange.begin(self.model)
             except ConnectionClosed:
                 raise NotOffered from None
             except TimeoutError:
@@ -247,6 +247,38 @@ class Realtime:
             finally:
                 sending.cancel()
                 await asyncio.wait([sending])
+
+    async def by_http(self, sound: Sound, language: str | None) -> AsyncGenerator[Words, None]:
+        """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first)
+        fields = {"response_format": "json", "stream": "true", "temperature": "0"}
+        if language:
+            # ISO 639-1, as all of them expect
+            fields["language"] = language.partition("-")[0].lower()
+        if self.model:
+            fields["model"] = self.model
+        file = wav(sound.samples.tobytes(), SOUND_RATE)
+        async with AsyncExitStack() as stack:
+            with self.http.errors():
+                async with asyncio.timeout_at(due):
+                    answer = await self.http.send(fields, stack, file=file)
+                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind not in ("text/event-stream", "application/json"):
+                    raise self.http.refusals.garbage()
+                stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
+                reading = _Reading(self.http.refusals)
+                while (event := await stream.next(due)) is not None:
+                    words = reading.take(event)
+                    if words is not None:
+                        yield words
+                        if words.final:
+                            return
+                    due = min(deadline, now() + self._limits.between)
+                if not (stream.done or reading.ended):
+                    raise self.http.refusals.broken()
+                yield reading.end()
 
 
 class _Recognition:
@@ -301,65 +333,6 @@ class _Recognition:
         if self._sent:
             self._due = min(self._latest, self._now() + self._limits.between)
         return event
-
-
-# Sound to words over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server.  The
-# answer comes as a stream of events or as a whole. Two forms of events are in use:
-# `transcript.text.delta` (OpenAI) and `transcription.chunk` (vLLM); both are read.
-
-TRANSCRIPTIONS_PATH = "/audio/transcriptions"
-# The words of a minute are some kilobytes; in a stream each has an event around it.
-_STREAM_BYTES = 4 * 1024 * 1024
-_MOST_TIMES = 1000
-# Fields that a server may refuse by name: they are left out from then on.
-_OPTIONAL = ("stream", "language", "temperature")
-
-
-class Transcriptions:
-    """One server."""
-
-    def __init__(self, address: str, api_key: str, limits: SpeechLimits) -> None:
-        self._limits = limits
-        self._refusals = Refusals(
-            "transcription server", "TRANSCRIPTION", address, TRANSCRIPTIONS_PATH
-        )
-        self.http = SpeechHttp(
-            self._refusals, api_key, limits, most_bytes=_STREAM_BYTES, optional=_OPTIONAL
-        )
-
-    async def recognise(
-        self, sound: Sound, *, model: str, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._limits.total
-        due = min(deadline, now() + self._limits.first)
-        fields = {"response_format": "json", "stream": "true", "temperature": "0"}
-        if language:
-            # ISO 639-1, as all of them expect
-            fields["language"] = language.partition("-")[0].lower()
-        if model:
-            fields["model"] = model
-        file = wav(sound.samples.tobytes(), SOUND_RATE)
-        async with AsyncExitStack() as stack:
-            with self.http.errors():
-                async with asyncio.timeout_at(due):
-                    answer = await self.http.send(fields, stack, file=file)
-                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind not in ("text/event-stream", "application/json"):
-                    raise self._refusals.garbage()
-                stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
-                reading = _Reading(self._refusals)
-                while (event := await stream.next(due)) is not None:
-                    words = reading.take(event)
-                    if words is not None:
-                        yield words
-                        if words.final:
-                            return
-                    due = min(deadline, now() + self._limits.between)
-                if not (stream.done or reading.ended):
-                    raise self._refusals.broken()
-                yield reading.end()
 
 
 class _Reading:

@@ -49,10 +49,34 @@ log = logging.getLogger(__name__)
 LIMITS = SpeechLimits(first=2.0, between=2.0, total=120.0)
 
 
+# Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
+# `session.config`, `input.text` and `input.done`; the server sends `audio.start` with the rate,
+# the sound in binary messages, `audio.done` and `session.done`. A connection is for one piece of
+# text: a server works on one flush at a time.
+
+PATH = "/audio/speech/stream"
+
+# Words to sound over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed.  The
+# sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64).
+# Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
+
+SPEECH_PATH = "/audio/speech"
+# A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
+SOUND_BYTES = 8 * 1024 * 1024
+# A message of the socket has some seconds of sound at most.
+_SOCKET = SocketBounds(1024 * 1024, 8192, SOUND_BYTES)
+# Fields that a server may refuse by name: they are left out from then on.
+_OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
+# Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
+_FIRST_FRAMES = 2
+
+
 class ServerVoice(SpeechServer):
     """One server; see `Voice`. `model` "" takes the first one that it lists, `voice` "" its own.
 
     `socket`: vLLM-Omni's socket is tried first.
+
+    Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
     """
 
     def __init__(
@@ -63,20 +87,27 @@ class ServerVoice(SpeechServer):
         model: str = "",
         voice: str = "",
         socket: bool = False,
+        limits: SpeechLimits = LIMITS,
     ) -> None:
-        address = address_of(base_url)
-        self._http = Synthesis(address, api_key, voice, LIMITS)
-        self._socket = SynthesisSocket(address, api_key, voice, LIMITS)
-        super().__init__("voice", self._http.http, model=model, socket=socket)
+        self._limits = limits
+        self._voice = voice
+        by_socket, by_http = (
+            Refusals("speech server", "SPEECH", address_of(base_url), path)
+            for path in (PATH, SPEECH_PATH)
+        )
+        self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
+        http = SpeechHttp(
+            by_http, api_key, limits, most_bytes=SOUND_BYTES, optional=_OPTIONAL, guess=True
+        )
+        super().__init__("voice", http, model=model, socket=socket)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
-        ways = (self._socket, self._http) if self.tries_socket else (self._http,)
+        ways = (self.by_socket, self.by_http) if self.tries_socket else (self.by_http,)
         try:
             for way in ways:
                 try:
-                    speaking = way.speak(text, model=self.model, language=language)
-                    async with aclosing(speaking) as chunks:
+                    async with aclosing(way(text, language)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                     return
@@ -86,37 +117,19 @@ class ServerVoice(SpeechServer):
             self.failed(error.message)
             raise
 
+    def _named(self, language: str | None) -> dict[str, str]:
+        """Return the fields that say who speaks; what has no name is left to the server."""
+        named = {"model": self.model, "voice": self._voice, "language": language_name(language)}
+        return {field: name for field, name in named.items() if name}
 
-# Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
-# `session.config`, `input.text` and `input.done`; the server sends `audio.start` with the rate,
-# the sound in binary messages, `audio.done` and `session.done`. A connection is for one piece of
-# text: a server works on one flush at a time.
-
-PATH = "/audio/speech/stream"
-# A message has some seconds of sound at most.
-_MESSAGE_BYTES = 1024 * 1024
-_MOST_MESSAGES = 8192
-
-
-class SynthesisSocket:
-    """One server's address, such as http://127.0.0.1:8091/v1."""
-
-    def __init__(self, address: str, api_key: str, voice: str, limits: SpeechLimits) -> None:
-        self._limits = limits
-        self._voice = voice
-        self._refusals = Refusals("speech server", "SPEECH", address, PATH)
-        bounds = SocketBounds(_MESSAGE_BYTES, _MOST_MESSAGES, SOUND_BYTES)
-        self._socket = BoundedSocket(self._refusals, api_key, limits.connect, bounds)
-
-    async def speak(
-        self, text: str, *, model: str, language: str | None
-    ) -> AsyncGenerator[VoiceChunk, None]:
+    async def by_socket(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Raises NotOffered before any sound."""
+        refusals = self._socket.refusals
         config = {
             "type": "session.config",
             "response_format": "pcm",
             "stream_audio": True,
-            **_named(model, self._voice, language),
+            **self._named(language),
         }
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
@@ -140,49 +153,13 @@ class SynthesisSocket:
                     elif found.get("type") == "audio.start" and "sample_rate" in found:
                         reader.set_rate(found["sample_rate"])
             except TimeoutError:
-                raise self._refusals.too_slow() from None
+                raise refusals.too_slow() from None
             except NotPcm as exc:
-                raise self._refusals.garbage(str(exc)) from None
+                raise refusals.garbage(str(exc)) from None
             except ConnectionClosed:
-                raise self._refusals.broken() from None
+                raise refusals.broken() from None
 
-
-# Words to sound over HTTP: `POST /v1/audio/speech` of an OpenAI-compatible server, streamed.  The
-# sound comes as raw PCM, as a WAV file, or in server-sent events (`speech.audio.delta`, base64).
-# Its Content-Type decides, because versions of servers disagree about the meaning of `stream`.
-
-SPEECH_PATH = "/audio/speech"
-# A piece of text has 20 s of speech; this is 170 s at 24 kHz, or 125 s in base64.
-SOUND_BYTES = 8 * 1024 * 1024
-# Fields that a server may refuse by name: they are left out from then on.
-_OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
-# Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
-_FIRST_FRAMES = 2
-
-
-def _named(model: str, voice: str, language: str | None) -> dict[str, str]:
-    """Return the fields that say who speaks; what has no name is left to the server."""
-    named = {"model": model, "voice": voice, "language": language_name(language)}
-    return {field: name for field, name in named.items() if name}
-
-
-class Synthesis:
-    """One server. `voice` "" leaves the choice to it.
-
-    Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
-    """
-
-    def __init__(self, address: str, api_key: str, voice: str, limits: SpeechLimits) -> None:
-        self._limits = limits
-        self._voice = voice
-        self._refusals = Refusals("speech server", "SPEECH", address, SPEECH_PATH)
-        self.http = SpeechHttp(
-            self._refusals, api_key, limits, most_bytes=SOUND_BYTES, optional=_OPTIONAL, guess=True
-        )
-
-    async def speak(
-        self, text: str, *, model: str, language: str | None
-    ) -> AsyncGenerator[VoiceChunk, None]:
+    async def by_http(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
@@ -193,7 +170,7 @@ class Synthesis:
             "stream": True,
             "stream_format": "audio",
             "initial_codec_chunk_frames": _FIRST_FRAMES,
-            **_named(model, self._voice, language),
+            **self._named(language),
         }
         async with AsyncExitStack() as stack:
             with self.http.errors():
@@ -201,7 +178,7 @@ class Synthesis:
                     answer = await self.http.send(fields, stack)
                 kind = answer.headers.get("content-type", "")
                 chunks = (
-                    _Events(answer, self._refusals)
+                    _Events(answer, self.http.refusals)
                     if kind.startswith("text/event-stream")
                     else _Body(answer, rate_of(kind))
                 )
@@ -212,7 +189,7 @@ class Synthesis:
                         yield chunk
                     due = min(deadline, now() + self._limits.between)
                 if not any_sound:
-                    raise self._refusals.garbage("sent no sound")
+                    raise self.http.refusals.garbage("sent no sound")
 
 
 class _Body:

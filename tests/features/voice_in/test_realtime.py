@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import Sound
-from server.features.voice_in.recogniser import Pieces, Realtime, Words
+from server.features.voice_in.recogniser import Pieces, ServerRecogniser, Words
 from server.shared.speech import (
     NotOffered,
     SpeechError,
@@ -89,13 +89,11 @@ async def spoken(pause: Callable[[], Awaitable[object]]) -> AsyncIterator[Sound]
 
 
 def recognised(
-    server: Server,
-    sound: AsyncIterator[Sound] | None = None,
-    limits: SpeechLimits = LIMITS,
-    key: str = "",
+    server: Server | str, sound: AsyncIterator[Sound] | None = None, **given: Any
 ) -> AsyncGenerator[Words, None]:
-    found = Pieces(sound or stream(*PIECES))
-    return Realtime(server.address, key, limits).recognise(found, model="m")
+    address = server if isinstance(server, str) else server.address
+    given = {"base_url": address, "model": "m", "limits": LIMITS, **given}
+    return ServerRecogniser(**given).by_socket(sound or Pieces(stream(*PIECES)))
 
 
 async def last(words: AsyncGenerator[Words, None]) -> Words:
@@ -114,7 +112,7 @@ async def well(server: Server, socket: ServerConnection) -> None:
 async def test_the_whole_exchange() -> None:
     """The model, the beginning, the sound, its end; the words as they come."""
     async with talking(well) as server:
-        words = [one async for one in recognised(server, key="k")]
+        words = [one async for one in recognised(server, api_key="k")]
     assert words == [
         Words("What", False),
         Words("What is this?", False),
@@ -146,7 +144,7 @@ async def test_words_come_while_it_is_spoken() -> None:
 
     async with (
         talking(talk) as server,
-        aclosing(recognised(server, spoken(heard.wait), LIMITS)) as words,
+        aclosing(recognised(server, spoken(heard.wait))) as words,
     ):
         assert await anext(words) == Words("What", False)
         heard.set()
@@ -227,7 +225,7 @@ async def test_a_person_may_speak_for_longer_than_the_server_may_think() -> None
     """No limit of the server's runs while sound comes."""
     limits = SpeechLimits(connect=10.0, first=0.5, between=0.5)
     async with talking(well) as server:
-        words = recognised(server, spoken(partial(asyncio.sleep, 0.6)), limits)
+        words = recognised(server, spoken(partial(asyncio.sleep, 0.6)), limits=limits)
         assert await last(words) == Words("What is this?", True)
 
 
@@ -266,7 +264,7 @@ async def test_where_it_is_not_offered(status: int) -> None:
         server.upgrade = status
         server.extra = [f"location: ws{server.base_url.removeprefix('http')}/realtime"]
         found = Pieces(stream(*PIECES))
-        words = Realtime(server.base_url, "", LIMITS).recognise(found, model="m")
+        words = recognised(server.base_url, found)
         with pytest.raises(SpeechUnavailable if status == 302 else NotOffered):
             await anext(words)
         assert server.upgrades == 1
@@ -284,4 +282,4 @@ async def test_refusals(status: int, kind: type[SpeechError]) -> None:
         server.upgrade = status
         address = server.base_url if status else "http://127.0.0.1:9/v1"
         with pytest.raises(kind):
-            await anext(Realtime(address, "", LIMITS).recognise(stream(*PIECES), model="m"))
+            await anext(recognised(address))

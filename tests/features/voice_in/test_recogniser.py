@@ -25,7 +25,6 @@ from server.features.voice_in.recogniser import (
     Pieces,
     Recogniser,
     ServerRecogniser,
-    Transcriptions,
     Words,
     WordTime,
 )
@@ -41,6 +40,8 @@ from tests.support.sounds import stream
 from tests.support.transcription_server import TranscriptionServer
 
 NOBODY = "http://127.0.0.1:9/v1"
+# Long enough for a busy machine; only the tests of a limit use shorter ones.
+LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
 WHOLE = Sound(np.arange(640).astype(np.int16), 5.0)
 CREATED = {"type": "session.created"}
 
@@ -60,7 +61,7 @@ async def connect(server: TranscriptionServer) -> AsyncIterator[Connect]:
     made: list[ServerRecogniser] = []
 
     def connect(**given: Any) -> ServerRecogniser:
-        made.append(ServerRecogniser(**{"base_url": server.base_url, **given}))
+        made.append(ServerRecogniser(**{"base_url": server.base_url, "limits": LIMITS, **given}))
         return made[-1]
 
     yield connect
@@ -353,31 +354,17 @@ async def test_choices_at_once_leave_one() -> None:
 # Sound to words over HTTP: both forms of a stream, whole answers, and servers that misbehave.
 
 RAMP = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)
-# Long enough for a busy machine; only the tests of a limit use shorter ones.
-LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
-
-
-@pytest_asyncio.fixture
-async def client(server: TranscriptionServer) -> AsyncIterator[Transcriptions]:
-    one = Transcriptions(server.base_url, "", LIMITS)
-    yield one
-    await one.http.close()
 
 
 async def transcribed(
-    server: TranscriptionServer,
-    *,
-    limits: SpeechLimits = LIMITS,
-    language: str | None = None,
-    model: str = "m",
-    key: str = "",
+    server: TranscriptionServer, *, language: str | None = None, **given: Any
 ) -> list[Words]:
-    client = Transcriptions(server.base_url, key, limits)
+    given = {"base_url": server.base_url, "model": "m", "limits": LIMITS, **given}
+    recogniser = ServerRecogniser(**given)
     try:
-        words = client.recognise(RAMP, model=model, language=language)
-        return [one async for one in words]
+        return [one async for one in recogniser.by_http(RAMP, language)]
     finally:
-        await client.http.close()
+        await recogniser.close()
 
 
 def events(*data: Any) -> list[str | bytes | float | None]:
@@ -393,7 +380,9 @@ def vllm(text: str | None, finish: str | None = None) -> dict[str, Any]:
 async def test_a_whole_answer(server: TranscriptionServer) -> None:
     """The sound goes as a WAV file, with the model, the language and the key."""
     server.key = "k"
-    assert await transcribed(server, language="de-AT", key="k") == [Words("What is this?", True)]
+    assert await transcribed(server, language="de-AT", api_key="k") == [
+        Words("What is this?", True)
+    ]
     (heard,) = server.requests
     assert heard.fields == {
         "model": "m",
@@ -446,12 +435,13 @@ async def test_both_forms_of_a_stream(
 
 
 async def test_a_field_that_is_refused_is_left_out(
-    server: TranscriptionServer, client: Transcriptions
+    server: TranscriptionServer, connect: Connect
 ) -> None:
     """From then on, and for good."""
     server.refused = {"stream", "temperature"}
+    recogniser = connect()
     for _ in range(2):
-        words = client.recognise(RAMP, model="", language=None)
+        words = recogniser.by_http(RAMP, None)
         assert [one async for one in words] == [Words("What is this?", True)]
     assert [sorted(one.fields) for one in server.requests] == [
         ["response_format", "stream", "temperature"],
@@ -567,20 +557,16 @@ async def test_keep_alive_comments_are_no_words(server: TranscriptionServer) -> 
         await transcribed(server, limits=SpeechLimits(first=0.3))
 
 
-async def test_nobody_there() -> None:
+async def test_nobody_there(server: TranscriptionServer) -> None:
     """A server that is down."""
-    client = Transcriptions(NOBODY, "", LIMITS)
     with pytest.raises(SpeechUnavailable):
-        await anext(client.recognise(RAMP, model="", language=None))
-    await client.http.close()
+        await transcribed(server, base_url=NOBODY)
 
 
-async def test_cancel_closes_the_connection(
-    server: TranscriptionServer, client: Transcriptions
-) -> None:
+async def test_cancel_closes_the_connection(server: TranscriptionServer, connect: Connect) -> None:
     """At once: the server stops its work."""
     server.kind, server.answers = "text/event-stream", [*events(vllm("What")), 60.0]
-    async with aclosing(client.recognise(RAMP, model="m", language=None)) as words:
+    async with aclosing(connect().by_http(RAMP, None)) as words:
         assert await anext(words) == Words("What", False)
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,6 @@ from numpy.typing import NDArray
 from server.features.voice_out.voices import (
     SOUND_BYTES,
     ServerVoice,
-    Synthesis,
-    SynthesisSocket,
 )
 from server.media.sound.pcm import VoiceChunk
 from server.shared.speech import (
@@ -31,6 +30,10 @@ from server.shared.speech import (
 from tests.support.pieces_server import Piece
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 
+TEXT = "There is a red cup on the table."
+# Long enough for a busy machine; only the tests of a limit use shorter ones.
+LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
+
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[SpeechServer]:
@@ -44,34 +47,52 @@ def short(server: SpeechServer) -> SpeechServer:
     return server
 
 
+Connect = Callable[..., ServerVoice]
+
+
+@pytest_asyncio.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Makes voices, which are closed at the end."""
+    made: list[ServerVoice] = []
+
+    def connect(server: SpeechServer | SpeechSocketServer | str, **given: Any) -> ServerVoice:
+        address = server if isinstance(server, str) else server.base_url
+        made.append(ServerVoice(**{"base_url": address, "limits": LIMITS, **given}))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        await one.close()
+
+
 async def say(voice: ServerVoice) -> int:
     return sum([len(one.samples) async for one in voice.speak("Hello.", language=None)])
 
 
-async def test_its_first_model_speaks(short: SpeechServer) -> None:
-    voice = ServerVoice(base_url=short.base_url)
+async def test_its_first_model_speaks(short: SpeechServer, connect: Connect) -> None:
+    voice = connect(short)
     assert not voice.ready
     assert await voice.probe() == PROBE_SECONDS
     assert voice.ready
     assert voice.elsewhere == ""
     assert await say(voice) == 1000
     assert short.requests[0].fields["model"] == "speaker"
-    await voice.close()
 
 
-async def test_a_model_that_is_named_speaks(short: SpeechServer) -> None:
+async def test_a_model_that_is_named_speaks(short: SpeechServer, connect: Connect) -> None:
     """Also where the server lists none."""
     short.models = None
-    voice = ServerVoice(base_url=short.base_url, model="other", voice="Vivian")
+    voice = connect(short, model="other", voice="Vivian")
     await voice.probe()
     assert voice.ready
     assert await say(voice) == 1000
     assert short.requests[0].fields["model"] == "other"
-    await voice.close()
 
 
-async def test_a_server_that_goes_is_not_ready_until_it_is_back(short: SpeechServer) -> None:
-    voice = ServerVoice(base_url=short.base_url)
+async def test_a_server_that_goes_is_not_ready_until_it_is_back(
+    short: SpeechServer, connect: Connect
+) -> None:
+    voice = connect(short)
     await voice.probe()
     short.status = 503
     with pytest.raises(SpeechUnavailable):
@@ -84,65 +105,51 @@ async def test_a_server_that_goes_is_not_ready_until_it_is_back(short: SpeechSer
     with pytest.raises(SpeechRefused):
         await say(voice)
     assert voice.ready
-    await voice.close()
 
 
-async def test_a_wrong_key_is_not_ready(short: SpeechServer) -> None:
+async def test_a_wrong_key_is_not_ready(short: SpeechServer, connect: Connect) -> None:
     """And the key stands in no text."""
     short.key = "right"
-    voice = ServerVoice(base_url=short.base_url, api_key="wrong-key")
+    voice = connect(short, api_key="wrong-key")
     assert await voice.probe() < PROBE_SECONDS
     assert not voice.ready
     with pytest.raises(SpeechError) as raised:
         await say(voice)
     assert "wrong-key" not in raised.value.message + repr(voice)
-    await voice.close()
 
 
-async def test_a_name_of_another_machine_is_told() -> None:
-    voice = ServerVoice(base_url="http://speech.example.org/v1")
+async def test_a_name_of_another_machine_is_told(connect: Connect) -> None:
+    voice = connect("http://speech.example.org/v1")
     assert voice.elsewhere == "speech.example.org"
-    await voice.close()
 
 
-async def test_the_socket_is_used_where_it_is_wanted() -> None:
-    async with SpeechSocketServer() as server:
-        voice = ServerVoice(base_url=server.base_url, socket=True)
-        assert await say(voice) > 1000
-        assert server.messages[1] == {"type": "input.text", "text": "Hello."}
-        await voice.close()
+async def test_the_socket_is_used_where_it_is_wanted(
+    socket: SpeechSocketServer, connect: Connect
+) -> None:
+    assert await say(connect(socket, socket=True)) > 1000
+    assert socket.messages[1] == {"type": "input.text", "text": "Hello."}
 
 
-async def test_without_a_socket_http_is_used(short: SpeechServer) -> None:
-    voice = ServerVoice(base_url=short.base_url, socket=True)
+async def test_without_a_socket_http_is_used(short: SpeechServer, connect: Connect) -> None:
+    voice = connect(short, socket=True)
     assert await say(voice) == 1000
     assert await say(voice) == 1000
-    await voice.close()
 
 
 # Words to sound over HTTP: streams in both forms, and servers that misbehave.
 
-TEXT = "There is a red cup on the table."
-# Long enough for a busy machine; only the tests of a limit use shorter ones.
-LIMITS = SpeechLimits(first=10.0, between=10.0, total=20.0)
-
 
 async def spoken(
-    server: SpeechServer,
-    *,
-    limits: SpeechLimits = LIMITS,
-    language: str | None = None,
-    voice: str = "",
-    key: str = "",
+    server: SpeechServer, *, language: str | None = None, **given: Any
 ) -> tuple[NDArray[np.int16], set[int]]:
     """Speak; return all samples, and the rates that were given with them."""
-    client = Synthesis(server.base_url, key, voice, limits)
+    given = {"base_url": server.base_url, "model": "m", "limits": LIMITS, **given}
+    one = ServerVoice(**given)
     try:
-        speaking = client.speak(TEXT, model="m", language=language)
-        chunks = [chunk async for chunk in speaking]
+        chunks = [chunk async for chunk in one.by_http(TEXT, language)]
         return np.concatenate([one.samples for one in chunks]), {one.rate for one in chunks}
     finally:
-        await client.http.close()
+        await one.close()
 
 
 @pytest.mark.parametrize("events", [False, True])
@@ -157,7 +164,7 @@ async def test_speech_comes_whole(server: SpeechServer, events: bool) -> None:
 async def test_what_is_asked_for(server: SpeechServer) -> None:
     """A stream of PCM, with the model, the voice, the language's name and the key."""
     server.key = "k"
-    await spoken(server, language="de-AT", voice="Vivian", key="k")
+    await spoken(server, language="de-AT", voice="Vivian", api_key="k")
     (asked,) = server.requests
     assert asked.fields == {
         "model": "m",
@@ -172,41 +179,42 @@ async def test_what_is_asked_for(server: SpeechServer) -> None:
     assert asked.headers["accept-encoding"] == "identity"
 
 
-async def test_the_first_sound_comes_before_the_last_is_made(server: SpeechServer) -> None:
+async def test_the_first_sound_comes_before_the_last_is_made(
+    server: SpeechServer, connect: Connect
+) -> None:
     server.answers = [bytes(4000), 30.0]
-    client = Synthesis(server.base_url, "", "", LIMITS)
-    async with aclosing(client.speak(TEXT, model="", language=None)) as chunks:
+    async with aclosing(connect(server).by_http(TEXT, None)) as chunks:
         assert len((await anext(chunks)).samples) == 2000
-    await client.http.close()
 
 
-async def test_leaving_stops_the_server_at_once(server: SpeechServer) -> None:
+async def test_leaving_stops_the_server_at_once(server: SpeechServer, connect: Connect) -> None:
     """It sees the connection closed, and speaks no further."""
     server.endless = bytes(1000)
-    client = Synthesis(server.base_url, "", "", LIMITS)
-    async with aclosing(client.speak(TEXT, model="", language=None)) as chunks:
+    async with aclosing(connect(server).by_http(TEXT, None)) as chunks:
         await anext(chunks)
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()
     assert server.requests[0].closed_early
-    await client.http.close()
 
 
-async def test_fields_that_a_server_refuses_are_left_out(server: SpeechServer) -> None:
+async def test_fields_that_a_server_refuses_are_left_out(
+    server: SpeechServer, connect: Connect
+) -> None:
     """From then on."""
     server.refused = {"stream_format", "language"}
-    client = Synthesis(server.base_url, "", "", LIMITS)
+    voice = connect(server, model="m")
     for _ in range(2):
-        async for _chunk in client.speak(TEXT, model="m", language="fr"):
+        async for _chunk in voice.by_http(TEXT, "fr"):
             pass
-    await client.http.close()
     assert len(server.requests) == 4
     assert server.requests[-1].fields.keys() == {
         *("model", "input", "response_format", "stream", "initial_codec_chunk_frames")
     }
 
 
-async def test_a_server_that_does_not_say_what_it_refuses(server: SpeechServer) -> None:
+async def test_a_server_that_does_not_say_what_it_refuses(
+    server: SpeechServer, connect: Connect
+) -> None:
     """It gets the request without all that it may not know; a text that it refuses costs no field."""
     server.names_refused = False
     server.refused = {"stream_format"}
@@ -214,11 +222,10 @@ async def test_a_server_that_does_not_say_what_it_refuses(server: SpeechServer) 
     assert [len(one.fields) for one in server.requests] == [7, 3]
     server.requests.clear()
     server.refused = {"input"}
-    client = Synthesis(server.base_url, "", "", LIMITS)
+    voice = connect(server, model="m")
     for _ in range(2):
         with pytest.raises(SpeechRefused):
-            await anext(client.speak(TEXT, model="m", language="fr"))
-    await client.http.close()
+            await anext(voice.by_http(TEXT, "fr"))
     assert [len(one.fields) for one in server.requests] == [7, 3, 7, 3]
 
 
@@ -326,15 +333,12 @@ async def test_a_server_that_is_too_slow(
         await spoken(server, limits=limits)
 
 
-async def test_nobody_there() -> None:
-    client = Synthesis("http://127.0.0.1:9/v1", "", "", LIMITS)
-    with pytest.raises(SpeechUnavailable):
-        await anext(client.speak(TEXT, model="", language=None))
-    assert await client.http.models() == (0, [])
-    await client.http.close()
-    socket = SynthesisSocket("http://127.0.0.1:9/v1", "", "", LIMITS)
-    with pytest.raises(SpeechUnavailable):
-        await anext(socket.speak(TEXT, model="", language=None))
+async def test_nobody_there(connect: Connect) -> None:
+    voice = connect("http://127.0.0.1:9/v1")
+    for way in (voice.by_http, voice.by_socket):
+        with pytest.raises(SpeechUnavailable):
+            await anext(way(TEXT, None))
+    assert await voice.http.models() == (0, [])
 
 
 # Words to sound over vLLM-Omni's socket: its messages, and servers that misbehave.
@@ -347,16 +351,21 @@ async def socket() -> AsyncIterator[SpeechSocketServer]:
 
 
 async def spoken_by(
-    socket: SpeechSocketServer, limits: SpeechLimits = LIMITS, **config: str
+    socket: SpeechSocketServer, language: str | None = None, **given: Any
 ) -> list[VoiceChunk]:
-    client = SynthesisSocket(socket.base_url, config.get("key", ""), "Vivian", limits)
-    speaking = client.speak(TEXT, model="m", language=config.get("language"))
-    return [chunk async for chunk in speaking]
+    given = {
+        "base_url": socket.base_url,
+        "model": "m",
+        "voice": "Vivian",
+        "limits": LIMITS,
+        **given,
+    }
+    return [chunk async for chunk in ServerVoice(**given).by_socket(TEXT, language)]
 
 
 async def test_speech_comes_whole_by_the_socket(socket: SpeechSocketServer) -> None:
     """The configuration, the text and its end go out; the sound comes at the server's rate."""
-    chunks = await spoken_by(socket, language="zh", key="k")
+    chunks = await spoken_by(socket, language="zh", api_key="k")
     assert {one.rate for one in chunks} == {RATE}
     assert np.array_equal(np.concatenate([one.samples for one in chunks]), espeak(TEXT))
     assert socket.messages == [
@@ -374,20 +383,19 @@ async def test_speech_comes_whole_by_the_socket(socket: SpeechSocketServer) -> N
     assert socket.headers == ["Bearer k"]
 
 
-async def test_leaving_closes_the_socket_at_once(socket: SpeechSocketServer) -> None:
+async def test_leaving_closes_the_socket_at_once(
+    socket: SpeechSocketServer, connect: Connect
+) -> None:
     socket.answers, socket.endless = ['{"type": "audio.start", "sample_rate": 24000}'], bytes(1000)
-    client = SynthesisSocket(socket.base_url, "", "", LIMITS)
-    async with aclosing(client.speak(TEXT, model="", language=None)) as chunks:
+    async with aclosing(connect(socket).by_socket(TEXT, None)) as chunks:
         await anext(chunks)
     async with asyncio.timeout(5):
         await socket.closed.wait()
 
 
-async def test_a_server_without_it() -> None:
-    async with SpeechServer() as other:
-        client = SynthesisSocket(other.base_url, "", "", LIMITS)
-        with pytest.raises(NotOffered):
-            await anext(client.speak(TEXT, model="", language=None))
+async def test_a_server_without_it(server: SpeechServer, connect: Connect) -> None:
+    with pytest.raises(NotOffered):
+        await anext(connect(server).by_socket(TEXT, None))
 
 
 @pytest.mark.parametrize(
@@ -418,7 +426,7 @@ async def test_a_socket_that_never_ends(socket: SpeechSocketServer, endless: byt
     """No more bytes and messages are read than the limits, whatever time they take."""
     socket.answers, socket.endless = [], endless
     with pytest.raises(SpeechFailed):
-        await spoken_by(socket, SpeechLimits(first=300.0, between=300.0, total=300.0))
+        await spoken_by(socket, limits=SpeechLimits(first=300.0, between=300.0, total=300.0))
 
 
 @pytest.mark.parametrize(
@@ -433,4 +441,4 @@ async def test_a_socket_that_is_too_slow(
 ) -> None:
     socket.answers = answers
     with pytest.raises(SpeechTimeout):
-        await spoken_by(socket, limits)
+        await spoken_by(socket, limits=limits)
