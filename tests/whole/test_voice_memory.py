@@ -121,8 +121,8 @@ class Speaker:
         self.one.engine.requests.clear()
 
     async def _settle(self) -> None:
-        stretch = self.one.session.part("voice_in").stretch
-        await until(lambda: stretch is None or not stretch.detection.busy, 30)
+        detection = self.one.session.part("voice_in").detection
+        await until(lambda: detection is None or not detection.busy, 30)
 
     def _show(self) -> None:
         feed = self.one.session.camera.feed

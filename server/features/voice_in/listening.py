@@ -30,7 +30,6 @@ from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECO
 from server.features.voice_in.turns import (
     MOST_TURN_SECONDS,
     PRE_ROLL_SECONDS,
-    SILENCE_SECONDS,
     Asked,
     Began,
     Dropped,
@@ -50,19 +49,6 @@ RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
 _PRESSES, _MOST_PRESSES = 2.0, 8
 # A button's last sound is waited for.
 _RELEASE_SECONDS = 0.2
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """The state of the sound from switching the microphone on until it is off."""
-
-    detection: SpeechDetection
-    foreground: Foreground
-    turns: Turns
-    barge_in: BargeIn
-    onset: Onset
-    # None without a model for the end of turns
-    checks: TurnChecks | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +75,15 @@ class Listening(SessionPart):
         self._tools = tools
         self._speaker = speaker
         self._mode = MicrophoneMode.OFF
-        self._silence = SILENCE_SECONDS
         self._attended = True
         # The microphone's last 30 seconds; empty while it is off
         self.recent = SoundRing(RING_SECONDS)
         # None while nothing is heard
-        self.stretch: _Stretch | None = None
+        self.detection: SpeechDetection | None = None
+        judge = tools.turn_judge
+        self.turns = Turns(judged=judge is not None)
+        self.checks = TurnChecks(judge, self._judged) if judge is not None else None
+        self._foreground, self._onset, self._barge_in = Foreground(), Onset(), BargeIn()
         self.spoken = SpokenQuestions(
             context, self.recent, tools.recogniser, on_change=self._report
         )
@@ -114,15 +103,12 @@ class Listening(SessionPart):
     @property
     def on(self) -> bool:
         """True while the microphone hears the scene: not where a button says what is meant."""
-        return self.stretch is not None and self._mode is MicrophoneMode.HANDS_FREE
+        return self.detection is not None and self._mode is MicrophoneMode.HANDS_FREE
 
     @property
     def talking(self) -> bool:
         """True while the person talks, and until the words are known."""
-        if self.stretch is None:
-            return False
-        speaks = self.stretch.turns.state is not TurnState.WAITING
-        return speaks or self.spoken.before is not None
+        return self.turns.state is not TurnState.WAITING or self.spoken.before is not None
 
     # Switching
 
@@ -141,9 +127,7 @@ class Listening(SessionPart):
             self._mode = mode
             self._stop()
         if message.silence_ms is not None:
-            self._silence = message.silence_ms / 1000
-        if self.stretch is not None:
-            self.stretch.turns.set_silence(self._silence)
+            self.turns.set_silence(message.silence_ms / 1000)
         self._start()
         self._report()
 
@@ -161,26 +145,25 @@ class Listening(SessionPart):
         """Take the state of the button. Does nothing unless the microphone waits for it, nor for the
         presses of a client that presses without end.
         """
-        stretch = self.stretch
-        if stretch is None or self._mode is not MicrophoneMode.PUSH:
+        if self.detection is None or self._mode is not MicrophoneMode.PUSH:
             return
         now = time.monotonic()
         if message.down:
-            if not stretch.turns.held and self._presses.take(now):
+            if not self.turns.held and self._presses.take(now):
                 if self._speaker.talking:
                     self._speaker.interrupt()
-                stretch.detection.renew()
-                self._apply(stretch.turns.press(now))
-        elif stretch.turns.held:
-            stretch.turns.release(now)
+                self.detection.renew()
+                self._apply(self.turns.press(now))
+        elif self.turns.held:
+            self.turns.release(now)
             self._release.set(_RELEASE_SECONDS, self._released)
         self._report()
 
     def cancel(self, id: str | None) -> None:
         """Give up the turn that would become the question of this id; None: any."""
         turn, before = self.spoken.turn, self.spoken.before
-        if turn is not None and id in (None, turn.id) and self.stretch is not None:
-            self._apply(self.stretch.turns.give_up())
+        if turn is not None and id in (None, turn.id):
+            self._apply(self.turns.give_up())
         if before is not None and id in (None, before.id):
             self.spoken.forget_before()
         self._report()
@@ -193,45 +176,37 @@ class Listening(SessionPart):
     def _start(self) -> None:
         model = self._tools.speech_model
         wanted = self._mode is not MicrophoneMode.OFF and self._attended
-        if not wanted or self.stretch is not None or model is None:
+        if not wanted or self.detection is not None or model is None:
             return
-        detection = SpeechDetection(
+        self._foreground, self._onset = Foreground(), Onset()
+        self.detection = SpeechDetection(
             model,
             self._tools.pool,
             on_chunks=self._on_chunks,
             on_dropped=lambda pieces: self._line.dropped("detector", pieces),
             patience=self._patience,
         )
-        judge = self._tools.turn_judge
-        self.stretch = _Stretch(
-            detection,
-            Foreground(),
-            Turns(judged=judge is not None),
-            BargeIn(),
-            Onset(),
-            TurnChecks(judge, self._judged) if judge is not None else None,
-        )
-        self.stretch.turns.set_silence(self._silence)
         self._line.on_sound = self._on_sound
         self._line.on_microphone = self._on_microphone
 
     def _stop(self) -> None:
         self._line.on_sound = self._line.on_microphone = None
-        if self.stretch is not None:
-            self._go_on(self.stretch.barge_in)
-            self.stretch.detection.renew()
-            self._forget_check()
-        self.stretch = None
+        self._go_on()
+        if self.detection is not None:
+            self.detection.renew()
+            self.detection = None
+        self.turns.give_up()
+        self._forget_check()
         self._release.cancel()
         self.recent.clear()
         self.spoken.forget()
 
     def _on_microphone(self, sending: bool) -> None:
         """Drop the turn of a microphone that was muted in the middle of it."""
-        if not sending and self.stretch is not None:
-            self._apply(self.stretch.turns.give_up())
-            self.stretch.detection.renew()
-            self._go_on(self.stretch.barge_in)
+        if not sending and self.detection is not None:
+            self._apply(self.turns.give_up())
+            self.detection.renew()
+            self._go_on()
             self.recent.clear()
         self._report()
 
@@ -240,44 +215,41 @@ class Listening(SessionPart):
     def _on_sound(self, sound: Sound) -> None:
         self.recent.add(sound)
         self.spoken.add(sound)
-        stretch = self.stretch
-        if stretch is None:
-            return
         between = self._mode is MicrophoneMode.PUSH and self.spoken.turn is None
-        if not between or stretch.turns.held:
-            stretch.detection.add(sound)
+        if self.detection is not None and (not between or self.turns.held):
+            self.detection.add(sound)
 
     def _patience(self) -> int:
         """Return the number of chunks that may be heard together: over an answer each counts."""
         if self._speaker.talking or self._mode is MicrophoneMode.PUSH:
             return 1
-        return self.stretch.turns.patience if self.stretch is not None else 1
+        return self.turns.patience
 
     def _on_chunks(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
-            if self.stretch is not None:
-                self._hear(self.stretch, chunk)
+            self.hear(chunk)
         self._report()
 
-    def _hear(self, stretch: _Stretch, chunk: Chunk) -> None:
-        if self._mode is MicrophoneMode.PUSH and stretch.turns.state is TurnState.WAITING:
+    def hear(self, chunk: Chunk) -> None:
+        """Take the next chunk of the microphone's sound."""
+        if self._mode is MicrophoneMode.PUSH and self.turns.state is TurnState.WAITING:
             return  # it came after the button was released
-        if stretch.turns.held or self._mode is MicrophoneMode.PUSH:
+        if self.turns.held or self._mode is MicrophoneMode.PUSH:
             # A person who holds the button speaks to us, however softly.
             voice = Voice.PERSON if chunk.speech >= 0.5 else Voice.NOBODY
         else:
-            talk = stretch.foreground.background
-            voice = stretch.foreground.hears(chunk, answering=self._speaker.talking)
-            if stretch.foreground.background and not talk and stretch.turns.unsure:
+            talk = self._foreground.background
+            voice = self._foreground.hears(chunk, answering=self._speaker.talking)
+            if self._foreground.background and not talk and self.turns.unsure:
                 # It was talk in the room.
-                self._apply(stretch.turns.give_up())
-            change = stretch.barge_in.hear(chunk, voice, talking=self._speaker.talking)
+                self._apply(self.turns.give_up())
+            change = self._barge_in.hear(chunk, voice, talking=self._speaker.talking)
             if change is not None:
                 self._sound_at(change)
-            if stretch.onset.hears(chunk):
+            if self._onset.hears(chunk):
                 self._sounded(chunk.at)
         self.spoken.show()
-        self._apply(stretch.turns.hear(chunk, voice))
+        self._apply(self.turns.hear(chunk, voice))
 
     def _sound_at(self, loudness: Loudness) -> None:
         """Play the answer as loud, or stop it."""
@@ -291,16 +263,15 @@ class Listening(SessionPart):
             case Loudness.STOPPED:
                 self._speaker.interrupt()
 
-    def _go_on(self, barge_in: BargeIn) -> None:
+    def _go_on(self) -> None:
         """Let an answer that was lowered go on: nobody is heard over it any more."""
-        if barge_in.now is not Loudness.FULL:
+        if self._barge_in.now is not Loudness.FULL:
             self._speaker.restore()
-        barge_in.reset()
+        self._barge_in.reset()
 
     def _released(self) -> None:
-        if self.stretch is not None:
-            self._apply(self.stretch.turns.expire(time.monotonic()))
-            self._report()
+        self._apply(self.turns.expire(time.monotonic()))
+        self._report()
 
     # Turns
 
@@ -325,27 +296,24 @@ class Listening(SessionPart):
 
     def _ask(self, asked: Asked) -> None:
         """Have a model judge the turn's sound so far."""
-        if self.stretch is None or self.stretch.checks is None:
-            return
+        assert self.checks is not None
         since = max(asked.since, asked.until - SPECTROGRAM_SECONDS)
         sound = self.recent.slice(since, asked.until)
         if sound is None:
             self._judged(asked.number, None)
         else:
-            self.stretch.checks.ask(asked.number, sound)
+            self.checks.ask(asked.number, sound)
 
     def _judged(self, number: int, complete: bool | None) -> bool:
         """Take the answer of a check; returns False where it came too late to be of use."""
-        if self.stretch is None:
-            return False
-        used, events = self.stretch.turns.answer(number, complete)
+        used, events = self.turns.answer(number, complete)
         self._apply(events)
         self._report()
         return used
 
     def _forget_check(self) -> None:
-        if self.stretch is not None and self.stretch.checks is not None:
-            self.stretch.checks.close()
+        if self.checks is not None:
+            self.checks.close()
 
     # State
 
@@ -357,7 +325,7 @@ class Listening(SessionPart):
             self._outbox.put(messages.Listening(state=state))
 
     def _state(self) -> ListeningState:
-        if self.stretch is None or not self._line.microphone:
+        if self.detection is None or not self._line.microphone:
             return "off"
         turn = self.spoken.turn
         if turn is not None:

@@ -125,9 +125,8 @@ class Ear:
 
     async def settle(self) -> None:
         """Wait until what was heard is known, and the model for the end of turns has answered."""
-        stretch = self.listening.stretch
-        await until(lambda: stretch is None or not stretch.detection.busy)
-        checks = stretch.checks if stretch is not None else None
+        detection, checks = self.listening.detection, self.listening.checks
+        await until(lambda: detection is None or not detection.busy)
         await until(lambda: checks is None or not checks.busy)
 
     def show(self, captured: float | None = None) -> Frame:
@@ -556,13 +555,10 @@ async def test_what_comes_after_the_button_begins_nothing() -> None:
     async with ear(mode="push") as one:
         began = time.monotonic() - 3
         one.session.handle(PushToTalk(type="push_to_talk", down=True))
-        stretch = one.listening.stretch
-        assert stretch is not None
-        for number in range(40):
-            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
-        stretch.turns.release(began + 40 * CHUNK_SECONDS)
-        for number in range(40, 60):
-            one.listening._hear(stretch, Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+        for number in range(60):
+            if number == 40:
+                one.listening.turns.release(began + 40 * CHUNK_SECONDS)
+            one.listening.hear(Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
         assert one.listening.spoken.turn is None
         assert one.listening.spoken.before is not None
         # And no scene's sound goes with pictures.
@@ -863,9 +859,9 @@ async def test_ten_minutes_of_speech_leave_memory_flat(one: Ear) -> None:
         await one.one.rest()
         await until(lambda: len(one.listening.spoken.tasks) <= 4)
     assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
-    assert one.listening.stretch is not None
+    assert one.listening.detection is not None
     # The end of the sound, shorter than the chunks that wait for each other
-    assert one.listening.stretch.detection.waiting <= 1
+    assert one.listening.detection.waiting <= 1
     assert len(one.words.heard) > 100
 
 
