@@ -25,7 +25,8 @@ class FakeWords:
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()
         self.error: Exception | None = None
-        # The sound of each turn, and turns whose words were given up
+        # Turns that it began to hear, the sound of each, and turns whose words were given up
+        self.begun = 0
         self.heard: list[Samples] = []
         self.given_up = 0
         self.hold: asyncio.Event | None = None
@@ -33,6 +34,7 @@ class FakeWords:
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
+        self.begun += 1
         parts = []
         text = self.texts[len(self.heard) % len(self.texts)]
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,7 +101,7 @@ class Ear:
         self._numbers = itertools.count(1)
         self._connection = object()
         self.line.connect(self._connection)
-        self.line.sends(self._connection, True)
+        self.sends(True)
         self._end = 0.0
         one.camera()
 
@@ -111,6 +112,13 @@ class Ear:
 
     def switch(self, mode: str = "hands_free", silence_ms: int = 200) -> None:
         self.session.handle(settings(microphone=MicrophoneMode(mode), silence_ms=silence_ms))
+
+    def sends(self, sends: bool) -> None:
+        """Begin or end the microphone's packets."""
+        self.line.sends(self._connection, sends)
+
+    def press(self, down: bool = True) -> None:
+        self.session.handle(PushToTalk(type="push_to_talk", down=down))
 
     async def hear(self, samples: Samples, at: float | None = None) -> float:
         """Let the microphone hear a sound that ends now; return when it began."""
@@ -291,26 +299,6 @@ async def test_the_picture_goes_ahead_at_the_pause() -> None:
         assert engine.requests[1].picture.jpeg == engine.requests[0].picture.jpeg
 
 
-async def test_who_goes_on_cancels_it() -> None:
-    """The pause was none: the picture ahead is stopped, and the question is asked once, whole."""
-    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
-    async with ear(engine=engine, silence_ms=800) as one:
-        engine.hold(0)
-        await one.hear(said(after=0.3))
-        one.show()
-        await until(lambda: engine.open == 1)
-        engine.hold(0)
-        await one.hear(said(before=0.02, after=0.0))
-        await until(lambda: engine.aborted == 1)
-        engine.release()
-        await one.hear(hiss(1.0))
-        one.show()
-        await one.one.next("response")
-        chats = [request for request in engine.requests if request.kind is Kind.CHAT]
-        assert len(chats) == 1
-        assert len(one.words.heard) == 1
-
-
 def hesitating(pause: float) -> Samples:
     """A sentence with a pause in its middle, and silence behind it."""
     first, second = (spoken(half) for half in HALVES[0])
@@ -346,12 +334,16 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
 
 
-async def test_the_picture_goes_ahead_of_an_unfinished_turn(tmp_path: Path) -> None:
-    """At the first 200 ms of silence as ever, and it is stopped where the person goes on."""
+@pytest.mark.parametrize("likelihood", [None, 0.1])
+async def test_who_goes_on_stops_the_picture_ahead(
+    tmp_path: Path, likelihood: float | None
+) -> None:
+    """The pause was none, by its length or by the model's word: the question is asked once, whole."""
     engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
-    async with ear(engine=engine, end=answering(tmp_path, 0.1), silence_ms=500) as one:
+    end = answering(tmp_path, likelihood) if likelihood is not None else None
+    async with ear(engine=engine, end=end, silence_ms=500 if end else 800) as one:
         engine.hold(0)
-        sound = hesitating(1.2)
+        sound = hesitating(1.2 if end else 0.5)
         cut = round((1 + len(spoken(HALVES[0][0])) / 16_000 + 0.3) * 16_000)
         await one.hear(sound[:cut])
         one.show()
@@ -421,18 +413,8 @@ async def test_noise_asks_nothing(one: Ear) -> None:
 
 async def test_nothing_understood_asks_nothing() -> None:
     """The words end empty, and the client learns that."""
-    async with ear(FakeWords(" ")) as one:
-        one.words.texts = ["…"]
-        one.words.times = ()
-
-        async def nothing(
-            sound: AsyncIterator[Sound], *, language: str | None
-        ) -> AsyncGenerator[Words, None]:
-            async for _ in sound:
-                pass
-            yield Words("", final=True)
-
-        one.words.recognise = nothing  # type: ignore[method-assign]
+    async with ear(FakeWords("")) as one:
+        one.words.early = False
         await one.hear(said())
         message = await one.one.next("transcript")
         assert (message["text"], message["final"]) == ("", True)
@@ -506,11 +488,11 @@ async def test_a_held_button_is_a_question() -> None:
         assert one.words.heard == []
         assert one.listening.spoken.turn is None
         began = time.monotonic()
-        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        one.press()
         sound = np.concatenate([spoken(SENTENCES[0]), silence(1), spoken(SENTENCES[1])])
         await one.hear(sound, began)
         assert one.words.heard == []
-        one.session.handle(PushToTalk(type="push_to_talk", down=False))
+        one.press(False)
         await one.hear(silence(0.3), began + len(sound) / 16_000)
         one.show(time.monotonic() + 5)
         assert (await one.one.next("response"))["text"] == "A cup."
@@ -522,39 +504,28 @@ async def test_a_released_button_waits_for_no_sound() -> None:
     """The microphone went silent with the button: the turn ends by the clock."""
     async with ear(mode="push") as one:
         began = time.monotonic()
-        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        one.press()
         await one.hear(spoken(SENTENCES[0]), began - 1)
-        one.session.handle(PushToTalk(type="push_to_talk", down=False))
+        one.press(False)
         one.show(time.monotonic() + 5)
         assert (await one.one.next("response"))["text"] == "A cup."
 
 
-async def test_presses_without_end_begin_few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_presses_without_end_begin_few_turns() -> None:
     """Each would open a connection to the recogniser."""
-    async with ear(mode=None) as one:
-        begun: list[bool] = []
-        words = one.words.recognise
-
-        def counted(
-            sound: AsyncIterator[Sound], *, language: str | None
-        ) -> AsyncGenerator[Words, None]:
-            begun.append(True)
-            return words(sound, language=language)
-
-        monkeypatch.setattr(one.words, "recognise", counted)
-        one.switch("push")
+    async with ear(mode="push") as one:
         for _ in range(100):
-            one.session.handle(PushToTalk(type="push_to_talk", down=True))
+            one.press()
             await asyncio.sleep(0.001)
-            one.session.handle(PushToTalk(type="push_to_talk", down=False))
-        assert 0 < len(begun) <= 10
+            one.press(False)
+        assert 0 < one.words.begun <= 10
 
 
 async def test_what_comes_after_the_button_begins_nothing() -> None:
     """A client whose microphone stays open: chunks that come with the turn's last are no new turn."""
     async with ear(mode="push") as one:
         began = time.monotonic() - 3
-        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        one.press()
         for number in range(60):
             if number == 40:
                 one.listening.turns.release(began + 40 * CHUNK_SECONDS)
@@ -579,27 +550,29 @@ async def test_a_sound_of_the_scene_is_noticed(monkeypatch: pytest.MonkeyPatch) 
         assert len(noted) == 1
 
 
-async def test_muting_drops_what_is_being_said(one: Ear) -> None:
-    """The sound goes, and so do the words that had come."""
+@pytest.mark.parametrize("way", ["off", "silent", "gone"])
+async def test_what_ends_hearing_drops_what_is_being_said(one: Ear, way: str) -> None:
+    """The switch, the end of its packets, or of the page: the sound goes, and so do the words that had come;
+    nothing is asked of half a sentence, and nothing is decoded but of a page that may go on. It is heard again later.
+    """
     await one.hear(said(after=0.0))
     assert one.listening.spoken.turn is not None
     assert one.listening.recent.bytes > 0
-    one.switch("off")
+    ways: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
+        "off": (partial(one.switch, "off"), one.switch),
+        "silent": (partial(one.sends, False), partial(one.sends, True)),
+        "gone": (one.session.socket_closed, one.session.socket_opened),
+    }
+    end, begin = ways[way]
+    end()
     assert one.listening.spoken.turn is None
     assert one.listening.recent.bytes == 0
-    assert one.line.on_sound is None
+    assert (one.line.on_sound is None) is (way != "silent")
     await until(lambda: one.words.given_up == 1)
-    last = [m for m in await one.messages("transcript") if m["final"]]
-    assert [m["text"] for m in last] == [""]
-
-
-async def test_a_microphone_that_stops_drops_the_turn(one: Ear) -> None:
-    """Its packets end: nothing is asked of half a sentence."""
-    await one.hear(said(after=0.0))
-    one.line.sends(one._connection, False)
-    await until(lambda: one.words.given_up == 1)
-    assert (await one.messages("listening"))[-1]["state"] == "off"
-    one.line.sends(one._connection, True)
+    heard = await one.messages("transcript", "listening")
+    assert [m["text"] for m in heard if m.get("final")] == [""]
+    assert [m["state"] for m in heard if "state" in m][-1] == ("speech" if way == "gone" else "off")
+    begin()
     await one.hear(said())
     await one.answered()
 
@@ -648,17 +621,6 @@ def _within(part: Samples, whole: Samples) -> bool:
     return part.astype(np.int16).tobytes() in whole.astype(np.int16).tobytes()
 
 
-async def test_nobody_listens_without_a_socket(one: Ear) -> None:
-    """The page is gone: nothing is decoded, and its sound is forgotten; it is heard again later."""
-    await one.hear(said(after=0.0))
-    one.session.socket_closed()
-    assert one.line.on_sound is None
-    assert one.listening.recent.bytes == 0
-    one.session.socket_opened()
-    await one.hear(said())
-    await one.answered()
-
-
 async def test_a_cancelled_turn_is_not_asked(one: Ear) -> None:
     """Whoever sees the wrong words stops it by its id."""
     one.words.hold = asyncio.Event()
@@ -685,24 +647,20 @@ def far(text: str = SENTENCES[0]) -> Samples:
     return mixed(sound, hiss(len(sound) / 16_000, -70))
 
 
-async def test_talk_in_the_room_lowers_an_answer_and_is_no_question() -> None:
-    """Its words are taken back."""
-    async with ear(FakeWords("The weather today."), talking=True) as one:
+@pytest.mark.parametrize(("words", "order"), [("The weather today.", None), ("Stop.", "stop")])
+async def test_talk_in_the_room_lowers_an_answer_and_is_no_question(
+    words: str, order: str | None
+) -> None:
+    """Its words are taken back, but for an order."""
+    async with ear(FakeWords(words), talking=True) as one:
         await one.hear(far())
         assert one.talker.done == ["lower", "restore"]
+        one.show()
         heard = await one.one.until(
             lambda m: m["type"] == "transcript" and m["final"] and not m["text"]
         )
-        assert "order" not in heard
+        assert heard.get("order") == order
         assert one.one.engine.requests == []
-
-
-async def test_an_order_over_an_answer_counts_from_afar() -> None:
-    async with ear(FakeWords("Stop."), talking=True) as one:
-        await one.hear(far())
-        one.show()
-        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
-        assert heard["order"] == "stop"
 
 
 async def test_an_engine_that_hears_gets_no_talk_of_the_room() -> None:
@@ -778,7 +736,7 @@ async def test_a_false_alarm_lets_the_answer_go_on() -> None:
 async def test_a_press_stops_the_answer_at_once() -> None:
     """A tap is no noise."""
     async with ear(mode="push", talking=True) as one:
-        one.session.handle(PushToTalk(type="push_to_talk", down=True))
+        one.press()
         assert one.talker.done == ["stop"]
 
 
@@ -789,7 +747,7 @@ async def test_a_microphone_that_goes_restores_the_answer(lost: bool) -> None:
         await one.hear(np.concatenate([silence(1), louder(spoken(SENTENCES[0])[:2000], 3)]))
         assert one.talker.done[-1] in ("lower", "hush")
         if lost:
-            one.line.sends(one._connection, False)
+            one.sends(False)
         else:
             one.switch("off")
         assert one.talker.done[-1] == "restore"
@@ -807,9 +765,13 @@ async def test_understood_words_that_are_cancelled_end_at_the_client(one: Ear) -
     assert heard[-1] == ""
 
 
-async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are applied all the same."""
+async def test_a_server_without_microphones_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MICROPHONE=false: the page offers none, and a client that tries gets an error; its other settings
+    are applied all the same.
+    """
     async with ear(model=False, mode=None) as one:
+        one.session.greet()
+        assert (await one.one.next("ready"))["features"]["voice_in"]["microphone"] is False
         begun: list[bool] = []
         monkeypatch.setattr(one.session.part("describe"), "switch", begun.append)
         one.session.handle(settings(microphone=MicrophoneMode.PUSH, describe=True))
@@ -817,15 +779,6 @@ async def test_a_refused_microphone_keeps_other_settings(monkeypatch: pytest.Mon
         assert error["code"] == "bad_request"
         assert "MICROPHONE" not in error["message"]
         assert begun
-
-
-async def test_a_server_without_microphones_refuses() -> None:
-    """MICROPHONE=false: the page offers none, and a client that tries gets an error."""
-    async with ear(model=False, mode=None) as one:
-        one.session.greet()
-        assert (await one.one.next("ready"))["features"]["voice_in"]["microphone"] is False
-        one.switch()
-        assert (await one.one.next("error"))["code"] == "bad_request"
         assert one.line.on_sound is None
 
 
