@@ -353,7 +353,7 @@ class SpeechDetection:
         *,
         on_chunks: Callable[[list[Chunk]], None],
         on_dropped: Callable[[int], None],
-        patience: Callable[[], int] = lambda: 1,
+        patience: Callable[[], int],
     ) -> None:
         """`pool`: None for threads of the event loop's own. `patience()`: the number of chunks that
         may wait for each other, because each way to the thread and back costs several times as much

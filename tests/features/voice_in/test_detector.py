@@ -229,15 +229,22 @@ class HeldModel:
 
 class Ear:
     def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.pool = pool
         self.model = HeldModel()
-        self.chunks: list[Chunk] = []
+        self.groups: list[list[Chunk]] = []
         self.dropped: list[int] = []
+        self.patience = 1
         self.detection = SpeechDetection(
             cast(SpeechModel, self.model),
             pool,
-            on_chunks=self.chunks.extend,
+            on_chunks=self.groups.append,
             on_dropped=self.dropped.append,
+            patience=lambda: self.patience,
         )
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        return [chunk for group in self.groups for chunk in group]
 
     def hear(self, pieces: int) -> None:
         rng = np.random.default_rng(1)
@@ -247,14 +254,13 @@ class Ear:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
+def ear() -> Iterator[Ear]:
     with ThreadPoolExecutor(1) as pool:
-        yield pool
+        yield Ear(pool)
 
 
-async def test_all_sound_is_heard_in_order(pool: ThreadPoolExecutor) -> None:
+async def test_all_sound_is_heard_in_order(ear: Ear) -> None:
     """Whole chunks, one after another, with the times of their first samples."""
-    ear = Ear(pool)
     ear.model.go.set()
     ear.hear(50)
     await until(lambda: len(ear.chunks) == 50 * PIECE // CHUNK)
@@ -264,9 +270,8 @@ async def test_all_sound_is_heard_in_order(pool: ThreadPoolExecutor) -> None:
     assert times == pytest.approx([100 + number * CHUNK / SOUND_RATE for number in range(31)])
 
 
-async def test_a_slow_machine_hears_what_is_said_now(pool: ThreadPoolExecutor) -> None:
+async def test_a_slow_machine_hears_what_is_said_now(ear: Ear) -> None:
     """Two seconds wait at most; beyond, all of it is dropped and counted."""
-    ear = Ear(pool)
     ear.hear(300)
     assert sum(ear.dropped) >= 150
     assert ear.detection.waiting <= 101
@@ -274,27 +279,23 @@ async def test_a_slow_machine_hears_what_is_said_now(pool: ThreadPoolExecutor) -
     await until(lambda: bool(ear.chunks) and not ear.detection.busy)
 
 
-async def test_what_is_found_late_counts_no_more(pool: ThreadPoolExecutor) -> None:
+async def test_what_is_found_late_counts_no_more(ear: Ear) -> None:
     """The microphone went off while the detector worked."""
-    ear = Ear(pool)
     ear.hear(10)
     assert ear.detection.busy
     # Other sound, and a detector that knows nothing of the sound before it
     ear.detection.renew()
     assert not ear.detection.busy
     ear.model.go.set()
-    await asyncio.wrap_future(pool.submit(lambda: None))
+    await asyncio.wrap_future(ear.pool.submit(lambda: None))
     await asyncio.sleep(0)
     assert ear.chunks == []
     ear.hear(10)
     await until(lambda: not ear.detection.busy and bool(ear.chunks))
 
 
-async def test_a_broken_detector_is_counted(
-    pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_broken_detector_is_counted(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
     """The log has the kind of the error and nothing else of it; the next sound is tried again."""
-    ear = Ear(pool)
     ear.model.broken = True
     ear.model.go.set()
     ear.hear(2)
@@ -307,20 +308,11 @@ async def test_a_broken_detector_is_counted(
     await until(lambda: bool(ear.chunks))
 
 
-async def test_chunks_wait_for_each_other_while_that_is_fine(pool: ThreadPoolExecutor) -> None:
+async def test_chunks_wait_for_each_other_while_that_is_fine(ear: Ear) -> None:
     """Fewer ways to the thread and back; as soon as it is not fine, each goes at once."""
-    ear, groups, patience = Ear(pool), list[int](), [3]
-    detection = SpeechDetection(
-        cast(SpeechModel, ear.model),
-        pool,
-        on_chunks=lambda chunks: groups.append(len(chunks)),
-        on_dropped=ear.dropped.append,
-        patience=lambda: patience[0],
-    )
     ear.model.go.set()
     for number in range(48):
-        if number == 24:
-            patience[0] = 1
-        detection.add(Sound(np.full(PIECE, 9000, np.int16), 100 + number / 50))
-        await until(lambda: not detection.busy)
-    assert groups == [3] * 5 + [1] * 15
+        ear.patience = 3 if number < 24 else 1
+        ear.detection.add(Sound(np.full(PIECE, 9000, np.int16), 100 + number / 50))
+        await until(lambda: not ear.detection.busy)
+    assert [len(group) for group in ear.groups] == [3] * 5 + [1] * 15

@@ -201,89 +201,11 @@ def test_each_value_is_that_of_transformers(tmp_path: Path) -> None:
 SOUND = np.zeros(16_000, np.int16)
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-def test_checks_are_bounded(pool: ThreadPoolExecutor) -> None:
-    """One runs and two wait; a fourth is refused, until one has ended."""
-    model = HeldTurnModel(complete=True)
-    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
-    begun = [judge.begin(SOUND) for _ in range(MOST_CHECKS)]
-    assert all(begun)
-    assert judge.begin(SOUND) is None
-    model.go.set()
-    assert [cast("Future[bool]", one).result(10) for one in begun] == [True] * MOST_CHECKS
-    # The last one is free when its callbacks have run, in the pool's thread.
-    pool.submit(lambda: None).result(10)
-    again = [judge.begin(SOUND) for _ in range(MOST_CHECKS)]
-    assert all(again)
-
-
-def test_a_failed_check_is_free_again(pool: ThreadPoolExecutor) -> None:
-    """Whatever the model raises."""
-    model = HeldTurnModel(error=ValueError("what was said"))
-    model.go.set()
-    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
-    for _ in range(3 * MOST_CHECKS):
-        check = judge.begin(SOUND)
-        assert check is not None
-        assert isinstance(check.exception(10), ValueError)
-        pool.submit(lambda: None).result(10)
-
-
-def test_a_program_that_ends_takes_no_more(pool: ThreadPoolExecutor) -> None:
-    """Its threads are gone: silence decides."""
-    judge = TurnJudge(cast(TurnModel, HeldTurnModel()), pool, Metrics("0"))
-    pool.shutdown()
-    for _ in range(2 * MOST_CHECKS):
-        assert judge.begin(SOUND) is None
-
-
-def test_trouble_is_said_once(pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
-    """A line when it begins and one when it ends, however many checks; each is counted."""
-    metrics = Metrics("0")
-    judge = TurnJudge(cast(TurnModel, HeldTurnModel()), pool, metrics)
-    caplog.set_level(logging.INFO)
-    for result in ("complete", "unused", "slow", "busy", "unused", "failed", "complete", "slow"):
-        judge.note(result)
-    levels = [record.levelname for record in caplog.records]
-    assert levels == ["WARNING", "INFO", "WARNING"]
-    assert vars(caplog.records[0])["reason"] == "slow"
-    assert checks_of(metrics) == {"complete": 2, "unused": 2, "slow": 2, "busy": 1, "failed": 1}
-
-
-def test_a_check_hears_its_own_sound(pool: ThreadPoolExecutor) -> None:
-    """In the pool's thread, not in the one that asks."""
-    model = HeldTurnModel(complete=False)
-    model.go.set()
-    judge = TurnJudge(cast(TurnModel, model), pool, Metrics("0"))
-    check = judge.begin(SOUND + 7)
-    assert check is not None
-    assert check.result(10) is False
-    (heard,) = model.heard
-    assert (heard == 7).all()
-    assert model.threads != {threading.get_ident()}
-
-
-# One microphone's checks: one at a time, each with an answer in time, none for a pause that is
-# over
-
-
-@pytest.fixture(autouse=True)
-def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine, too, a check is slow only where a test wants it to be."""
-    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
-
-
-def sound(value: int) -> Sound:
-    return Sound(np.full(1600, value, np.int16), 100.0)
-
-
 class Ear:
+    """One microphone's checks by a model that the test lets go."""
+
     def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.pool = pool
         self.model = HeldTurnModel()
         self.metrics = Metrics("0")
         self.judge = TurnJudge(cast(TurnModel, self.model), pool, self.metrics)
@@ -303,11 +225,82 @@ class Ear:
     def counted(self) -> dict[str, int]:
         return checks_of(self.metrics)
 
+    def ended(self) -> None:
+        """Wait until the callbacks of the last check have run, in the pool's thread."""
+        self.pool.submit(lambda: None).result(10)
+
+
+@pytest.fixture
+def ear(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
+    # On a busy machine, too, a check is slow only where a test wants it to be.
+    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
+    with ThreadPoolExecutor(1) as pool:
+        yield Ear(pool)
+
+
+def test_checks_are_bounded(ear: Ear) -> None:
+    """One runs and two wait; a fourth is refused, until one has ended."""
+    begun = [ear.judge.begin(SOUND) for _ in range(MOST_CHECKS)]
+    assert all(begun)
+    assert ear.judge.begin(SOUND) is None
+    ear.model.go.set()
+    assert [cast("Future[bool]", one).result(10) for one in begun] == [True] * MOST_CHECKS
+    ear.ended()
+    assert all(ear.judge.begin(SOUND) for _ in range(MOST_CHECKS))
+
+
+def test_a_failed_check_is_free_again(ear: Ear) -> None:
+    """Whatever the model raises."""
+    ear.model.error = ValueError("what was said")
+    ear.model.go.set()
+    for _ in range(3 * MOST_CHECKS):
+        check = ear.judge.begin(SOUND)
+        assert check is not None
+        assert isinstance(check.exception(10), ValueError)
+        ear.ended()
+
+
+def test_a_program_that_ends_takes_no_more(ear: Ear) -> None:
+    """Its threads are gone: silence decides."""
+    ear.pool.shutdown()
+    for _ in range(2 * MOST_CHECKS):
+        assert ear.judge.begin(SOUND) is None
+
+
+def test_trouble_is_said_once(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
+    """A line when it begins and one when it ends, however many checks; each is counted."""
+    caplog.set_level(logging.INFO)
+    for result in ("complete", "unused", "slow", "busy", "unused", "failed", "complete", "slow"):
+        ear.judge.note(result)
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["WARNING", "INFO", "WARNING"]
+    assert vars(caplog.records[0])["reason"] == "slow"
+    assert ear.counted == {"complete": 2, "unused": 2, "slow": 2, "busy": 1, "failed": 1}
+
+
+def test_a_check_hears_its_own_sound(ear: Ear) -> None:
+    """In the pool's thread, not in the one that asks."""
+    ear.model.answer = False
+    ear.model.go.set()
+    check = ear.judge.begin(SOUND + 7)
+    assert check is not None
+    assert check.result(10) is False
+    (heard,) = ear.model.heard
+    assert (heard == 7).all()
+    assert ear.model.threads != {threading.get_ident()}
+
+
+# One microphone's checks: one at a time, each with an answer in time, none for a pause that is
+# over
+
+
+def sound(value: int) -> Sound:
+    return Sound(np.full(1600, value, np.int16), 100.0)
+
 
 @pytest.mark.parametrize("complete", [True, False])
-async def test_an_answer_comes_back(pool: ThreadPoolExecutor, complete: bool) -> None:
+async def test_an_answer_comes_back(ear: Ear, complete: bool) -> None:
     """On the event loop, with its number; nothing waits afterwards."""
-    ear = Ear(pool)
     ear.model.answer = complete
     ear.model.go.set()
     ear.checks.ask(1, sound(5))
@@ -316,12 +309,9 @@ async def test_an_answer_comes_back(pool: ThreadPoolExecutor, complete: bool) ->
     assert ear.counted == {"complete" if complete else "incomplete": 1}
 
 
-async def test_a_slow_check_has_no_answer(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_check_has_no_answer(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     """The turn does not wait for it; it is counted once, and its late answer goes nowhere."""
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.02)
-    ear = Ear(pool)
     ear.checks.ask(1, sound(5))
     await until(lambda: ear.answers == [(1, None)])
     assert ear.checks.busy
@@ -331,9 +321,8 @@ async def test_a_slow_check_has_no_answer(
     assert ear.counted == {"slow": 1}
 
 
-async def test_one_at_a_time(pool: ThreadPoolExecutor) -> None:
+async def test_one_at_a_time(ear: Ear) -> None:
     """The person goes on and pauses again, twice, while a check runs: the newest pause is judged."""
-    ear = Ear(pool)
     ear.checks.ask(1, sound(1))
     await until(lambda: ear.heard == [1])
     ear.checks.close()
@@ -347,11 +336,10 @@ async def test_one_at_a_time(pool: ThreadPoolExecutor) -> None:
 
 
 async def test_one_that_waits_for_too_long_is_not_made(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one before it holds the thread."""
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.02)
-    ear = Ear(pool)
     ear.checks.ask(1, sound(1))
     await until(lambda: ear.heard == [1])
     ear.checks.ask(2, sound(2))
@@ -362,9 +350,8 @@ async def test_one_that_waits_for_too_long_is_not_made(
     assert ear.counted == {"unused": 1, "slow": 1}
 
 
-async def test_too_many_at_once(pool: ThreadPoolExecutor) -> None:
+async def test_too_many_at_once(ear: Ear) -> None:
     """Other microphones have all of them: no answer, at once."""
-    ear = Ear(pool)
     for _ in range(MOST_CHECKS):
         ear.judge.begin(np.zeros(9, np.int16))
     ear.checks.ask(1, sound(5))
@@ -374,9 +361,8 @@ async def test_too_many_at_once(pool: ThreadPoolExecutor) -> None:
     ear.model.go.set()
 
 
-async def test_a_failed_check(pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_check(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
     """No answer; the log has the kind of the error, and nothing of its text."""
-    ear = Ear(pool)
     ear.model.error = ValueError("what was said")
     ear.model.go.set()
     ear.checks.ask(1, sound(5))
@@ -390,9 +376,8 @@ async def test_a_failed_check(pool: ThreadPoolExecutor, caplog: pytest.LogCaptur
     await until(lambda: ear.answers[1:] == [(2, True)])
 
 
-async def test_a_microphone_that_goes_off_hears_no_answer(pool: ThreadPoolExecutor) -> None:
+async def test_a_microphone_that_goes_off_hears_no_answer(ear: Ear) -> None:
     """The check ends alone."""
-    ear = Ear(pool)
     ear.checks.ask(1, sound(5))
     ear.checks.close()
     ear.model.go.set()
@@ -402,9 +387,8 @@ async def test_a_microphone_that_goes_off_hears_no_answer(pool: ThreadPoolExecut
     assert ear.counted == {"unused": 1}
 
 
-async def test_an_answer_of_no_use_is_counted_as_such(pool: ThreadPoolExecutor) -> None:
+async def test_an_answer_of_no_use_is_counted_as_such(ear: Ear) -> None:
     """The turn has ended by itself."""
-    ear = Ear(pool)
     ear.of_use = False
     ear.model.go.set()
     ear.checks.ask(1, sound(5))

@@ -27,6 +27,16 @@ class Pair(Guard):
 
     large: FakeEngine
 
+    def move(self) -> None:
+        """The one that answers is on another machine, which nobody has agreed to."""
+        self.large = FakeEngine("vllm", capabilities=ABLE, elsewhere=FAR)
+        self.one.engines.current = self.large
+
+    def watch_both(self) -> None:
+        """For what each of the two can watch for."""
+        self.watch("red", "red")
+        self.watch("kettle", "the kettle boils")
+
 
 @asynccontextmanager
 async def pair(
@@ -116,9 +126,7 @@ async def test_the_small_one_confirms_where_the_large_one_cannot() -> None:
 
 async def test_no_confirmation_by_a_machine_without_consent() -> None:
     async with pair(confirm=True) as guard:
-        guard.one.engines.current = guard.large = FakeEngine(
-            "vllm", capabilities=ABLE, elsewhere=FAR
-        )
+        guard.move()
         guard.watch()
         await guard.calm()
         await guard.alarm()
@@ -150,9 +158,7 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
 async def test_another_engine_that_takes_the_watches_over_needs_consent_too() -> None:
     """The small one fails in the middle: nothing goes to the machine of the one that stands in."""
     async with pair() as guard:
-        far = guard.one.engines.current = guard.large = FakeEngine(
-            "vllm", capabilities=ABLE, elsewhere=FAR
-        )
+        guard.move()
         guard.engine.fail_at, guard.engine.fail_with = 0, engine_error(EngineUnavailable)
 
         async def settle() -> None:
@@ -162,7 +168,7 @@ async def test_another_engine_that_takes_the_watches_over_needs_consent_too() ->
         guard.watch()
         await guard.show(times=4)
         assert guard.asked
-        assert far.requests == []
+        assert guard.large.requests == []
         assert guard.listed()[0]["state"] == "cannot"
 
 
@@ -204,8 +210,7 @@ def red_alone(**more: Any) -> FakeEngine:
 async def test_what_the_one_that_watches_cannot_watch_goes_to_the_one_that_answers() -> None:
     """Each is asked about its own alone, in both looks; the list and the alert name who is asked."""
     async with pair(small=red_alone()) as guard:
-        guard.watch("red", "red")
-        guard.watch("kettle", "the kettle boils")
+        guard.watch_both()
         guard.large.chunks = reply(False)
         await guard.calm()
         assert [one.get("model") for one in guard.listed()] == [None, "large"]
@@ -225,8 +230,7 @@ async def test_what_the_one_that_watches_cannot_watch_goes_to_the_one_that_answe
 async def test_the_quick_one_alerts_while_the_slow_one_thinks() -> None:
     """Its second look goes before the request to the other one."""
     async with pair(small=red_alone()) as guard:
-        guard.watch("red", "red")
-        guard.watch("kettle", "the kettle boils")
+        guard.watch_both()
         guard.large.chunks = reply(False)
         await guard.calm()
         guard.large.hold()
@@ -241,16 +245,13 @@ async def test_the_quick_one_alerts_while_the_slow_one_thinks() -> None:
 async def test_nothing_that_it_cannot_watch_goes_to_a_machine_without_consent() -> None:
     """The list says why; without a model that answers it is refused as before."""
     async with pair(small=red_alone()) as guard:
-        far = guard.one.engines.current = guard.large = FakeEngine(
-            "vllm", capabilities=ABLE, elsewhere=FAR
-        )
-        guard.watch("red", "red")
-        guard.watch("kettle", "the kettle boils")
+        guard.move()
+        guard.watch_both()
         await guard.show(times=4)
-        assert far.requests == []
+        assert guard.large.requests == []
         assert [one["state"] for one in guard.listed()] == ["looking", "cannot"]
         assert "Agree on the page" in guard.listed()[1]["reason"]
-        far.ready = False
+        guard.large.ready = False
         guard.one.session.engine_changed()
         guard.watch("dog", "a dog")
         await guard.quiet()
