@@ -176,12 +176,7 @@ class ServerVoice(SpeechServer):
             with self.http.errors():
                 async with asyncio.timeout_at(due):
                     answer = await self.http.send(fields, stack)
-                kind = answer.headers.get("content-type", "")
-                chunks = (
-                    _Events(answer, self.http.refusals)
-                    if kind.startswith("text/event-stream")
-                    else _Body(answer, rate_of(kind))
-                )
+                chunks = _Chunks(answer, self.http.refusals)
                 any_sound = False
                 while (chunk := await chunks.next(due)) is not None:
                     if len(chunk.samples):
@@ -192,52 +187,46 @@ class ServerVoice(SpeechServer):
                     raise self.http.refusals.garbage("sent no sound")
 
 
-class _Body:
-    """The chunks of a body that is sound."""
-
-    def __init__(self, answer: httpx2.Response, rate: int) -> None:
-        self._bytes = answer.aiter_bytes()
-        self._reader = PcmReader(rate)
-
-    async def next(self, due: float) -> VoiceChunk | None:
-        """Return the next chunk, None at the end. `due` is loop time. Raises NotPcm, TimeoutError and httpx2's."""
-        while True:
-            try:
-                async with asyncio.timeout_at(due):
-                    data = await anext(self._bytes)
-            except StopAsyncIteration:
-                return None
-            if (chunk := self._reader.take(data)) is not None:
-                return chunk
-
-
-class _Events:
-    """The chunks of a stream of events."""
+class _Chunks:
+    """The chunks of an answer: its body is sound, or a stream of events."""
 
     def __init__(self, answer: httpx2.Response, refusals: Refusals) -> None:
-        self._stream = ChatStream(answer.aiter_bytes())
+        kind = answer.headers.get("content-type", "")
+        self._bytes = answer.aiter_bytes()
+        self._stream = ChatStream(self._bytes) if kind.startswith("text/event-stream") else None
+        self._reader = PcmReader() if self._stream is not None else PcmReader(rate_of(kind))
         self._refusals = refusals
-        self._reader = PcmReader()
 
     async def next(self, due: float) -> VoiceChunk | None:
-        """See `_Body.next`; raises SpeechError and BrokenStream, too."""
-        while (event := await self._stream.next(due)) is not None:
-            data = self._refusals.event(event)
-            if data.get("type") == "speech.audio.done":
-                return None
-            if isinstance(rate := data.get("sample_rate", data.get("sample_rate_hz")), int):
-                self._reader.set_rate(rate)
-            audio = data.get("audio", data.get("delta"))
-            if isinstance(audio, str) and audio:
-                try:
-                    sound = base64.b64decode(audio, validate=True)
-                except (binascii.Error, ValueError):
-                    raise self._refusals.garbage() from None
-                if (chunk := self._reader.take(sound)) is not None:
-                    return chunk
-        if not self._stream.done:
-            raise self._refusals.broken()
+        """Return the next chunk, None at the end. `due` is loop time.
+
+        Raises NotPcm, TimeoutError, SpeechError, BrokenStream and httpx2's.
+        """
+        while (data := await self._sound(due)) is not None:
+            if (chunk := self._reader.take(data)) is not None:
+                return chunk
         return None
+
+    async def _sound(self, due: float) -> bytes | None:
+        """Return the next bytes of sound, which may be none; None at the end."""
+        if self._stream is None:
+            async with asyncio.timeout_at(due):
+                return await anext(self._bytes, None)
+        event = await self._stream.next(due)
+        if event is None:
+            if not self._stream.done:
+                raise self._refusals.broken()
+            return None
+        data = self._refusals.event(event)
+        if data.get("type") == "speech.audio.done":
+            return None
+        if isinstance(rate := data.get("sample_rate", data.get("sample_rate_hz")), int):
+            self._reader.set_rate(rate)
+        audio = data.get("audio", data.get("delta"))
+        try:
+            return base64.b64decode(audio, validate=True) if isinstance(audio, str) else b""
+        except (binascii.Error, ValueError):
+            raise self._refusals.garbage() from None
 
 
 # Large weights come from slow disks, and compiling takes minutes.

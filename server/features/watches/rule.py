@@ -104,10 +104,8 @@ class Watches:
         self._watches: dict[str, Watch] = {}
         # The running common request; None without one
         self._under_way: Ask | None = None
-        # Its watches: one that was replaced meanwhile is another one.
-        self._asked_about: dict[str, Watch] = {}
-        # Those that it leaves to a request of their own, as it is but for them; empty without any
-        self._left: dict[str, Watch] = {}
+        # The watches that it leaves to a request of their own, as it is but for them
+        self._left: list[str] = []
         # Running second looks, one a watch
         self._seconds: dict[str, Ask] = {}
         # The newest change since the request began
@@ -124,12 +122,13 @@ class Watches:
     def get(self, name: str) -> Watch | None:
         return self._watches.get(name)
 
-    def add(self, name: str, order: messages.Watch, now: float) -> None:
-        """Begin a watch, in place of one with the same name, whose wakes it goes on with."""
-        before = self._watches.get(name)
-        self.remove(name)
+    def add(
+        self, name: str, order: messages.Watch, now: float, *, before: Watch | None = None
+    ) -> None:
+        """Begin a watch under a new name. `before`: the one in whose place it is, whose wakes it goes on with."""
         self._watches[name] = watch = Watch(name, order, now)
         if before is not None:
+            self.remove(before.name)
             watch.wakes = before.wakes
 
     def remove(self, name: str) -> None:
@@ -241,10 +240,9 @@ class Watches:
         asks = []
         settled = ask.look is Look.SETTLED
         self._under_way = None
-        asked_about, self._asked_about = self._asked_about, {}
-        for name, watch in asked_about.items():
-            answer = answers.get(name)
-            if self._watches.get(name) is not watch:
+        for name in ask.watch_ids:
+            watch, answer = self._watches.get(name), answers.get(name)
+            if watch is None:
                 continue
             if answer is None:
                 # Once is enough: a model that cannot answer will not about the next frame.
@@ -327,10 +325,9 @@ class Watches:
         if not places:
             return None
         first = min(places.values())
-        self._left = {name: self._watches[name] for name, place in places.items() if place > first}
+        self._left = [name for name, place in places.items() if place > first]
         names = tuple(name for name, place in places.items() if place == first)
-        self._asked_about = {name: self._watches[name] for name in names}
-        for watch in self._asked_about.values():
+        for watch in (self._watches[name] for name in names):
             watch.asked_frame = wake.frame_id
             if look is Look.PLAIN:
                 watch.spend(now)
@@ -359,10 +356,9 @@ class Watches:
         return [again], None
 
     def _next(self, look: Look, now: float, minute: int) -> list[Ask]:
-        left, self._left = self._left, {}
-        names = [name for name, watch in left.items() if self._watches.get(name) is watch]
-        if names and self._asked is not None:
-            ask = self._ask(look, self._asked, now, minute, only=names, rest=True)
+        left, self._left = self._left, []
+        if left and self._asked is not None:
+            ask = self._ask(look, self._asked, now, minute, only=left, rest=True)
             if ask is not None:
                 return [ask]
         waiting, self._waiting = self._waiting, None

@@ -80,15 +80,15 @@ class WatchList:
             raise BadRequest(
                 '"hours" of a watch message end at the minute at which they begin. Give them another end.'
             )
-        name, now = self._name_of(asked.id), self.now()
-        if not name and len(self.rule) >= MAX_WATCHES:
+        before, now = self.named(asked.id), self.now()
+        if before is None and len(self.rule) >= MAX_WATCHES:
             ended = next((one for one in self.rule if one.finished(now)), None)
             if ended is None:
                 raise Conflict(
                     f"{MAX_WATCHES} watches are set, which is the most. Stop one, then add this one again."
                 )
             self.rule.remove(ended.name)
-        self.rule.add(name or f"w{next(self._numbers)}", asked, now)
+        self.rule.add(f"w{next(self._numbers)}", asked, now, before=before)
         if asked.zone is not None:
             self._offset = asked.zone
         if asked.zone_name:
@@ -110,14 +110,13 @@ class WatchList:
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""
-        name = self._name_of(id)
-        if not name:
+        watch = self.named(id)
+        if watch is None:
             raise NotFound("There is no watch with this id. It may have ended already.")
-        self.rule.remove(name)
+        self.rule.remove(watch.name)
 
-    def _name_of(self, id: str) -> str:
-        """Return the rule's name of a watch; "" for an unknown one."""
-        return next((one.name for one in self.rule if one.order.id == id), "")
+    def named(self, id: str) -> Watch | None:
+        return next((one for one in self.rule if one.order.id == id), None)
 
     # States
 
@@ -289,9 +288,7 @@ def in_frame(
     )
     if found is None:
         return replace(answer, where=None)
-    left, top = region.left, region.top
-    shifted = Box(found.x1 + left, found.y1 + top, found.x2 + left, found.y2 + top)
-    return replace(answer, where=shifted)
+    return replace(answer, where=found.moved(region.left, region.top))
 
 
 def detail_for(conditions: Mapping[str, str]) -> Detail:

@@ -192,7 +192,7 @@ class Watching(BackgroundPart):
         event = self.alerts.get(id)
         if event is None:
             raise NotFound("There is no alert with this id. It may be too old.")
-        watch = self.rule.get(event.firing.watch_id)
+        watch = self._list.named(event.watch)
         if watch is None:
             raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
         watch.false_alarm(event.firing.frame_id, self._list.now())

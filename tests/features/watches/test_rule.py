@@ -48,8 +48,8 @@ class Bench:
         for one in orders:
             self.add(one)
 
-    def add(self, order: messages.Watch) -> None:
-        self.rule.add(order.id, order, self.now)
+    def add(self, order: messages.Watch, name: str = "", *, before: Watch | None = None) -> None:
+        self.rule.add(name or order.id, order, self.now, before=before)
 
     def woken(self, changed: Box | None = HERE) -> Ask | None:
         self.now += 600
@@ -339,7 +339,8 @@ def test_a_watch_in_place_of_another_has_no_new_wakes() -> None:
     bench = Bench(KETTLE)
     for n in range(WAKES_A_DAY):
         bench.answer(bench.rule.woken(f"f{n}", HERE, 0, 0), NO)
-    bench.add(ONCE)
+    bench.add(ONCE, "w2", before=bench.watch)
+    assert len(bench.rule) == 1
     assert bench.rule.woken("g", HERE, 0, 0) is None
 
 
@@ -382,11 +383,11 @@ def test_requests_that_fail_leave_nothing_behind() -> None:
 def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
     bench = Bench(KETTLE).calm()
     ask = bench.woken()
-    bench.add(order(condition="it freezes"))
+    bench.add(order(condition="it freezes"), "w2", before=bench.watch)
     assert bench.answer(ask, YES) == ([], [])
     begin = bench.rule.begin("f9", bench.now, 0)
     (second,), _ = bench.answer(begin, YES)
-    bench.add(order(condition="it melts"))
+    bench.add(order(condition="it melts"), "w3", before=bench.watch)
     assert bench.answer(second, YES) == ([], [])
 
 
@@ -471,7 +472,7 @@ def test_each_engine_is_asked_about_its_own_conditions_one_after_the_other() -> 
     (second,) = bench.fail(rest)
     assert (second.watch_ids, second.frame_id, second.rest) == (("r", "b"), "f2", False)
     # One that was replaced meanwhile is another one, and is asked about with the others' next change.
-    bench.add(orders[0])
+    bench.add(orders[0], "k2", before=rule.get("k"))
     assert bench.answer(second, NO) == ([], [])
 
 
