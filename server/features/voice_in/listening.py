@@ -70,6 +70,7 @@ class Listening(SessionPart):
     def __init__(self, context: SessionContext, tools: ListeningTools, speaker: Speaker) -> None:
         """`speaker`: the speech of answers, which somebody may speak over."""
         self._line = context.line
+        self._camera = context.camera
         self._sounded = context.sounded
         self._outbox = context.outbox
         self._tools = tools
@@ -171,7 +172,7 @@ class Listening(SessionPart):
     async def close(self) -> None:
         """Stop and forget everything."""
         self._stop()
-        await self.spoken.close()
+        await self.spoken.tasks.close()
 
     def _start(self) -> None:
         model = self._tools.speech_model
@@ -214,7 +215,8 @@ class Listening(SessionPart):
 
     def _on_sound(self, sound: Sound) -> None:
         self.recent.add(sound)
-        self.spoken.add(sound)
+        if self.spoken.turn is not None:
+            self.spoken.turn.add(sound)
         between = self._mode is MicrophoneMode.PUSH and self.spoken.turn is None
         if self.detection is not None and (not between or self.turns.held):
             self.detection.add(sound)
@@ -248,7 +250,8 @@ class Listening(SessionPart):
                 self._sound_at(change)
             if self._onset.hears(chunk):
                 self._sounded(chunk.at)
-        self.spoken.show()
+        if self.spoken.turn is not None:
+            self.spoken.turn.show(self._camera.newest)
         self._apply(self.turns.hear(chunk, voice))
 
     def _sound_at(self, loudness: Loudness) -> None:

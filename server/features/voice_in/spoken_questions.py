@@ -63,16 +63,6 @@ class SpokenQuestions:
         # The turn before it, whose words are on their way; None without one
         self.before: SpokenTurn | None = None
 
-    def add(self, sound: Sound) -> None:
-        """Give the turn of now the next sound."""
-        if self.turn is not None:
-            self.turn.add(sound)
-
-    def show(self) -> None:
-        """Note the camera's newest frame for the turn of now."""
-        if self.turn is not None:
-            self.turn.show(self._camera.newest)
-
     def forget(self) -> None:
         """Drop both turns, with their tasks."""
         self.drop()
@@ -83,11 +73,6 @@ class SpokenQuestions:
         if self.before is not None:
             self._forget(self.before)
             self.before = None
-
-    async def close(self) -> None:
-        """Forget everything, and wait until nothing works on it."""
-        self.forget()
-        await self.tasks.close()
 
     def begin(self, began: Began, *, over_answer: bool = False) -> None:
         """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""

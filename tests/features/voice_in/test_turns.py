@@ -81,13 +81,24 @@ def test_a_turn_begins_pauses_and_ends() -> None:
     assert ended.until == pytest.approx(ended_at)
 
 
-def test_who_goes_on_resumes() -> None:
-    """A pause between words is not the end."""
-    found = run(Turns(), "########" + "." * 10 + "########" + "." * 30)
-    assert kinds(found) == [Began, Paused, Resumed, Paused, Ended]
-    ended = found[-1][1]
-    assert isinstance(ended, Ended)
-    assert ended.said == pytest.approx(26 * CHUNK_SECONDS)
+@pytest.mark.parametrize(
+    ("pattern", "events"),
+    [
+        # A pause between words is not the end.
+        ("########" + "." * 10 + "########", [Began, Paused, Resumed, Paused, Ended]),
+        # A click between others begins nothing.
+        *(("#", []), ("#..#..#..#", []), ("...#....#....", [])),
+        # A cough of 100 ms begins, and is dropped without a frame.
+        ("###", [Began, Dropped]),
+    ],
+)
+def test_what_is_a_turn(pattern: str, events: list[type]) -> None:
+    found = run(Turns(), pattern + "." * 40)
+    assert kinds(found) == events
+    if Ended in events:
+        ended = found[-1][1]
+        assert isinstance(ended, Ended)
+        assert ended.said == pytest.approx(26 * CHUNK_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +115,6 @@ def test_silence_is_adjustable_within_bounds(wanted: float, had: float) -> None:
     found = run(turns, "##########" + "." * 80)
     assert kinds(found) == [Began, Paused, Ended]
     assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(had, abs=CHUNK_SECONDS / 2)
-
-
-@pytest.mark.parametrize("pattern", ["#", "#..#..#..#", "...#....#...."])
-def test_single_chunks_begin_nothing(pattern: str) -> None:
-    """A click between others."""
-    assert run(Turns(), pattern + "." * 40) == []
-
-
-def test_too_little_speech_is_no_turn() -> None:
-    """A cough of 100 ms: it begins, and is dropped without a frame."""
-    assert kinds(run(Turns(), "###" + "." * 40)) == [Began, Dropped]
 
 
 def test_a_turn_has_a_longest_length() -> None:
@@ -394,38 +394,36 @@ def near(*times: float) -> object:
     return pytest.approx(list(times), abs=CHUNK / 2 + 1e-9)
 
 
-@pytest.mark.parametrize("silence", [0.3, 0.5, 1.0, 1.9])
-def test_a_complete_turn_ends_as_without_a_model(silence: float) -> None:
-    """After the person's own silence; the pause is known at 200 ms, as ever."""
-    person = Person(True, silence=silence).hear("#" * 10 + "." * 90)
-    assert person.kinds() == [Began, Paused, Asked, Ended]
+@pytest.mark.parametrize(
+    ("answers", "silence", "checks", "end"),
+    [
+        # Complete: after the person's own silence, as without a model
+        *(([True], silence, 1, silence) for silence in (0.3, 0.5, 1.0, 1.9)),
+        # 200 ms are over before the model has answered: its answer ends the turn, not the next chunk.
+        ([True], 0.2, 1, 0.2 + 3 * CHUNK),
+        # Unfinished: two seconds of silence end it anyway.
+        ([False] * 4, 0.2, 3, MOST_WAIT_SECONDS),
+        # Complete after all: not before the person's silence
+        *(([False, True], 0.5, 2, 0.5), ([False, False, True], 0.5, 3, 0.9)),
+        # Each check fails: with the person's silence, or with the failure after it
+        *(([None] * 3, 0.2, 1, 0.2 + 3 * CHUNK), ([None] * 3, 0.5, 2, 0.5), ([None] * 3, 1, 3, 1)),
+        # Unfinished at 200 ms, and no answer at 400: silence alone decides from then on.
+        ([False, None], 0.2, 2, 0.4 + 3 * CHUNK),
+        # The person waits for two seconds in any case: no answer would change that.
+        ([True], 2.0, 0, 2.0),
+    ],
+)
+def test_a_models_word_and_silence_end_a_turn(
+    answers: list[bool | None], silence: float, checks: int, end: float
+) -> None:
+    """The pause is known at 200 ms, as ever; checks are at 200, 400 and 800 ms and no more."""
+    person = Person(*answers, silence=silence).hear("#" * 10 + "." * 90)
+    assert person.kinds() == [Began, Paused, *[Asked] * checks, Ended]
     assert person.times(Paused) == near(0.2)
-    assert person.times(Ended) == near(silence)
-
-
-def test_with_the_shortest_silence_the_answer_ends_it() -> None:
-    """200 ms are over before the model has answered: its answer ends the turn, not the next chunk."""
-    person = Person(True, silence=0.2).hear("#" * 10 + "." * 90)
-    assert person.kinds() == [Began, Paused, Asked, Ended]
-    assert person.times(Ended) == near(0.2 + 3 * CHUNK)
+    assert person.times(Asked) == near(*CHECKS[:checks])
+    assert person.times(Ended) == near(end)
     (ended,) = [event for event, _ in person.found if isinstance(event, Ended)]
     assert ended.said == pytest.approx(10 * CHUNK)
-
-
-def test_an_unfinished_turn_waits() -> None:
-    """Asked at 200, 400 and 800 ms and no more; two seconds of silence end it anyway."""
-    person = Person(False, False, False, False, silence=0.2).hear("#" * 10 + "." * 90)
-    assert person.kinds() == [Began, Paused, Asked, Asked, Asked, Ended]
-    assert person.times(Asked) == near(*CHECKS)
-    assert person.times(Ended) == near(MOST_WAIT_SECONDS)
-
-
-@pytest.mark.parametrize(("answers", "at"), [((False, True), 0.5), ((False, False, True), 0.9)])
-def test_a_later_check_ends_it(answers: tuple[bool, ...], at: float) -> None:
-    """Complete after all: not before the person's silence."""
-    person = Person(*answers).hear("#" * 10 + "." * 90)
-    assert person.times(Ended) == near(at)
-    assert len(person.times(Asked)) == len(answers)
 
 
 def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
@@ -445,19 +443,6 @@ def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
     assert events == [Began, Paused, Ended, Began, Paused, Ended]
 
 
-@pytest.mark.parametrize("silence", [0.2, 0.5, 1.0])
-def test_without_an_answer_silence_decides(silence: float) -> None:
-    """Each check fails: the turn ends with the person's silence, or with the failure after it."""
-    person = Person(None, None, None, silence=silence).hear("#" * 10 + "." * 90)
-    assert person.times(Ended) == near(max(silence, 0.2 + 3 * CHUNK))
-
-
-def test_a_failure_takes_back_what_was_said_before() -> None:
-    """Unfinished at 200 ms, and no answer at 400: silence alone decides from then on."""
-    person = Person(False, None, silence=0.2).hear("#" * 10 + "." * 90)
-    assert person.times(Ended) == near(0.4 + 3 * CHUNK)
-
-
 def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     """The person went on, or it is answered already."""
     person = Person(after=1000).hear("#" * 10 + "." * 8)
@@ -469,13 +454,6 @@ def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     assert person.turns.answer(asked.number, True) == (False, [])
     assert person.turns.answer(asked.number + 1, False) == (True, [])
     assert person.turns.answer(asked.number + 1, True) == (False, [])
-
-
-def test_the_longest_silence_asks_nothing() -> None:
-    """The person waits for two seconds in any case: no answer would change that."""
-    person = Person(True, silence=2.0).hear("#" * 10 + "." * 90)
-    assert person.kinds() == [Began, Paused, Ended]
-    assert person.times(Ended) == near(2.0)
 
 
 def test_too_little_speech_asks_nothing() -> None:
