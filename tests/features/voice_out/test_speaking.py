@@ -138,8 +138,14 @@ class Rig:
             found.append(json.loads(await self._reader.get()))
         return found
 
-    def answer(self, text: str, id: str = "a1", *, whole: bool = True) -> None:
-        self.speaking.begin(id)
+    def read(self, end: int, id: str = "a1") -> None:
+        """The page has read an answer up to there."""
+        self.speaking.page_read(SpeechProgress(type="speech_progress", id=id, end=end))
+
+    def answer(
+        self, text: str, id: str = "a1", *, whole: bool = True, by_engine: bool = False
+    ) -> None:
+        self.speaking.begin(id, by_engine=by_engine)
         for char in text:
             self.speaking.write(id, char)
         if whole:
@@ -156,8 +162,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def test_sentences_go_to_the_voice_while_the_answer_is_written(rig: Rig) -> None:
     """The first sound is there before the rest of the text."""
-    rig.speaking.begin("a1")
-    rig.speaking.write("a1", "The cup is red, ")
+    rig.answer("The cup is red, ", whole=False)
     await soon(lambda: rig.line.player.ready)
     assert rig.voice.texts == ["The cup is red,"]
     rig.speaking.write("a1", "and full. It is")
@@ -284,8 +289,7 @@ async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
 async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
     """Piece by piece while the answer is written; it says how far it is."""
     rig.voice.ready = False
-    rig.speaking.begin("a1")
-    rig.speaking.write("a1", "The cup is red. It")
+    rig.answer("The cup is red. It", whole=False)
     await soon(lambda: not rig.outbox.empty)
     assert await rig.sent() == [
         {"type": "say", "id": "a1", "text": "The cup is red.", "start": 0, "end": 15}
@@ -293,11 +297,11 @@ async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
     rig.speaking.write("a1", " is full.")
     rig.speaking.finish("a1")
     await soon(lambda: not rig.outbox.empty)
-    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=15))
+    rig.read(15)
     assert rig.speaking.audible
-    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="other", end=27))
+    rig.read(27, "other")
     assert rig.speaking.talking
-    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=27))
+    rig.read(27)
     assert not rig.speaking.talking
     assert (await rig.sent())[-1]["state"] == "done"
     assert rig.voice.texts == []
@@ -308,7 +312,7 @@ async def test_what_the_page_read_is_what_was_heard(rig: Rig) -> None:
     rig.answer("The cup is red. It is full.")
     await soon(lambda: not rig.outbox.empty)
     assert not rig.speaking.audible
-    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=16))
+    rig.read(16)
     assert rig.speaking.interrupt("typing") == "The cup is red."
 
 
@@ -325,7 +329,7 @@ async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
     said = [one["text"] for one in await rig.sent() if one["type"] == "say"]
     assert said == ["It is full.", "It is hot."]
     assert b'speech_failures_total{code="speech_failed"} 1.0' in rig.metrics.render()
-    rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=1000))
+    rig.read(1000)
     assert not rig.speaking.talking
 
 
@@ -359,8 +363,7 @@ SPEAKS = Capabilities(speech_out=True)
 
 async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
     """Its own sound, and no voice is asked; the page learns which piece is heard, about."""
-    rig.speaking.begin("a1", by_engine=True)
-    rig.speaking.write("a1", "The cup is red. It is full.")
+    rig.answer("The cup is red. It is full.", whole=False, by_engine=True)
     rig.speaking.play("a1", VOICED)
     rig.speaking.play("a0", VOICED)
     await asyncio.sleep(0.02)
@@ -379,8 +382,7 @@ async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
 
 async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) -> None:
     """It was asked to; no sound came with its text."""
-    rig.speaking.begin("a1", by_engine=True)
-    rig.speaking.write("a1", "The cup is red.")
+    rig.answer("The cup is red.", whole=False, by_engine=True)
     await asyncio.sleep(0.02)
     assert rig.voice.texts == []
     rig.speaking.finish("a1")
@@ -388,9 +390,7 @@ async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) ->
     rig.speaking.drop()
     await rig.sent()
     rig.voice.ready = False
-    rig.speaking.begin("a2", by_engine=True)
-    rig.speaking.write("a2", "It is full.")
-    rig.speaking.finish("a2")
+    rig.answer("It is full.", "a2", by_engine=True)
     await soon(lambda: not rig.outbox.empty)
     says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
     assert says == ["It is full."]
@@ -398,8 +398,7 @@ async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) ->
 
 async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
     """At once; about as much of the text was heard as of the sound, and what still comes is not played."""
-    rig.speaking.begin("a1", by_engine=True)
-    rig.speaking.write("a1", "The cup is red. It is full.")
+    rig.answer("The cup is red. It is full.", whole=False, by_engine=True)
     for _ in range(4):
         rig.speaking.play("a1", VOICED)
     rig.hear(1.0)
@@ -414,8 +413,7 @@ async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
 
 async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
     """Sound that does not fit into the player is dropped and counted."""
-    rig.speaking.begin("a1", by_engine=True)
-    rig.speaking.write("a1", "The cup is red.")
+    rig.answer("The cup is red.", whole=False, by_engine=True)
     for _ in range(20):
         rig.speaking.play("a1", VoiceChunk(np.zeros(RATE * 10, np.int16), RATE))
     assert rig.line.player.waiting == 60.0
@@ -433,6 +431,11 @@ def playing(one: Room) -> None:
     """One that wants them, with a connection for their sound."""
     one.session.voice.connect(one)
     wishing(one)
+
+
+def read(one: Room) -> None:
+    """The page has read the first sentence of the answer."""
+    one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
 
 
 def ask(one: Room, text: str = "What is it?", id: str = "a") -> None:
@@ -503,7 +506,7 @@ async def test_the_history_keeps_what_was_heard(whole: bool) -> None:
         assert (await one.next("say"))["text"] == "The cup is red."
         if whole:
             await one.next("response")
-        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        read(one)
         assert speech(one).audible
         one.session.handle(wire.Cancel(type="cancel", id="a"))
         assert not speech(one).talking
@@ -525,7 +528,7 @@ async def test_typing_stops_what_is_heard() -> None:
         assert (await one.next("say"))["text"] == "The cup is red."
         one.session.handle(wire.Typing(type="typing"))
         assert speech(one).talking
-        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        read(one)
         one.session.handle(wire.Typing(type="typing"))
         assert not speech(one).talking
         assert (await one.next("response"))["finish_reason"] == "cancelled"
@@ -546,7 +549,7 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
         assert (await one.next("say"))["text"] == "The cow is red."
         if whole:
             await one.next("response")
-        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        read(one)
         engine.release()
         one.session.handle(
             wire.CorrectTranscript(type="correct_transcript", id="a", text="What colour is it?")
@@ -571,7 +574,7 @@ async def test_a_question_without_words_keeps_what_was_heard() -> None:
             wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
         )
         await one.next("response")
-        one.session.handle(SpeechProgress(type="speech_progress", id="a", end=15))
+        read(one)
         speech(one).interrupt("voice")
         turns = one.session.history.turns(1000)
         assert [(turn.question, turn.answer) for turn in turns] == [
@@ -632,22 +635,20 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
         one, speaking = made.session, speech(made)
 
         def say(id: str, text: str) -> None:
+            one.handle(speak)
             speaking.begin(id)
             speaking.write(id, text)
             speaking.finish(id)
 
         one.voice.connect(Listener())
-        one.handle(speak)
         say("a1", "It is red.")
         await soon(lambda: voice.texts == ["It is red."])
         voice.elsewhere = "two.example.org"
         # The page sends its settings again with each socket.
-        one.handle(speak)
         say("a2", "It is green.")
         await soon(lambda: one.outbox.size > 0)
         assert voice.texts == ["It is red."]
         one.handle(quiet)
-        one.handle(speak)
         say("a3", "It is blue.")
         await soon(lambda: voice.texts == ["It is red.", "It is blue."])
 
@@ -663,9 +664,9 @@ async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_pag
     assert rig.speaking.behind
     if by_page:
         await soon(lambda: rig.outbox.size > 0)
-        rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=4))
+        rig.read(4)
         assert rig.speaking.behind
-        rig.speaking.page_read(SpeechProgress(type="speech_progress", id="a1", end=9))
+        rig.read(9)
     else:
         await soon(lambda: rig.line.player.ready)
         rig.hear(0.2)
@@ -698,20 +699,14 @@ def spoken(utterance: Utterance, *seconds: float) -> None:
         at += lasts
 
 
-def test_nothing_was_heard_before_the_first_sound() -> None:
+def test_what_was_heard_ends_within_its_piece() -> None:
+    """Nothing was heard before the first sound."""
     utterance = written()
     assert utterance.heard(5.0) == ""
     spoken(utterance, 1.0, 2.0, 1.0)
-    assert utterance.heard(0.0) == ""
+    heard = [utterance.heard(seconds) for seconds in (0.0, 1.0, 2.0, 9.0)]
+    assert heard == ["", "The cup is red.", "The cup is red. It stands", ANSWER]
     assert utterance.spoken_at(-1.0) is None
-
-
-def test_what_was_heard_ends_within_its_piece() -> None:
-    utterance = written()
-    spoken(utterance, 1.0, 2.0, 1.0)
-    assert utterance.heard(1.0) == "The cup is red."
-    assert utterance.heard(2.0) == "The cup is red. It stands"
-    assert utterance.heard(9.0) == ANSWER
     piece = utterance.spoken_at(1.5)
     assert piece is not None
     assert piece.text == "It stands on the table."
