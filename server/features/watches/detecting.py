@@ -151,8 +151,6 @@ class Detecting:
         self._looks = detector_looks(context.services.metrics)
         # By the rule's names; those that the detector does not know have None
         self._sightings: dict[str, Sightings | None] = {}
-        # The same, with the condition that each had
-        self._conditions: dict[str, str] = {}
         # A model is there, so that only what the detector knows well is its to look for.
         self._beside = self._beside_a_model
         # Capture times: before the first nothing is looked at; of the last look, and of the last clear change
@@ -180,8 +178,8 @@ class Detecting:
         if detector is None or not useful:
             self._rule.detect(())
             return
-        self._renew()
-        known = [name for name, one in self._sightings.items() if one is not None]
+        watched = self._renew()
+        known = {n: words for n, words in watched.items() if self._sightings[n] is not None}
         self._rule.detect(known)
         if not known:
             return
@@ -194,9 +192,7 @@ class Detecting:
         self._looked = frame.captured
         soon = frame.captured < self._stirred + STIRRED_SECONDS
         self._next_after(SOON_SECONDS if soon else LOOK_SECONDS)
-        conditions = {name: self._conditions[name] for name in known}
-        look = self._look(detector, frame, conditions)
-        self._task = self._context.tasks.spawn(look, name="detect")
+        self._task = self._context.tasks.spawn(self._look(detector, frame, known), name="detect")
 
     def _next_after(self, seconds: float) -> None:
         self._due = self._looked + seconds - _SLACK
@@ -207,19 +203,16 @@ class Detecting:
         engine = self._context.services.current_engine(Role.WATCHES)
         return engine.status.capabilities.cannot_watch is None
 
-    def _renew(self) -> None:
-        """Begin anew with each watch that is new, has other words, or has paused, and with another engine."""
+    def _renew(self) -> dict[str, str]:
+        """Begin anew with each watch that is new or has paused, and with another engine; return all conditions."""
         if self._beside is not self._beside_a_model:
             self._beside = not self._beside
             self._sightings.clear()
-            self._conditions = {}
-        orders = self._rule.watched(self._list.now(), self._list.minute())
-        for name, condition in orders.items():
-            if self._conditions.get(name) != condition:
-                self._sightings[name] = Sightings()
-        for name in self._sightings.keys() - orders.keys():
-            del self._sightings[name]
-        self._conditions = orders
+        watched = self._rule.watched(self._list.now(), self._list.minute())
+        before, self._sightings = self._sightings, {}
+        for name in watched:
+            self._sightings[name] = before[name] if name in before else Sightings()
+        return watched
 
     async def _look(self, detector: Detector, frame: Frame, conditions: dict[str, str]) -> None:
         try:
@@ -239,12 +232,14 @@ class Detecting:
         self._looks.labels("done").inc()
         now, agreed = self._list.now(), dict[str, Answer]()
         for name, answers in found.items():
-            if self._conditions.get(name) != conditions[name]:
-                continue
             one = self._sightings.get(name)
-            if answers is None:
+            if answers is None and name in self._sightings:
                 self._sightings[name] = None
-            elif one is not None and (answer := one.take(answers, now)) is not None:
+            elif (
+                answers is not None
+                and one is not None
+                and (answer := one.take(answers, now)) is not None
+            ):
                 agreed[name] = answer
         self._note_place(frame, found)
         if any(one is not None and one.open for one in self._sightings.values()):
@@ -278,4 +273,3 @@ class Detecting:
 
     def forget(self) -> None:
         self._sightings.clear()
-        self._conditions.clear()
