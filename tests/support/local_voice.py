@@ -1,16 +1,20 @@
-"""A true Qwen3-TTS process with a tiny model of random weights, in the models' environment."""
+"""A true Qwen3-TTS process with a tiny model of random weights, in the models' environment; and any local model of speech."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from server.shared.speech import SpeechWorker
 from tests.real_model.server import PYTHON, ROOT, run_module
 
+W = TypeVar("W", bound=SpeechWorker)
 PACKAGES = ROOT / ".venv-models" / "speech"
 EXTRAS = Path(__file__).parent / "qwen_tts_extras"
 ENVIRONMENT = {"PYTHONPATH": f"{PACKAGES}:{EXTRAS}"}
@@ -44,3 +48,13 @@ def compare(folder: Path) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1"}
+
+
+@asynccontextmanager
+async def loading(worker: W) -> AsyncIterator[W]:
+    """A local model that begins to load, and is closed in any case."""
+    worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.close()

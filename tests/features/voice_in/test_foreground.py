@@ -75,13 +75,8 @@ def test_a_television_is_learned(model: SpeechModel, level: float, since: float)
 @pytest.mark.parametrize("level", [-52, -44, -40])
 def test_talk_in_the_room_never_stops_an_answer(model: SpeechModel, level: float) -> None:
     """From its first second on, though nobody has spoken to us yet."""
-    detector, foreground, barge_in = Detector(model), Foreground(), BargeIn()
-    found = set()
-    for chunk in detector.feed(Sound(television(30, level, 3), 0.0)):
-        voice = foreground.hears(chunk, answering=True)
-        found.add(barge_in.hear(chunk, voice, talking=True))
-    assert Loudness.STOPPED not in found
-    assert Loudness.HUSHED not in found
+    found = {now for _, now in over(model, television(30, level, 3))}
+    assert found.isdisjoint({Loudness.HUSHED, Loudness.STOPPED})
 
 
 @pytest.mark.parametrize(("level", "stops"), [(-26, True), (-38, False)])
@@ -91,13 +86,8 @@ def test_who_stops_an_answer(model: SpeechModel, level: float, stops: bool, know
     said = at_level(spoken(SENTENCES[0]), level)
     asked = [silence(1), said, silence(3)] if known else [silence(1)]
     sound = np.concatenate([*asked, said, silence(1)])
-    over = len(sound) / 16_000 - len(said) / 16_000 - 1.5
-    detector, foreground, barge_in = Detector(model), Foreground(), BargeIn()
-    found = set()
-    for chunk in detector.feed(Sound(sound, 0.0)):
-        talking = chunk.at >= over
-        voice = foreground.hears(chunk, answering=talking)
-        found.add(barge_in.hear(chunk, voice, talking=talking))
+    since = len(sound) / 16_000 - len(said) / 16_000 - 1.5
+    found = {now for _, now in over(model, sound, since)}
     assert Loudness.LOWERED in found
     assert (Loudness.STOPPED in found) is (stops or known)
 
@@ -144,48 +134,47 @@ def test_a_long_question_is_not_taken_for_a_television(model: SpeechModel) -> No
     assert all(until - since > len(long) / 16_000 - 0.3 for since, until in found)
 
 
+def heard(foreground: Foreground, *parts: tuple[int, float | None], at: float = 0.0) -> list[bool]:
+    """Whether each chunk counts: so many with speech of this loudness, or of silence. `at`: when the first begins."""
+    levels = [level for count, level in parts for _ in range(count)]
+    return [
+        bool(
+            foreground.hears(
+                Chunk(at + number * CHUNK_SECONDS, float(level is not None), level or -70.0)
+            )
+        )
+        for number, level in enumerate(levels)
+    ]
+
+
 @pytest.mark.parametrize(
     ("level", "later", "hears"), [(-38.0, 6, True), (-38.0, 12, False), (-44.0, 6, False)]
 )
 def test_who_has_just_spoken_may_be_softer(level: float, later: int, hears: bool) -> None:
     """By 8 dB, within a quarter of a second: softer speech after so many chunks is somebody else's."""
-    foreground, at = Foreground(), 0.0
-
-    def heard(chunks: int, speech: float, loudness: float) -> bool:
-        nonlocal at
-        found = False
-        for _ in range(chunks):
-            found = bool(foreground.hears(Chunk(at, speech, loudness)))
-            at += CHUNK_SECONDS
-        return found
-
+    foreground = Foreground()
     # A pause, after which the person's level is known
-    heard(30, 1.0, -20.0)
-    heard(45, 0.0, -70.0)
+    heard(foreground, (30, -20.0), (45, None))
     assert foreground.gate == pytest.approx(-34)
-    assert heard(30, 1.0, -20.0)
-    heard(later, 0.0, -70.0)
-    assert heard(1, 1.0, level) is hears
+    found = heard(foreground, (30, -20.0), (later, None), (1, level), at=75 * CHUNK_SECONDS)
+    assert found[29]
+    assert found[-1] is hears
 
 
 def test_a_background_is_forgotten() -> None:
     """Half a minute after it has ended a softer person is heard again."""
-    foreground, at = Foreground(), 0.0
-    for _ in range(700):
-        foreground.hears(Chunk(at, 1.0, -30.0))
-        at += CHUNK_SECONDS
+    foreground = Foreground()
+    heard(foreground, (700, -30.0))
     assert foreground.gate == pytest.approx(-27)
-    for _ in range(round(31 / CHUNK_SECONDS)):
-        assert not foreground.hears(Chunk(at, 0.0, -70.0))
-        at += CHUNK_SECONDS
+    silent = (round(31 / CHUNK_SECONDS), None)
+    assert not any(heard(foreground, silent, at=700 * CHUNK_SECONDS))
     assert foreground.gate < -30
 
 
 def test_memory_is_bounded() -> None:
     """Ten minutes of speech leave what 8 seconds need."""
     foreground = Foreground()
-    for number in range(20_000):
-        foreground.hears(Chunk(number * CHUNK_SECONDS, 1.0, -30.0))
+    heard(foreground, (20_000, -30.0))
     held = [one for one in vars(foreground).values() if hasattr(one, "__len__")]
     assert max(len(one) for one in held) <= 250
     assert FIRST_NEAR_DB < -30
@@ -252,12 +241,13 @@ def test_each_answer_begins_anew() -> None:
 # With real sound
 
 
-def over(model: SpeechModel, sound: Samples) -> list[tuple[float, Loudness]]:
-    """The changes while an answer is played all the time; it begins again when it was stopped."""
+def over(model: SpeechModel, sound: Samples, since: float = 0.0) -> list[tuple[float, Loudness]]:
+    """The changes while an answer is played, from these seconds on; it begins again when it was stopped."""
     detector, foreground, barge_in, found = Detector(model), Foreground(), BargeIn(), []
     for chunk in detector.feed(Sound(sound, 0.0)):
-        now = barge_in.hear(chunk, foreground.hears(chunk, answering=True), talking=True)
-        if now is not None:
+        talking = chunk.at >= since
+        voice = foreground.hears(chunk, answering=talking)
+        if (now := barge_in.hear(chunk, voice, talking=talking)) is not None:
             found.append((chunk.end, now))
         if now is Loudness.STOPPED:
             barge_in.reset()

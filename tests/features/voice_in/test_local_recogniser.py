@@ -22,6 +22,7 @@ from server.features.voice_in.recogniser import LocalRecogniser, Words
 from server.shared.speech import SpeechFailed, SpeechUnavailable
 from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import soon
+from tests.support.local_voice import loading
 from tests.support.sounds import stream
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -42,14 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def recogniser(folder: Path) -> AsyncIterator[LocalRecogniser]:
-    one = LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)
-    assert not one.ready
-    one.start()
-    try:
+    async with loading(LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)) as one:
+        assert not one.ready
         await one.wait()
         yield one
-    finally:
-        await one.close()
 
 
 async def said(one: LocalRecogniser, sound: Sound, language: str | None = None) -> list[Words]:
@@ -87,10 +84,8 @@ async def test_a_sound_that_is_given_up_holds_nobody_up(recogniser: LocalRecogni
 async def test_a_process_that_dies(folder: Path) -> None:
     """The words that it owes fail, and it is not ready any more; nothing is left of it."""
     changes: list[bool] = []
-    one = LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)
-    one.on_change = lambda: changes.append(one.ready)
-    one.start()
-    try:
+    async with loading(LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)) as one:
+        one.on_change = lambda: changes.append(one.ready)
         await one.wait()
         assert one.pid is not None
         task = asyncio.ensure_future(said(one, noise(50.0)))
@@ -102,8 +97,6 @@ async def test_a_process_that_dies(folder: Path) -> None:
         with pytest.raises(SpeechUnavailable, match="process ended"):
             await said(one, noise(1.0))
         assert changes == [True, False]
-    finally:
-        await one.close()
     assert one.pid is None
 
 
@@ -133,14 +126,10 @@ async def test_a_model_brings_no_code(folder: Path, tmp_path: Path, way: str) ->
     else:
         (model / "model.safetensors").unlink()
         (model / "pytorch_model.bin").write_bytes(pickle.dumps(Opens(mark)))
-    one = LocalRecogniser(model, str(PYTHON), env=ENVIRONMENT)
-    one.start()
-    try:
+    async with loading(LocalRecogniser(model, str(PYTHON), env=ENVIRONMENT)) as one:
         with pytest.raises(SpeechUnavailable):
             await one.wait()
         assert not mark.exists()
-    finally:
-        await one.close()
 
 
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -149,11 +138,7 @@ async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         (str(PYTHON), "TRANSCRIPTION_LOCAL_MODEL"),
         ("/nowhere", "ENGINE_PYTHON"),
     ):
-        one = LocalRecogniser(tmp_path, python, env=ENVIRONMENT)
-        one.start()
-        try:
+        async with loading(LocalRecogniser(tmp_path, python, env=ENVIRONMENT)) as one:
             with pytest.raises(SpeechUnavailable, match=words) as raised:
                 await one.wait()
             assert words not in raised.value.visitor_message
-        finally:
-            await one.close()

@@ -46,15 +46,6 @@ async def health(run: Running, part: str = "recogniser") -> Any:
         return (await client.get("/health")).json()[part]
 
 
-async def test_no_recogniser_by_default() -> None:
-    """Nothing is asked, and clients hear that there is none."""
-    async with running() as run:
-        assert of(run).asr.settled is None
-        assert await health(run) is None
-        async with page_of(run) as page:
-            assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
-
-
 async def test_a_recogniser_that_answers() -> None:
     """Clients hear of it, and again when it is gone; /health says why."""
     async with (
@@ -173,16 +164,22 @@ async def metric(run: Running, name: str) -> dict[str, float]:
     }
 
 
-async def test_no_end_of_turn_model_by_default(tmp_path: Path) -> None:
-    """Silence ends turns; without a microphone a model is not even loaded."""
+async def test_no_models_by_default(tmp_path: Path) -> None:
+    """Nothing is asked, clients hear that there is no recogniser, and silence ends turns; without a microphone
+    a model for that is not even loaded.
+    """
     nothing = tmp_path / "none.onnx"
     for settings in (
         {},
         {"end_of_turn_model": nothing, "end_of_turn_sha256": "0" * 64, "microphone": False},
     ):
         async with running(**settings) as run:
+            assert of(run).asr.settled is None
+            assert await health(run) is None
             assert await health(run, "end_of_turn") is None
             assert await metric(run, "turn_model") == {}
+            async with page_of(run) as page:
+                assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
 
 
 @pytest.mark.parametrize(

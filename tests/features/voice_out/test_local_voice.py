@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from server.media.sound.pcm import VoiceChunk
 from server.shared.speech import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
+from tests.support.local_voice import loading
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 FRAME = 1920
@@ -42,16 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("speech") / "tiny"
     local_voice.make(made)
     return made
-
-
-@asynccontextmanager
-async def loading(voice: LocalVoice) -> AsyncIterator[LocalVoice]:
-    """One that begins to load, and is closed in any case."""
-    voice.start()
-    try:
-        yield voice
-    finally:
-        await voice.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -15,6 +15,7 @@ from server.features.voice_out import voices
 from server.features.voice_out.voices import LocalVoice
 from server.shared.speech import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
 from tests.support.clients import http, soon
+from tests.support.local_voice import loading
 from tests.support.running import Running, running
 from tests.support.speech_server import SpeechServer
 
@@ -93,13 +94,9 @@ async def speaking(tmp_path: Path) -> AsyncIterator[LocalVoice]:
     program = tmp_path / "python"
     program.write_text(f"#!{sys.executable}\n{PROGRAM.format(root=str(ROOT))}")
     program.chmod(0o755)
-    voice = LocalVoice(tmp_path, str(program))
-    voice.start()
-    try:
+    async with loading(LocalVoice(tmp_path, str(program))) as voice:
         await voice.wait()
         yield voice
-    finally:
-        await voice.close()
 
 
 async def spoken(voice: LocalVoice, text: str) -> list[bytes]:

@@ -86,30 +86,24 @@ def test_a_compiled_network_is_used_and_left_when_it_fails(compared: dict[str, A
 async def test_a_copying_model_asks_for_its_recording(
     folder: Path, compared: dict[str, Any], voice: str, words: str
 ) -> None:
-    model = LocalVoice(folder / "base", str(PYTHON), voice=voice, env=local_voice.ENVIRONMENT)
-    model.start()
-    try:
+    one = LocalVoice(folder / "base", str(PYTHON), voice=voice, env=local_voice.ENVIRONMENT)
+    async with local_voice.loading(one) as model:
         with pytest.raises(SpeechUnavailable, match=words):
             await model.wait()
-    finally:
-        await model.close()
 
 
 async def test_a_recording_is_copied_by_the_process(folder: Path, compared: dict[str, Any]) -> None:
-    model = LocalVoice(
+    one = LocalVoice(
         folder / "base",
         str(PYTHON),
         options="max_frames=10",
         voice=str(folder / "hum.wav"),
         env=local_voice.ENVIRONMENT,
     )
-    model.start()
-    try:
+    async with local_voice.loading(one) as model:
         await model.wait()
         chunks = [len(c.samples) async for c in model.speak("A cup.", language="en")]
         assert chunks == [2 * 1920, 8 * 1920]
-    finally:
-        await model.close()
 
 
 # The file of a voice that is copied.
