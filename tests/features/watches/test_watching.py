@@ -484,6 +484,17 @@ async def test_a_wrong_alert_raises_the_bar() -> None:
         assert guard.errors() == [(alert["id"], "not_found")]
 
 
+async def test_an_alert_of_before_a_change_still_counts_as_wrong(watched: Guard) -> None:
+    """Its watch was given anew under the same id, such as with other hours."""
+    await watched.alarm()
+    (alert,) = watched.alerts()
+    watched.watch(repeat=True)
+    watched.say(type="false_alarm", id=alert["id"])
+    await watched.quiet()
+    assert watched.errors() == []
+    assert watched.listed()[0]["threshold"] > 0.5
+
+
 async def test_a_page_that_was_away_gets_what_it_missed_once(watched: Guard) -> None:
     """The watch goes on without a socket; the alert waits, and comes again until a page has shown it."""
     one = watched.one
