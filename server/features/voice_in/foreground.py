@@ -132,8 +132,9 @@ class Foreground:
         self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
         if self._sunk >= _SUNK:
             return Voice.NOBODY
+        sure = _CLOSE_DB if self._usual is None else self._usual - _BELOW_USUAL_DB
         # Louder than the talk in the room is loud enough.
-        if near and (self._background is not None or loudness >= self._sure_db):
+        if near and (self._background is not None or loudness >= sure):
             return Voice.PERSON
         if near or self._goes_on(chunk, loudness) or (self._soft and loudness >= _LEAST_SOFT_DB):
             return Voice.SOMEBODY
@@ -164,10 +165,6 @@ class Foreground:
             if self._unmeasured >= _EVERY:
                 self._unmeasured = 0
                 self._measure(now)
-
-    @property
-    def _sure_db(self) -> float:
-        return _CLOSE_DB if self._usual is None else self._usual - _BELOW_USUAL_DB
 
     def _goes_on(self, chunk: Chunk, loudness: float) -> bool:
         """Find whether softer speech is that of the person who has just spoken."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-MOST_FOLDER_CHARS = 1000
 
 
 class ListeningService:
@@ -150,7 +149,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
         for a folder without a model.
         """
         folder = body.get("folder")
-        if not isinstance(folder, str) or not folder.strip() or len(folder) > MOST_FOLDER_CHARS:
+        if not isinstance(folder, str):
             raise BadRequest("folder is the path of a speech model's folder on the server.")
         await service.choose(folder.strip())
         return all_seen()

@@ -18,7 +18,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from server.features.voice_out.settings import VoiceOutSettings
-from server.features.voice_out.worker.streaming import StreamOptions, language_name
+from server.features.voice_out.worker.streaming import language_name
 from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
@@ -251,7 +251,6 @@ class LocalVoice(SpeechWorker):
         env: Mapping[str, str] | None = None,
     ) -> None:
         """`options`: see `StreamOptions.read`; `voice`: its name, or a description of it."""
-        self._options = options
         super().__init__(
             "voice",
             (
@@ -265,15 +264,6 @@ class LocalVoice(SpeechWorker):
         self._rate = 0
         # Deviations from the options
         self.notes: list[str] = []
-
-    def start(self) -> None:
-        """Begin to load the model."""
-        try:
-            StreamOptions.read(self._options)
-        except ValueError as error:
-            self.failed(f"{error} Set SPEECH_LOCAL_OPTIONS.")
-            return
-        super().start()
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`."""

@@ -148,7 +148,6 @@ async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.Mo
     ("more", "words"),
     [
         ({"python": "/nowhere/python"}, "Set SPEECH_PYTHON"),
-        ({"options": "speed=2"}, '"speed" is no option of a local voice.*Set SPEECH_LOCAL_OPTIONS'),
         ({"voice": "carla"}, 'has no voice "carla". It has: anna, ben'),
     ],
 )
