@@ -345,9 +345,17 @@ class Pools:
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
     """Run `work(*args)` in a thread.
 
-    On cancellation waiting work is dropped, and a running result is ignored.
+    On cancellation waiting work is dropped, and a running result is ignored. Raises RuntimeError in place of a
+    StopIteration, which no future can hold: who waits for it would wait for ever.
     """
-    return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+    def run() -> T:
+        try:
+            return work(*args)
+        except StopIteration as error:
+            raise RuntimeError("work in a thread ended with StopIteration") from error
+
+    return await asyncio.get_running_loop().run_in_executor(pool, run)
 
 
 class Steps(Generic[S]):

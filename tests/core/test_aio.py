@@ -129,6 +129,8 @@ async def test_in_pool() -> None:
     assert name.startswith("prepare")
     with pytest.raises(ZeroDivisionError):
         await in_pool(pools.heavy, lambda: 1 // 0)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(in_pool(pools.heavy, next, iter(())), 5)
     assert await in_pool(pools.decode, max, 1, 2) == 2
     pools.close()
     assert set(threading.enumerate()) <= before

@@ -69,15 +69,13 @@ def _below(heads: Sequence[Cell], row: Row) -> list[Row]:
     times = [cell for cell in row.cells if cell.right < heads[0].left]
     told = [cell for cell in row.cells if cell not in times]
     pairs = [(_nearest(heads, cell), cell) for cell in told]
-    if times:
-        fits = len(times) == 1 and any(map(str.isdigit, times[0].text))
-    else:
-        fits = all(tells_hours(cell.text) for cell in told)
-    if not (fits and _fits(heads, apart, replace(row, cells=tuple(told)))):
+    labelled = len(times) == 1 or (not times and all(tells_hours(cell.text) for cell in told))
+    if not (labelled and _fits(heads, apart, replace(row, cells=tuple(told)))):
         return []
     if len({head for head, _ in pairs}) < len(pairs):
         return []
-    mark = "" if times else ":"
+    # "Mon 18:00 Boxing", "Thu Bathroom: Tom", "Sun: closed"
+    mark = "" if times and any(map(str.isdigit, times[0].text)) else ":"
     return [
         row_of(f"{' '.join(one.text for one in (head, *times))}{mark} {cell.text}", row.height)
         for head, cell in pairs

@@ -15,7 +15,7 @@ from server.features.builtin import (
 )
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import Language, language, without_controls
-from server.features.builtin.speaker import PRINTED, Answer, Facts, Speaker
+from server.features.builtin.speaker import PAGE, PRINTED, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
@@ -71,6 +71,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
     **dict.fromkeys(MEASURES, figure_answers.measure),
+    Want.TEMPERATURE: figure_answers.temperature,
 }
 
 # Wants whose answer is about the engine, with the picture's facts below it
@@ -244,11 +245,12 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     """Return the answer, or what comes closest where its rows do not name all that was asked."""
     unnamed = [word for word in s.unnamed() if not _says_nothing(s, word)] if s.sources else []
     if s.intent.want in _BY_KIND:
-        # "How cold is it in the valley?", where print beside the figure names the valley
+        # "How cold is it in the valley?", where print beside the figure names the valley, and "How hot for a potato gratin?"
+        of_page = len(s.rows) >= PAGE and len(unnamed) > 1
         unnamed = [
             word
             for word in unnamed
-            if word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
+            if of_page or word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
         ]
     return s.closest() if unnamed else answer
 

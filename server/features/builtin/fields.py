@@ -291,9 +291,15 @@ def _parts(text: str) -> list[tuple[str, frozenset[int]]]:
         parts[-1:] = [parts[-1], part] if new else [f"{parts[-1]}, {part}" if parts[-1] else part]
     if len(parts) == 1 or not all(map(tells_hours, parts)):
         return [(text, frozenset())]
-    shut = {one for one in parts if not _SPAN.search(_without_days(plain(one)))}
+    shut = set(filter(is_closed, parts))
     closed = frozenset().union(*(weekdays(plain(one)) for one in shut))
     return [(one, frozenset() if one in shut else closed) for one in parts]
+
+
+def is_closed(text: str) -> bool:
+    """Find whether a text says that something is closed, and no hours."""
+    folded = plain(text)
+    return _CLOSED.search(folded) is not None and _SPAN.search(_without_days(folded)) is None
 
 
 def tells_hours(text: str) -> bool:

@@ -37,6 +37,16 @@ _SIMILAR = 0.7
 _BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
 
 
+# The head of a column of temperatures
+_DEGREES = re.compile(r"°|\btemp")
+
+
+def temperature(s: Speaker) -> Answer:
+    """Answer with the figure in a table's column of temperatures, else as of any other unit."""
+    below = tables.below_unit(s.rows, s.words, _DEGREES)
+    return s.crossed(below) if below is not None else measure(s)
+
+
 def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     words = [word for word in s.words if word not in GENERAL]
@@ -58,14 +68,7 @@ def measure(s: Speaker) -> Answer:
     if column is not None and named and column.head == " ".join(words):
         named = []
     if named:
-        label = next(
-            word.group()
-            for word in re.finditer(r"[^\W\d_]+", named[0].row.text)
-            if any(tables.names_it(word.group(), one) for one in words)
-        )
-        return s.say("beside", label=label, value=named[0].text), s.row(
-            named[0].row, named[0].text, label
-        )
+        return _of_row(s, named[0], words)
     if column is not None:
         return s.say("value", value=column.text), s.row(column.row, column.text, *words)
     row = next((row for row in s.rows if names_some(row, words)), None)
@@ -88,6 +91,16 @@ def measure(s: Speaker) -> Answer:
     if alone is not None:
         return s.say("bare", value=alone.text), s.scripts()
     return none_found(s, "none_measure")
+
+
+def _of_row(s: Speaker, found: measures.Measure, words: Sequence[str]) -> Answer:
+    """Answer with a figure and the word of its row that the question names."""
+    tokens = re.findall(r"[^\W\d_]+", found.row.text)
+    label = next((one for one in tokens if any(tables.names_it(one, w) for w in words)), "")
+    if not label:
+        # "80 % in 14 minutes", which is named by its figure
+        return s.quote(found.row)
+    return s.say("beside", label=label, value=found.text), s.row(found.row, found.text, label)
 
 
 def _names_only(row: Row, words: Sequence[str]) -> bool:

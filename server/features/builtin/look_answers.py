@@ -77,13 +77,13 @@ def _of_place(s: Speaker) -> Answer:
 
 
 def _of_what_fills(s: Speaker) -> str:
-    """Tell the colours of a place beside a thing that is not found there, if they may be the thing's.
+    """Tell the colours of the middle beside a thing that is not found, if they may be the thing's.
 
-    Black, white, grey and brown are mostly of what is around it, unless the edges have none of them.
+    Those of the picture's edges are mostly of what is around it, unless one that stands out is all that there is.
     """
     here = s.facts.colours.get(s.intent.place or "middle", ())
-    found, _ = colours.thing(here, s.facts.ground, s.facts.rim)
-    vivid = found[:1] and found[0] not in (*colours.NEUTRAL, "brown")
+    found, ground = colours.thing(here, s.facts.ground, s.facts.rim)
+    vivid = len(found) == 1 and not ground and found[0] not in (*colours.NEUTRAL, "brown")
     return _of_picture(s) if vivid or s.intent.place or _stands_out(s) else ""
 
 

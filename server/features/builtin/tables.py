@@ -114,11 +114,40 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
                     continue
                 cell = overlapping(row, head)
                 if cell is not None and not any(names_it(cell.text, word) for word in rest):
-                    label = next(
-                        one.text for one in row.cells if any(names_it(one.text, w) for w in rest)
-                    )
-                    return Beside(label, cell.text, row, head.text)
+                    named_by = (c for c in row.cells if any(names_it(c.text, w) for w in rest))
+                    label = next(named_by, row.cells[0])
+                    if label is not row.cells[0] and _in_columns(rows[top:], rest) > 1:
+                        # "Tom" stands below several days.
+                        continue
+                    return Beside(label.text, cell.text, row, head.text)
     return None
+
+
+def below_unit(rows: Sequence[Row], words: Sequence[str], unit: re.Pattern[str]) -> Beside | None:
+    """Return the figure in the row that words name below the one head that has a unit: "Lasagne" below "Minutes"."""
+    for top, header in enumerate(rows):
+        heads = [cell for cell in header.cells if unit.search(plain(cell.text))]
+        if len(heads) != 1 or len(header.cells) < _MANY or any(map(str.isdigit, header.text)):
+            continue
+        hits = [sum(names_it(row.text, word) for word in words) for row in rows[top + 1 :]]
+        most = max(hits, default=0)
+        if not most or hits.count(most) > 1:
+            continue
+        row = rows[top + 1 + hits.index(most)]
+        cell = overlapping(row, heads[0])
+        if cell is not None and cell is not row.cells[0] and any(map(str.isdigit, cell.text)):
+            return Beside(row.cells[0].text, cell.text, row, heads[0].text)
+    return None
+
+
+def _in_columns(rows: Sequence[Row], words: Sequence[str]) -> int:
+    """Return below how many of the first row's cells there are words."""
+    header, *below = rows
+    cells = (
+        cell for row in below for cell in row.cells if any(names_it(cell.text, w) for w in words)
+    )
+    heads = [overlapping(header, cell) for cell in cells]
+    return len({head.left for head in heads if head is not None})
 
 
 def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | None:
@@ -239,6 +268,9 @@ def _together(cells: Sequence[Cell]) -> str:
 _LABEL_END = re.compile(r"( [^\W\d_]+(?: [^\W\d_]+)?)\s?[:：]\s?\S")
 
 
+_IN_BRACKETS = re.compile(r"\([^()]*\)")
+
+
 def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
     """Split a text into label and value; the value is behind the label, or a figure in front."""
     spans = [
@@ -270,6 +302,9 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
         value,
         flags=re.I,
     )
+    if _IN_BRACKETS.fullmatch(value):
+        # "Wi-Fi name (5 GHz)", and beside it the name
+        return f"{label} {value}", ""
     if value:
         return label, value
     front = text[:start].strip(" .:#=-")
@@ -317,7 +352,8 @@ def _spaced(word: str) -> bool:
 
 
 def _tokens(folded: str) -> list[str]:
-    # "S/N" is one.
+    # "S/N" and "Wi-Fi" are one.
+    folded = folded.replace("wi-fi", "wifi")
     return re.findall(r"(?<![^\W_])[^\W_]/[^\W_](?![^\W_])|[^\W_]+", folded)
 
 

@@ -440,10 +440,15 @@ def network(s: Speaker) -> Answer:
         return s.say("network", value=found.name), (
             s.say("password", value=found.password) if found.password else ""
         )
+    near = tables.beside(s.rows, ("wifi", "name"))
+    if near is not None and all(tables.names_it(near.label, word) for word in ("wifi", "name")):
+        return s.say("network", value=near.value), s.row(near.row, near.value, near.label)
     # "Free wifi for our guests" has no name.
     groups = _NAMES_NETWORK if s.intent.language == "es" else _NAMES_NETWORK[:-1]
-    near = (tables.beside(s.rows, words) for words in groups)
-    printed = next((one for one in near if one is not None and not one.prose), None)
+    found_by = (tables.beside(s.rows, words) for words in groups)
+    beside = (one for one in found_by if one is not None and not one.prose)
+    # In a list of settings the row below is another one.
+    printed = next((one for one in beside if len(s.rows) < PAGE or one.label in one.row.text), None)
     if printed is not None:
         return s.say("network", value=printed.value), s.row(
             printed.row, printed.value, printed.label

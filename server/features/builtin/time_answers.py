@@ -241,6 +241,19 @@ def _have_days(rows: Sequence[Row]) -> bool:
     return all(fields.weekdays(plain(row.text)) for row in rows)
 
 
+# It asks for the days on which it is not open, and not for the hour at which it closes.
+_SHUT = re.compile(
+    r"\bclosed|geschlossen|ruhetag|\bfermee?s?\b|cerrad|chius|fechad|gesloten|zamkniet|kapali|закрыт|зачинен|休|定休"
+)
+
+
+def _closed(s: Speaker, found: Sequence[fields.Opening]) -> list[fields.Opening]:
+    """Return the rows that a question "When is it closed?" asks for; none for another one."""
+    if s.intent.yes_no or s.intent.weekday is not None or not _SHUT.search(s.intent.asked):
+        return []
+    return [one for one in found if fields.is_closed(one.text)]
+
+
 def opening(s: Speaker) -> Answer:
     found = fields.openings(s.rows)
     if not found and s.intent.yes_no and s.words:
@@ -248,7 +261,8 @@ def opening(s: Speaker) -> Answer:
         return s.cannot_here, s.seen()
     if not found:
         return none_found(s, "none_hours")
-    if named := [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]:
+    named = [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]
+    if named := named or _closed(s, found):
         return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
     words = untitled(s, s.words)
@@ -259,13 +273,7 @@ def opening(s: Speaker) -> Answer:
     if day is None and s.intent.in_days is not None:
         day = (s.today.weekday() + s.intent.in_days) % 7
     if s.intent.other_time:
-        # "Is it open at noon?" and "on Christmas Eve?"
-        figures = [word for word in s.words if word[:1].isdigit()]
-        dated = naming(s, figures)
-        special = [row.text for row in s.rows if s.words and (row in dated or _is_special(row))]
-        of_day = [one.text for one in found if day is None or day in one.days]
-        s.sources = dict.fromkeys([*special, *(of_day or (one.text for one in found))], "")
-        return s.closest()
+        return _at_another_time(s, found, day)
     if not (pure := [one for one in found if fields.is_pure(one)]):
         # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
         s.sources = {one.text: "" for one in found[:SOME]}
@@ -283,6 +291,15 @@ def opening(s: Speaker) -> Answer:
     # Many of no day are hours to choose from.
     choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
     return s.say("values" if choice else "hours", items=everything), s.scripts()
+
+
+def _at_another_time(s: Speaker, found: Sequence[fields.Opening], day: int | None) -> Answer:
+    """Answer "Is it open at noon?" and "on Christmas Eve?" with the hours of that day, and with special ones."""
+    dated = naming(s, [word for word in s.words if word[:1].isdigit()])
+    special = [row.text for row in s.rows if s.words and (row in dated or _is_special(row))]
+    of_day = [one.text for one in found if day is None or day in one.days]
+    s.sources = dict.fromkeys([*special, *(of_day or (one.text for one in found))], "")
+    return s.closest()
 
 
 _HOLIDAY = tables.printed("holiday")
@@ -465,6 +482,8 @@ def _last_days(date: Date) -> list[dt.date]:
     return found
 
 
+# The head of a column of durations
+_MINUTES = re.compile(r"\b(?:min(?:ute[ns]?|uti|utos)?|zeit|dauer|duree|temps|time)\b")
 # How long, as displays have it
 _LASTS = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 
@@ -475,6 +494,8 @@ def duration(s: Speaker) -> Answer:
     if near is not None and _LASTS.fullmatch(near.value):
         # "Time left", and below it "1:48"
         return s.beside(near)
+    if (below := tables.below_unit(s.rows, s.words, _MINUTES)) is not None:
+        return s.crossed(below)
     found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     lasts = [row for row in s.rows if id(row) in found]
     named = naming(s, s.words)

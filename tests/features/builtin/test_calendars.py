@@ -79,6 +79,16 @@ def test_hours_below_their_days_have_no_time_in_front() -> None:
     assert [row.text for row in rows] == [*(f"{day}: 9 - 17" for day in DAYS[:5]), "Sun: closed"]
 
 
+def test_jobs_of_a_rota_have_who_does_them() -> None:
+    rota = (HEADS, below((-1, "Bins"), (1, "Tom")), below((-1, "Dishes"), (0, "Ann"), (3, "Tom")))
+    assert [row.text for row in by_day(rota)] == [
+        "Tue Bins: Tom",
+        "Mon Dishes: Ann",
+        "Thu Dishes: Tom",
+    ]
+    assert "“Thu Dishes” it says Tom" in said_of("What do I do on Thursday? I'm Tom.", rota)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -86,8 +96,7 @@ def test_hours_below_their_days_have_no_time_in_front() -> None:
         (row_of("Mon"), row_of("1"), row_of("2")),
         # Figures that are no days in order
         (HEADS, below(*enumerate("1234567")), below(*enumerate("7654321"))),
-        # A row of words is no time, and a line below the days is none of them.
-        (HEADS, below((-1, "Ann"), (1, "cleans"))),
+        # A line below the days is none of them.
         (HEADS, row_of("Please ring the bell at the gate and wait for the guide.")),
     ],
 )

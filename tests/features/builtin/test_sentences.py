@@ -270,6 +270,7 @@ def test_wide_gaps_part_a_line_that_was_read_as_one(reader: Reader) -> None:
     ]
 
 
+OVEN = cells(("Dish", "°C", "Minutes"), ("Pizza", "250", "12-15"), ("Fish fillets", "180", "15-20"))
 BOARD = cells(
     ("Time", "Flight", "To"), ("14:50", "KL 12", "Paris"), ("15:55", "SK 46", "Oslo Cancelled")
 )
@@ -328,6 +329,15 @@ BOARD = cells(
         ("What's on the second floor?", cells(("3", "Offices"), ("2", "Children's ward"), ("Press for 3 seconds", "")), "closest: 2 Children's ward"),
         ("Was ist im dritten Stock?", cells(("3", "Büros"), ("2", "Station"), ("1", "Labor")), "kommt: 3 Büros"),
         ("What song is playing?", (*rows_of("NOW PLAYING"), row_of("Paper Lanterns", 60), *rows_of("Ann Lee")), "The largest line reads “Paper Lanterns”."),
+        ("What temperature for fish?", OVEN, "under “°C”, it says 180."),
+        ("How long does a pizza take?", OVEN, "under “Minutes”, it says 12-15."),
+        ("How hot for a potato gratin?", rows_of("For fan, lower by 20°C.", *"ABCDEFG"), "closest: For fan"),
+        ("When is it closed?", rows_of("Mo-Fr 9-18", "Sunday closed", "P"), "It reads: Sunday closed"),
+        ("What's the wifi called?", cells(("Wi-Fi name (5 GHz)", "HUB-7"), ("Wi-Fi password", "otter")), "called HUB-7"),
+        ("Which wifi am I on?", rows_of("Wi-Fi", "Bluetooth", *"ABCDEF"), "I find no network name"),
+        ("Can I bring the kids?", rows_of("Dress: smart", "Children are very welcome.", "P"), "Children are very welcome"),
+        ("When does it expire?", rows_of("Best before 18 08 2027 Lot H2291", "P", "Q"), "good until 18 08 2027"),
+        ("Is there anything without alcohol?", rows_of("Lager 4.2% £3", "Goat - alcohol free 0.5% £4", "P"), "alcohol free 0.5%"),
         ("What number is on the boat?", rows_of("74"), "closest: 74"),
         ("Are there seats for Night Ferry?", rows_of("Night Ferry 21:45", "NIGHT FERRY: sold out", "P"), "sold out"),
     ],
