@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from server.core import messages as wire
@@ -204,17 +204,13 @@ class LiveDescription(BackgroundPart):
         self._last = self._last_id = ""
         self._notices = self._notices.anew()
 
-    def retry(self) -> None:
-        """Describe the next frame as a whole: another engine may see something else in it."""
-        self.new_stream()
-
-    def stop(self) -> None:
-        self.new_stream()
+    # Another engine may see something else in it; nothing outlives the session.
+    retry = stop = new_stream
 
     def frame(self, frame: Frame) -> None:
         """Compare a sampled frame with the one last described, and ask about it when it differs."""
         now = time.monotonic()
-        if self._about == "notable" and not (self._notices.due(now) and self._quiet()):
+        if self._about == "notable" and not (self._notices.due(now) and self.quiet()):
             # Nor is it compared: the gate would take all that moves meanwhile for what always moves.
             return
         change = self._attention.look(frame)
@@ -240,12 +236,12 @@ class LiveDescription(BackgroundPart):
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
             told = self._notices.told(time.monotonic())
-            said, quiet, question = told.said, self._quiet, noticing(told.said)
+            said, question = told.said, noticing(told.said)
         else:
             last = "" if change.why in _ANEW else self._last
-            told, quiet, question = None, None, describing(self._prompt, self._length, last)
+            told, question = None, describing(self._prompt, self._length, last)
             said = (last,) if last else ()
-        sink = _DescriptionPublisher(id, said, self._outbox, self._ended, self._failed, quiet)
+        sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=told is not None)
         # With the request: the camera may show another scene when it starts.
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
@@ -253,9 +249,9 @@ class LiveDescription(BackgroundPart):
             self._requests.submit(question, Kind.DESCRIBE, view, sink, options=self._options(told))
         except (Draining, NotConfirmed) as error:
             # It goes on by itself after the confirmation.
-            self._failed(error, None)
+            self.failed(error, None)
             sink.error = True
-            self._ended(sink, "", whole=False, same=False)
+            self.ended(sink, "", whole=False)
 
     def _options(self, told: Told | None) -> RequestOptions:
         """Have a description that nobody worded in the page's language."""
@@ -264,13 +260,16 @@ class LiveDescription(BackgroundPart):
         own = None if worded else wishes.page_language or None
         return RequestOptions(own_language=own, told=told, role=Role.WATCHES)
 
-    def _quiet(self) -> bool:
+    def quiet(self) -> bool:
         """Find whether nobody talks, and no answer is made or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
         return not (talks or self._context.answering() or self._context.behind())
 
-    def _ended(self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool) -> None:
+    def ended(
+        self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False
+    ) -> None:
+        """Take the end of a description. `same`: it said nothing new, and was not sent."""
         if sink is not self._sink:
             return  # a newer frame took its turn
         self._sink = None
@@ -296,34 +295,33 @@ class LiveDescription(BackgroundPart):
         # Work for a client that listens keeps its session alive, as its own messages do.
         self._context.touch()
 
-    def _failed(self, error: QwenCameraError, id: str | None) -> None:
+    def failed(self, error: QwenCameraError, id: str | None) -> None:
+        """Tell the client of an error, once for several of one kind in a row."""
         if error.code != self._last_error:
             self._last_error = error.code
             self._context.send_error(error, id)
 
 
 class _DescriptionPublisher(AnswerPublisher, AnswerListener):
-    """Holds a description back until it is clear that it says something new."""
+    """Holds a description back until it is clear that it says something new.
+
+    `said`: what the client knows. `discreet`: it is held back to its end, and nobody gets one that ends while
+    somebody talks.
+    """
 
     def __init__(
         self,
         id: str,
         said: Sequence[str],
+        description: LiveDescription,
         outbox: Outbox,
-        on_end: Callable[..., None],
-        on_error: Callable[[QwenCameraError, str | None], None],
-        quiet: Callable[[], bool] | None = None,
+        *,
+        discreet: bool,
     ) -> None:
-        """`said`: what the client knows. `on_end(sink, text, whole=…, same=…)`.
-
-        `quiet()`: nobody talks. With it the answer is held back to its end, and nobody gets one that ends while
-        somebody talks.
-        """
         super().__init__(id, Kind.DESCRIBE, outbox, Beginning(at=time.monotonic()), self)
         self._said = said or ("",)
-        self._report_end = on_end
-        self._report_error = on_error
-        self._quiet = quiet
+        self._description = description
+        self._discreet = discreet
         # The beginning of the answer while it may still say that nothing changed; None afterwards
         self._held: str | None = None
         # An engine has the request.
@@ -332,7 +330,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
 
     def put_started(self, frame: wire.FrameInfo) -> None:
         self.running = True
-        if any(self._said) or self._quiet is not None:
+        if any(self._said) or self._discreet:
             self._held = ""
         else:
             super().put_started(frame)
@@ -340,7 +338,10 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     def delta(self, text: str) -> None:
         if self._held is not None:
             self._held += text
-            if self._quiet is not None or self._may_be_unchanged(self._held):
+            if self._discreet or any(
+                len(self._held) <= len(one) + _LONGER and begins_unchanged(self._held, one)
+                for one in self._said
+            ):
                 return
             text = self._release()
         super().delta(text)
@@ -348,18 +349,13 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
     def finished(self, result: Result) -> None:
         whole = result.finish_reason in ("stop", "length")
         same = whole and any(is_unchanged(result.text, one) for one in self._said)
-        lost = self._quiet is not None and not (whole and self._quiet())
+        lost = self._discreet and not (whole and self._description.quiet())
         if self._held is not None and (same or lost or not result.text):
-            self._report_end(self, "", whole=same, same=same)
+            self._description.ended(self, "", whole=same, same=same)
             return
         if self._held:
             super().delta(self._release())
         super().finished(result)
-
-    def _may_be_unchanged(self, text: str) -> bool:
-        return any(
-            len(text) <= len(one) + _LONGER and begins_unchanged(text, one) for one in self._said
-        )
 
     def _release(self) -> str:
         """Send the held beginning of the description; return the text held so far."""
@@ -369,8 +365,8 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         return held
 
     def on_end(self, text: str, whole: bool) -> None:
-        self._report_end(self, text, whole=whole, same=False)
+        self._description.ended(self, text, whole=whole)
 
     def on_error(self, error: QwenCameraError) -> None:
         self.error = True
-        self._report_error(error, self.id)
+        self._description.failed(error, self.id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
@@ -15,7 +14,7 @@ from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
 from server.media.camera import Asked
 from server.models.base import Engine, EngineRequest, Usage
-from server.models.scheduler.job import Job, Result
+from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerPublisher, PendingQuestion, Tool
 from server.session.request.parts import Prepared, RequestOptions, View
@@ -44,26 +43,22 @@ class NoText(CameraError):
     code = "no_text"
 
 
-_TOOL = Tool(
-    "read",
-    "Read a long text out to its end while the person moves the camera over it.",
-    again=lambda pending, call: Route.READ,
-)
-
-
 class ReadingOn(SessionPart):
     """The way of a question whose text is read over several pictures."""
 
     prepares = False
+    tools = (
+        Tool(
+            "read",
+            "Read a long text out to its end while the person moves the camera over it.",
+            again=lambda pending, call: Route.READ,
+        ),
+    )
 
     def __init__(self, context: SessionContext, looker: Looker | None) -> None:
         self._context = context
         self._looker = looker
         self.routes = {Route.READ: self}
-
-    @property
-    def tools(self) -> Sequence[Tool]:
-        return (_TOOL,)
 
     async def run(
         self,
@@ -72,7 +67,6 @@ class ReadingOn(SessionPart):
         prepared: Prepared | None,
         options: RequestOptions,
     ) -> None:
-        """Read the text to its end."""
         assert pending.sink is not None
         pending.steps = reading = Reading(pending.sink, self._context, self._looker)
         await reading.run(view.frame)
@@ -88,12 +82,8 @@ class Reading:
         is expected to move on. `looker`: None where nothing finds text.
         """
         self._answer = answer
+        self._context = context
         self._camera = context.camera
-        self._outbox = context.outbox
-        self._requests = context.requests
-        self._services = context.services
-        self._behind = context.behind
-        self._touch = context.touch
         self._looker = looker
         self._began = time.monotonic()
         self._pace = ReadPace(self._began)
@@ -103,7 +93,8 @@ class Reading:
         self._said: list[str] = []
         # The look that waits or runs; None between two
         self._job: Job | None = None
-        self._look: _Look | None = None
+        # The end of the last look; None before the first
+        self._last: Result | None = None
         self._looked_at = self._advised_at = self._woke_at = -math.inf
         # The last look failed, or broke off at its length: the same picture has more.
         self._more = False
@@ -126,7 +117,7 @@ class Reading:
                 self._over = True
                 self._answer.failed(error)
             return
-        self._outbox.put(ReadingState(id=self._answer.id, ended=True))
+        self._context.outbox.put(ReadingState(id=self._answer.id, ended=True))
         self._finish("stop")
 
     def stop(self, reason: str) -> None:
@@ -134,13 +125,13 @@ class Reading:
         if self._over:
             return
         if self._job is not None:
-            self._services.inference.cancel(self._job, reason)
+            self._context.services.inference.cancel(self._job, reason)
         # A client that was cut off asks for it again, from the beginning.
         self._finish("stop" if reason in ("user", "replaced") else "cancelled")
 
     def _ended(self) -> bool:
         now = time.monotonic()
-        if self._behind():
+        if self._context.behind():
             self._pace.hearing(now)
         return self._text.full or self._pace.over(now)
 
@@ -166,12 +157,12 @@ class Reading:
             self._attention.answered(now, same=False)
             if news:
                 self._pace.read(now)
-                self._touch()
-        if now - self._advised_at >= _ADVICE_SECONDS and not self._behind():
+                self._context.touch()
+        if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind():
             self._advised_at = now
             hint = self._pace.see(await self._advice(frame, scene), time.monotonic())
             if hint is not None:
-                self._outbox.put(ReadingState(id=self._answer.id, hint=hint))
+                self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
     def _clear(self, scene: Scene, now: float) -> bool:
         """Find whether a picture is worth reading."""
@@ -184,14 +175,14 @@ class Reading:
 
         Raises the error of the second look in a row that fails.
         """
-        look = _Look(self._answer.id, self._started)
-        tail = self._text.tail(_TAIL_CHARS)
+        look = _Look(self._answer)
+        question = reading_question(self._text.tail(_TAIL_CHARS))
         options = RequestOptions(reading=True, role=Role.READS)
         try:
-            self._job = self._requests.submit(
-                reading_question(tail), Kind.CHAT, view, look, None, options
+            self._job = self._context.requests.submit(
+                question, Kind.CHAT, view, look, None, options
             )
-            result = await look.result
+            self._last = result = await look.result
         except QwenCameraError:
             self._failures += 1
             self._more = True
@@ -201,9 +192,9 @@ class Reading:
         finally:
             self._job = None
         self._failures = 0
-        self._look = look
         # A page of small print takes 0.1 s, which nobody else waits for.
-        lines = await in_pool(self._services.prepare_pool, self._text.add, lines_of(result.text))
+        pool = self._context.services.prepare_pool
+        lines = await in_pool(pool, self._text.add, lines_of(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False
@@ -211,12 +202,6 @@ class Reading:
         self._said.append(text)
         self._answer.delta(text)
         return True
-
-    def _started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        if self._answer.frame is None:
-            self._answer.started(engine, request, queue_seconds)
-        else:
-            self._answer.looked_again(request)
 
     async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
         """Return what would help to read on; None when nobody can tell."""
@@ -232,8 +217,8 @@ class Reading:
 
     def _finish(self, reason: str) -> None:
         self._over = True
-        last = self._look.ended if self._look is not None else None
-        engine = self._services.current_engine(Role.READS)
+        last = self._last
+        engine = self._context.services.current_engine(Role.READS)
         self._answer.finished(
             Result(
                 text="".join(self._said).rstrip("\n"),
@@ -249,27 +234,21 @@ class Reading:
         )
 
 
-class _Look:
-    """Takes the answer about one picture of the text, whole."""
+class _Look(JobObserver):
+    """Takes the result of one look of an answer."""
 
-    def __init__(self, id: str, on_started: Callable[[Engine, EngineRequest, float], None]) -> None:
-        self.id = id
+    def __init__(self, answer: AnswerPublisher) -> None:
+        self.id = answer.id
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        # None before its end
-        self.ended: Result | None = None
-        self._on_started = on_started
+        self._answer = answer
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        self._on_started(engine, request, queue_seconds)
-
-    def delta(self, text: str) -> None:
-        pass
-
-    def thought(self, text: str) -> None:
-        pass
+        if self._answer.frame is None:
+            self._answer.started(engine, request, queue_seconds)
+        else:
+            self._answer.looked_again(request)
 
     def finished(self, result: Result) -> None:
-        self.ended = result
         if not self.result.done():
             self.result.set_result(result)
 
