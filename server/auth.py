@@ -272,7 +272,7 @@ def new_session_id() -> str:
 
 def same_secret(given: str | None, expected: str) -> bool:
     """Compare in a time that depends on neither text. An empty `expected` matches nothing."""
-    return hmac.compare_digest(_digest(given or ""), _digest(expected)) and bool(expected)
+    return hmac.compare_digest(digest(given or ""), digest(expected)) and bool(expected)
 
 
 def check_access_code(given: str | None, expected: str) -> bool:
@@ -280,7 +280,7 @@ def check_access_code(given: str | None, expected: str) -> bool:
     return same_secret(given.strip() if given is not None else None, expected)
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

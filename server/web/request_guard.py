@@ -380,10 +380,8 @@ class WayIn:
     # What a client sends
     body: type[TokenBody] = TokenBody
 
-    @property
-    def ask(self) -> str:
-        """The sentence for whoever brings no code."""
-        return ASK
+    # The sentence for whoever brings no code
+    ask = ASK
 
     async def enter(
         self, request: Request, response: Response, body: TokenBody

@@ -111,9 +111,8 @@ async def program_where(one: Room, number: int) -> None:
 def shown(one: Room) -> None:
     """A new frame of each camera."""
     one.frame()
-    cameras = cameras_of(one.session)
-    (id,) = cameras.ids
-    feed = cameras.camera(id).feed
+    (camera,) = cameras_of(one.session).cameras
+    feed = camera.feed
     assert feed is not None
     feed.packet(time.monotonic())
     feed.frame(make_frame(next(NUMBERS), captured=time.monotonic() + 0.02))
@@ -122,10 +121,10 @@ def shown(one: Room) -> None:
 async def around(one: Room, number: int) -> dict[str, Any]:
     """A question about two cameras."""
     cameras = cameras_of(one.session)
-    if not cameras.ids:
-        cameras.invite("Desk")
-        cameras.camera(cameras.ids[0]).open_connection()
-        cameras.choose([OWN, *cameras.ids])
+    if not cameras.cameras:
+        id = cameras.invite("Desk").camera
+        cameras.camera(id).open_connection()
+        cameras.choose([OWN, id])
     id = f"q{number}"
     one.session.handle(Chat(type="chat", content="Where is the cup?", id=id))
     ended = asyncio.create_task(one.until(lambda m: m["type"] == "response" and m["id"] == id))

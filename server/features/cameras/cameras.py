@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import math
 import re
@@ -15,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from server.core.aio import TaskSet, in_pool, supervise
+from server.auth import digest
+from server.core.aio import TaskSet, Timer, in_pool, supervise
 from server.core.errors import (
     BadRequest,
     CameraError,
@@ -97,9 +97,8 @@ class Cameras(SessionPart):
         # Ids of the cameras that questions are about
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
-        self._timer: asyncio.TimerHandle | None = None
-        # Ends all of them, since no page is there
-        self._left: asyncio.TimerHandle | None = None
+        # Ends those that nobody sends to, and all of them where no page is there
+        self._timer, self._left = Timer(), Timer()
         self._tasks = TaskSet("cameras")
         # The list that the client has; None before the first
         self._reported: CameraList | None = None
@@ -107,11 +106,6 @@ class Cameras(SessionPart):
     def __len__(self) -> int:
         """The further cameras, invitations among them."""
         return len(self._further)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The further cameras' ids."""
-        return tuple(self._further)
 
     @property
     def cameras(self) -> list[Camera]:
@@ -170,13 +164,13 @@ class Cameras(SessionPart):
         self._guest = Guest(Admission(self._session_id, OWN, time.monotonic()), self._own.feed)
         return self._guest.admission.invitation
 
-    def redeem(self, code: CameraSecret) -> tuple[Label, str] | None:
-        """Change a one-time code for its camera and a token; None for one that is not good."""
+    def redeem(self, code: CameraSecret) -> tuple[str, str, str] | None:
+        """Change a one-time code for its camera's id and name, and a token; None for one that is not good."""
         for admission in self._admissions:
             token = admission.redeem(code, time.monotonic())
             if token is not None:
                 id = admission.invitation.camera
-                return Label(id, self._name_of(id)), token
+                return id, self._name_of(id), token
         return None
 
     def admit(self, token: CameraSecret) -> Admission | None:
@@ -195,15 +189,13 @@ class Cameras(SessionPart):
 
     def rename(self, id: str, name: str) -> None:
         """Give a camera another name. Raises NotFound, BadRequest."""
-        if id != OWN:
-            self._find(id)
-        others = [OWN, *self._further]
-        taken = [self._name_of(one) for one in others if one != id]
+        further = None if id == OWN else self._find(id)
+        taken = [self._name_of(one) for one in (OWN, *self._further) if one != id]
         name = free_name(clean_name(name), id, taken)
-        if id == OWN:
+        if further is None:
             self.own_name = name
         else:
-            self._further[id].name = name
+            further.name = name
         self.report()
 
     async def end(self, id: str) -> None:
@@ -242,15 +234,16 @@ class Cameras(SessionPart):
 
         Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
         """
-        chosen = self.chosen
+        # Those that are chosen meanwhile are for the next question.
+        chosen = [(id, self._name_of(id)) for id in self._chosen]
         most = needs.most_pictures(together=len(chosen) > 1)
         if most is not None and len(chosen) > most:
             raise too_many_pictures(most)
         found = []
-        for label in chosen:
+        for id, name in chosen:
             try:
-                camera = self.camera(label.id)
-                if label.id == OWN:
+                camera = self.camera(id)
+                if id == OWN:
                     (frame, held), scene = await own(pending), camera.scene
                 else:
                     # Another device has a clock of its own: the time of the question here counts.
@@ -258,14 +251,9 @@ class Cameras(SessionPart):
                     frame, held = await camera.frame_after(asked, waits), False
                     scene = camera.scene_of(frame)
             except (CameraError, NotFound) as error:
-                raise _named(error, label.name) from None
-            found.append(Shot(label.id, label.name, frame, held, scene))
+                raise _named(error, name) from None
+            found.append(Shot(id, name, frame, held, scene))
         return tuple(found)
-
-    @property
-    def chosen(self) -> tuple[Label, ...]:
-        """The cameras that questions are about."""
-        return tuple(Label(id, self._name_of(id)) for id in self._chosen)
 
     def camera(self, id: str) -> Camera:
         """Raises NotFound for one that has ended."""
@@ -279,16 +267,12 @@ class Cameras(SessionPart):
             self.report()
 
     def set_connected(self, connected: bool) -> None:
-        self._listening = listening = connected
-        self._stills.listen(listening)
-        if self._left is not None:
-            self._left.cancel()
-            self._left = None
-        if not listening and (self._further or self._guest):
-            loop = asyncio.get_running_loop()
-            self._left = loop.call_later(UNWATCHED_SECONDS, self._leave)
-        for one in self._further.values():
-            one.stills.listen(listening)
+        self._listening = connected
+        self._left.cancel()
+        if not connected and (self._further or self._guest):
+            self._left.set(UNWATCHED_SECONDS, self._leave)
+        for stills in (self._stills, *(one.stills for one in self._further.values())):
+            stills.listen(connected)
 
     def greet(self) -> None:
         """Tell a new socket of the cameras."""
@@ -317,10 +301,8 @@ class Cameras(SessionPart):
 
     async def close(self) -> None:
         """End all of them."""
-        for timer in (self._timer, self._left):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._left = None
+        self._left.cancel()
+        # The last one ends the other timer.
         for one in list(self._further.values()):
             await self._end(one)
         await self._stills.close()
@@ -380,29 +362,24 @@ class Cameras(SessionPart):
 
     def _arm(self) -> None:
         """Set the timer of the next camera that ends by itself."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         ends = [one.admission.until for one in self._further.values() if not one.camera.offered]
         if ends:
-            delay = max(0.05, min(ends) - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+            self._timer.set(max(0.05, min(ends) - time.monotonic()), self._expire)
 
     def _leave(self) -> None:
-        self._left = None
         if self._guest is not None:
             self._tasks.spawn(self.end(OWN), name="leave")
         for one in list(self._further.values()):
             self._tasks.spawn(self._end(one), name="leave")
 
     def _expire(self) -> None:
-        self._timer = None
         now = time.monotonic()
-        over = [one for one in self._further.values() if one.admission.over(now)]
-        for one in over:
-            self._tasks.spawn(self._end(one), name="end")
-        if not over:
-            self._arm()
+        for one in self._further.values():
+            if one.admission.over(now):
+                self._tasks.spawn(self._end(one), name="end")
+        # Those that end are timed no more by then.
+        self._arm()
 
 
 def _named(error: CameraError | NotFound, name: str) -> CameraError:
@@ -466,14 +443,6 @@ OTHERS = tuple(str(number) for number in range(2, MOST_CAMERAS + 1))
 INVITED_SECONDS = 600.0
 AWAY_SECONDS = 600.0
 MAX_NAME_CHARS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A camera as prompts, answers and errors name it."""
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,13 +562,13 @@ class CameraSecret:
 def make_code(session_id: str) -> tuple[str, bytes]:
     """Make a one-time code, and its digest to keep."""
     text = f"{session_id}~{secrets.token_urlsafe(16)}"
-    return text, _digest(text)
+    return text, digest(text)
 
 
 def make_token(session_id: str) -> tuple[str, bytes]:
     """Make a token, and its digest to keep."""
-    text, digest = make_code(session_id)
-    return _TOKEN + text, digest
+    text, kept = make_code(session_id)
+    return _TOKEN + text, kept
 
 
 def read_token(text: str) -> CameraSecret | None:
@@ -610,11 +579,7 @@ def read_token(text: str) -> CameraSecret | None:
 def read_code(text: str) -> CameraSecret | None:
     """Read a one-time code; None for a malformed one."""
     found = _PARTS.fullmatch(text) if len(text) <= MAX_CHARS else None
-    return CameraSecret(found[1], _digest(text)) if found is not None else None
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return CameraSecret(found[1], digest(text)) if found is not None else None
 
 
 # Least time between two stills
@@ -670,16 +635,14 @@ class Stills:
         async def step() -> float:
             nonlocal last
             frame = self._camera.newest
-            if frame is not None and frame is not last and self._live() and not self._gives_way():
+            live = self._camera.state() is CameraState.LIVE
+            if frame is not None and frame is not last and live and not self._gives_way():
                 last = frame
                 await self._send(frame)
             # The first one follows the first frame at once.
             return STILL_SECONDS if last is not None else 0.05
 
         await supervise(step, name="stills", after_failure=STILL_SECONDS)
-
-    def _live(self) -> bool:
-        return self._camera.state() is CameraState.LIVE
 
     def _gives_way(self) -> bool:
         """Find whether a slow client has not taken the last still of any camera."""
@@ -700,10 +663,8 @@ class Stills:
             if self._gives_way():
                 stills.labels("late").inc()
                 return
-            image = data_url(jpeg)
-            self._outbox.put(
-                Still(image=image, width=frame.width, height=frame.height, camera=self._id)
-            )
+            image, width, height = data_url(jpeg), frame.width, frame.height
+            self._outbox.put(Still(image=image, width=width, height=height, camera=self._id))
 
     async def close(self) -> None:
         self.want(False)

@@ -141,7 +141,14 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         """
         sdp = await _text(request, SDP, "the SDP offer")
         session_id = sender.session_id
-        answer = await _connect(services, sender, sdp)
+        if sender.claims is not None:
+            _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
+        else:
+            # An invited camera begins no session.
+            assert sender.camera is not None
+            answer = await services.webrtc.connect(
+                sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
+            )
         connection = services.webrtc.get(sender.key)
         response = Response(answer, 201, media_type=SDP)
         # The session's id is no credential; a balancer hashes it.
@@ -220,17 +227,6 @@ async def _text(request: Request, media_type: str, what: str) -> str:
         return (await request.body()).decode()
     except UnicodeDecodeError:
         raise BadRequest(f"The body is no UTF-8 text. Send {what} as it was made.") from None
-
-
-async def _connect(services: Services, sender: Sender, sdp: str) -> str:
-    """Answer an offer with a session's token, or with an invited camera's, which begins no session."""
-    if sender.claims is not None:
-        _, answer = await connect_camera(services, sender.claims, sdp, sender_controlled=False)
-        return answer
-    assert sender.camera is not None
-    return await services.webrtc.connect(
-        sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
-    )
 
 
 def _connection(services: Services, sender: Sender, name: str) -> PeerConnection:
@@ -370,10 +366,10 @@ def add_cameras(router: APIRouter, services: Services, guard: CameraGuard) -> No
                 "This link is over: each one is good for one device and ten minutes."
                 " Ask whoever showed it for another one."
             )
-        label, token = joined
+        camera, name, token = joined
         return {
-            "camera": label.id,
-            "name": label.name,
+            "camera": camera,
+            "name": name,
             "address": f"/api/whip?session={session.id}",
             "token": token,
             "ice_servers": services.access.ice_servers(session.id),

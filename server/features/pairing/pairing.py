@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 import re
@@ -18,12 +17,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from server.auth import Claims, Signer, TokenRefused
+from server.auth import Claims, Signer, TokenRefused, digest
 from server.core.errors import BadRequest, Forbidden, Unauthorized
 from server.core.redact import session_hash
 from server.session_manager import Revoked, SessionManager
 from server.web.middleware import error_response
-from server.web.request_guard import ASK, Device, RequestGuard, Services, TokenBody, WayIn
+from server.web.request_guard import Device, RequestGuard, Services, TokenBody, WayIn
 
 log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0
@@ -73,8 +72,8 @@ class PairingCodes:
     Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
     """
 
-    def __init__(self, *, on_redeemed: Callable[[], object] = lambda: None) -> None:
-        self.on_redeemed = on_redeemed
+    def __init__(self) -> None:
+        self.on_redeemed: Callable[[], object] = lambda: None
         self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
 
     def issue(self, now: float) -> str:
@@ -82,18 +81,17 @@ class PairingCodes:
         for code in self._codes:
             code.expires_at = min(code.expires_at, now)
         fresh = secrets.token_urlsafe(16)
-        self._codes.append(_Code(_digest(fresh), now + PAIRING_SECONDS))
+        self._codes.append(_Code(digest(fresh), now + PAIRING_SECONDS))
         return fresh
 
     def redeem(self, given: str, now: float) -> Redeemed:
         """Redeem a code, which invalidates it. Takes the same time for any code."""
-        digest = _digest(given)
-        found: _Code | None = None
-        for code in self._codes:
-            if hmac.compare_digest(code.digest, digest):
-                found = code
-        if found is None:
+        wanted = digest(given)
+        # All of them are compared.
+        alike = [code for code in self._codes if hmac.compare_digest(code.digest, wanted)]
+        if not alike:
             return Redeemed.UNKNOWN
+        found = alike[0]
         if found.used:
             return Redeemed.USED
         if now >= found.expires_at:
@@ -101,10 +99,6 @@ class PairingCodes:
         found.used = True
         self.on_redeemed()
         return Redeemed.OK
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class PairingBody(TokenBody):
@@ -131,11 +125,8 @@ class Pairing(WayIn):
         self._sessions: SessionManager = services.sessions
         self._guard = RequestGuard(services)
         self._failures = services.metrics.auth_failures
-        self._ask = ASK_PAIRED if shown else ASK
-
-    @property
-    def ask(self) -> str:
-        return self._ask
+        if shown:
+            self.ask = ASK_PAIRED
 
     async def enter(
         self, request: Request, response: Response, body: TokenBody
@@ -200,7 +191,7 @@ class Pairing(WayIn):
         device = self.devices.recognise(cookie, agent, time.time())
         if device is None:
             self._failures.labels("device").inc()
-            raise DeviceForgotten(f"{NOT_PAIRED} {self._ask}")
+            raise DeviceForgotten(f"{NOT_PAIRED} {self.ask}")
         return device
 
     # Devices that are forgotten

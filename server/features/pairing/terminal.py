@@ -13,6 +13,7 @@ from typing import TextIO
 
 import segno
 
+from server.core.aio import Timer
 from server.features.pairing.pairing import PAIRING_SECONDS, Devices, PairingCodes
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
@@ -91,9 +92,9 @@ class PairingTerminal:
             if self._keys is not None
             else f"kill -USR1 {os.getpid()} makes a new code"
         )
-        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry = Timer()
         # The next check for the foreground
-        self._listening: asyncio.TimerHandle | None = None
+        self._listening = Timer()
 
     def start(self) -> None:
         """Start reading keys and signals. Call it in the event loop of the main thread."""
@@ -101,8 +102,7 @@ class PairingTerminal:
             self._write("  Phones          there is no terminal to show a code in: set ACCESS_CODE")
             return
         self._codes.on_redeemed = self._redeemed
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, self.show)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.show)
         self._listen()
         if self._authority is not None:
             first, second = fingerprint(self._authority)
@@ -113,13 +113,10 @@ class PairingTerminal:
         self.show()
 
     def close(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._expiry.cancel()
+        self._listening.cancel()
         if self._shows:
-            loop = asyncio.get_running_loop()
-            loop.remove_signal_handler(signal.SIGUSR1)
-            if self._listening is not None:
-                self._listening.cancel()
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
             self._leave_keys()
 
     def show(self) -> None:
@@ -145,9 +142,9 @@ class PairingTerminal:
             f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
         ]
         self._write("\n".join([*lines, *self._picture(url, below, columns, rows), *below]))
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
+        self._expiry.set(
+            PAIRING_SECONDS, self._write, f"  This code has expired: {self._ask_again}."
+        )
 
     def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
         """Return the QR code's lines if it fits above the lines `below`; otherwise the reason."""
@@ -181,16 +178,12 @@ class PairingTerminal:
         return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
 
     def _redeemed(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._expiry.cancel()
         self._write(
             "  A device was let in with this code, and gets in again for 30 days"
             f"{' (typed here, devices lists who may)' if self._keys is not None else ''}.\n"
             f"  To let in another one: {self._ask_again}."
         )
-
-    def _expired(self) -> None:
-        self._write(f"  This code has expired: {self._ask_again}.")
 
     def _write(self, text: str) -> None:
         # A closed terminal must not stop the server.
@@ -205,30 +198,28 @@ class PairingTerminal:
             return False
 
     def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._keys is not None and self._in_front():
-            loop.add_reader(self._keys, self._key)
-        elif self._keys is not None:
+        if self._keys is None:
+            return
+        if self._in_front():
+            asyncio.get_running_loop().add_reader(self._keys, self._key, self._keys)
+        else:
             # No signal reports that a running program comes to the foreground.
-            self._listening = loop.call_later(FRONT_SECONDS, self._listen)
+            self._listening.set(FRONT_SECONDS, self._listen)
 
     def _leave_keys(self) -> None:
         if self._keys is not None:
             asyncio.get_running_loop().remove_reader(self._keys)
 
-    def _key(self) -> None:
-        if self._keys is None:
-            return
+    def _key(self, keys: int) -> None:
         if not self._in_front():
             # The line belongs to another program.
             self._leave_keys()
             self._listen()
             return
-        try:
+        typed = b""
+        with suppress(OSError):
             # Terminals deliver whole lines.
-            typed = os.read(self._keys, 4096)
-        except OSError:
-            typed = b""
+            typed = os.read(keys, 4096)
         line = typed.decode("utf-8", "replace").strip()
         if not typed:  # closed, or Ctrl+D
             self._leave_keys()
