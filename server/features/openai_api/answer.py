@@ -98,16 +98,10 @@ class Writer:
         }
         if end.calls:
             message["tool_calls"] = _calls(end.calls)
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(end)}
         return {
             **self._head("chat.completion", _model(end)),
-            "choices": [
-                {
-                    "index": 0,
-                    "message": message,
-                    "logprobs": None,
-                    "finish_reason": _reason(end),
-                }
-            ],
+            "choices": [choice],
             "usage": _usage(end.response.usage),
             "camera": _frames(end),
         }
@@ -132,10 +126,6 @@ class Writer:
             head = self._head("chat.completion.chunk", model)
             found += _event({**head, "choices": [], "usage": _usage(end.response.usage)})
         return found + DONE
-
-    def failed(self, error: QwenCameraError) -> bytes:
-        """Return the event of an error after the answer has begun; nothing follows it."""
-        return _event(error_body(error))
 
     def _head(self, kind: str, model: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": int(self.created), "model": model}
@@ -207,6 +197,7 @@ class ChatResponse(Response):
         self._model = model
         self._ask = ask
         self._writer = Writer(time.time(), request.include_usage)
+        self._id = {"x-request-id": self._writer.id}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, until the end or until the client has left. Raises QwenCameraError before the head is sent."""
@@ -221,14 +212,12 @@ class ChatResponse(Response):
             if self._request.stream:
                 await self._stream(asking, pieces, send)
             else:
-                body = self._writer.whole(await asking)
-                await _send(send, json.dumps(body).encode("ascii"), "application/json", self._id)
+                body = json.dumps(self._writer.whole(await asking)).encode("ascii")
+                headers = self._id | {"content-length": str(len(body))}
+                await _put(send, _head("application/json", headers))
+                await _put(send, _body(body, more=False))
         finally:
             await cancel_and_wait([asking])
-
-    @property
-    def _id(self) -> dict[str, str]:
-        return {"x-request-id": self._writer.id}
 
     async def _stream(self, asking: asyncio.Future[ChatEnd], pieces: _Pieces, send: Send) -> None:
         await _first(asking, pieces, HEAD_SECONDS)
@@ -246,7 +235,8 @@ class ChatResponse(Response):
         try:
             last = self._writer.end(await asking, pieces.sent)
         except QwenCameraError as error:
-            last = self._writer.failed(error)
+            # Nothing follows it.
+            last = _event(error_body(error))
         await _put(send, _body(last, more=False))
 
 
@@ -260,11 +250,6 @@ async def _first(asking: asyncio.Future[ChatEnd], pieces: _Pieces, seconds: floa
     finally:
         await cancel_and_wait([arrived])
     return bool(done)
-
-
-async def _send(send: Send, body: bytes, kind: str, headers: dict[str, str]) -> None:
-    await _put(send, _head(kind, headers | {"content-length": str(len(body))}))
-    await _put(send, _body(body, more=False))
 
 
 async def _put(send: Send, message: Message) -> None:

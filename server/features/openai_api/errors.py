@@ -33,45 +33,34 @@ _CODES: dict[type[QwenCameraError], str] = {
 PATHS = re.compile(r"(?:/at/[^/]*)?/v1(?:/|$)")
 
 
-class _Named:
+class _Named(QwenCameraError):
     """An error about one field of a request."""
 
-    # As OpenAI writes it: messages[0].content; None where no field is to blame
-    param: str | None = None
-    # A code that programs know; "" for the usual one
-    known_as: str = ""
+    def __init__(self, message: str, param: str | None = None, known_as: str = "") -> None:
+        """`param`: as OpenAI writes it: messages[0].content; None where no field is to blame.
+
+        `known_as`: a code that programs know; "" for the usual one.
+        """
+        super().__init__(message)
+        self.param, self.known_as = param, known_as
 
 
 class Refused(_Named, BadRequest):
     """A field is wrong, or cannot be done here."""
 
-    def __init__(self, message: str, param: str | None = None, known_as: str = "") -> None:
-        super().__init__(message)
-        self.param, self.known_as = param, known_as
-
 
 class PictureRefused(_Named, UploadRefused):
     """A picture that is not the live camera's."""
-
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 class ModelUnknown(_Named, NotFound):
     """The request names a model that does not answer here."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.param, self.known_as = "model", "model_not_found"
-
 
 def error_body(error: QwenCameraError) -> dict[str, Any]:
     """Return the body of an error, in the words for visitors."""
-    param, known_as = None, ""
-    if isinstance(error, _Named):
-        param, known_as = error.param, error.known_as
-    code = known_as or next(
+    param, code = (error.param, error.known_as) if isinstance(error, _Named) else (None, "")
+    code = code or next(
         (name for kind, name in _CODES.items() if isinstance(error, kind)), error.code
     )
     usual = "invalid_request_error" if isinstance(error, RequestError) else "server_error"

@@ -52,8 +52,6 @@ class ProgramChats(SessionPart):
     """Answers the chats of all programs of one session, each by a question of its own."""
 
     def __init__(self, context: SessionContext) -> None:
-        self._requests = context.requests
-        self._services = context.services
         self._context = context
 
     def fixed(self) -> bool:
@@ -83,7 +81,7 @@ class ProgramChats(SessionPart):
     @property
     def takes_tools(self) -> bool:
         """True when the model that answers now calls tools and keeps to a form."""
-        return self._services.current_engine().status.capabilities.tools
+        return self._context.services.current_engine().status.capabilities.tools
 
     async def _answer(
         self,
@@ -95,21 +93,23 @@ class ProgramChats(SessionPart):
     ) -> ChatEnd:
         """Take the pictures, ask, and return the end. Raises WrongModel, too, for what the present model cannot do."""
         pictures = ChatPictures(self._context, questions.frame)
-        engine = self._services.current_engine()
+        engine = self._context.services.current_engine()
         check(request, engine.status.capabilities, 1)
         # Before anything is made of a picture
-        self._requests.consent.check(engine)
+        self._context.requests.consent.check(engine)
         taken = await pictures.take(request, grant.since)
-        check(request, engine.status.capabilities, len(taken.shots))
+        # The last one is always a frame.
+        shots = [shot for look in taken for shot in look]
+        check(request, engine.status.capabilities, len(shots))
         results: list[Result] = []
 
         def wording(question: str, needs: Capabilities) -> str:
             # Once more: another engine may have taken over.
-            check(request, needs, len(taken.shots))
+            check(request, needs, len(shots))
             return question
 
         words = request.question[:MAX_QUESTION_CHARS].strip() or prompts.DESCRIBE
-        last = taken.shots[-1]
+        last = shots[-1]
         question = ProgramQuestion(
             words,
             tool="chat",
@@ -118,8 +118,8 @@ class ProgramChats(SessionPart):
             max_tokens=request.max_tokens,
             frame=last.frame,
             chat=ChatForm(
-                conversation=request.conversation(taken.counts),
-                earlier=pictures.earlier(taken.shots),
+                conversation=request.conversation([len(look) for look in taken]),
+                earlier=pictures.earlier(shots),
                 check=wording,
                 on_result=results.append,
                 held=last.held,
@@ -127,7 +127,7 @@ class ProgramChats(SessionPart):
         )
         response = await questions.answer(id, grant.id, question, on_text)
         calls = results[-1].calls if results else ()
-        return ChatEnd(response, calls, _frames(response, taken.shots))
+        return ChatEnd(response, calls, _frames(response, shots))
 
 
 def _frames(
@@ -166,15 +166,6 @@ class ChosenPicture:
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The pictures of a request, and how many there are for each of its looks."""
-
-    counts: tuple[int, ...]
-    # The last one is always a frame.
-    shots: tuple[ChosenPicture, ...]
-
-
 def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
     """Raise WrongModel for a request that an engine with these capabilities cannot follow."""
     request.check_wishes(needs.tools)
@@ -196,8 +187,8 @@ class ChatPictures:
         # None where nothing is kept
         self._recalling: Recalling | None = context.part("recall")
 
-    async def take(self, request: ChatRequest, since: float) -> Taken:
-        """Take the pictures. None of the past is of before `since`, monotonic seconds.
+    async def take(self, request: ChatRequest, since: float) -> list[list[ChosenPicture]]:
+        """Take the pictures of each look. None of the past is of before `since`, monotonic seconds.
 
         Raises CameraError, and Conflict where no picture is held or none of the past is kept.
         """
@@ -211,13 +202,10 @@ class ChatPictures:
         if any(look.what != "held" for look in request.looks):
             # One frame for all that show now.
             now = await self._frame()
-        shots: list[ChosenPicture] = []
-        counts = []
-        for look in request.looks:
-            found = await self._of(look, _detail(look, request.question), now, held, since)
-            shots += found
-            counts.append(len(found))
-        return Taken(tuple(counts), tuple(shots))
+        return [
+            await self._of(look, _detail(look, request.question), now, held, since)
+            for look in request.looks
+        ]
 
     async def _of(
         self,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -115,10 +115,9 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         )
     if not looks:
         said = _with_look(said, looks)
-    if sum(look.frames for look in looks) > MOST_FRAMES:
+    if (frames := sum(look.frames for look in looks)) > MOST_FRAMES:
         raise Refused(
-            f"The pictures of this request are {sum(look.frames for look in looks)}; at most {MOST_FRAMES} are taken. Ask for"
-            " fewer.",
+            f"The pictures of this request are {frames}; at most {MOST_FRAMES} are taken. Ask for fewer.",
             "messages",
         )
     instructions = "\n".join(
@@ -246,9 +245,8 @@ def _form(body: fields.Body) -> dict[str, Any] | None:
 
 
 def _sampling(body: fields.Body) -> dict[str, Any]:
-    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop")
-    given = {name: getattr(body, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+    names = {"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop"}
+    return body.model_dump(include=names, exclude_none=True)
 
 
 def _check_tools(body: fields.Body) -> None:
@@ -405,7 +403,7 @@ class BoundedPool:
     def __init__(self, pool: ThreadPoolExecutor, *, waiting: int = 8, seconds: float = 2.0) -> None:
         """`waiting`: the calls that may be unfinished; `seconds`: the time of each."""
         self._pool = pool
-        self._left = waiting
+        self._places = threading.Semaphore(waiting)
         self._seconds = seconds
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
@@ -414,28 +412,14 @@ class BoundedPool:
         Raises Busy when too many calls wait, and for one that is not done in time: it is dropped
         if it waits, and its result is ignored if it runs.
         """
-        if not self._left:
-            raise _busy()
-        self._left -= 1
+        busy = Busy("Other requests are being read. Try again in a moment.", retry_after=1)
+        if not self._places.acquire(blocking=False):
+            raise busy
         running = self._pool.submit(work, *args)
         # A call that nobody waits for any more holds its place until it ends.
-        loop = asyncio.get_running_loop()
-
-        def ended(_: Future[T]) -> None:
-            # Without a loop nobody calls again.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._free)
-
-        running.add_done_callback(ended)
+        running.add_done_callback(lambda _: self._places.release())
         try:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.wrap_future(running)
         except TimeoutError:
-            raise _busy() from None
-
-    def _free(self) -> None:
-        self._left += 1
-
-
-def _busy() -> Busy:
-    return Busy("Other requests are being read. Try again in a moment.", retry_after=1)
+            raise busy from None

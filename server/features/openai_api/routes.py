@@ -64,5 +64,7 @@ def _check_model(name: str, entered: Pass) -> None:
     if name not in (MODEL, entered.programs.model):
         raise ModelUnknown(
             f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models lists'
-            " its own name, too."
+            " its own name, too.",
+            "model",
+            "model_not_found",
         )

@@ -141,7 +141,12 @@ def test_models() -> None:
         (Unauthorized("x"), "authentication_error", "invalid_api_key", False),
         (Forbidden("x"), "permission_error", "forbidden", False),
         (PictureRefused("x", "p"), "permission_error", "upload_refused", False),
-        (ModelUnknown("x"), "invalid_request_error", "model_not_found", False),
+        (
+            ModelUnknown("x", None, "model_not_found"),
+            "invalid_request_error",
+            "model_not_found",
+            False,
+        ),
         (TooLong("x"), "invalid_request_error", "context_length_exceeded", False),
         (RateLimited("x", retry_after=2.2), "rate_limit_error", "rate_limit_exceeded", True),
         (Busy("x"), "server_error", "busy", True),
