@@ -95,18 +95,18 @@ class LocalEngine:
         folder: Path,
         argv: Sequence[str],
         *,
-        env: Mapping[str, str] | None = None,
-        own_code: bool = False,
-        on_progress: OnProgress | None = None,
-        on_line: OnLine | None = None,
-        thinking: ThinkingLimits | None = None,
+        env: Mapping[str, str],
+        own_code: bool,
+        on_progress: OnProgress,
+        on_line: OnLine,
+        thinking: ThinkingLimits,
     ) -> None:
         self.folder = folder
-        self._on_progress = on_progress or (lambda *_: None)
+        self._on_progress = on_progress
         self._limits = TimeLimits()
         # The folder that code of the model's own is copied to before it runs
         self._modules: tempfile.TemporaryDirectory[str] | None = None
-        extra = dict(env or {})
+        extra = dict(env)
         if own_code:
             self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
             extra["HF_MODULES_CACHE"] = self._modules.name
@@ -114,18 +114,14 @@ class LocalEngine:
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
         )
         self._worker = ModelWorker(
-            argv,
-            extra,
-            on_message=self._receive,
-            on_line=on_line or (lambda _: None),
-            on_exit=self._exited,
+            argv, extra, on_message=self._receive, on_line=on_line, on_exit=self._exited
         )
         # Set when the worker has ended, by itself or stopped.
         self.ended = self._worker.ended
         self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
         self._control_tokens = control_tokens.known()
-        self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
+        self._thinking = Thinking(thinking, switch=False)
         # Runs of the model itself over all answers, by the worker's own count
         self._steps = 0
         self._state_arrived = asyncio.Event()
@@ -196,9 +192,6 @@ class LocalEngine:
                     await self._state_arrived.wait()
         return self._steps
 
-    async def stop(self) -> None:
-        await self.close()
-
     async def close(self) -> None:
         """End the worker and its memory; answers that still run fail. Safe to call twice."""
         self._closed = True
@@ -208,6 +201,8 @@ class LocalEngine:
             self._modules.cleanup()
             self._modules = None
         self._say(EngineState.UNREACHABLE, "The local model was stopped.")
+
+    stop = close
 
     # Answering
 
@@ -352,10 +347,11 @@ class LocalEngine:
                 self._state_arrived.set()
 
     def _progress(self, header: dict[str, Any]) -> None:
-        progress = progress_of(header)
-        shown = progress.phase
-        if progress.percent is not None:
-            shown += f", {progress.percent:.0f} %"
+        shown = _PHASES.get(header["phase"], header["phase"])
+        percent = header["percent"]
+        progress = LoadProgress(shown, percent, header["done"], header["total"])
+        if percent is not None:
+            shown += f", {percent:.0f} %"
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
         self._on_progress(progress)
 
@@ -394,13 +390,6 @@ _PHASES = {
     "weights": "loading weights",
     "warming": "trying it",
 }
-
-
-def progress_of(header: Mapping[str, Any]) -> LoadProgress:
-    phase = str(header["phase"])
-    return LoadProgress(
-        _PHASES.get(phase, phase), header["percent"], header["done"], header["total"]
-    )
 
 
 def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:

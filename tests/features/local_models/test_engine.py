@@ -64,6 +64,7 @@ from tests.real_model.server import (
     run_module,
 )
 from tests.support.answers import collect
+from tests.support.children import alive
 from tests.support.clients import soon
 from tests.support.running import running
 
@@ -104,10 +105,11 @@ def local(
     return LocalEngine(
         folder,
         words,
+        env={},
         own_code=own_code,
         on_progress=heard.progress.append,
         on_line=heard.lines.append,
-        thinking=thinking,
+        thinking=thinking or ThinkingLimits(),
     )
 
 
@@ -657,14 +659,6 @@ async def test_no_memory_is_told_before_it_is_taken(tiny_model: Path, tmp_path: 
 
 
 # Nothing is left behind
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 async def test_closing_leaves_no_process_and_no_file(

@@ -298,42 +298,36 @@ def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> Loa
             f"This model ({weights.model_type}) brings Python code of its own, which is not run unless TRUST_REMOTE_CODE=true"
             " says so. Read the code first, or choose a model that transformers knows.",
         )
-    if "does not recognize this architecture" in low or "unrecognized configuration class" in low:
-        return LoadError(
-            "model",
-            f"transformers {transformers.__version__} has no model for pictures and text of type {weights.model_type}."
-            " Install a newer transformers, or choose another model.",
-        )
-    if "size mismatch" in low or "mismatched" in low or "ignore_mismatched_sizes" in low:
-        return LoadError(
-            "model",
-            "The weights do not have the shapes that config.json asks for, so they belong to another model. Download it again.",
-        )
     if isinstance(error, json.JSONDecodeError):
         return LoadError("model", f"{_damaged(folder)} Download it again.")
-    for found, sentence in _LACKS:
+    for found, sentence in _REASONS.items():
         if found in low:
-            return LoadError("model", f"{sentence} Download it again, or choose another model.")
+            known = {"version": transformers.__version__, "type": weights.model_type}
+            return LoadError("model", sentence.format(**known))
     return LoadError(
         "model",
-        f"transformers could not load the model ({type(error).__name__}): {shortened(words)}"
-        " Download it again, or choose another model.",
+        f"transformers could not load the model ({type(error).__name__}): {shortened(words)}{_ANOTHER}",
     )
 
 
-# The sentence for a file that a folder lacks, by the error of transformers
-_LACKS = (
-    (
-        "load image processor",
-        "The folder has no preprocessor_config.json, which says how pictures are prepared.",
-    ),
-    (
-        "load processor",
-        "The folder has no processor_config.json, which says how questions are put.",
-    ),
-    ("backend tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
-    ("load tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
+_ANOTHER = " Download it again, or choose another model."
+_OTHER_SHAPES = "The weights do not have the shapes that config.json asks for, so they belong to another model. Download it again."
+_NO_MODEL = (
+    "transformers {version} has no model for pictures and text of type {type}. Install a newer transformers, or choose another"
+    " model."
 )
+_NO_TOKENIZER = f"The folder has no tokenizer.json, which turns words into tokens.{_ANOTHER}"
+# The sentence by what an error of transformers says
+_REASONS = {
+    "does not recognize this architecture": _NO_MODEL,
+    "unrecognized configuration class": _NO_MODEL,
+    "size mismatch": _OTHER_SHAPES,
+    "mismatched": _OTHER_SHAPES,
+    "load image processor": f"The folder has no preprocessor_config.json, which says how pictures are prepared.{_ANOTHER}",
+    "load processor": f"The folder has no processor_config.json, which says how questions are put.{_ANOTHER}",
+    "backend tokenizer": _NO_TOKENIZER,
+    "load tokenizer": _NO_TOKENIZER,
+}
 
 
 def _damaged(folder: Path) -> str:
